@@ -1,0 +1,55 @@
+// A checkpoint's config.json: the pool, the budgets, the encoder and the rules.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "r2router/decision.h"
+#include "r2router/embedder.h"
+#include "r2router/export.h"
+#include "r2router/types.h"
+
+namespace r2router {
+
+/// How a budget acts on an answer, which decides what the heads were trained to predict.
+enum class BudgetMode : std::uint8_t {
+  kPrompted,  ///< the model is told to stay within the budget
+  kHardCap,   ///< the answer is cut off at the budget; a cut answer scores 0 in training
+};
+
+/// Contents of config.json. A superset of the released package's: fields that it lacks have the defaults
+/// below. Specified in checkpoints/FORMAT.md.
+struct Config {
+  /// 0: a released folder of joblib files; 1: the native format.
+  std::uint32_t format_version = 0;
+  std::string router_name = "R2-Router";
+  std::string method = {};
+  std::string embedding_model = {};  ///< what an embedding server must serve, or "lexical"
+  std::uint32_t embedding_dim = 0;
+  double default_lambda = 0.99999;
+  std::vector<Budget> token_limits = {};
+  Pool models = {};
+  /// For each of `models` in a released folder, the name of its folder under checkpoints/; else empty.
+  std::vector<std::string> checkpoint_dirs = {};
+  std::optional<LexicalEncoderSpec> encoder = {};  ///< empty: embeddings come from outside
+  BudgetMode budget_mode = BudgetMode::kPrompted;
+  /// What a model is told under a limited budget; "{budget}" stands for the number of tokens.
+  std::string budget_prompt = {};
+  DecisionRules rules = DecisionRules::kReference;
+  double token_floor = 0;     ///< tokens
+  std::string training = {};  ///< provenance: a JSON object as text, carried through unchanged; or empty
+
+  DecisionDefaults decision_defaults() const { return {default_lambda, rules, token_floor}; }
+};
+
+/// Parses config.json. `file` is only for error messages.
+/// Throws Error(kBadConfig) with the JSON pointer of what is wrong.
+R2ROUTER_EXPORT Config parse_config(std::string_view json, const std::string& file = "config.json");
+
+/// The config as JSON text, in the native format; parse_config() gives it back.
+R2ROUTER_EXPORT std::string to_json(const Config& config);
+
+}  // namespace r2router

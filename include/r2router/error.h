@@ -1,0 +1,61 @@
+// The one exception type of the library, and how the library tells what it would otherwise print.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+#include "r2router/export.h"
+
+namespace r2router {
+
+/// What kind of thing went wrong; stable, for programs to branch on.
+enum class ErrorCode : std::uint8_t {
+  kInvalidArgument,  ///< a caller's value is outside what the function accepts
+  kNotFound,         ///< a file, folder, model or kernel that was named does not exist
+  kIo,               ///< the operating system refused to read or write
+  kBadConfig,        ///< config.json is readable but wrong; `pointer()` says where
+  kBadCheckpoint,    ///< head files are truncated, corrupt, unsupported or contradict the config
+  kUnsafe,           ///< a file asks for something a checkpoint may never do, such as running code
+  kBadData,          ///< an outcome table or query file is wrong
+  kUnsupported,      ///< understood, but not available in this build or version
+};
+
+/// "invalid_argument", "not_found", … : the code's spelling in JSON output.
+R2ROUTER_EXPORT std::string_view to_string(ErrorCode code) noexcept;
+
+/// Everything the library throws. `what()` is one complete sentence or two for a person: where, what was
+/// found, what was expected, and what to do about it. The accessors give the same facts to a program.
+/// Immutable, so safe to read from any thread.
+class R2ROUTER_EXPORT Error : public std::runtime_error {
+ public:
+  /// Where in the outside world the fault lies; leave out what does not apply.
+  struct Where {
+    std::string file = {};                           ///< path of the offending file
+    std::optional<std::uint64_t> byte_offset = {};  ///< position in a binary file
+    std::string pointer = {};                        ///< JSON pointer (RFC 6901) in a config
+    std::optional<std::uint64_t> line = {};         ///< 1-based line in a line-oriented file
+  };
+
+  /// `message`: found, expected and remedy. `where` is put before it in `what()`.
+  Error(ErrorCode code, const std::string& message, Where where);
+  Error(ErrorCode code, const std::string& message);
+
+  ErrorCode code() const noexcept { return code_; }
+  const Where& where() const noexcept { return where_; }
+
+ private:
+  ErrorCode code_;
+  Where where_;
+};
+
+enum class LogLevel : std::uint8_t { kDebug, kInfo, kWarning };
+
+/// The library never prints. Whoever wants its remarks (a skipped model, say) passes one of these.
+/// Called on the thread that caused the remark, only during the call that it was passed to.
+using LogCallback = std::function<void(LogLevel, std::string_view)>;
+
+}  // namespace r2router

@@ -1,0 +1,93 @@
+// The values that pass between the stages: models, budgets, (model, budget) pairs and decisions.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "r2router/error.h"
+#include "r2router/export.h"
+
+namespace r2router {
+
+/// How many output tokens a model may spend on an answer: a positive count, or no limit.
+/// Ordered by size, unlimited last.
+class Budget {
+ public:
+  /// No limit.
+  constexpr Budget() = default;
+  /// Throws Error(kInvalidArgument) unless `count` is positive.
+  constexpr explicit Budget(std::uint32_t count) : tokens_(count) {
+    if (count == 0 || count == kNoLimit) throw_bad_count(count);
+  }
+  static constexpr Budget unlimited() { return {}; }
+
+  constexpr bool is_unlimited() const { return tokens_ == kNoLimit; }
+  /// The cap in tokens; only for a limited budget.
+  constexpr std::uint32_t tokens() const { return tokens_; }
+  /// "300", or "unlimited".
+  R2ROUTER_EXPORT std::string to_string() const;
+
+  friend constexpr auto operator<=>(Budget, Budget) = default;
+
+ private:
+  static constexpr std::uint32_t kNoLimit = UINT32_MAX;
+  [[noreturn]] R2ROUTER_EXPORT static void throw_bad_count(std::uint32_t count);
+
+  std::uint32_t tokens_ = kNoLimit;
+};
+
+/// One LLM that may be called.
+struct ModelSpec {
+  std::string name;                      ///< unique within its pool
+  std::string openrouter_id = {};        ///< catalogue name sent to the endpoint; empty: not offered
+  double input_price_per_million = 0;   ///< USD per million input tokens, ≥ 0
+  double output_price_per_million = 0;  ///< USD per million output tokens, ≥ 0
+  bool available = true;                 ///< false: known and scored, but not to be called
+  std::string note = {};
+
+  friend bool operator==(const ModelSpec&, const ModelSpec&) = default;
+};
+
+/// The models to choose from. Their order is meaningful: it settles ties.
+using Pool = std::vector<ModelSpec>;
+
+/// A (model, budget) pair. `model` is an index into the Pool.
+struct Pair {
+  std::uint32_t model = 0;
+  Budget budget;
+
+  friend constexpr auto operator<=>(const Pair&, const Pair&) = default;
+};
+
+/// A pair with what is predicted of it for one query.
+struct Option {
+  std::uint32_t model = 0;    ///< index into the Pool
+  Budget budget;
+  double quality = 0;         ///< predicted quality of the answer, in [0, 1]
+  double output_tokens = 0;   ///< predicted length of the answer, tokens
+  double cost_usd = 0;        ///< predicted cost of the call, USD
+  double risk = 0;            ///< (1 − λ)·quality − λ·cost_usd: the higher, the better
+
+  friend bool operator==(const Option&, const Option&) = default;
+};
+
+/// The router's answer for one query: the chosen pair, and on request all others.
+/// A plain value: copy it, keep it, pass it between threads.
+struct Decision {
+  Option chosen;
+  /// Every admitted pair, best first; empty unless RouteOptions::rank was set.
+  std::vector<Option> ranking = {};
+  double lambda = 0;              ///< the λ that was used
+  std::int64_t input_tokens = 0;  ///< the query's length that costs were computed with
+  std::shared_ptr<const Pool> pool = {};
+
+  /// The chosen model.
+  const ModelSpec& model() const { return (*pool)[chosen.model]; }
+  /// The model of any of this decision's options.
+  const ModelSpec& model(const Option& option) const { return (*pool)[option.model]; }
+};
+
+}  // namespace r2router

@@ -1,0 +1,16 @@
+// The library's version. The build and the Python package read it from here.
+#pragma once
+
+#include "r2router/export.h"
+
+#define R2ROUTER_VERSION_MAJOR 0
+#define R2ROUTER_VERSION_MINOR 1
+#define R2ROUTER_VERSION_PATCH 0
+#define R2ROUTER_VERSION "0.1.0"
+
+namespace r2router {
+
+/// Version of the library that is linked, which may differ from the headers' R2ROUTER_VERSION.
+R2ROUTER_EXPORT const char* version() noexcept;
+
+}  // namespace r2router

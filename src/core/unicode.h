@@ -1,0 +1,24 @@
+// UTF-8 decoding that never fails: untrusted text goes through it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace r2router {
+
+/// What an ill-formed byte decodes to.
+inline constexpr char32_t kReplacement = 0xFFFD;
+
+/// Decodes the code point at text[position] and moves `position` past it. An ill-formed sequence yields
+/// kReplacement and consumes one byte (so that decoding always ends and never skips well-formed text).
+/// Precondition: position < text.size().
+char32_t decode_utf8(std::string_view text, std::size_t& position) noexcept;
+
+/// Python's str.isspace(): the Unicode white space that str.split() splits at.
+bool is_space(char32_t code_point) noexcept;
+
+/// True if all of `text` is well-formed UTF-8; else `*bad` (if given) is the offset of the first bad byte.
+bool is_utf8(std::string_view text, std::size_t* bad = nullptr) noexcept;
+
+}  // namespace r2router
