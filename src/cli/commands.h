@@ -1,6 +1,7 @@
 // The subcommands of the r2-router program, one file each: src/cli/<name>.cc.
 //
-// To add one: write add_<name>_command() in a file of that name, declare it here, call it in main.cc.
+// To add one: write add_<name>_command() in a file of that name, declare it here, call it in
+// main.cc.
 #pragma once
 
 namespace CLI {
@@ -9,8 +10,8 @@ class App;
 
 namespace r2router::cli {
 
-/// Each adds its subcommand to `app`. The work is done in the subcommand's callback, which runs once the
-/// whole command line has been parsed:
+/// Each adds its subcommand to `app`. The work is done in the subcommand's callback, which runs
+/// once the whole command line has been parsed:
 ///   - it throws r2router::Error when it fails: main() prints that as one line and exits with 1;
 ///   - it throws CLI::ValidationError when the command line itself is wrong: main() exits with 2;
 ///   - it sets `exit_code` (0 until then) to end with another code after it has done its work.

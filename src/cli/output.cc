@@ -1,0 +1,62 @@
+#include "cli/output.h"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include <unistd.h>
+
+namespace r2router::cli {
+namespace {
+
+constexpr std::size_t kFlushAt = 64 * 1024;
+
+}  // namespace
+
+void Output::write(std::string_view text) {
+  buffer_ += text;
+  if (buffer_.size() >= kFlushAt) flush();
+}
+
+void Output::flush() {
+  std::string_view rest = buffer_;
+  while (!rest.empty()) {
+    const ssize_t written = ::write(STDOUT_FILENO, rest.data(), rest.size());
+    if (written >= 0) {
+      rest.remove_prefix(static_cast<std::size_t>(written));
+    } else if (errno == EPIPE) {
+      throw BrokenPipe{};
+    } else if (errno != EINTR) {
+      throw Error(ErrorCode::kIo,
+                  std::string("cannot write to standard output: ") + std::strerror(errno));
+    }
+  }
+  buffer_.clear();
+}
+
+void print_remark(std::string_view kind, std::string_view message) {
+  std::string line = "r2-router: ";
+  line += kind;
+  line += ": ";
+  for (const char c : message) {
+    // A file name may hold a line break; a remark may not.
+    const bool control = static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
+    line += control ? ' ' : c;
+  }
+  line += '\n';
+  std::fwrite(line.data(), 1, line.size(), stderr);
+}
+
+LogCallback print_warnings() {
+  return [](LogLevel level, std::string_view message) {
+    if (level == LogLevel::kWarning) print_remark("warning", message);
+  };
+}
+
+std::string with_thousands(std::uint64_t number) {
+  std::string digits = std::to_string(number);
+  for (std::size_t end = digits.size(); end > 3; end -= 3) digits.insert(end - 3, 1, ',');
+  return digits;
+}
+
+}  // namespace r2router::cli
