@@ -1,0 +1,33 @@
+// One line of a JSONL query file: what it may hold, and how it is parsed.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace r2router::cli {
+
+/// A JSON object with "query" (a string) or "embedding" (an array of numbers), and, each optional,
+/// "id" (any scalar), "lambda" (a number) and "input_tokens" (a whole number). null stands for an
+/// absent "lambda" or "input_tokens".
+struct QueryLine {
+  /// More numbers than any encoder gives: the limit on what one line may make us hold.
+  static constexpr std::size_t kMaxDimension = std::size_t{1} << 20;
+
+  /// What is wrong with the line, for a person; empty if nothing is. Only `id` counts then.
+  std::string error = {};
+  std::string id = {};  ///< as JSON text, its number not changed; empty if there is none
+  std::optional<std::string> query = {};
+  std::optional<std::vector<double>> embedding = {};  ///< as long as the line says, all finite
+  std::optional<double> lambda = {};                  ///< not yet checked to be in [0, 1]
+  std::optional<std::int64_t> input_tokens = {};      ///< not negative
+};
+
+/// Parses one line. Never throws for what the line holds: it is untrusted, and a bad line is the
+/// normal case of `error`. Without an error, exactly one of `query` and `embedding` is set.
+QueryLine parse_query_line(std::string_view line);
+
+}  // namespace r2router::cli
