@@ -12,8 +12,8 @@ namespace r2router {
 class Sha256 {
  public:
   void update(std::span<const std::uint8_t> bytes);
-  /// The hash of everything so far, as 64 lower-case hexadecimal digits. Ends the computation: after it,
-  /// neither function may be called again.
+  /// The hash of everything so far, as 64 lower-case hexadecimal digits. Ends the computation:
+  /// after it, neither function may be called again.
   std::string hex_digest();
 
  private:

@@ -1,6 +1,6 @@
 // Files: read-only maps, text with a size limit, and writes that happen whole or not at all.
-// Every failure is an Error(kIo), or Error(kNotFound) where nothing stands at a path that is read; it
-// names the path, the operating system's reason and what to do about it.
+// Every failure is an Error(kIo), or Error(kNotFound) where nothing stands at a path that is to be
+// read; it names the path, the operating system's reason and what to do about it.
 #pragma once
 
 #include <cstddef>
@@ -13,15 +13,15 @@
 
 namespace r2router::io {
 
-/// A regular file mapped into memory for reading; an empty file is an empty span. Movable, not copyable.
+/// A regular file mapped into memory for reading; an empty file is an empty span.
 ///
-/// Copy what must last: if another program truncates the file while it is mapped, the next touch of a
-/// lost page raises SIGBUS and ends the process. So keep a map only for as long as it takes to read it.
+/// Copy what must last: if another program truncates the file while it is mapped, the next touch of
+/// a lost page raises SIGBUS and ends the process. Keep a map only while you read it.
 class MappedFile {
  public:
-  explicit MappedFile(std::string path);
-  MappedFile(MappedFile&& other) noexcept;
-  MappedFile& operator=(MappedFile&& other) noexcept;
+  explicit MappedFile(const std::string& path);
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
   ~MappedFile();
 
   std::span<const std::uint8_t> bytes() const { return {data_, size_}; }
@@ -37,12 +37,13 @@ class MappedFile {
 /// Error(bad_content): kBadConfig or kBadData, by what the file is for.
 std::string read_text(const std::string& path, std::uint64_t max_bytes, ErrorCode bad_content);
 
-/// Writes a file, or replaces it, in one step: readers see the old contents or the new, never a part.
+/// Writes or replaces a file in one step: readers see the old contents or the new, never a part.
 void write_file(const std::string& path, std::string_view contents);
 
-/// A folder that appears whole or not at all: files are written into a hidden folder beside `target`,
-/// which takes its place on commit(). Without commit() the destructor removes it.
-/// A process that is killed in between leaves the hidden folder `.<name>.tmp-…` and never a half target.
+/// A folder that appears whole or not at all: files are written into a hidden folder beside
+/// `target`, which takes its place on commit(). Without commit() the destructor removes it.
+/// A process that is killed in between leaves the hidden folder `.<name>.tmp-…`, never half a
+/// target.
 class AtomicFolder {
  public:
   /// `target` must not exist or be an empty folder; its parent folder must exist.

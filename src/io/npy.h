@@ -17,9 +17,10 @@ struct NpyArray {
   std::variant<std::vector<float>, std::vector<double>> values;  ///< rows × columns
 };
 
-/// Reads a little-endian float32 or float64 array of one or two dimensions; Fortran order is transposed.
-/// Values are not checked: NaN and infinity pass through. Throws Error(kBadData) for anything else than
-/// such a file, and Error(kUnsafe) for an array of Python objects, which would need unpickling.
+/// Reads a little-endian float32 or float64 array of one or two dimensions; Fortran order is
+/// transposed. Values are not checked: NaN and infinity pass through. Throws Error(kBadData) for
+/// anything else than such a file, and Error(kUnsafe) for an array of Python objects, which would
+/// need unpickling.
 NpyArray parse_npy(std::span<const std::uint8_t> bytes, const std::string& file);
 
 /// The same from a path. Throws Error(kNotFound) and Error(kIo) as well.
