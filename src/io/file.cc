@@ -1,10 +1,12 @@
 #include "io/file.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
 #include <random>
 #include <system_error>
+#include <utility>
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -73,29 +75,27 @@ class Descriptor {
   int number_;
 };
 
-struct OpenFile {
-  Descriptor descriptor;
-  std::uint64_t size;
-};
-
-OpenFile open_regular(const std::string& path) {
-  // O_NONBLOCK: opening a named pipe must fail below instead of waiting for a writer.
+/// Opens for reading; the descriptor's owner must be made before anything else can throw.
+int open_to_read(const std::string& path) {
+  // O_NONBLOCK: opening a named pipe must not wait for a writer; regular_size() then refuses it.
   const int number = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (number < 0) {
     const bool absent = errno == ENOENT || errno == ENOTDIR;
     fail("open", path, errno, absent ? ErrorCode::kNotFound : ErrorCode::kIo);
   }
-  OpenFile file{Descriptor(number), 0};
+  return number;
+}
+
+std::uint64_t regular_size(const Descriptor& file, const std::string& path) {
   struct stat status = {};
-  if (::fstat(number, &status) != 0) fail("examine", path, errno);
+  if (::fstat(file.get(), &status) != 0) fail("examine", path, errno);
   if (!S_ISREG(status.st_mode)) {
     throw Error(ErrorCode::kIo,
                 std::string("found ") + (S_ISDIR(status.st_mode) ? "a folder" : "a special file") +
                     ", expected a regular file; name a file",
                 {.file = path});
   }
-  file.size = static_cast<std::uint64_t>(status.st_size);
-  return file;
+  return static_cast<std::uint64_t>(status.st_size);
 }
 
 /// Writes, syncs and closes. `shown`: the path that the user knows the file by.
@@ -135,13 +135,13 @@ std::string temporary_beside(const std::string& path) {
 }  // namespace
 
 MappedFile::MappedFile(const std::string& path) : path_(path) {
-  const OpenFile file = open_regular(path);
-  if (file.size > SIZE_MAX) fail("map", path, EFBIG);
-  size_ = static_cast<std::size_t>(file.size);
+  const Descriptor file(open_to_read(path));
+  const std::uint64_t size = regular_size(file, path);
+  if (size > SIZE_MAX) fail("map", path, EFBIG);
+  size_ = static_cast<std::size_t>(size);
   if (size_ == 0) return;  // mmap refuses an empty range
   // MAP_POPULATE: one call instead of a page fault for every few pages.
-  void* data =
-      ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE | MAP_POPULATE, file.descriptor.get(), 0);
+  void* data = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE | MAP_POPULATE, file.get(), 0);
   if (data == MAP_FAILED) fail("map", path, errno);
   data_ = static_cast<const std::uint8_t*>(data);
 }
@@ -151,24 +151,22 @@ MappedFile::~MappedFile() {
 }
 
 std::string read_text(const std::string& path, std::uint64_t max_bytes, ErrorCode bad_content) {
-  const OpenFile file = open_regular(path);
-  // Read on to the end instead of trusting the size, which is 0 for files under /proc.
+  const Descriptor file(open_to_read(path));
+  const std::uint64_t size = regular_size(file, path);
   std::string text;
-  while (true) {
-    const std::size_t old_size = text.size();
-    if (file.size > max_bytes || old_size > max_bytes) {
+  while (true) {  // to the end, whatever the size: it is 0 for the files under /proc
+    const std::size_t have = text.size();
+    if (std::max<std::uint64_t>(size, have) > max_bytes) {
       throw Error(bad_content,
-                  "the file has " + std::to_string(std::max<std::uint64_t>(file.size, old_size)) +
+                  "the file has " + std::to_string(std::max<std::uint64_t>(size, have)) +
                       " bytes or more, expected at most " + std::to_string(max_bytes) +
                       "; check that it is the right file",
                   {.file = path});
     }
-    text.resize(old_size +
-                std::max<std::size_t>(4096, file.size + 1 - std::min(file.size, old_size)));
-    const ssize_t count =
-        ::read(file.descriptor.get(), text.data() + old_size, text.size() - old_size);
+    text.resize(std::max<std::size_t>(have + 4096, static_cast<std::size_t>(size) + 1));
+    const ssize_t count = ::read(file.get(), text.data() + have, text.size() - have);
     const int error_number = errno;
-    text.resize(old_size + static_cast<std::size_t>(std::max<ssize_t>(count, 0)));
+    text.resize(have + static_cast<std::size_t>(std::max<ssize_t>(count, 0)));
     if (count < 0 && error_number != EINTR) fail("read", path, error_number);
     if (count == 0) break;
   }
