@@ -1,0 +1,65 @@
+// r2-router convert: a checkpoint in either layout, written in the native one.
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include <CLI/CLI.hpp>
+
+#include "r2router/checkpoint.h"
+
+#include "cli/commands.h"
+#include "cli/output.h"
+
+namespace r2router::cli {
+namespace {
+
+constexpr const char* kFooter = R"(
+Example:
+  r2-router convert released/ native/
+
+The native folder decides exactly as the released one, is one file to map instead of many to parse,
+and needs no pickle reader. It appears whole or not at all; a folder that holds anything is never
+overwritten. Nothing in the source folder is executed.)";
+
+struct Settings {
+  std::string source, destination;
+};
+
+void convert(const Settings& settings) {
+  const Checkpoint checkpoint = load_checkpoint(settings.source, print_warnings());
+  save_checkpoint(checkpoint, settings.destination);
+
+  const auto size = [&](const char* file) {
+    const auto path = std::filesystem::path(settings.destination) / file;
+    return std::string(file) + " (" + with_thousands(std::filesystem::file_size(path)) + " bytes)";
+  };
+  const LinearHeads& heads = checkpoint.heads;
+  const char* precision =
+      std::holds_alternative<std::vector<float>>(heads.weights) ? "float32" : "float64";
+  Output output;
+  output.write("Wrote " + settings.destination + ": " + size("config.json") + ", " +
+               size("model.safetensors") + ".\n");
+  output.write(std::to_string(checkpoint.config.models.size()) + " models, " +
+               std::to_string(heads.names.size()) + " heads of " + std::to_string(heads.dimension) +
+               " " + precision + " weights, SHA-256 " + checkpoint_checksum(settings.destination) +
+               ".\n");
+  output.flush();
+}
+
+}  // namespace
+
+void add_convert_command(CLI::App& app, int&) {
+  CLI::App* command =
+      app.add_subcommand("convert", "Write a released checkpoint folder as a native one");
+  command->footer(kFooter);
+  const auto settings = std::make_shared<Settings>();
+  command->add_option("SRC", settings->source, "Checkpoint folder to read, in either layout")
+      ->required()
+      ->type_name("");
+  command->add_option("DST", settings->destination, "Folder to write; must not exist or be empty")
+      ->required()
+      ->type_name("");
+  command->callback([settings] { convert(*settings); });
+}
+
+}  // namespace r2router::cli

@@ -1,0 +1,29 @@
+// A decision as one line of JSON, with the keys of the published Python package.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "r2router/types.h"
+
+namespace r2router::cli {
+
+/// What tells an output line's query from the others; what is empty is left out.
+struct QueryLabel {
+  std::string_view id = {};  ///< JSON text
+  std::optional<std::string_view> query = {};
+  std::optional<std::uint64_t> row = {};  ///< of an embedding in its file, from 0
+};
+
+/// One object and a line break: the label, the chosen option and, unless `ranking` is empty, all of
+/// it as "all_options". Numbers are the shortest that read back as the same double.
+std::string decision_json(const QueryLabel& label, const Option& chosen,
+                          std::span<const Option> ranking, const Pool& pool);
+
+/// One object and a line break: "error", "line" and the id, if it is known.
+std::string error_json(std::string_view id, std::string_view message, std::uint64_t line);
+
+}  // namespace r2router::cli

@@ -1,0 +1,80 @@
+#include "cli/decision_text.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <vector>
+
+#include "cli/output.h"
+
+namespace r2router::cli {
+namespace {
+
+// printf into a string; for numbers, whose length is bounded.
+template <typename... Arguments>
+std::string format(const char* pattern, Arguments... arguments) {
+  char buffer[512];
+  const int length = std::snprintf(buffer, sizeof buffer, pattern, arguments...);
+  return {buffer, std::min<std::size_t>(length, sizeof buffer - 1)};
+}
+
+std::string budget_text(Budget budget) {
+  return budget.is_unlimited() ? "unlimited" : budget.to_string() + " tokens";
+}
+
+}  // namespace
+
+std::string candidates_text(const Decision& decision) {
+  std::vector<bool> admitted(decision.pool->size());
+  for (const Option& option : decision.ranking) admitted[option.model] = true;
+  std::string line = "Candidate LLMs:    ";
+  bool first = true;
+  for (std::size_t model = 0; model < admitted.size(); ++model) {
+    if (!admitted[model]) continue;
+    if (!first) line += ", ";
+    first = false;
+    line += (*decision.pool)[model].name;
+  }
+  return line + '\n';
+}
+
+std::string decision_text(const Decision& decision) {
+  const Option& chosen = decision.chosen;
+  const ModelSpec& model = decision.model();
+  std::string text = "Selected LLM:      " + model.name;
+  if (!model.openrouter_id.empty()) text += "  (" + model.openrouter_id + ")";
+  text += "\nSelected budget:   " + budget_text(chosen.budget);
+  text += format("\nPredicted quality: %.4f  (0 to 1)", chosen.quality);
+  text += format("\nPredicted length:  %.0f output tokens, after %lld of input",
+                 chosen.output_tokens, static_cast<long long>(decision.input_tokens));
+  text += format("\nPredicted cost:    $%.8f  ($%.2f for 1,000 such queries)", chosen.cost_usd,
+                 1000 * chosen.cost_usd);
+  text += format("\nLambda:            %.10g  (0 quality alone, 1 cost alone)\n", decision.lambda);
+  return text;
+}
+
+std::string ranking_text(const Decision& decision) {
+  const std::size_t shown = std::min(kTableRows, decision.ranking.size());
+  std::size_t width = 5;
+  for (std::size_t i = 0; i < shown; ++i) {
+    width = std::max(width, decision.model(decision.ranking[i]).name.size());
+  }
+  const auto padded = [width](std::string name) {
+    name.resize(width, ' ');
+    return name;
+  };
+  std::string text =
+      "rank  " + padded("model") + "     budget  quality    tokens     cost (USD)          risk\n";
+  for (std::size_t i = 0; i < shown; ++i) {
+    const Option& option = decision.ranking[i];
+    text += format("%4zu  ", i + 1) + padded(decision.model(option).name);
+    text += format("  %9s  %7.4f  %8.1f  %13.8f  %12.8f\n", option.budget.to_string().c_str(),
+                   option.quality, option.output_tokens, option.cost_usd, option.risk);
+  }
+  if (shown < decision.ranking.size()) {
+    text += "      … and " + with_thousands(decision.ranking.size() - shown) +
+            " more: --json shows all\n";
+  }
+  return text;
+}
+
+}  // namespace r2router::cli

@@ -1,0 +1,161 @@
+// r2-router info: what a checkpoint holds.
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "r2router/router.h"
+
+#include "cli/commands.h"
+#include "cli/output.h"
+
+namespace r2router::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct Settings {
+  std::string folder;
+  bool json = false;
+};
+
+const char* rules_name(DecisionRules rules) {
+  return rules == DecisionRules::kReference ? "reference" : "corrected";
+}
+
+const char* budget_mode_name(BudgetMode mode) {
+  return mode == BudgetMode::kPrompted ? "prompted" : "hard-cap";
+}
+
+// The checkpoint as JSON: what the text form shows is taken from here as well.
+Json describe(const std::string& folder, const Checkpoint& checkpoint) {
+  const Config& config = checkpoint.config;
+  Json models = Json::array();
+  for (const ModelSpec& model : config.models) {
+    Json entry = {{"name", model.name},
+                  {"openrouter_id", model.openrouter_id},
+                  {"input_price_per_million", model.input_price_per_million},
+                  {"output_price_per_million", model.output_price_per_million},
+                  {"available", model.available}};
+    if (!model.note.empty()) entry["note"] = model.note;
+    models.push_back(entry);
+  }
+  Json budgets = Json::array();
+  for (const Budget budget : config.token_limits) {
+    budgets.push_back(budget.is_unlimited() ? Json("unlimited") : Json(budget.tokens()));
+  }
+  const std::vector<std::string> kernels = available_kernels();
+  return {{"checkpoint", folder},
+          {"layout", config.format_version == 0 ? "released" : "native"},
+          {"format_version", config.format_version},
+          {"router_name", config.router_name},
+          {"method", config.method},
+          {"embedding_model", config.embedding_model},
+          {"embedding_dim", config.embedding_dim},
+          {"encoder", config.encoder ? "built-in lexical" : "external"},
+          {"rules", rules_name(config.rules)},
+          {"default_lambda", config.default_lambda},
+          {"token_floor", config.token_floor},
+          {"budget_mode", budget_mode_name(config.budget_mode)},
+          {"budget_prompt", config.budget_prompt},
+          {"budgets", budgets},
+          {"models", models},
+          {"heads", checkpoint.heads.names.size()},
+          {"precision", std::holds_alternative<std::vector<float>>(checkpoint.heads.weights)
+                            ? "float32"
+                            : "float64"},
+          {"training", config.training.empty() ? Json() : Json::parse(config.training)},
+          {"checksum_sha256", checkpoint_checksum(folder)},
+          {"kernels", kernels},
+          {"kernel", kernels.back()}};
+}
+
+std::string joined(const Json& values) {
+  std::string text;
+  for (const Json& value : values) {
+    if (!text.empty()) text += " ";
+    text += value.is_string() ? value.get<std::string>() : value.dump();
+  }
+  return text;
+}
+
+std::string padded(std::string text, std::size_t width) {
+  if (text.size() < width) text.resize(width, ' ');
+  return text;
+}
+
+std::string as_text(const Json& facts) {
+  std::string text;
+  const auto fact = [&](std::string name, const std::string& value) {
+    if (!value.empty()) text += padded(name + ":", 16) + value + '\n';
+  };
+  const auto string = [&](const char* key) { return facts[key].get<std::string>(); };
+  fact("Checkpoint", string("checkpoint") + "  (" + string("layout") + " layout)");
+  fact("Router", string("router_name"));
+  fact("Method", string("method"));
+  fact("Embeddings", string("embedding_model") + ", " + facts["embedding_dim"].dump() +
+                         " numbers, " + string("encoder") + " encoder");
+  fact("Rules", string("rules"));
+  fact("Default lambda", facts["default_lambda"].dump());
+  fact("Token floor", facts["token_floor"].dump());
+  fact("Budgets", joined(facts["budgets"]) + "  (" + string("budget_mode") + ")");
+  fact("Budget prompt", string("budget_prompt"));
+  fact("Heads", facts["heads"].dump() + ", " + string("precision"));
+  fact("SHA-256", string("checksum_sha256"));
+  fact("Kernel", string("kernel") + "  (available: " + joined(facts["kernels"]) + ")");
+  if (!facts["training"].is_null()) {
+    text += "Training:\n";
+    for (const auto& [key, value] : facts["training"].items()) {
+      text +=
+          "  " + key + ": " + (value.is_string() ? value.get<std::string>() : value.dump()) + '\n';
+    }
+  }
+
+  std::size_t width = 5;
+  for (const Json& model : facts["models"]) {
+    width = std::max(width, model["name"].get_ref<const std::string&>().size());
+  }
+  text += "\n" + padded("model", width) + "  $/M input  $/M output  available  catalogue name\n";
+  for (const Json& model : facts["models"]) {
+    char prices[64];
+    std::snprintf(prices, sizeof prices, "  %9.4g  %10.4g  ",
+                  model["input_price_per_million"].get<double>(),
+                  model["output_price_per_million"].get<double>());
+    text += padded(model["name"].get<std::string>(), width) + prices +
+            padded(model["available"].get<bool>() ? "yes" : "no", 11) +
+            model["openrouter_id"].get<std::string>() + '\n';
+  }
+  return text;
+}
+
+void info(const Settings& settings) {
+  const std::string folder =
+      settings.folder.empty() ? Router::default_checkpoint_path() : settings.folder;
+  const Checkpoint checkpoint = load_checkpoint(folder, print_warnings());
+  const Json facts = describe(folder, checkpoint);
+  Output output;
+  output.write(settings.json ? facts.dump(2) + '\n' : as_text(facts));
+  output.flush();
+}
+
+}  // namespace
+
+void add_info_command(CLI::App& app, int&) {
+  CLI::App* command = app.add_subcommand(
+      "info", "Show a checkpoint's models, prices, budgets, encoder and provenance");
+  const auto settings = std::make_shared<Settings>();
+  command
+      ->add_option("DIR", settings->folder,
+                   "Checkpoint folder; default: the one that came with r2-router")
+      ->type_name("");
+  command->add_flag("--json", settings->json, "Print one JSON object");
+  command->callback([settings] { info(*settings); });
+}
+
+}  // namespace r2router::cli

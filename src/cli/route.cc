@@ -1,0 +1,304 @@
+// r2-router route: queries in, decisions out.
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+#include "r2router/router.h"
+
+#include "cli/commands.h"
+#include "cli/decision_json.h"
+#include "cli/decision_text.h"
+#include "cli/line_reader.h"
+#include "cli/output.h"
+#include "cli/query_line.h"
+#include "core/unicode.h"
+#include "io/npy.h"
+
+namespace r2router::cli {
+namespace {
+
+constexpr const char* kFooter = R"(
+Examples:
+  r2-router route --query "Solve the equation: 2x + 5 = 13"
+  r2-router route --query "Prove Fermat's little theorem" --lambda 0.999 --verbose
+  r2-router route --file prompts.txt --json
+  cat queries.jsonl | r2-router route --input - > decisions.jsonl
+  r2-router route --checkpoint-dir DIR --embeddings embeddings.npy --json
+
+--input reads one JSON object a line and always writes JSON, in the same order:
+  {"query": "2 + 2?"}
+  {"embedding": [0.12, -0.03, ...], "id": 7, "lambda": 0.999, "input_tokens": 40}
+"id" (any string or number) is copied to the output; "lambda" and "input_tokens" override the
+options. A line that is wrong gives {"error": ..., "line": N}, the others are routed, and the
+exit code is 1. Empty lines of --input and --file are passed over.)";
+
+struct Settings {
+  std::string query, file, input, embeddings;
+  std::string checkpoint_dir, kernel, rules;
+  double lambda = 0, token_floor = 0;
+  std::int64_t input_tokens = 0;
+  bool json = false, verbose = false, available_only = false, all_models = false;
+  RouteOptions options;
+};
+
+// Refuses what is not a number in [0, 1], NaN included.
+std::string check_lambda(const std::string& text) {
+  double value = 0;
+  if (CLI::detail::lexical_cast(text, value) && value >= 0 && value <= 1) return {};
+  return "expected a number from 0 (quality alone) to 1 (cost alone), found \"" + text + "\"";
+}
+
+std::string check_not_negative(const std::string& text) {
+  double value = 0;
+  if (CLI::detail::lexical_cast(text, value) && value >= 0) return {};
+  return "expected a number of tokens, 0 or more, found \"" + text + "\"";
+}
+
+void check_query_text(std::string_view text, const Error::Where& where) {
+  std::size_t bad = 0;
+  if (is_utf8(text, &bad)) return;
+  Error::Where place = where;
+  place.byte_offset = place.byte_offset.value_or(0) + bad;
+  throw Error(ErrorCode::kBadData, "the text is not UTF-8: convert it, for example with iconv",
+              place);
+}
+
+// Routes queries from one source after another form and prints what was decided.
+class RouteCommand {
+ public:
+  explicit RouteCommand(const Settings& settings)
+      : settings_(settings),
+        router_(Router::from_pretrained(settings.checkpoint_dir,
+                                        {.kernel = settings.kernel, .log = print_warnings()})) {}
+
+  void route_query() {
+    check_query_text(settings_.query, {.file = "--query"});
+    print(settings_.query, router_.route_text(settings_.query, options()));
+    output_.flush();
+  }
+
+  void route_file() {
+    LineReader lines(settings_.file, [this] { output_.flush(); });
+    while (const auto line = lines.next()) {
+      if (line->too_long) throw_too_long({.file = lines.name(), .line = line->number});
+      if (line->text.empty()) continue;
+      check_query_text(line->text,
+                       {.file = lines.name(), .byte_offset = line->offset, .line = line->number});
+      several_ = true;
+      print(line->text, router_.route_text(line->text, options()));
+    }
+    output_.flush();
+  }
+
+  /// Returns whether every line was good.
+  bool route_jsonl() {
+    bool good = true;
+    LineReader lines(settings_.input, [this] { output_.flush(); });
+    while (const auto line = lines.next()) {
+      if (line->text.empty() && !line->too_long) continue;
+      QueryLine query;
+      try {
+        if (line->too_long) throw_too_long({});
+        query = parse_query_line(line->text);
+        if (!query.error.empty()) throw Error(ErrorCode::kBadData, query.error);
+        RouteOptions options = this->options();
+        if (query.lambda) options.lambda = query.lambda;
+        if (query.input_tokens) options.input_tokens = query.input_tokens;
+        const Decision decision =
+            query.query ? router_.route_text(*query.query, options)
+                        : router_.route(std::span<const double>(*query.embedding), options);
+        output_.write(decision_json({.id = query.id, .query = query.query}, decision.chosen,
+                                    decision.ranking, *decision.pool));
+      } catch (const Error& error) {
+        if (error.code() == ErrorCode::kIo) throw;  // ours, not the line's
+        good = false;
+        output_.write(error_json(query.id, error.what(), line->number));
+      }
+    }
+    output_.flush();
+    return good;
+  }
+
+  void route_embeddings() {
+    const io::NpyArray array = io::read_npy(settings_.embeddings);
+    if (array.columns != router_.dimension()) {
+      throw Error(ErrorCode::kBadData,
+                  "the embeddings have " + std::to_string(array.columns) +
+                      " numbers each, the checkpoint expects " +
+                      std::to_string(router_.dimension()) +
+                      ": use the encoder that it was trained with (" +
+                      router_.config().embedding_model + ")",
+                  {.file = settings_.embeddings});
+    }
+    std::visit([&](const auto& values) { route_rows(std::span(values), array.rows); },
+               array.values);
+    output_.flush();
+  }
+
+ private:
+  template <typename Float>
+  void route_rows(std::span<const Float> values, std::size_t rows) {
+    // Only the choice is printed: all rows in one product.
+    if (settings_.json && !settings_.verbose) {
+      const BatchDecision batch = router_.route_batch(values, options());
+      for (std::size_t row = 0; row < rows; ++row) {
+        output_.write(decision_json({.row = row}, batch.options[row], {}, *batch.pool));
+      }
+      return;
+    }
+    several_ = rows > 1;
+    for (std::size_t row = 0; row < rows; ++row) {
+      const auto embedding = values.subspan(row * router_.dimension(), router_.dimension());
+      const Decision decision = router_.route(embedding, options());
+      if (settings_.json) {
+        output_.write(
+            decision_json({.row = row}, decision.chosen, decision.ranking, *decision.pool));
+      } else {
+        print_text("Row:               " + std::to_string(row) + '\n', decision);
+      }
+    }
+  }
+
+  // Options that are the same for every query. For people the ranking tells the candidates too.
+  RouteOptions options() const {
+    RouteOptions options = settings_.options;
+    const bool text = !settings_.json && settings_.input.empty();
+    options.rank = settings_.verbose || text;
+    return options;
+  }
+
+  void print(std::string_view query, const Decision& decision) {
+    if (settings_.json) {
+      output_.write(
+          decision_json({.query = query}, decision.chosen, decision.ranking, *decision.pool));
+    } else {
+      print_text("Query:             " + std::string(query) + '\n', decision);
+    }
+  }
+
+  void print_text(const std::string& heading, const Decision& decision) {
+    if (first_) output_.write(candidates_text(decision));
+    if (several_) output_.write("\n" + heading);
+    first_ = false;
+    output_.write(decision_text(decision));
+    if (settings_.verbose) output_.write("\n" + ranking_text(decision));
+  }
+
+  [[noreturn]] static void throw_too_long(const Error::Where& where) {
+    throw Error(ErrorCode::kBadData,
+                "the line is longer than " + std::to_string(LineReader::kMaxLine >> 20) +
+                    " MiB, the most that is read",
+                where);
+  }
+
+  const Settings& settings_;
+  Router router_;
+  Output output_;
+  bool first_ = true;     // nothing has been printed for people yet
+  bool several_ = false;  // name the query before each decision
+};
+
+// Moves what the command line gave into options; what it did not give stays empty.
+void collect_options(const CLI::App& command, Settings& settings) {
+  RouteOptions& options = settings.options;
+  if (command.count("--lambda") > 0) options.lambda = settings.lambda;
+  if (command.count("--input-tokens") > 0) options.input_tokens = settings.input_tokens;
+  if (command.count("--token-floor") > 0) options.token_floor = settings.token_floor;
+  if (settings.available_only) options.available_only = true;
+  if (settings.all_models) options.available_only = false;
+  if (settings.rules == "reference") options.rules = DecisionRules::kReference;
+  if (settings.rules == "corrected") options.rules = DecisionRules::kCorrected;
+}
+
+}  // namespace
+
+void add_route_command(CLI::App& app, int& exit_code) {
+  CLI::App* command =
+      app.add_subcommand("route", "Choose a model and a token budget for each query");
+  command->footer(kFooter);
+  const auto settings = std::make_shared<Settings>();
+
+  CLI::Option_group* what =
+      command->add_option_group("Queries", "What to route: give one of these");
+  what->add_option("--query", settings->query, "Text of one query")->type_name("TEXT");
+  what->add_option("--file", settings->file, "A query a line, UTF-8; - for standard input")
+      ->type_name("FILE");
+  what->add_option("--input", settings->input, "JSON lines, see below; - for standard input")
+      ->type_name("FILE.jsonl");
+  what->add_option("--embeddings", settings->embeddings,
+                   "An embedding a row: NumPy float32 or float64, (N, d) or (d,)")
+      ->type_name("FILE.npy");
+  what->require_option(1);
+
+  command
+      ->add_option("--checkpoint-dir", settings->checkpoint_dir,
+                   "Checkpoint folder, native or as released; default: the one that came with "
+                   "r2-router")
+      ->type_name("DIR");
+  command
+      ->add_option("--lambda,--lambda_val", settings->lambda,
+                   "Weight of cost (USD) against quality, 0 to 1; default: the checkpoint's")
+      ->check(CLI::Validator(check_lambda, ""))
+      ->type_name("X");
+  command
+      ->add_option("--input-tokens", settings->input_tokens,
+                   "Length of each query in tokens; default: estimated from the text, or 100 for "
+                   "an embedding")
+      ->check(CLI::Validator(check_not_negative, ""))
+      ->type_name("N");
+  command
+      ->add_option("--allow", settings->options.allow, "Consider only these models: NAME[,NAME...]")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->type_name("NAMES");
+  command->add_option("--deny", settings->options.deny, "Leave out these models: NAME[,NAME...]")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->type_name("NAMES");
+  CLI::Option* available = command->add_flag("--available-only", settings->available_only,
+                                             "Leave out models marked as unavailable");
+  command
+      ->add_flag("--all-models", settings->all_models,
+                 "Consider models marked as unavailable as well")
+      ->excludes(available);
+  command
+      ->add_option("--token-floor", settings->token_floor,
+                   "Least number of tokens that an answer is assumed to take")
+      ->check(CLI::Validator(check_not_negative, ""))
+      ->type_name("N");
+  command
+      ->add_option("--rules", settings->rules,
+                   "reference: decide exactly as the Python package; corrected: without its "
+                   "faults; default: the checkpoint's")
+      ->check(CLI::IsMember({"reference", "corrected"}))
+      ->type_name("NAME");
+  command
+      ->add_option("--kernel", settings->kernel,
+                   "Compute kernel, a name from r2-router version; default: the fastest")
+      ->type_name("NAME");
+  command->add_flag("--json", settings->json, "Print one JSON object a query");
+  command->add_flag("--verbose", settings->verbose,
+                    "Also show the other options, best first (all_options in JSON)");
+
+  command->callback([command, settings, &exit_code] {
+    collect_options(*command, *settings);
+    RouteCommand route(*settings);
+    if (command->count("--query") > 0) {
+      route.route_query();
+    } else if (command->count("--file") > 0) {
+      route.route_file();
+    } else if (command->count("--embeddings") > 0) {
+      route.route_embeddings();
+    } else if (!route.route_jsonl()) {
+      exit_code = 1;
+    }
+  });
+}
+
+}  // namespace r2router::cli
