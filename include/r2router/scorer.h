@@ -31,7 +31,7 @@ struct Predictions {
 struct Estimates {
   std::vector<double> quality;  ///< rows × pairs
   std::vector<double> tokens;   ///< rows × pairs
-  std::vector<double> scale;    ///< one for each row; infinite where float32 cannot hold the embedding
+  std::vector<double> scale;    ///< one for each row; not finite if the embedding is not
   std::span<const double> quality_error;  ///< one for each pair; owned by the scorer
   std::span<const double> tokens_error;   ///< one for each pair; owned by the scorer
 };

@@ -1,0 +1,45 @@
+#include "r2router/error.h"
+
+namespace r2router {
+namespace {
+
+std::string compose(const std::string& message, const Error::Where& where) {
+  std::string text = where.file;
+  if (where.line) text += (text.empty() ? "line " : ":") + std::to_string(*where.line);
+  if (where.byte_offset) {
+    text += (text.empty() ? "byte " : " at byte ") + std::to_string(*where.byte_offset);
+  }
+  if (!where.pointer.empty()) text += (text.empty() ? "at " : " at ") + where.pointer;
+  return text.empty() ? message : text + ": " + message;
+}
+
+}  // namespace
+
+std::string_view to_string(ErrorCode code) noexcept {
+  switch (code) {
+    case ErrorCode::kInvalidArgument:
+      return "invalid_argument";
+    case ErrorCode::kNotFound:
+      return "not_found";
+    case ErrorCode::kIo:
+      return "io";
+    case ErrorCode::kBadConfig:
+      return "bad_config";
+    case ErrorCode::kBadCheckpoint:
+      return "bad_checkpoint";
+    case ErrorCode::kUnsafe:
+      return "unsafe";
+    case ErrorCode::kBadData:
+      return "bad_data";
+    case ErrorCode::kUnsupported:
+      return "unsupported";
+  }
+  return "unknown";
+}
+
+Error::Error(ErrorCode code, const std::string& message, Where where)
+    : std::runtime_error(compose(message, where)), code_(code), where_(std::move(where)) {}
+
+Error::Error(ErrorCode code, const std::string& message) : Error(code, message, Where{}) {}
+
+}  // namespace r2router

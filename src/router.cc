@@ -1,0 +1,250 @@
+#include "r2router/router.h"
+
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <optional>
+#include <system_error>
+#include <utility>
+
+#include "decide/decide.h"
+
+namespace r2router {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Length of a query that comes as an embedding; the published package's default.
+constexpr std::int64_t kDefaultInputTokens = 100;
+
+/// Embeddings scored together: enough for the heads to be read from memory once for many queries, few
+/// enough for the estimates to stay in the second-level cache.
+constexpr std::size_t kBatchRows = 96;
+
+std::size_t length(const EmbeddingView& view) {
+  return std::visit([](auto values) { return values.size(); }, view);
+}
+
+EmbeddingView slice(const EmbeddingView& view, std::size_t offset, std::size_t count) {
+  return std::visit([&](auto values) -> EmbeddingView { return values.subspan(offset, count); }, view);
+}
+
+[[noreturn]] void throw_not_finite(const EmbeddingView& view, std::optional<std::size_t> row) {
+  const std::size_t element = std::visit(
+      [](auto values) {
+        const auto bad = std::find_if(values.begin(), values.end(),
+                                      [](auto value) { return !std::isfinite(value); });
+        return static_cast<std::size_t>(bad - values.begin());
+      },
+      view);
+  throw Error(ErrorCode::kInvalidArgument,
+              "element " + std::to_string(element) + " of the embedding" +
+                  (row ? " in row " + std::to_string(*row) : "") +
+                  " is NaN or infinite: expected finite numbers");
+}
+
+/// Memory that a thread reuses from call to call.
+struct Scratch {
+  internal::Rule rule;
+  Estimates estimates;
+  std::vector<double> bounds;
+  std::vector<float> embedding;
+};
+
+Scratch& scratch() {
+  thread_local Scratch instance;
+  return instance;
+}
+
+class ScorerSource final : public internal::ExactSource {
+ public:
+  ScorerSource(const Scorer& scorer, EmbeddingView embedding) : scorer_(scorer), embedding_(embedding) {}
+  void exact(std::size_t pair, double& quality, double& tokens) const override {
+    scorer_.predict_pair(embedding_, pair, quality, tokens);
+  }
+
+ private:
+  const Scorer& scorer_;
+  EmbeddingView embedding_;
+};
+
+}  // namespace
+
+struct Router::Parts {
+  Parts(Checkpoint checkpoint, const RouterOptions& options)
+      : config(std::move(checkpoint.config)),
+        defaults(config.decision_defaults()),
+        scorer(make_linear_scorer(checkpoint.heads, options.kernel)),
+        embedder(options.embedder),
+        table(std::make_shared<const Pool>(config.models), scorer->pairs()) {
+    if (!embedder && config.encoder) {
+      embedder = make_lexical_encoder(*config.encoder, std::move(checkpoint.idf));
+    }
+    if (embedder && embedder->dimension() != scorer->dimension()) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  "the embedder makes vectors of " + std::to_string(embedder->dimension()) +
+                      " numbers, the checkpoint's heads expect " + std::to_string(scorer->dimension()));
+    }
+  }
+
+  Decision route(EmbeddingView embedding, const RouteOptions& options,
+                 std::int64_t default_input_tokens) const;
+  BatchDecision route_batch(EmbeddingView embeddings, const RouteOptions& options,
+                            std::span<const std::int64_t> input_tokens) const;
+  Option choose(const internal::Rule& rule, EmbeddingView embedding, const Estimates& estimates,
+                std::size_t row, std::vector<double>& bounds) const {
+    const std::size_t pairs = table.pairs().size();
+    const internal::EstimateView view{
+        .quality = std::span(estimates.quality).subspan(row * pairs, pairs),
+        .tokens = std::span(estimates.tokens).subspan(row * pairs, pairs),
+        .quality_error = estimates.quality_error,
+        .tokens_error = estimates.tokens_error,
+        .scale = estimates.scale[row]};
+    return internal::choose(table, rule, view, ScorerSource(*scorer, embedding), bounds);
+  }
+
+  Config config;
+  DecisionDefaults defaults;
+  std::shared_ptr<const Scorer> scorer;
+  std::shared_ptr<const Embedder> embedder;
+  internal::DecisionTable table;
+};
+
+Decision Router::Parts::route(EmbeddingView embedding, const RouteOptions& options,
+                              std::int64_t default_input_tokens) const {
+  if (length(embedding) != scorer->dimension()) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "the embedding has " + std::to_string(length(embedding)) + " numbers, expected " +
+                    std::to_string(scorer->dimension()) + ": use the encoder that the checkpoint was " +
+                    "trained with (" + config.embedding_model + ")");
+  }
+  Scratch& memory = scratch();
+  internal::resolve(options, defaults, *table.pool(), default_input_tokens, memory.rule);
+  scorer->estimate(embedding, 1, memory.estimates);
+  if (!std::isfinite(memory.estimates.scale[0])) throw_not_finite(embedding, {});
+  Decision decision{.chosen = choose(memory.rule, embedding, memory.estimates, 0, memory.bounds),
+                    .lambda = memory.rule.lambda,
+                    .input_tokens = memory.rule.input_tokens,
+                    .pool = table.pool()};
+  if (options.rank) {
+    Predictions predictions;
+    scorer->predict(embedding, predictions);
+    decision.ranking = internal::rank(table, memory.rule, predictions);
+  }
+  return decision;
+}
+
+BatchDecision Router::Parts::route_batch(EmbeddingView embeddings, const RouteOptions& options,
+                                         std::span<const std::int64_t> input_tokens) const {
+  const std::size_t dimension = scorer->dimension();
+  if (length(embeddings) % dimension != 0) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "the embeddings have " + std::to_string(length(embeddings)) +
+                    " numbers, which is not a multiple of " + std::to_string(dimension));
+  }
+  const std::size_t rows = length(embeddings) / dimension;
+  if (!input_tokens.empty() && input_tokens.size() != rows) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "there are " + std::to_string(rows) + " embeddings, but input_tokens has " +
+                    std::to_string(input_tokens.size()) + " numbers: give one each, or none");
+  }
+  for (const std::int64_t count : input_tokens) internal::check_input_tokens(count);
+
+  BatchDecision batch{.options = {}, .pool = table.pool()};
+  batch.options.reserve(rows);
+  Scratch& memory = scratch();
+  internal::resolve(options, defaults, *table.pool(), kDefaultInputTokens, memory.rule);
+  for (std::size_t begin = 0; begin < rows; begin += kBatchRows) {
+    const std::size_t count = std::min(kBatchRows, rows - begin);
+    scorer->estimate(slice(embeddings, begin * dimension, count * dimension), count, memory.estimates);
+    for (std::size_t r = 0; r < count; ++r) {
+      const EmbeddingView embedding = slice(embeddings, (begin + r) * dimension, dimension);
+      if (!std::isfinite(memory.estimates.scale[r])) throw_not_finite(embedding, begin + r);
+      if (!input_tokens.empty()) memory.rule.input_tokens = input_tokens[begin + r];
+      batch.options.push_back(choose(memory.rule, embedding, memory.estimates, r, memory.bounds));
+    }
+  }
+  return batch;
+}
+
+Router Router::from_pretrained(const std::string& folder, const RouterOptions& options) {
+  return Router(load_checkpoint(folder.empty() ? default_checkpoint_path() : folder, options.log),
+                options);
+}
+
+std::string Router::default_checkpoint_path() {
+  if (const char* chosen = std::getenv("R2ROUTER_CHECKPOINT"); chosen != nullptr && *chosen != '\0') {
+    return chosen;
+  }
+  // Relative to the file that holds this code: a shared library in lib/, or a program in bin/.
+  std::vector<fs::path> places;
+  Dl_info self{};
+  if (dladdr(reinterpret_cast<const void*>(&Router::default_checkpoint_path), &self) != 0 &&
+      self.dli_fname != nullptr) {
+    std::error_code ignored;
+    fs::path file = fs::canonical(self.dli_fname, ignored);
+    // A program started through PATH may be known here by its bare name only.
+    if (ignored) file = fs::canonical("/proc/self/exe", ignored);
+    for (fs::path up = file.parent_path().parent_path(); up.has_relative_path(); up = up.parent_path()) {
+      places.push_back(up / "share/r2router/checkpoints/default");
+    }
+  }
+  places.emplace_back(R2ROUTER_SOURCE_CHECKPOINT);
+  std::string looked;
+  for (const fs::path& place : places) {
+    std::error_code ignored;
+    if (fs::exists(place / "config.json", ignored)) return place.string();
+    looked += (looked.empty() ? "" : ", ") + place.string();
+  }
+  throw Error(ErrorCode::kNotFound,
+              "the default checkpoint was not found in " + looked +
+                  ": name a checkpoint folder, or set R2ROUTER_CHECKPOINT to one");
+}
+
+Router::Router(Checkpoint checkpoint, const RouterOptions& options) {
+  validate(checkpoint);
+  parts_ = std::make_shared<const Parts>(std::move(checkpoint), options);
+}
+
+Decision Router::route(std::span<const float> embedding, const RouteOptions& options) const {
+  return parts_->route(embedding, options, kDefaultInputTokens);
+}
+
+Decision Router::route(std::span<const double> embedding, const RouteOptions& options) const {
+  return parts_->route(embedding, options, kDefaultInputTokens);
+}
+
+Decision Router::route_text(std::string_view query, const RouteOptions& options) const {
+  if (!parts_->embedder) {
+    throw Error(ErrorCode::kUnsupported,
+                "this checkpoint has no encoder of its own, so text cannot be routed: its heads were "
+                "trained on embeddings of \"" +
+                    parts_->config.embedding_model +
+                    "\". Give an embedder in RouterOptions, or embed the query and call route()");
+  }
+  std::vector<float>& embedding = scratch().embedding;
+  embedding.resize(dimension());
+  parts_->embedder->embed(std::span(&query, 1), embedding);
+  return parts_->route(std::span<const float>(embedding), options, estimate_input_tokens(query));
+}
+
+BatchDecision Router::route_batch(std::span<const float> embeddings, const RouteOptions& options,
+                                  std::span<const std::int64_t> input_tokens) const {
+  return parts_->route_batch(embeddings, options, input_tokens);
+}
+
+BatchDecision Router::route_batch(std::span<const double> embeddings, const RouteOptions& options,
+                                  std::span<const std::int64_t> input_tokens) const {
+  return parts_->route_batch(embeddings, options, input_tokens);
+}
+
+std::size_t Router::dimension() const { return parts_->scorer->dimension(); }
+const Pool& Router::pool() const { return *parts_->table.pool(); }
+const Config& Router::config() const { return parts_->config; }
+const std::shared_ptr<const Scorer>& Router::scorer() const { return parts_->scorer; }
+const std::shared_ptr<const Embedder>& Router::embedder() const { return parts_->embedder; }
+
+}  // namespace r2router

@@ -1,0 +1,15 @@
+// AVX2 with FMA: 16 registers of 8 floats.
+#include <immintrin.h>
+
+#define R2ROUTER_VECTOR_FLOATS 8
+#define R2ROUTER_PANEL_VECTORS 2
+#define R2ROUTER_BATCH_ROWS 6
+
+namespace {
+typedef float Floats __attribute__((vector_size(32)));
+inline Floats multiply_add(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
+}  // namespace
+
+#include "score/kernel_impl.h"
+
+R2ROUTER_DEFINE_KERNEL(kAvx2Kernel, "avx2")

@@ -1,0 +1,15 @@
+// AVX-512: 32 registers of 16 floats.
+#include <immintrin.h>
+
+#define R2ROUTER_VECTOR_FLOATS 16
+#define R2ROUTER_PANEL_VECTORS 2
+#define R2ROUTER_BATCH_ROWS 12
+
+namespace {
+typedef float Floats __attribute__((vector_size(64)));
+inline Floats multiply_add(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
+}  // namespace
+
+#include "score/kernel_impl.h"
+
+R2ROUTER_DEFINE_KERNEL(kAvx512Kernel, "avx512")

@@ -1,0 +1,281 @@
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <new>
+#include <optional>
+#include <string>
+
+#include "r2router/error.h"
+#include "r2router/scorer.h"
+
+#include "score/kernels.h"
+
+namespace r2router {
+namespace {
+
+using score::Kernel;
+
+/// Beyond this norm float32 products could overflow.
+constexpr double kLargestNorm = 1e18;
+/// Below this norm float32 underflow would not be covered by a relative bound.
+constexpr double kSmallestNorm = 1e-12;
+/// An error bound that admits everything, yet gives no NaN when multiplied by zero.
+constexpr double kUnbounded = 1e300;
+
+/// float32 storage aligned for the kernels.
+class AlignedFloats {
+ public:
+  explicit AlignedFloats(std::size_t size)
+      : data_(static_cast<float*>(::operator new(size * sizeof(float), std::align_val_t{64}))) {
+    std::fill_n(data_, size, 0.0F);
+  }
+  AlignedFloats(const AlignedFloats&) = delete;
+  AlignedFloats& operator=(const AlignedFloats&) = delete;
+  ~AlignedFloats() { ::operator delete(data_, std::align_val_t{64}); }
+
+  float* data() { return data_; }
+  const float* data() const { return data_; }
+
+ private:
+  float* data_;
+};
+
+double dot(const Kernel& kernel, const float* a, const float* b, std::size_t n) {
+  return kernel.dot_float_float(a, b, n);
+}
+double dot(const Kernel& kernel, const float* a, const double* b, std::size_t n) {
+  return kernel.dot_float_double(a, b, n);
+}
+double dot(const Kernel& kernel, const double* a, const float* b, std::size_t n) {
+  return kernel.dot_float_double(b, a, n);
+}
+double dot(const Kernel& kernel, const double* a, const double* b, std::size_t n) {
+  return kernel.dot_double_double(a, b, n);
+}
+
+std::string describe(const HeadName& name) {
+  return "the " + std::string(name.target == Target::kQuality ? "quality" : "token") +
+         " head of model " + std::to_string(name.pair.model) + " at budget " +
+         name.pair.budget.to_string();
+}
+
+[[noreturn]] void bad(const std::string& message) { throw Error(ErrorCode::kBadCheckpoint, message); }
+
+/// The quality heads in order, and where each pair's token head is.
+struct Layout {
+  std::vector<Pair> pairs;
+  std::vector<std::size_t> quality_head;                ///< for each pair, an index into names
+  std::vector<std::optional<std::size_t>> tokens_head;  ///< for each pair
+};
+
+Layout lay_out(const LinearHeads& heads) {
+  Layout layout;
+  for (std::size_t h = 0; h < heads.names.size(); ++h) {
+    const HeadName& name = heads.names[h];
+    if (name.target != Target::kQuality) continue;
+    if (!layout.pairs.empty() && name.pair.model != layout.pairs.back().model) {
+      const auto earlier = std::find_if(layout.pairs.begin(), layout.pairs.end(), [&](const Pair& p) {
+        return p.model == name.pair.model;
+      });
+      if (earlier != layout.pairs.end()) bad(describe(name) + " stands apart from its model's others");
+    }
+    if (std::find(layout.pairs.begin(), layout.pairs.end(), name.pair) != layout.pairs.end()) {
+      bad(describe(name) + " is given twice");
+    }
+    layout.pairs.push_back(name.pair);
+    layout.quality_head.push_back(h);
+  }
+  layout.tokens_head.resize(layout.pairs.size());
+  for (std::size_t h = 0; h < heads.names.size(); ++h) {
+    const HeadName& name = heads.names[h];
+    if (name.target != Target::kTokens) continue;
+    const auto pair = std::find(layout.pairs.begin(), layout.pairs.end(), name.pair);
+    if (pair == layout.pairs.end()) bad(describe(name) + " has no quality head beside it");
+    auto& slot = layout.tokens_head[static_cast<std::size_t>(pair - layout.pairs.begin())];
+    if (slot) bad(describe(name) + " is given twice");
+    slot = h;
+  }
+  for (std::size_t p = 0; p < layout.pairs.size(); ++p) {
+    if (layout.pairs[p].budget.is_unlimited() && !layout.tokens_head[p]) {
+      bad(describe({layout.pairs[p], Target::kTokens}) + " is missing");
+    }
+  }
+  if (layout.pairs.empty()) bad("there is no quality head");
+  return layout;
+}
+
+template <typename Weight>
+class LinearScorer final : public Scorer {
+ public:
+  LinearScorer(const LinearHeads& heads, const std::vector<Weight>& weights, const Kernel& kernel)
+      : kernel_(kernel), dimension_(heads.dimension) {
+    const Layout layout = lay_out(heads);
+    pairs_ = layout.pairs;
+    // Rows: every pair's quality head, then the token heads; so that row = pair for quality.
+    std::vector<std::size_t> order = layout.quality_head;
+    tokens_row_.assign(pairs_.size(), kNoRow);
+    fixed_tokens_.assign(pairs_.size(), 0);
+    for (std::size_t p = 0; p < pairs_.size(); ++p) {
+      if (layout.tokens_head[p]) {
+        tokens_row_[p] = order.size();
+        order.push_back(*layout.tokens_head[p]);
+      } else {
+        fixed_tokens_[p] = pairs_[p].budget.tokens();
+      }
+    }
+    weights_.resize(order.size() * dimension_);
+    for (std::size_t row = 0; row < order.size(); ++row) {
+      std::copy_n(weights.begin() + static_cast<std::ptrdiff_t>(order[row] * dimension_), dimension_,
+                  weights_.begin() + static_cast<std::ptrdiff_t>(row * dimension_));
+      intercepts_.push_back(heads.intercepts[order[row]]);
+    }
+    fill_panels(order.size());
+    bound_errors(heads, order);
+  }
+
+  std::size_t dimension() const override { return dimension_; }
+  std::span<const Pair> pairs() const override { return pairs_; }
+
+  void predict(EmbeddingView embedding, Predictions& out) const override {
+    out.quality.resize(pairs_.size());
+    out.tokens.resize(pairs_.size());
+    for (std::size_t p = 0; p < pairs_.size(); ++p) {
+      predict_pair(embedding, p, out.quality[p], out.tokens[p]);
+    }
+  }
+
+  void predict_pair(EmbeddingView embedding, std::size_t pair, double& quality,
+                    double& tokens) const override {
+    quality = exact(pair, embedding);
+    tokens = tokens_row_[pair] == kNoRow ? fixed_tokens_[pair] : exact(tokens_row_[pair], embedding);
+  }
+
+  void estimate(EmbeddingView embeddings, std::size_t rows, Estimates& out) const override {
+    const std::size_t stride = panel_count_ * kernel_.panel_width;
+    thread_local std::vector<float> products, narrowed;
+    products.resize(rows * stride);
+    out.scale.resize(rows);
+    out.quality.resize(rows * pairs_.size());
+    out.tokens.resize(rows * pairs_.size());
+    out.quality_error = quality_error_;
+    out.tokens_error = tokens_error_;
+
+    const float* inputs = nullptr;
+    if (const auto* floats = std::get_if<std::span<const float>>(&embeddings)) {
+      inputs = floats->data();
+      measure(floats->data(), rows, out.scale);
+    } else {
+      const auto doubles = std::get<std::span<const double>>(embeddings);
+      narrowed.resize(rows * dimension_);
+      std::copy_n(doubles.begin(), rows * dimension_, narrowed.begin());
+      inputs = narrowed.data();
+      measure(doubles.data(), rows, out.scale);
+    }
+    kernel_.product(panels_->data(), panel_count_, dimension_, inputs, rows, products.data());
+
+    for (std::size_t r = 0; r < rows; ++r) {
+      const float* product = products.data() + r * stride;
+      double* quality = out.quality.data() + r * pairs_.size();
+      double* tokens = out.tokens.data() + r * pairs_.size();
+      if (out.scale[r] == kUnbounded) {
+        std::fill_n(quality, pairs_.size(), 0.0);
+        std::copy(fixed_tokens_.begin(), fixed_tokens_.end(), tokens);
+        continue;
+      }
+      for (std::size_t p = 0; p < pairs_.size(); ++p) quality[p] = product[p] + intercepts_[p];
+      for (std::size_t p = 0; p < pairs_.size(); ++p) {
+        const std::size_t row = tokens_row_[p];
+        tokens[p] = row == kNoRow ? fixed_tokens_[p] : product[row] + intercepts_[row];
+      }
+    }
+  }
+
+ private:
+  static constexpr std::size_t kNoRow = std::numeric_limits<std::size_t>::max();
+
+  double exact(std::size_t row, const EmbeddingView& embedding) const {
+    const Weight* weights = weights_.data() + row * dimension_;
+    return std::visit([&](auto x) { return dot(kernel_, weights, x.data(), dimension_); }, embedding) +
+           intercepts_[row];
+  }
+
+  template <typename Number>
+  void measure(const Number* embeddings, std::size_t rows, std::vector<double>& scale) const {
+    for (std::size_t r = 0; r < rows; ++r) {
+      const Number* x = embeddings + r * dimension_;
+      const double norm = std::sqrt(dot(kernel_, x, x, dimension_));
+      if (norm <= kLargestNorm) {
+        scale[r] = std::max(norm, kSmallestNorm);
+      } else {
+        // Too large for float32, or not finite at all.
+        const bool finite = std::all_of(x, x + dimension_, [](Number v) { return std::isfinite(v); });
+        scale[r] = finite ? kUnbounded : std::numeric_limits<double>::quiet_NaN();
+      }
+    }
+  }
+
+  void fill_panels(std::size_t rows) {
+    const std::size_t width = kernel_.panel_width;
+    panel_count_ = (rows + width - 1) / width;
+    panels_.emplace(panel_count_ * width * dimension_);
+    for (std::size_t row = 0; row < rows; ++row) {
+      float* panel = panels_->data() + row / width * width * dimension_;
+      for (std::size_t k = 0; k < dimension_; ++k) {
+        panel[k * width + row % width] = static_cast<float>(weights_[row * dimension_ + k]);
+      }
+    }
+  }
+
+  // |computed − exact| ≤ γ·Σ|wₖ·xₖ| ≤ γ·‖w‖·‖x‖, with γ = n·u/(1 − n·u) for n roundings of relative size
+  // u = 2⁻²⁴ (Higham, Accuracy and Stability of Numerical Algorithms, §3.1, and Cauchy–Schwarz). Two more
+  // roundings cover weights and embeddings narrowed to float32; the last hundredth, float64's own.
+  void bound_errors(const LinearHeads& heads, const std::vector<std::size_t>& order) {
+    const double n = static_cast<double>(score::product_roundings(dimension_)) + 2;
+    const double gamma = 1.01 * n * 0x1p-24 / (1 - n * 0x1p-24);
+    std::vector<double> errors;
+    for (std::size_t row = 0; row < order.size(); ++row) {
+      const Weight* w = weights_.data() + row * dimension_;
+      const double norm = std::sqrt(dot(kernel_, w, w, dimension_));
+      if (!(norm <= kLargestNorm) || !std::isfinite(intercepts_[row])) {
+        bad(describe(heads.names[order[row]]) + " holds a number that is not finite or is beyond " +
+            "10^18: the file is corrupt, fetch or train it again");
+      }
+      errors.push_back(gamma * std::max(norm, kSmallestNorm));
+    }
+    quality_error_.assign(errors.begin(), errors.begin() + static_cast<std::ptrdiff_t>(pairs_.size()));
+    for (const std::size_t row : tokens_row_) tokens_error_.push_back(row == kNoRow ? 0 : errors[row]);
+  }
+
+  const Kernel& kernel_;
+  std::size_t dimension_;
+  std::vector<Pair> pairs_;
+  std::vector<Weight> weights_;     ///< rows × dimension, for exact arithmetic
+  std::vector<double> intercepts_;  ///< rows
+  std::vector<std::size_t> tokens_row_;
+  std::vector<double> fixed_tokens_;
+  std::size_t panel_count_ = 0;
+  std::optional<AlignedFloats> panels_;  ///< the same weights, for screening
+  std::vector<double> quality_error_, tokens_error_;
+};
+
+}  // namespace
+
+std::shared_ptr<const Scorer> make_linear_scorer(const LinearHeads& heads, std::string_view kernel) {
+  if (heads.dimension == 0) bad("heads of dimension 0");
+  return std::visit(
+      [&](const auto& weights) -> std::shared_ptr<const Scorer> {
+        using Weight = typename std::decay_t<decltype(weights)>::value_type;
+        const std::size_t heads_count = heads.names.size();
+        if (weights.size() != heads_count * heads.dimension || heads.intercepts.size() != heads_count) {
+          bad(std::to_string(heads_count) + " heads of dimension " + std::to_string(heads.dimension) +
+              " come with " + std::to_string(weights.size()) + " weights and " +
+              std::to_string(heads.intercepts.size()) + " intercepts");
+        }
+        return std::make_shared<LinearScorer<Weight>>(heads, weights, score::find_kernel(kernel));
+      },
+      heads.weights);
+}
+
+}  // namespace r2router

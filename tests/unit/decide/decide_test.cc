@@ -1,0 +1,258 @@
+#include "decide/decide.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "r2router/decision.h"
+#include "r2router/error.h"
+
+namespace r2router {
+namespace {
+
+double through_printf(double value, int digits) {
+  char text[400];
+  std::snprintf(text, sizeof(text), "%.*f", digits, value);
+  return std::strtod(text, nullptr);
+}
+
+struct Case {
+  std::shared_ptr<const Pool> pool;
+  std::vector<Pair> pairs;
+  Predictions predictions;
+};
+
+// Values that tie often: few distinct qualities and prices, clipped ends, negative lengths.
+Case random_case(std::mt19937_64& random, std::size_t models, std::size_t budgets) {
+  Case c;
+  Pool pool;
+  const auto pick = [&](std::initializer_list<double> values) {
+    return *(values.begin() + random() % values.size());
+  };
+  for (std::uint32_t m = 0; m < models; ++m) {
+    ModelSpec model;
+    model.name = std::string("m") + static_cast<char>('a' + m);
+    model.input_price_per_million = pick({0.05, 0.1, 1.25});
+    model.output_price_per_million = pick({0.1, 0.4, 5.0});
+    model.available = random() % 3 != 0;
+    pool.push_back(model);
+    for (std::uint32_t b = 0; b <= budgets; ++b) {
+      const Budget budget = b == budgets ? Budget::unlimited() : Budget(10U << b);
+      c.pairs.push_back({m, budget});
+      c.predictions.quality.push_back(random() % 4 == 0
+                                          ? pick({-0.2, 0.0, 0.5, 1.0, 1.7})
+                                          : static_cast<double>(random() % 2000) / 1999.0);
+      c.predictions.tokens.push_back(budget.is_unlimited()
+                                         ? pick({-50.0, 0.0, 12.3, 412.77, 9000.0})
+                                         : static_cast<double>(budget.tokens()));
+    }
+  }
+  c.pool = std::make_shared<const Pool>(pool);
+  return c;
+}
+
+// The published arithmetic, spelled out without the library's helpers.
+Option naive_reference(const Case& c, double lambda, std::int64_t input_tokens) {
+  Option best;
+  best.risk = -std::numeric_limits<double>::infinity();
+  for (std::size_t i = 0; i < c.pairs.size(); ++i) {
+    const ModelSpec& model = (*c.pool)[c.pairs[i].model];
+    const double quality = std::clamp(c.predictions.quality[i], 0.0, 1.0);
+    const double tokens = c.pairs[i].budget.is_unlimited() ? std::max(0.0, c.predictions.tokens[i])
+                                                           : c.pairs[i].budget.tokens();
+    const double cost = static_cast<double>(input_tokens) * model.input_price_per_million / 1e6 +
+                        tokens * model.output_price_per_million / 1e6;
+    const double risk = through_printf((1 - lambda) * quality - lambda * cost, 8);
+    if (risk > best.risk) {
+      best = {c.pairs[i].model,          c.pairs[i].budget,       through_printf(quality, 4),
+              through_printf(tokens, 1), through_printf(cost, 8), risk};
+    }
+  }
+  return best;
+}
+
+TEST(Decide, FollowsTheReferenceRules) {
+  std::mt19937_64 random(11);
+  for (int i = 0; i < 3000; ++i) {
+    const Case c = random_case(random, 1 + random() % 8, random() % 6);
+    RouteOptions options;
+    options.lambda = std::vector<double>{0, 0.5, 0.999, 0.99999, 0.999999, 1}[random() % 6];
+    options.input_tokens = static_cast<std::int64_t>(random() % 3 * 700);
+    options.rank = true;
+    const Decision decision = decide(c.pool, c.pairs, c.predictions, options);
+    const Option expected = naive_reference(c, *options.lambda, *options.input_tokens);
+    ASSERT_EQ(decision.chosen, expected);
+    ASSERT_EQ(decision.ranking.size(), c.pairs.size());
+    ASSERT_EQ(decision.ranking.front(), expected);
+    for (std::size_t k = 1; k < decision.ranking.size(); ++k) {
+      const Option &above = decision.ranking[k - 1], &below = decision.ranking[k];
+      ASSERT_GE(above.risk, below.risk);
+      // Stable: equal risks keep the order of the pairs.
+      if (above.risk == below.risk) {
+        ASSERT_LT(std::pair(above.model, above.budget), std::pair(below.model, below.budget));
+      }
+    }
+  }
+}
+
+class Exact final : public internal::ExactSource {
+ public:
+  explicit Exact(const Predictions& predictions) : predictions_(predictions) {}
+  void exact(std::size_t pair, double& quality, double& tokens) const override {
+    ++asked;
+    quality = predictions_.quality[pair];
+    tokens = predictions_.tokens[pair];
+  }
+  mutable std::size_t asked = 0;
+
+ private:
+  const Predictions& predictions_;
+};
+
+TEST(Choose, FromBoundedEstimatesEqualsTheExactChoice) {
+  std::mt19937_64 random(12);
+  std::uniform_real_distribution<double> within(-1, 1);
+  std::size_t asked = 0, pairs = 0;
+  for (int i = 0; i < 20'000; ++i) {
+    const Case c = random_case(random, 1 + random() % 8, random() % 6);
+    const internal::DecisionTable table(c.pool, c.pairs);
+    RouteOptions options;
+    options.lambda = std::vector<double>{0, 0.5, 0.999, 0.99999, 1}[random() % 5];
+    options.rules = random() % 2 == 0 ? DecisionRules::kReference : DecisionRules::kCorrected;
+    options.available_only = false;
+    internal::Rule rule;
+    internal::resolve(options, {0.5, DecisionRules::kReference, 20}, *c.pool, 100, rule);
+
+    const double size = std::pow(10.0, -static_cast<double>(random() % 7));
+    std::vector<double> quality_error(c.pairs.size()), tokens_error(c.pairs.size());
+    Predictions estimates = c.predictions;
+    for (std::size_t p = 0; p < c.pairs.size(); ++p) {
+      quality_error[p] = std::abs(within(random)) + 1e-3;
+      estimates.quality[p] += size * quality_error[p] * within(random);
+      if (c.pairs[p].budget.is_unlimited()) {
+        tokens_error[p] = 300 * (std::abs(within(random)) + 1e-3);
+        estimates.tokens[p] += size * tokens_error[p] * within(random);
+      }
+    }
+    const Exact source(c.predictions);
+    std::vector<double> scratch;
+    const Option chosen = internal::choose(
+        table, rule, {estimates.quality, estimates.tokens, quality_error, tokens_error, size}, source,
+        scratch);
+    ASSERT_EQ(chosen, internal::choose(table, rule, c.predictions)) << "bound " << size;
+    if (size <= 1e-4) {
+      asked += source.asked;
+      pairs += c.pairs.size();
+    }
+  }
+  // Tight bounds must spare most of the exact work, or screening is of no use.
+  EXPECT_LT(asked, pairs / 3);
+}
+
+Case two_models() {
+  Case c;
+  ModelSpec first{.name = "first", .input_price_per_million = 1, .output_price_per_million = 2};
+  ModelSpec second{.name = "second", .input_price_per_million = 1, .output_price_per_million = 1};
+  c.pool = std::make_shared<const Pool>(Pool{first, second});
+  c.pairs = {{0, Budget(100)}, {0, Budget::unlimited()}, {1, Budget(100)}, {1, Budget::unlimited()}};
+  c.predictions.quality = {0.5, 0.9, 0.5, 0.9};
+  c.predictions.tokens = {100, 400, 100, -30};
+  return c;
+}
+
+TEST(Decide, CorrectedRulesGiveTiesToTheCheaperPair) {
+  const Case c = two_models();
+  RouteOptions options;
+  options.lambda = 0;  // only quality: both unlimited pairs tie
+  EXPECT_EQ(decide(c.pool, c.pairs, c.predictions, options).model().name, "first");
+  options.rules = DecisionRules::kCorrected;
+  EXPECT_EQ(decide(c.pool, c.pairs, c.predictions, options).model().name, "second");
+}
+
+TEST(Decide, TokenFloorKeepsNegativeLengthsFromLookingFree) {
+  const Case c = two_models();
+  RouteOptions options;
+  options.lambda = 0.9;
+  options.input_tokens = 0;
+  Decision decision = decide(c.pool, c.pairs, c.predictions, options);
+  EXPECT_EQ(decision.chosen.cost_usd, 0) << "the published behaviour";
+  const DecisionDefaults defaults{0.9, DecisionRules::kCorrected, 25};
+  decision = decide(c.pool, c.pairs, c.predictions, options, defaults);
+  EXPECT_EQ(decision.chosen.output_tokens, 25);
+  EXPECT_DOUBLE_EQ(decision.chosen.cost_usd, 25e-6);
+  options.token_floor = 60;
+  EXPECT_EQ(decide(c.pool, c.pairs, c.predictions, options, defaults).chosen.output_tokens, 60);
+}
+
+TEST(Decide, CorrectedRulesDoNotRound) {
+  Case c = two_models();
+  c.predictions.quality = {0.123456789, 0.1, 0.1, 0.1};
+  RouteOptions options;
+  options.lambda = 0;
+  options.rules = DecisionRules::kCorrected;
+  EXPECT_EQ(decide(c.pool, c.pairs, c.predictions, options).chosen.quality, 0.123456789);
+  options.rules = DecisionRules::kReference;
+  EXPECT_EQ(decide(c.pool, c.pairs, c.predictions, options).chosen.quality, 0.1235);
+}
+
+TEST(Decide, LeavesOutDeniedUnlistedAndUnavailableModels) {
+  Case c = two_models();
+  Pool pool = *c.pool;
+  pool[0].available = false;
+  c.pool = std::make_shared<const Pool>(pool);
+  RouteOptions options;
+  options.lambda = 0;
+  options.rank = true;
+  EXPECT_EQ(decide(c.pool, c.pairs, c.predictions, options).model().name, "first");
+  options.available_only = true;
+  Decision decision = decide(c.pool, c.pairs, c.predictions, options);
+  EXPECT_EQ(decision.model().name, "second");
+  EXPECT_EQ(decision.ranking.size(), 2U);
+  options.available_only.reset();
+  options.rules = DecisionRules::kCorrected;  // where leaving them out is the default
+  EXPECT_EQ(decide(c.pool, c.pairs, c.predictions, options).ranking.size(), 2U);
+  options.available_only = false;
+  EXPECT_EQ(decide(c.pool, c.pairs, c.predictions, options).ranking.size(), 4U);
+  options.deny = {"second"};
+  EXPECT_EQ(decide(c.pool, c.pairs, c.predictions, options).model().name, "first");
+  options.deny.clear();
+  options.allow = {"second"};
+  EXPECT_EQ(decide(c.pool, c.pairs, c.predictions, options).model().name, "second");
+}
+
+void expect_invalid(const Case& c, const RouteOptions& options, const std::string& words) {
+  try {
+    decide(c.pool, c.pairs, c.predictions, options);
+    FAIL() << "accepted; expected a refusal about: " << words;
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+    EXPECT_NE(std::string(error.what()).find(words), std::string::npos) << error.what();
+  }
+}
+
+TEST(Decide, RefusesBadOptions) {
+  Case c = two_models();
+  expect_invalid(c, {.lambda = -0.1}, "lambda");
+  expect_invalid(c, {.lambda = 1.0000001}, "lambda");
+  expect_invalid(c, {.lambda = NAN}, "lambda");
+  expect_invalid(c, {.input_tokens = -1}, "input_tokens");
+  expect_invalid(c, {.token_floor = -1.0}, "token_floor");
+  expect_invalid(c, {.token_floor = INFINITY}, "token_floor");
+  expect_invalid(c, {.allow = {"secnd"}}, "did you mean \"second\"");
+  expect_invalid(c, {.deny = {"third"}}, "not in the pool");
+  expect_invalid(c, {.deny = {"first", "second"}}, "no model is left");
+  c.predictions.quality[2] = NAN;
+  expect_invalid(c, {}, "pair 2");
+  c.predictions.quality.pop_back();
+  expect_invalid(c, {}, "3 quality");
+}
+
+}  // namespace
+}  // namespace r2router

@@ -1,0 +1,235 @@
+#include "r2router/router.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cmath>
+#include <cstdlib>
+#include <new>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "support/heads.h"
+
+// Counts allocations of this thread while it asks for that. The replacement operators must not be inlined,
+// or compilers complain of malloc paired with delete.
+namespace {
+thread_local std::size_t allocations = 0;
+}  // namespace
+
+__attribute__((noinline)) void* operator new(std::size_t size) {
+  ++allocations;
+  if (void* memory = std::malloc(size == 0 ? 1 : size)) return memory;
+  throw std::bad_alloc();
+}
+__attribute__((noinline)) void operator delete(void* memory) noexcept { std::free(memory); }
+__attribute__((noinline)) void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+
+namespace r2router {
+namespace {
+
+using testing::random_checkpoint;
+using testing::random_embeddings;
+
+constexpr std::size_t kDimension = 128;
+
+// What the stages give when they are called one by one with exact predictions.
+Option plain_choice(const Router& router, std::span<const float> embedding, const RouteOptions& options) {
+  Predictions predictions;
+  router.scorer()->predict(embedding, predictions);
+  return decide(std::make_shared<const Pool>(router.pool()), router.scorer()->pairs(), predictions,
+                options, router.config().decision_defaults())
+      .chosen;
+}
+
+TEST(Router, EqualsTheStagesCalledOneByOne) {
+  constexpr std::size_t kRows = 200;
+  const auto embeddings = random_embeddings(kRows, kDimension, 21);
+  std::vector<double> wide(embeddings.begin(), embeddings.end());
+  for (const bool token_heads : {false, true}) {
+    for (const std::string& kernel : available_kernels()) {
+      const Router router(random_checkpoint(6, 4, kDimension, 22, token_heads), {.kernel = kernel});
+      for (const double lambda : {0.0, 0.5, 0.999, 0.99999, 1.0}) {
+        for (const DecisionRules rules : {DecisionRules::kReference, DecisionRules::kCorrected}) {
+          RouteOptions options;
+          options.lambda = lambda;
+          options.rules = rules;
+          options.input_tokens = 50;
+          const BatchDecision batch = router.route_batch(embeddings, options);
+          const BatchDecision wide_batch = router.route_batch(wide, options);
+          ASSERT_EQ(batch.options.size(), kRows);
+          for (std::size_t r = 0; r < kRows; ++r) {
+            const auto row = std::span(embeddings).subspan(r * kDimension, kDimension);
+            const Option expected = plain_choice(router, row, options);
+            ASSERT_EQ(router.route(row, options).chosen, expected);
+            ASSERT_EQ(batch.options[r], expected);
+            ASSERT_EQ(wide_batch.options[r], expected);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(Router, BatchTakesTheInputTokensOfEachRow) {
+  const Router router(random_checkpoint(4, 3, kDimension, 23));
+  const auto embeddings = random_embeddings(3, kDimension, 24);
+  const std::vector<std::int64_t> input_tokens = {0, 1'000'000, 70};
+  RouteOptions options;
+  options.lambda = 0.9;
+  const BatchDecision batch = router.route_batch(embeddings, options, input_tokens);
+  for (std::size_t r = 0; r < 3; ++r) {
+    options.input_tokens = input_tokens[r];
+    EXPECT_EQ(batch.options[r],
+              router.route(std::span(embeddings).subspan(r * kDimension, kDimension), options).chosen);
+  }
+  EXPECT_TRUE(router.route_batch(std::span<const float>{}).options.empty());
+}
+
+TEST(Router, RanksOnlyOnRequest) {
+  const Router router(random_checkpoint(4, 3, kDimension, 25));
+  const auto embedding = random_embeddings(1, kDimension, 26);
+  RouteOptions options;
+  EXPECT_TRUE(router.route(embedding, options).ranking.empty());
+  options.rank = true;
+  const Decision decision = router.route(embedding, options);
+  ASSERT_EQ(decision.ranking.size(), 16U);
+  EXPECT_EQ(decision.ranking.front(), decision.chosen);
+  EXPECT_EQ(decision.input_tokens, 100);
+  EXPECT_EQ(decision.lambda, router.config().default_lambda);
+}
+
+TEST(Router, AllocatesNothingAfterTheFirstCall) {
+  const Router router(random_checkpoint(6, 4, kDimension, 27));
+  const auto embeddings = random_embeddings(64, kDimension, 28);
+  const std::vector<double> wide(embeddings.begin(), embeddings.end());
+  const auto route_all = [&] {
+    std::size_t sum = 0;
+    for (std::size_t r = 0; r < 64; ++r) {
+      sum += router.route(std::span(embeddings).subspan(r * kDimension, kDimension)).chosen.model;
+      sum += router.route(std::span(wide).subspan(r * kDimension, kDimension)).chosen.model;
+    }
+    return sum;
+  };
+  const std::size_t first = route_all();
+  const std::size_t before = allocations;
+  const std::size_t second = route_all();
+  EXPECT_EQ(allocations, before);
+  EXPECT_EQ(first, second);
+}
+
+TEST(Router, OneSharedByManyThreads) {
+  const Router router(random_checkpoint(6, 4, kDimension, 29));
+  const auto embeddings = random_embeddings(100, kDimension, 30);
+  const BatchDecision expected = router.route_batch(embeddings);
+  std::atomic<int> wrong = 0;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&, copy = router] {
+      RouteOptions options;
+      for (int round = 0; round < 20; ++round) {
+        options.rank = round % 5 == 0;
+        for (std::size_t r = 0; r < 100; ++r) {
+          const auto row = std::span(embeddings).subspan(r * kDimension, kDimension);
+          const Decision decision = (round % 2 == 0 ? router : copy).route(row, options);
+          wrong += decision.chosen != expected.options[r];
+        }
+        wrong += copy.route_batch(embeddings, options).options != expected.options;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(wrong, 0);
+}
+
+template <typename Call>
+void expect_error(ErrorCode code, const std::string& words, Call call) {
+  try {
+    call();
+    FAIL() << "accepted; expected an error about: " << words;
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), code);
+    EXPECT_NE(std::string(error.what()).find(words), std::string::npos) << error.what();
+  }
+}
+
+TEST(Router, RefusesBadEmbeddings) {
+  const Router router(random_checkpoint(2, 1, kDimension, 31));
+  std::vector<float> embedding(kDimension, 0.1F);
+  expect_error(ErrorCode::kInvalidArgument, "has 127 numbers, expected 128",
+               [&] { router.route(std::span<const float>(embedding).first(127)); });
+  expect_error(ErrorCode::kInvalidArgument, "not a multiple of 128",
+               [&] { router.route_batch(std::span<const float>(embedding).first(127)); });
+  const std::vector<std::int64_t> two = {1, 2};
+  expect_error(ErrorCode::kInvalidArgument, "input_tokens has 2",
+               [&] { router.route_batch(embedding, {}, two); });
+  embedding[77] = NAN;
+  expect_error(ErrorCode::kInvalidArgument, "element 77", [&] { router.route(embedding); });
+  embedding[77] = 0;
+  embedding.resize(3 * kDimension, 0.1F);
+  embedding[2 * kDimension + 5] = -INFINITY;
+  expect_error(ErrorCode::kInvalidArgument, "element 5 of the embedding in row 2",
+               [&] { router.route_batch(embedding); });
+  expect_error(ErrorCode::kUnsupported, "no encoder", [&] { router.route_text("hello"); });
+}
+
+TEST(Router, AcceptsEmbeddingsBeyondTheRangeOfFloat32) {
+  const Router router(random_checkpoint(3, 2, kDimension, 32));
+  std::vector<double> embedding(kDimension, 1e250);
+  Predictions predictions;
+  router.scorer()->predict(std::span<const double>(embedding), predictions);
+  RouteOptions options;
+  options.lambda = 0.5;
+  const Option expected = decide(std::make_shared<const Pool>(router.pool()), router.scorer()->pairs(),
+                                 predictions, options, router.config().decision_defaults())
+                              .chosen;
+  EXPECT_EQ(router.route(embedding, options).chosen, expected);
+}
+
+TEST(Router, RoutesTextWithTheEmbedderItIsGiven) {
+  const std::vector<float> vectors = random_embeddings(2, kDimension, 33);
+  RouterOptions settings;
+  settings.embedder = make_precomputed_embedder({"one two three", "other"}, vectors, kDimension);
+  const Router router(random_checkpoint(4, 3, kDimension, 34), settings);
+  const Decision decision = router.route_text("one two three");
+  EXPECT_EQ(decision.input_tokens, 3);  // ⌊1.3 × 3⌋
+  RouteOptions options;
+  options.input_tokens = 3;
+  EXPECT_EQ(decision.chosen, router.route(std::span(vectors).first(kDimension), options).chosen);
+  expect_error(ErrorCode::kNotFound, "", [&] { router.route_text("unknown"); });
+
+  settings.embedder = make_precomputed_embedder({"x"}, {1, 2, 3}, 3);
+  expect_error(ErrorCode::kInvalidArgument, "vectors of 3 numbers",
+               [&] { Router(random_checkpoint(4, 3, kDimension, 34), settings); });
+}
+
+TEST(Router, OneSharedByManyThreadsForText) {
+  Checkpoint checkpoint = random_checkpoint(4, 3, kDimension, 35);
+  checkpoint.config.encoder = LexicalEncoderSpec{.dimension = kDimension};
+  checkpoint.config.embedding_model = "lexical";
+  const Router router(checkpoint);
+  std::vector<std::string> queries;
+  std::vector<Option> expected;
+  for (int i = 0; i < 50; ++i) {
+    queries.push_back("What is " + std::to_string(i) + " times " + std::to_string(i * i) + "?");
+    expected.push_back(router.route_text(queries.back()).chosen);
+  }
+  std::atomic<int> wrong = 0;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 2; ++t) {
+    threads.emplace_back([&] {
+      for (int round = 0; round < 20; ++round) {
+        for (std::size_t i = 0; i < queries.size(); ++i) {
+          wrong += router.route_text(queries[i]).chosen != expected[i];
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(wrong, 0);
+  expect_error(ErrorCode::kInvalidArgument, "empty", [&] { router.route_text(""); });
+}
+
+}  // namespace
+}  // namespace r2router
