@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# From a bare Debian machine to a routed prompt: installs what is missing, builds, routes.
+# Usage: bash examples/quickstart.sh ["a prompt" [option of r2-router route...]]
+set -euo pipefail
+
+prompt=${1:-"Solve the equation: 2x + 5 = 13"}
+[[ $# -eq 0 ]] || shift
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+build=$root/build/quickstart
+log=$build/quickstart.log
+
+# Steps and progress go to standard error, so that standard output holds the answer alone.
+run() {
+  echo "$1" >&2
+  shift
+  if ! "$@" > "$log" 2>&1; then
+    tail -n 30 "$log" >&2
+    echo "Failed: $* (all of its output is in $log)" >&2
+    exit 1
+  fi
+}
+
+bash "$root/.ci/install_packages.sh" \
+  g++ cmake ninja-build libeigen3-dev nlohmann-json3-dev libcli11-dev zlib1g-dev
+
+mkdir -p "$build"
+if [[ ! -f $build/build.ninja ]]; then
+  run "Configuring" cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release \
+    -DR2ROUTER_BUILD_TESTS=OFF -DR2ROUTER_BUILD_EXAMPLES=OFF
+  run "Building (a minute or two, the first time)" cmake --build "$build" --target r2-router
+else
+  run "Building what has changed" cmake --build "$build" --target r2-router
+fi
+exec "$build/src/r2-router" route --query "$prompt" "$@"

@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Installs the library, moves the installation, and builds and runs two outside projects against it: one
+# with CMake's find_package, one with pkg-config. Usage: run.sh static|shared WORK_FOLDER [COMPILER]
+set -euo pipefail
+
+kind=$1
+mkdir -p "$2"
+work=$(cd "$2" && pwd)
+compiler=${3:-c++}
+consumers=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+source=$(cd "$consumers/../.." && pwd)
+jobs=$(nproc)
+
+fail() {
+  echo "consumer ($kind): $*" >&2
+  exit 1
+}
+
+shared=OFF
+[[ $kind == shared ]] && shared=ON
+cmake -S "$source" -B "$work/build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_COMPILER="$compiler" \
+  -DBUILD_SHARED_LIBS=$shared -DR2ROUTER_BUILD_TESTS=OFF -DR2ROUTER_BUILD_EXAMPLES=OFF
+cmake --build "$work/build" -j "$jobs"
+
+# An installation must work wherever it is put.
+rm -rf "$work/first" "$work/moved"
+cmake --install "$work/build" --prefix "$work/first" > "$work/install.log"
+mv "$work/first" "$work/moved"
+prefix=$work/moved
+pkgconfig=$(dirname "$(find "$prefix" -name r2router.pc)")
+export PKG_CONFIG_PATH=$pkgconfig
+checkpoint=$(pkg-config --variable=default_checkpoint r2router)
+[[ $(realpath "$checkpoint") == "$prefix"/* ]] || fail "the .pc file names $checkpoint"
+
+# Public headers must stand alone: no third-party type may show.
+for header in "$prefix"/include/r2router/*.h; do
+  echo "#include <r2router/$(basename "$header")>"
+done | "$compiler" -std=c++20 -fsyntax-only -Wall -Wextra -Werror -I"$prefix/include" -x c++ -
+
+rm -rf "$work/cmake" "$work/pkg-config"
+cmake -S "$consumers/cmake" -B "$work/cmake" -G Ninja -DCMAKE_PREFIX_PATH="$prefix" \
+  -DCMAKE_CXX_COMPILER="$compiler"
+cmake --build "$work/cmake"
+
+mkdir -p "$work/pkg-config"
+linkage=--static
+[[ $kind == shared ]] && linkage=
+make -C "$consumers/pkg-config" CXX="$compiler" OUTPUT="$work/pkg-config" LINKAGE=$linkage
+
+export LD_LIBRARY_PATH=$(dirname "$pkgconfig")
+expected=
+for program in "$work/cmake/consumer" "$work/pkg-config/consumer"; do
+  output=$("$program" "$checkpoint")
+  echo "$output"
+  grep -q "^error: invalid_argument$" <<< "$output" || fail "$program did not see the library's error"
+  [[ -z $expected || $output == "$expected" ]] || fail "the two consumers disagree"
+  expected=$output
+done
+
+# A moved shared library, and the moved program, find the checkpoint that was installed beside them.
+if [[ $kind == shared ]]; then
+  "$work/cmake/consumer" | grep -qF "checkpoint: $prefix/" || fail "default checkpoint not found by library"
+fi
+"$prefix/bin/r2-router" info | grep -qF "$prefix/" || fail "default checkpoint not found by r2-router"
+"$prefix/bin/r2-router" route --query "Solve the equation: 2x + 5 = 13"

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Runs every test on a bare Debian machine: installs what is missing, builds three ways, then runs all of
+# them in one CTest run, whose summary ends the output.
+#   release      GCC, warnings are errors: unit, golden and command-line tests, examples, benchmarks
+#                built, outside consumers of a static and a shared installation
+#   asan-ubsan   Clang, warnings are errors, AddressSanitizer and UBSan: the same tests, and the fuzzers
+#   tsan         GCC, ThreadSanitizer: the tests with threads
+# Usage: bash tests/run.sh [ctest option...]
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+jobs=$(nproc)
+
+bash .ci/install_packages.sh \
+  g++ clang-14 libclang-rt-14-dev llvm-14 cmake ninja-build make pkg-config \
+  libeigen3-dev nlohmann-json3-dev libcli11-dev zlib1g-dev libgtest-dev libgmock-dev libbenchmark-dev
+
+build() {
+  local preset=$1
+  shift
+  echo "== $preset"
+  cmake --preset "$preset" -DR2ROUTER_WARNINGS_AS_ERRORS=ON "$@" > "build/$preset-configure.log" 2>&1 ||
+    { tail -n 30 "build/$preset-configure.log"; exit 1; }
+  cmake --build --preset "$preset" -j "$jobs"
+}
+mkdir -p build
+build release -DCMAKE_CXX_COMPILER=g++
+build asan-ubsan
+build tsan -DCMAKE_CXX_COMPILER=g++ -DR2ROUTER_BUILD_EXAMPLES=OFF -DR2ROUTER_BUILD_CLI=OFF
+
+# One run over the three builds: one summary, and one exit code.
+mkdir -p build/all
+printf 'subdirs("%s" "%s" "%s")\n' "$root"/build/{release,asan-ubsan,tsan} > build/all/CTestTestfile.cmake
+exec ctest --test-dir build/all -j "$jobs" --output-on-failure --no-tests=error "$@"
