@@ -1,4 +1,5 @@
 // r2-router info: what a checkpoint holds.
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -7,7 +8,6 @@
 #include <vector>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "r2router/router.h"

@@ -170,7 +170,7 @@ class QueryLineHandler {
   void wrong_type(const std::string& found) {
     if (in_embedding()) {
       fail("embedding holds " + found + " at index " + std::to_string(out_.embedding->size()) +
-           "; expected " + kExpected[kEmbedding]);
+           "; expected numbers alone");
     } else if (at_value() && key_ != kNoKey) {
       fail(std::string(kKeys[key_]) + " is " + found + "; expected " + kExpected[key_]);
     }
