@@ -10,15 +10,24 @@ namespace r2router {
 /// What an ill-formed byte decodes to.
 inline constexpr char32_t kReplacement = 0xFFFD;
 
-/// Decodes the code point at text[position] and moves `position` past it. An ill-formed sequence yields
-/// kReplacement and consumes one byte (so that decoding always ends and never skips well-formed text).
-/// Precondition: position < text.size().
+/// Decodes the code point at text[position] and moves `position` past it. An ill-formed sequence
+/// yields kReplacement and consumes one byte (so that decoding always ends and never skips
+/// well-formed text). Precondition: position < text.size().
 char32_t decode_utf8(std::string_view text, std::size_t& position) noexcept;
 
 /// Python's str.isspace(): the Unicode white space that str.split() splits at.
-bool is_space(char32_t code_point) noexcept;
+constexpr bool is_space(char32_t code_point) noexcept {
+  if (code_point <= 0x20) {
+    return code_point == 0x20 || (code_point >= 0x09 && code_point <= 0x0D) || code_point >= 0x1C;
+  }
+  if (code_point < 0x1680) return code_point == 0x85 || code_point == 0xA0;
+  return code_point == 0x1680 || (code_point >= 0x2000 && code_point <= 0x200A) ||
+         code_point == 0x2028 || code_point == 0x2029 || code_point == 0x202F ||
+         code_point == 0x205F || code_point == 0x3000;
+}
 
-/// True if all of `text` is well-formed UTF-8; else `*bad` (if given) is the offset of the first bad byte.
+/// True if all of `text` is well-formed UTF-8; else `*bad` (if given) is the offset of the first
+/// bad byte.
 bool is_utf8(std::string_view text, std::size_t* bad = nullptr) noexcept;
 
 }  // namespace r2router

@@ -1,0 +1,18 @@
+// The promises of Embedder::embed() that every embedder keeps in the same way.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string_view>
+
+namespace r2router::internal {
+
+/// Throws Error(kInvalidArgument) if a text is empty or all white space, or if `out` has not
+/// exactly `dimension` (> 0) elements for each text. Called before anything is written to `out`.
+void check_embed_arguments(std::span<const std::string_view> texts, std::span<const float> out,
+                           std::size_t dimension);
+
+/// True for a text with nothing but white space in it.
+bool is_blank(std::string_view text) noexcept;
+
+}  // namespace r2router::internal
