@@ -1,0 +1,241 @@
+#include "r2router/checkpoint.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <filesystem>
+#include <set>
+#include <span>
+#include <string_view>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+
+#include "core/sha256.h"
+#include "io/file.h"
+#include "io/json.h"
+#include "io/native.h"
+#include "io/released.h"
+
+namespace r2router {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::uint64_t kMaxConfigBytes = 4 << 20;
+
+/// True if every value is finite: not all bits of any exponent are set. Free of branches, so that
+/// compilers vectorise it.
+template <typename Value>
+bool all_finite(std::span<const Value> values) {
+  using Bits = std::conditional_t<sizeof(Value) == 4, std::uint32_t, std::uint64_t>;
+  constexpr Bits kExponent = sizeof(Value) == 4 ? 0x7F800000 : 0x7FF0000000000000;
+  Bits bad = 0;
+  for (const Value value : values) {
+    bad |= (std::bit_cast<Bits>(value) & kExponent) == kExponent ? 1 : 0;
+  }
+  return bad == 0;
+}
+
+/// validate() for one checkpoint.
+class Validator {
+ public:
+  Validator(const Checkpoint& checkpoint, const std::string& file)
+      : config_(checkpoint.config), heads_(checkpoint.heads), idf_(checkpoint.idf), file_(file) {}
+
+  void run() const {
+    check_sizes();
+    check_names();
+    check_budgets();
+    check_finite();
+  }
+
+ private:
+  [[noreturn]] void fail(const std::string& message) const {
+    throw Error(ErrorCode::kBadCheckpoint, message, {.file = file_});
+  }
+
+  /// A head as FORMAT.md writes it.
+  std::string label(const HeadName& name) const {
+    return "[" + io::excerpt(config_.models[name.pair.model].name) + ", " +
+           io::budget_to_json(name.pair.budget).dump() +
+           (name.target == Target::kQuality ? R"(, "quality"])" : R"(, "tokens"])");
+  }
+
+  void expect_equal(const std::string& what, std::size_t found, std::size_t expected,
+                    const std::string& because) const {
+    if (found == expected) return;
+    fail(what + " is " + std::to_string(found) + ", expected " + std::to_string(expected) + ", " +
+         because + "; heads, config and encoder must belong to one checkpoint");
+  }
+
+  void check_sizes() const {
+    const std::size_t count = heads_.names.size();
+    const std::size_t values = std::visit([](const auto& v) { return v.size(); }, heads_.weights);
+    if (count == 0) fail("found no heads, expected some for each model; train the router");
+    expect_equal("the heads' dimension", heads_.dimension, config_.embedding_dim,
+                 "the config's embedding_dim");
+    expect_equal("the number of weights", values, count * heads_.dimension,
+                 "the heads' count times their dimension");
+    expect_equal("the number of intercepts", heads_.intercepts.size(), count, "one for each head");
+    if (config_.encoder) {
+      expect_equal("the encoder's dimension", config_.encoder->dimension, config_.embedding_dim,
+                   "the config's embedding_dim");
+    }
+    const bool has_idf = config_.encoder && config_.encoder->has_idf;
+    expect_equal("the number of IDF weights", idf_.size(), has_idf ? heads_.dimension : 0,
+                 has_idf ? "one for each dimension" : "since the config has no encoder with IDF");
+  }
+
+  void check_names() const {
+    std::set<HeadName> names;
+    std::uint32_t model = 0;
+    for (const HeadName& name : heads_.names) {
+      if (name.pair.model >= config_.models.size()) {
+        fail("found a head of model number " + std::to_string(name.pair.model) +
+             ", expected less than " + std::to_string(config_.models.size()) +
+             ", the number of models in the config");
+      }
+      if (!names.insert(name).second) fail("the head " + label(name) + " occurs twice; remove one");
+      if (name.pair.model < model) {
+        fail("the head " + label(name) + " stands after a head of " +
+             io::excerpt(config_.models[model].name) +
+             ", expected the heads grouped by model in the config's order; reorder them");
+      }
+      model = name.pair.model;
+    }
+    std::set<std::uint32_t> models;
+    for (const HeadName& name : heads_.names) {
+      models.insert(name.pair.model);
+      if (name.target == Target::kTokens) {
+        expect_head(names, {name.pair, Target::kQuality});
+      } else if (name.pair.budget.is_unlimited()) {
+        expect_head(names, {name.pair, Target::kTokens});
+      }
+    }
+    for (std::uint32_t i = 0; i < config_.models.size(); ++i) {
+      if (models.contains(i)) continue;
+      fail("the config's model " + io::excerpt(config_.models[i].name) +
+           " has no heads; remove it from the config or train heads for it");
+    }
+  }
+
+  void expect_head(const std::set<HeadName>& names, const HeadName& name) const {
+    if (!names.contains(name)) fail("the head " + label(name) + " is missing; train it");
+  }
+
+  /// A config need not list the budgets; if it does, it must know those of the heads.
+  void check_budgets() const {
+    const std::vector<Budget>& limits = config_.token_limits;
+    for (const HeadName& name : heads_.names) {
+      if (limits.empty() || std::ranges::find(limits, name.pair.budget) != limits.end()) continue;
+      fail("found the head " + label(name) +
+           ", expected a budget among /token_limits of the config; add it there");
+    }
+  }
+
+  void check_finite() const {
+    std::visit(
+        [this](const auto& weights) {
+          using Value = typename std::decay_t<decltype(weights)>::value_type;
+          for (std::size_t i = 0; i < heads_.names.size(); ++i) {
+            const std::span<const Value> row(weights.data() + i * heads_.dimension,
+                                             heads_.dimension);
+            if (all_finite(row) && all_finite<double>({&heads_.intercepts[i], 1})) continue;
+            fail("the head " + label(heads_.names[i]) +
+                 " has a weight or intercept that is not finite; train it again");
+          }
+        },
+        heads_.weights);
+    if (!all_finite<float>(idf_)) {
+      fail("the IDF weights have one that is not finite; train the encoder again");
+    }
+  }
+
+  const Config& config_;
+  const LinearHeads& heads_;
+  const std::vector<float>& idf_;
+  const std::string& file_;
+};
+
+bool exists(const std::string& path) {
+  std::error_code ignored;  // what cannot be looked at is reported by whoever opens it
+  return fs::status(path, ignored).type() != fs::file_type::not_found;
+}
+
+[[noreturn]] void fail_not_found(const std::string& path, const std::string& what) {
+  throw Error(ErrorCode::kNotFound,
+              what +
+                  "; expected a checkpoint folder, which holds config.json and either "
+                  "model.safetensors (native) or checkpoints/ (released)",
+              {.file = path});
+}
+
+Config load_config(const std::string& folder) {
+  const std::string path = folder + "/" + io::kConfigName;
+  if (!exists(folder)) fail_not_found(folder, "found nothing here");
+  std::error_code ignored;
+  if (fs::is_regular_file(folder, ignored)) fail_not_found(folder, "found a file");
+  if (!exists(path)) fail_not_found(folder, "found a folder without config.json");
+  return parse_config(io::read_text(path, kMaxConfigBytes, ErrorCode::kBadConfig), path);
+}
+
+Checkpoint load_native(const std::string& folder, Config config) {
+  const std::string path = folder + "/" + io::kModelName;
+  if (!exists(path)) {
+    fail_not_found(folder, "found a native config.json without model.safetensors beside it");
+  }
+  // The heads are copied: a file that somebody truncates under a running service would end it, if
+  // its pages were still in use (SIGBUS).
+  const io::MappedFile model(path);
+  return io::decode_native(std::move(config), model.bytes(), model.path());
+}
+
+}  // namespace
+
+Checkpoint load_checkpoint(const std::string& folder, const LogCallback& log) {
+  Config config = load_config(folder);
+  const std::string model = folder + "/" + io::kModelName;
+  if (config.format_version == 0 && exists(model) && !exists(folder + "/checkpoints")) {
+    throw Error(ErrorCode::kBadConfig,
+                "this field is missing though the folder holds model.safetensors; add it as 1",
+                {.file = folder + "/" + io::kConfigName, .pointer = "/format_version"});
+  }
+  const bool native = config.format_version != 0;
+  Checkpoint checkpoint = native ? load_native(folder, std::move(config))
+                                 : io::load_released(folder, std::move(config), log);
+  validate(checkpoint, native ? model : folder);
+  return checkpoint;
+}
+
+void save_checkpoint(const Checkpoint& checkpoint, const std::string& folder) {
+  validate(checkpoint);
+  io::AtomicFolder target(folder);
+  target.write(io::kConfigName, to_json(checkpoint.config));
+  target.write(io::kModelName, io::encode_native(checkpoint));
+  target.commit();
+}
+
+std::string checkpoint_checksum(const std::string& folder) {
+  const Config config = load_config(folder);
+  Sha256 hash;
+  if (config.format_version != 0) {
+    hash.update(io::MappedFile(folder + "/" + io::kModelName).bytes());
+    return hash.hex_digest();
+  }
+  for (const std::string& name : config.checkpoint_dirs) {
+    std::vector<std::string> paths;
+    for (const std::string_view file : io::kReleasedFiles) {
+      paths.push_back(io::released_path(folder, name, file));
+    }
+    if (!std::ranges::all_of(paths, exists)) continue;  // the loader leaves this model out
+    for (const std::string& path : paths) hash.update(io::MappedFile(path).bytes());
+  }
+  return hash.hex_digest();
+}
+
+void validate(const Checkpoint& checkpoint, const std::string& file) {
+  Validator(checkpoint, file).run();
+}
+
+}  // namespace r2router

@@ -1,0 +1,101 @@
+// Strict JSON: parsing of untrusted text, and access in which every complaint names its place.
+// Included by the .cc files of io/ and by tests only, since it shows nlohmann's types.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "r2router/error.h"
+#include "r2router/types.h"
+
+namespace r2router::io {
+
+/// Keeps the order of object members, which is meaningful here: it settles ties between models.
+using Json = nlohmann::ordered_json;
+
+/// Deepest nesting of arrays and objects that is accepted.
+inline constexpr std::size_t kMaxJsonDepth = 64;
+
+class JsonView;
+
+/// A parsed JSON text and how its faults are reported. Must outlive its views.
+class JsonDocument {
+ public:
+  /// Throws Error(code) with `file` for anything that is not exactly one JSON value, for a member
+  /// name that occurs twice in an object, and for too deep a nesting. `pointer_prefix` is put
+  /// before every JSON pointer in an error: where the text itself stands in another document.
+  JsonDocument(std::string_view text, std::string file, ErrorCode code,
+               std::string pointer_prefix = {});
+
+  JsonView root() const;
+
+ private:
+  friend class JsonView;
+  Json value_;
+  std::string file_;
+  ErrorCode code_;
+  std::string pointer_prefix_;
+};
+
+/// A value in a JsonDocument, or the place of one that is absent. The typed accessors throw the
+/// document's Error with the JSON pointer when the value is absent or something else than they ask
+/// for; `expected` completes the sentence "found …, expected …".
+class JsonView {
+ public:
+  /// False for an object member that does not exist.
+  bool present() const { return value_ != nullptr; }
+  bool is_null() const { return present() && value_->is_null(); }
+  bool is_string() const { return present() && value_->is_string(); }
+
+  const std::string& string(std::string_view expected = "a string") const;
+  bool boolean(std::string_view expected = "true or false") const;
+  /// A number from `least` to `most`.
+  double number(double least, double most, std::string_view expected) const;
+  /// A number written without fraction or exponent, from `least` to `most`.
+  std::uint64_t integer(std::uint64_t least, std::uint64_t most, std::string_view expected) const;
+  /// A positive integer, or "unlimited".
+  Budget budget() const;
+
+  /// Elements of an array.
+  std::vector<JsonView> elements(std::string_view expected = "an array") const;
+  /// Names and values of an object, in the text's order.
+  std::vector<std::pair<std::string_view, JsonView>> members(
+      std::string_view expected = "an object") const;
+  /// A member of an object, perhaps absent.
+  JsonView operator[](std::string_view name) const;
+
+  /// Fields that a reader does not know are ignored, so that later minor versions can add some. But
+  /// one that looks like a misspelling of an absent field in `known` is an Error: ignoring it would
+  /// silently use a default in its place.
+  void refuse_misspelt(std::initializer_list<std::string_view> known) const;
+
+  [[noreturn]] void fail(std::string_view expected) const;
+  /// An Error at this place with a message of its own.
+  [[noreturn]] void fail_with(const std::string& message) const;
+  [[noreturn]] void fail_with(ErrorCode code, const std::string& message) const;
+
+ private:
+  friend class JsonDocument;
+  JsonView(const JsonDocument& document, const Json* value, std::string pointer)
+      : document_(&document), value_(value), pointer_(std::move(pointer)) {}
+
+  const JsonDocument* document_;
+  const Json* value_;
+  std::string pointer_;
+};
+
+/// A budget as JSON: a number, or "unlimited".
+Json budget_to_json(Budget budget);
+
+/// `text` in quotes, cut to a readable length, with everything but printable ASCII escaped: for
+/// showing untrusted text in a message.
+std::string excerpt(std::string_view text);
+
+}  // namespace r2router::io

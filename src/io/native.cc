@@ -1,0 +1,174 @@
+#include "io/native.h"
+
+#include <map>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "io/json.h"
+#include "io/safetensors.h"
+
+namespace r2router::io {
+namespace {
+
+constexpr const char* kFormat = "r2router";
+constexpr const char* kFormatVersion = "1";
+
+/// Reports a fault of one member of the header.
+[[noreturn]] void fail(const std::string& message, const std::string& file,
+                       const std::string& pointer) {
+  throw Error(ErrorCode::kBadCheckpoint, message, {.file = file, .pointer = pointer});
+}
+
+const std::string& metadata_of(const Safetensors& contents, const std::string& key,
+                               const std::string& file) {
+  const auto found = contents.metadata.find(key);
+  if (found == contents.metadata.end()) {
+    fail("this field is missing; write the checkpoint again, or see checkpoints/FORMAT.md", file,
+         "/__metadata__/" + key);
+  }
+  return found->second;
+}
+
+void expect_metadata(const Safetensors& contents, const std::string& key,
+                     const std::string& expected, const std::string& file) {
+  const std::string& found = metadata_of(contents, key, file);
+  if (found != expected) {
+    fail("found " + excerpt(found) + ", expected " + excerpt(expected) +
+             " as in config.json beside it; the two files belong to different checkpoints or "
+             "formats, fetch both again",
+         file, "/__metadata__/" + key);
+  }
+}
+
+std::vector<HeadName> read_head_names(const std::string& text, const Pool& pool,
+                                      const std::string& file) {
+  std::map<std::string_view, std::uint32_t> index_of;
+  for (const ModelSpec& model : pool) {
+    index_of.emplace(model.name, static_cast<std::uint32_t>(index_of.size()));
+  }
+  const JsonDocument document(text, file, ErrorCode::kBadCheckpoint, "/__metadata__/heads");
+  std::vector<HeadName> names;
+  for (const JsonView& head : document.root().elements("an array of heads")) {
+    constexpr std::string_view kHead = "[model name, budget, \"quality\" or \"tokens\"]";
+    const auto parts = head.elements(kHead);
+    if (parts.size() != 3) head.fail(kHead);
+    const auto model = index_of.find(parts[0].string("a model's name"));
+    if (model == index_of.end()) {
+      parts[0].fail("the name of a model in config.json beside it");
+    }
+    const std::string& target = parts[2].string(R"("quality" or "tokens")");
+    if (target != "quality" && target != "tokens") parts[2].fail(R"("quality" or "tokens")");
+    names.push_back({{model->second, parts[1].budget()},
+                     target == "quality" ? Target::kQuality : Target::kTokens});
+  }
+  return names;
+}
+
+Json head_to_json(const HeadName& name, const Pool& pool) {
+  return {pool[name.pair.model].name, budget_to_json(name.pair.budget),
+          name.target == Target::kQuality ? "quality" : "tokens"};
+}
+
+std::string shape_text(const std::vector<std::uint64_t>& shape) { return Json(shape).dump(); }
+
+/// The tensor of this name, which must be there and have this shape.
+const TensorView& find_tensor(const Safetensors& contents, const std::string& name,
+                              const std::vector<std::uint64_t>& shape, const std::string& file) {
+  for (const TensorView& tensor : contents.tensors) {
+    if (tensor.name != name) continue;
+    if (tensor.shape != shape) {
+      fail("found the shape " + shape_text(tensor.shape) + ", expected " + shape_text(shape) +
+               " by config.json and the list of heads; fetch the checkpoint again",
+           file, "/" + name + "/shape");
+    }
+    return tensor;
+  }
+  fail("this tensor is missing; fetch the checkpoint again, or write it as FORMAT.md says", file,
+       "/" + name);
+}
+
+/// float32 or float64 elements, as float64.
+std::vector<double> copy_as_double(const TensorView& tensor) {
+  if (tensor.type == TensorType::kFloat64) return copy_elements<double>(tensor);
+  const std::vector<float> values = copy_elements<float>(tensor);
+  return {values.begin(), values.end()};
+}
+
+template <typename Value>
+std::span<const std::uint8_t> bytes_of(const std::vector<Value>& values) {
+  return {reinterpret_cast<const std::uint8_t*>(values.data()), values.size() * sizeof(Value)};
+}
+
+}  // namespace
+
+Checkpoint decode_native(Config config, std::span<const std::uint8_t> bytes,
+                         const std::string& file) {
+  const Safetensors contents = parse_safetensors(bytes, file);
+  expect_metadata(contents, "format", kFormat, file);
+  expect_metadata(contents, "format_version", std::to_string(config.format_version), file);
+
+  Checkpoint checkpoint{.config = std::move(config), .heads = {}};
+  LinearHeads& heads = checkpoint.heads;
+  heads.dimension = checkpoint.config.embedding_dim;
+  heads.names =
+      read_head_names(metadata_of(contents, "heads", file), checkpoint.config.models, file);
+
+  const bool has_idf = checkpoint.config.encoder && checkpoint.config.encoder->has_idf;
+  for (const TensorView& tensor : contents.tensors) {
+    if (tensor.name == "weights" || tensor.name == "intercepts") continue;
+    if (tensor.name == "idf" && has_idf) continue;
+    fail(tensor.name == "idf"
+             ? "found a tensor of IDF weights, expected none: /encoder/idf of config.json is not "
+               "true; set it, or write the checkpoint again"
+             : "this tensor is not known, expected \"weights\", \"intercepts\" and \"idf\"; "
+               "write the checkpoint again without it",
+         file, "/" + tensor.name);
+  }
+  const TensorView& weights =
+      find_tensor(contents, "weights", {heads.names.size(), heads.dimension}, file);
+  if (weights.type == TensorType::kFloat32) {
+    heads.weights = copy_elements<float>(weights);
+  } else {
+    heads.weights = copy_elements<double>(weights);
+  }
+  heads.intercepts =
+      copy_as_double(find_tensor(contents, "intercepts", {heads.names.size()}, file));
+  if (has_idf) {
+    const TensorView& idf = find_tensor(contents, "idf", {heads.dimension}, file);
+    if (idf.type != TensorType::kFloat32) {
+      fail("found float64, expected \"F32\"; convert the tensor to float32", file, "/idf/dtype");
+    }
+    checkpoint.idf = copy_elements<float>(idf);
+  }
+  return checkpoint;
+}
+
+std::string encode_native(const Checkpoint& checkpoint) {
+  const LinearHeads& heads = checkpoint.heads;
+  Json names = Json::array();
+  for (const HeadName& name : heads.names) {
+    names.push_back(head_to_json(name, checkpoint.config.models));
+  }
+  Safetensors contents;
+  contents.metadata = {
+      {"format", kFormat}, {"format_version", kFormatVersion}, {"heads", names.dump()}};
+  // float64 first, so that every tensor is aligned.
+  contents.tensors.push_back(
+      {"intercepts", TensorType::kFloat64, {heads.names.size()}, bytes_of(heads.intercepts)});
+  const std::vector<std::uint64_t> shape = {heads.names.size(), heads.dimension};
+  if (const auto* floats = std::get_if<std::vector<float>>(&heads.weights)) {
+    contents.tensors.push_back({"weights", TensorType::kFloat32, shape, bytes_of(*floats)});
+  } else {
+    const auto& doubles = std::get<std::vector<double>>(heads.weights);
+    contents.tensors.push_back({"weights", TensorType::kFloat64, shape, bytes_of(doubles)});
+  }
+  if (!checkpoint.idf.empty()) {
+    contents.tensors.push_back(
+        {"idf", TensorType::kFloat32, {heads.dimension}, bytes_of(checkpoint.idf)});
+  }
+  return write_safetensors(contents);
+}
+
+}  // namespace r2router::io
