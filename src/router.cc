@@ -50,7 +50,7 @@ EmbeddingView slice(const EmbeddingView& view, std::size_t offset, std::size_t c
 struct Scratch {
   internal::Rule rule;
   Estimates estimates;
-  std::vector<double> bounds;
+  internal::RiskBounds bounds;
   std::vector<float> embedding;
 };
 
@@ -95,7 +95,7 @@ struct Router::Parts {
   BatchDecision route_batch(EmbeddingView embeddings, const RouteOptions& options,
                             std::span<const std::int64_t> input_tokens) const;
   Option choose(const internal::Rule& rule, EmbeddingView embedding, const Estimates& estimates,
-                std::size_t row, std::vector<double>& bounds) const {
+                std::size_t row, internal::RiskBounds& bounds) const {
     const std::size_t pairs = table.pairs().size();
     const internal::EstimateView view{
         .quality = std::span(estimates.quality).subspan(row * pairs, pairs),

@@ -29,7 +29,11 @@ struct Price {
   }
 };
 
-double clip_quality(double quality) { return std::min(std::max(quality, 0.0), 1.0); }
+// std::min and std::max choose between references, which keeps compilers from vectorising them.
+double least_of(double a, double b) { return b < a ? b : a; }
+double greatest_of(double a, double b) { return a < b ? b : a; }
+
+double clip_quality(double quality) { return least_of(greatest_of(quality, 0.0), 1.0); }
 
 double clamp_tokens(double tokens, Budget budget, const Rule& rule) {
   tokens = std::max(tokens, rule.token_floor);
@@ -74,6 +78,41 @@ void for_each_model(const DecisionTable& table, const Rule& rule, Visit visit) {
     if (!rule.excluded.empty() && rule.excluded[range.model]) continue;
     visit(range, Price((*table.pool())[range.model], rule.input_tokens));
   }
+}
+
+/// Bounds on the risk of one model's pairs. Plain arrays and no branches, for compilers to vectorise.
+void bound_risks(const Rule& rule, const Price& price, const EstimateView& estimates,
+                 std::span<const double> budget_caps, const ModelRange& range, double* __restrict lower,
+                 double* __restrict upper) {
+  const double* __restrict quality = estimates.quality.data();
+  const double* __restrict tokens = estimates.tokens.data();
+  const double* __restrict quality_errors = estimates.quality_error.data();
+  const double* __restrict tokens_errors = estimates.tokens_error.data();
+  const double* __restrict caps = budget_caps.data();
+  const double scale = estimates.scale, floor = rule.token_floor;
+  const double quality_weight = 1 - rule.lambda;
+  const double input_cost = rule.lambda * price.input_usd;
+  const double token_cost = rule.lambda * (price.output_per_million / kPerMillion);
+  for (std::size_t i = range.begin; i < range.end; ++i) {
+    const double quality_error = scale * quality_errors[i], tokens_error = scale * tokens_errors[i];
+    const double q = quality[i], t = tokens[i], cap = caps[i];
+    const double least = least_of(greatest_of(t - tokens_error, floor), cap);
+    const double most = least_of(greatest_of(t + tokens_error, floor), cap);
+    lower[i] = quality_weight * clip_quality(q - quality_error) - (input_cost + token_cost * most);
+    upper[i] = quality_weight * clip_quality(q + quality_error) - (input_cost + token_cost * least);
+  }
+}
+
+/// The largest of `count` numbers; four at a time, since each comparison waits for the one before.
+double largest(const double* values, std::size_t count) {
+  constexpr double kNone = -std::numeric_limits<double>::infinity();
+  double parts[4] = {kNone, kNone, kNone, kNone};
+  std::size_t i = 0;
+  for (; i + 4 <= count; i += 4) {
+    for (std::size_t lane = 0; lane < 4; ++lane) parts[lane] = std::max(parts[lane], values[i + lane]);
+  }
+  for (; i < count; ++i) parts[0] = std::max(parts[0], values[i]);
+  return std::max(std::max(parts[0], parts[1]), std::max(parts[2], parts[3]));
 }
 
 std::size_t edit_distance(std::string_view a, std::string_view b) {
@@ -136,6 +175,8 @@ DecisionTable::DecisionTable(std::shared_ptr<const Pool> pool, std::span<const P
     }
     if (models_.empty() || models_.back().model != model) models_.push_back({model, i, i});
     models_.back().end = i + 1;
+    const Budget budget = pairs_[i].budget;
+    caps_.push_back(budget.is_unlimited() ? std::numeric_limits<double>::infinity() : budget.tokens());
   }
   if (models_.empty()) throw Error(ErrorCode::kInvalidArgument, "there is no pair to choose from");
 }
@@ -168,24 +209,14 @@ void resolve(const RouteOptions& options, const DecisionDefaults& defaults, cons
 }
 
 Option choose(const DecisionTable& table, const Rule& rule, const EstimateView& estimates,
-              const ExactSource& source, std::vector<double>& scratch) {
+              const ExactSource& source, RiskBounds& bounds) {
   // First pass: bounds on every pair's risk, and the best of the lower ones.
-  scratch.resize(table.pairs().size());
+  bounds.lower.resize(table.pairs().size());
+  bounds.upper.resize(table.pairs().size());
   double best_lower = -std::numeric_limits<double>::infinity();
   for_each_model(table, rule, [&](const ModelRange& range, const Price& price) {
-    for (std::size_t i = range.begin; i < range.end; ++i) {
-      const double quality_error = estimates.scale * estimates.quality_error[i];
-      const double tokens_error = estimates.scale * estimates.tokens_error[i];
-      const Budget budget = table.pairs()[i].budget;
-      const double most_tokens = clamp_tokens(estimates.tokens[i] + tokens_error, budget, rule);
-      const double least_tokens = clamp_tokens(estimates.tokens[i] - tokens_error, budget, rule);
-      const double upper = risk(rule, clip_quality(estimates.quality[i] + quality_error),
-                                price.cost(least_tokens));
-      const double lower =
-          risk(rule, clip_quality(estimates.quality[i] - quality_error), price.cost(most_tokens));
-      scratch[i] = upper;
-      best_lower = std::max(best_lower, lower);
-    }
+    bound_risks(rule, price, estimates, table.caps(), range, bounds.lower.data(), bounds.upper.data());
+    best_lower = std::max(best_lower, largest(bounds.lower.data() + range.begin, range.end - range.begin));
   });
 
   // Risks that the reference rounds to 8 decimals can meet if they are within 1e-8 of each other; the
@@ -198,7 +229,7 @@ Option choose(const DecisionTable& table, const Rule& rule, const EstimateView& 
   bool found = false;
   for_each_model(table, rule, [&](const ModelRange& range, const Price& price) {
     for (std::size_t i = range.begin; i < range.end; ++i) {
-      if (!(scratch[i] >= threshold)) continue;
+      if (!(bounds.upper[i] >= threshold)) continue;
       double quality = 0, tokens = 0;
       source.exact(i, quality, tokens);
       const Option option = make_option(table.pairs()[i], price, rule, quality, tokens);

@@ -28,10 +28,13 @@ class DecisionTable {
   const std::shared_ptr<const Pool>& pool() const { return pool_; }
   std::span<const Pair> pairs() const { return pairs_; }
   std::span<const ModelRange> models() const { return models_; }
+  /// For each pair its budget in tokens, infinite if unlimited.
+  std::span<const double> caps() const { return caps_; }
 
  private:
   std::shared_ptr<const Pool> pool_;
   std::vector<Pair> pairs_;
+  std::vector<double> caps_;
   std::vector<ModelRange> models_;
 };
 
@@ -68,10 +71,15 @@ struct EstimateView {
   double scale = 0;
 };
 
+/// Bounds on every pair's risk; kept between calls for its memory.
+struct RiskBounds {
+  std::vector<double> lower, upper;
+};
+
 /// Chooses the pair that exact predictions would choose, asking `source` only for those pairs whose
-/// bounds reach the best one's. `scratch` keeps its memory between calls.
+/// bounds reach the best one's.
 Option choose(const DecisionTable& table, const Rule& rule, const EstimateView& estimates,
-              const ExactSource& source, std::vector<double>& scratch);
+              const ExactSource& source, RiskBounds& bounds);
 
 /// Chooses from exact predictions.
 Option choose(const DecisionTable& table, const Rule& rule, const Predictions& predictions);

@@ -120,6 +120,7 @@ class LinearScorer final : public Scorer {
     for (std::size_t p = 0; p < pairs_.size(); ++p) {
       if (layout.tokens_head[p]) {
         tokens_row_[p] = order.size();
+        predicted_tokens_.emplace_back(p, order.size());
         order.push_back(*layout.tokens_head[p]);
       } else {
         fixed_tokens_[p] = pairs_[p].budget.tokens();
@@ -185,10 +186,8 @@ class LinearScorer final : public Scorer {
         continue;
       }
       for (std::size_t p = 0; p < pairs_.size(); ++p) quality[p] = product[p] + intercepts_[p];
-      for (std::size_t p = 0; p < pairs_.size(); ++p) {
-        const std::size_t row = tokens_row_[p];
-        tokens[p] = row == kNoRow ? fixed_tokens_[p] : product[row] + intercepts_[row];
-      }
+      std::copy(fixed_tokens_.begin(), fixed_tokens_.end(), tokens);
+      for (const auto& [pair, row] : predicted_tokens_) tokens[pair] = product[row] + intercepts_[row];
     }
   }
 
@@ -254,7 +253,8 @@ class LinearScorer final : public Scorer {
   std::vector<Weight> weights_;     ///< rows × dimension, for exact arithmetic
   std::vector<double> intercepts_;  ///< rows
   std::vector<std::size_t> tokens_row_;
-  std::vector<double> fixed_tokens_;
+  std::vector<std::pair<std::size_t, std::size_t>> predicted_tokens_;  ///< pair and row
+  std::vector<double> fixed_tokens_;                                    ///< budgets; 0 if predicted
   std::size_t panel_count_ = 0;
   std::optional<AlignedFloats> panels_;  ///< the same weights, for screening
   std::vector<double> quality_error_, tokens_error_;

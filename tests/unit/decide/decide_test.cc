@@ -142,10 +142,10 @@ TEST(Choose, FromBoundedEstimatesEqualsTheExactChoice) {
       }
     }
     const Exact source(c.predictions);
-    std::vector<double> scratch;
+    internal::RiskBounds bounds;
     const Option chosen = internal::choose(
         table, rule, {estimates.quality, estimates.tokens, quality_error, tokens_error, size}, source,
-        scratch);
+        bounds);
     ASSERT_EQ(chosen, internal::choose(table, rule, c.predictions)) << "bound " << size;
     if (size <= 1e-4) {
       asked += source.asked;
