@@ -1,0 +1,106 @@
+// Outcome tables: what each model's answer to each query was worth, and how long it was.
+// The raw material of training (train.h) and of evaluation (eval.h).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "r2router/config.h"
+#include "r2router/export.h"
+#include "r2router/types.h"
+
+namespace r2router {
+
+/// One query of an outcome table.
+struct Query {
+  std::string id;  ///< unique within its table
+  std::string text;
+  std::string dataset = {};       ///< where it comes from, such as "mmlu_pro:law"; or empty
+  std::int64_t input_tokens = 0;  ///< length of the text, which every model is charged for, ≥ 0
+};
+
+/// A file that a table was read from, so that what was learned from it can name it.
+struct DataSource {
+  std::string file;    ///< name without its folder
+  std::string sha256;  ///< of the file's bytes, in hexadecimal
+};
+
+/// Outcomes of queries × (model, budget) pairs. Plain data; check one that you filled by hand with
+/// validate().
+struct OutcomeTable {
+  std::vector<Query> queries;
+  Pool models;
+  /// Grouped by model in pool order, each model's budgets ascending, unlimited last.
+  std::vector<Pair> pairs;
+  /// queries × pairs, row after row: how good the answer was, in [0, 1]. NaN: not observed.
+  std::vector<double> scores;
+  /// queries × pairs: the answer's length in tokens, ≥ 0. NaN exactly where `scores` is.
+  std::vector<double> output_tokens;
+  /// How the limited pairs' outcomes came about.
+  BudgetMode budget_mode = BudgetMode::kPrompted;
+  std::vector<DataSource> sources = {};
+
+  std::size_t cell(std::size_t query, std::size_t pair) const {
+    return query * pairs.size() + pair;
+  }
+};
+
+/// Throws Error(kBadData) if sizes disagree, pairs are out of order, a query id repeats, or an
+/// outcome is outside its range.
+R2ROUTER_EXPORT void validate(const OutcomeTable& table);
+
+/// Reads an outcome table from two files of JSON lines, plain or compressed with gzip:
+///   queries_file   one query a line: "query_id", "query", and optionally "dataset" and
+///   "query_tokens" or
+///                  "input_tokens" (absent: estimate_input_tokens() of the text);
+///   outcomes_file  one outcome a line: "query_id", "model", "score", "output_tokens", and
+///   optionally
+///                  "budget", a number of tokens or "unlimited" (absent: unlimited).
+/// Other fields are passed over, and so are outcomes of models that are not in `pool`. The table's
+/// models are those of `pool` that have outcomes, in the pool's order. Throws Error(kBadData) with
+/// file and line for a line that is not as above, an outcome that repeats, a query that is not in
+/// queries_file, a score outside [0, 1] or a negative length; Error(kNotFound) or Error(kIo) for a
+/// file that cannot be read.
+R2ROUTER_EXPORT OutcomeTable read_outcomes(const std::string& queries_file,
+                                           const std::string& outcomes_file, const Pool& pool);
+
+/// Reads models and prices from a JSON file with an object "models" as a checkpoint's config.json
+/// has it; everything else in the file is passed over. Throws Error(kBadConfig) with a JSON
+/// pointer.
+R2ROUTER_EXPORT Pool read_pool(const std::string& file);
+
+/// The table with only these queries (indices into table.queries), in this order.
+R2ROUTER_EXPORT OutcomeTable select_queries(const OutcomeTable& table,
+                                            std::span<const std::uint32_t> queries);
+
+/// The table with only these models, in the table's own order. Throws Error(kInvalidArgument) for a
+/// name that the table does not have.
+R2ROUTER_EXPORT OutcomeTable select_models(const OutcomeTable& table,
+                                           std::span<const std::string> names);
+
+/// For each model of the table, the share of queries of which every one of its pairs was observed.
+R2ROUTER_EXPORT std::vector<double> coverage(const OutcomeTable& table);
+
+/// The queries of which every pair was observed.
+R2ROUTER_EXPORT std::vector<std::uint32_t> complete_queries(const OutcomeTable& table);
+
+/// Extends a table of unlimited answers to limited budgets under the hard-cap reading: at budget b
+/// an answer keeps its score if it had at most b tokens, else it scores 0; its length is
+/// min(tokens, b). This is not what a model does when it is asked to be brief. Throws
+/// Error(kInvalidArgument) if the table has limited pairs already, or a limit is 0 or repeats.
+R2ROUTER_EXPORT OutcomeTable apply_hard_cap(const OutcomeTable& table,
+                                            std::span<const std::uint32_t> token_limits);
+
+/// A hash of a query's text that splits are made by: 64-bit FNV-1a of its bytes, then the finaliser
+/// of SplitMix64, so that the low bits are good. Equal texts always fall on the same side of a
+/// split.
+R2ROUTER_EXPORT std::uint64_t query_hash(std::string_view text) noexcept;
+
+/// True for one text in `one_in`: query_hash(text) mod one_in = 0. False for all if `one_in` is 0.
+R2ROUTER_EXPORT bool is_held_out(std::string_view text, std::uint32_t one_in) noexcept;
+
+}  // namespace r2router

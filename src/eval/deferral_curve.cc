@@ -1,0 +1,221 @@
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "r2router/error.h"
+#include "r2router/eval.h"
+
+namespace r2router {
+namespace {
+
+constexpr double kPerMillion = 1e6;
+
+/// What a query's pair is believed to be worth and to cost, and what it truly came to.
+struct Candidate {
+  double quality = 0;
+  double cost = 0;
+  std::uint32_t pair = 0;
+};
+
+/// Orders candidates so that those that can never be chosen come right behind one that rules them
+/// out.
+bool cheaper_then_better(const Candidate& a, const Candidate& b) {
+  if (a.cost != b.cost) return a.cost < b.cost;
+  if (a.quality != b.quality) return a.quality > b.quality;
+  return a.pair < b.pair;
+}
+
+/// Drops every candidate that no λ can choose: one that costs more than another and promises no
+/// more, or that is its equal and comes later. Rounding keeps the order of (1 − λ)·quality and of
+/// λ·cost, so this never changes a choice; it leaves a dozen of more than a hundred.
+void keep_undominated(std::vector<Candidate>& candidates) {
+  std::sort(candidates.begin(), candidates.end(), cheaper_then_better);
+  std::size_t kept = 0;
+  double best_of_cheaper = -1;  // the highest quality at a strictly lower cost
+  double best_so_far = -1;
+  for (const Candidate candidate : candidates) {
+    if (kept > 0) {
+      const Candidate& last = candidates[kept - 1];
+      if (candidate.cost > last.cost) best_of_cheaper = best_so_far;
+      if (candidate.cost == last.cost && candidate.quality == last.quality) continue;
+    }
+    if (candidate.quality <= best_of_cheaper) continue;
+    candidates[kept++] = candidate;
+    best_so_far = std::max(best_so_far, candidate.quality);
+  }
+  candidates.resize(kept);
+}
+
+const Candidate& choose(const std::vector<Candidate>& candidates, double lambda) {
+  const Candidate* best = nullptr;
+  double best_risk = 0;
+  for (const Candidate& candidate : candidates) {
+    const double risk = (1 - lambda) * candidate.quality - lambda * candidate.cost;
+    const bool better =
+        best == nullptr || risk > best_risk ||
+        (risk == best_risk && (candidate.cost < best->cost ||
+                               (candidate.cost == best->cost && candidate.pair < best->pair)));
+    if (!better) continue;
+    best = &candidate;
+    best_risk = risk;
+  }
+  return *best;
+}
+
+[[noreturn]] void throw_incomplete(const OutcomeTable& table, std::size_t query, std::size_t pair) {
+  throw Error(ErrorCode::kBadData, "query \"" + table.queries[query].id + "\" has no outcome of " +
+                                       table.models[table.pairs[pair].model].name + " at budget " +
+                                       table.pairs[pair].budget.to_string() +
+                                       ": a sweep needs every outcome; see complete_queries()");
+}
+
+}  // namespace
+
+double cost_usd(const ModelSpec& model, std::int64_t input_tokens, double output_tokens) noexcept {
+  return static_cast<double>(input_tokens) * model.input_price_per_million / kPerMillion +
+         output_tokens * model.output_price_per_million / kPerMillion;
+}
+
+BestSingle best_single(const OutcomeTable& table, bool available_only) {
+  if (table.queries.empty()) {
+    throw Error(ErrorCode::kBadData,
+                "there are no queries with outcomes of every pair to evaluate on");
+  }
+  BestSingle best;
+  bool found = false;
+  for (std::size_t pair = 0; pair < table.pairs.size(); ++pair) {
+    const std::uint32_t index = table.pairs[pair].model;
+    const ModelSpec& model = table.models[index];
+    if (!table.pairs[pair].budget.is_unlimited() || (available_only && !model.available)) continue;
+    double score = 0, cost = 0;
+    for (std::size_t query = 0; query < table.queries.size(); ++query) {
+      const std::size_t cell = table.cell(query, pair);
+      if (std::isnan(table.scores[cell])) throw_incomplete(table, query, pair);
+      score += table.scores[cell];
+      cost += cost_usd(model, table.queries[query].input_tokens, table.output_tokens[cell]);
+    }
+    score /= static_cast<double>(table.queries.size());
+    cost /= static_cast<double>(table.queries.size());
+    if (!found || score > best.score || (score == best.score && cost < best.cost_usd)) {
+      best = {index, score, cost};
+    }
+    found = true;
+  }
+  if (!found) {
+    throw Error(ErrorCode::kBadData,
+                std::string("no ") + (available_only ? "available " : "") +
+                    "model has unlimited outcomes, which costs are measured against");
+  }
+  if (!(best.cost_usd > 0)) {
+    throw Error(ErrorCode::kBadData, "the most accurate model, " + table.models[best.model].name +
+                                         ", costs nothing: there is no trade-off to measure; "
+                                         "check its prices");
+  }
+  return best;
+}
+
+std::vector<double> lambda_grid(double reference_cost, std::size_t steps) {
+  if (!(reference_cost > 0) || !std::isfinite(reference_cost) || steps < 2) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "a grid of λ needs a finite reference cost above 0 and at least 2 steps, not " +
+                    std::to_string(reference_cost) + " and " + std::to_string(steps));
+  }
+  constexpr double kLowest = -3, kHighest = 6;
+  std::vector<double> lambdas = {0};
+  for (std::size_t i = 0; i < steps; ++i) {
+    const double exponent =
+        kLowest + (kHighest - kLowest) * static_cast<double>(i) / static_cast<double>(steps - 1);
+    const double rate = std::pow(10.0, exponent) / reference_cost;
+    lambdas.push_back(rate / (1 + rate));
+  }
+  lambdas.push_back(1);
+  return lambdas;
+}
+
+std::vector<PolicyPoint> sweep(const OutcomeTable& table, const PredictionTable& predictions,
+                               std::span<const double> lambdas, const SweepOptions& options) {
+  const std::size_t cells = table.queries.size() * table.pairs.size();
+  if (predictions.quality.size() != cells || predictions.output_tokens.size() != cells) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "the outcome table has " + std::to_string(cells) + " cells, but there are " +
+                    std::to_string(predictions.quality.size()) + " quality and " +
+                    std::to_string(predictions.output_tokens.size()) + " length predictions");
+  }
+  std::vector<PolicyPoint> points(lambdas.size());
+  for (std::size_t i = 0; i < lambdas.size(); ++i) {
+    if (!(lambdas[i] >= 0 && lambdas[i] <= 1)) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  "λ is " + std::to_string(lambdas[i]) + ": expected 0 to 1");
+    }
+    points[i].lambda = lambdas[i];
+  }
+  std::vector<Candidate> candidates;
+  for (std::size_t query = 0; query < table.queries.size(); ++query) {
+    const std::int64_t input_tokens = table.queries[query].input_tokens;
+    candidates.clear();
+    for (std::size_t pair = 0; pair < table.pairs.size(); ++pair) {
+      const ModelSpec& model = table.models[table.pairs[pair].model];
+      const Budget budget = table.pairs[pair].budget;
+      const std::size_t cell = table.cell(query, pair);
+      if (options.available_only && !model.available) continue;
+      if (options.unlimited_only && !budget.is_unlimited()) continue;
+      if (std::isnan(table.scores[cell])) throw_incomplete(table, query, pair);
+      if (std::isnan(predictions.quality[cell])) continue;
+      const double quality = std::min(std::max(predictions.quality[cell], 0.0), 1.0);
+      double tokens = std::max(predictions.output_tokens[cell], options.token_floor);
+      if (!budget.is_unlimited()) tokens = std::min(tokens, static_cast<double>(budget.tokens()));
+      candidates.push_back(
+          {quality, cost_usd(model, input_tokens, tokens), static_cast<std::uint32_t>(pair)});
+    }
+    if (candidates.empty()) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  "no pair is left to choose from for query \"" + table.queries[query].id + "\"");
+    }
+    keep_undominated(candidates);
+    for (PolicyPoint& point : points) {
+      const std::uint32_t pair = choose(candidates, point.lambda).pair;
+      const std::size_t cell = table.cell(query, pair);
+      point.score += table.scores[cell];
+      point.cost_usd +=
+          cost_usd(table.models[table.pairs[pair].model], input_tokens, table.output_tokens[cell]);
+    }
+  }
+  const auto queries = static_cast<double>(std::max<std::size_t>(1, table.queries.size()));
+  for (PolicyPoint& point : points) {
+    point.score /= queries;
+    point.cost_usd /= queries;
+  }
+  return points;
+}
+
+std::vector<DeferralPoint> deferral_curve(std::span<const PolicyPoint> points,
+                                          double reference_cost) {
+  std::vector<DeferralPoint> corners;
+  for (const PolicyPoint& point : points) {
+    const double cost = point.cost_usd / reference_cost;
+    if (cost <= 1) corners.push_back({cost, point.score, point.lambda});
+  }
+  std::stable_sort(corners.begin(), corners.end(), [](const auto& a, const auto& b) {
+    return a.cost != b.cost ? a.cost < b.cost : a.score > b.score;
+  });
+  std::size_t kept = 0;
+  for (const DeferralPoint corner : corners) {
+    if (kept == 0 || corner.score > corners[kept - 1].score) corners[kept++] = corner;
+  }
+  corners.resize(kept);
+  return corners;
+}
+
+DeferralMetrics measure(std::span<const DeferralPoint> curve, double best_score) {
+  DeferralMetrics metrics;
+  for (std::size_t i = 0; i < curve.size(); ++i) {
+    const double end = i + 1 < curve.size() ? curve[i + 1].cost : 1.0;
+    metrics.audc += curve[i].score * (end - curve[i].cost);
+    metrics.peak = std::max(metrics.peak, curve[i].score);
+    if (!metrics.qnc && curve[i].score >= best_score) metrics.qnc = curve[i].cost;
+    if (!metrics.c95 && curve[i].score >= 0.95 * best_score) metrics.c95 = curve[i].cost;
+  }
+  return metrics;
+}
+
+}  // namespace r2router

@@ -1,0 +1,425 @@
+#include "r2router/train.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <memory>
+#include <set>
+#include <thread>
+
+#include "r2router/error.h"
+#include "r2router/version.h"
+
+#include "train/parallel.h"
+#include "train/ridge.h"
+
+namespace r2router {
+namespace {
+
+using internal::RidgeProblem;
+
+/// Heads are numbered by pair: its quality head, then its length head.
+constexpr std::size_t kHeadsPerPair = 2;
+
+[[noreturn]] void throw_bad_option(const std::string& message) {
+  throw Error(ErrorCode::kInvalidArgument, message);
+}
+
+[[noreturn]] void throw_bad_data(const std::string& message) {
+  throw Error(ErrorCode::kBadData, message);
+}
+
+void check_options(const TrainOptions& options) {
+  if (options.alphas.empty()) throw_bad_option("there is no α to train with: give at least one");
+  for (const double alpha : options.alphas) {
+    if (!(alpha > 0) || !std::isfinite(alpha)) {
+      throw_bad_option("α is " + std::to_string(alpha) + ": expected a finite number above 0");
+    }
+  }
+  if (options.folds < 2) {
+    throw_bad_option("folds is " + std::to_string(options.folds) +
+                     ": cross-validation needs at least 2");
+  }
+  if (options.holdout == 1) {
+    throw_bad_option(
+        "holdout is 1, which keeps every query out of training: give 0 for none, or 2 or "
+        "more to keep one query in that many out");
+  }
+}
+
+void check_embeddings(const OutcomeTable& table, std::span<const float> embeddings,
+                      std::size_t dimension) {
+  if (dimension == 0 || embeddings.size() / dimension != table.queries.size() ||
+      embeddings.size() % dimension != 0) {
+    throw_bad_option("there are " + std::to_string(table.queries.size()) + " queries and " +
+                     std::to_string(embeddings.size()) + " numbers of embeddings of dimension " +
+                     std::to_string(dimension) + ": expected one embedding for each query");
+  }
+  const auto bad = std::find_if(embeddings.begin(), embeddings.end(),
+                                [](float value) { return !std::isfinite(value); });
+  if (bad != embeddings.end()) {
+    const auto position = static_cast<std::size_t>(bad - embeddings.begin());
+    throw_bad_option("the embedding of query \"" + table.queries[position / dimension].id +
+                     "\" has a value that is not a finite number, in dimension " +
+                     std::to_string(position % dimension));
+  }
+}
+
+/// The fold of a text: another hash than the one that holds texts out, so that the two do not
+/// interfere.
+std::uint32_t fold_of(std::string_view text, const TrainOptions& options) {
+  std::uint64_t hash = query_hash(text) + (options.seed + 1) * 0x9e3779b97f4a7c15u;
+  hash = (hash ^ (hash >> 30)) * 0xbf58476d1ce4e5b9u;
+  hash = (hash ^ (hash >> 27)) * 0x94d049bb133111ebu;
+  return static_cast<std::uint32_t>((hash ^ (hash >> 31)) % options.folds);
+}
+
+bool has_outcome(const OutcomeTable& table, std::size_t query) {
+  for (std::size_t pair = 0; pair < table.pairs.size(); ++pair) {
+    if (!std::isnan(table.scores[table.cell(query, pair)])) return true;
+  }
+  return false;
+}
+
+std::vector<std::vector<std::uint32_t>> make_folds(const OutcomeTable& table,
+                                                   const TrainOptions& options) {
+  std::vector<std::vector<std::uint32_t>> folds(options.folds);
+  for (std::size_t query = 0; query < table.queries.size(); ++query) {
+    const std::string& text = table.queries[query].text;
+    if (is_held_out(text, options.holdout) || !has_outcome(table, query)) continue;
+    folds[fold_of(text, options)].push_back(static_cast<std::uint32_t>(query));
+  }
+  std::size_t queries = 0;
+  for (const auto& fold : folds) queries += fold.size();
+  for (const auto& fold : folds) {
+    if (!fold.empty()) continue;
+    throw_bad_data("there are " + std::to_string(queries) +
+                   " queries to train on, too few to fill " + std::to_string(options.folds) +
+                   " folds: give more queries, or ask for fewer folds");
+  }
+  return folds;
+}
+
+/// Every head must have something to learn from whichever fold is left out.
+void check_outcomes(const OutcomeTable& table,
+                    const std::vector<std::vector<std::uint32_t>>& folds) {
+  for (std::size_t pair = 0; pair < table.pairs.size(); ++pair) {
+    std::size_t folds_with_outcomes = 0;
+    for (const std::vector<std::uint32_t>& fold : folds) {
+      folds_with_outcomes += std::any_of(fold.begin(), fold.end(), [&](std::uint32_t query) {
+        return !std::isnan(table.scores[table.cell(query, pair)]);
+      });
+    }
+    if (folds_with_outcomes >= 2) continue;
+    throw_bad_data(table.models[table.pairs[pair].model].name + " at budget " +
+                   table.pairs[pair].budget.to_string() +
+                   " has too few outcomes to train on: expected some in at least two folds; leave "
+                   "the model out or add outcomes");
+  }
+}
+
+double find_token_floor(const OutcomeTable& table,
+                        const std::vector<std::vector<std::uint32_t>>& folds) {
+  std::vector<double> lengths;
+  for (const std::vector<std::uint32_t>& fold : folds) {
+    for (const std::uint32_t query : fold) {
+      for (std::size_t pair = 0; pair < table.pairs.size(); ++pair) {
+        const double tokens = table.output_tokens[table.cell(query, pair)];
+        if (table.pairs[pair].budget.is_unlimited() && !std::isnan(tokens)) {
+          lengths.push_back(tokens);
+        }
+      }
+    }
+  }
+  if (lengths.empty()) return 0;
+  const auto quantile = lengths.begin() + static_cast<std::ptrdiff_t>(lengths.size() / 100);
+  std::nth_element(lengths.begin(), quantile, lengths.end());
+  return std::max(1.0, *quantile);
+}
+
+/// Averages over queries, kept as sums while folds are added.
+void add_fold(const std::vector<PolicyPoint>& fold, double share,
+              std::vector<PolicyPoint>& points) {
+  points.resize(fold.size());
+  for (std::size_t i = 0; i < fold.size(); ++i) {
+    points[i].lambda = fold[i].lambda;
+    points[i].cost_usd += share * fold[i].cost_usd;
+    points[i].score += share * fold[i].score;
+  }
+}
+
+/// Sweeps of predictions for queries that the heads were not fitted to, for each α.
+struct CrossValidation {
+  BestSingle best, best_available;
+  std::vector<std::vector<PolicyPoint>> all;        // over the whole pool: chooses α
+  std::vector<std::vector<PolicyPoint>> available;  // as users are served: chooses λ
+  std::vector<PolicyPoint> mean_curve;
+};
+
+CrossValidation cross_validate(const OutcomeTable& table, const RidgeProblem& problem,
+                               const internal::RidgeSolver& solver, std::span<const double> alphas,
+                               double token_floor, std::size_t threads,
+                               const ProgressCallback& progress) {
+  std::set<std::uint32_t> complete;
+  for (const std::uint32_t query : complete_queries(table)) complete.insert(query);
+  std::vector<std::vector<std::uint32_t>> tested, others(problem.folds.size());
+  std::vector<std::uint32_t> all_tested;
+  for (std::size_t fold = 0; fold < problem.folds.size(); ++fold) {
+    std::vector<std::uint32_t>& queries = tested.emplace_back();
+    for (const std::uint32_t query : problem.folds[fold]) {
+      if (complete.contains(query)) queries.push_back(query);
+      for (std::size_t other = 0; other < others.size(); ++other) {
+        if (other != fold) others[other].push_back(query);
+      }
+    }
+    all_tested.insert(all_tested.end(), queries.begin(), queries.end());
+  }
+  if (all_tested.empty()) {
+    throw_bad_data(
+        "no query that is trained on has an outcome of every (model, budget) pair, so no "
+        "trade-off can be measured: choose models that answered the same queries");
+  }
+
+  CrossValidation result;
+  const bool any_available = std::any_of(table.models.begin(), table.models.end(),
+                                         [](const ModelSpec& model) { return model.available; });
+  {
+    const OutcomeTable every_fold = select_queries(table, all_tested);
+    result.best = best_single(every_fold);
+    result.best_available = best_single(every_fold, any_available);
+  }
+  const std::vector<double> lambdas = lambda_grid(result.best.cost_usd);
+  const SweepOptions whole_pool{.token_floor = token_floor};
+  const SweepOptions as_served{.token_floor = token_floor, .available_only = any_available};
+  result.all.resize(alphas.size());
+  result.available.resize(alphas.size());
+
+  for (std::size_t fold = 0; fold < problem.folds.size(); ++fold) {
+    if (progress) progress("cross-validating", fold, problem.folds.size());
+    if (tested[fold].empty()) continue;
+    const OutcomeTable fold_table = select_queries(table, tested[fold]);
+    const double share =
+        static_cast<double>(tested[fold].size()) / static_cast<double>(all_tested.size());
+    add_fold(sweep(fold_table, predict_means(fold_table, select_queries(table, others[fold])),
+                   lambdas, whole_pool),
+             share, result.mean_curve);
+    const std::vector<internal::LinearFit> fits = solver.fit(alphas, fold);
+    const std::size_t pairs = table.pairs.size();
+    internal::parallel_for(threads, alphas.size(), [&](std::size_t i) {
+      const std::size_t threads_each = alphas.size() == 1 ? threads : 1;
+      const internal::Predicted predicted =
+          internal::predict_heads(problem, fits[i], tested[fold], threads_each);
+      PredictionTable predictions;
+      predictions.quality.resize(tested[fold].size() * pairs);
+      predictions.output_tokens.resize(tested[fold].size() * pairs);
+      for (std::size_t cell = 0; cell < predictions.quality.size(); ++cell) {
+        predictions.quality[cell] = predicted.data()[kHeadsPerPair * cell];
+        predictions.output_tokens[cell] = predicted.data()[kHeadsPerPair * cell + 1];
+      }
+      add_fold(sweep(fold_table, predictions, lambdas, whole_pool), share, result.all[i]);
+      add_fold(sweep(fold_table, predictions, lambdas, as_served), share, result.available[i]);
+    });
+  }
+  if (progress) progress("cross-validating", problem.folds.size(), problem.folds.size());
+  return result;
+}
+
+/// The cheapest setting that reaches 95 % of the best single model's score, or else the best
+/// setting.
+DeferralPoint choose_default(const std::vector<PolicyPoint>& points, const BestSingle& best) {
+  const PolicyPoint* chosen = nullptr;
+  for (const PolicyPoint& point : points) {
+    const bool reaches = point.score >= 0.95 * best.score;
+    if (reaches && (chosen == nullptr || point.cost_usd < chosen->cost_usd)) chosen = &point;
+  }
+  if (chosen == nullptr) {
+    chosen = &*std::max_element(points.begin(), points.end(),
+                                [](const auto& a, const auto& b) { return a.score < b.score; });
+  }
+  return {chosen->cost_usd / best.cost_usd, chosen->score, chosen->lambda};
+}
+
+std::string json_text(std::string_view text) {
+  constexpr char kHex[] = "0123456789abcdef";
+  std::string result = "\"";
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '"' || c == '\\') {
+      result += {'\\', c};
+    } else if (byte < 0x20) {
+      result += {'\\', 'u', '0', '0', kHex[byte >> 4], kHex[byte & 15]};
+    } else {
+      result += c;
+    }
+  }
+  return result + '"';
+}
+
+std::string json_number(double value) {
+  char buffer[32];
+  return {buffer, std::to_chars(buffer, buffer + sizeof buffer, value).ptr};
+}
+
+std::string json_number(const std::optional<double>& value) {
+  return value ? json_number(*value) : "null";
+}
+
+std::string json_metrics(const DeferralMetrics& metrics) {
+  return "{\"audc\": " + json_number(metrics.audc) + ", \"qnc\": " + json_number(metrics.qnc) +
+         ", \"peak\": " + json_number(metrics.peak) + ", \"c95\": " + json_number(metrics.c95) +
+         "}";
+}
+
+/// Where the checkpoint comes from, for its config: enough to make it again, and nothing (no date,
+/// no path) that would differ when it is.
+std::string provenance(const OutcomeTable& table, const TrainOptions& options,
+                       const TrainReport& report) {
+  std::string data;
+  for (const DataSource& source : table.sources) {
+    data += (data.empty() ? "" : ", ");
+    data +=
+        "{\"file\": " + json_text(source.file) + ", \"sha256\": " + json_text(source.sha256) + "}";
+  }
+  std::string alphas;
+  for (const AlphaResult& result : report.alphas) {
+    alphas += (alphas.empty() ? "" : ", ");
+    alphas += "{\"alpha\": " + json_number(result.alpha) +
+              ", \"metrics\": " + json_metrics(result.metrics) + "}";
+  }
+  return "{\"program\": " + json_text(std::string("r2router ") + version()) + ", \"data\": [" +
+         data + "]" + ", \"training_queries\": " + std::to_string(report.training_queries) +
+         ", \"held_out_queries\": " + std::to_string(report.held_out_queries) +
+         ", \"holdout\": " + std::to_string(options.holdout) +
+         ", \"folds\": " + std::to_string(options.folds) +
+         ", \"seed\": " + std::to_string(options.seed) +
+         ", \"alpha\": " + json_number(report.alpha) + ", \"cross_validated\": {\"alphas\": [" +
+         alphas + "]" + ", \"mean_curve\": " + json_metrics(report.mean_curve) +
+         ", \"default_lambda\": {\"score\": " + json_number(report.default_score) +
+         ", \"cost\": " + json_number(report.default_cost) + "}}}";
+}
+
+LinearHeads make_heads(const OutcomeTable& table, const internal::LinearFit& fit) {
+  LinearHeads heads;
+  heads.dimension = static_cast<std::size_t>(fit.weights.rows());
+  for (const Pair& pair : table.pairs) {
+    heads.names.push_back({pair, Target::kQuality});
+    heads.names.push_back({pair, Target::kTokens});
+  }
+  std::vector<float> weights(static_cast<std::size_t>(fit.weights.size()));
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    // Column-major, one column a head: the rows that are wanted.
+    weights[i] = static_cast<float>(fit.weights.data()[i]);
+  }
+  heads.weights = std::move(weights);
+  heads.intercepts.assign(fit.intercepts.data(), fit.intercepts.data() + fit.intercepts.size());
+  return heads;
+}
+
+}  // namespace
+
+Checkpoint train(const OutcomeTable& table, std::span<const float> embeddings,
+                 std::size_t dimension, const TrainOptions& options, TrainReport* report_out) {
+  check_options(options);
+  validate(table);
+  check_embeddings(table, embeddings, dimension);
+  const std::size_t threads =
+      options.threads > 0 ? options.threads : std::max(1u, std::thread::hardware_concurrency());
+
+  TrainReport report;
+  RidgeProblem problem{.embeddings = embeddings,
+                       .dimension = dimension,
+                       .targets = {},
+                       .heads = kHeadsPerPair * table.pairs.size(),
+                       .folds = make_folds(table, options)};
+  check_outcomes(table, problem.folds);
+  for (const auto& fold : problem.folds) report.training_queries += fold.size();
+  for (const Query& query : table.queries) {
+    report.held_out_queries += is_held_out(query.text, options.holdout);
+  }
+  report.heads = problem.heads;
+
+  std::vector<double> targets(table.scores.size() * kHeadsPerPair);
+  for (std::size_t cell = 0; cell < table.scores.size(); ++cell) {
+    targets[kHeadsPerPair * cell] = table.scores[cell];
+    targets[kHeadsPerPair * cell + 1] = table.output_tokens[cell];
+  }
+  problem.targets = targets;
+
+  if (options.progress) options.progress("reading embeddings", 0, 1);
+  const internal::RidgeSolver solver(problem, threads);
+  const double token_floor = find_token_floor(table, problem.folds);
+  const CrossValidation validation = cross_validate(table, problem, solver, options.alphas,
+                                                    token_floor, threads, options.progress);
+  const auto metrics = [&](const std::vector<PolicyPoint>& points) {
+    return measure(deferral_curve(points, validation.best.cost_usd), validation.best.score);
+  };
+  std::size_t best = 0;
+  for (std::size_t i = 0; i < options.alphas.size(); ++i) {
+    report.alphas.push_back({options.alphas[i], metrics(validation.all[i])});
+    if (report.alphas[i].metrics.audc > report.alphas[best].metrics.audc) best = i;
+  }
+  report.alpha = options.alphas[best];
+  report.mean_curve = metrics(validation.mean_curve);
+  const DeferralPoint chosen =
+      choose_default(validation.available[best], validation.best_available);
+  report.default_lambda = chosen.lambda;
+  report.default_score = chosen.score;
+  report.default_cost = chosen.cost;
+
+  if (options.progress) options.progress("fitting", 0, 1);
+  Checkpoint checkpoint;
+  checkpoint.heads = make_heads(table, solver.fit({&report.alpha, 1}).front());
+  Config& config = checkpoint.config;
+  config.format_version = 1;
+  config.method =
+      "ridge regression: a quality head and a length head for every (model, budget) pair";
+  config.embedding_dim = static_cast<std::uint32_t>(dimension);
+  config.default_lambda = report.default_lambda;
+  std::set<Budget> budgets;
+  for (const Pair& pair : table.pairs) budgets.insert(pair.budget);
+  config.token_limits.assign(budgets.begin(), budgets.end());
+  config.models = table.models;
+  config.budget_mode = table.budget_mode;
+  config.rules = DecisionRules::kCorrected;
+  config.token_floor = token_floor;
+  config.training = provenance(table, options, report);
+  if (options.progress) options.progress("fitting", 1, 1);
+  if (report_out != nullptr) *report_out = std::move(report);
+  return checkpoint;
+}
+
+Checkpoint train(const OutcomeTable& table, const LexicalEncoderSpec& encoder,
+                 const TrainOptions& options, TrainReport* report) {
+  std::vector<std::string_view> texts;
+  for (const Query& query : table.queries) texts.push_back(query.text);
+  const std::size_t dimension = encoder.dimension;
+  std::vector<float> embeddings(texts.size() * dimension);
+  LexicalEncoderSpec plain = encoder;
+  plain.has_idf = false;
+  make_lexical_encoder(plain)->embed(texts, embeddings);
+
+  std::vector<float> idf;
+  if (encoder.has_idf) {
+    std::vector<double> with_feature(dimension);
+    double trained = 0;
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      if (is_held_out(texts[i], options.holdout)) continue;
+      ++trained;
+      for (std::size_t j = 0; j < dimension; ++j) {
+        with_feature[j] += embeddings[i * dimension + j] != 0;
+      }
+    }
+    for (const double count : with_feature) {
+      idf.push_back(static_cast<float>(1 + std::log((1 + trained) / (1 + count))));
+    }
+    make_lexical_encoder(encoder, idf)->embed(texts, embeddings);
+  }
+
+  Checkpoint checkpoint = train(table, embeddings, dimension, options, report);
+  checkpoint.config.embedding_model = "lexical";
+  checkpoint.config.encoder = encoder;
+  checkpoint.idf = std::move(idf);
+  return checkpoint;
+}
+
+}  // namespace r2router
