@@ -1,15 +1,14 @@
 #include "io/npy.h"
 
 #include <bit>
-#include <cctype>
 #include <cstring>
-#include <optional>
 #include <string_view>
 #include <utility>
 
 #include "r2router/error.h"
 
 #include "io/file.h"
+#include "io/json.h"
 
 namespace r2router::io {
 namespace {
@@ -91,7 +90,9 @@ class HeaderParser {
     if (quote != '\'' && quote != '"') fail("found no quoted name here");
     const std::size_t end = text_.find(quote, at_ + 1);
     if (end == text_.npos) fail("found a quotation without an end");
-    return std::string(text_.substr(at_ + 1, std::exchange(at_, end + 1) - at_ - 1));
+    const std::string_view content = text_.substr(at_ + 1, end - at_ - 1);
+    at_ = end + 1;
+    return std::string(content);
   }
 
   std::string take_type() {
@@ -199,7 +200,7 @@ NpyArray parse_npy(std::span<const std::uint8_t> bytes, const std::string& file)
                 {.file = file});
   }
   if (header.type != "<f4" && header.type != "<f8") {
-    fail("found elements of type '" + header.type + "', expected '<f4' or '<f8'", file);
+    fail("found elements of type " + excerpt(header.type) + ", expected \"<f4\" or \"<f8\"", file);
   }
   if (header.shape.empty() || header.shape.size() > 2) {
     fail(
