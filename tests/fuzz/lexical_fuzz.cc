@@ -1,0 +1,56 @@
+// Any bytes through the lexical encoder and the token estimate: no error but that for a blank text,
+// unit length or zero, and the same bits for a text that differs in ASCII case alone.
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <string>
+
+#include "r2router/decision.h"
+#include "r2router/embedder.h"
+#include "r2router/error.h"
+
+#include "core/unicode.h"
+
+namespace {
+
+using r2router::LexicalFeatures;
+using Kind = LexicalFeatures::Kind;
+
+void require(bool condition) {
+  if (!condition) std::abort();
+}
+
+bool is_blank(std::string_view text) {
+  for (std::size_t position = 0; position < text.size();) {
+    if (!r2router::is_space(r2router::decode_utf8(text, position))) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const std::string text(reinterpret_cast<const char*>(data), size);
+  static const auto encoder = r2router::make_lexical_encoder(
+      {.dimension = 61,
+       .features = {{.kind = Kind::kWords, .max_n = 3},
+                    {.kind = Kind::kCharacters, .min_n = 2, .max_n = 8, .weight = 0.3f}}});
+  require(r2router::estimate_input_tokens(text) >= 1);
+  try {
+    const auto embedding = encoder->embed_one(text);
+    require(!is_blank(text));
+    double squares = 0;
+    for (const double value : embedding) squares += value * value;
+    require(squares == 0 || std::abs(squares - 1) < 1e-5);
+
+    // Bytes from 0x80 are left alone, so this changes no character outside ASCII.
+    std::string capitals = text;
+    for (char& byte : capitals) {
+      if (byte >= 'a' && byte <= 'z') byte = static_cast<char>(byte - 'a' + 'A');
+    }
+    require(encoder->embed_one(capitals) == embedding);
+  } catch (const r2router::Error& error) {
+    require(error.code() == r2router::ErrorCode::kInvalidArgument && is_blank(text));
+  }
+  return 0;
+}
