@@ -13,8 +13,7 @@
 namespace r2router::cli {
 namespace {
 
-constexpr const char* kFooter = R"(
-Example:
+constexpr const char* kFooter = R"(Example:
   r2-router convert released/ native/
 
 The native folder decides exactly as the released one, is one file to map instead of many to parse,

@@ -129,7 +129,9 @@ std::string as_text(const Json& facts) {
                   model["output_price_per_million"].get<double>());
     text += padded(model["name"].get<std::string>(), width) + prices +
             padded(model["available"].get<bool>() ? "yes" : "no", 11) +
-            model["openrouter_id"].get<std::string>() + '\n';
+            model["openrouter_id"].get<std::string>();
+    if (model.contains("note")) text += "  (" + model["note"].get<std::string>() + ")";
+    text += '\n';
   }
   return text;
 }

@@ -17,8 +17,7 @@ namespace {
 constexpr const char* kDescription =
     "Chooses, for each query, which LLM should answer it and how many tokens it may spend.";
 
-constexpr const char* kFooter = R"(
-Examples:
+constexpr const char* kFooter = R"(Examples:
   r2-router route --query "Solve the equation: 2x + 5 = 13"
   r2-router route --input queries.jsonl > decisions.jsonl
   r2-router info
@@ -38,7 +37,10 @@ int run(int argc, char** argv) {
   CLI::App app(kDescription, "r2-router");
   app.footer(kFooter);
   app.set_version_flag("--version", std::string("r2-router ") + r2router::version());
-  app.require_subcommand(1);
+  app.require_subcommand(0, 1);
+  app.callback([&app] {
+    if (app.get_subcommands().empty()) throw CLI::ValidationError("no command given");
+  });
   app.failure_message([](const CLI::App*, const CLI::Error& error) { return error.get_name(); });
   r2router::cli::add_route_command(app, exit_code);
   r2router::cli::add_info_command(app, exit_code);

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <variant>
 #include <vector>
 
@@ -23,8 +24,7 @@
 namespace r2router::cli {
 namespace {
 
-constexpr const char* kFooter = R"(
-Examples:
+constexpr const char* kFooter = R"(Examples:
   r2-router route --query "Solve the equation: 2x + 5 = 13"
   r2-router route --query "Prove Fermat's little theorem" --lambda 0.999 --verbose
   r2-router route --file prompts.txt --json
@@ -54,10 +54,35 @@ std::string check_lambda(const std::string& text) {
   return "expected a number from 0 (quality alone) to 1 (cost alone), found \"" + text + "\"";
 }
 
-std::string check_not_negative(const std::string& text) {
+std::string check_input_tokens(const std::string& text) {
+  std::int64_t value = 0;
+  if (CLI::detail::lexical_cast(text, value) && value >= 0) return {};
+  return "expected a whole number, 0 or more, found \"" + text + "\"";
+}
+
+std::string check_token_floor(const std::string& text) {
   double value = 0;
   if (CLI::detail::lexical_cast(text, value) && value >= 0) return {};
-  return "expected a number of tokens, 0 or more, found \"" + text + "\"";
+  return "expected a number, 0 or more, found \"" + text + "\"";
+}
+
+std::string check_rules(const std::string& text) {
+  if (text == "reference" || text == "corrected") return {};
+  return "expected reference or corrected, found \"" + text + "\"";
+}
+
+void check_one_source(const CLI::App& command) {
+  std::string given;
+  std::size_t count = 0;
+  for (const char* name : {"--query", "--file", "--input", "--embeddings"}) {
+    if (command.count(name) == 0) continue;
+    given += (count++ > 0 ? " and " : "") + std::string(name);
+  }
+  if (count == 1) return;
+  throw CLI::ValidationError(count == 0
+                                 ? "nothing to route: give --query, --file, --input or --embeddings"
+                                 : given + " are given: expected one of them",
+                             CLI::ExitCodes::ValidationError);
 }
 
 void check_query_text(std::string_view text, const Error::Where& where) {
@@ -79,7 +104,7 @@ class RouteCommand {
 
   void route_query() {
     check_query_text(settings_.query, {.file = "--query"});
-    print(settings_.query, router_.route_text(settings_.query, options()));
+    print(settings_.query, route_text(settings_.query, options()));
     output_.flush();
   }
 
@@ -91,7 +116,7 @@ class RouteCommand {
       check_query_text(line->text,
                        {.file = lines.name(), .byte_offset = line->offset, .line = line->number});
       several_ = true;
-      print(line->text, router_.route_text(line->text, options()));
+      print(line->text, route_text(line->text, options()));
     }
     output_.flush();
   }
@@ -111,7 +136,7 @@ class RouteCommand {
         if (query.lambda) options.lambda = query.lambda;
         if (query.input_tokens) options.input_tokens = query.input_tokens;
         const Decision decision =
-            query.query ? router_.route_text(*query.query, options)
+            query.query ? route_text(*query.query, options)
                         : router_.route(std::span<const double>(*query.embedding), options);
         output_.write(decision_json({.id = query.id, .query = query.query}, decision.chosen,
                                     decision.ranking, *decision.pool));
@@ -142,6 +167,14 @@ class RouteCommand {
   }
 
  private:
+  Decision route_text(std::string_view query, const RouteOptions& options) const {
+    if (router_.embedder()) return router_.route_text(query, options);
+    throw Error(ErrorCode::kUnsupported,
+                "this checkpoint has no encoder for text: give embeddings made by " +
+                    router_.config().embedding_model +
+                    ", with --embeddings or as \"embedding\" in the lines of --input");
+  }
+
   template <typename Float>
   void route_rows(std::span<const Float> values, std::size_t rows) {
     // Only the choice is printed: all rows in one product.
@@ -224,23 +257,23 @@ void add_route_command(CLI::App& app, int& exit_code) {
   command->footer(kFooter);
   const auto settings = std::make_shared<Settings>();
 
-  CLI::Option_group* what =
-      command->add_option_group("Queries", "What to route: give one of these");
-  what->add_option("--query", settings->query, "Text of one query")->type_name("TEXT");
-  what->add_option("--file", settings->file, "A query a line, UTF-8; - for standard input")
-      ->type_name("FILE");
-  what->add_option("--input", settings->input, "JSON lines, see below; - for standard input")
-      ->type_name("FILE.jsonl");
-  what->add_option("--embeddings", settings->embeddings,
-                   "An embedding a row: NumPy float32 or float64, (N, d) or (d,)")
-      ->type_name("FILE.npy");
-  what->require_option(1);
+  const auto text = [command](const char* name, std::string& value, const char* description,
+                              const char* type) {
+    return command->add_option(name, value, description)->type_name(type);
+  };
 
-  command
-      ->add_option("--checkpoint-dir", settings->checkpoint_dir,
-                   "Checkpoint folder, native or as released; default: the one that came with "
-                   "r2-router")
-      ->type_name("DIR");
+  for (CLI::Option* source :
+       {text("--query", settings->query, "Text of one query", "TEXT"),
+        text("--file", settings->file, "A query a line, UTF-8; - for standard input", "FILE"),
+        text("--input", settings->input, "JSON lines, see below; - for standard input",
+             "FILE.jsonl"),
+        text("--embeddings", settings->embeddings,
+             "An embedding a row: NumPy float32 or float64, (N, d) or (d,)", "FILE.npy")}) {
+    source->group("What to route (one of these)");
+  }
+
+  text("--checkpoint-dir", settings->checkpoint_dir,
+       "Checkpoint folder, native or released; default: the built-in one", "DIR");
   command
       ->add_option("--lambda,--lambda_val", settings->lambda,
                    "Weight of cost (USD) against quality, 0 to 1; default: the checkpoint's")
@@ -248,19 +281,17 @@ void add_route_command(CLI::App& app, int& exit_code) {
       ->type_name("X");
   command
       ->add_option("--input-tokens", settings->input_tokens,
-                   "Length of each query in tokens; default: estimated from the text, or 100 for "
-                   "an embedding")
-      ->check(CLI::Validator(check_not_negative, ""))
+                   "Length of each query; default: estimated, or 100 for an embedding")
+      ->check(CLI::Validator(check_input_tokens, ""))
       ->type_name("N");
-  command
-      ->add_option("--allow", settings->options.allow, "Consider only these models: NAME[,NAME...]")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->type_name("NAMES");
-  command->add_option("--deny", settings->options.deny, "Leave out these models: NAME[,NAME...]")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->type_name("NAMES");
+  for (const auto& [name, models, description] :
+       {std::tuple("--allow", &settings->options.allow, "Consider these models alone"),
+        std::tuple("--deny", &settings->options.deny, "Leave these models out")}) {
+    command->add_option(name, *models, description)
+        ->delimiter(',')
+        ->allow_extra_args(false)
+        ->type_name("NAME[,NAME]");
+  }
   CLI::Option* available = command->add_flag("--available-only", settings->available_only,
                                              "Leave out models marked as unavailable");
   command
@@ -270,23 +301,23 @@ void add_route_command(CLI::App& app, int& exit_code) {
   command
       ->add_option("--token-floor", settings->token_floor,
                    "Least number of tokens that an answer is assumed to take")
-      ->check(CLI::Validator(check_not_negative, ""))
+      ->check(CLI::Validator(check_token_floor, ""))
       ->type_name("N");
   command
       ->add_option("--rules", settings->rules,
-                   "reference: decide exactly as the Python package; corrected: without its "
-                   "faults; default: the checkpoint's")
-      ->check(CLI::IsMember({"reference", "corrected"}))
+                   "reference: decide as the Python package does; corrected: without its faults")
+      ->check(CLI::Validator(check_rules, ""))
       ->type_name("NAME");
-  command
-      ->add_option("--kernel", settings->kernel,
-                   "Compute kernel, a name from r2-router version; default: the fastest")
-      ->type_name("NAME");
+  text("--kernel", settings->kernel, "Compute kernel; default: the fastest (see r2-router version)",
+       "NAME");
   command->add_flag("--json", settings->json, "Print one JSON object a query");
   command->add_flag("--verbose", settings->verbose,
-                    "Also show the other options, best first (all_options in JSON)");
+                    "Show the other options too, best first (all_options in JSON)");
+
+  command->set_help_flag("-h,--help", "Print this help and exit");  // moves it behind the sources
 
   command->callback([command, settings, &exit_code] {
+    check_one_source(*command);
     collect_options(*command, *settings);
     RouteCommand route(*settings);
     if (command->count("--query") > 0) {
