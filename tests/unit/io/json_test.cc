@@ -143,8 +143,9 @@ TEST(JsonView, TellsMisspellingsFromUnknownFields) {
   EXPECT_NO_THROW(check(R"({"comment": 1, "token": 2, "floor": 3, "s": 4})"));
   // The field itself is there, so nothing is lost by passing over its neighbour.
   EXPECT_NO_THROW(check(R"({"token_floors": 1, "token_floor": 1})"));
-  for (const char* text : {R"({"token_flor": 1})", R"({"token-floor": 1})", R"({"rule": 1})",
-                           R"({"Rules": 1})", R"({"sead": 1})", R"({"toke_floors": 1})"}) {
+  for (const char* text :
+       {R"({"token_flor": 1})", R"({"token-floor": 1})", R"({"rule": 1})", R"({"Rules": 1})",
+        R"({"sead": 1})", R"({"sede": 1})", R"({"toke_floors": 1})"}) {
     expect_error(ErrorCode::kBadConfig, "looks like", [&] { check(text); });
   }
   expect_error(ErrorCode::kBadConfig,
