@@ -13,7 +13,7 @@ for source in tests/fuzz/*_fuzz.cc; do
   program=$(basename "$source" .cc)
   name=${program%_fuzz}
   echo "== $program, $seconds s"
-  "$build/$program" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 \
+  "$build/$program" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
     -print_final_stats=1 -artifact_prefix="$build/$name-" \
     "$build/found/$name" "tests/fuzz/corpus/$name" 2>&1 |
     grep -E '^(stat::|Done|==|SUMMARY|Test unit|.*ERROR)'
