@@ -68,6 +68,9 @@ R2ROUTER_EXPORT void validate(const OutcomeTable& table);
 R2ROUTER_EXPORT OutcomeTable read_outcomes(const std::string& queries_file,
                                            const std::string& outcomes_file, const Pool& pool);
 
+/// Names and hashes a file. Throws Error(kNotFound) or Error(kIo).
+R2ROUTER_EXPORT DataSource hash_source(const std::string& file);
+
 /// Reads models and prices from a JSON file with an object "models" as a checkpoint's config.json
 /// has it; everything else in the file is passed over. Throws Error(kBadConfig) with a JSON
 /// pointer.

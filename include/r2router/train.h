@@ -30,7 +30,7 @@ using ProgressCallback =
 struct TrainOptions {
   /// Ridge penalties to choose from, each > 0, on the scale of sums over queries (as
   /// scikit-learn's).
-  std::vector<double> alphas = {5, 10, 20, 30, 50, 80, 120, 200, 500};
+  std::vector<double> alphas = {10, 20, 30, 50, 80, 120, 200};
   /// Cross-validation folds, ≥ 2. A fold is made of whole texts: equal texts share it.
   std::uint32_t folds = 5;
   /// One text in this many, as is_held_out() says, is kept out of training altogether; 0: none.
@@ -54,6 +54,7 @@ struct TrainReport {
   std::size_t held_out_queries = 0;
   std::size_t heads = 0;
   double alpha = 0;                      ///< the chosen one
+  DeferralMetrics metrics = {};          ///< at the chosen α, cross-validated
   std::vector<AlphaResult> alphas = {};  ///< cross-validated, in the order of TrainOptions::alphas
   DeferralMetrics mean_curve;            ///< of no features at all, on the same folds
   double default_lambda = 0;

@@ -31,14 +31,6 @@ constexpr std::size_t kMostCells = std::size_t{1} << 27;  // queries × pairs: 2
 constexpr double kHighestPrice = 1e9;                     // USD per million tokens
 constexpr double kMostTokens = 1e9;
 
-/// Hashes a file, and by that makes sure that it is a file that can be read.
-DataSource describe_source(const std::string& path) {
-  const io::MappedFile file(path);
-  Sha256 hash;
-  hash.update(file.bytes());
-  return {std::filesystem::path(path).filename().string(), hash.hex_digest()};
-}
-
 /// The lines of a text file, which may be compressed with gzip.
 class Lines {
  public:
@@ -251,7 +243,8 @@ void fill(std::vector<Outcome> outcomes, const Pool& pool, const std::string& pa
 OutcomeTable read_outcomes(const std::string& queries_file, const std::string& outcomes_file,
                            const Pool& pool) {
   OutcomeTable table;
-  table.sources = {describe_source(queries_file), describe_source(outcomes_file)};
+  // Hashing fails with a better reason than zlib where a file cannot be read.
+  table.sources = {hash_source(queries_file), hash_source(outcomes_file)};
   table.queries = read_queries(queries_file);
   std::map<std::string, std::size_t> others;
   std::vector<Outcome> outcomes = read_outcome_lines(outcomes_file, table.queries, pool, others);
@@ -267,6 +260,13 @@ OutcomeTable read_outcomes(const std::string& queries_file, const std::string& o
   }
   fill(std::move(outcomes), pool, outcomes_file, table);
   return table;
+}
+
+DataSource hash_source(const std::string& file) {
+  const io::MappedFile contents(file);
+  Sha256 hash;
+  hash.update(contents.bytes());
+  return {std::filesystem::path(file).filename().string(), hash.hex_digest()};
 }
 
 Pool read_pool(const std::string& file) {

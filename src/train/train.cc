@@ -21,6 +21,9 @@ using internal::RidgeProblem;
 /// Heads are numbered by pair: its quality head, then its length head.
 constexpr std::size_t kHeadsPerPair = 2;
 
+/// Differences of AUDC below this are not worth a smaller penalty.
+constexpr double kAudcTolerance = 0.0005;
+
 [[noreturn]] void throw_bad_option(const std::string& message) {
   throw Error(ErrorCode::kInvalidArgument, message);
 }
@@ -224,6 +227,21 @@ CrossValidation cross_validate(const OutcomeTable& table, const RidgeProblem& pr
   return result;
 }
 
+/// Which α to take: the largest of those that are as good as the best.
+std::size_t choose_alpha(const std::vector<AlphaResult>& results) {
+  double best_audc = 0;
+  for (const AlphaResult& result : results) best_audc = std::max(best_audc, result.metrics.audc);
+  std::size_t chosen = 0;
+  double largest = 0;
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    if (results[i].metrics.audc < best_audc - kAudcTolerance) continue;
+    if (results[i].alpha <= largest) continue;
+    largest = results[i].alpha;
+    chosen = i;
+  }
+  return chosen;
+}
+
 /// The cheapest setting that reaches 95 % of the best single model's score, or else the best
 /// setting.
 DeferralPoint choose_default(const std::vector<PolicyPoint>& points, const BestSingle& best) {
@@ -284,7 +302,7 @@ std::string provenance(const OutcomeTable& table, const TrainOptions& options,
   for (const AlphaResult& result : report.alphas) {
     alphas += (alphas.empty() ? "" : ", ");
     alphas += "{\"alpha\": " + json_number(result.alpha) +
-              ", \"metrics\": " + json_metrics(result.metrics) + "}";
+              ", \"audc\": " + json_number(result.metrics.audc) + "}";
   }
   return "{\"program\": " + json_text(std::string("r2router ") + version()) + ", \"data\": [" +
          data + "]" + ", \"training_queries\": " + std::to_string(report.training_queries) +
@@ -293,7 +311,8 @@ std::string provenance(const OutcomeTable& table, const TrainOptions& options,
          ", \"folds\": " + std::to_string(options.folds) +
          ", \"seed\": " + std::to_string(options.seed) +
          ", \"alpha\": " + json_number(report.alpha) + ", \"cross_validated\": {\"alphas\": [" +
-         alphas + "]" + ", \"mean_curve\": " + json_metrics(report.mean_curve) +
+         alphas + "], \"router\": " + json_metrics(report.metrics) +
+         ", \"mean_curve\": " + json_metrics(report.mean_curve) +
          ", \"default_lambda\": {\"score\": " + json_number(report.default_score) +
          ", \"cost\": " + json_number(report.default_cost) + "}}}";
 }
@@ -353,12 +372,12 @@ Checkpoint train(const OutcomeTable& table, std::span<const float> embeddings,
   const auto metrics = [&](const std::vector<PolicyPoint>& points) {
     return measure(deferral_curve(points, validation.best.cost_usd), validation.best.score);
   };
-  std::size_t best = 0;
   for (std::size_t i = 0; i < options.alphas.size(); ++i) {
     report.alphas.push_back({options.alphas[i], metrics(validation.all[i])});
-    if (report.alphas[i].metrics.audc > report.alphas[best].metrics.audc) best = i;
   }
-  report.alpha = options.alphas[best];
+  const std::size_t best = choose_alpha(report.alphas);
+  report.alpha = report.alphas[best].alpha;
+  report.metrics = report.alphas[best].metrics;
   report.mean_curve = metrics(validation.mean_curve);
   const DeferralPoint chosen =
       choose_default(validation.available[best], validation.best_available);

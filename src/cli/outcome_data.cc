@@ -1,0 +1,98 @@
+#include "cli/outcome_data.h"
+
+#include <span>
+#include <variant>
+
+#include <CLI/CLI.hpp>
+
+#include "r2router/error.h"
+
+#include "io/npy.h"
+
+namespace r2router::cli {
+namespace {
+
+OutcomeData select_rows(const OutcomeData& data, std::span<const std::uint32_t> rows) {
+  OutcomeData result{.table = select_queries(data.table, rows), .dimension = data.dimension};
+  if (data.embeddings.empty()) return result;
+  result.embeddings.reserve(rows.size() * data.dimension);
+  for (const std::uint32_t row : rows) {
+    const auto begin = data.embeddings.begin() + static_cast<std::ptrdiff_t>(row * data.dimension);
+    result.embeddings.insert(result.embeddings.end(), begin,
+                             begin + static_cast<std::ptrdiff_t>(data.dimension));
+  }
+  return result;
+}
+
+}  // namespace
+
+void add_outcome_options(CLI::App& command, OutcomeSettings& settings) {
+  command
+      .add_option("--queries", settings.queries,
+                  "Queries, JSON lines (may be gzipped): query_id, query; optionally dataset, "
+                  "query_tokens")
+      ->required()
+      ->type_name("FILE");
+  command
+      .add_option("--outcomes", settings.outcomes,
+                  "Outcomes, JSON lines (may be gzipped): query_id, model, score, output_tokens; "
+                  "optionally budget")
+      ->required()
+      ->type_name("FILE");
+  command
+      .add_option("--dataset", settings.dataset, "Use only queries whose dataset begins with this")
+      ->type_name("PREFIX");
+  command
+      .add_option("--embeddings", settings.embeddings,
+                  "Embeddings from elsewhere: NumPy float32 or float64, a row for each line of "
+                  "--queries")
+      ->type_name("FILE.npy");
+  command
+      .add_option("--holdout", settings.holdout,
+                  "Keep one query in N, by a hash of its text, out of training and for evaluation; "
+                  "0: none is kept out, and all are evaluated")
+      ->capture_default_str()
+      ->type_name("N");
+}
+
+OutcomeData read_outcome_data(const OutcomeSettings& settings, const Pool& pool) {
+  OutcomeData data{.table = read_outcomes(settings.queries, settings.outcomes, pool)};
+  if (!settings.embeddings.empty()) {
+    io::NpyArray array = io::read_npy(settings.embeddings);
+    if (array.rows != data.table.queries.size()) {
+      throw Error(ErrorCode::kBadData,
+                  "the file has " + std::to_string(array.rows) + " rows, but there are " +
+                      std::to_string(data.table.queries.size()) +
+                      " queries: expected one row for each line of " + settings.queries,
+                  {.file = settings.embeddings});
+    }
+    data.dimension = array.columns;
+    std::visit([&](auto& values) { data.embeddings.assign(values.begin(), values.end()); },
+               array.values);
+    data.table.sources.push_back(hash_source(settings.embeddings));
+  }
+  std::vector<std::uint32_t> rows;
+  for (std::size_t i = 0; i < data.table.queries.size(); ++i) {
+    if (data.table.queries[i].dataset.starts_with(settings.dataset)) {
+      rows.push_back(static_cast<std::uint32_t>(i));
+    }
+  }
+  if (rows.empty()) {
+    throw Error(ErrorCode::kBadData,
+                "no query has a dataset that begins with \"" + settings.dataset + "\"",
+                {.file = settings.queries});
+  }
+  return rows.size() == data.table.queries.size() ? data : select_rows(data, rows);
+}
+
+OutcomeData select_part(const OutcomeData& data, std::uint32_t holdout, bool held_out) {
+  std::vector<std::uint32_t> rows;
+  for (std::size_t i = 0; i < data.table.queries.size(); ++i) {
+    if (is_held_out(data.table.queries[i].text, holdout) == held_out) {
+      rows.push_back(static_cast<std::uint32_t>(i));
+    }
+  }
+  return select_rows(data, rows);
+}
+
+}  // namespace r2router::cli

@@ -1,0 +1,41 @@
+// What the train and eval commands share: reading an outcome table as the options say.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "r2router/outcomes.h"
+
+namespace CLI {
+class App;
+}
+
+namespace r2router::cli {
+
+/// Options that say which outcomes to use.
+struct OutcomeSettings {
+  std::string queries, outcomes, dataset, embeddings;
+  std::uint32_t holdout = 5;
+};
+
+/// Adds --queries, --outcomes, --dataset, --embeddings and --holdout to `command`. `settings` must
+/// outlive it.
+void add_outcome_options(CLI::App& command, OutcomeSettings& settings);
+
+/// An outcome table and, if --embeddings was given, its queries' embeddings.
+struct OutcomeData {
+  OutcomeTable table;
+  std::vector<float> embeddings = {};  ///< queries × dimension, or empty
+  std::size_t dimension = 0;
+};
+
+/// Reads the outcomes of the pool's models. Throws what read_outcomes() and io::read_npy() throw,
+/// and Error(kBadData) if the embeddings are not one for each query or no query is of the dataset.
+OutcomeData read_outcome_data(const OutcomeSettings& settings, const Pool& pool);
+
+/// The part of the data that is held out, or the part that is not.
+OutcomeData select_part(const OutcomeData& data, std::uint32_t holdout, bool held_out);
+
+}  // namespace r2router::cli
