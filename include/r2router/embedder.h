@@ -47,6 +47,8 @@ struct LexicalEncoderSpec {
   std::uint32_t dimension = 1024;  ///< ≤ 1,048,576
   std::uint64_t seed = 0;  ///< mixed into every feature's hash
   std::vector<LexicalFeatures> features = {LexicalFeatures{}};  ///< 1 to 8 families
+  bool fold_digits = false;  ///< every digit 0 to 9 counts as 0: numbers matter by their shape alone
+  bool square_root = false;  ///< sums become their signed square roots: repetition counts for less
   bool has_idf = false;  ///< the checkpoint holds one IDF weight for each dimension
 
   friend bool operator==(const LexicalEncoderSpec&, const LexicalEncoderSpec&) = default;

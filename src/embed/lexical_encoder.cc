@@ -71,6 +71,7 @@ constexpr char32_t to_lower(char32_t c) {
 }
 
 constexpr char32_t normal_form(char32_t c) { return is_space(c) ? U' ' : to_lower(c); }
+constexpr char32_t folded_form(char32_t c) { return c >= U'0' && c <= U'9' ? U'0' : normal_form(c); }
 
 /// Beyond ASCII, these stand as words of their own: punctuation and symbols, and the scripts that
 /// put no space between words.
@@ -120,6 +121,7 @@ class Tabulated {
   std::array<Value, kSize> low_{};
 };
 constexpr Tabulated<char32_t, normal_form> kNormalForm;
+constexpr Tabulated<char32_t, folded_form> kFoldedForm;
 constexpr Tabulated<Role, role_of> kRole;
 
 // ---- Text ----
@@ -130,8 +132,9 @@ class NormalisedText {
  public:
   explicit NormalisedText(std::string_view text) : text_(text) {}
 
-  /// The next code points; none at the end. Valid until the next call.
-  std::span<const char32_t> read() {
+  /// The next code points, each in its `form`; none at the end. Valid until the next call.
+  template <typename Form>
+  std::span<const char32_t> read(const Form& form) {
     std::size_t position = position_, count = 0;
     char32_t last = last_;
     // A space that follows a space is written but not counted: no branch to mispredict.
@@ -145,9 +148,9 @@ class NormalisedText {
       const auto byte = static_cast<unsigned char>(text_[position]);
       if (byte < 0x80) {
         ++position;
-        put(kNormalForm(byte));
+        put(form(byte));
       } else {
-        put(kNormalForm(decode_utf8(text_, position)));
+        put(form(decode_utf8(text_, position)));
       }
     }
     if (count < kBlock) put(U' ');
@@ -315,6 +318,9 @@ class LexicalEncoder final : public Embedder {
       const std::int64_t* row = counts.data() + family * dimension();
       for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += weight * static_cast<double>(row[i]);
     }
+    if (spec_.square_root) {
+      for (double& sum : sums) sum = std::copysign(std::sqrt(std::abs(sum)), sum);
+    }
     for (std::size_t i = 0; i < idf_.size(); ++i) sums[i] *= idf_[i];
 
     // Four running sums, because one would wait for each addition before the next.
@@ -335,7 +341,10 @@ class LexicalEncoder final : public Embedder {
     }
     NormalisedText normalised(text);
     WordSplitter splitter;
-    for (auto block = normalised.read(); !block.empty(); block = normalised.read()) {
+    const auto read = [&] {
+      return spec_.fold_digits ? normalised.read(kFoldedForm) : normalised.read(kNormalForm);
+    };
+    for (auto block = read(); !block.empty(); block = read()) {
       std::span<const std::uint64_t> words;
       if (has_words_) words = splitter.read(block);
       for (std::size_t i = 0; i < counters.size(); ++i) {

@@ -107,7 +107,7 @@ LexicalFeatures read_features(const JsonView& field) {
 }
 
 LexicalEncoderSpec read_encoder(const JsonView& field) {
-  field.refuse_misspelt({"type", "dimension", "seed", "features", "idf"});
+  field.refuse_misspelt({"type", "dimension", "seed", "features", "fold_digits", "square_root", "idf"});
   if (const JsonView type = field["type"]; !type.is_string() || type.string() != "lexical") {
     type.fail("\"lexical\", the one built-in encoder");
   }
@@ -122,6 +122,8 @@ LexicalEncoderSpec read_encoder(const JsonView& field) {
     field["features"].fail("1 to " + std::to_string(kMostFeatureFamilies) + " feature families");
   }
   for (const JsonView& family : features) spec.features.push_back(read_features(family));
+  if (const JsonView fold = field["fold_digits"]; fold.present()) spec.fold_digits = fold.boolean();
+  if (const JsonView root = field["square_root"]; root.present()) spec.square_root = root.boolean();
   if (const JsonView idf = field["idf"]; idf.present()) spec.has_idf = idf.boolean();
   return spec;
 }
@@ -235,6 +237,8 @@ Json encoder_to_json(const LexicalEncoderSpec& spec) {
           {"dimension", spec.dimension},
           {"seed", spec.seed},
           {"features", std::move(features)},
+          {"fold_digits", spec.fold_digits},
+          {"square_root", spec.square_root},
           {"idf", spec.has_idf}};
 }
 

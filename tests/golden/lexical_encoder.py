@@ -106,6 +106,8 @@ def hash_of(start: int, values: list[int]) -> int:
 def encode(text: bytes, spec: dict, idf: list[float] | None = None) -> list[float]:
     dimension = spec["dimension"]
     normalised = normalise(code_points(text))
+    if spec.get("fold_digits"):
+        normalised = [0x30 if 0x30 <= c <= 0x39 else c for c in normalised]
     x = [0.0] * dimension
     for family in spec["features"]:
         if family["kind"] == "words":
@@ -119,6 +121,8 @@ def encode(text: bytes, spec: dict, idf: list[float] | None = None) -> list[floa
                 h = hash_of(start, units[i : i + n])
                 counts[(h >> 32) * dimension >> 32] += -1 if h % 2 else 1
         x = [x[i] + family["weight"] * counts[i] for i in range(dimension)]
+    if spec.get("square_root"):
+        x = [math.copysign(math.sqrt(abs(value)), value) for value in x]
     if idf:
         x = [x[i] * idf[i] for i in range(dimension)]
     q = [0.0] * 4
@@ -148,6 +152,14 @@ SPECS = {  # weights and IDF are float32 numbers
         "seed": 7,
         "features": [family("characters", 8, 8, 2.5), family("words", 2, 8)],
         "idf": [i * 0.125 for i in range(16)],
+    },
+    "folded": {
+        "dimension": 64,
+        "seed": 1,
+        "features": [family("characters", 3, 3), family("words", 1, 1)],
+        "fold_digits": True,
+        "square_root": True,
+        "idf": [1 + i * 0.25 for i in range(64)],
     },
 }
 

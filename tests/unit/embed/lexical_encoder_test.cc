@@ -191,6 +191,8 @@ TEST(LexicalEncoder, ReproducesTheGoldenVectorsBitForBit) {
     LexicalEncoderSpec spec{.dimension = settings["dimension"],
                             .seed = settings["seed"],
                             .features = {},
+                            .fold_digits = settings.value("fold_digits", false),
+                            .square_root = settings.value("square_root", false),
                             .has_idf = settings.contains("idf")};
     for (const json& family : settings["features"]) {
       spec.features.push_back({.kind = family["kind"] == "words" ? Kind::kWords : Kind::kCharacters,
