@@ -19,6 +19,7 @@ static_assert(std::endian::native == std::endian::little,
 using Kind = PickleValue::Kind;
 using Use = AllowedGlobal::Use;
 
+// All that a file of Ridge regressors names, whichever versions wrote it.
 constexpr AllowedGlobal kGlobals[] = {
     {"sklearn.linear_model._ridge", "Ridge", Use::kConstruct},
     {"joblib.numpy_pickle", "NumpyArrayWrapper", Use::kConstruct},
@@ -112,6 +113,7 @@ ElementType Reader::element_type(const PickleValue& dtype) const {
                       (name.starts_with('O') ? " (Python objects)" : "") +
                       "; expected plain numbers, such as \"f4\"." + kPlainArrays);
   }
+  // The digit is the width in bytes, in every name of the list.
   const ElementType type{name[0], static_cast<std::size_t>(name[1] - '0')};
   if (byte_order != "<" && !(byte_order == "|" && type.size == 1)) {
     refuse(dtype, "array elements with the byte order " + excerpt(byte_order) +
@@ -143,6 +145,7 @@ std::string_view Reader::take_array(const PickleValue& wrapper, ByteCursor& curs
     refuse(subclass, "expected an array of the class numpy.ndarray, found " + describe(subclass) +
                          "." + kPlainArrays);
   }
+  // Bounded by the file's size at every step, so the product cannot overflow.
   std::uint64_t size = element_type(attribute(wrapper, "dtype")).size;
   for (const std::uint64_t extent : shape(wrapper)) {
     if (extent != 0 && size > source.bytes.size() / extent) {
@@ -151,6 +154,7 @@ std::string_view Reader::take_array(const PickleValue& wrapper, ByteCursor& curs
     }
     size *= extent;
   }
+  // Absent before joblib 1.2; None where the writer could not tell its position. No padding then.
   const PickleValue* alignment =
       tree.find(source, attributes(wrapper), "numpy_array_alignment_bytes");
   if (alignment != nullptr && alignment->kind != Kind::kNone) {
@@ -158,6 +162,7 @@ std::string_view Reader::take_array(const PickleValue& wrapper, ByteCursor& curs
       refuse(*alignment, "an array alignment of " + describe(*alignment) +
                              "; expected an integer from 1 to 255." + kDamaged);
     }
+    // The writer pads by 1 to 16 bytes, never 0; any count that aligns the array is taken here.
     const std::uint64_t offset = cursor.offset();
     const std::uint64_t padding = cursor.read_unsigned(1, "the count of an array's padding");
     if (padding > static_cast<std::uint64_t>(alignment->integer) ||
@@ -216,6 +221,7 @@ double load_float(const char* data, bool is_float64) {
 /// A float: Python's, NumPy's, or an array of one.
 double Reader::number(const PickleValue& value) const {
   if (value.kind == Kind::kFloat) return value.real;
+  // A user may have set a whole number by hand.
   if (value.kind == Kind::kInteger) return static_cast<double>(value.integer);
   ElementType type;
   std::string content;
@@ -325,6 +331,7 @@ std::vector<std::uint8_t> inflate_all(const PickleSource& file) {
                       kDamaged);
     }
   }
+  // joblib itself would read a second stream here; its writer never makes one.
   if (done_in != file.bytes.size()) {
     file.refuse(ErrorCode::kBadCheckpoint, done_in,
                 std::to_string(file.bytes.size() - done_in) +

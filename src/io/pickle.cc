@@ -13,6 +13,8 @@ namespace {
 using Kind = PickleValue::Kind;
 using Use = AllowedGlobal::Use;
 
+// Every refusal ends with what to do, which depends on whose fault it is likely to be: the
+// transfer's, the writer's, or an attacker's.
 constexpr char kDownloadAgain[] = "The file is damaged: copy or download it again.";
 constexpr char kSaveAgain[] =
     "Write the file again with joblib.dump() of scikit-learn Ridge regressors fitted on plain "
@@ -21,6 +23,8 @@ constexpr char kNothingRan[] =
     "Nothing of it was run. Do not open this file with joblib or pickle; get the checkpoint from a "
     "source that you trust.";
 
+/// The opcodes that are read: all that joblib needs for Ridge regressors in protocols 2 to 5.
+/// Names as in pickletools.py, with "Op" behind those that would clash with a PickleValue::Kind.
 enum Opcode : std::uint8_t {
   kMark = '(',
   kStop = '.',
@@ -58,8 +62,8 @@ enum Opcode : std::uint8_t {
   kFrame = 0x95,
 };
 
-/// The opcodes of pickle that are not read: what no writer of Ridge regressors needs, and what runs
-/// code.
+/// All other opcodes of pickle. They are listed so that a refusal can say what the byte would have
+/// done: an honest file of another kind deserves a better answer than "damaged".
 struct RefusedOpcode {
   std::uint8_t byte;
   std::string_view name;
@@ -254,6 +258,7 @@ void PickleMachine::refuse_opcode(std::uint8_t byte) const {
 
 PickleTree PickleMachine::run() {
   read_header();
+  // Every round consumes a byte, and no opcode does more than linear work: the loop ends.
   for (;;) {
     start_ = cursor_.offset();
     const auto opcode =
@@ -276,6 +281,7 @@ PickleTree PickleMachine::run() {
 }
 
 void PickleMachine::read_header() {
+  // Protocols 0 and 1 have no header; today's writers use them only when told to.
   const std::uint64_t opcode = cursor_.read_unsigned(1, "the pickle's header");
   if (opcode != kProto) {
     refuse("a pickle of protocol 2 to 5 starts with byte 0x80, this file with " +
@@ -344,6 +350,8 @@ void PickleMachine::step(std::uint8_t opcode) {
       return push_value({.kind = Kind::kFloat, .real = std::bit_cast<double>(bits)});
     }
     case kShortBinUnicode:
+      // Whether it is UTF-8 does not matter: it is compared with known names, and escaped in
+      // messages.
       return push_text(Kind::kText, cursor_.read_unsigned(1, "SHORT_BINUNICODE's length"));
     case kBinUnicode:
       return push_text(Kind::kText, cursor_.read_unsigned(4, "BINUNICODE's length"));
@@ -356,6 +364,7 @@ void PickleMachine::step(std::uint8_t opcode) {
     case kTuple1:
     case kTuple2:
     case kTuple3: {
+      // As for every opcode that takes values: those below the last mark are out of reach.
       const std::size_t size = opcode - kTuple1 + std::size_t{1};
       const std::size_t floor = marks_.empty() ? 0 : marks_.back();
       if (stack_.size() - floor < size) {
@@ -453,6 +462,8 @@ std::size_t PickleMachine::pop_mark() {
 }
 
 void PickleMachine::memoize(std::size_t slot) {
+  // Writers number the memo from 0 upwards, so a vector is dense; a hostile number costs 256 KiB at
+  // most.
   if (slot >= kMaxPickleMemo) {
     refuse("memo entry " + std::to_string(slot) + "; fewer than " + std::to_string(kMaxPickleMemo) +
            " are kept. " + kSaveAgain);
@@ -488,6 +499,7 @@ void PickleMachine::push_tuple(std::size_t begin) {
 }
 
 void PickleMachine::push_global(std::string_view module, std::string_view name) {
+  // Module and name are compared apart: "a.b" + "c" is another import than "a" + "b.c".
   const auto allowed = std::find_if(
       format_.globals.begin(), format_.globals.end(),
       [&](const AllowedGlobal& entry) { return entry.module == module && entry.name == name; });
@@ -510,6 +522,7 @@ void PickleMachine::push_object(Use use, std::string_view opcode) {
     refuse(std::string(opcode) + " on " + describe(tree_[target]) + " with " +
            describe(tree_[arguments]) + "; expected a global and a tuple. " + kDownloadAgain);
   }
+  // A listed global in another role would be a call that nobody has thought about.
   if (tree_[target].global->use != use) {
     source_.refuse(ErrorCode::kUnsafe, start_,
                    std::string(opcode) + " on " + describe(tree_[target]) +
@@ -531,6 +544,7 @@ void PickleMachine::set_items(std::size_t begin) {
            kDownloadAgain);
   }
   PickleValue& dict = tree_.values_[stack_[begin - 1]];
+  // Keys are found by walking a dict, so its length bounds the work of every look-up.
   if ((dict.items.size() + stack_.size() - begin) / 2 > kMaxPickleDictEntries) {
     refuse("a dict of more than " + std::to_string(kMaxPickleDictEntries) + " entries. " +
            kSaveAgain);
@@ -551,6 +565,8 @@ void PickleMachine::build() {
   const Index target = pop();
   push(target);
   PickleValue& object = tree_.values_[target];
+  // A state that could change after the inline bytes were taken would let them be read as another
+  // type.
   if (object.kind != Kind::kObject || object.items.size() != 1) {
     refuse("BUILD on " + describe(object) +
            (object.kind == Kind::kObject ? ", which has its state already. " : ". ") +

@@ -16,6 +16,7 @@
 namespace r2router::io {
 namespace {
 
+/// A file's bytes and what was found in them, which points into the bytes.
 struct HeadsFile {
   explicit HeadsFile(const std::string& path) : file(path), ridges(file.bytes(), path) {}
 
@@ -33,6 +34,7 @@ struct Source {
 Budget parse_key(const RidgeFile& file, const RidgeHead& head) {
   constexpr std::string_view kSuffix = "_score";
   std::uint32_t tokens = 0;
+  // from_chars alone would take leading zeros, which give two keys for one budget.
   if (head.key.ends_with(kSuffix) && !head.key.starts_with('0')) {
     const char* const end = head.key.data() + head.key.size() - kSuffix.size();
     const auto [stop, error] = std::from_chars(head.key.data(), end, tokens);
@@ -86,7 +88,7 @@ void drop_incomplete_models(const std::string& folder, Config& config, const Log
 template <class Float>
 std::vector<Float> copy_weights(const std::vector<Source>& sources, std::size_t dimension) {
   std::vector<Float> weights(sources.size() * dimension);
-  std::span<Float> rest = weights;
+  std::span<Float> rest = weights;  // rows not filled yet
   for (const Source& source : sources) {
     source.file->copy_coefficients(*source.head, rest.first(dimension));
     rest = rest.subspan(dimension);
@@ -114,7 +116,7 @@ Checkpoint load_released(const std::string& folder, Config config, const LogCall
   Checkpoint checkpoint;
   LinearHeads& heads = checkpoint.heads;
   heads.dimension = config.embedding_dim;
-  std::deque<HeadsFile> files;  // heads point into them
+  std::deque<HeadsFile> files;  // a deque, since `sources` points into its elements
   std::vector<Source> sources;  // one for each of heads.names
   bool all_float32 = true;
 
@@ -161,6 +163,8 @@ Checkpoint load_released(const std::string& folder, Config config, const LogCall
     add(tokens, tokens.heads()[0], {{model, Budget::unlimited()}, Target::kTokens});
   }
 
+  // Only now is the precision known that keeps every coefficient as it stands; one copy from the
+  // files.
   if (all_float32) {
     heads.weights = copy_weights<float>(sources, heads.dimension);
   } else {
