@@ -57,9 +57,10 @@ class Validator {
 
   /// A head as FORMAT.md writes it.
   std::string label(const HeadName& name) const {
-    return "[" + io::excerpt(config_.models[name.pair.model].name) + ", " +
-           io::budget_to_json(name.pair.budget).dump() +
-           (name.target == Target::kQuality ? R"(, "quality"])" : R"(, "tokens"])");
+    std::string text = "[";
+    text += io::excerpt(config_.models[name.pair.model].name) + ", ";
+    text += io::budget_to_json(name.pair.budget).dump();
+    return text + (name.target == Target::kQuality ? R"(, "quality"])" : R"(, "tokens"])");
   }
 
   void expect_equal(const std::string& what, std::size_t found, std::size_t expected,
