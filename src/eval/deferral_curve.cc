@@ -46,18 +46,18 @@ void keep_undominated(std::vector<Candidate>& candidates) {
   candidates.resize(kept);
 }
 
+/// The best of candidates in ascending order of cost: of equal risks the cheaper one, then the
+/// first pair.
 const Candidate& choose(const std::vector<Candidate>& candidates, double lambda) {
   const Candidate* best = nullptr;
   double best_risk = 0;
   for (const Candidate& candidate : candidates) {
     const double risk = (1 - lambda) * candidate.quality - lambda * candidate.cost;
-    const bool better =
-        best == nullptr || risk > best_risk ||
-        (risk == best_risk && (candidate.cost < best->cost ||
-                               (candidate.cost == best->cost && candidate.pair < best->pair)));
-    if (!better) continue;
-    best = &candidate;
-    best_risk = risk;
+    if (best == nullptr || risk > best_risk ||
+        (risk == best_risk && candidate.cost == best->cost && candidate.pair < best->pair)) {
+      best = &candidate;
+      best_risk = risk;
+    }
   }
   return *best;
 }

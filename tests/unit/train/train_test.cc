@@ -1,0 +1,384 @@
+#include "r2router/train.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <random>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "support/errors.h"
+
+namespace r2router {
+namespace {
+
+using ::testing::ElementsAre;
+using testing::expect_error;
+
+constexpr std::size_t kDimension = 3;
+
+/// A cheap and a dear model. The dear one is right for every query whose first feature is above 0
+/// and for half of the others, the cheap one for every query whose second feature is; lengths
+/// follow the third. What can be learned is therefore known.
+struct Synthetic {
+  OutcomeTable table;
+  std::vector<float> embeddings;
+
+  explicit Synthetic(std::size_t queries = 400) {
+    std::mt19937 random(3);
+    table.models = {{.name = "cheap", .output_price_per_million = 1},
+                    {.name = "dear", .output_price_per_million = 20}};
+    table.pairs = {{0, Budget()}, {1, Budget()}};
+    for (std::size_t i = 0; i < queries; ++i) {
+      table.queries.push_back(
+          {.id = std::to_string(i), .text = "query " + std::to_string(i), .input_tokens = 10});
+      float features[kDimension];
+      for (float& feature : features) {
+        feature = static_cast<float>(random() % 1000) / 500 - 1;
+        embeddings.push_back(feature);
+      }
+      table.scores.push_back(features[1] > 0);
+      table.scores.push_back(features[0] > 0 || random() % 2);
+      table.output_tokens.push_back(std::round(100 + 50 * features[2]));
+      table.output_tokens.push_back(std::round(200 + 100 * features[2]));
+    }
+  }
+};
+
+TrainOptions quick() {
+  TrainOptions options;
+  options.alphas = {0.1, 1, 10};
+  options.threads = 2;
+  return options;
+}
+
+TEST(Train, LearnsWhatCanBeLearned) {
+  const Synthetic data;
+  TrainReport report;
+  const Checkpoint checkpoint = train(data.table, data.embeddings, kDimension, quick(), &report);
+  EXPECT_NO_THROW(validate(checkpoint));
+  EXPECT_EQ(checkpoint.config.rules, DecisionRules::kCorrected);
+  EXPECT_EQ(checkpoint.config.models, data.table.models);
+  EXPECT_EQ(checkpoint.config.embedding_dim, kDimension);
+  EXPECT_THAT(checkpoint.config.token_limits, ElementsAre(Budget()));
+  EXPECT_EQ(report.heads, 4u);
+  EXPECT_EQ(report.training_queries + report.held_out_queries, 400u);
+
+  const auto& weights = std::get<std::vector<float>>(checkpoint.heads.weights);
+  const auto weight = [&](std::size_t head, std::size_t feature) {
+    return weights[head * kDimension + feature];
+  };
+  // Heads: cheap quality, cheap length, dear quality, dear length.
+  EXPECT_GT(weight(0, 1), 0.5);
+  EXPECT_LT(std::abs(weight(0, 0)), 0.1);
+  EXPECT_NEAR(weight(1, 2), 50, 2);
+  EXPECT_GT(weight(2, 0), 0.2);
+  EXPECT_NEAR(weight(3, 2), 100, 2);
+  EXPECT_NEAR(checkpoint.heads.intercepts[3], 200, 2);
+  // Knowing which model is right is worth more than knowing nothing.
+  EXPECT_GT(report.metrics.audc, report.mean_curve.audc + 0.05);
+}
+
+TEST(Train, IsTheSameBitForBitOnAnyNumberOfThreads) {
+  const Synthetic data;
+  TrainOptions options = quick();
+  const Checkpoint two = train(data.table, data.embeddings, kDimension, options);
+  options.threads = 1;
+  const Checkpoint one = train(data.table, data.embeddings, kDimension, options);
+  EXPECT_EQ(one.heads.weights, two.heads.weights);
+  EXPECT_EQ(one.heads.intercepts, two.heads.intercepts);
+  EXPECT_EQ(to_json(one.config), to_json(two.config));
+}
+
+TEST(Train, NothingIsLearnedFromWhatIsHeldOut) {
+  Synthetic data;
+  const Checkpoint before = train(data.table, data.embeddings, kDimension, quick());
+  std::size_t held_out = 0;
+  for (std::size_t query = 0; query < data.table.queries.size(); ++query) {
+    if (!is_held_out(data.table.queries[query].text, 5)) continue;
+    ++held_out;
+    for (std::size_t pair = 0; pair < 2; ++pair) {
+      data.table.scores[data.table.cell(query, pair)] = 0;
+      data.table.output_tokens[data.table.cell(query, pair)] = 9999;
+    }
+    data.embeddings[query * kDimension] = 1e6f;
+  }
+  ASSERT_GT(held_out, 40u);
+  const Checkpoint after = train(data.table, data.embeddings, kDimension, quick());
+  EXPECT_EQ(after.heads.weights, before.heads.weights);
+  EXPECT_EQ(after.heads.intercepts, before.heads.intercepts);
+  EXPECT_EQ(to_json(after.config), to_json(before.config));
+
+  TrainOptions everything = quick();
+  everything.holdout = 0;
+  TrainReport report;
+  const Checkpoint all = train(data.table, data.embeddings, kDimension, everything, &report);
+  EXPECT_EQ(report.held_out_queries, 0u);
+  EXPECT_NE(all.heads.weights, before.heads.weights);
+}
+
+TEST(Train, LengthHeadsPredictWhatTheBudgetWillReallyUse) {
+  const Synthetic data;
+  const OutcomeTable capped = apply_hard_cap(data.table, std::vector<std::uint32_t>{150});
+  TrainOptions options = quick();
+  options.holdout = 0;
+  const Checkpoint checkpoint = train(capped, data.embeddings, kDimension, options);
+  EXPECT_EQ(checkpoint.config.budget_mode, BudgetMode::kHardCap);
+  // At zero-mean features the head's intercept is about the mean of min(tokens, 150).
+  double mean = 0;
+  for (std::size_t query = 0; query < 400; ++query) {
+    mean += std::min(150.0, data.table.output_tokens[data.table.cell(query, 1)]) / 400;
+  }
+  const auto head = std::find(checkpoint.heads.names.begin(), checkpoint.heads.names.end(),
+                              HeadName{{1, Budget(150)}, Target::kTokens});
+  ASSERT_NE(head, checkpoint.heads.names.end());
+  const double intercept =
+      checkpoint.heads.intercepts[static_cast<std::size_t>(head - checkpoint.heads.names.begin())];
+  EXPECT_NEAR(intercept, mean, 2);
+  EXPECT_LT(mean, 149);
+}
+
+TEST(Train, TakesTheLargestOfEquallyGoodAlphas) {
+  const Synthetic data;
+  TrainOptions options = quick();
+  options.alphas = {1e-6, 2e-6, 1e-7,
+                    1e6};  // three that hardly shrink, one that shrinks to the means
+  TrainReport report;
+  train(data.table, data.embeddings, kDimension, options, &report);
+  EXPECT_EQ(report.alpha, 2e-6);
+  ASSERT_EQ(report.alphas.size(), 4u);
+  EXPECT_EQ(report.alphas[2].alpha, 1e-7);
+  EXPECT_LT(report.alphas[3].metrics.audc, report.alphas[0].metrics.audc);
+  EXPECT_EQ(report.metrics.audc, report.alphas[1].metrics.audc);
+}
+
+TEST(Train, TheDefaultLambdaBuysNearlyTheBestScoreForLittle) {
+  const Synthetic data;
+  TrainReport report;
+  const Checkpoint checkpoint = train(data.table, data.embeddings, kDimension, quick(), &report);
+  EXPECT_EQ(checkpoint.config.default_lambda, report.default_lambda);
+  EXPECT_GT(report.default_lambda, 0);
+  EXPECT_LT(report.default_lambda, 1);
+  EXPECT_NEAR(report.default_cost, report.metrics.c95.value(), 1e-12);  // every model is available
+}
+
+TEST(Train, TheDefaultLambdaCountsOnAvailableModelsAlone) {
+  // A third model is as good as the dear one at a twentieth of its price, but cannot be called.
+  Synthetic data;
+  OutcomeTable table = data.table;
+  table.models.push_back({.name = "gone", .output_price_per_million = 1, .available = false});
+  table.pairs.push_back({2, Budget()});
+  table.scores.clear();
+  table.output_tokens.clear();
+  for (std::size_t query = 0; query < table.queries.size(); ++query) {
+    for (const std::size_t pair : {0u, 1u, 1u}) {
+      table.scores.push_back(data.table.scores[data.table.cell(query, pair)]);
+      table.output_tokens.push_back(data.table.output_tokens[data.table.cell(query, pair)]);
+    }
+  }
+  TrainReport report;
+  train(table, data.embeddings, kDimension, quick(), &report);
+  EXPECT_GT(report.default_cost, 0.1);  // with it, 0.05
+}
+
+TEST(Train, TheTokenFloorIsALowQuantileOfRealLengths) {
+  Synthetic data;
+  TrainOptions options = quick();
+  options.holdout = 0;
+  data.table.output_tokens[0] = 0;  // one in 800
+  const Checkpoint checkpoint = train(data.table, data.embeddings, kDimension, options);
+  std::vector<double> lengths = data.table.output_tokens;
+  std::sort(lengths.begin(), lengths.end());
+  EXPECT_EQ(checkpoint.config.token_floor, lengths[8]);
+}
+
+TEST(Train, ProvenanceTellsHowToMakeItAgain) {
+  Synthetic data;
+  data.table.sources = {{"a \"b\".jsonl", "00ff"}};
+  TrainOptions options = quick();
+  options.seed = 11;
+  TrainReport report;
+  const Checkpoint checkpoint = train(data.table, data.embeddings, kDimension, options, &report);
+  const auto training = nlohmann::json::parse(checkpoint.config.training);
+  EXPECT_EQ(training["data"][0]["file"], "a \"b\".jsonl");
+  EXPECT_EQ(training["data"][0]["sha256"], "00ff");
+  EXPECT_EQ(training["alpha"], report.alpha);
+  EXPECT_EQ(training["folds"], 5);
+  EXPECT_EQ(training["holdout"], 5);
+  EXPECT_EQ(training["seed"], 11);
+  EXPECT_EQ(training["training_queries"], report.training_queries);
+  EXPECT_EQ(training["cross_validated"]["router"]["audc"].get<double>(), report.metrics.audc);
+  EXPECT_EQ(training["cross_validated"]["alphas"].size(), 3u);
+  EXPECT_EQ(parse_config(to_json(checkpoint.config)).training, checkpoint.config.training);
+}
+
+TEST(Train, ModelsMayHaveSeenDifferentQueries) {
+  Synthetic data;
+  for (std::size_t query = 0; query < 100; ++query) {
+    data.table.scores[data.table.cell(query, 1)] = std::nan("");
+    data.table.output_tokens[data.table.cell(query, 1)] = std::nan("");
+  }
+  TrainReport report;
+  const Checkpoint checkpoint = train(data.table, data.embeddings, kDimension, quick(), &report);
+  const auto& weights = std::get<std::vector<float>>(checkpoint.heads.weights);
+  EXPECT_GT(weights[0 * kDimension + 1], 0.5);
+  EXPECT_NEAR(weights[3 * kDimension + 2], 100, 3);
+  EXPECT_GT(report.training_queries, 300u);  // the cheap model learns from all
+}
+
+TEST(Train, BringsItsOwnLexicalEncoder) {
+  Synthetic data(200);
+  for (std::size_t query = 0; query < 200; ++query) {
+    const bool hard = data.table.scores[data.table.cell(query, 0)] == 0;
+    data.table.queries[query].text = (hard ? "prove that " : "what is ") + std::to_string(query);
+  }
+  for (const bool has_idf : {false, true}) {
+    LexicalEncoderSpec encoder;
+    encoder.dimension = 64;
+    encoder.has_idf = has_idf;
+    const Checkpoint checkpoint = train(data.table, encoder, quick());
+    EXPECT_NO_THROW(validate(checkpoint));
+    EXPECT_EQ(checkpoint.config.encoder, encoder);
+    EXPECT_EQ(checkpoint.config.embedding_model, "lexical");
+    ASSERT_EQ(checkpoint.idf.size(), has_idf ? 64u : 0u);
+    // "prove" says that the cheap model will fail; its quality head is the first.
+    const auto embedder = make_lexical_encoder(encoder, checkpoint.idf);
+    const auto scorer = make_linear_scorer(checkpoint.heads);
+    Predictions hard, easy;
+    scorer->predict(std::span<const float>(embedder->embed_one("prove that 7777")), hard);
+    scorer->predict(std::span<const float>(embedder->embed_one("what is 7777")), easy);
+    EXPECT_GT(easy.quality[0], hard.quality[0] + 0.4);
+  }
+}
+
+TEST(Train, IdfWeighsRareFeaturesMore) {
+  Synthetic data(100);
+  for (std::size_t query = 0; query < 100; ++query) {
+    data.table.queries[query].text =
+        "always" + std::string(query % 10 == 0 ? " seldom" : "") + std::string(query + 1, '.');
+  }
+  LexicalEncoderSpec encoder;
+  encoder.dimension = 256;
+  encoder.has_idf = true;
+  TrainOptions options = quick();
+  options.holdout = 0;
+  const Checkpoint checkpoint = train(data.table, encoder, options);
+  LexicalEncoderSpec plain = encoder;
+  plain.has_idf = false;
+  const auto slot = [&](const char* word) {
+    const std::vector<float> embedding = make_lexical_encoder(plain)->embed_one(word);
+    return static_cast<std::size_t>(
+        std::find_if(embedding.begin(), embedding.end(), [](float x) { return x != 0; }) -
+        embedding.begin());
+  };
+  EXPECT_FLOAT_EQ(checkpoint.idf[slot("always")], 1);
+  EXPECT_NEAR(checkpoint.idf[slot("seldom")], 1 + std::log(101.0 / 11), 1e-6);
+}
+
+TEST(Train, ReportsProgressInOrder) {
+  const Synthetic data;
+  TrainOptions options = quick();
+  std::vector<std::string> stages;
+  options.progress = [&](std::string_view stage, std::size_t done, std::size_t total) {
+    EXPECT_LE(done, total);
+    if (stages.empty() || stages.back() != stage) stages.emplace_back(stage);
+  };
+  train(data.table, data.embeddings, kDimension, options);
+  EXPECT_THAT(stages, ElementsAre("reading embeddings", "cross-validating", "fitting"));
+}
+
+TEST(Train, BadOptionsAreRefused) {
+  const Synthetic data;
+  const auto expect_fault = [&](const std::string& part, auto change) {
+    TrainOptions options = quick();
+    change(options);
+    expect_error(ErrorCode::kInvalidArgument, part,
+                 [&] { train(data.table, data.embeddings, kDimension, options); });
+  };
+  expect_fault("no α", [](TrainOptions& options) { options.alphas.clear(); });
+  expect_fault("α is 0.0", [](TrainOptions& options) { options.alphas = {0}; });
+  expect_fault("α is", [](TrainOptions& options) { options.alphas = {std::nan("")}; });
+  expect_fault("folds is 1", [](TrainOptions& options) { options.folds = 1; });
+  expect_fault("holdout is 1", [](TrainOptions& options) { options.holdout = 1; });
+  expect_error(ErrorCode::kInvalidArgument, "one embedding for each query",
+               [&] { train(data.table, data.embeddings, 4, quick()); });
+  std::vector<float> embeddings = data.embeddings;
+  embeddings[2 * kDimension + 1] = NAN;
+  expect_error(ErrorCode::kInvalidArgument, "query \"2\"",
+               [&] { train(data.table, embeddings, kDimension, quick()); });
+}
+
+TEST(Train, ATableThatCannotBeLearnedFromIsRefused) {
+  const auto expect_fault = [](const std::string& part, const Synthetic& data) {
+    expect_error(ErrorCode::kBadData, part,
+                 [&] { train(data.table, data.embeddings, kDimension, quick()); });
+  };
+  expect_fault("too few to fill 5 folds", Synthetic(0));
+  expect_fault("too few to fill 5 folds", Synthetic(1));
+  expect_fault("too few to fill 5 folds", Synthetic(4));
+  Synthetic out_of_range;
+  out_of_range.table.scores[0] = 2;
+  expect_fault("score 2.0", out_of_range);
+
+  Synthetic silent;
+  for (std::size_t query = 0; query < 400; ++query) {
+    silent.table.scores[silent.table.cell(query, 1)] = std::nan("");
+    silent.table.output_tokens[silent.table.cell(query, 1)] = std::nan("");
+  }
+  expect_fault("dear at budget unlimited has too few outcomes", silent);
+
+  Synthetic disjoint;
+  for (std::size_t query = 0; query < 400; ++query) {
+    disjoint.table.scores[disjoint.table.cell(query, query % 2)] = std::nan("");
+    disjoint.table.output_tokens[disjoint.table.cell(query, query % 2)] = std::nan("");
+  }
+  expect_fault("no query that is trained on has an outcome of every", disjoint);
+}
+
+/// The figures published for this data in plain Python, on another split of the queries.
+TEST(TrainShared, ReproducesTheReferenceFigures) {
+  const std::string data = R2ROUTER_SOURCE_DIR "/../shared/data/";
+  if (!std::filesystem::exists(data)) GTEST_SKIP() << "no shared data beside the project";
+#ifndef NDEBUG
+  GTEST_SKIP() << "takes minutes without optimisation";
+#endif
+  OutcomeTable table = read_outcomes(data + "queries.jsonl.gz", data + "outcomes.jsonl.gz",
+                                     read_pool(data + "models.json"));
+  const std::vector<std::string> models = {
+      "Meta-Llama-3_1-8B-Instruct", "Meta-Llama-3_1-70B-Instruct",
+      "gemini-1.5-flash-002",       "gemini-1.5-pro-002",
+      "Mixtral-8x7B-Instruct-v0.1", "Mistral-7B-Instruct-v0.2",
+      "Phi-3-mini-4k-instruct",     "mathstral-7B"};
+  table = select_models(table, models);
+  std::vector<std::uint32_t> rows;
+  for (std::uint32_t i = 0; i < table.queries.size(); ++i) {
+    if (table.queries[i].dataset.starts_with("mmlu_pro")) rows.push_back(i);
+  }
+  table = select_queries(table, rows);
+  EXPECT_EQ(complete_queries(table).size(), 9579u);
+  table = apply_hard_cap(table, std::vector<std::uint32_t>{10, 20, 30, 40, 50, 80, 100, 150, 200,
+                                                           300, 500, 800, 1200, 2000, 4000});
+  TrainOptions options;
+  options.alphas = {30};
+  options.holdout = 0;
+  TrainReport report;
+  train(table, LexicalEncoderSpec{}, options, &report);
+  EXPECT_NEAR(report.mean_curve.audc, 0.645, 0.01);
+  EXPECT_NEAR(report.metrics.audc, 0.672, 0.01);
+  EXPECT_NEAR(report.metrics.peak, 0.708, 0.01);
+
+  const Evaluation evaluation = evaluate(table, predict_means(table, table), table);
+  const auto audc = [&](const std::string& name) {
+    for (const Policy& policy : evaluation.policies) {
+      if (policy.name == name) return policy.metrics.audc;
+    }
+    return 0.0;
+  };
+  EXPECT_NEAR(audc("mean curve, unlimited"), 0.638, 0.01);
+  EXPECT_NEAR(audc("oracle"), 0.870, 0.01);
+}
+
+}  // namespace
+}  // namespace r2router
