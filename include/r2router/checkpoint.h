@@ -27,11 +27,12 @@ R2ROUTER_EXPORT Checkpoint load_checkpoint(const std::string& folder, const LogC
 
 /// Writes a native checkpoint to `folder`, which must not exist or be an empty folder. The folder appears
 /// whole or not at all: it is written beside its place, synced, then renamed.
-/// Throws Error(kIo) and leaves nothing behind when that fails.
+/// Throws Error(kIo) and leaves nothing behind when that fails; what validate() and to_json() throw.
 R2ROUTER_EXPORT void save_checkpoint(const Checkpoint& checkpoint, const std::string& folder);
 
 /// SHA-256 in hexadecimal of a checkpoint's heads: of model.safetensors, or of a released folder's joblib
-/// files one after another in pool order (limited, unlimited score, unlimited token). Throws Error(kIo).
+/// files one after another in pool order (limited, unlimited score, unlimited token), leaving out the
+/// models that load_checkpoint() leaves out. Throws what load_checkpoint() throws for the config.
 R2ROUTER_EXPORT std::string checkpoint_checksum(const std::string& folder);
 
 /// Throws Error(kBadCheckpoint) if config, heads and IDF do not fit together.

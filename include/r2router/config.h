@@ -46,10 +46,12 @@ struct Config {
 };
 
 /// Parses config.json. `file` is only for error messages.
-/// Throws Error(kBadConfig) with the JSON pointer of what is wrong.
+/// Throws Error(kBadConfig) with the JSON pointer of what is wrong, and Error(kUnsafe) for a
+/// checkpoint_dir that leads out of its folder.
 R2ROUTER_EXPORT Config parse_config(std::string_view json, const std::string& file = "config.json");
 
-/// The config as JSON text, in the native format; parse_config() gives it back.
+/// The config as JSON text, in the native format (so without checkpoint_dirs); parse_config() gives it
+/// back. Throws Error(kInvalidArgument) or Error(kBadConfig) for a config that it would refuse.
 R2ROUTER_EXPORT std::string to_json(const Config& config);
 
 }  // namespace r2router

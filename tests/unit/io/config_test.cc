@@ -129,6 +129,18 @@ TEST(Config, ReadsTheReleasedConfig) {
   EXPECT_EQ(config.token_limits[15], Budget::unlimited());
 }
 
+TEST(Config, ReadsTheSpecificationsExample) {
+  const std::string text =
+      testing::read_file(std::string(R2ROUTER_SOURCE_DIR) + "/checkpoints/FORMAT.md");
+  const std::string fence = "```json\n";
+  const std::size_t start = text.find(fence) + fence.size();
+  const Config config = parse_config(text.substr(start, text.find("```", start) - start));
+  EXPECT_EQ(config.models.size(), 2U);
+  EXPECT_TRUE(config.encoder->has_idf);
+  // The default instruction is quoted there word for word.
+  EXPECT_THAT(text, HasSubstr("\n> " + parse(released()).budget_prompt + "\n"));
+}
+
 TEST(Config, WrongValuesAreNamedByTheirPointer) {
   expect_bad(Json::array(), "", "found an array of 0, expected a config");
   expect_bad(without(full(), "", "embedding_dim"), "/embedding_dim", "missing");
