@@ -19,7 +19,7 @@ using io::JsonView;
 constexpr std::uint32_t kNewestFormatVersion = 1;
 constexpr std::uint32_t kMostDimensions = 65536;
 constexpr std::uint32_t kLongestNgram = 8;
-constexpr std::size_t kMostFeatureFamilies = 16;
+constexpr std::size_t kMostFeatureFamilies = 8;
 // Far above any price, and low enough that no cost computed from it can overflow.
 constexpr double kHighestPrice = 1e9;
 constexpr double kHighestTokenFloor = 4294967294;
@@ -107,7 +107,8 @@ LexicalFeatures read_features(const JsonView& field) {
 }
 
 LexicalEncoderSpec read_encoder(const JsonView& field) {
-  field.refuse_misspelt({"type", "dimension", "seed", "features", "fold_digits", "square_root", "idf"});
+  field.refuse_misspelt(
+      {"type", "dimension", "seed", "features", "fold_digits", "square_root", "idf"});
   if (const JsonView type = field["type"]; !type.is_string() || type.string() != "lexical") {
     type.fail("\"lexical\", the one built-in encoder");
   }

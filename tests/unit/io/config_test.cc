@@ -25,7 +25,7 @@ Json full() {
   return Json::parse(R"({
     "format_version": 1, "router_name": "name", "method": "how", "embedding_model": "lexical",
     "embedding_dim": 16, "default_lambda": 0.5,
-    "encoder": {"type": "lexical", "dimension": 16, "seed": 7, "idf": true, "features": [
+    "encoder": {"type": "lexical", "dimension": 16, "seed": 7, "idf": true, "fold_digits": true, "square_root": true, "features": [
       {"kind": "words", "min_n": 1, "max_n": 2, "weight": 1.5},
       {"kind": "characters", "min_n": 3, "max_n": 8, "weight": 0.25}]},
     "budget_mode": "hard-cap", "budget_prompt": "at most {budget}", "rules": "corrected",
@@ -77,6 +77,8 @@ TEST(Config, ReadsEveryField) {
                                 .seed = 7,
                                 .features = {{LexicalFeatures::Kind::kWords, 1, 2, 1.5F},
                                              {LexicalFeatures::Kind::kCharacters, 3, 8, 0.25F}},
+                                .fold_digits = true,
+                                .square_root = true,
                                 .has_idf = true}));
   EXPECT_EQ(config.budget_mode, BudgetMode::kHardCap);
   EXPECT_EQ(config.budget_prompt, "at most {budget}");
@@ -219,10 +221,12 @@ TEST(Config, WrongEncodersAreNamed) {
   expect_bad(without(full(), "/encoder", "type"), "/encoder/type", "missing");
   expect_bad(with(full(), "/encoder/dimension", 17), "/encoder/dimension", "16, as in /embedding");
   expect_bad(with(full(), "/encoder/seed", -1), "/encoder/seed", "a whole number");
-  expect_bad(with(full(), "/encoder/idf", 1), "/encoder/idf", "true or false");
-  expect_bad(with(full(), "/encoder/features", Json::array()), "/encoder/features", "1 to 16");
-  expect_bad(with(full(), "/encoder/features", Json(17, full()["encoder"]["features"][0])),
-             "/encoder/features", "1 to 16");
+  for (const std::string flag : {"fold_digits", "square_root", "idf"}) {
+    expect_bad(with(full(), "/encoder/" + flag, 1), "/encoder/" + flag, "true or false");
+  }
+  expect_bad(with(full(), "/encoder/features", Json::array()), "/encoder/features", "1 to 8 ");
+  expect_bad(with(full(), "/encoder/features", Json(9, full()["encoder"]["features"][0])),
+             "/encoder/features", "1 to 8 ");
   const std::string first = "/encoder/features/0";
   expect_bad(with(full(), first + "/kind", "letters"), first + "/kind", "\"characters\"");
   expect_bad(with(full(), first + "/min_n", 0), first + "/min_n", "from 1 to 8");
