@@ -1,14 +1,15 @@
-// One decision and a batch of decisions, beside the bare float32 products that they cannot do without.
-// Uses the released checkpoint and its golden embeddings where they are given, else random ones of the
-// same shape (187 heads × 1,024). Pin it to one core: taskset -c 1 build/release/bench/decision_bench
-#include <benchmark/benchmark.h>
-
-#include <Eigen/Core>
+// One decision and a batch of decisions, beside the bare float32 products that they cannot do
+// without. Uses the released checkpoint and its golden embeddings where they are given, else random
+// ones of the same shape (187 heads × 1,024). Pin it to one core: taskset -c 1
+// build/release/bench/decision_bench
 #include <filesystem>
 #include <fstream>
 #include <memory>
 #include <string>
 #include <vector>
+
+#include <Eigen/Core>
+#include <benchmark/benchmark.h>
 
 #include "r2router/router.h"
 
@@ -53,7 +54,9 @@ struct Setting {
     if (openblas_set_num_threads != nullptr) openblas_set_num_threads(1);
 #endif
   }
-  const float* weights() const { return std::get<std::vector<float>>(checkpoint.heads.weights).data(); }
+  const float* weights() const {
+    return std::get<std::vector<float>>(checkpoint.heads.weights).data();
+  }
   std::span<const float> embedding(std::size_t i) const {
     return std::span(embeddings).subspan(i % kRows * kDimension, kDimension);
   }
@@ -73,7 +76,8 @@ void product_kernel(benchmark::State& state, const score::Kernel& kernel, std::s
   std::vector<float> out(rows * panels * kernel.panel_width);
   std::size_t i = 0;
   for (auto _ : state) {
-    const float* embeddings = rows == 1 ? setting().embedding(i++).data() : setting().embeddings.data();
+    const float* embeddings =
+        rows == 1 ? setting().embedding(i++).data() : setting().embeddings.data();
     kernel.product(packed.get(), panels, kDimension, embeddings, rows, out.data());
     benchmark::DoNotOptimize(out.data());
   }
@@ -106,8 +110,8 @@ BENCHMARK(one_product_blas)->Name("one/product_only/blas");
 void batch_product_blas(benchmark::State& state) {
   std::vector<float> out(std::size_t{kRows} * kHeads);
   for (auto _ : state) {
-    cblas_sgemm(101, 111, 112, kRows, kHeads, kDimension, 1, setting().embeddings.data(), kDimension,
-                setting().weights(), kDimension, 0, out.data(), kHeads);
+    cblas_sgemm(101, 111, 112, kRows, kHeads, kDimension, 1, setting().embeddings.data(),
+                kDimension, setting().weights(), kDimension, 0, out.data(), kHeads);
     benchmark::DoNotOptimize(out.data());
   }
   state.SetItemsProcessed(state.iterations() * kRows);
@@ -142,18 +146,20 @@ const bool registered = [] {
     const std::string name(kernel->name);
     benchmark::RegisterBenchmark(("one/product_only/" + name).c_str(),
                                  [kernel](benchmark::State& s) { product_kernel(s, *kernel, 1); });
-    benchmark::RegisterBenchmark(("batch/product_only/" + name).c_str(),
-                                 [kernel](benchmark::State& s) { product_kernel(s, *kernel, kRows); })
-        ->Unit(benchmark::kMillisecond);
+    benchmark::RegisterBenchmark(("batch/product_only/" + name).c_str(), [kernel](
+                                                                             benchmark::State& s) {
+      product_kernel(s, *kernel, kRows);
+    })->Unit(benchmark::kMillisecond);
     for (const double lambda : {0.0, 0.5, 0.999, 0.99999}) {
-      benchmark::RegisterBenchmark(("one/decision/" + name + "/lambda:" + std::to_string(lambda)).c_str(),
-                                   [name, lambda](benchmark::State& s) { one_decision(s, name, lambda); });
+      benchmark::RegisterBenchmark(
+          ("one/decision/" + name + "/lambda:" + std::to_string(lambda)).c_str(),
+          [name, lambda](benchmark::State& s) { one_decision(s, name, lambda); });
     }
     benchmark::RegisterBenchmark(("one/ranking/" + name).c_str(),
                                  [name](benchmark::State& s) { one_ranking(s, name); });
-    benchmark::RegisterBenchmark(("batch/decisions/" + name).c_str(),
-                                 [name](benchmark::State& s) { batch_decisions(s, name); })
-        ->Unit(benchmark::kMillisecond);
+    benchmark::RegisterBenchmark(("batch/decisions/" + name).c_str(), [name](benchmark::State& s) {
+      batch_decisions(s, name);
+    })->Unit(benchmark::kMillisecond);
   }
   return true;
 }();

@@ -1,7 +1,5 @@
 #include "r2router/router.h"
 
-#include <dlfcn.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -9,6 +7,8 @@
 #include <optional>
 #include <system_error>
 #include <utility>
+
+#include <dlfcn.h>
 
 #include "decide/decide.h"
 
@@ -20,8 +20,8 @@ namespace fs = std::filesystem;
 /// Length of a query that comes as an embedding; the published package's default.
 constexpr std::int64_t kDefaultInputTokens = 100;
 
-/// Embeddings scored together: enough for the heads to be read from memory once for many queries, few
-/// enough for the estimates to stay in the second-level cache.
+/// Embeddings scored together: enough for the heads to be read from memory once for many queries,
+/// few enough for the estimates to stay in the second-level cache.
 constexpr std::size_t kBatchRows = 96;
 
 std::size_t length(const EmbeddingView& view) {
@@ -29,7 +29,8 @@ std::size_t length(const EmbeddingView& view) {
 }
 
 EmbeddingView slice(const EmbeddingView& view, std::size_t offset, std::size_t count) {
-  return std::visit([&](auto values) -> EmbeddingView { return values.subspan(offset, count); }, view);
+  return std::visit([&](auto values) -> EmbeddingView { return values.subspan(offset, count); },
+                    view);
 }
 
 [[noreturn]] void throw_not_finite(const EmbeddingView& view, std::optional<std::size_t> row) {
@@ -40,10 +41,10 @@ EmbeddingView slice(const EmbeddingView& view, std::size_t offset, std::size_t c
         return static_cast<std::size_t>(bad - values.begin());
       },
       view);
-  throw Error(ErrorCode::kInvalidArgument,
-              "element " + std::to_string(element) + " of the embedding" +
-                  (row ? " in row " + std::to_string(*row) : "") +
-                  " is NaN or infinite: expected finite numbers");
+  throw Error(ErrorCode::kInvalidArgument, "element " + std::to_string(element) +
+                                               " of the embedding" +
+                                               (row ? " in row " + std::to_string(*row) : "") +
+                                               " is NaN or infinite: expected finite numbers");
 }
 
 /// Memory that a thread reuses from call to call.
@@ -61,7 +62,8 @@ Scratch& scratch() {
 
 class ScorerSource final : public internal::ExactSource {
  public:
-  ScorerSource(const Scorer& scorer, EmbeddingView embedding) : scorer_(scorer), embedding_(embedding) {}
+  ScorerSource(const Scorer& scorer, EmbeddingView embedding)
+      : scorer_(scorer), embedding_(embedding) {}
   void exact(std::size_t pair, double& quality, double& tokens) const override {
     scorer_.predict_pair(embedding_, pair, quality, tokens);
   }
@@ -84,9 +86,10 @@ struct Router::Parts {
       embedder = make_lexical_encoder(*config.encoder, std::move(checkpoint.idf));
     }
     if (embedder && embedder->dimension() != scorer->dimension()) {
-      throw Error(ErrorCode::kInvalidArgument,
-                  "the embedder makes vectors of " + std::to_string(embedder->dimension()) +
-                      " numbers, the checkpoint's heads expect " + std::to_string(scorer->dimension()));
+      throw Error(ErrorCode::kInvalidArgument, "the embedder makes vectors of " +
+                                                   std::to_string(embedder->dimension()) +
+                                                   " numbers, the checkpoint's heads expect " +
+                                                   std::to_string(scorer->dimension()));
     }
   }
 
@@ -118,8 +121,9 @@ Decision Router::Parts::route(EmbeddingView embedding, const RouteOptions& optio
   if (length(embedding) != scorer->dimension()) {
     throw Error(ErrorCode::kInvalidArgument,
                 "the embedding has " + std::to_string(length(embedding)) + " numbers, expected " +
-                    std::to_string(scorer->dimension()) + ": use the encoder that the checkpoint was " +
-                    "trained with (" + config.embedding_model + ")");
+                    std::to_string(scorer->dimension()) +
+                    ": use the encoder that the checkpoint was " + "trained with (" +
+                    config.embedding_model + ")");
   }
   Scratch& memory = scratch();
   internal::resolve(options, defaults, *table.pool(), default_input_tokens, memory.rule);
@@ -159,7 +163,8 @@ BatchDecision Router::Parts::route_batch(EmbeddingView embeddings, const RouteOp
   internal::resolve(options, defaults, *table.pool(), kDefaultInputTokens, memory.rule);
   for (std::size_t begin = 0; begin < rows; begin += kBatchRows) {
     const std::size_t count = std::min(kBatchRows, rows - begin);
-    scorer->estimate(slice(embeddings, begin * dimension, count * dimension), count, memory.estimates);
+    scorer->estimate(slice(embeddings, begin * dimension, count * dimension), count,
+                     memory.estimates);
     for (std::size_t r = 0; r < count; ++r) {
       const EmbeddingView embedding = slice(embeddings, (begin + r) * dimension, dimension);
       if (!std::isfinite(memory.estimates.scale[r])) throw_not_finite(embedding, begin + r);
@@ -176,7 +181,8 @@ Router Router::from_pretrained(const std::string& folder, const RouterOptions& o
 }
 
 std::string Router::default_checkpoint_path() {
-  if (const char* chosen = std::getenv("R2ROUTER_CHECKPOINT"); chosen != nullptr && *chosen != '\0') {
+  if (const char* chosen = std::getenv("R2ROUTER_CHECKPOINT");
+      chosen != nullptr && *chosen != '\0') {
     return chosen;
   }
   // Relative to the file that holds this code: a shared library in lib/, or a program in bin/.
@@ -188,7 +194,8 @@ std::string Router::default_checkpoint_path() {
     fs::path file = fs::canonical(self.dli_fname, ignored);
     // A program started through PATH may be known here by its bare name only.
     if (ignored) file = fs::canonical("/proc/self/exe", ignored);
-    for (fs::path up = file.parent_path().parent_path(); up.has_relative_path(); up = up.parent_path()) {
+    for (fs::path up = file.parent_path().parent_path(); up.has_relative_path();
+         up = up.parent_path()) {
       places.push_back(up / "share/r2router/checkpoints/default");
     }
   }
@@ -219,11 +226,12 @@ Decision Router::route(std::span<const double> embedding, const RouteOptions& op
 
 Decision Router::route_text(std::string_view query, const RouteOptions& options) const {
   if (!parts_->embedder) {
-    throw Error(ErrorCode::kUnsupported,
-                "this checkpoint has no encoder of its own, so text cannot be routed: its heads were "
-                "trained on embeddings of \"" +
-                    parts_->config.embedding_model +
-                    "\". Give an embedder in RouterOptions, or embed the query and call route()");
+    throw Error(
+        ErrorCode::kUnsupported,
+        "this checkpoint has no encoder of its own, so text cannot be routed: its heads were "
+        "trained on embeddings of \"" +
+            parts_->config.embedding_model +
+            "\". Give an embedder in RouterOptions, or embed the query and call route()");
   }
   std::vector<float>& embedding = scratch().embedding;
   embedding.resize(dimension());

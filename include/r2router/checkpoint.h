@@ -19,20 +19,21 @@ struct Checkpoint {
 };
 
 /// Reads a checkpoint folder in either layout: native (config.json + model.safetensors) or released
-/// (config.json + checkpoints/*/*.joblib). Files are untrusted: nothing in them is ever executed, sizes
-/// are checked before memory is taken, and every number is checked to be finite.
-/// In a released folder a model whose files are missing is left out and told to `log`.
-/// Throws Error: kNotFound (no such folder or config), kBadConfig, kBadCheckpoint, kUnsafe, kIo.
+/// (config.json + checkpoints/*/*.joblib). Files are untrusted: nothing in them is ever executed,
+/// sizes are checked before memory is taken, and every number is checked to be finite. In a
+/// released folder a model whose files are missing is left out and told to `log`. Throws Error:
+/// kNotFound (no such folder or config), kBadConfig, kBadCheckpoint, kUnsafe, kIo.
 R2ROUTER_EXPORT Checkpoint load_checkpoint(const std::string& folder, const LogCallback& log = {});
 
-/// Writes a native checkpoint to `folder`, which must not exist or be an empty folder. The folder appears
-/// whole or not at all: it is written beside its place, synced, then renamed.
-/// Throws Error(kIo) and leaves nothing behind when that fails; what validate() and to_json() throw.
+/// Writes a native checkpoint to `folder`, which must not exist or be an empty folder. The folder
+/// appears whole or not at all: it is written beside its place, synced, then renamed. Throws
+/// Error(kIo) and leaves nothing behind when that fails; what validate() and to_json() throw.
 R2ROUTER_EXPORT void save_checkpoint(const Checkpoint& checkpoint, const std::string& folder);
 
-/// SHA-256 in hexadecimal of a checkpoint's heads: of model.safetensors, or of a released folder's joblib
-/// files one after another in pool order (limited, unlimited score, unlimited token), leaving out the
-/// models that load_checkpoint() leaves out. Throws what load_checkpoint() throws for the config.
+/// SHA-256 in hexadecimal of a checkpoint's heads: of model.safetensors, or of a released folder's
+/// joblib files one after another in pool order (limited, unlimited score, unlimited token),
+/// leaving out the models that load_checkpoint() leaves out. Throws what load_checkpoint() throws
+/// for the config.
 R2ROUTER_EXPORT std::string checkpoint_checksum(const std::string& folder);
 
 /// Throws Error(kBadCheckpoint) if config, heads and IDF do not fit together.

@@ -20,8 +20,8 @@ enum class BudgetMode : std::uint8_t {
   kHardCap,   ///< the answer is cut off at the budget; a cut answer scores 0 in training
 };
 
-/// Contents of config.json. A superset of the released package's: fields that it lacks have the defaults
-/// below. Specified in checkpoints/FORMAT.md.
+/// Contents of config.json. A superset of the released package's: fields that it lacks have the
+/// defaults below. Specified in checkpoints/FORMAT.md.
 struct Config {
   /// 0: a released folder of joblib files; 1: the native format.
   std::uint32_t format_version = 0;
@@ -32,15 +32,17 @@ struct Config {
   double default_lambda = 0.99999;
   std::vector<Budget> token_limits = {};
   Pool models = {};
-  /// For each of `models` in a released folder, the name of its folder under checkpoints/; else empty.
+  /// For each of `models` in a released folder, the name of its folder under checkpoints/; else
+  /// empty.
   std::vector<std::string> checkpoint_dirs = {};
   std::optional<LexicalEncoderSpec> encoder = {};  ///< empty: embeddings come from outside
   BudgetMode budget_mode = BudgetMode::kPrompted;
   /// What a model is told under a limited budget; "{budget}" stands for the number of tokens.
   std::string budget_prompt = {};
   DecisionRules rules = DecisionRules::kReference;
-  double token_floor = 0;     ///< tokens
-  std::string training = {};  ///< provenance: a JSON object as text, carried through unchanged; or empty
+  double token_floor = 0;  ///< tokens
+  std::string training =
+      {};  ///< provenance: a JSON object as text, carried through unchanged; or empty
 
   DecisionDefaults decision_defaults() const { return {default_lambda, rules, token_floor}; }
 };
@@ -50,8 +52,8 @@ struct Config {
 /// checkpoint_dir that leads out of its folder.
 R2ROUTER_EXPORT Config parse_config(std::string_view json, const std::string& file = "config.json");
 
-/// The config as JSON text, in the native format (so without checkpoint_dirs); parse_config() gives it
-/// back. Throws Error(kInvalidArgument) or Error(kBadConfig) for a config that it would refuse.
+/// The config as JSON text, in the native format (so without checkpoint_dirs); parse_config() gives
+/// it back. Throws Error(kInvalidArgument) or Error(kBadConfig) for a config that it would refuse.
 R2ROUTER_EXPORT std::string to_json(const Config& config);
 
 }  // namespace r2router

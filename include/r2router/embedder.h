@@ -23,8 +23,8 @@ class R2ROUTER_EXPORT Embedder {
   virtual std::size_t dimension() const = 0;
 
   /// Writes the embedding of texts[i] to out[i·dimension() … (i + 1)·dimension()).
-  /// Throws Error(kInvalidArgument) for a text that is empty or all white space, or an `out` of another
-  /// size; nothing is written then.
+  /// Throws Error(kInvalidArgument) for a text that is empty or all white space, or an `out` of
+  /// another size; nothing is written then.
   virtual void embed(std::span<const std::string_view> texts, std::span<float> out) const = 0;
 
   /// One text; a convenience over embed().
@@ -44,27 +44,30 @@ struct LexicalFeatures {
 
 /// Settings of the lexical encoder, kept in a checkpoint's config.json under "encoder".
 struct LexicalEncoderSpec {
-  std::uint32_t dimension = 1024;  ///< ≤ 1,048,576
-  std::uint64_t seed = 0;  ///< mixed into every feature's hash
+  std::uint32_t dimension = 1024;                               ///< ≤ 1,048,576
+  std::uint64_t seed = 0;                                       ///< mixed into every feature's hash
   std::vector<LexicalFeatures> features = {LexicalFeatures{}};  ///< 1 to 8 families
-  bool fold_digits = false;  ///< every digit 0 to 9 counts as 0: numbers matter by their shape alone
+  bool fold_digits =
+      false;  ///< every digit 0 to 9 counts as 0: numbers matter by their shape alone
   bool square_root = false;  ///< sums become their signed square roots: repetition counts for less
-  bool has_idf = false;  ///< the checkpoint holds one IDF weight for each dimension
+  bool has_idf = false;      ///< the checkpoint holds one IDF weight for each dimension
 
   friend bool operator==(const LexicalEncoderSpec&, const LexicalEncoderSpec&) = default;
 };
 
-/// The built-in encoder: signed feature hashing of words and character n-grams, L2-normalised. Needs no
-/// model and no server; linear in the text's length; the same bytes give the same bits on every platform.
-/// Any byte string is accepted; invalid UTF-8 is treated as defined in checkpoints/FORMAT.md.
-/// `idf`: spec.dimension weights ≥ 0 if spec.has_idf, else empty. Throws Error(kInvalidArgument) otherwise.
-/// Source of the method: Weinberger et al., "Feature hashing for large scale multitask learning", 2009.
+/// The built-in encoder: signed feature hashing of words and character n-grams, L2-normalised.
+/// Needs no model and no server; linear in the text's length; the same bytes give the same bits on
+/// every platform. Any byte string is accepted; invalid UTF-8 is treated as defined in
+/// checkpoints/FORMAT.md. `idf`: spec.dimension weights ≥ 0 if spec.has_idf, else empty. Throws
+/// Error(kInvalidArgument) otherwise. Source of the method: Weinberger et al., "Feature hashing for
+/// large scale multitask learning", 2009.
 R2ROUTER_EXPORT std::shared_ptr<const Embedder> make_lexical_encoder(const LexicalEncoderSpec& spec,
                                                                      std::vector<float> idf = {});
 
-/// Serves embeddings computed elsewhere: texts[i] has the row vectors[i·dimension … (i+1)·dimension).
-/// A text that is not in the table is an Error(kNotFound). Sizes that disagree, a text with nothing in it,
-/// a number that is not finite, or one text with two different rows, are an Error(kInvalidArgument).
+/// Serves embeddings computed elsewhere: texts[i] has the row vectors[i·dimension …
+/// (i+1)·dimension). A text that is not in the table is an Error(kNotFound). Sizes that disagree, a
+/// text with nothing in it, a number that is not finite, or one text with two different rows, are
+/// an Error(kInvalidArgument).
 R2ROUTER_EXPORT std::shared_ptr<const Embedder> make_precomputed_embedder(
     std::vector<std::string> texts, std::vector<float> vectors, std::size_t dimension);
 

@@ -27,16 +27,16 @@ enum class ErrorCode : std::uint8_t {
 /// "invalid_argument", "not_found", … : the code's spelling in JSON output.
 R2ROUTER_EXPORT std::string_view to_string(ErrorCode code) noexcept;
 
-/// Everything the library throws. `what()` is one complete sentence or two for a person: where, what was
-/// found, what was expected, and what to do about it. The accessors give the same facts to a program.
-/// Immutable, so safe to read from any thread.
+/// Everything the library throws. `what()` is one complete sentence or two for a person: where,
+/// what was found, what was expected, and what to do about it. The accessors give the same facts to
+/// a program. Immutable, so safe to read from any thread.
 class R2ROUTER_EXPORT Error : public std::runtime_error {
  public:
   /// Where in the outside world the fault lies; leave out what does not apply.
   struct Where {
-    std::string file = {};                           ///< path of the offending file
+    std::string file = {};                          ///< path of the offending file
     std::optional<std::uint64_t> byte_offset = {};  ///< position in a binary file
-    std::string pointer = {};                        ///< JSON pointer (RFC 6901) in a config
+    std::string pointer = {};                       ///< JSON pointer (RFC 6901) in a config
     std::optional<std::uint64_t> line = {};         ///< 1-based line in a line-oriented file
   };
 

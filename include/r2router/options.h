@@ -10,12 +10,16 @@ namespace r2router {
 
 /// Which arithmetic turns predictions into a choice.
 enum class DecisionRules : std::uint8_t {
-  /// Exactly what the published Python package does: risk compared after rounding to 8 decimals (ties go
-  /// to the first pair in pool order), reported figures rounded, a negative token prediction counted as
+  /// Exactly what the published Python package does: risk compared after rounding to 8 decimals
+  /// (ties go
+  /// to the first pair in pool order), reported figures rounded, a negative token prediction
+  /// counted as
   /// 0 tokens, unavailable models not left out. For released checkpoints.
   kReference,
-  /// The same objective without those faults: unrounded risk, ties go to the cheaper pair, predicted
-  /// tokens at least the checkpoint's token floor, unavailable models left out. For our own checkpoints.
+  /// The same objective without those faults: unrounded risk, ties go to the cheaper pair,
+  /// predicted
+  /// tokens at least the checkpoint's token floor, unavailable models left out. For our own
+  /// checkpoints.
   kCorrected,
 };
 
@@ -23,7 +27,8 @@ enum class DecisionRules : std::uint8_t {
 struct RouteOptions {
   /// Weight of cost (USD) against quality, in [0, 1]: 0 looks at quality alone, 1 at cost alone.
   std::optional<double> lambda = {};
-  /// Length of the query in tokens, ≥ 0. Left empty: estimated from the text, or 100 for an embedding.
+  /// Length of the query in tokens, ≥ 0. Left empty: estimated from the text, or 100 for an
+  /// embedding.
   std::optional<std::int64_t> input_tokens = {};
   /// Names of the only models to consider; empty admits all. An unknown name is an error.
   std::vector<std::string> allow = {};

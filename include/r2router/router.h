@@ -53,34 +53,34 @@ struct BatchDecision {
   std::shared_ptr<const Pool> pool;
 };
 
-/// Composes the stages. Immutable; every const method may be called from many threads at once without
-/// locks. Copies are cheap and share the loaded data.
+/// Composes the stages. Immutable; every const method may be called from many threads at once
+/// without locks. Copies are cheap and share the loaded data.
 class R2ROUTER_EXPORT Router {
  public:
   /// Loads a checkpoint folder in either layout; empty: default_checkpoint_path().
   /// Throws what load_checkpoint() throws.
   static Router from_pretrained(const std::string& folder = {}, const RouterOptions& options = {});
 
-  /// Where the default checkpoint is: $R2ROUTER_CHECKPOINT if set, else the installed one (found relative
-  /// to this library, so that an installation can be moved), else the one in the source tree it was built
-  /// from. Throws Error(kNotFound) that lists the places looked at.
+  /// Where the default checkpoint is: $R2ROUTER_CHECKPOINT if set, else the installed one (found
+  /// relative to this library, so that an installation can be moved), else the one in the source
+  /// tree it was built from. Throws Error(kNotFound) that lists the places looked at.
   static std::string default_checkpoint_path();
 
   explicit Router(Checkpoint checkpoint, const RouterOptions& options = {});
 
-  /// Chooses a pair for an embedding of dimension() finite numbers. Allocates no memory after a thread's
-  /// first call unless options.rank is set. Throws Error(kInvalidArgument) for a wrong length, a value
-  /// that is not finite, or a bad option.
+  /// Chooses a pair for an embedding of dimension() finite numbers. Allocates no memory after a
+  /// thread's first call unless options.rank is set. Throws Error(kInvalidArgument) for a wrong
+  /// length, a value that is not finite, or a bad option.
   Decision route(std::span<const float> embedding, const RouteOptions& options = {}) const;
   Decision route(std::span<const double> embedding, const RouteOptions& options = {}) const;
 
-  /// Embeds a query and chooses a pair for it. Throws Error(kInvalidArgument) for an empty query, and
-  /// Error(kUnsupported) if this router has no embedder.
+  /// Embeds a query and chooses a pair for it. Throws Error(kInvalidArgument) for an empty query,
+  /// and Error(kUnsupported) if this router has no embedder.
   Decision route_text(std::string_view query, const RouteOptions& options = {}) const;
 
   /// Chooses for `embeddings.size() / dimension()` rows at once: one matrix product instead of many
-  /// matrix-vector products, with the same choices. `input_tokens`: one number for each row, or empty to
-  /// use options.input_tokens for all. options.rank is not used.
+  /// matrix-vector products, with the same choices. `input_tokens`: one number for each row, or
+  /// empty to use options.input_tokens for all. options.rank is not used.
   BatchDecision route_batch(std::span<const float> embeddings, const RouteOptions& options = {},
                             std::span<const std::int64_t> input_tokens = {}) const;
   BatchDecision route_batch(std::span<const double> embeddings, const RouteOptions& options = {},

@@ -41,11 +41,11 @@ class Budget {
 
 /// One LLM that may be called.
 struct ModelSpec {
-  std::string name;                      ///< unique within its pool
-  std::string openrouter_id = {};        ///< catalogue name sent to the endpoint; empty: not offered
+  std::string name;                     ///< unique within its pool
+  std::string openrouter_id = {};       ///< catalogue name sent to the endpoint; empty: not offered
   double input_price_per_million = 0;   ///< USD per million input tokens, ≥ 0
   double output_price_per_million = 0;  ///< USD per million output tokens, ≥ 0
-  bool available = true;                 ///< false: known and scored, but not to be called
+  bool available = true;                ///< false: known and scored, but not to be called
   std::string note = {};
 
   friend bool operator==(const ModelSpec&, const ModelSpec&) = default;
@@ -64,12 +64,12 @@ struct Pair {
 
 /// A pair with what is predicted of it for one query.
 struct Option {
-  std::uint32_t model = 0;    ///< index into the Pool
+  std::uint32_t model = 0;  ///< index into the Pool
   Budget budget;
-  double quality = 0;         ///< predicted quality of the answer, in [0, 1]
-  double output_tokens = 0;   ///< predicted length of the answer, tokens
-  double cost_usd = 0;        ///< predicted cost of the call, USD
-  double risk = 0;            ///< (1 − λ)·quality − λ·cost_usd: the higher, the better
+  double quality = 0;        ///< predicted quality of the answer, in [0, 1]
+  double output_tokens = 0;  ///< predicted length of the answer, tokens
+  double cost_usd = 0;       ///< predicted cost of the call, USD
+  double risk = 0;           ///< (1 − λ)·quality − λ·cost_usd: the higher, the better
 
   friend bool operator==(const Option&, const Option&) = default;
 };

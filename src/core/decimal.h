@@ -3,8 +3,9 @@
 
 namespace r2router {
 
-/// `value` correctly rounded to `digits` (0 to 15) decimals: the double nearest to the decimal that is
-/// nearest to the exact binary value, ties to the even last digit. Values that are not finite come back.
+/// `value` correctly rounded to `digits` (0 to 15) decimals: the double nearest to the decimal that
+/// is nearest to the exact binary value, ties to the even last digit. Values that are not finite
+/// come back.
 double round_decimal(double value, int digits) noexcept;
 
 }  // namespace r2router

@@ -17,7 +17,7 @@ constexpr double kPerMillion = 1e6;
 
 /// A model's prices for one query under one rule.
 struct Price {
-  double input_usd;            ///< the query itself
+  double input_usd;  ///< the query itself
   double output_per_million;
 
   Price(const ModelSpec& model, std::int64_t input_tokens)
@@ -80,10 +80,11 @@ void for_each_model(const DecisionTable& table, const Rule& rule, Visit visit) {
   }
 }
 
-/// Bounds on the risk of one model's pairs. Plain arrays and no branches, for compilers to vectorise.
+/// Bounds on the risk of one model's pairs. Plain arrays and no branches, for compilers to
+/// vectorise.
 void bound_risks(const Rule& rule, const Price& price, const EstimateView& estimates,
-                 std::span<const double> budget_caps, const ModelRange& range, double* __restrict lower,
-                 double* __restrict upper) {
+                 std::span<const double> budget_caps, const ModelRange& range,
+                 double* __restrict lower, double* __restrict upper) {
   const double* __restrict quality = estimates.quality.data();
   const double* __restrict tokens = estimates.tokens.data();
   const double* __restrict quality_errors = estimates.quality_error.data();
@@ -109,7 +110,8 @@ double largest(const double* values, std::size_t count) {
   double parts[4] = {kNone, kNone, kNone, kNone};
   std::size_t i = 0;
   for (; i + 4 <= count; i += 4) {
-    for (std::size_t lane = 0; lane < 4; ++lane) parts[lane] = std::max(parts[lane], values[i + lane]);
+    for (std::size_t lane = 0; lane < 4; ++lane)
+      parts[lane] = std::max(parts[lane], values[i + lane]);
   }
   for (; i < count; ++i) parts[0] = std::max(parts[0], values[i]);
   return std::max(std::max(parts[0], parts[1]), std::max(parts[2], parts[3]));
@@ -143,7 +145,8 @@ std::size_t find_model(const Pool& pool, const std::string& name, const char* op
                   (nearest == pool.end() ? "" : "; did you mean \"" + nearest->name + "\"?"));
 }
 
-void exclude_models(const RouteOptions& options, bool available_only, const Pool& pool, Rule& rule) {
+void exclude_models(const RouteOptions& options, bool available_only, const Pool& pool,
+                    Rule& rule) {
   rule.excluded.clear();
   if (options.allow.empty() && options.deny.empty() && !available_only) return;
   rule.excluded.assign(pool.size(), options.allow.empty() ? 0 : 1);
@@ -157,9 +160,10 @@ void exclude_models(const RouteOptions& options, bool available_only, const Pool
 }
 
 [[noreturn]] void throw_nothing_left(const DecisionTable& table) {
-  throw Error(ErrorCode::kInvalidArgument,
-              "no model is left to choose from: there are " + std::to_string(table.models().size()) +
-                  ", and allow, deny and available_only together exclude them all; loosen one of them");
+  throw Error(
+      ErrorCode::kInvalidArgument,
+      "no model is left to choose from: there are " + std::to_string(table.models().size()) +
+          ", and allow, deny and available_only together exclude them all; loosen one of them");
 }
 
 }  // namespace
@@ -176,7 +180,8 @@ DecisionTable::DecisionTable(std::shared_ptr<const Pool> pool, std::span<const P
     if (models_.empty() || models_.back().model != model) models_.push_back({model, i, i});
     models_.back().end = i + 1;
     const Budget budget = pairs_[i].budget;
-    caps_.push_back(budget.is_unlimited() ? std::numeric_limits<double>::infinity() : budget.tokens());
+    caps_.push_back(budget.is_unlimited() ? std::numeric_limits<double>::infinity()
+                                          : budget.tokens());
   }
   if (models_.empty()) throw Error(ErrorCode::kInvalidArgument, "there is no pair to choose from");
 }
@@ -192,9 +197,8 @@ void resolve(const RouteOptions& options, const DecisionDefaults& defaults, cons
              std::int64_t default_input_tokens, Rule& rule) {
   rule.lambda = options.lambda.value_or(defaults.lambda);
   if (!(rule.lambda >= 0 && rule.lambda <= 1)) {
-    throw Error(ErrorCode::kInvalidArgument,
-                "lambda is " + std::to_string(rule.lambda) +
-                    ": expected 0 (quality alone) to 1 (cost alone)");
+    throw Error(ErrorCode::kInvalidArgument, "lambda is " + std::to_string(rule.lambda) +
+                                                 ": expected 0 (quality alone) to 1 (cost alone)");
   }
   rule.rules = options.rules.value_or(defaults.rules);
   const bool corrected = rule.rules == DecisionRules::kCorrected;
@@ -215,12 +219,14 @@ Option choose(const DecisionTable& table, const Rule& rule, const EstimateView& 
   bounds.upper.resize(table.pairs().size());
   double best_lower = -std::numeric_limits<double>::infinity();
   for_each_model(table, rule, [&](const ModelRange& range, const Price& price) {
-    bound_risks(rule, price, estimates, table.caps(), range, bounds.lower.data(), bounds.upper.data());
-    best_lower = std::max(best_lower, largest(bounds.lower.data() + range.begin, range.end - range.begin));
+    bound_risks(rule, price, estimates, table.caps(), range, bounds.lower.data(),
+                bounds.upper.data());
+    best_lower =
+        std::max(best_lower, largest(bounds.lower.data() + range.begin, range.end - range.begin));
   });
 
-  // Risks that the reference rounds to 8 decimals can meet if they are within 1e-8 of each other; the
-  // relative part covers the rounding of the bounds themselves.
+  // Risks that the reference rounds to 8 decimals can meet if they are within 1e-8 of each other;
+  // the relative part covers the rounding of the bounds themselves.
   const double rounding = rule.rules == DecisionRules::kReference ? 1.5e-8 : 0.0;
   const double threshold = best_lower - rounding - 1e-12 * (1 + std::abs(best_lower));
 
@@ -246,8 +252,8 @@ Option choose(const DecisionTable& table, const Rule& rule, const Predictions& p
   bool found = false;
   for_each_model(table, rule, [&](const ModelRange& range, const Price& price) {
     for (std::size_t i = range.begin; i < range.end; ++i) {
-      const Option option = make_option(table.pairs()[i], price, rule, predictions.quality[i],
-                                        predictions.tokens[i]);
+      const Option option =
+          make_option(table.pairs()[i], price, rule, predictions.quality[i], predictions.tokens[i]);
       if (!found || better(option, best, rule)) best = option;
       found = true;
     }
@@ -256,7 +262,8 @@ Option choose(const DecisionTable& table, const Rule& rule, const Predictions& p
   return reported(best, rule);
 }
 
-std::vector<Option> rank(const DecisionTable& table, const Rule& rule, const Predictions& predictions) {
+std::vector<Option> rank(const DecisionTable& table, const Rule& rule,
+                         const Predictions& predictions) {
   std::vector<Option> options;
   options.reserve(table.pairs().size());
   for_each_model(table, rule, [&](const ModelRange& range, const Price& price) {

@@ -1,4 +1,5 @@
-// The decision over bounded estimates: what Router uses for speed, and decide() with exact predictions.
+// The decision over bounded estimates: what Router uses for speed, and decide() with exact
+// predictions.
 #pragma once
 
 #include <cstdint>
@@ -47,8 +48,8 @@ struct Rule {
   std::vector<std::uint8_t> excluded;  ///< one for each model of the pool; empty: all are admitted
 };
 
-/// Resolves options into `rule`, reusing its memory. `default_input_tokens` stands in where the options
-/// have none. Throws Error(kInvalidArgument).
+/// Resolves options into `rule`, reusing its memory. `default_input_tokens` stands in where the
+/// options have none. Throws Error(kInvalidArgument).
 void resolve(const RouteOptions& options, const DecisionDefaults& defaults, const Pool& pool,
              std::int64_t default_input_tokens, Rule& rule);
 
@@ -85,6 +86,7 @@ Option choose(const DecisionTable& table, const Rule& rule, const EstimateView& 
 Option choose(const DecisionTable& table, const Rule& rule, const Predictions& predictions);
 
 /// All admitted pairs, best first.
-std::vector<Option> rank(const DecisionTable& table, const Rule& rule, const Predictions& predictions);
+std::vector<Option> rank(const DecisionTable& table, const Rule& rule,
+                         const Predictions& predictions);
 
 }  // namespace r2router::internal

@@ -1,11 +1,11 @@
-// The kernels' one source. Each kernel_*.cc defines the widths and includes it, compiled for its own
-// instruction set. Nothing here may have external linkage or come from the standard library's templates:
-// the linker would merge such a function with other files' copies, and a processor without the
-// instructions could then run it.
+// The kernels' one source. Each kernel_*.cc defines the widths and includes it, compiled for its
+// own instruction set. Nothing here may have external linkage or come from the standard library's
+// templates: the linker would merge such a function with other files' copies, and a processor
+// without the instructions could then run it.
 //
-// Before inclusion: R2ROUTER_VECTOR_FLOATS, floats in a register; R2ROUTER_PANEL_VECTORS, registers across
-// a panel; R2ROUTER_BATCH_ROWS, embeddings that a panel is multiplied with at once (their product plus a
-// few is the number of registers); and multiply_add(a, b, c) on Floats = a·b + c.
+// Before inclusion: R2ROUTER_VECTOR_FLOATS, floats in a register; R2ROUTER_PANEL_VECTORS, registers
+// across a panel; R2ROUTER_BATCH_ROWS, embeddings that a panel is multiplied with at once (their
+// product plus a few is the number of registers); and multiply_add(a, b, c) on Floats = a·b + c.
 #pragma once
 
 #include <cstddef>
@@ -61,14 +61,15 @@ inline void multiply_block(const float* panels, std::size_t dimension, const flo
   }
 }
 
-// One embedding: several panels at once, since a single panel's few accumulators would wait for each other.
+// One embedding: several panels at once, since a single panel's few accumulators would wait for
+// each other.
 void multiply_one(const float* panels, std::size_t panel_count, std::size_t dimension,
                   const float* embedding, std::size_t begin, std::size_t end, float* out) {
   constexpr std::size_t kTogether = 8 / kPanelVectors > 1 ? 8 / kPanelVectors : 1;
   std::size_t p = 0;
   for (; p + kTogether <= panel_count; p += kTogether) {
-    multiply_block<1, kTogether>(panels + p * dimension * kPanelWidth, dimension, embedding, begin, end,
-                                 out + p * kPanelWidth, 0);
+    multiply_block<1, kTogether>(panels + p * dimension * kPanelWidth, dimension, embedding, begin,
+                                 end, out + p * kPanelWidth, 0);
   }
   for (; p < panel_count; ++p) {
     multiply_block<1, 1>(panels + p * dimension * kPanelWidth, dimension, embedding, begin, end,
@@ -82,7 +83,8 @@ void product(const float* panels, std::size_t panel_count, std::size_t dimension
   constexpr std::size_t kRows = R2ROUTER_BATCH_ROWS;
   const std::size_t batched = rows / kRows * kRows;
   for (std::size_t begin = 0; begin < dimension; begin += kBlockDimensions) {
-    const std::size_t end = begin + kBlockDimensions < dimension ? begin + kBlockDimensions : dimension;
+    const std::size_t end =
+        begin + kBlockDimensions < dimension ? begin + kBlockDimensions : dimension;
     for (std::size_t p = 0; batched != 0 && p < panel_count; ++p) {
       for (std::size_t r = 0; r < batched; r += kRows) {
         multiply_block<kRows, 1>(panels + p * dimension * kPanelWidth, dimension,
@@ -97,7 +99,7 @@ void product(const float* panels, std::size_t panel_count, std::size_t dimension
   }
 }
 
-constexpr std::size_t kDoubles = kWidth / 2;   // float64 elements in a register
+constexpr std::size_t kDoubles = kWidth / 2;  // float64 elements in a register
 constexpr std::size_t kPartialSums = 16;
 constexpr std::size_t kSumVectors = kPartialSums / kDoubles;
 typedef double Doubles __attribute__((vector_size(8 * kDoubles)));
@@ -138,9 +140,9 @@ double dot(const A* a, const B* b, std::size_t size) {
 }  // namespace
 }  // namespace r2router::score
 
-#define R2ROUTER_DEFINE_KERNEL(variable, name)                                             \
-  namespace r2router::score {                                                              \
-  extern const Kernel variable;                                                            \
-  constinit const Kernel variable = {name, kPanelWidth, product, dot<float, float>,        \
-                                     dot<float, double>, dot<double, double>};             \
+#define R2ROUTER_DEFINE_KERNEL(variable, name)                                                 \
+  namespace r2router::score {                                                                  \
+  extern const Kernel variable;                                                                \
+  constinit const Kernel variable = {                                                          \
+      name, kPanelWidth, product, dot<float, float>, dot<float, double>, dot<double, double>}; \
   }

@@ -17,7 +17,8 @@ struct Runnable {
   Runnable() {
     kernels[count++] = &kBaselineKernel;
 #ifdef R2ROUTER_X86_KERNELS
-    // These ask the operating system too: a processor's registers are of no use unless it saves them.
+    // These ask the operating system too: a processor's registers are of no use unless it saves
+    // them.
     __builtin_cpu_init();
     const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     if (avx2) kernels[count++] = &kAvx2Kernel;

@@ -28,12 +28,12 @@ constexpr double kUnbounded = 1e300;
 class AlignedFloats {
  public:
   explicit AlignedFloats(std::size_t size)
-      : data_(static_cast<float*>(::operator new(size * sizeof(float), std::align_val_t{64}))) {
+      : data_(static_cast<float*>(::operator new (size * sizeof(float), std::align_val_t{64}))) {
     std::fill_n(data_, size, 0.0F);
   }
   AlignedFloats(const AlignedFloats&) = delete;
   AlignedFloats& operator=(const AlignedFloats&) = delete;
-  ~AlignedFloats() { ::operator delete(data_, std::align_val_t{64}); }
+  ~AlignedFloats() { ::operator delete (data_, std::align_val_t{64}); }
 
   float* data() { return data_; }
   const float* data() const { return data_; }
@@ -61,7 +61,9 @@ std::string describe(const HeadName& name) {
          name.pair.budget.to_string();
 }
 
-[[noreturn]] void bad(const std::string& message) { throw Error(ErrorCode::kBadCheckpoint, message); }
+[[noreturn]] void bad(const std::string& message) {
+  throw Error(ErrorCode::kBadCheckpoint, message);
+}
 
 /// The quality heads in order, and where each pair's token head is.
 struct Layout {
@@ -76,10 +78,10 @@ Layout lay_out(const LinearHeads& heads) {
     const HeadName& name = heads.names[h];
     if (name.target != Target::kQuality) continue;
     if (!layout.pairs.empty() && name.pair.model != layout.pairs.back().model) {
-      const auto earlier = std::find_if(layout.pairs.begin(), layout.pairs.end(), [&](const Pair& p) {
-        return p.model == name.pair.model;
-      });
-      if (earlier != layout.pairs.end()) bad(describe(name) + " stands apart from its model's others");
+      const auto earlier = std::find_if(layout.pairs.begin(), layout.pairs.end(),
+                                        [&](const Pair& p) { return p.model == name.pair.model; });
+      if (earlier != layout.pairs.end())
+        bad(describe(name) + " stands apart from its model's others");
     }
     if (std::find(layout.pairs.begin(), layout.pairs.end(), name.pair) != layout.pairs.end()) {
       bad(describe(name) + " is given twice");
@@ -128,8 +130,8 @@ class LinearScorer final : public Scorer {
     }
     weights_.resize(order.size() * dimension_);
     for (std::size_t row = 0; row < order.size(); ++row) {
-      std::copy_n(weights.begin() + static_cast<std::ptrdiff_t>(order[row] * dimension_), dimension_,
-                  weights_.begin() + static_cast<std::ptrdiff_t>(row * dimension_));
+      std::copy_n(weights.begin() + static_cast<std::ptrdiff_t>(order[row] * dimension_),
+                  dimension_, weights_.begin() + static_cast<std::ptrdiff_t>(row * dimension_));
       intercepts_.push_back(heads.intercepts[order[row]]);
     }
     fill_panels(order.size());
@@ -150,7 +152,8 @@ class LinearScorer final : public Scorer {
   void predict_pair(EmbeddingView embedding, std::size_t pair, double& quality,
                     double& tokens) const override {
     quality = exact(pair, embedding);
-    tokens = tokens_row_[pair] == kNoRow ? fixed_tokens_[pair] : exact(tokens_row_[pair], embedding);
+    tokens =
+        tokens_row_[pair] == kNoRow ? fixed_tokens_[pair] : exact(tokens_row_[pair], embedding);
   }
 
   void estimate(EmbeddingView embeddings, std::size_t rows, Estimates& out) const override {
@@ -187,7 +190,8 @@ class LinearScorer final : public Scorer {
       }
       for (std::size_t p = 0; p < pairs_.size(); ++p) quality[p] = product[p] + intercepts_[p];
       std::copy(fixed_tokens_.begin(), fixed_tokens_.end(), tokens);
-      for (const auto& [pair, row] : predicted_tokens_) tokens[pair] = product[row] + intercepts_[row];
+      for (const auto& [pair, row] : predicted_tokens_)
+        tokens[pair] = product[row] + intercepts_[row];
     }
   }
 
@@ -196,7 +200,8 @@ class LinearScorer final : public Scorer {
 
   double exact(std::size_t row, const EmbeddingView& embedding) const {
     const Weight* weights = weights_.data() + row * dimension_;
-    return std::visit([&](auto x) { return dot(kernel_, weights, x.data(), dimension_); }, embedding) +
+    return std::visit([&](auto x) { return dot(kernel_, weights, x.data(), dimension_); },
+                      embedding) +
            intercepts_[row];
   }
 
@@ -209,7 +214,8 @@ class LinearScorer final : public Scorer {
         scale[r] = std::max(norm, kSmallestNorm);
       } else {
         // Too large for float32, or not finite at all.
-        const bool finite = std::all_of(x, x + dimension_, [](Number v) { return std::isfinite(v); });
+        const bool finite =
+            std::all_of(x, x + dimension_, [](Number v) { return std::isfinite(v); });
         scale[r] = finite ? kUnbounded : std::numeric_limits<double>::quiet_NaN();
       }
     }
@@ -227,9 +233,10 @@ class LinearScorer final : public Scorer {
     }
   }
 
-  // |computed − exact| ≤ γ·Σ|wₖ·xₖ| ≤ γ·‖w‖·‖x‖, with γ = n·u/(1 − n·u) for n roundings of relative size
-  // u = 2⁻²⁴ (Higham, Accuracy and Stability of Numerical Algorithms, §3.1, and Cauchy–Schwarz). Two more
-  // roundings cover weights and embeddings narrowed to float32; the last hundredth, float64's own.
+  // |computed − exact| ≤ γ·Σ|wₖ·xₖ| ≤ γ·‖w‖·‖x‖, with γ = n·u/(1 − n·u) for n roundings of relative
+  // size u = 2⁻²⁴ (Higham, Accuracy and Stability of Numerical Algorithms, §3.1, and
+  // Cauchy–Schwarz). Two more roundings cover weights and embeddings narrowed to float32; the last
+  // hundredth, float64's own.
   void bound_errors(const LinearHeads& heads, const std::vector<std::size_t>& order) {
     const double n = static_cast<double>(score::product_roundings(dimension_)) + 2;
     const double gamma = 1.01 * n * 0x1p-24 / (1 - n * 0x1p-24);
@@ -243,8 +250,10 @@ class LinearScorer final : public Scorer {
       }
       errors.push_back(gamma * std::max(norm, kSmallestNorm));
     }
-    quality_error_.assign(errors.begin(), errors.begin() + static_cast<std::ptrdiff_t>(pairs_.size()));
-    for (const std::size_t row : tokens_row_) tokens_error_.push_back(row == kNoRow ? 0 : errors[row]);
+    quality_error_.assign(errors.begin(),
+                          errors.begin() + static_cast<std::ptrdiff_t>(pairs_.size()));
+    for (const std::size_t row : tokens_row_)
+      tokens_error_.push_back(row == kNoRow ? 0 : errors[row]);
   }
 
   const Kernel& kernel_;
@@ -254,7 +263,7 @@ class LinearScorer final : public Scorer {
   std::vector<double> intercepts_;  ///< rows
   std::vector<std::size_t> tokens_row_;
   std::vector<std::pair<std::size_t, std::size_t>> predicted_tokens_;  ///< pair and row
-  std::vector<double> fixed_tokens_;                                    ///< budgets; 0 if predicted
+  std::vector<double> fixed_tokens_;                                   ///< budgets; 0 if predicted
   std::size_t panel_count_ = 0;
   std::optional<AlignedFloats> panels_;  ///< the same weights, for screening
   std::vector<double> quality_error_, tokens_error_;
@@ -262,16 +271,18 @@ class LinearScorer final : public Scorer {
 
 }  // namespace
 
-std::shared_ptr<const Scorer> make_linear_scorer(const LinearHeads& heads, std::string_view kernel) {
+std::shared_ptr<const Scorer> make_linear_scorer(const LinearHeads& heads,
+                                                 std::string_view kernel) {
   if (heads.dimension == 0) bad("heads of dimension 0");
   return std::visit(
       [&](const auto& weights) -> std::shared_ptr<const Scorer> {
         using Weight = typename std::decay_t<decltype(weights)>::value_type;
         const std::size_t heads_count = heads.names.size();
-        if (weights.size() != heads_count * heads.dimension || heads.intercepts.size() != heads_count) {
-          bad(std::to_string(heads_count) + " heads of dimension " + std::to_string(heads.dimension) +
-              " come with " + std::to_string(weights.size()) + " weights and " +
-              std::to_string(heads.intercepts.size()) + " intercepts");
+        if (weights.size() != heads_count * heads.dimension ||
+            heads.intercepts.size() != heads_count) {
+          bad(std::to_string(heads_count) + " heads of dimension " +
+              std::to_string(heads.dimension) + " come with " + std::to_string(weights.size()) +
+              " weights and " + std::to_string(heads.intercepts.size()) + " intercepts");
         }
         return std::make_shared<LinearScorer<Weight>>(heads, weights, score::find_kernel(kernel));
       },

@@ -1,13 +1,13 @@
 // Decisions of the published Python package on the released checkpoints, reproduced field by field.
-#include <gtest/gtest.h>
-#include <unistd.h>
-
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+#include <unistd.h>
 
 #include "r2router/router.h"
 
@@ -44,7 +44,8 @@ json budget_json(Budget budget) {
 }
 
 // Field by field, floating-point values bit by bit.
-void expect_option(const Pool& pool, const Option& option, const json& expected, const std::string& where) {
+void expect_option(const Pool& pool, const Option& option, const json& expected,
+                   const std::string& where) {
   EXPECT_EQ(pool[option.model].name, expected["model"]) << where;
   EXPECT_EQ(pool[option.model].openrouter_id, expected["openrouter_id"]) << where;
   EXPECT_EQ(budget_json(option.budget), expected["budget"]) << where;
@@ -100,10 +101,12 @@ TEST_P(GoldenDecisions, MatchRowByRow) {
     expect_option(router.pool(), decision.chosen, line["decision"], where);
 
     const auto wide_embedding = std::span(wide).subspan(row * kDimension, kDimension);
-    EXPECT_EQ(router.route(wide_embedding, options).chosen, decision.chosen) << where << " in float64";
+    EXPECT_EQ(router.route(wide_embedding, options).chosen, decision.chosen)
+        << where << " in float64";
     // A batch of several rows goes through other code than a single one.
     const auto both = std::span(embeddings).subspan(row / 16 * 16 * kDimension, 16 * kDimension);
-    EXPECT_EQ(router.route_batch(both, options).options[row % 16], decision.chosen) << where << " in a batch";
+    EXPECT_EQ(router.route_batch(both, options).options[row % 16], decision.chosen)
+        << where << " in a batch";
 
     options.rank = true;
     const Decision ranked = router.route(embedding, options);
@@ -136,7 +139,9 @@ std::vector<Source> sources() {
 }
 
 INSTANTIATE_TEST_SUITE_P(EveryLayoutAndKernel, GoldenDecisions, ::testing::ValuesIn(sources()),
-                         [](const auto& info) { return info.param.layout + "_" + info.param.kernel; });
+                         [](const auto& info) {
+                           return info.param.layout + "_" + info.param.kernel;
+                         });
 
 }  // namespace
 }  // namespace r2router

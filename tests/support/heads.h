@@ -11,10 +11,11 @@
 
 namespace r2router::testing {
 
-/// A checkpoint of random heads: `models` models, each with `budgets` limited budgets and unlimited.
-/// Some models share prices and some heads share weights, so that ties occur.
-inline Checkpoint random_checkpoint(std::uint32_t models, std::uint32_t budgets, std::size_t dimension,
-                                    std::uint64_t seed, bool token_head_for_each_pair = false) {
+/// A checkpoint of random heads: `models` models, each with `budgets` limited budgets and
+/// unlimited. Some models share prices and some heads share weights, so that ties occur.
+inline Checkpoint random_checkpoint(std::uint32_t models, std::uint32_t budgets,
+                                    std::size_t dimension, std::uint64_t seed,
+                                    bool token_head_for_each_pair = false) {
   std::mt19937_64 random(seed);
   std::normal_distribution<float> normal;
   Checkpoint checkpoint;
@@ -51,7 +52,8 @@ inline Checkpoint random_checkpoint(std::uint32_t models, std::uint32_t budgets,
 }
 
 /// `count` random embeddings of norm 1, row after row.
-inline std::vector<float> random_embeddings(std::size_t count, std::size_t dimension, std::uint64_t seed) {
+inline std::vector<float> random_embeddings(std::size_t count, std::size_t dimension,
+                                            std::uint64_t seed) {
   std::mt19937_64 random(seed);
   std::normal_distribution<double> normal;
   std::vector<float> values;

@@ -1,4 +1,5 @@
-// Reference data that lies beside the project, where it was provided; tests that need it skip without it.
+// Reference data that lies beside the project, where it was provided; tests that need it skip
+// without it.
 #pragma once
 
 #include <filesystem>
@@ -7,12 +8,13 @@
 namespace r2router::testing {
 
 inline std::string shared_path(const std::string& relative) {
-  return (std::filesystem::path(R2ROUTER_SOURCE_DIR) / ".." / "shared" / relative).lexically_normal();
+  return (std::filesystem::path(R2ROUTER_SOURCE_DIR) / ".." / "shared" / relative)
+      .lexically_normal();
 }
 
 }  // namespace r2router::testing
 
-#define R2ROUTER_SKIP_WITHOUT(path)                            \
-  if (!std::filesystem::exists(path)) {                        \
+#define R2ROUTER_SKIP_WITHOUT(path)                                  \
+  if (!std::filesystem::exists(path)) {                              \
     GTEST_SKIP() << path << " is not here: nothing to compare with"; \
   }

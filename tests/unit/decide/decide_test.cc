@@ -1,7 +1,5 @@
 #include "decide/decide.h"
 
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -10,6 +8,8 @@
 #include <random>
 #include <string>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 #include "r2router/decision.h"
 #include "r2router/error.h"
@@ -144,8 +144,8 @@ TEST(Choose, FromBoundedEstimatesEqualsTheExactChoice) {
     const Exact source(c.predictions);
     internal::RiskBounds bounds;
     const Option chosen = internal::choose(
-        table, rule, {estimates.quality, estimates.tokens, quality_error, tokens_error, size}, source,
-        bounds);
+        table, rule, {estimates.quality, estimates.tokens, quality_error, tokens_error, size},
+        source, bounds);
     ASSERT_EQ(chosen, internal::choose(table, rule, c.predictions)) << "bound " << size;
     if (size <= 1e-4) {
       asked += source.asked;
@@ -161,7 +161,8 @@ Case two_models() {
   ModelSpec first{.name = "first", .input_price_per_million = 1, .output_price_per_million = 2};
   ModelSpec second{.name = "second", .input_price_per_million = 1, .output_price_per_million = 1};
   c.pool = std::make_shared<const Pool>(Pool{first, second});
-  c.pairs = {{0, Budget(100)}, {0, Budget::unlimited()}, {1, Budget(100)}, {1, Budget::unlimited()}};
+  c.pairs = {
+      {0, Budget(100)}, {0, Budget::unlimited()}, {1, Budget(100)}, {1, Budget::unlimited()}};
   c.predictions.quality = {0.5, 0.9, 0.5, 0.9};
   c.predictions.tokens = {100, 400, 100, -30};
   return c;

@@ -1,7 +1,5 @@
 #include "r2router/router.h"
 
-#include <gtest/gtest.h>
-
 #include <atomic>
 #include <cmath>
 #include <cstdlib>
@@ -10,10 +8,12 @@
 #include <thread>
 #include <vector>
 
+#include <gtest/gtest.h>
+
 #include "support/heads.h"
 
-// Counts allocations of this thread while it asks for that. The replacement operators must not be inlined,
-// or compilers complain of malloc paired with delete.
+// Counts allocations of this thread while it asks for that. The replacement operators must not be
+// inlined, or compilers complain of malloc paired with delete.
 namespace {
 thread_local std::size_t allocations = 0;
 }  // namespace
@@ -24,7 +24,9 @@ __attribute__((noinline)) void* operator new(std::size_t size) {
   throw std::bad_alloc();
 }
 __attribute__((noinline)) void operator delete(void* memory) noexcept { std::free(memory); }
-__attribute__((noinline)) void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+__attribute__((noinline)) void operator delete(void* memory, std::size_t) noexcept {
+  std::free(memory);
+}
 
 namespace r2router {
 namespace {
@@ -35,7 +37,8 @@ using testing::random_embeddings;
 constexpr std::size_t kDimension = 128;
 
 // What the stages give when they are called one by one with exact predictions.
-Option plain_choice(const Router& router, std::span<const float> embedding, const RouteOptions& options) {
+Option plain_choice(const Router& router, std::span<const float> embedding,
+                    const RouteOptions& options) {
   Predictions predictions;
   router.scorer()->predict(embedding, predictions);
   return decide(std::make_shared<const Pool>(router.pool()), router.scorer()->pairs(), predictions,
@@ -81,8 +84,9 @@ TEST(Router, BatchTakesTheInputTokensOfEachRow) {
   const BatchDecision batch = router.route_batch(embeddings, options, input_tokens);
   for (std::size_t r = 0; r < 3; ++r) {
     options.input_tokens = input_tokens[r];
-    EXPECT_EQ(batch.options[r],
-              router.route(std::span(embeddings).subspan(r * kDimension, kDimension), options).chosen);
+    EXPECT_EQ(
+        batch.options[r],
+        router.route(std::span(embeddings).subspan(r * kDimension, kDimension), options).chosen);
   }
   EXPECT_TRUE(router.route_batch(std::span<const float>{}).options.empty());
 }
@@ -181,9 +185,10 @@ TEST(Router, AcceptsEmbeddingsBeyondTheRangeOfFloat32) {
   router.scorer()->predict(std::span<const double>(embedding), predictions);
   RouteOptions options;
   options.lambda = 0.5;
-  const Option expected = decide(std::make_shared<const Pool>(router.pool()), router.scorer()->pairs(),
-                                 predictions, options, router.config().decision_defaults())
-                              .chosen;
+  const Option expected =
+      decide(std::make_shared<const Pool>(router.pool()), router.scorer()->pairs(), predictions,
+             options, router.config().decision_defaults())
+          .chosen;
   EXPECT_EQ(router.route(embedding, options).chosen, expected);
 }
 

@@ -1,11 +1,11 @@
 #include "score/kernels.h"
 
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <cmath>
 #include <random>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 #include "r2router/error.h"
 #include "r2router/scorer.h"
@@ -44,7 +44,8 @@ std::vector<Shape> shapes() {
   std::vector<Shape> all;
   for (const std::size_t heads : {1, 15, 16, 17, 33, 64, 187}) {
     for (const std::size_t dimension : {1, 3, 16, 255, 256, 257, 1024, 1031}) {
-      for (const std::size_t rows : {1, 2, 5, 6, 12, 13, 30}) all.push_back({heads, dimension, rows});
+      for (const std::size_t rows : {1, 2, 5, 6, 12, 13, 30})
+        all.push_back({heads, dimension, rows});
     }
   }
   return all;
@@ -81,8 +82,8 @@ TEST(Kernels, ProductsStayWithinTheStatedRoundings) {
         for (std::size_t h = 0; h < shape.heads; ++h) {
           const std::size_t i = r * shape.heads + h;
           ASSERT_NEAR(out[r * panels * width + h], expected[i], 1.001 * n * 0x1p-24 * magnitudes[i])
-              << kernel->name << " heads " << shape.heads << " dimension " << shape.dimension << " rows "
-              << shape.rows;
+              << kernel->name << " heads " << shape.heads << " dimension " << shape.dimension
+              << " rows " << shape.rows;
         }
       }
     }

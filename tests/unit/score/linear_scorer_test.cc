@@ -1,8 +1,8 @@
-#include <gtest/gtest.h>
-
 #include <cmath>
 #include <limits>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 #include "r2router/error.h"
 #include "r2router/scorer.h"
@@ -71,7 +71,8 @@ TEST(LinearScorer, EstimatesStayWithinTheirBoundsOnEveryKernel) {
       std::vector<double> exact;
       for (std::size_t r = 0; r < kRows; ++r) {
         Predictions predictions;
-        scorer->predict(std::span<const double>(x).subspan(r * kDimension, kDimension), predictions);
+        scorer->predict(std::span<const double>(x).subspan(r * kDimension, kDimension),
+                        predictions);
         for (std::size_t p = 0; p < pairs; ++p) {
           EXPECT_LE(std::abs(estimates.quality[r * pairs + p] - predictions.quality[p]),
                     estimates.scale[r] * estimates.quality_error[p]);
@@ -112,7 +113,8 @@ class BadHeads : public ::testing::Test {
       EXPECT_NE(std::string(error.what()).find(words), std::string::npos) << error.what();
     }
   }
-  LinearHeads heads_ = random_checkpoint(2, 1, 8, 9).heads;  // per model: quality 50, quality, tokens
+  LinearHeads heads_ =
+      random_checkpoint(2, 1, 8, 9).heads;  // per model: quality 50, quality, tokens
 };
 
 TEST_F(BadHeads, WithTooFewWeights) {
