@@ -60,6 +60,12 @@ LexicalEncoderSpec words_and_characters() {
   return spec;
 }
 
+LexicalEncoderSpec folded_roots() {
+  LexicalEncoderSpec spec = words(1);
+  spec.fold_digits = spec.square_root = true;
+  return spec;
+}
+
 void encode(benchmark::State& state, const LexicalEncoderSpec& spec, const std::string& text) {
   const auto encoder = r2router::make_lexical_encoder(spec);
   std::vector<float> embedding(encoder->dimension());
@@ -81,6 +87,7 @@ constexpr std::size_t kLong = 1 << 20;
 constexpr std::size_t kPrompt = 300;
 
 BENCHMARK_CAPTURE(encode, long_words, words(1), english(kLong));
+BENCHMARK_CAPTURE(encode, long_words_folded_roots, folded_roots(), english(kLong));
 BENCHMARK_CAPTURE(encode, long_words_to_2, words(2), english(kLong));
 BENCHMARK_CAPTURE(encode, long_characters_3_to_5, characters(3, 5), english(kLong));
 BENCHMARK_CAPTURE(encode, long_words_to_2_characters_3_to_5, words_and_characters(),
@@ -89,6 +96,8 @@ BENCHMARK_CAPTURE(encode, long_chinese_words, words(1), chinese(kLong));
 BENCHMARK_CAPTURE(encode, long_chinese_words_to_2_characters_3_to_5, words_and_characters(),
                   chinese(kLong));
 BENCHMARK_CAPTURE(encode, prompt_words, words(1), english(kPrompt))->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(encode, prompt_words_folded_roots, folded_roots(), english(kPrompt))
+    ->Unit(benchmark::kMicrosecond);
 BENCHMARK_CAPTURE(encode, prompt_words_to_2, words(2), english(kPrompt))
     ->Unit(benchmark::kMicrosecond);
 BENCHMARK_CAPTURE(encode, prompt_words_to_2_characters_3_to_5, words_and_characters(),

@@ -71,7 +71,9 @@ constexpr char32_t to_lower(char32_t c) {
 }
 
 constexpr char32_t normal_form(char32_t c) { return is_space(c) ? U' ' : to_lower(c); }
-constexpr char32_t folded_form(char32_t c) { return c >= U'0' && c <= U'9' ? U'0' : normal_form(c); }
+constexpr char32_t folded_form(char32_t c) {
+  return c >= U'0' && c <= U'9' ? U'0' : normal_form(c);
+}
 
 /// Beyond ASCII, these stand as words of their own: punctuation and symbols, and the scripts that
 /// put no space between words.
@@ -319,7 +321,10 @@ class LexicalEncoder final : public Embedder {
       for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += weight * static_cast<double>(row[i]);
     }
     if (spec_.square_root) {
-      for (double& sum : sums) sum = std::copysign(std::sqrt(std::abs(sum)), sum);
+      for (double& sum : sums) {
+        // Most slots of a short text are empty, and a square root is slow.
+        if (sum != 0) sum = std::copysign(std::sqrt(std::abs(sum)), sum);
+      }
     }
     for (std::size_t i = 0; i < idf_.size(); ++i) sums[i] *= idf_[i];
 

@@ -96,10 +96,10 @@ const std::vector<Letter> kAlphabet = {
     {"\xFF", 0xFFFD, Letter::kWhole}};
 
 /// Every n-gram is cut out and hashed from its beginning; counts go to a map.
-std::vector<float> naive(const LexicalEncoderSpec& spec, const std::vector<Letter>& text,
-                         const std::vector<float>& idf = {}) {
+std::vector<float> naive(const LexicalEncoderSpec& spec, const std::vector<Letter>& text) {
   std::vector<std::uint64_t> letters = {U' '}, all_words, word;
-  for (const Letter& letter : text) {
+  for (Letter letter : text) {
+    if (spec.fold_digits && letter.bytes == "7") letter.code_point = U'0';
     if (letter.role != Letter::kSpace || letters.back() != U' ') {
       letters.push_back(letter.code_point);
     }
@@ -128,7 +128,9 @@ std::vector<float> naive(const LexicalEncoderSpec& spec, const std::vector<Lette
     }
     for (const auto& [slot, count] : counts) x[slot] += double{family.weight} * count;
   }
-  for (std::size_t i = 0; i < idf.size(); ++i) x[i] *= double{idf[i]};
+  for (double& value : x) {
+    if (spec.square_root) value = value < 0 ? -std::sqrt(-value) : std::sqrt(value);
+  }
   double q[4] = {};
   for (std::size_t i = 0; i < x.size(); ++i) q[i % 4] += x[i] * x[i];
   const double length = std::sqrt((q[0] + q[1]) + (q[2] + q[3]));
@@ -137,6 +139,19 @@ std::vector<float> naive(const LexicalEncoderSpec& spec, const std::vector<Lette
     embedding.push_back(static_cast<float>(value * (length > 0 ? 1 / length : 0)));
   }
   return embedding;
+}
+
+std::string utf8(char32_t c) {
+  std::string bytes;
+  const auto tail = [&](int shift) { bytes += static_cast<char>(0x80 | (c >> shift & 0x3F)); };
+  if (c < 0x80) return {static_cast<char>(c)};
+  bytes += static_cast<char>(c < 0x800     ? 0xC0 | c >> 6
+                             : c < 0x10000 ? 0xE0 | c >> 12
+                                           : 0xF0 | c >> 18);
+  if (c >= 0x10000) tail(12);
+  if (c >= 0x800) tail(6);
+  tail(0);
+  return bytes;
 }
 
 std::string spell(const std::vector<Letter>& text) {
@@ -167,6 +182,8 @@ TEST(LexicalEncoder, AgreesWithANaiveRenderingAtEveryLength) {
       {.dimension = 61, .seed = 2, .features = {characters(3, 5)}},
       {.dimension = 300, .seed = ~0ull, .features = {words(2, 8, 0.1f), characters(1, 8, 3)}},
       {.dimension = 64, .features = {characters(8, 8), characters(1, 1), words(1, 1)}},
+      {.dimension = 90, .features = {words(1, 2), characters(2, 3, 0.3f)}, .fold_digits = true},
+      {.dimension = 512, .features = {words(1, 1, 0.7f)}, .square_root = true},
   };
   std::mt19937 random(1);
   for (int round = 0; round < 1500; ++round) {
@@ -180,6 +197,17 @@ TEST(LexicalEncoder, AgreesWithANaiveRenderingAtEveryLength) {
     std::shuffle(text.begin(), text.end(), random);
     const LexicalEncoderSpec& spec = specs[random() % specs.size()];
     ASSERT_EQ(bits(encode(spec, spell(text))), bits(naive(spec, text))) << "round " << round;
+  }
+}
+
+TEST(LexicalEncoder, AgreesWithANaiveRenderingWhereBlocksMeet) {
+  const LexicalEncoderSpec spec{.features = {words(1, 8), characters(1, 8)}};
+  const Letter part = kAlphabet[0], whole = kAlphabet[6];
+  // A word, then signs, so that at some length a block ends within the word and is full of words.
+  for (std::size_t length = 1; length < 530; ++length) {
+    std::vector<Letter> text(length, part);
+    text.resize(length + 600, whole);
+    ASSERT_EQ(bits(encode(spec, spell(text))), bits(naive(spec, text))) << length;
   }
 }
 
@@ -277,6 +305,61 @@ TEST(LexicalEncoder, OperatorsAndIdeographsAreWords) {
   EXPECT_NE(encode(spec, "снег"), encode(spec, "сн ег"));
 }
 
+TEST(LexicalEncoder, WholeWordsAreThoseOfTheFormat) {
+  // First and last of each range in checkpoints/FORMAT.md.
+  const std::vector<std::pair<char32_t, char32_t>> ranges = {
+      {0x01, 0x08},       {0x21, 0x2F},      {0x3A, 0x40},     {0x5B, 0x60},     {0x7B, 0x84},
+      {0x86, 0x9F},       {0xA1, 0xBF},      {0xD7, 0xD7},     {0xF7, 0xF7},     {0x0E00, 0x0EFF},
+      {0x1000, 0x109F},   {0x1780, 0x17FF},  {0x2010, 0x2027}, {0x202A, 0x202E}, {0x2030, 0x205E},
+      {0x20A0, 0x20CF},   {0x2190, 0x2BFF},  {0x2E00, 0x2FFF}, {0x3001, 0xA4CF}, {0xAC00, 0xD7FF},
+      {0xF900, 0xFAFF},   {0xFE10, 0xFE1F},  {0xFE30, 0xFE6F}, {0xFF00, 0xFFFF}, {0x1D000, 0x1DFFF},
+      {0x1F000, 0x1FBFF}, {0x20000, 0x3FFFF}};
+  const auto encoder = make_lexical_encoder({.dimension = 4096, .features = {words(1, 3)}});
+  const auto is_whole = [&](char32_t c) {
+    const std::string spelled = utf8(c);
+    return encoder->embed_one("x" + spelled + "x") == encoder->embed_one("x " + spelled + " x");
+  };
+  for (const auto& [first, last] : ranges) {
+    for (const std::uint32_t c : {+first, (first + last) / 2, +last}) {
+      EXPECT_TRUE(is_whole(c)) << std::hex << static_cast<unsigned>(c);
+    }
+  }
+  // Their neighbours, which are parts of words; white space is neither.
+  for (const unsigned c :
+       {0x30u,    0x39u,    0x41u,    0x7Au,    0xC0u,    0xD6u,   0xD8u,   0xF6u,
+        0xF8u,    0x0DFFu,  0x0F00u,  0x0FFFu,  0x10A0u,  0x177Fu, 0x1800u, 0x200Fu,
+        0x2060u,  0x209Fu,  0x20D0u,  0x218Fu,  0x2C00u,  0x2DFFu, 0xA4D0u, 0xABFFu,
+        0xF8FFu,  0xFB00u,  0xFE0Fu,  0xFE20u,  0xFE2Fu,  0xFE70u, 0xFEFFu, 0x10000u,
+        0x1CFFFu, 0x1E000u, 0x1EFFFu, 0x1FC00u, 0x1FFFFu, 0x40000u}) {
+    EXPECT_FALSE(is_whole(c)) << std::hex << c;
+  }
+}
+
+TEST(LexicalEncoder, CapitalsAreThoseOfTheFormat) {
+  const auto encoder = make_lexical_encoder({.dimension = 4096});
+  const auto same = [&](char32_t a, char32_t b) {
+    return encoder->embed_one(utf8(a)) == encoder->embed_one(utf8(b));
+  };
+  // Unicode's simple lower case at the ends of each range.
+  for (const auto& [upper, lower] : std::vector<std::pair<char32_t, char32_t>>{
+           {U'A', U'a'},   {U'Z', U'z'}, {U'À', U'à'}, {U'Ö', U'ö'}, {U'Ø', U'ø'}, {U'Þ', U'þ'},
+           {U'Ā', U'ā'},   {U'Į', U'į'}, {U'İ', U'i'}, {U'Ĳ', U'ĳ'}, {U'Ķ', U'ķ'}, {U'Ĺ', U'ĺ'},
+           {U'Ň', U'ň'},   {U'Ŋ', U'ŋ'}, {U'Ŷ', U'ŷ'}, {U'Ÿ', U'ÿ'}, {U'Ź', U'ź'}, {U'Ž', U'ž'},
+           {U'Ơ', U'ơ'},   {U'Ư', U'ư'}, {U'Ά', U'ά'}, {U'Έ', U'έ'}, {U'Ί', U'ί'}, {U'Ό', U'ό'},
+           {U'Ύ', U'ύ'},   {U'Ώ', U'ώ'}, {U'Α', U'α'}, {U'Ρ', U'ρ'}, {U'Σ', U'σ'}, {U'Ϋ', U'ϋ'},
+           {U'Ѐ', U'ѐ'},   {U'Џ', U'џ'}, {U'А', U'а'}, {U'Я', U'я'}, {U'Ѡ', U'ѡ'}, {U'Ҁ', U'ҁ'},
+           {U'Ҋ', U'ҋ'},   {U'Ҿ', U'ҿ'}, {U'Ӏ', U'ӏ'}, {U'Ӂ', U'ӂ'}, {U'Ӎ', U'ӎ'}, {U'Ӑ', U'ӑ'},
+           {U'Ԯ', U'ԯ'}, {U'Ḁ', U'ḁ'}, {U'Ẕ', U'ẕ'}, {U'Ạ', U'ạ'}, {U'Ỿ', U'ỿ'}}) {
+    EXPECT_TRUE(same(upper, lower)) << utf8(upper);
+    EXPECT_FALSE(same(lower, lower + 1)) << utf8(lower);
+  }
+  // Capitals that the table leaves alone.
+  for (const auto& [upper, lower] : std::vector<std::pair<char32_t, char32_t>>{
+           {U'Ɓ', U'ɓ'}, {U'ẞ', U'ß'}, {U'Ա', U'ա'}, {U'Ａ', U'ａ'}, {U'Σ', U'ς'}}) {
+    EXPECT_FALSE(same(upper, lower)) << utf8(upper);
+  }
+}
+
 TEST(LexicalEncoder, EveryScriptAndBrokenBytesGiveDistinctEmbeddings) {
   using namespace std::string_view_literals;
   const std::vector<std::string_view> texts = {
@@ -331,6 +414,32 @@ TEST(LexicalEncoder, SettingsChangeWhatTheySay) {
   EXPECT_EQ(encode({.features = {words(1, 1), words(2, 2)}}, text), whole);
   EXPECT_EQ(encode({.features = {words(1, 1, 4), words(2, 2, 4)}}, text), whole);
   EXPECT_NE(encode({.features = {words(1, 1, 4), words(2, 2, 1)}}, text), whole);
+}
+
+TEST(LexicalEncoder, FoldedDigitsCountByTheirShape) {
+  const LexicalEncoderSpec folded{.features = {words(1, 2), characters(3, 5)}, .fold_digits = true};
+  EXPECT_EQ(encode(folded, "2x + 35 = 139"), encode(folded, "7x + 10 = 482"));
+  EXPECT_NE(encode(folded, "2x + 35 = 139"), encode(folded, "2x + 5 = 139"));
+  EXPECT_NE(encode({}, "2x + 35 = 139"), encode({}, "7x + 10 = 482"));
+  EXPECT_EQ(encode(folded, "no number, ４"),
+            encode({.features = folded.features}, "no number, ４"));
+}
+
+TEST(LexicalEncoder, SquareRootsComeAfterTheSumAndBeforeIdf) {
+  // "a" four times and "b" once: ±4 and ±1 in slots of their own, ±2 and ±1 as roots.
+  const LexicalEncoderSpec spec{.dimension = 4096, .square_root = true};
+  const auto a = encode(spec, "a"), b = encode(spec, "b"), both = encode(spec, "a a b a a");
+  for (std::size_t i = 0; i < both.size(); ++i) {
+    ASSERT_NEAR(both[i], (2 * a[i] + b[i]) / std::sqrt(5), 1e-6);
+  }
+  LexicalEncoderSpec weighted = spec;
+  weighted.has_idf = true;
+  std::vector<float> idf(4096, 1);
+  for (std::size_t i = 0; i < idf.size(); ++i) idf[i] = a[i] != 0 ? 9 : 1;
+  const auto scaled = make_lexical_encoder(weighted, idf)->embed_one("a a b a a");
+  for (std::size_t i = 0; i < scaled.size(); ++i) {
+    ASSERT_NEAR(scaled[i], (18 * a[i] + b[i]) / std::sqrt(325), 1e-6);
+  }
 }
 
 TEST(LexicalEncoder, IdfMultipliesTheSlots) {
