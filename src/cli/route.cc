@@ -81,8 +81,7 @@ void check_one_source(const CLI::App& command) {
   if (count == 1) return;
   throw CLI::ValidationError(count == 0
                                  ? "nothing to route: give --query, --file, --input or --embeddings"
-                                 : given + " are given: expected one of them",
-                             CLI::ExitCodes::ValidationError);
+                                 : given + " are given: expected one of them");
 }
 
 void check_query_text(std::string_view text, const Error::Where& where) {
@@ -102,10 +101,31 @@ class RouteCommand {
         router_(Router::from_pretrained(settings.checkpoint_dir,
                                         {.kernel = settings.kernel, .log = print_warnings()})) {}
 
+  /// Returns the program's exit code.
+  int run(const CLI::App& command) {
+    bool good = true;
+    try {
+      if (command.count("--query") > 0) {
+        route_query();
+      } else if (command.count("--file") > 0) {
+        route_file();
+      } else if (command.count("--embeddings") > 0) {
+        route_embeddings();
+      } else {
+        good = route_jsonl();
+      }
+    } catch (const Error&) {
+      output_.flush();  // what was decided before stands
+      throw;
+    }
+    output_.flush();
+    return good ? 0 : 1;
+  }
+
+ private:
   void route_query() {
     check_query_text(settings_.query, {.file = "--query"});
     print(settings_.query, route_text(settings_.query, options()));
-    output_.flush();
   }
 
   void route_file() {
@@ -118,7 +138,6 @@ class RouteCommand {
       several_ = true;
       print(line->text, route_text(line->text, options()));
     }
-    output_.flush();
   }
 
   /// Returns whether every line was good.
@@ -146,7 +165,6 @@ class RouteCommand {
         output_.write(error_json(query.id, error.what(), line->number));
       }
     }
-    output_.flush();
     return good;
   }
 
@@ -161,12 +179,23 @@ class RouteCommand {
                       router_.config().embedding_model + ")",
                   {.file = settings_.embeddings});
     }
-    std::visit([&](const auto& values) { route_rows(std::span(values), array.rows); },
-               array.values);
-    output_.flush();
+    std::visit(
+        [&](const auto& values) {
+          const auto bad = std::find_if(values.begin(), values.end(),
+                                        [](auto value) { return !std::isfinite(value); });
+          if (bad != values.end()) {
+            const std::size_t index = bad - values.begin();
+            throw Error(ErrorCode::kBadData,
+                        "row " + std::to_string(index / array.columns) + " holds " +
+                            std::to_string(*bad) + " at " + std::to_string(index % array.columns) +
+                            ": expected finite numbers",
+                        {.file = settings_.embeddings});
+          }
+          route_rows(std::span(values), array.rows);
+        },
+        array.values);
   }
 
- private:
   Decision route_text(std::string_view query, const RouteOptions& options) const {
     if (router_.embedder()) return router_.route_text(query, options);
     throw Error(ErrorCode::kUnsupported,
@@ -319,16 +348,7 @@ void add_route_command(CLI::App& app, int& exit_code) {
   command->callback([command, settings, &exit_code] {
     check_one_source(*command);
     collect_options(*command, *settings);
-    RouteCommand route(*settings);
-    if (command->count("--query") > 0) {
-      route.route_query();
-    } else if (command->count("--file") > 0) {
-      route.route_file();
-    } else if (command->count("--embeddings") > 0) {
-      route.route_embeddings();
-    } else if (!route.route_jsonl()) {
-      exit_code = 1;
-    }
+    exit_code = RouteCommand(*settings).run(*command);
   });
 }
 
