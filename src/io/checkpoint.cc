@@ -47,7 +47,7 @@ class Validator {
     check_sizes();
     check_names();
     check_budgets();
-    check_finite();
+    check_numbers();
   }
 
  private:
@@ -135,7 +135,7 @@ class Validator {
     }
   }
 
-  void check_finite() const {
+  void check_numbers() const {
     std::visit(
         [this](const auto& weights) {
           using Value = typename std::decay_t<decltype(weights)>::value_type;
@@ -148,8 +148,8 @@ class Validator {
           }
         },
         heads_.weights);
-    if (!all_finite<float>(idf_)) {
-      fail("the IDF weights have one that is not finite; train the encoder again");
+    if (!all_finite<float>(idf_) || std::ranges::any_of(idf_, [](float w) { return w < 0; })) {
+      fail("the IDF weights have one that is negative or not finite; train the encoder again");
     }
   }
 

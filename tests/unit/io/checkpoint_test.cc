@@ -441,8 +441,10 @@ TEST(Validate, ChecksThatNumbersAreFinite) {
     c.heads.weights = std::vector<double>(18, 1e308);
     std::get<1>(c.heads.weights)[16] = -infinity;
   });
-  expect_invalid("the IDF weights have one that is not finite",
-                 [](Checkpoint& c) { c.idf[2] = kNaN; });
+  for (const float bad : {kNaN, static_cast<float>(infinity), -0.5F}) {
+    expect_invalid("the IDF weights have one that is negative or not finite",
+                   [=](Checkpoint& c) { c.idf[2] = bad; });
+  }
   Checkpoint extreme = small();
   std::get<0>(extreme.heads.weights).assign(18, std::numeric_limits<float>::max());
   std::get<0>(extreme.heads.weights)[1] = std::numeric_limits<float>::denorm_min();
