@@ -22,6 +22,7 @@ constexpr std::array<std::uint32_t, 64> kRoundConstants = {
 }  // namespace
 
 void Sha256::compress(const std::uint8_t* block) {
+  // The letters and w are the standard's (section 6.2.2).
   std::array<std::uint32_t, 64> w;
   for (int t = 0; t < 16; ++t) {
     w[t] = std::uint32_t{block[4 * t]} << 24 | std::uint32_t{block[4 * t + 1]} << 16 |
@@ -32,7 +33,6 @@ void Sha256::compress(const std::uint8_t* block) {
     const std::uint32_t s1 = std::rotr(w[t - 2], 17) ^ std::rotr(w[t - 2], 19) ^ (w[t - 2] >> 10);
     w[t] = w[t - 16] + s0 + w[t - 7] + s1;
   }
-  // The letters are the standard's (section 6.2.2).
   auto [a, b, c, d, e, f, g, h] = state_;
   for (int t = 0; t < 64; ++t) {
     const std::uint32_t t1 = h + (std::rotr(e, 6) ^ std::rotr(e, 11) ^ std::rotr(e, 25)) +
@@ -50,6 +50,7 @@ void Sha256::update(std::span<const std::uint8_t> bytes) {
   std::size_t filled = length_ % buffer_.size();
   length_ += bytes.size();
   while (!bytes.empty()) {
+    // Whole blocks are hashed where they stand; only the ends of pieces are copied.
     if (filled == 0 && bytes.size() >= buffer_.size()) {
       compress(bytes.data());
       bytes = bytes.subspan(buffer_.size());

@@ -70,6 +70,7 @@ class Validator {
          because + "; heads, config and encoder must belong to one checkpoint");
   }
 
+  /// First, so that the other checks can index without care.
   void check_sizes() const {
     const std::size_t count = heads_.names.size();
     const std::size_t values = std::visit([](const auto& v) { return v.size(); }, heads_.weights);
@@ -105,6 +106,7 @@ class Validator {
       }
       model = name.pair.model;
     }
+    // Only now are all names known, so that a head may stand before the one it needs.
     std::set<std::uint32_t> models;
     for (const HeadName& name : heads_.names) {
       models.insert(name.pair.model);
@@ -139,6 +141,7 @@ class Validator {
     std::visit(
         [this](const auto& weights) {
           using Value = typename std::decay_t<decltype(weights)>::value_type;
+          // Row by row, to be able to name the head.
           for (std::size_t i = 0; i < heads_.names.size(); ++i) {
             const std::span<const Value> row(weights.data() + i * heads_.dimension,
                                              heads_.dimension);
@@ -196,6 +199,7 @@ Checkpoint load_native(const std::string& folder, Config config) {
 
 Checkpoint load_checkpoint(const std::string& folder, const LogCallback& log) {
   Config config = load_config(folder);
+  // Without this, the released layout would be looked for and the message would mislead.
   const std::string model = folder + "/" + io::kModelName;
   if (config.format_version == 0 && exists(model) && !exists(folder + "/checkpoints")) {
     throw Error(ErrorCode::kBadConfig,
@@ -210,6 +214,7 @@ Checkpoint load_checkpoint(const std::string& folder, const LogCallback& log) {
 }
 
 void save_checkpoint(const Checkpoint& checkpoint, const std::string& folder) {
+  // Nothing is written that load_checkpoint() would refuse.
   validate(checkpoint);
   io::AtomicFolder target(folder);
   target.write(io::kConfigName, to_json(checkpoint.config));

@@ -20,6 +20,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// What a person can do about it.
 const char* remedy(int error_number) {
   switch (error_number) {
     case ENOENT:
@@ -98,12 +99,13 @@ std::uint64_t regular_size(const Descriptor& file, const std::string& path) {
   return static_cast<std::uint64_t>(status.st_size);
 }
 
-/// Writes, syncs and closes. `shown`: the path that the user knows the file by.
+/// Writes, syncs and closes: a rename must not become durable before the data that it names.
+/// `shown`: the path that the user knows the file by.
 void write_all(Descriptor& file, std::string_view contents, const std::string& shown) {
   while (!contents.empty()) {
     const ssize_t count = ::write(file.get(), contents.data(), contents.size());
     if (count < 0) {
-      if (errno == EINTR) continue;
+      if (errno == EINTR) continue;  // a signal's handler ran; nothing was written
       fail("write", shown, errno);
     }
     contents.remove_prefix(static_cast<std::size_t>(count));
@@ -179,6 +181,7 @@ std::string read_text(const std::string& path, std::uint64_t max_bytes, ErrorCod
 }
 
 void write_file(const std::string& path, std::string_view contents) {
+  // O_EXCL: never through a link that somebody has put there.
   const std::string temporary = temporary_beside(path);
   Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
   if (file.get() < 0) fail("create", path, errno);
@@ -206,6 +209,7 @@ AtomicFolder::AtomicFolder(const std::string& target) : target_(target) {
                       "choose another name",
                 {.file = target_});
   }
+  // Beside the target, since rename() does not cross file systems.
   const std::string temporary = temporary_beside(target_);
   if (::mkdir(temporary.c_str(), 0777) != 0) fail("create the folder", target_, errno);
   current_ = temporary;
@@ -213,7 +217,7 @@ AtomicFolder::AtomicFolder(const std::string& target) : target_(target) {
 
 AtomicFolder::~AtomicFolder() {
   if (current_.empty()) return;
-  std::error_code ignored;
+  std::error_code ignored;  // there is an error on its way already
   fs::remove_all(current_, ignored);
 }
 
@@ -227,9 +231,11 @@ void AtomicFolder::write(const std::string& name, std::string_view contents) {
 
 void AtomicFolder::commit() {
   sync_folder(current_);
+  // rename() replaces an empty folder and refuses any other, in one step.
   if (::rename(current_.c_str(), target_.c_str()) != 0) {
     fail("put the finished folder in its place", target_, errno);
   }
+  // If the last sync fails, the destructor takes the folder away again.
   current_ = target_;
   sync_folder(parent_of(target_));
   current_.clear();

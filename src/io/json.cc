@@ -70,12 +70,14 @@ class Builder final : public nlohmann::json_sax<Json> {
   }
 
  private:
+  /// An array or object that is open.
   struct Level {
     Json* container;
     std::set<std::string> names = {};  // of an object: seen so far
     std::string name = {};             // of an object: whose value comes next
   };
 
+  /// Puts a value where it belongs and gives its address.
   Json* append(Json&& value) {
     if (levels_.empty()) {
       root_ = std::move(value);
@@ -86,6 +88,7 @@ class Builder final : public nlohmann::json_sax<Json> {
       return &array->emplace_back(std::move(value));
     }
     auto& object = level.container->get_ref<Json::object_t&>();
+    // emplace_back() of the vector underneath: the name is known to be new.
     return &object.emplace_back(level.name, std::move(value)).second;
   }
 
@@ -198,6 +201,7 @@ bool JsonView::boolean(std::string_view expected) const {
 
 double JsonView::number(double least, double most, std::string_view expected) const {
   if (!present() || !value_->is_number()) fail(expected);
+  // JSON has no NaN, and nlohmann refuses numbers too large for a double.
   const double number = value_->get<double>();
   if (!(number >= least && number <= most)) fail(expected);
   return number;
@@ -205,6 +209,7 @@ double JsonView::number(double least, double most, std::string_view expected) co
 
 std::uint64_t JsonView::integer(std::uint64_t least, std::uint64_t most,
                                 std::string_view expected) const {
+  // nlohmann reads 1.0 and numbers above 2^64 as floating point, and -1 as signed.
   if (!present() || !value_->is_number_unsigned()) fail(expected);
   const auto number = value_->get<std::uint64_t>();
   if (number < least || number > most) fail(expected);
@@ -242,6 +247,7 @@ std::vector<std::pair<std::string_view, JsonView>> JsonView::members(
 
 JsonView JsonView::operator[](std::string_view name) const {
   if (!present() || !value_->is_object()) fail("an object");
+  // Objects keep their order in place of an index; those that are asked for names are small.
   const Json* member = nullptr;
   for (const auto& [key, value] : value_->get_ref<const Json::object_t&>()) {
     if (key == name) member = &value;
@@ -278,6 +284,8 @@ Json budget_to_json(Budget budget) {
 }
 
 std::string excerpt(std::string_view text) {
+  // Cut before it is escaped: the text may be megabytes long. A character that is cut in half is
+  // shown as U+FFFD.
   constexpr std::size_t kMostBytes = 120;
   std::string result = Json(std::string(text.substr(0, kMostBytes)))
                            .dump(-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace);

@@ -44,6 +44,7 @@ void expect_metadata(const Safetensors& contents, const std::string& key,
 
 std::vector<HeadName> read_head_names(const std::string& text, const Pool& pool,
                                       const std::string& file) {
+  // A map, so that a long list of heads over a large pool is not searched in quadratic time.
   std::map<std::string_view, std::uint32_t> index_of;
   for (const ModelSpec& model : pool) {
     index_of.emplace(model.name, static_cast<std::uint32_t>(index_of.size()));
@@ -115,6 +116,8 @@ Checkpoint decode_native(Config config, std::span<const std::uint8_t> bytes,
   heads.names =
       read_head_names(metadata_of(contents, "heads", file), checkpoint.config.models, file);
 
+  // A tensor that is not known is an error, unlike an unknown field of the config: heads that are
+  // passed over would change decisions.
   const bool has_idf = checkpoint.config.encoder && checkpoint.config.encoder->has_idf;
   for (const TensorView& tensor : contents.tensors) {
     if (tensor.name == "weights" || tensor.name == "intercepts") continue;
@@ -126,6 +129,7 @@ Checkpoint decode_native(Config config, std::span<const std::uint8_t> bytes,
                "write the checkpoint again without it",
          file, "/" + tensor.name);
   }
+  // Shapes are compared before anything is copied, so sizes are as the config and the list say.
   const TensorView& weights =
       find_tensor(contents, "weights", {heads.names.size(), heads.dimension}, file);
   if (weights.type == TensorType::kFloat32) {

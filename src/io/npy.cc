@@ -54,7 +54,7 @@ class HeaderParser {
         break;
       }
     }
-    skip_space();
+    skip_space();  // numpy.save pads the header, so that the data are aligned
     if (!has_type || !has_order || !has_shape || at_ != text_.size()) fail("found another header");
     return header;
   }
@@ -157,6 +157,7 @@ std::vector<Value> copy_values(std::span<const std::uint8_t> data, const NpyArra
   if (values.empty()) return values;
   std::memcpy(values.data(), data.data(), data.size());
   if (!fortran_order) return values;
+  // The file has the columns one after another.
   std::vector<Value> transposed(values.size());
   for (std::size_t column = 0; column < array.columns; ++column) {
     for (std::size_t row = 0; row < array.rows; ++row) {
@@ -170,6 +171,7 @@ std::vector<Value> copy_values(std::span<const std::uint8_t> data, const NpyArra
 
 NpyArray parse_npy(std::span<const std::uint8_t> bytes, const std::string& file) {
   static_assert(std::endian::native == std::endian::little, "the files hold little-endian numbers");
+  // 12 bytes are less than the shortest header, so every read below is in bounds.
   // Magic string, two bytes of version, then the header's length in 2 bytes (version 1) or 4.
   const auto starts_with_magic = [&] {
     return bytes.size() >= 12 && std::memcmp(bytes.data(), kMagic.data(), kMagic.size()) == 0;
@@ -207,6 +209,7 @@ NpyArray parse_npy(std::span<const std::uint8_t> bytes, const std::string& file)
         "found an array of " + std::to_string(header.shape.size()) + " dimensions, expected 1 or 2",
         file);
   }
+  // The whole size is known to be in the file before memory is taken for it.
   NpyArray array;
   array.rows = header.shape.size() == 2 ? header.shape[0] : 1;
   array.columns = header.shape.back();

@@ -12,6 +12,7 @@ namespace {
 constexpr std::size_t kLengthBytes = 8;  // of the header length in front of the header
 constexpr const char* kMetadata = "__metadata__";
 
+/// The format knows more types; heads are never stored in the others.
 TensorType read_type(const JsonView& field) {
   if (field.is_string() && field.string() == "F32") return TensorType::kFloat32;
   if (field.is_string() && field.string() == "F64") return TensorType::kFloat64;
@@ -46,6 +47,7 @@ Placed read_tensor(const JsonView& field, std::string_view name,
   if (offsets.size() != 2) place.fail("two offsets: [begin, end]");
   const std::uint64_t begin = offsets[0].integer(0, UINT64_MAX, kCount);
   const std::uint64_t end = offsets[1].integer(0, UINT64_MAX, kCount);
+  // Bounds first: only then does end − begin fit into memory that exists.
   if (begin > end || end > data.size()) {
     place.fail_with("found data from " + std::to_string(begin) + " to " + std::to_string(end) +
                     ", expected a range within the " + std::to_string(data.size()) +
@@ -73,6 +75,7 @@ Safetensors parse_safetensors(std::span<const std::uint8_t> bytes, const std::st
   }
   std::uint64_t length = 0;
   for (std::size_t i = 0; i < kLengthBytes; ++i) length |= std::uint64_t{bytes[i]} << (8 * i);
+  // The subtraction cannot wrap, whereas 8 + length could.
   const std::uint64_t most =
       std::min<std::uint64_t>(bytes.size() - kLengthBytes, kMaxSafetensorsHeader);
   if (length > most) {
@@ -96,6 +99,9 @@ Safetensors parse_safetensors(std::span<const std::uint8_t> bytes, const std::st
       placed.push_back(read_tensor(field, name, data));
     }
   }
+  // The header may name tensors in any order. In the order of their data, one pass finds overlaps
+  // and gaps; the size settles the order of an empty tensor and the one that begins at the same
+  // place.
   std::ranges::sort(placed, [](const Placed& a, const Placed& b) {
     return std::pair(a.begin, a.tensor.data.size()) < std::pair(b.begin, b.tensor.data.size());
   });
@@ -110,6 +116,7 @@ Safetensors parse_safetensors(std::span<const std::uint8_t> bytes, const std::st
     end += next.tensor.data.size();
     contents.tensors.push_back(std::move(next.tensor));
   }
+  // Bytes that no tensor owns could hide another file in this one.
   if (end != data.size()) {
     throw Error(ErrorCode::kBadCheckpoint,
                 "found " + std::to_string(data.size() - end) +
