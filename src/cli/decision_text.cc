@@ -21,6 +21,19 @@ std::string budget_text(Budget budget) {
   return budget.is_unlimited() ? "unlimited" : budget.to_string() + " tokens";
 }
 
+// What giving up on cost would buy: the reason not to take the best answer is its price.
+std::string best_quality_text(const Decision& decision) {
+  const Option& chosen = decision.chosen;
+  const auto best =
+      std::max_element(decision.ranking.begin(), decision.ranking.end(),
+                       [](const Option& a, const Option& b) { return a.quality < b.quality; });
+  if (best == decision.ranking.end() || best->quality <= chosen.quality) return "this choice";
+  std::string text = format("%.4f from ", best->quality) + decision.model(*best).name + ", " +
+                     budget_text(best->budget);
+  if (chosen.cost_usd > 0) text += format(", at %.3g × the cost", best->cost_usd / chosen.cost_usd);
+  return text;
+}
+
 }  // namespace
 
 std::string candidates_text(const Decision& decision) {
@@ -44,10 +57,11 @@ std::string decision_text(const Decision& decision) {
   if (!model.openrouter_id.empty()) text += "  (" + model.openrouter_id + ")";
   text += "\nSelected budget:   " + budget_text(chosen.budget);
   text += format("\nPredicted quality: %.4f  (0 to 1)", chosen.quality);
-  text += format("\nPredicted length:  %.0f output tokens, after %lld of input",
-                 chosen.output_tokens, static_cast<long long>(decision.input_tokens));
-  text += format("\nPredicted cost:    $%.8f  ($%.2f for 1,000 such queries)", chosen.cost_usd,
+  text += format("\nPredicted length:  %.0f output tokens, for %lld of input", chosen.output_tokens,
+                 static_cast<long long>(decision.input_tokens));
+  text += format("\nPredicted cost:    $%.8f  ($%.4f for 1,000 such queries)", chosen.cost_usd,
                  1000 * chosen.cost_usd);
+  text += "\nBest quality:      " + best_quality_text(decision);
   text += format("\nLambda:            %.10g  (0 quality alone, 1 cost alone)\n", decision.lambda);
   return text;
 }

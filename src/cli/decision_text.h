@@ -14,7 +14,7 @@ inline constexpr std::size_t kTableRows = 15;
 /// The models that were considered, in pool order, as one line. `decision.ranking` must be filled.
 std::string candidates_text(const Decision& decision);
 
-/// What was chosen and what is expected of it, a fact a line.
+/// What was chosen and what is expected of it, a fact a line. `decision.ranking` must be filled.
 std::string decision_text(const Decision& decision);
 
 /// The best kTableRows of `decision.ranking` as an aligned table.

@@ -58,7 +58,7 @@ Json describe(const std::string& folder, const Checkpoint& checkpoint) {
           {"method", config.method},
           {"embedding_model", config.embedding_model},
           {"embedding_dim", config.embedding_dim},
-          {"encoder", config.encoder ? "built-in lexical" : "external"},
+          {"encoder", config.encoder ? "built in" : "external"},
           {"rules", rules_name(config.rules)},
           {"default_lambda", config.default_lambda},
           {"token_floor", config.token_floor},
@@ -76,13 +76,30 @@ Json describe(const std::string& folder, const Checkpoint& checkpoint) {
           {"kernel", kernels.back()}};
 }
 
+std::string scalar_text(const Json& value) {
+  return value.is_string() ? value.get<std::string>() : value.dump();
+}
+
 std::string joined(const Json& values) {
   std::string text;
   for (const Json& value : values) {
     if (!text.empty()) text += " ";
-    text += value.is_string() ? value.get<std::string>() : value.dump();
+    text += scalar_text(value);
   }
   return text;
+}
+
+// An object as indented lines, a member each.
+void append_tree(std::string& text, const Json& object, std::size_t indent) {
+  for (const auto& [key, value] : object.items()) {
+    text += std::string(indent, ' ') + key + ':';
+    if (value.is_object()) {
+      text += '\n';
+      append_tree(text, value, indent + 2);
+    } else {
+      text += ' ' + (value.is_array() ? joined(value) : scalar_text(value)) + '\n';
+    }
+  }
 }
 
 std::string padded(std::string text, std::size_t width) {
@@ -99,8 +116,8 @@ std::string as_text(const Json& facts) {
   fact("Checkpoint", string("checkpoint") + "  (" + string("layout") + " layout)");
   fact("Router", string("router_name"));
   fact("Method", string("method"));
-  fact("Embeddings", string("embedding_model") + ", " + facts["embedding_dim"].dump() +
-                         " numbers, " + string("encoder") + " encoder");
+  fact("Embeddings", string("embedding_model") + " (" + string("encoder") + "), " +
+                         facts["embedding_dim"].dump() + " numbers");
   fact("Rules", string("rules"));
   fact("Default lambda", facts["default_lambda"].dump());
   fact("Token floor", facts["token_floor"].dump());
@@ -111,10 +128,7 @@ std::string as_text(const Json& facts) {
   fact("Kernel", string("kernel") + "  (available: " + joined(facts["kernels"]) + ")");
   if (!facts["training"].is_null()) {
     text += "Training:\n";
-    for (const auto& [key, value] : facts["training"].items()) {
-      text +=
-          "  " + key + ": " + (value.is_string() ? value.get<std::string>() : value.dump()) + '\n';
-    }
+    append_tree(text, facts["training"], 2);
   }
 
   std::size_t width = 5;

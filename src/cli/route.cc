@@ -36,7 +36,7 @@ constexpr const char* kFooter = R"(Examples:
   {"embedding": [0.12, -0.03, ...], "id": 7, "lambda": 0.999, "input_tokens": 40}
 "id" (any string or number) is copied to the output; "lambda" and "input_tokens" override the
 options. A line that is wrong gives {"error": ..., "line": N}, the others are routed, and the
-exit code is 1. Empty lines of --input and --file are passed over.)";
+exit code is 1. Blank lines of --input and --file are passed over.)";
 
 struct Settings {
   std::string query, file, input, embeddings;
@@ -93,6 +93,13 @@ void check_query_text(std::string_view text, const Error::Where& where) {
               place);
 }
 
+bool is_blank(std::string_view text) {
+  for (std::size_t position = 0; position < text.size();) {
+    if (!is_space(decode_utf8(text, position))) return false;
+  }
+  return true;
+}
+
 // Routes queries from one source after another form and prints what was decided.
 class RouteCommand {
  public:
@@ -132,7 +139,7 @@ class RouteCommand {
     LineReader lines(settings_.file, [this] { output_.flush(); });
     while (const auto line = lines.next()) {
       if (line->too_long) throw_too_long({.file = lines.name(), .line = line->number});
-      if (line->text.empty()) continue;
+      if (is_blank(line->text)) continue;
       check_query_text(line->text,
                        {.file = lines.name(), .byte_offset = line->offset, .line = line->number});
       several_ = true;
@@ -145,7 +152,7 @@ class RouteCommand {
     bool good = true;
     LineReader lines(settings_.input, [this] { output_.flush(); });
     while (const auto line = lines.next()) {
-      if (line->text.empty() && !line->too_long) continue;
+      if (!line->too_long && is_blank(line->text)) continue;
       QueryLine query;
       try {
         if (line->too_long) throw_too_long({});
@@ -197,6 +204,10 @@ class RouteCommand {
   }
 
   Decision route_text(std::string_view query, const RouteOptions& options) const {
+    if (is_blank(query)) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  "the query is empty or nothing but white space: expected a text to route");
+    }
     if (router_.embedder()) return router_.route_text(query, options);
     throw Error(ErrorCode::kUnsupported,
                 "this checkpoint has no encoder for text: give embeddings made by " +

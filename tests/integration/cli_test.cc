@@ -128,6 +128,7 @@ TEST_F(CliTest, RoutesAQueryForAPerson) {
   EXPECT_THAT(outcome.out, HasSubstr("\nSelected budget:   " + decision.chosen.budget.to_string()));
   EXPECT_THAT(outcome.out, HasSubstr("\nPredicted quality: "));
   EXPECT_THAT(outcome.out, HasSubstr("\nPredicted cost:    $0.0"));
+  EXPECT_THAT(outcome.out, HasSubstr("\nBest quality:      "));
   EXPECT_THAT(outcome.out, Not(HasSubstr("rank")));
 }
 
@@ -214,7 +215,7 @@ TEST_F(CliTest, PassesEveryOptionToTheLibrary) {
 TEST_F(CliTest, RoutesAFileAQueryALine) {
   const std::string file = write("queries.txt",
                                  "\xEF\xBB\xBF"
-                                 "first question\r\n\n  second\nthird, größer");
+                                 "first question\r\n\n \t\n  second\nthird, größer");
   const Outcome outcome = route({"--file", file, "--json"});
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
   const auto lines = lines_of(outcome.out);
@@ -390,6 +391,7 @@ TEST_F(CliTest, RefusesEmbeddingsThatDoNotFit) {
 TEST_F(CliTest, TellsAFailureInOneLine) {
   const std::vector<std::pair<std::vector<std::string>, std::string>> failures = {
       {{"--query", ""}, "empty"},
+      {{"--query", " \t\u3000"}, "white space"},
       {{"--query", "\xff"}, "UTF-8"},
       {{"--query", "a", "--allow", "nobody"}, "nobody"},
       {{"--query", "a", "--kernel", "abacus"}, "abacus"},
