@@ -16,6 +16,7 @@ from ._views import (
     dollars,
     is_unlimited,
     lambda_of,
+    lambda_text,
 )
 
 _ROWS = 6
@@ -37,14 +38,16 @@ def decision_html(decision: Option, lambda_val: float | None = None) -> str:
         facts.append(f"<b>{decision['predicted_output_tokens']:,.0f}</b> output tokens")
     facts.append(f"cost <b>{dollars(cost)}</b> ({dollars(1000 * cost)} per 1,000 queries)")
     if lambda_val is not None:
-        facts.append(f"λ = <b>{lambda_val:.10g}</b>")
+        facts.append(f"λ&nbsp;=&nbsp;<b>{lambda_text(lambda_val)}</b>")
     endpoint = decision.get("openrouter_id")
     title = f"<b>{escape(chosen)}</b>, {_budget_phrase(decision)}"
     if endpoint:
         title += f' <span style="{_MUTED}">({escape(str(endpoint))})</span>'
 
     parts = [
-        '<div style="margin:4px 0;font-variant-numeric:tabular-nums;line-height:1.45">',
+        # The classes keep notebooks from taking what stands between two dollar signs for a formula.
+        '<div class="tex2jax_ignore mathjax_ignore" '
+        'style="margin:4px 0;font-variant-numeric:tabular-nums;line-height:1.45">',
         f'<div style="font-size:115%">{title}</div>',
         f"<div>{' · '.join(facts)}</div>",
     ]

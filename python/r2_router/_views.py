@@ -5,6 +5,7 @@ A decision may be a ``Decision``, or any mapping with its keys, such as one read
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -41,6 +42,14 @@ def lambda_of(decision: Option, lambda_val: float | None = None) -> float | None
     if not 0 <= lambda_val <= 1:
         raise ValueError(f"lambda_val must be between 0 and 1, not {lambda_val!r}")
     return float(lambda_val)
+
+
+def lambda_text(lambda_val: float) -> str:
+    """λ to three significant digits of its distance from 0 or 1: 0.999995 is not 1."""
+    nearest = min(lambda_val, 1 - lambda_val)
+    if not nearest:
+        return f"{lambda_val:.0f}"
+    return f"{lambda_val:.{2 - math.floor(math.log10(nearest))}f}".rstrip("0")
 
 
 def by_model(decision: Option) -> dict[str, list[Option]]:

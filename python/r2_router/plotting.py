@@ -22,6 +22,7 @@ from ._views import (
     dollars,
     is_unlimited,
     lambda_of,
+    lambda_text,
     options_of,
 )
 
@@ -104,7 +105,7 @@ def plot_curves(
     if lambda_val is not None:
         handles.append(_draw_equal_risk(ax, decision, lambda_val))
 
-    title = "" if lambda_val is None else f"λ = {lambda_val:.10g}: "
+    title = "" if lambda_val is None else f"λ = {lambda_text(lambda_val)}: "
     title += f"{decision['model']}, {budget_text(decision)}\n"
     title += f"quality {decision['predicted_quality']:.2f}, "
     title += f"{dollars(1000 * decision['predicted_cost_usd'])} per 1,000 queries"
@@ -139,7 +140,7 @@ def _set_up_axes(ax: Axes, options: Sequence[Option]) -> None:
     ax.set_xlabel("predicted cost of the query (USD, logarithmic)")
     if paid:
         low, high = min(paid), max(paid)
-        margin = max((high / low) ** 0.08, (10 * low / high) ** 0.5)  # shows a decade or more
+        margin = max((high / low) ** 0.1, (10 * low / high) ** 0.5)  # shows a decade or more
         if len(paid) == len(costs):
             ax.set_xscale("log")
             ax.set_xlim(low / margin, high * margin)

@@ -47,7 +47,7 @@ class Page(HTMLParser):
         if "td" in self.open or "th" in self.open:
             self.rows[-1][-1] += data
         else:
-            self.text += data
+            self.text += data.replace("\xa0", " ")
 
 
 def test_states_the_choice_and_its_figures() -> None:
@@ -143,9 +143,18 @@ def test_everything_is_escaped() -> None:
 
 def test_needs_nothing_from_outside_and_keeps_the_colour_of_the_text() -> None:
     html = decision_html(make_decision(), 0.999)
-    assert not re.search(r"<(style|script|link|img)|https?:|url\(|class=|id=", html)
+    assert not re.search(r"<(style|script|link|img)|https?:|url\(|id=", html)
+    assert re.findall(r'class="([^"]*)"', html) == ["tex2jax_ignore mathjax_ignore"]
     assert not re.search(r"(?<![-\w])color:", html)  # that would be unreadable in some theme
     assert len(html) < 8000
+
+
+@pytest.mark.parametrize(
+    ("lambda_val", "shown"),
+    [(0, "0"), (1, "1"), (0.3, "0.3"), (0.99378512, "0.99379"), (0.9999995, "0.9999995")],
+)
+def test_lambda_close_to_one_is_not_one(lambda_val: float, shown: str) -> None:
+    assert f"λ = {shown}\n" in Page(decision_html(make_decision(), lambda_val)).text
 
 
 def test_amounts_are_never_in_scientific_notation() -> None:
