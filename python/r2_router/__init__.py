@@ -5,10 +5,38 @@
     router = R2Router.from_pretrained()              # the built-in checkpoint
     decision = router.route_text("Solve the equation: 2x + 5 = 13")
     decision["model"], decision["budget"]            # whom to ask, and how many tokens to allow
+
+Pictures of decisions are in ``r2_router.plotting``; remarks go to the logger ``r2_router``.
 """
 
 from __future__ import annotations
 
-from ._decision import Decision
+import logging
 
-__all__ = ["Decision"]
+from ._batch import UNLIMITED, RouteBatch
+from ._core import __version__
+from ._decision import Decision
+from ._errors import CheckpointError, ConfigError, DataError, UnsafeCheckpointError
+from ._router import TOKEN_LIMITS, QualityCurve, R2Router
+from ._train import LexicalEncoder, LexicalFeatures, convert, train
+
+__all__ = [
+    "TOKEN_LIMITS",
+    "UNLIMITED",
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "Decision",
+    "LexicalEncoder",
+    "LexicalFeatures",
+    "QualityCurve",
+    "R2Router",
+    "RouteBatch",
+    "UnsafeCheckpointError",
+    "__version__",
+    "convert",
+    "train",
+]
+
+# A library leaves it to the program whether its remarks are shown.
+logging.getLogger("r2_router").addHandler(logging.NullHandler())

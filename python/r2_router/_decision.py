@@ -79,7 +79,10 @@ class Decision(dict[str, Any]):
         return super().__len__() + (self._rank is not None)
 
     def get(self, key: str, default: Any = None) -> Any:
-        return self[key] if key in self else default
+        try:
+            return self[key]
+        except KeyError:
+            return default
 
     def __reduce__(self) -> tuple[Any, ...]:
         # For pickle and copy: the values, not the router that could compute them.
@@ -105,9 +108,9 @@ def _completing(name: str) -> Callable[..., Any]:
     return call
 
 
-# Everything else that a dictionary does sees every key; writing comes after all_options, so that the
-# order of the keys does not depend on when somebody looked. C code that copies dictionaries past their
-# methods (dict(decision), **decision) does not do so for a class that has its own __iter__.
+# Everything else that a dictionary does sees every key; writing comes after all_options, so that
+# the order of the keys does not depend on when somebody looked. C code that copies dictionaries
+# past their methods (dict(decision), **decision) asks a class with an __iter__ of its own for keys.
 for _name in (
     *("__iter__", "__reversed__", "keys", "values", "items", "copy", "__repr__"),
     *("__eq__", "__ne__", "__or__", "__ror__", "__ior__"),

@@ -1,0 +1,104 @@
+// What the files of the binding share. Each registers one kind of thing; module.cc calls them all.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/typing.h>
+
+#include "r2router/router.h"
+
+namespace r2router::python {
+
+namespace py = pybind11;
+
+void register_errors(py::module_& module);
+void register_options(py::module_& module);
+void register_checkpoint(py::module_& module);
+void register_decision(py::module_& module);
+void register_batch(py::module_& module);
+void register_router(py::module_& module);
+void register_train(py::module_& module);
+
+/// How arrays say that a budget has no limit.
+constexpr std::int64_t kUnlimited = -1;
+/// The budget as a number of an array.
+std::int64_t to_number(Budget budget);
+/// An int, or "unlimited".
+py::object to_python(Budget budget);
+/// From an int or "unlimited"; throws Error(kInvalidArgument) for anything else.
+Budget to_budget(const py::handle& value);
+
+/// A callback that hands remarks to Python's `log(level: int, message: str)` as the logging module
+/// numbers levels. Takes the GIL for it.
+LogCallback to_log_callback(py::object log);
+
+/// A dictionary with names for keys, which the stubs show as such.
+using Dict = py::typing::Dict<py::str, py::object>;
+
+/// Python strings that every decision of a router consists of, made once.
+class Labels {
+ public:
+  explicit Labels(const Pool& pool);
+  Dict option(const Option& option) const;
+
+ private:
+  struct Model {
+    py::str name, openrouter_id;
+  };
+  struct Keys {
+    py::str model = intern("model"), openrouter_id = intern("openrouter_id"),
+            budget = intern("budget"), quality = intern("predicted_quality"),
+            output_tokens = intern("predicted_output_tokens"),
+            cost_usd = intern("predicted_cost_usd"), risk = intern("risk");
+  };
+  static py::str intern(const char* text);
+
+  Keys keys_;
+  py::str unlimited_ = intern("unlimited");
+  std::vector<Model> models_;
+};
+
+/// Numbers of a C-contiguous, aligned float32 or float64 array, borrowed from it.
+/// Throws Error(kInvalidArgument) for another array: the facade converts those.
+EmbeddingView view(const py::array& values);
+
+/// A choice, with what it takes to rank the alternatives later. Immutable.
+class Choice {
+ public:
+  Choice(Router router, std::shared_ptr<const Labels> labels, const py::array& embedding,
+         const RouteOptions& options);
+
+  /// The chosen option as a dictionary.
+  Dict values() const { return labels_->option(chosen_); }
+  /// Every admitted option, best first.
+  py::typing::List<Dict> rank() const;
+  double lambda() const { return *options_.lambda; }
+  std::int64_t input_tokens() const { return *options_.input_tokens; }
+
+ private:
+  Router router_;
+  std::shared_ptr<const Labels> labels_;
+  // A copy: the caller may change the array before anybody asks for the ranking.
+  std::variant<std::vector<float>, std::vector<double>> embedding_;
+  RouteOptions options_;
+  Option chosen_;
+};
+
+/// Decisions for the rows of an array, column by column.
+struct Batch {
+  py::array_t<std::int32_t> model_index;
+  py::array_t<std::int64_t> budget;
+  py::array_t<double> quality, output_tokens, cost_usd, risk;
+};
+
+/// Releases the GIL, and lets Python handle signals (Ctrl-C) between blocks of rows.
+Batch route_batch(const Router& router, const py::array& embeddings, const RouteOptions& options,
+                  const py::array_t<std::int64_t>& input_tokens);
+
+}  // namespace r2router::python

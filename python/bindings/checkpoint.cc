@@ -1,0 +1,179 @@
+// Checkpoints: loaded, saved, made from arrays, and looked into.
+#include "r2router/checkpoint.h"
+
+#include <string_view>
+#include <utility>
+
+#include <pybind11/stl.h>
+
+#include "bindings.h"
+
+namespace r2router::python {
+namespace {
+
+int logging_level(LogLevel level) {
+  switch (level) {
+    case LogLevel::kDebug:
+      return 10;
+    case LogLevel::kInfo:
+      return 20;
+    case LogLevel::kWarning:
+      break;
+  }
+  return 30;
+}
+
+using HeadTuple = std::tuple<std::uint32_t, py::object, std::string>;
+
+std::vector<HeadTuple> head_names(const Checkpoint& checkpoint) {
+  std::vector<HeadTuple> names;
+  for (const HeadName& name : checkpoint.heads.names) {
+    names.emplace_back(name.pair.model, to_python(name.pair.budget),
+                       name.target == Target::kQuality ? "quality" : "tokens");
+  }
+  return names;
+}
+
+HeadName to_head_name(const HeadTuple& tuple) {
+  const auto& [model, budget, target] = tuple;
+  if (target != "quality" && target != "tokens") {
+    throw Error(ErrorCode::kInvalidArgument,
+                "a head's target is \"" + target + "\": expected \"quality\" or \"tokens\"");
+  }
+  return {{model, to_budget(budget)}, target == "quality" ? Target::kQuality : Target::kTokens};
+}
+
+// A read-only array of the checkpoint's own memory, which it keeps alive.
+py::array weights(const std::shared_ptr<Checkpoint>& checkpoint) {
+  const LinearHeads& heads = checkpoint->heads;
+  py::array array = std::visit(
+      [&](const auto& values) -> py::array {
+        return py::array_t<typename std::decay_t<decltype(values)>::value_type>(
+            {heads.names.size(), heads.dimension}, values.data(), py::cast(checkpoint));
+      },
+      heads.weights);
+  array.attr("flags").attr("writeable") = false;
+  return array;
+}
+
+LinearHeads to_heads(const std::vector<HeadTuple>& names, const py::array& weights,
+                     std::vector<double> intercepts) {
+  LinearHeads heads;
+  for (const HeadTuple& name : names) heads.names.push_back(to_head_name(name));
+  if (weights.ndim() != 2) {
+    throw Error(ErrorCode::kInvalidArgument, "expected weights of shape (heads, dimension)");
+  }
+  heads.dimension = static_cast<std::size_t>(weights.shape(1));
+  std::visit(
+      [&](auto values) {
+        using Value = std::remove_const_t<typename decltype(values)::element_type>;
+        heads.weights = std::vector<Value>(values.begin(), values.end());
+      },
+      view(weights));
+  heads.intercepts = std::move(intercepts);
+  return heads;
+}
+
+/// For predictors that a caller holds: decided as the published package decides.
+std::shared_ptr<Checkpoint> from_predictors(const std::vector<Dict>& models,
+                                            const std::vector<HeadTuple>& names,
+                                            const py::array& weights,
+                                            std::vector<double> intercepts,
+                                            const std::string& embedding_model) {
+  auto checkpoint = std::make_shared<Checkpoint>();
+  checkpoint->heads = to_heads(names, weights, std::move(intercepts));
+  Config& config = checkpoint->config;
+  config.embedding_model = embedding_model;
+  config.embedding_dim = static_cast<std::uint32_t>(checkpoint->heads.dimension);
+  for (const Dict& model : models) {
+    config.models.push_back({
+        .name = model["name"].cast<std::string>(),
+        .openrouter_id = model["openrouter_id"].cast<std::string>(),
+        .input_price_per_million = model["input_price_per_million"].cast<double>(),
+        .output_price_per_million = model["output_price_per_million"].cast<double>(),
+        .available = model["available"].cast<bool>(),
+    });
+  }
+  validate(*checkpoint);
+  return checkpoint;
+}
+
+py::typing::Dict<py::str, Dict> model_configs(const Checkpoint& checkpoint) {
+  const Config& config = checkpoint.config;
+  py::typing::Dict<py::str, Dict> models;
+  for (std::size_t i = 0; i < config.models.size(); ++i) {
+    const ModelSpec& model = config.models[i];
+    Dict entry;
+    entry["openrouter_id"] = model.openrouter_id;
+    entry["input_price_per_million"] = model.input_price_per_million;
+    entry["output_price_per_million"] = model.output_price_per_million;
+    if (!config.checkpoint_dirs.empty()) entry["checkpoint_dir"] = config.checkpoint_dirs[i];
+    entry["available"] = model.available;
+    if (!model.note.empty()) entry["note"] = model.note;
+    models[py::str(model.name)] = entry;
+  }
+  return models;
+}
+
+std::shared_ptr<Checkpoint> load(const std::string& folder, const py::object& log) {
+  const LogCallback callback = to_log_callback(log);
+  const py::gil_scoped_release released;
+  return std::make_shared<Checkpoint>(load_checkpoint(folder, callback));
+}
+
+/// What a pickled checkpoint consists of: config.json, heads, weights, intercepts, IDF weights.
+using State = std::tuple<std::string, std::vector<HeadTuple>, py::array, std::vector<double>,
+                         std::vector<float>>;
+
+State get_state(const std::shared_ptr<Checkpoint>& checkpoint) {
+  return {to_json(checkpoint->config), head_names(*checkpoint), weights(checkpoint),
+          checkpoint->heads.intercepts, checkpoint->idf};
+}
+
+std::shared_ptr<Checkpoint> set_state(State state) {
+  auto& [config, names, weights, intercepts, idf] = state;
+  auto checkpoint = std::make_shared<Checkpoint>();
+  checkpoint->config = parse_config(config);
+  checkpoint->heads = to_heads(names, weights, std::move(intercepts));
+  checkpoint->idf = std::move(idf);
+  validate(*checkpoint);
+  return checkpoint;
+}
+
+}  // namespace
+
+LogCallback to_log_callback(py::object log) {
+  if (log.is_none()) return {};
+  // Shared, so that a copy of the callback touches no reference count of Python's.
+  auto shared = std::make_shared<py::object>(std::move(log));
+  return [shared](LogLevel level, std::string_view message) {
+    const py::gil_scoped_acquire acquired;
+    (*shared)(logging_level(level), message);
+  };
+}
+
+void register_checkpoint(py::module_& module) {
+  using Class = py::class_<Checkpoint, std::shared_ptr<Checkpoint>>;
+  Class(module, "Checkpoint", "A trained router as plain data.")
+      .def(py::init(&from_predictors), py::arg("models"), py::arg("head_names"), py::arg("weights"),
+           py::arg("intercepts"), py::arg("embedding_model"))
+      .def_static("load", &load, py::arg("folder"), py::arg("log") = py::none())
+      .def("save", &save_checkpoint, py::arg("folder"), py::call_guard<py::gil_scoped_release>())
+      .def_property_readonly("model_configs", &model_configs)
+      .def_property_readonly("head_names", &head_names,
+                             "(model index, budget, target) of each head.")
+      .def_property_readonly("weights", &weights, "(heads, dimension), read-only.")
+      .def_property_readonly("intercepts",
+                             [](const Checkpoint& self) { return self.heads.intercepts; })
+      .def_property_readonly("dimension",
+                             [](const Checkpoint& self) { return self.heads.dimension; })
+      .def_property_readonly("embedding_model",
+                             [](const Checkpoint& self) { return self.config.embedding_model; })
+      .def_property_readonly("default_lambda",
+                             [](const Checkpoint& self) { return self.config.default_lambda; })
+      .def_property_readonly("has_encoder",
+                             [](const Checkpoint& self) { return self.config.encoder.has_value(); })
+      .def(py::pickle(&get_state, &set_state));
+}
+
+}  // namespace r2router::python

@@ -1,0 +1,169 @@
+// Training from files of outcomes.
+#include "r2router/train.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include <pybind11/stl.h>
+
+#include "r2router/outcomes.h"
+
+#include "bindings.h"
+
+namespace r2router::python {
+namespace {
+
+/// What to learn from.
+struct Data {
+  OutcomeTable table;
+  std::vector<float> embeddings;  ///< queries × dimension; empty: the lexical encoder makes them
+  std::size_t dimension = 0;
+};
+
+// Also the place where Ctrl-C is noticed.
+ProgressCallback to_progress_callback(py::object progress) {
+  auto shared = std::make_shared<py::object>(std::move(progress));
+  return [shared](std::string_view stage, std::size_t done, std::size_t total) {
+    const py::gil_scoped_acquire acquired;
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+    if (!shared->is_none()) (*shared)(stage, done, total);
+  };
+}
+
+Dict to_dict(const DeferralMetrics& metrics) {
+  using namespace py::literals;
+  return Dict("audc"_a = metrics.audc, "qnc"_a = metrics.qnc, "peak"_a = metrics.peak,
+              "c95"_a = metrics.c95);
+}
+
+Dict to_dict(const TrainReport& report) {
+  using namespace py::literals;
+  py::typing::List<Dict> alphas;
+  for (const AlphaResult& result : report.alphas) {
+    Dict entry = to_dict(result.metrics);
+    entry["alpha"] = result.alpha;
+    alphas.append(entry);
+  }
+  return Dict("training_queries"_a = report.training_queries,
+              "held_out_queries"_a = report.held_out_queries, "heads"_a = report.heads,
+              "alpha"_a = report.alpha, "metrics"_a = to_dict(report.metrics), "alphas"_a = alphas,
+              "mean_curve"_a = to_dict(report.mean_curve),
+              "default_lambda"_a = report.default_lambda, "default_score"_a = report.default_score,
+              "default_cost"_a = report.default_cost);
+}
+
+/// (kind, min_n, max_n, weight) of each family of features.
+using FeatureTuples = std::vector<std::tuple<std::string, std::uint32_t, std::uint32_t, float>>;
+
+LexicalEncoderSpec make_encoder(std::uint32_t dimension, const FeatureTuples& features,
+                                std::uint64_t seed, bool fold_digits, bool square_root, bool idf) {
+  LexicalEncoderSpec spec{.dimension = dimension,
+                          .seed = seed,
+                          .features = {},
+                          .fold_digits = fold_digits,
+                          .square_root = square_root,
+                          .has_idf = idf};
+  for (const auto& [kind, min_n, max_n, weight] : features) {
+    if (kind != "words" && kind != "characters") {
+      throw Error(ErrorCode::kInvalidArgument,
+                  "the kind of features is \"" + kind + "\": expected \"words\" or \"characters\"");
+    }
+    using Kind = LexicalFeatures::Kind;
+    spec.features.push_back(
+        {kind == "words" ? Kind::kWords : Kind::kCharacters, min_n, max_n, weight});
+  }
+  return spec;
+}
+
+/// The models asked for, or those that answered nearly all queries.
+OutcomeTable choose_models(const OutcomeTable& table, std::vector<std::string> names,
+                           double least_coverage) {
+  if (names.empty()) {
+    const std::vector<double> shares = coverage(table);
+    for (std::size_t i = 0; i < shares.size(); ++i) {
+      if (shares[i] >= least_coverage) names.push_back(table.models[i].name);
+    }
+    if (names.empty()) {
+      throw Error(ErrorCode::kBadData,
+                  "no model answered enough of the queries: name the models, or lower coverage");
+    }
+  }
+  return select_models(table, names);
+}
+
+/// Keeps the queries whose dataset begins with `prefix`.
+void select_dataset(Data& data, const std::string& prefix) {
+  std::vector<std::uint32_t> rows;
+  std::vector<float> embeddings;
+  for (std::size_t i = 0; i < data.table.queries.size(); ++i) {
+    if (!data.table.queries[i].dataset.starts_with(prefix)) continue;
+    rows.push_back(static_cast<std::uint32_t>(i));
+    if (data.embeddings.empty()) continue;
+    const auto row = data.embeddings.begin() + static_cast<std::ptrdiff_t>(i * data.dimension);
+    embeddings.insert(embeddings.end(), row, row + static_cast<std::ptrdiff_t>(data.dimension));
+  }
+  if (rows.empty()) {
+    throw Error(ErrorCode::kBadData, "no query has a dataset that begins with \"" + prefix + "\"");
+  }
+  data.table = select_queries(data.table, rows);
+  data.embeddings = std::move(embeddings);
+}
+
+std::pair<std::shared_ptr<Checkpoint>, Dict> train_from_files(
+    const std::string& queries, const std::string& outcomes, const std::string& pool,
+    const std::vector<std::string>& models, double least_coverage, const std::string& dataset,
+    const std::vector<std::uint32_t>& token_limits, const std::string& budget_prompt,
+    const std::optional<LexicalEncoderSpec>& encoder,
+    const std::optional<py::array_t<float, py::array::c_style>>& embeddings,
+    const std::string& embedding_model, const std::vector<double>& alphas, std::uint32_t folds,
+    std::uint32_t holdout, std::uint64_t seed, std::uint32_t threads, py::object progress) {
+  Data data;
+  if (embeddings) {
+    data.embeddings.assign(embeddings->data(), embeddings->data() + embeddings->size());
+    data.dimension = static_cast<std::size_t>(embeddings->shape(1));
+  }
+  TrainOptions options{.folds = folds,
+                       .holdout = holdout,
+                       .seed = seed,
+                       .threads = threads,
+                       .progress = to_progress_callback(std::move(progress))};
+  if (!alphas.empty()) options.alphas = alphas;
+
+  auto checkpoint = std::make_shared<Checkpoint>();
+  TrainReport report;
+  {
+    const py::gil_scoped_release released;
+    data.table = read_outcomes(queries, outcomes, read_pool(pool));
+    if (embeddings && data.embeddings.size() != data.table.queries.size() * data.dimension) {
+      throw Error(ErrorCode::kBadData,
+                  "there are " + std::to_string(data.table.queries.size()) +
+                      " queries: expected one row of embeddings for each line of the file",
+                  {.file = queries});
+    }
+    if (!dataset.empty()) select_dataset(data, dataset);
+    data.table = choose_models(data.table, models, least_coverage);
+    if (!token_limits.empty()) data.table = apply_hard_cap(data.table, token_limits);
+    *checkpoint = encoder ? train(data.table, *encoder, options, &report)
+                          : train(data.table, data.embeddings, data.dimension, options, &report);
+    if (!encoder) checkpoint->config.embedding_model = embedding_model;
+    checkpoint->config.budget_prompt = budget_prompt;
+  }
+  return {checkpoint, to_dict(report)};
+}
+
+}  // namespace
+
+void register_train(py::module_& module) {
+  py::class_<LexicalEncoderSpec>(module, "LexicalEncoder", "Settings of the built-in encoder.")
+      .def(py::init(&make_encoder), py::arg("dimension"), py::arg("features"), py::arg("seed"),
+           py::arg("fold_digits"), py::arg("square_root"), py::arg("idf"));
+  module.def("train", &train_from_files, py::kw_only(), py::arg("queries"), py::arg("outcomes"),
+             py::arg("pool"), py::arg("models"), py::arg("coverage"), py::arg("dataset"),
+             py::arg("token_limits"), py::arg("budget_prompt"), py::arg("encoder"),
+             py::arg("embeddings"), py::arg("embedding_model"), py::arg("alphas"), py::arg("folds"),
+             py::arg("holdout"), py::arg("seed"), py::arg("threads"), py::arg("progress"),
+             "Returns the checkpoint and a report.");
+}
+
+}  // namespace r2router::python

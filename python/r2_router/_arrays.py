@@ -1,0 +1,83 @@
+"""Whatever the caller has, as the arrays that the native library reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Floats", "as_embedding", "as_embeddings", "as_input_tokens"]
+
+#: A C-contiguous array of float32 or float64.
+Floats = NDArray[Any]
+
+_NATIVE = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def as_embedding(values: Any, dimension: int) -> Floats:
+    """One embedding, (d,); not copied if it is a contiguous float32 or float64 array."""
+    array = _as_floats(values, "the embedding")
+    if array.ndim == 2 and array.shape[0] == 1:
+        array = array[0]  # a row as embed() returns it
+    if array.ndim != 1:
+        hint = "; route_batch() takes many" if array.ndim == 2 else ""
+        raise ValueError(
+            f"the embedding has the shape {array.shape}: expected one of shape ({dimension},){hint}"
+        )
+    return array
+
+
+def as_embeddings(values: Any, dimension: int) -> Floats:
+    """Many embeddings, (N, d); not copied if they are a contiguous float32 or float64 array."""
+    array = _as_floats(values, "the embeddings")
+    if array.shape == (0,):
+        return array.reshape(0, dimension)  # an empty list
+    if array.ndim != 2 or array.shape[1] != dimension:
+        hint = "; for one embedding use route(), or embeddings[None]" if array.ndim == 1 else ""
+        raise ValueError(
+            f"the embeddings have the shape {array.shape}: expected (N, {dimension}), an embedding "
+            f"a row, made by the encoder that the checkpoint was trained with{hint}"
+        )
+    return array
+
+
+def as_input_tokens(values: Any, count: int) -> NDArray[np.int64]:
+    """One number of tokens for each of ``count`` queries."""
+    array = np.asarray(values)
+    if array.size > 0 and array.dtype.kind not in "iu":
+        raise TypeError(
+            f"input_tokens is an array of {array.dtype}: expected whole numbers; use .astype(int)"
+        )
+    if array.shape != (count,):
+        raise ValueError(
+            f"input_tokens has the shape {array.shape}: expected ({count},), one number for each "
+            "query, or an int for all"
+        )
+    if array.dtype.kind == "u" and array.size > 0 and array.max() > np.iinfo(np.int64).max:
+        raise ValueError("input_tokens has a number above 2**63 - 1: expected numbers of tokens")
+    return array.astype(np.int64, copy=False)
+
+
+def _as_floats(values: Any, what: str) -> Floats:
+    if isinstance(values, (str, bytes)):
+        raise TypeError(f"{what} is text: expected numbers; route_text() takes text")
+    try:
+        array = np.asarray(values)
+    except ValueError:  # NumPy refuses rows of unequal lengths
+        raise ValueError(f"{what} has rows of unequal lengths: expected equal ones") from None
+    if array.dtype not in _NATIVE:
+        # NumPy would turn None and text that looks like a number into numbers as well.
+        if array.size > 0 and array.dtype.kind not in "iuf":
+            raise TypeError(
+                f"{what} has values of the type {_element_type(array)}: expected numbers, "
+                "best a NumPy array of float32 or float64"
+            )
+        array = array.astype(np.float64)
+    return np.require(array, requirements=("C", "A"))
+
+
+def _element_type(array: NDArray[Any]) -> str:
+    if array.dtype.kind != "O":
+        return str(array.dtype)
+    return " or ".join(sorted({type(value).__name__ for value in array.flat}))

@@ -1,0 +1,138 @@
+"""
+The native library behind r2_router. Private: use the package.
+"""
+from __future__ import annotations
+import collections.abc
+import numpy
+import numpy.typing
+import typing
+__all__: list[str] = ['Batch', 'Checkpoint', 'Choice', 'LexicalEncoder', 'RouteOptions', 'Router', 'UNLIMITED', 'available_kernels', 'default_checkpoint_path', 'estimate_input_tokens', 'train']
+class RouteOptions:
+    """
+    What one call may set; None: as the checkpoint says.
+    """
+    def __init__(self, lambda_val: typing.SupportsFloat | typing.SupportsIndex | None = None, input_tokens: typing.SupportsInt | typing.SupportsIndex | None = None, allow: collections.abc.Sequence[str] = [], deny: collections.abc.Sequence[str] = [], available_only: bool | None = None, token_floor: typing.SupportsFloat | typing.SupportsIndex | None = None) -> None:
+        ...
+class Checkpoint:
+    """
+    A trained router as plain data.
+    """
+    @staticmethod
+    def load(folder: str, log: typing.Any = None) -> Checkpoint:
+        ...
+    def __getstate__(self) -> tuple[str, list[tuple[int, typing.Any, str]], numpy.ndarray, list[float], list[float]]:
+        ...
+    def __init__(self, models: collections.abc.Sequence[dict[str, typing.Any]], head_names: collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.Any, str]], weights: numpy.ndarray, intercepts: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], embedding_model: str) -> None:
+        ...
+    def __setstate__(self, arg0: tuple[str, collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.Any, str]], numpy.ndarray, collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]]) -> None:
+        ...
+    def save(self, folder: str) -> None:
+        ...
+    @property
+    def default_lambda(self) -> float:
+        ...
+    @property
+    def dimension(self) -> int:
+        ...
+    @property
+    def embedding_model(self) -> str:
+        ...
+    @property
+    def has_encoder(self) -> bool:
+        ...
+    @property
+    def head_names(self) -> list[tuple[int, typing.Any, str]]:
+        """
+        (model index, budget, target) of each head.
+        """
+    @property
+    def intercepts(self) -> list[float]:
+        ...
+    @property
+    def model_configs(self) -> dict[str, dict[str, typing.Any]]:
+        ...
+    @property
+    def weights(self) -> numpy.ndarray:
+        """
+        (heads, dimension), read-only.
+        """
+class Choice:
+    """
+    A choice, with what it takes to rank the alternatives.
+    """
+    def rank(self) -> list[dict[str, typing.Any]]:
+        """
+        Every admitted option, best first.
+        """
+    def values(self) -> dict[str, typing.Any]:
+        """
+        The chosen option.
+        """
+    @property
+    def input_tokens(self) -> int:
+        ...
+    @property
+    def lambda_val(self) -> float:
+        ...
+class Batch:
+    """
+    Decisions for the rows of an array, column by column.
+    """
+    @property
+    def budget(self) -> numpy.typing.NDArray[numpy.int64]:
+        ...
+    @property
+    def cost_usd(self) -> numpy.typing.NDArray[numpy.float64]:
+        ...
+    @property
+    def model_index(self) -> numpy.typing.NDArray[numpy.int32]:
+        ...
+    @property
+    def output_tokens(self) -> numpy.typing.NDArray[numpy.float64]:
+        ...
+    @property
+    def quality(self) -> numpy.typing.NDArray[numpy.float64]:
+        ...
+    @property
+    def risk(self) -> numpy.typing.NDArray[numpy.float64]:
+        ...
+class Router:
+    """
+    Immutable; every method may be called from many threads.
+    """
+    def __init__(self, checkpoint: Checkpoint, kernel: str = '') -> None:
+        ...
+    def embed(self, texts: collections.abc.Sequence[str]) -> numpy.typing.NDArray[numpy.float32]:
+        ...
+    def quality_curves(self, embedding: numpy.ndarray, input_tokens: typing.SupportsInt | typing.SupportsIndex) -> list[tuple[int, numpy.typing.NDArray[numpy.int64], numpy.typing.NDArray[numpy.float64], numpy.typing.NDArray[numpy.float64], numpy.typing.NDArray[numpy.float64]]]:
+        """
+        For each model (index, budgets, quality, output_tokens, cost_usd).
+        """
+    def route(self, embedding: numpy.ndarray, options: RouteOptions) -> Choice:
+        ...
+    def route_batch(self, embeddings: numpy.ndarray, options: RouteOptions, input_tokens: typing.Annotated[numpy.typing.ArrayLike, numpy.int64]) -> Batch:
+        """
+        input_tokens: one for each row, or none to use the options'.
+        """
+class LexicalEncoder:
+    """
+    Settings of the built-in encoder.
+    """
+    def __init__(self, dimension: typing.SupportsInt | typing.SupportsIndex, features: collections.abc.Sequence[tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex]], seed: typing.SupportsInt | typing.SupportsIndex, fold_digits: bool, square_root: bool, idf: bool) -> None:
+        ...
+def available_kernels() -> list[str]:
+    """
+    Compute kernels that this machine can run, slowest first.
+    """
+def default_checkpoint_path() -> str:
+    """
+    Folder of the default checkpoint.
+    """
+def estimate_input_tokens(text: str) -> int:
+    ...
+def train(*, queries: str, outcomes: str, pool: str, models: collections.abc.Sequence[str], coverage: typing.SupportsFloat | typing.SupportsIndex, dataset: str, token_limits: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], budget_prompt: str, encoder: LexicalEncoder | None, embeddings: typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None, embedding_model: str, alphas: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], folds: typing.SupportsInt | typing.SupportsIndex, holdout: typing.SupportsInt | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex, progress: typing.Any) -> tuple[Checkpoint, dict[str, typing.Any]]:
+    """
+    Returns the checkpoint and a report.
+    """
+UNLIMITED: int = -1
+__version__: str = '0.1.0'

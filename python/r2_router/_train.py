@@ -1,0 +1,135 @@
+"""Making checkpoints: training one, and writing one in the native layout."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import _core
+from ._arrays import Floats
+from ._hub import checkpoint_folder
+from ._router import logger
+
+__all__ = ["LexicalEncoder", "LexicalFeatures", "convert", "train"]
+
+Path = str | os.PathLike[str]
+
+
+class LexicalFeatures(NamedTuple):
+    """A family of features that the built-in encoder hashes."""
+
+    #: ``"words"`` or ``"characters"``.
+    kind: str = "words"
+    #: Shortest and longest run of them that counts as a feature.
+    min_n: int = 1
+    max_n: int = 1
+    #: Every feature of the family counts this much.
+    weight: float = 1.0
+
+
+class LexicalEncoder(NamedTuple):
+    """Settings of the built-in encoder, which needs no model and no server."""
+
+    dimension: int = 1024
+    features: Sequence[LexicalFeatures] = (LexicalFeatures(),)
+    seed: int = 0
+    #: Every digit counts as 0: numbers matter by their shape alone.
+    fold_digits: bool = False
+    #: Sums become their signed square roots: repetition counts for less.
+    square_root: bool = False
+    #: Features count by their inverse document frequency in the training texts.
+    idf: bool = False
+
+
+def train(
+    queries: Path,
+    outcomes: Path,
+    pool: Path,
+    output: Path,
+    *,
+    models: Sequence[str] = (),
+    coverage: float = 0.99,
+    dataset: str = "",
+    token_limits: Sequence[int] = (),
+    budget_prompt: str = "",
+    encoder: LexicalEncoder | None = None,
+    embeddings: Any = None,
+    embedding_model: str = "",
+    alphas: Sequence[float] = (),
+    folds: int = 5,
+    holdout: int = 5,
+    seed: int = 0,
+    threads: int = 0,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Fits a checkpoint to outcomes of your own models and writes it to the folder ``output``.
+
+    ``queries``: JSON lines of ``query_id`` and ``query``; ``outcomes``: JSON lines of ``query_id``,
+    ``model``, ``score`` (0 to 1), ``output_tokens`` and perhaps ``budget``; either may be gzipped.
+    ``pool``: JSON with ``models`` and their prices, as in a checkpoint's config.json.
+
+    - ``models``: train for these; by default for those that answered the share ``coverage`` of the
+      queries. ``dataset``: use only queries whose ``dataset`` begins with this
+    - ``token_limits``: derive these budgets from unlimited answers, cut off at the budget, a cut
+      one scoring 0; by default budgets are as the outcomes have them
+    - ``budget_prompt``: what models were told under a limited budget, ``{budget}`` standing for it
+    - ``encoder``: settings of the built-in encoder; or ``embeddings`` from elsewhere, a row for
+      each line of ``queries``, and ``embedding_model``, the model that made them
+    - ``alphas``: ridge penalties to choose from, by cross-validation with ``folds``
+    - ``holdout``: keep one query in this many out of training, for evaluation; 0: none
+    - ``threads``: 0 for one each core; the result does not depend on it
+    - ``progress``: called with the stage, how much of it is done, and how much there is
+
+    Returns a report: how many queries and heads, the chosen ``alpha``, the cross-validated
+    ``metrics`` and the ``default_lambda``.
+    """
+    folder = os.fspath(output)
+    if os.path.exists(folder) and (not os.path.isdir(folder) or os.listdir(folder)):
+        raise FileExistsError(f"{folder} exists already: name a new folder, or remove this one")
+    if embeddings is not None and encoder is not None:
+        raise ValueError("encoder and embeddings are given: expected one of them")
+    settings = (encoder or LexicalEncoder()) if embeddings is None else None
+    checkpoint, report = _core.train(
+        queries=os.fspath(queries),
+        outcomes=os.fspath(outcomes),
+        pool=os.fspath(pool),
+        models=models,
+        coverage=coverage,
+        dataset=dataset,
+        token_limits=token_limits,
+        budget_prompt=budget_prompt,
+        encoder=None if settings is None else _core.LexicalEncoder(**settings._asdict()),
+        embeddings=None if embeddings is None else _rows(embeddings),
+        embedding_model=embedding_model,
+        alphas=alphas,
+        folds=folds,
+        holdout=holdout,
+        seed=seed,
+        threads=threads,
+        progress=progress,
+    )
+    checkpoint.save(folder)
+    logger.info("trained %d heads, wrote %s", report["heads"], folder)
+    return report
+
+
+def convert(source: Path | None, destination: Path) -> None:
+    """Writes a checkpoint (a folder in either layout, or a Hub repository) in the native layout.
+
+    ``destination`` must not exist or be empty; it appears whole or not at all.
+    """
+    folder = checkpoint_folder(source)
+    _core.Checkpoint.load(folder, logger.log).save(os.fspath(destination))
+    logger.info("wrote %s", destination)
+
+
+def _rows(embeddings: Any) -> Floats:
+    rows = np.ascontiguousarray(embeddings, np.float32)
+    if rows.ndim != 2:
+        raise ValueError(
+            f"the embeddings have the shape {rows.shape}: expected (N, d), a row for each query"
+        )
+    return rows
