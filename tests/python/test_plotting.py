@@ -219,12 +219,15 @@ def test_picture_is_not_empty_in_colour_grey_or_dark() -> None:
     assert (image.max(axis=2) - image.min(axis=2)).max() > 0.5
     assert image.mean(axis=2).min() < 0.3
     with plt.style.context("dark_background"):
-        dark = pixels(plot_curves(make_decision(), lambda_val=0.999))[..., :3]
+        ax = plot_curves(make_decision(), lambda_val=0.999)
+        dark = pixels(ax)[..., :3]
+    assert line(ax, EQUAL_RISK).get_color() == "white"
     assert np.median(dark) < 0.1 < 0.9 < dark.mean(axis=2).max()
 
 
-def test_names_are_not_read_as_formulas() -> None:
-    ax = plot_curves(make_decision(models={r"$\frac{": (0.5, 0.5, 50.0), "a$b$": (1.0, 0.4, 9.0)}))
+@pytest.mark.parametrize("name", [r"$\frac{", r"$\frac{$"], ids=["title", "legend"])
+def test_names_are_not_read_as_formulas(name: str) -> None:
+    ax = plot_curves(make_decision(models={name: (0.5, 0.5, 50.0)}))
     assert pixels(ax).std() > 0.02
 
 
