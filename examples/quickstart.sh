@@ -3,7 +3,7 @@
 # Usage: bash examples/quickstart.sh ["a prompt" [option of r2-router route...]]
 set -euo pipefail
 
-prompt=${1:-"Solve the equation: 2x + 5 = 13"}
+prompt=${1-"Solve the equation: 2x + 5 = 13"}
 [[ $# -eq 0 ]] || shift
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=$root/build/quickstart
@@ -13,11 +13,20 @@ log=$build/quickstart.log
 run() {
   echo "$1" >&2
   shift
-  if ! "$@" > "$log" 2>&1; then
+  if ! "$@" 2>&1 | tee "$log" | show_progress; then
     tail -n 30 "$log" >&2
     echo "Failed: $* (all of its output is in $log)" >&2
     exit 1
   fi
+}
+
+# On a terminal, the "[12/40]" of each of Ninja's lines.
+show_progress() {
+  local line
+  while IFS= read -r line; do
+    if [[ -t 2 && $line == \[* ]]; then printf '\r  %s] ' "${line%%]*}" >&2; fi
+  done
+  if [[ -t 2 ]]; then printf '\r\033[K' >&2; fi
 }
 
 bash "$root/.ci/install_packages.sh" \
