@@ -80,6 +80,12 @@ TEST(ReadText, RefusesMoreThanTheLimit) {
                [&] { read_text("/proc/self/comm", 2, ErrorCode::kBadData); });
 }
 
+TEST(ReadText, ReportsAReadThatFails) {
+  // Nothing is mapped at address 0, where reading this file begins.
+  expect_error(ErrorCode::kIo, "/proc/self/mem: cannot read: Input/output error",
+               [] { read_text("/proc/self/mem", kNoLimit, ErrorCode::kBadData); });
+}
+
 TEST(ReadText, NamesTheByteThatIsNotUtf8) {
   const TemporaryFolder folder;
   put_file(folder / "file", "abc\xFF");
