@@ -249,6 +249,10 @@ void add_train_command(CLI::App& app, int&) {
       ->add_option("--encoder-seed", settings->encoder.seed, "Seed of the built-in encoder's hash")
       ->capture_default_str()
       ->type_name("N");
+  command->add_flag("--fold-digits", settings->encoder.fold_digits,
+                    "Let the built-in encoder count every digit as 0");
+  command->add_flag("--square-root", settings->encoder.square_root,
+                    "Let the built-in encoder take square roots, so that repetition counts less");
   command->add_flag("--idf", settings->encoder.has_idf,
                     "Weigh the built-in encoder's features by inverse document frequency");
   command

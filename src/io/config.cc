@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "io/json.h"
+#include "io/model_spec.h"
 
 namespace r2router {
 namespace {
@@ -130,22 +131,7 @@ LexicalEncoderSpec read_encoder(const JsonView& field) {
 }
 
 void read_model(const JsonView& field, std::string_view name, Config& config) {
-  if (name.empty()) field.fail_with("a model's name is empty; name the model");
-  // "note" changes nothing, so its neighbours ("notes", "name") may stand.
-  field.refuse_misspelt({"openrouter_id", "input_price_per_million", "output_price_per_million",
-                         "checkpoint_dir", "available"});
-  ModelSpec model{.name = std::string(name)};
-  model.openrouter_id = read_optional_text(field["openrouter_id"]);
-  model.input_price_per_million = field["input_price_per_million"].number(
-      0, kHighestPrice, "a number from 0 to 1e9: USD per million tokens");
-  model.output_price_per_million = field["output_price_per_million"].number(
-      0, kHighestPrice, "a number from 0 to 1e9: USD per million tokens");
-  if (const JsonView available = field["available"]; available.present()) {
-    model.available = available.boolean();
-  }
-  model.note = read_optional_text(field["note"]);
-  config.models.push_back(std::move(model));
-
+  config.models.push_back(io::read_model_spec(field, name));
   const JsonView folder = field["checkpoint_dir"];
   if (config.format_version == 0) {
     config.checkpoint_dirs.push_back(read_folder_name(folder));
@@ -253,6 +239,24 @@ Json model_to_json(const ModelSpec& model) {
 }
 
 }  // namespace
+
+ModelSpec io::read_model_spec(const JsonView& field, std::string_view name) {
+  if (name.empty()) field.fail_with("a model's name is empty; name the model");
+  // "note" changes nothing, so its neighbours ("notes", "name") may stand.
+  field.refuse_misspelt({"openrouter_id", "input_price_per_million", "output_price_per_million",
+                         "checkpoint_dir", "available"});
+  ModelSpec model{.name = std::string(name)};
+  model.openrouter_id = read_optional_text(field["openrouter_id"]);
+  model.input_price_per_million = field["input_price_per_million"].number(
+      0, kHighestPrice, "a number from 0 to 1e9: USD per million tokens");
+  model.output_price_per_million = field["output_price_per_million"].number(
+      0, kHighestPrice, "a number from 0 to 1e9: USD per million tokens");
+  if (const JsonView available = field["available"]; available.present()) {
+    model.available = available.boolean();
+  }
+  model.note = read_optional_text(field["note"]);
+  return model;
+}
 
 Config parse_config(std::string_view json, const std::string& file) {
   const JsonDocument document(json, file, ErrorCode::kBadConfig);

@@ -18,6 +18,7 @@
 #include "core/sha256.h"
 #include "io/file.h"
 #include "io/json.h"
+#include "io/model_spec.h"
 
 namespace r2router {
 namespace {
@@ -28,7 +29,6 @@ using io::JsonView;
 constexpr std::size_t kLongestLine = std::size_t{64} << 20;      // bytes
 constexpr std::uint64_t kLargestPool = std::uint64_t{16} << 20;  // bytes
 constexpr std::size_t kMostCells = std::size_t{1} << 27;  // queries × pairs: 2 GiB of numbers
-constexpr double kHighestPrice = 1e9;                     // USD per million tokens
 constexpr double kMostTokens = 1e9;
 
 /// The lines of a text file, which may be compressed with gzip.
@@ -272,26 +272,10 @@ DataSource hash_source(const std::string& file) {
 Pool read_pool(const std::string& file) {
   const JsonDocument document(io::read_text(file, kLargestPool, ErrorCode::kBadConfig), file,
                               ErrorCode::kBadConfig);
-  constexpr std::string_view kPrice = "a number from 0 to 1e9: USD per million tokens";
   Pool pool;
   for (const auto& [name, field] :
        document.root()["models"].members("an object with a member for each model")) {
-    field.refuse_misspelt(
-        {"openrouter_id", "input_price_per_million", "output_price_per_million", "available"});
-    ModelSpec model{.name = std::string(name)};
-    if (name.empty()) field.fail_with("a model's name is empty; name the model");
-    if (const JsonView id = field["openrouter_id"]; id.present() && !id.is_null()) {
-      model.openrouter_id = id.string("a string or null");
-    }
-    model.input_price_per_million =
-        field["input_price_per_million"].number(0, kHighestPrice, kPrice);
-    model.output_price_per_million =
-        field["output_price_per_million"].number(0, kHighestPrice, kPrice);
-    if (field["available"].present()) model.available = field["available"].boolean();
-    if (const JsonView note = field["note"]; note.present() && !note.is_null()) {
-      model.note = note.string("a string or null");
-    }
-    pool.push_back(std::move(model));
+    pool.push_back(io::read_model_spec(field, name));
   }
   if (pool.empty()) document.root()["models"].fail("at least one model");
   return pool;

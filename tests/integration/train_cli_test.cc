@@ -1,0 +1,220 @@
+// The train and eval commands, run as a process on a small made-up table.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#ifdef R2ROUTER_CLI
+
+#include <cmath>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "r2router/outcomes.h"
+#include "r2router/router.h"
+
+#include "support/process.h"
+#include "support/temporary_folder.h"
+
+namespace r2router {
+namespace {
+
+using nlohmann::json;
+using ::testing::HasSubstr;
+using testing::Outcome;
+using testing::put_file;
+using testing::read_file;
+using ::testing::StartsWith;
+
+/// 200 queries in two data sets; a small model that cannot prove things and a large one that can,
+/// at fifty times the price; a third model that is not in the pool.
+class TrainCli : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string queries, outcomes;
+    for (int i = 0; i < 200; ++i) {
+      const bool proof = i % 3 == 0;
+      const std::string id = std::to_string(i);
+      queries += json{{"query_id", id},
+                      {"dataset", i < 180 ? "main:x" : "extra"},
+                      {"query", (proof ? "prove theorem " : "what is ") + std::to_string(i)},
+                      {"query_tokens", 5}}
+                     .dump() +
+                 "\n";
+      const auto answer = [&](const char* model, int score, int tokens) {
+        outcomes +=
+            json{{"query_id", id}, {"model", model}, {"score", score}, {"output_tokens", tokens}}
+                .dump() +
+            "\n";
+      };
+      answer("small", !proof && i % 10 != 1, 40 + i % 7);
+      answer("large", i % 11 != 1, 80 + i % 13);
+      if (i < 20) answer("rare", 1, 10);
+      answer("stranger", 1, 1);
+    }
+    put_file(folder_ / "queries.jsonl", queries);
+    put_file(folder_ / "outcomes.jsonl", outcomes);
+    put_file(folder_ / "pool.json", R"({"models": {
+      "small": {"openrouter_id": "x/small", "input_price_per_million": 0.1,
+                "output_price_per_million": 0.2},
+      "rare": {"openrouter_id": "x/rare", "input_price_per_million": 0.1,
+               "output_price_per_million": 0.2},
+      "large": {"openrouter_id": "x/large", "input_price_per_million": 5,
+                "output_price_per_million": 10}}})");
+  }
+
+  Outcome run(std::vector<std::string> arguments) const {
+    arguments.insert(arguments.begin(), R2ROUTER_CLI);
+    arguments.insert(arguments.begin() + 2, {"--queries", folder_ / "queries.jsonl", "--outcomes",
+                                             folder_ / "outcomes.jsonl"});
+    return testing::run(arguments);
+  }
+  Outcome train(const std::string& output, const std::vector<std::string>& more = {}) const {
+    std::vector<std::string> arguments = {"train",    "--pool",         folder_ / "pool.json",
+                                          "--output", folder_ / output, "--dimension",
+                                          "64",       "--alpha",        "0.1,1,10"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run(arguments);
+  }
+
+  testing::TemporaryFolder folder_;
+};
+
+TEST_F(TrainCli, TrainsACheckpointThatRoutes) {
+  const Outcome outcome = train("router", {"--budgets", "hard-cap", "--token-limits", "60,100"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_EQ(outcome.err, "");  // progress is for terminals
+  EXPECT_THAT(outcome.out, StartsWith("Trained on "));
+  EXPECT_THAT(outcome.out, HasSubstr("budgets as a hard cap"));
+  EXPECT_THAT(outcome.out, HasSubstr("\nmean curve "));
+
+  const Router router = Router::from_pretrained(folder_ / "router");
+  // "rare" answered a tenth of the queries: left out unless it is asked for.
+  ASSERT_EQ(router.pool().size(), 2u);
+  EXPECT_EQ(router.pool()[0].name, "small");
+  EXPECT_EQ(router.config().token_limits.size(), 3u);
+  RouteOptions options;
+  options.lambda = 0.9975;
+  EXPECT_EQ(router.route_text("what is 9999", options).model().name, "small");
+  EXPECT_EQ(router.route_text("prove theorem 9999", options).model().name, "large");
+}
+
+TEST_F(TrainCli, TheSameCommandGivesTheSameBytes) {
+  ASSERT_EQ(train("one", {"--threads", "1"}).exit_code, 0);
+  ASSERT_EQ(train("two", {"--threads", "2"}).exit_code, 0);
+  for (const char* file : {"/config.json", "/model.safetensors"}) {
+    EXPECT_EQ(read_file(folder_ / "one" + file), read_file(folder_ / "two" + file)) << file;
+  }
+}
+
+TEST_F(TrainCli, JsonHoldsTheSameFiguresAsEval) {
+  const Outcome trained =
+      train("router", {"--budgets", "hard-cap", "--token-limits", "60", "--json"});
+  ASSERT_EQ(trained.exit_code, 0) << trained.err;
+  const json report = json::parse(trained.out);
+  EXPECT_EQ(report["training_queries"].get<int>() + report["held_out_queries"].get<int>(), 200);
+  EXPECT_EQ(report["heads"], 8);
+
+  const Outcome evaluated = run(
+      {"eval", "--checkpoint-dir", folder_ / "router", "--json", "--curve", folder_ / "curve.csv"});
+  ASSERT_EQ(evaluated.exit_code, 0) << evaluated.err;
+  EXPECT_EQ(json::parse(evaluated.out), report["evaluation"]);
+  const json& policies = report["evaluation"]["policies"];
+  EXPECT_EQ(policies[0]["policy"], "router");
+  EXPECT_GT(policies[0]["audc"], policies[2]["audc"]);  // the mean curve
+  EXPECT_TRUE(policies[6]["qnc"].is_null());            // "small" never reaches the best score
+  const std::string curve = read_file(folder_ / "curve.csv");
+  EXPECT_THAT(curve, StartsWith("policy,cost,score,lambda\n\"router\",0."));
+  EXPECT_THAT(curve, HasSubstr("\n\"oracle\","));
+}
+
+TEST_F(TrainCli, DatasetsAndModelsAreChosen) {
+  const Outcome outcome =
+      train("router", {"--dataset", "main", "--models", "large", "--holdout", "0", "--json"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const json report = json::parse(outcome.out);
+  EXPECT_EQ(report["training_queries"], 180);
+  EXPECT_EQ(report["held_out_queries"], 0);
+  EXPECT_FALSE(report.contains("evaluation"));
+  EXPECT_EQ(load_checkpoint(folder_ / "router").config.models.at(0).name, "large");
+}
+
+TEST_F(TrainCli, EmbeddingsFromElsewhereFollowTheirQueries) {
+  // One feature that says "proof", in the order of the queries' lines; only "main" is trained on.
+  std::string header = "{'descr': '<f4', 'fortran_order': False, 'shape': (200, 2), }";
+  header.resize(118 - 1, ' ');
+  header += '\n';
+  std::string npy = std::string("\x93NUMPY\x01\x00", 8) + '\x76' + '\0' + header;
+  for (int i = 0; i < 200; ++i) {
+    const float row[2] = {i % 3 == 0 ? 1.0f : 0.0f, static_cast<float>(i % 5)};
+    npy.append(reinterpret_cast<const char*>(row), sizeof row);
+  }
+  put_file(folder_ / "embeddings.npy", npy);
+  const std::vector<std::string> embeddings = {"--embeddings", folder_ / "embeddings.npy"};
+  std::vector<std::string> more = embeddings;
+  more.insert(more.end(), {"--dataset", "main", "--embedding-model", "x/encoder"});
+  const Outcome outcome = train("router", more);
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const Checkpoint checkpoint = load_checkpoint(folder_ / "router");
+  EXPECT_EQ(checkpoint.config.embedding_model, "x/encoder");
+  EXPECT_FALSE(checkpoint.config.encoder);
+  // The quality head of "small" has learned that proofs fail.
+  EXPECT_LT(std::get<std::vector<float>>(checkpoint.heads.weights)[0], -0.5f);
+
+  const Outcome without = run({"eval", "--checkpoint-dir", folder_ / "router"});
+  EXPECT_EQ(without.exit_code, 1);
+  EXPECT_THAT(without.err, HasSubstr("--embeddings (model: x/encoder)"));
+  std::vector<std::string> eval = {"eval", "--checkpoint-dir", folder_ / "router"};
+  eval.insert(eval.end(), embeddings.begin(), embeddings.end());
+  EXPECT_EQ(run(eval).exit_code, 0);
+
+  put_file(
+      folder_ / "embeddings.npy",
+      npy.substr(0, 10) + header.replace(header.find("200"), 3, "199") + npy.substr(128, 199 * 8));
+  const Outcome short_file = train("other", more);
+  EXPECT_EQ(short_file.exit_code, 1);
+  EXPECT_THAT(short_file.err, HasSubstr("199 rows"));
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "other"));
+}
+
+TEST_F(TrainCli, FaultsAreOneLineAndLeaveNothingBehind) {
+  const auto expect_failure = [&](int exit_code, const std::string& part,
+                                  const std::vector<std::string>& more) {
+    const Outcome outcome = train("router", more);
+    EXPECT_EQ(outcome.exit_code, exit_code);
+    EXPECT_THAT(outcome.err, HasSubstr(part));
+    EXPECT_EQ(testing::lines_of(outcome.err).size(), 1u) << outcome.err;
+    EXPECT_EQ(outcome.out, "");
+    EXPECT_FALSE(std::filesystem::exists(folder_ / "router"));
+  };
+  expect_failure(1, "a model \"huge\"", {"--models", "small,huge"});
+  expect_failure(1, "begins with \"none\"", {"--dataset", "none"});
+  expect_failure(1, "folds is 1", {"--folds", "1"});
+  expect_failure(1, "α is -1", {"--alpha", "-1"});
+  expect_failure(2, "words:2", {"--features", "words:2"});
+  expect_failure(2, "--budgets", {"--budgets", "soft"});
+  put_file(folder_ / "pool.json", R"({"models": {"rare": {"openrouter_id": null,
+    "input_price_per_million": 1, "output_price_per_million": 1}}})");
+  expect_failure(1, "no model answered enough", {});
+  std::filesystem::create_directory(folder_ / "router");
+  put_file(folder_ / "router/notes.txt", "mine");
+  const Outcome outcome = train("router");
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("exists already"));
+  EXPECT_EQ(read_file(folder_ / "router/notes.txt"), "mine");
+}
+
+TEST_F(TrainCli, ABadLineIsNamed) {
+  put_file(folder_ / "outcomes.jsonl",
+           read_file(folder_ / "outcomes.jsonl") +
+               R"({"query_id": "0", "model": "small", "score": 7, "output_tokens": 1})");
+  const Outcome outcome = train("router");
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("outcomes.jsonl:621 at /score: found the number 7"));
+}
+
+}  // namespace
+}  // namespace r2router
+
+#endif  // R2ROUTER_CLI
