@@ -41,7 +41,6 @@ int run(int argc, char** argv) {
   app.callback([&app] {
     if (app.get_subcommands().empty()) throw CLI::ValidationError("no command given");
   });
-  app.failure_message([](const CLI::App*, const CLI::Error& error) { return error.get_name(); });
   r2router::cli::add_route_command(app, exit_code);
   r2router::cli::add_info_command(app, exit_code);
   r2router::cli::add_convert_command(app, exit_code);
