@@ -359,7 +359,7 @@ class R2Router:
 
 def _as_texts(texts: str | Sequence[str]) -> list[str]:
     if isinstance(texts, str):
-        return [texts]
+        texts = [texts]
     if isinstance(texts, bytes) or not isinstance(texts, (Sequence, np.ndarray)):
         raise TypeError(
             f"the query is of the type {type(texts).__name__}: expected a string or a list of them"
@@ -369,6 +369,13 @@ def _as_texts(texts: str | Sequence[str]) -> list[str]:
             raise TypeError(
                 f"query {position} is of the type {type(text).__name__}: expected a string"
             )
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ValueError(
+                f"query {position} has half of a surrogate pair, which is no text: decode its "
+                'bytes again, with errors="replace" if need be'
+            ) from None
     return list(texts)
 
 

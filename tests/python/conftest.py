@@ -1,0 +1,112 @@
+"""What the tests share: the checkpoints and golden rows that they run on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from r2_router import R2Router
+
+ROOT = Path(__file__).parents[2]
+SHARED = ROOT.parent / "shared"
+
+
+def shared(name: str) -> Path:
+    """A file or folder of ../shared, or a skipped test."""
+    path = SHARED / name
+    if not path.exists():
+        pytest.skip(f"no {name} in ../shared beside the project")
+    return path
+
+
+@pytest.fixture(scope="session")
+def native_folder() -> Path:
+    """A checkpoint of two models with an encoder of 8 dimensions; it decides by our own rules."""
+    return ROOT / "tests" / "golden" / "native_v1"
+
+
+@pytest.fixture(scope="session")
+def lexical_router(native_folder: Path) -> R2Router:
+    return R2Router.from_pretrained(native_folder)
+
+
+@pytest.fixture(scope="session")
+def released_folder() -> Path:
+    return shared("released")
+
+
+@pytest.fixture(scope="session")
+def released_router(released_folder: Path) -> R2Router:
+    return R2Router.from_pretrained(released_folder)
+
+
+@pytest.fixture(scope="session")
+def golden_embeddings() -> np.ndarray:
+    """As the golden decisions were made from them: float64."""
+    return np.load(shared("golden/embeddings.npy")).astype(np.float64)
+
+
+@pytest.fixture(scope="session")
+def golden_rows() -> list[dict[str, Any]]:
+    with open(shared("golden/decisions.jsonl"), encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+class Regressor:
+    """The least that a predictor must have."""
+
+    def __init__(self, coef: Any, intercept: Any = 0.0) -> None:
+        self.coef_ = coef
+        self.intercept_ = intercept
+
+
+def make_predictors(dimension: int = 4, budgets: tuple[int, ...] = (10, 300)) -> dict[str, Any]:
+    """Seeded predictors of two models."""
+    random = np.random.default_rng(7)
+
+    def regressor(scale: float, offset: float) -> Regressor:
+        return Regressor(scale * random.standard_normal(dimension).astype(np.float32), offset)
+
+    return {
+        name: {
+            "limited": {f"{budget}_score": regressor(0.1, 0.5) for budget in budgets},
+            "unlimited_score": regressor(0.1, 0.6),
+            "unlimited_token": regressor(50, 700),
+        }
+        for name in ("alpha", "beta")
+    }
+
+
+def make_model_configs() -> dict[str, Any]:
+    return {
+        "alpha": {
+            "openrouter_id": "vendor/alpha",
+            "input_price_per_million": 0.1,
+            "output_price_per_million": 0.4,
+        },
+        "beta": {
+            "openrouter_id": "vendor/beta",
+            "input_price_per_million": 1,
+            "output_price_per_million": 3,
+            "note": "kept as it is",
+        },
+    }
+
+
+@pytest.fixture
+def predictors() -> dict[str, Any]:
+    return make_predictors()
+
+
+@pytest.fixture
+def model_configs() -> dict[str, Any]:
+    return make_model_configs()
+
+
+@pytest.fixture
+def small_router() -> R2Router:
+    return R2Router(make_predictors(), make_model_configs())

@@ -1,0 +1,153 @@
+"""route_batch: the same choices as one by one, in columns."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import numpy as np
+import pytest
+
+from r2_router import UNLIMITED, R2Router, RouteBatch
+
+
+def rows(count: int, dimension: int = 4) -> np.ndarray:
+    return np.random.default_rng(11).standard_normal((count, dimension))
+
+
+def without_options(decision: Any) -> dict[str, Any]:
+    return {key: value for key, value in decision.items() if key != "all_options"}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("count", [1, 2, 97, 5000])
+def test_the_same_as_one_by_one(count: int, dtype: Any, small_router: R2Router) -> None:
+    embeddings = rows(count).astype(dtype)
+    tokens = np.arange(count)
+    batch = small_router.route_batch(embeddings, 0.9, tokens)
+    assert len(batch) == count
+    step = max(1, count // 100)
+    decisions = batch.to_dicts()
+    for i in range(0, count, step):
+        single = small_router.route(embeddings[i], 0.9, int(tokens[i]))
+        assert decisions[i] == without_options(single)
+    last = small_router.route(embeddings[-1], 0.9, count - 1)
+    assert decisions[-1] == without_options(last)
+
+
+def test_columns(small_router: R2Router) -> None:
+    batch = small_router.route_batch(rows(300), 0.999)
+    assert isinstance(batch, RouteBatch)
+    assert batch.models == ("alpha", "beta")
+    assert batch.openrouter_ids == ("vendor/alpha", "vendor/beta")
+    assert batch.model_index.dtype == np.int32
+    assert batch.budget.dtype == np.int64
+    assert set(batch.budget.tolist()) <= {10, 300, UNLIMITED}
+    for column in (batch.quality, batch.output_tokens, batch.cost_usd, batch.risk):
+        assert column.dtype == np.float64
+        assert column.shape == (300,)
+    limited = batch.budget != UNLIMITED
+    assert (batch.output_tokens[limited] == batch.budget[limited]).all()
+    assert repr(batch) == "<RouteBatch of 300 decisions among 2 models>"
+
+
+def test_one_number_of_input_tokens_for_all(small_router: R2Router) -> None:
+    embeddings = rows(20)
+    for_all = small_router.route_batch(embeddings, input_tokens=7)
+    for_each = small_router.route_batch(embeddings, input_tokens=np.full(20, 7, np.uint16))
+    assert (for_all.cost_usd == for_each.cost_usd).all()
+    assert for_all.to_dicts() == for_each.to_dicts()
+
+
+@pytest.mark.parametrize("empty", [[], np.empty((0, 4)), np.empty((0, 4), np.float32)])
+def test_no_rows(empty: Any, small_router: R2Router) -> None:
+    batch = small_router.route_batch(empty)
+    assert len(batch) == 0
+    assert batch.to_dicts() == []
+    assert batch.risk.shape == (0,)
+    with pytest.raises(ValueError, match="lambda"):
+        small_router.route_batch(empty, 7.0)
+
+
+def test_to_pandas(small_router: R2Router) -> None:
+    pandas = pytest.importorskip("pandas", reason="needs pandas, of the test extra")
+    batch = small_router.route_batch(rows(50), 0.0)
+    frame = batch.to_pandas()
+    assert list(frame["model"]) == [batch.models[i] for i in batch.model_index]
+    for value, budget in zip(frame["budget"], batch.budget, strict=True):
+        assert value is pandas.NA if budget == UNLIMITED else value == budget
+    assert frame["budget"].isna().any()
+    assert (frame["predicted_quality"] == batch.quality).all()
+    assert (frame["predicted_cost_usd"] == batch.cost_usd).all()
+    assert (frame["risk"] == batch.risk).all()
+
+
+def test_arrays_that_have_to_be_converted(small_router: R2Router) -> None:
+    embeddings = rows(40)
+    expected = small_router.route_batch(embeddings, 0.5).to_dicts()
+    unaligned = np.frombuffer(b"x" + embeddings.tobytes(), np.uint8)[1:].view(np.float64)
+    for same in (
+        np.asfortranarray(embeddings),
+        np.repeat(embeddings, 2, axis=1)[:, ::2],
+        embeddings.astype(">f8"),
+        embeddings.tolist(),
+        embeddings.astype(np.longdouble),
+        unaligned.reshape(40, 4),
+    ):
+        assert small_router.route_batch(same, 0.5).to_dicts() == expected
+    whole = np.round(embeddings * 4)
+    expected = small_router.route_batch(whole, 0.5).to_dicts()
+    assert small_router.route_batch(whole.astype(np.int8), 0.5).to_dicts() == expected
+    assert small_router.route_batch(whole.astype(np.float16), 0.5).to_dicts() == expected
+
+
+def test_read_only_arrays(small_router: R2Router) -> None:
+    embeddings = rows(3)
+    embeddings.flags.writeable = False
+    assert len(small_router.route_batch(embeddings)) == 3
+    assert small_router.route(embeddings[0])["model"] in ("alpha", "beta")
+
+
+@pytest.mark.parametrize("row", [0, 5000])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_value_that_is_not_finite_is_named(
+    row: int, value: float, small_router: R2Router
+) -> None:
+    embeddings = rows(5001)
+    embeddings[row, 2] = value
+    with pytest.raises(ValueError, match=f"element 2 of the embedding in row {row} is NaN or inf"):
+        small_router.route_batch(embeddings)
+
+
+class Stopped(Exception):
+    pass
+
+
+def test_signals_are_handled_during_a_batch(small_router: R2Router) -> None:
+    """Ctrl-C works: a handler runs while rows remain, and what it raises ends the batch."""
+    embeddings = np.tile(rows(1000), (1000, 1))
+    calls: list[int] = []
+
+    def stop(number: int, frame: Any) -> None:
+        calls.append(number)
+        # Handlers of one signal that comes again and again run once after an uninterruptible call.
+        if len(calls) == 3:
+            raise Stopped
+
+    previous = signal.signal(signal.SIGALRM, stop)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.005, 0.005)
+        with pytest.raises(Stopped):
+            small_router._native.route_batch(
+                embeddings, _options(small_router), np.empty(0, np.int64)
+            )
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    assert len(calls) == 3
+
+
+def _options(router: R2Router) -> Any:
+    from r2_router import _core
+
+    return _core.RouteOptions(router.lambda_val, 100)

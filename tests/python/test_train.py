@@ -1,0 +1,200 @@
+"""Training and converting from Python, through files as a user has them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import r2_router
+from r2_router import LexicalEncoder, LexicalFeatures, R2Router, convert, train
+
+QUERIES = 240
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sums are easy for both models, proofs only for the large one, which is dearer."""
+    folder = tmp_path_factory.mktemp("data")
+    chance = random.Random(3)
+    with (
+        gzip.open(folder / "queries.jsonl.gz", "wt") as queries,
+        open(folder / "outcomes.jsonl", "w") as outcomes,
+    ):
+        for i in range(QUERIES):
+            hard = i % 2
+            text = f"prove theorem {i} of number theory" if hard else f"add {i} and {i + 3} please"
+            dataset = "proofs" if hard else "sums"
+            print(
+                json.dumps({"query_id": f"q{i}", "query": text, "dataset": dataset}), file=queries
+            )
+            for model, skill in (("small", 0.95 - 0.9 * hard), ("large", 0.95)):
+                row = {
+                    "query_id": f"q{i}",
+                    "model": model,
+                    "score": int(chance.random() < skill),
+                    "output_tokens": chance.randint(20, 60) + 400 * hard,
+                }
+                print(json.dumps(row), file=outcomes)
+    prices = {
+        "small": {"input_price_per_million": 0.1, "output_price_per_million": 0.2},
+        "large": {"input_price_per_million": 1, "output_price_per_million": 5},
+        "unheard of": {"input_price_per_million": 1, "output_price_per_million": 5},
+    }
+    (folder / "pool.json").write_text(json.dumps({"models": prices}))
+    return folder
+
+
+def files(data: Path) -> tuple[Path, Path, Path]:
+    return data / "queries.jsonl.gz", data / "outcomes.jsonl", data / "pool.json"
+
+
+def test_a_trained_router_knows_hard_from_easy(data: Path, tmp_path: Path) -> None:
+    stages: list[tuple[str, int, int]] = []
+    report = train(
+        *files(data),
+        tmp_path / "out",
+        encoder=LexicalEncoder(256, [LexicalFeatures("words", 1, 2)], fold_digits=True, idf=True),
+        alphas=[1, 10],
+        folds=3,
+        holdout=0,
+        threads=1,
+        progress=lambda *stage: stages.append(stage),
+    )
+    assert (report["training_queries"], report["held_out_queries"]) == (QUERIES, 0)
+    assert report["heads"] == 4
+    assert report["alpha"] in (1, 10)
+    assert [entry["alpha"] for entry in report["alphas"]] == [1, 10]
+    assert report["metrics"]["audc"] > report["mean_curve"]["audc"] + 0.02
+    assert stages[-1] == ("fitting", 1, 1)
+    assert ("cross-validating", 3, 3) in stages
+
+    router = R2Router.from_pretrained(tmp_path / "out")
+    assert router.lambda_val == report["default_lambda"]
+    assert list(router.predictors) == ["small", "large"]
+    assert router.route_text("add 17 and 20 please")["model"] == "small"
+    assert router.route_text("prove theorem 900 of number theory")["model"] == "large"
+
+
+def test_limited_budgets_and_a_subset(data: Path, tmp_path: Path) -> None:
+    report = train(
+        *files(data),
+        str(tmp_path / "out"),
+        models=["small"],
+        dataset="sums",
+        token_limits=[30, 50],
+        budget_prompt="At most {budget}.",
+        alphas=[10],
+        folds=2,
+        holdout=4,
+    )
+    assert report["training_queries"] + report["held_out_queries"] == QUERIES // 2
+    assert report["held_out_queries"] > 0
+    assert report["heads"] == 6
+    router = R2Router.from_pretrained(tmp_path / "out")
+    assert list(router.predictors) == ["small"]
+    assert list(router.predictors["small"]["limited"]) == ["30_score", "50_score"]
+    assert list(router.predictors["small"]["limited_token"]) == ["30_token", "50_token"]
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["budget_prompt"] == "At most {budget}."
+    # What a checkpoint gives as predictors, the constructor takes.
+    twin = R2Router(router.predictors, router.model_configs, router.lambda_val)
+    text = router.embed("add 1 and 2 please")
+    floor = config["token_floor"]
+    ours, theirs = router.route(text, 0.5), twin.route(text, 0.5, token_floor=floor)
+    assert (ours["model"], ours["budget"]) == (theirs["model"], theirs["budget"])
+
+
+def test_embeddings_from_elsewhere(data: Path, tmp_path: Path) -> None:
+    hard = np.arange(QUERIES) % 2
+    noise = np.random.default_rng(1).standard_normal((QUERIES, 6))
+    embeddings = np.column_stack([hard, 1 - hard, noise])
+    train(
+        *files(data),
+        tmp_path / "out",
+        embeddings=embeddings,
+        embedding_model="mine",
+        alphas=[1],
+        folds=2,
+        dataset="sums",
+    )
+    router = R2Router.from_pretrained(tmp_path / "out")
+    assert router.dimension == 8
+    with pytest.raises(RuntimeError, match="needs embeddings of mine"):
+        router.embed("text")
+
+
+def test_bad_requests(data: Path, tmp_path: Path) -> None:
+    queries, outcomes, pool = files(data)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+
+    def check(error: Any, message: str, **changed: Any) -> None:
+        arguments: dict[str, Any] = {
+            "queries": queries,
+            "outcomes": outcomes,
+            "pool": pool,
+            "output": tmp_path / "out",
+            "folds": 2,
+        }
+        with pytest.raises(error, match=message):
+            train(**arguments | changed)
+        assert not (tmp_path / "out").exists()
+
+    check(FileExistsError, "exists already", output=tmp_path / "full")
+    check(FileNotFoundError, "nowhere", queries=tmp_path / "nowhere")
+    check(ValueError, "expected one of them", encoder=LexicalEncoder(), embeddings=np.ones((1, 2)))
+    check(ValueError, r"shape \(3,\): expected \(N, d\)", embeddings=np.ones(3))
+    check(r2_router.DataError, "240 queries", embeddings=np.ones((3, 2)))
+    letters = LexicalEncoder(features=[LexicalFeatures("letters")])
+    check(ValueError, '"letters": expected "words" or "characters"', encoder=letters)
+    check(r2_router.DataError, 'begins with "poems"', dataset="poems")
+    check(ValueError, "nobody", models=["nobody"])
+    check(ValueError, "folds is 1", folds=1)
+    check(ValueError, "holdout is 1", holdout=1)
+    check(ValueError, "α is -1", alphas=[-1])
+    check(TypeError, "incompatible", threads="many")
+
+
+def test_what_progress_raises_ends_training(data: Path, tmp_path: Path) -> None:
+    def stop(stage: str, done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(*files(data), tmp_path / "out", folds=2, progress=stop)
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_outcomes_name_the_line(data: Path, tmp_path: Path) -> None:
+    queries, outcomes, pool = files(data)
+    lines = outcomes.read_text().splitlines()
+    lines[6] = lines[6].replace('"score": ', '"score": 7')
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text("\n".join(lines))
+    with pytest.raises(r2_router.DataError, match="score") as caught:
+        train(queries, bad, pool, tmp_path / "out")
+    assert caught.value.line == 7  # type: ignore[attr-defined]
+    assert caught.value.file == str(bad)  # type: ignore[attr-defined]
+
+
+def test_convert(native_folder: Path, tmp_path: Path) -> None:
+    convert(native_folder, tmp_path / "copy")
+    router, copy = (R2Router.from_pretrained(f) for f in (native_folder, tmp_path / "copy"))
+    assert router.route_text("a query") == copy.route_text("a query")
+    with pytest.raises(OSError, match="copy"):
+        convert(native_folder, tmp_path / "copy")
+    with pytest.raises(FileNotFoundError):
+        convert(tmp_path / "nowhere", tmp_path / "other")
+
+
+def test_convert_released(released_router: R2Router, released_folder: Path, tmp_path: Path) -> None:
+    convert(released_folder, str(tmp_path / "native"))
+    native = R2Router.from_pretrained(tmp_path / "native")
+    embedding = np.random.default_rng(8).standard_normal(1024)
+    assert native.route(embedding) == released_router.route(embedding)
+    assert list(native.predictors) == list(released_router.predictors)
