@@ -38,6 +38,7 @@ constexpr std::pair<std::string_view, DecisionRules> kRules[] = {
 constexpr std::pair<std::string_view, LexicalFeatures::Kind> kFeatureKinds[] = {
     {"words", LexicalFeatures::Kind::kWords}, {"characters", LexicalFeatures::Kind::kCharacters}};
 
+/// The value that a string of `names` stands for; an error lists them all.
 template <typename Value, std::size_t count>
 Value read_name(const JsonView& field, const std::pair<std::string_view, Value> (&names)[count]) {
   std::string expected;
@@ -118,7 +119,7 @@ LexicalEncoderSpec read_encoder(const JsonView& field) {
   if (const JsonView seed = field["seed"]; seed.present()) {
     spec.seed = seed.integer(0, UINT64_MAX, "a whole number from 0 to 18446744073709551615");
   }
-  spec.features.clear();
+  spec.features.clear();  // the default has one family
   const auto features = field["features"].elements("an array of feature families");
   if (features.empty() || features.size() > kMostFeatureFamilies) {
     field["features"].fail("1 to " + std::to_string(kMostFeatureFamilies) + " feature families");
@@ -316,6 +317,7 @@ Config parse_config(std::string_view json, const std::string& file) {
   }
   for (std::size_t i = 0; i < members.size(); ++i) {
     if (members[i].first != "training") continue;
+    // Members keep the text's order, so the position among them finds the text.
     members[i].second.members();  // an object, or an error
     config.training = member_text(json, i);
   }
@@ -339,6 +341,7 @@ std::string to_json(const Config& config) {
   }
   Json& models = json["models"] = Json::object();
   for (const ModelSpec& model : config.models) {
+    // Assigning would silently let the second of two equal names win.
     if (models.contains(model.name)) {
       throw Error(ErrorCode::kInvalidArgument, "two models of the pool are named " +
                                                    io::excerpt(model.name) +
@@ -346,6 +349,7 @@ std::string to_json(const Config& config) {
     }
     models[model.name] = model_to_json(model);
   }
+  // The writer is where nlohmann checks for UTF-8.
   std::string text;
   try {
     text = json.dump(2);
