@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn, overload
+from typing import Any, NamedTuple, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,9 @@ _LAMBDA = 0.99999
 _EMBEDDING_MODEL = "Qwen/Qwen3-0.6B"
 
 _INPUT_TOKENS = 100
+
+
+Self = TypeVar("Self", bound="R2Router")
 
 
 class QualityCurve(NamedTuple):
@@ -89,14 +92,14 @@ class R2Router:
 
     @classmethod
     def from_pretrained(
-        cls,
+        cls: type[Self],
         path: str | os.PathLike[str] | None = None,
         lambda_val: float | None = None,
         embed_url: str | None = None,
         llm_api_base: str | None = None,
         llm_api_key: str | None = None,
         verbose: bool = False,
-    ) -> R2Router:
+    ) -> Self:
         """A router from a checkpoint: a folder in either layout, else a Hugging Face repository.
 
         ``path=None`` is the default checkpoint, which routes text without any server.
@@ -129,6 +132,10 @@ class R2Router:
         self._model_configs = freeze(checkpoint.model_configs)
         self._predictors = None
         _options(lambda_val)
+        if not 0 <= lambda_val <= 1:
+            raise ValueError(
+                f"lambda_val is {lambda_val}: expected 0 (quality alone) to 1 (cost alone)"
+            )
         self.lambda_val = lambda_val
         self.embed_url = embed_url
         self.llm_api_base = llm_api_base
@@ -145,6 +152,11 @@ class R2Router:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        # Copies of what is frozen are not.
+        self._model_configs, self._predictors = (
+            freeze(self._model_configs),
+            freeze(self._predictors),
+        )
         self._native = _core.Router(self._checkpoint)
 
     @property
@@ -335,13 +347,13 @@ class R2Router:
 
     def generate(
         self, query: str, model: str, budget: int | str, temperature: float = 0.7
-    ) -> NoReturn:
+    ) -> dict[str, Any]:
         """Asks a model for an answer within a budget. Not in this version: raises RuntimeError."""
         raise RuntimeError(self._no_endpoint())
 
     def route_and_generate(
         self, query: str, lambda_val: float | None = None, temperature: float = 0.7
-    ) -> NoReturn:
+    ) -> dict[str, Any]:
         """Routes a query and asks the chosen model. Not in this version: raises RuntimeError."""
         raise RuntimeError(self._no_endpoint())
 

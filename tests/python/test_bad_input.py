@@ -230,8 +230,11 @@ def test_model_configs_of_the_wrong_kind() -> None:
 def test_lambda_of_a_router() -> None:
     with pytest.raises(TypeError, match="lambda_val is 'much'"):
         R2Router(make_predictors(), make_model_configs(), lambda_val="much")  # type: ignore[arg-type]
-    router = R2Router(make_predictors(), make_model_configs(), lambda_val=2)
-    with pytest.raises(ValueError, match="lambda is 2"):
+    with pytest.raises(ValueError, match="lambda_val is 2"):
+        R2Router(make_predictors(), make_model_configs(), lambda_val=2)
+    router = R2Router(make_predictors(), make_model_configs())
+    router.lambda_val = -1
+    with pytest.raises(ValueError, match="lambda is -1"):
         router.route(GOOD)
 
 

@@ -74,7 +74,7 @@ def test_text_output_of_several_queries(
     [
         (["--query", "x", "--checkpoint-dir", "nowhere"], "does not exist"),
         (["--query", "", "--checkpoint-dir", "NATIVE"], "is empty"),
-        (["--query", "x", "--lambda_val", "3", "--checkpoint-dir", "NATIVE"], "lambda is 3"),
+        (["--query", "x", "--lambda_val", "3", "--checkpoint-dir", "NATIVE"], "lambda_val is 3"),
         (["--file", "nowhere.txt", "--checkpoint-dir", "NATIVE"], "nowhere.txt"),
         (
             ["--query", "x", "--checkpoint-dir", "NATIVE", "--llm-api-base", "http://localhost:1"],

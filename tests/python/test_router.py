@@ -203,6 +203,16 @@ def test_copies_decide_the_same(make_copy: Any, lexical_router: R2Router) -> Non
         assert twin.route_text(text) == lexical_router.route_text(text)
     assert twin.lambda_val == lexical_router.lambda_val
     assert twin.model_configs == lexical_router.model_configs
+    with pytest.raises(TypeError, match="make a new R2Router"):
+        twin.model_configs.clear()
+
+
+def test_copies_of_a_router_with_predictors_of_one_s_own(small_router: R2Router) -> None:
+    twin = pickle.loads(pickle.dumps(small_router))
+    assert twin.route(EMBEDDING) == small_router.route(EMBEDDING)
+    assert list(twin.predictors["alpha"]["limited"]) == ["10_score", "300_score"]
+    with pytest.raises(TypeError, match="make a new R2Router"):
+        twin.predictors.clear()
 
 
 def test_many_threads(lexical_router: R2Router) -> None:
