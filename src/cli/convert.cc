@@ -28,6 +28,7 @@ void convert(const Settings& settings) {
   const Checkpoint checkpoint = load_checkpoint(settings.source, print_warnings());
   save_checkpoint(checkpoint, settings.destination);
 
+  // What was written is looked at on disk, not remembered.
   const auto size = [&](const char* file) {
     const auto path = std::filesystem::path(settings.destination) / file;
     return std::string(file) + " (" + with_thousands(std::filesystem::file_size(path)) + " bytes)";
@@ -54,7 +55,7 @@ void add_convert_command(CLI::App& app, int&) {
   const auto settings = std::make_shared<Settings>();
   command->add_option("SRC", settings->source, "Checkpoint folder to read, in either layout")
       ->required()
-      ->type_name("");
+      ->type_name("");  // "SRC TEXT" would say no more than "SRC"
   command->add_option("DST", settings->destination, "Folder to write; must not exist or be empty")
       ->required()
       ->type_name("");

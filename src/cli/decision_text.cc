@@ -36,6 +36,7 @@ std::string best_quality_text(const Decision& decision) {
 
 }  // namespace
 
+// Models that the options leave out do not appear in the ranking: it tells the candidates.
 std::string candidates_text(const Decision& decision) {
   std::vector<bool> admitted(decision.pool->size());
   for (const Option& option : decision.ranking) admitted[option.model] = true;
@@ -59,6 +60,7 @@ std::string decision_text(const Decision& decision) {
   text += format("\nPredicted quality: %.4f  (0 to 1)", chosen.quality);
   text += format("\nPredicted length:  %.0f output tokens, for %lld of input", chosen.output_tokens,
                  static_cast<long long>(decision.input_tokens));
+  // One call costs fractions of a cent: the second figure is one that can be grasped.
   text += format("\nPredicted cost:    $%.8f  ($%.4f for 1,000 such queries)", chosen.cost_usd,
                  1000 * chosen.cost_usd);
   text += "\nBest quality:      " + best_quality_text(decision);

@@ -25,6 +25,7 @@ struct Settings {
   bool json = false;
 };
 
+// The spellings of config.json.
 const char* rules_name(DecisionRules rules) {
   return rules == DecisionRules::kReference ? "reference" : "corrected";
 }
@@ -50,7 +51,7 @@ Json describe(const std::string& folder, const Checkpoint& checkpoint) {
   for (const Budget budget : config.token_limits) {
     budgets.push_back(budget.is_unlimited() ? Json("unlimited") : Json(budget.tokens()));
   }
-  const std::vector<std::string> kernels = available_kernels();
+  const std::vector<std::string> kernels = available_kernels();  // the last is the fastest
   return {{"checkpoint", folder},
           {"layout", config.format_version == 0 ? "released" : "native"},
           {"format_version", config.format_version},
@@ -110,6 +111,7 @@ std::string padded(std::string text, std::size_t width) {
 std::string as_text(const Json& facts) {
   std::string text;
   const auto fact = [&](std::string name, const std::string& value) {
+    // A released config lacks some fields: no line then.
     if (!value.empty()) text += padded(name + ":", 16) + value + '\n';
   };
   const auto string = [&](const char* key) { return facts[key].get<std::string>(); };
@@ -131,6 +133,7 @@ std::string as_text(const Json& facts) {
     append_tree(text, facts["training"], 2);
   }
 
+  // The models last: a long pool must not push the rest out of sight.
   std::size_t width = 5;
   for (const Json& model : facts["models"]) {
     width = std::max(width, model["name"].get_ref<const std::string&>().size());
@@ -153,6 +156,7 @@ std::string as_text(const Json& facts) {
 void info(const Settings& settings) {
   const std::string folder =
       settings.folder.empty() ? Router::default_checkpoint_path() : settings.folder;
+  // Loaded as route does, so that a checkpoint that info shows is one that works.
   const Checkpoint checkpoint = load_checkpoint(folder, print_warnings());
   const Json facts = describe(folder, checkpoint);
   Output output;

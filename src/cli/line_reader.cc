@@ -31,6 +31,8 @@ LineReader::~LineReader() {
   if (descriptor_ != STDIN_FILENO) ::close(descriptor_);
 }
 
+// read() rather than a stream: it returns what a pipe holds now instead of waiting for a full
+// buffer, so that a program at the other end gets its answer before it sends the next line.
 std::optional<LineReader::Line> LineReader::next() {
   for (;;) {
     const char* from = buffer_.data() + searched_;
@@ -45,6 +47,7 @@ std::optional<LineReader::Line> LineReader::next() {
       return take(end_ - begin_, end_ - begin_);
     }
     if (end_ - begin_ > kMaxLine) skipping_ = true;
+    // Of a line that is too long only its end matters: what has come so far makes room for more.
     if (skipping_) {
       offset_ += end_ - begin_;
       begin_ = searched_ = end_ = 0;
@@ -62,6 +65,7 @@ LineReader::Line LineReader::take(std::size_t length, std::size_t consumed) {
   searched_ = begin_;
   offset_ += consumed;
   if (line.too_long) line.text = {};
+  // Files from Windows: CR before LF, and a mark that says "UTF-8".
   if (line.text.ends_with('\r')) line.text.remove_suffix(1);
   if (line.number == 1 && line.text.starts_with(kByteOrderMark)) {
     line.text.remove_prefix(kByteOrderMark.size());
@@ -72,6 +76,7 @@ LineReader::Line LineReader::take(std::size_t length, std::size_t consumed) {
 
 // Reads more behind what is held; false at the end of the file.
 bool LineReader::refill() {
+  // Whoever waits for our output may be the one whose input we are about to wait for.
   if (before_wait_) before_wait_();
   std::copy(buffer_.begin() + begin_, buffer_.begin() + end_, buffer_.begin());
   end_ -= begin_;

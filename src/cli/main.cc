@@ -37,6 +37,7 @@ int run(int argc, char** argv) {
   CLI::App app(kDescription, "r2-router");
   app.footer(kFooter);
   app.set_version_flag("--version", std::string("r2-router ") + r2router::version());
+  // CLI11's own check would hide a misspelt command behind "a subcommand is required".
   app.require_subcommand(0, 1);
   app.callback([&app] {
     if (app.get_subcommands().empty()) throw CLI::ValidationError("no command given");
@@ -49,18 +50,18 @@ int run(int argc, char** argv) {
   r2router::cli::add_version_command(app, exit_code);
 
   try {
-    app.parse(argc, argv);
+    app.parse(argc, argv);  // runs the subcommand
     return exit_code;
   } catch (const CLI::Success& request) {  // --help or --version
     return app.exit(request);
   } catch (const CLI::ParseError& error) {
     r2router::cli::print_remark("error", error.what() + help_hint(app));
     return 2;
-  } catch (const r2router::cli::BrokenPipe&) {
+  } catch (const r2router::cli::BrokenPipe&) {  // the reader has seen enough: no failure
     return exit_code;
   } catch (const r2router::Error& error) {
     r2router::cli::print_remark("error", error.what());
-  } catch (const std::bad_alloc&) {
+  } catch (const std::bad_alloc&) {  // its what() tells a user nothing
     r2router::cli::print_remark("error", "out of memory");
   } catch (const std::exception& error) {
     r2router::cli::print_remark("error", error.what());

@@ -9,6 +9,7 @@
 namespace r2router::cli {
 namespace {
 
+// Large enough for the cost of a system call to vanish among thousands of lines.
 constexpr std::size_t kFlushAt = 64 * 1024;
 
 }  // namespace
@@ -24,7 +25,7 @@ void Output::flush() {
     const ssize_t written = ::write(STDOUT_FILENO, rest.data(), rest.size());
     if (written >= 0) {
       rest.remove_prefix(static_cast<std::size_t>(written));
-    } else if (errno == EPIPE) {
+    } else if (errno == EPIPE) {  // main() ignores SIGPIPE, so a closed pipe shows here
       throw BrokenPipe{};
     } else if (errno != EINTR) {
       throw Error(ErrorCode::kIo,
@@ -44,6 +45,7 @@ void print_remark(std::string_view kind, std::string_view message) {
     line += control ? ' ' : c;
   }
   line += '\n';
+  // One call, so that lines of several processes do not mix.
   std::fwrite(line.data(), 1, line.size(), stderr);
 }
 

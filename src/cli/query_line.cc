@@ -53,6 +53,7 @@ class QueryLineHandler {
   bool boolean(bool value) { return scalar(value ? "true" : "false", "a boolean"); }
   bool number_integer(std::int64_t value) { return integer(value); }
   bool number_unsigned(std::uint64_t value) { return integer(value); }
+  // `text` is the number as it stands, which an id must keep: 1.50 is not to become 1.5.
   bool number_float(double value, const std::string& text) {
     if (in_embedding()) return element(value);
     if (at_value() && key_ == kLambda) {
@@ -84,6 +85,7 @@ class QueryLineHandler {
     }
     return true;
   }
+  // Whatever nests where it should not is an error, but its end must be found: depth_ is enough.
   bool start_object(std::size_t) {
     if (depth_ == 0) is_object_ = true;
     if (depth_ > 0) wrong_type("an object");
@@ -149,6 +151,7 @@ class QueryLineHandler {
       out_.lambda = static_cast<double>(value);
       return true;
     }
+    // A count beyond 2^63 reaches us as unsigned.
     if (at_value() && key_ == kInputTokens && std::in_range<std::int64_t>(value) && value >= 0) {
       out_.input_tokens = static_cast<std::int64_t>(value);
       return true;
@@ -187,6 +190,7 @@ class QueryLineHandler {
 
 QueryLine parse_query_line(std::string_view line) {
   QueryLine result;
+  // The parser would find such a byte too, but not name it as plainly.
   if (std::size_t bad = 0; !is_utf8(line, &bad)) {
     result.error = "not UTF-8 at byte " + std::to_string(bad + 1);
     return result;

@@ -38,6 +38,7 @@ constexpr const char* kFooter = R"(Examples:
 options. A line that is wrong gives {"error": ..., "line": N}, the others are routed, and the
 exit code is 1. Blank lines of --input and --file are passed over.)";
 
+// What the command line gives, before it is known to make sense.
 struct Settings {
   std::string query, file, input, embeddings;
   std::string checkpoint_dir, kernel, rules;
@@ -47,7 +48,7 @@ struct Settings {
   RouteOptions options;
 };
 
-// Refuses what is not a number in [0, 1], NaN included.
+// Validators return what is wrong, or nothing. CLI11's own say less, and its ranges let NaN pass.
 std::string check_lambda(const std::string& text) {
   double value = 0;
   if (CLI::detail::lexical_cast(text, value) && value >= 0 && value <= 1) return {};
@@ -135,6 +136,7 @@ class RouteCommand {
     print(settings_.query, route_text(settings_.query, options()));
   }
 
+  // Stops at the first line that cannot be routed: plain text has no place for an error beside it.
   void route_file() {
     LineReader lines(settings_.file, [this] { output_.flush(); });
     while (const auto line = lines.next()) {
@@ -147,7 +149,8 @@ class RouteCommand {
     }
   }
 
-  /// Returns whether every line was good.
+  // A bad line is told in its place and the rest goes on: whoever joins input and output by line or
+  // by id loses nothing. Returns whether every line was good.
   bool route_jsonl() {
     bool good = true;
     LineReader lines(settings_.input, [this] { output_.flush(); });
@@ -177,6 +180,7 @@ class RouteCommand {
 
   void route_embeddings() {
     const io::NpyArray array = io::read_npy(settings_.embeddings);
+    // All is checked before anything is printed.
     if (array.columns != router_.dimension()) {
       throw Error(ErrorCode::kBadData,
                   "the embeddings have " + std::to_string(array.columns) +
@@ -203,6 +207,7 @@ class RouteCommand {
         array.values);
   }
 
+  // The library's own messages speak to programmers: these name the options to use instead.
   Decision route_text(std::string_view query, const RouteOptions& options) const {
     if (is_blank(query)) {
       throw Error(ErrorCode::kInvalidArgument,
@@ -255,6 +260,7 @@ class RouteCommand {
     }
   }
 
+  // The candidates are the same for every query, so they are listed once.
   void print_text(const std::string& heading, const Decision& decision) {
     if (first_) output_.write(candidates_text(decision));
     if (several_) output_.write("\n" + heading);
@@ -357,7 +363,7 @@ void add_route_command(CLI::App& app, int& exit_code) {
   command->set_help_flag("-h,--help", "Print this help and exit");  // moves it behind the sources
 
   command->callback([command, settings, &exit_code] {
-    check_one_source(*command);
+    check_one_source(*command);  // before a checkpoint is loaded in vain
     collect_options(*command, *settings);
     exit_code = RouteCommand(*settings).run(*command);
   });
