@@ -199,7 +199,9 @@ std::string Router::default_checkpoint_path() {
       places.push_back(up / "share/r2router/checkpoints/default");
     }
   }
+#ifdef R2ROUTER_SOURCE_CHECKPOINT
   places.emplace_back(R2ROUTER_SOURCE_CHECKPOINT);
+#endif
   std::string looked;
   for (const fs::path& place : places) {
     std::error_code ignored;

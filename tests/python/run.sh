@@ -20,7 +20,7 @@ environment source
 "$pip" install -q build
 "$folder/source/bin/python" -m build -q --sdist --outdir "$folder/dist" > "$folder/sdist.log" 2>&1 ||
   { tail -n 30 "$folder/sdist.log"; exit 1; }
-"$pip" download -q -d "$folder/wheelhouse" "scikit-build-core>=0.10" "pybind11>=3.0" "numpy>=1.23"
+"$pip" download -q -d "$folder/wheelhouse" "scikit-build-core>=0.11" "pybind11>=3.0" "numpy>=1.23"
 
 environment offline
 offline=(--no-index --find-links "$folder/wheelhouse")
