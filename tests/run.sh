@@ -5,6 +5,7 @@
 #                built, outside consumers of a static and a shared installation
 #   asan-ubsan   Clang, warnings are errors, AddressSanitizer and UBSan: the same tests, and the fuzzers
 #   tsan         GCC, ThreadSanitizer: the tests with threads
+# Before that run come the tests of the Python package, built and installed as its users get it.
 # Usage: bash tests/run.sh [ctest option...]
 set -euo pipefail
 
@@ -14,7 +15,8 @@ jobs=$(nproc)
 
 bash .ci/install_packages.sh \
   g++ clang-14 libclang-rt-14-dev llvm-14 cmake ninja-build make pkg-config \
-  libeigen3-dev nlohmann-json3-dev libcli11-dev zlib1g-dev libgtest-dev libgmock-dev libbenchmark-dev
+  libeigen3-dev nlohmann-json3-dev libcli11-dev zlib1g-dev libgtest-dev libgmock-dev libbenchmark-dev \
+  python3-venv python3-dev
 
 build() {
   local preset=$1
@@ -28,6 +30,9 @@ mkdir -p build
 build release -DCMAKE_CXX_COMPILER=g++
 build asan-ubsan
 build tsan -DCMAKE_CXX_COMPILER=g++ -DR2ROUTER_BUILD_EXAMPLES=OFF -DR2ROUTER_BUILD_CLI=OFF
+
+echo "== python"
+bash tests/python/run.sh
 
 # One run over the three builds: one summary, and one exit code.
 mkdir -p build/all
