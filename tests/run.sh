@@ -2,7 +2,7 @@
 # Runs every test on a bare Debian machine: installs what is missing, builds three ways, then runs all of
 # them in one CTest run, whose summary ends the output.
 #   release      GCC, warnings are errors: unit, golden and command-line tests, examples, benchmarks
-#                built, outside consumers of a static and a shared installation
+#                built, outside consumers of a static and a shared installation, the Python package
 #   asan-ubsan   Clang, warnings are errors, AddressSanitizer and UBSan: the same tests, and the fuzzers
 #   tsan         GCC, ThreadSanitizer: the tests with threads
 # Before that run come the tests of the Python package, built and installed as its users get it.
