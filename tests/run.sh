@@ -2,10 +2,10 @@
 # Runs every test on a bare Debian machine: installs what is missing, builds three ways, then runs all of
 # them in one CTest run, whose summary ends the output.
 #   release      GCC, warnings are errors: unit, golden and command-line tests, examples, benchmarks
-#                built, outside consumers of a static and a shared installation, the Python package
+#                built, outside consumers of a static and a shared installation, the Python package,
+#                built and installed as its users get it
 #   asan-ubsan   Clang, warnings are errors, AddressSanitizer and UBSan: the same tests, and the fuzzers
 #   tsan         GCC, ThreadSanitizer: the tests with threads
-# Before that run come the tests of the Python package, built and installed as its users get it.
 # Usage: bash tests/run.sh [ctest option...]
 set -euo pipefail
 
@@ -30,9 +30,6 @@ mkdir -p build
 build release -DCMAKE_CXX_COMPILER=g++
 build asan-ubsan
 build tsan -DCMAKE_CXX_COMPILER=g++ -DR2ROUTER_BUILD_EXAMPLES=OFF -DR2ROUTER_BUILD_CLI=OFF
-
-echo "== python"
-bash tests/python/run.sh
 
 # One run over the three builds: one summary, and one exit code.
 mkdir -p build/all

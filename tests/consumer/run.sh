@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the library, moves the installation, and builds and runs two outside projects against it: one
-# with CMake's find_package, one with pkg-config. Usage: run.sh static|shared WORK_FOLDER [COMPILER]
+# with CMake's find_package, one with pkg-config.
+# Usage: run.sh static|shared WORK_FOLDER [COMPILER [BUILD_FOLDER_OF_THAT_KIND]]
 set -euo pipefail
 
 kind=$1
@@ -9,22 +10,25 @@ work=$(cd "$2" && pwd)
 compiler=${3:-c++}
 consumers=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source=$(cd "$consumers/../.." && pwd)
-jobs=$(nproc)
 
 fail() {
   echo "consumer ($kind): $*" >&2
   exit 1
 }
 
-shared=OFF
-[[ $kind == shared ]] && shared=ON
-cmake -S "$source" -B "$work/build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_COMPILER="$compiler" \
-  -DBUILD_SHARED_LIBS=$shared -DR2ROUTER_BUILD_TESTS=OFF -DR2ROUTER_BUILD_EXAMPLES=OFF
-cmake --build "$work/build" -j "$jobs"
+build=${4:-}
+if [[ -z $build ]]; then
+  build=$work/build
+  shared=OFF
+  [[ $kind == shared ]] && shared=ON
+  cmake -S "$source" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_COMPILER="$compiler" \
+    -DBUILD_SHARED_LIBS=$shared -DR2ROUTER_BUILD_TESTS=OFF -DR2ROUTER_BUILD_EXAMPLES=OFF
+  cmake --build "$build" -j "$(nproc)"
+fi
 
 # An installation must work wherever it is put.
 rm -rf "$work/first" "$work/moved"
-cmake --install "$work/build" --prefix "$work/first" > "$work/install.log"
+cmake --install "$build" --prefix "$work/first" > "$work/install.log"
 mv "$work/first" "$work/moved"
 prefix=$work/moved
 pkgconfig=$(dirname "$(find "$prefix" -name r2router.pc)")
