@@ -64,13 +64,16 @@ struct TrainReport {
 };
 
 /// Fits a checkpoint to embeddings computed elsewhere: table.queries.size() × dimension, row after
-/// row. The checkpoint decides by the corrected rules. Its default λ is the one that reaches 95 %
-/// of the best single model's score at least cost on queries that the heads were not fitted to,
-/// among available models (which is what a user is served); the one of the best score if none
-/// reaches that. Its token floor is the 1 % quantile of the lengths of unlimited answers. Throws
-/// Error(kBadData) for a table that cannot be learned from: empty, fewer queries than folds, a pair
-/// with no outcomes outside a fold, no complete query; Error(kInvalidArgument) for options out of
-/// range, a wrong number of embeddings or one that is not finite.
+/// row. α is the one of the best cross-validated AUDC over the whole pool, the largest of equals.
+///
+/// The checkpoint decides by the corrected rules. Its default λ reaches 95 % of the best single
+/// model's score at least cost on queries that the heads were not fitted to; if no λ reaches that,
+/// it is the one of the best score. Only available models count there, since those are what a user
+/// is served. Its token floor is the 1 % quantile of the lengths of unlimited answers.
+///
+/// Throws Error(kBadData) for a table that cannot be learned from: empty, fewer queries than folds,
+/// a pair with outcomes in fewer than two folds, no complete query; Error(kInvalidArgument) for
+/// options out of range, a wrong number of embeddings or one that is not finite.
 R2ROUTER_EXPORT Checkpoint train(const OutcomeTable& table, std::span<const float> embeddings,
                                  std::size_t dimension, const TrainOptions& options = {},
                                  TrainReport* report = nullptr);

@@ -21,9 +21,6 @@ using internal::RidgeProblem;
 /// Heads are numbered by pair: its quality head, then its length head.
 constexpr std::size_t kHeadsPerPair = 2;
 
-/// Differences of AUDC below this are not worth a smaller penalty.
-constexpr double kAudcTolerance = 0.0005;
-
 [[noreturn]] void throw_bad_option(const std::string& message) {
   throw Error(ErrorCode::kInvalidArgument, message);
 }
@@ -227,19 +224,13 @@ CrossValidation cross_validate(const OutcomeTable& table, const RidgeProblem& pr
   return result;
 }
 
-/// Which α to take: the largest of those that are as good as the best.
+/// The index of the best α; of equally good ones the largest, which is safer.
 std::size_t choose_alpha(const std::vector<AlphaResult>& results) {
-  double best_audc = 0;
-  for (const AlphaResult& result : results) best_audc = std::max(best_audc, result.metrics.audc);
-  std::size_t chosen = 0;
-  double largest = 0;
-  for (std::size_t i = 0; i < results.size(); ++i) {
-    if (results[i].metrics.audc < best_audc - kAudcTolerance) continue;
-    if (results[i].alpha <= largest) continue;
-    largest = results[i].alpha;
-    chosen = i;
-  }
-  return chosen;
+  const auto worse = [](const AlphaResult& a, const AlphaResult& b) {
+    return a.metrics.audc != b.metrics.audc ? a.metrics.audc < b.metrics.audc : a.alpha < b.alpha;
+  };
+  return static_cast<std::size_t>(std::max_element(results.begin(), results.end(), worse) -
+                                  results.begin());
 }
 
 /// The cheapest setting that reaches 95 % of the best single model's score, or else the best

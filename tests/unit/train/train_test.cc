@@ -19,6 +19,15 @@ using testing::expect_error;
 
 constexpr std::size_t kDimension = 3;
 
+#if !defined(NDEBUG) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define R2ROUTER_TEST_SLOW_BUILD true
+#elif defined(__has_feature)
+#define R2ROUTER_TEST_SLOW_BUILD \
+  (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
+#else
+#define R2ROUTER_TEST_SLOW_BUILD false
+#endif
+
 /// A cheap and a dear model. The dear one is right for every query whose first feature is above 0
 /// and for half of the others, the cheap one for every query whose second feature is; lengths
 /// follow the third. What can be learned is therefore known.
@@ -341,9 +350,8 @@ TEST(Train, ATableThatCannotBeLearnedFromIsRefused) {
 TEST(TrainShared, ReproducesTheReferenceFigures) {
   const std::string data = R2ROUTER_SOURCE_DIR "/../shared/data/";
   if (!std::filesystem::exists(data)) GTEST_SKIP() << "no shared data beside the project";
-#ifndef NDEBUG
-  GTEST_SKIP() << "takes minutes without optimisation";
-#endif
+  if (R2ROUTER_TEST_SLOW_BUILD)
+    GTEST_SKIP() << "takes minutes without optimisation or under a sanitizer";
   OutcomeTable table = read_outcomes(data + "queries.jsonl.gz", data + "outcomes.jsonl.gz",
                                      read_pool(data + "models.json"));
   const std::vector<std::string> models = {
