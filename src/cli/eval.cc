@@ -47,12 +47,12 @@ void evaluate_checkpoint(const Settings& settings) {
                             ? router.config().budget_mode == BudgetMode::kHardCap
                             : settings.budgets == "hard-cap";
   if (hard_cap) data.table = apply_hard_cap(data.table, limits_of(router.config()));
-  const Evaluation evaluation =
+  const RouterEvaluation result =
       evaluate_router(router, data, settings.data.holdout, settings.available_only);
-  if (!settings.curve.empty()) io::write_file(settings.curve, curves_csv(evaluation));
+  if (!settings.curve.empty()) io::write_file(settings.curve, curves_csv(result.evaluation));
   Output output;
-  output.write(settings.json ? evaluation_json(evaluation, data.table).dump(2) + '\n'
-                             : evaluation_text(evaluation, data.table));
+  output.write(settings.json ? evaluation_json(result, data.table).dump(2) + '\n'
+                             : evaluation_text(result, data.table));
   output.flush();
 }
 

@@ -35,9 +35,10 @@ std::string right(const std::string& text, std::size_t width) {
 
 }  // namespace
 
-Evaluation evaluate_router(const Router& router, const OutcomeData& data, std::uint32_t holdout,
-                           bool available_only) {
-  const OutcomeData test = holdout > 0 ? select_part(data, holdout, true) : data;
+RouterEvaluation evaluate_router(const Router& router, const OutcomeData& data,
+                                 std::uint32_t holdout, bool available_only) {
+  OutcomeData test = holdout > 0 ? select_part(data, holdout, true) : data;
+  test = select_rows(test, complete_queries(test.table));
   const OutcomeData training = select_part(data, holdout, false);
   std::vector<float> embeddings = test.embeddings;
   if (embeddings.empty() && router.embedder()) {
@@ -53,17 +54,24 @@ Evaluation evaluate_router(const Router& router, const OutcomeData& data, std::u
   }
   const PredictionTable predictions =
       predict(test.table, router.pool(), *router.scorer(), embeddings);
-  return evaluate(test.table, predictions, training.table,
-                  {.token_floor = router.config().token_floor, .available_only = available_only});
+  const SweepOptions options = {.token_floor = router.config().token_floor,
+                                .available_only = available_only};
+  const std::vector<double> lambda = {router.config().default_lambda};
+  return {evaluate(test.table, predictions, training.table, options),
+          sweep(test.table, predictions, lambda, options).front()};
 }
 
-std::string evaluation_text(const Evaluation& evaluation, const OutcomeTable& table) {
+std::string evaluation_text(const RouterEvaluation& result, const OutcomeTable& table) {
+  const auto& [evaluation, at_default] = result;
   const BestSingle& best = evaluation.best_single;
-  std::string text = "Evaluated on " + with_thousands(evaluation.queries) + " queries" +
-                     (table.budget_mode == BudgetMode::kHardCap ? ", budgets as a hard cap" : "") +
-                     ".\nThe best single model is " + table.models[best.model].name + ": score " +
-                     decimal(best.score, 4) + " at $" + decimal(best.cost_usd, 6) +
-                     " a query, the unit of cost below.\n\n";
+  std::string text =
+      "Evaluated on " + with_thousands(evaluation.queries) + " queries" +
+      (table.budget_mode == BudgetMode::kHardCap ? ", budgets as a hard cap" : "") +
+      ".\nThe best single model is " + table.models[best.model].name + ": score " +
+      decimal(best.score, 4) + " at $" + decimal(best.cost_usd, 6) +
+      " a query, the unit of cost below.\nAt its default λ = " + decimal(at_default.lambda, 7) +
+      " the router scores " + decimal(at_default.score, 4) + " at a cost of " +
+      decimal(at_default.cost_usd / best.cost_usd, 3) + ".\n\n";
   std::size_t width = 0;
   for (const Policy& policy : evaluation.policies) width = std::max(width, policy.name.size());
   const auto line = [&](std::string name, const std::string& audc, const std::string& qnc,
@@ -82,7 +90,8 @@ std::string evaluation_text(const Evaluation& evaluation, const OutcomeTable& ta
          "cost.\n";
 }
 
-Json evaluation_json(const Evaluation& evaluation, const OutcomeTable& table) {
+Json evaluation_json(const RouterEvaluation& result, const OutcomeTable& table) {
+  const auto& [evaluation, at_default] = result;
   const BestSingle& best = evaluation.best_single;
   Json policies = Json::array();
   for (const auto& [name, curve, metrics] : evaluation.policies) {
@@ -98,6 +107,10 @@ Json evaluation_json(const Evaluation& evaluation, const OutcomeTable& table) {
            {{"model", table.models[best.model].name},
             {"score", best.score},
             {"cost_usd", best.cost_usd}}},
+          {"default_lambda",
+           {{"lambda", at_default.lambda},
+            {"score", at_default.score},
+            {"cost", at_default.cost_usd / best.cost_usd}}},
           {"policies", policies}};
 }
 

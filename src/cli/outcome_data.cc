@@ -1,6 +1,5 @@
 #include "cli/outcome_data.h"
 
-#include <span>
 #include <variant>
 
 #include <CLI/CLI.hpp>
@@ -10,21 +9,6 @@
 #include "io/npy.h"
 
 namespace r2router::cli {
-namespace {
-
-OutcomeData select_rows(const OutcomeData& data, std::span<const std::uint32_t> rows) {
-  OutcomeData result{.table = select_queries(data.table, rows), .dimension = data.dimension};
-  if (data.embeddings.empty()) return result;
-  result.embeddings.reserve(rows.size() * data.dimension);
-  for (const std::uint32_t row : rows) {
-    const auto begin = data.embeddings.begin() + static_cast<std::ptrdiff_t>(row * data.dimension);
-    result.embeddings.insert(result.embeddings.end(), begin,
-                             begin + static_cast<std::ptrdiff_t>(data.dimension));
-  }
-  return result;
-}
-
-}  // namespace
 
 void add_outcome_options(CLI::App& command, OutcomeSettings& settings) {
   command
@@ -83,6 +67,18 @@ OutcomeData read_outcome_data(const OutcomeSettings& settings, const Pool& pool)
                 {.file = settings.queries});
   }
   return rows.size() == data.table.queries.size() ? data : select_rows(data, rows);
+}
+
+OutcomeData select_rows(const OutcomeData& data, std::span<const std::uint32_t> rows) {
+  OutcomeData result{.table = select_queries(data.table, rows), .dimension = data.dimension};
+  if (data.embeddings.empty()) return result;
+  result.embeddings.reserve(rows.size() * data.dimension);
+  for (const std::uint32_t row : rows) {
+    const auto begin = data.embeddings.begin() + static_cast<std::ptrdiff_t>(row * data.dimension);
+    result.embeddings.insert(result.embeddings.end(), begin,
+                             begin + static_cast<std::ptrdiff_t>(data.dimension));
+  }
+  return result;
 }
 
 OutcomeData select_part(const OutcomeData& data, std::uint32_t holdout, bool held_out) {

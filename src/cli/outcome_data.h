@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,9 @@ struct OutcomeData {
 /// Reads the outcomes of the pool's models. Throws what read_outcomes() and io::read_npy() throw,
 /// and Error(kBadData) if the embeddings are not one for each query or no query is of the dataset.
 OutcomeData read_outcome_data(const OutcomeSettings& settings, const Pool& pool);
+
+/// The data of these queries (indices into data.table.queries).
+OutcomeData select_rows(const OutcomeData& data, std::span<const std::uint32_t> rows);
 
 /// The part of the data that is held out, or the part that is not.
 OutcomeData select_part(const OutcomeData& data, std::uint32_t holdout, bool held_out);

@@ -176,7 +176,7 @@ void train_checkpoint(Settings& settings) {
   Json json = report_json(settings, checkpoint, report);
   std::string text = report_text(settings, checkpoint, report);
   if (report.held_out_queries > 0) {
-    const Evaluation evaluation =
+    const RouterEvaluation evaluation =
         evaluate_router(Router(std::move(checkpoint)), data, settings.data.holdout, false);
     json["evaluation"] = evaluation_json(evaluation, data.table);
     text += "\n" + evaluation_text(evaluation, data.table);
