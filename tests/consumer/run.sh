@@ -6,7 +6,7 @@ set -euo pipefail
 
 kind=$1
 mkdir -p "$2"
-work=$(cd "$2" && pwd)
+work=$(cd "$2" && pwd -P)
 compiler=${3:-c++}
 consumers=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source=$(cd "$consumers/../.." && pwd)
