@@ -1,6 +1,7 @@
 // r2-router train: an outcome table in, a checkpoint out.
 #include "r2router/train.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cstdint>
 #include <filesystem>
@@ -99,6 +100,17 @@ OutcomeTable choose_models(const OutcomeTable& table, const Settings& settings) 
   return select_models(table, names);
 }
 
+/// Predictions for prompted budgets hold under the wording of the prompt alone.
+void check_budget_prompt(const OutcomeTable& table, const Settings& settings) {
+  const bool limited = std::any_of(table.pairs.begin(), table.pairs.end(),
+                                   [](const Pair& pair) { return !pair.budget.is_unlimited(); });
+  if (!limited || table.budget_mode != BudgetMode::kPrompted) return;
+  if (settings.budget_prompt.find("{budget}") != std::string::npos) return;
+  throw CLI::ValidationError(
+      "--budget-prompt: the outcomes have limited budgets; give the words that told the models, "
+      "with {budget} in place of the number");
+}
+
 /// Fails before hours of work rather than after them.
 void check_output(const std::string& folder) {
   std::error_code ignored;
@@ -138,7 +150,7 @@ std::string report_text(const Settings& settings, const Checkpoint& checkpoint,
   char text[512];
   std::snprintf(text, sizeof text,
                 "Trained on %s queries (%s held out): %zu models, %zu heads.\n"
-                "α = %g of %zu, by area under the cross-validated deferral curve: %.4f "
+                "α = %g, the best of %zu by area under the cross-validated deferral curve: %.4f "
                 "(mean curve: %.4f).\n"
                 "Default λ = %.7g: score %.4f at %.3f of the best available model's cost, "
                 "cross-validated.\n",
@@ -161,6 +173,7 @@ void train_checkpoint(Settings& settings) {
   if (settings.budgets == "hard-cap") {
     data.table = apply_hard_cap(data.table, settings.token_limits);
   }
+  check_budget_prompt(data.table, settings);
   settings.train.holdout = settings.data.holdout;
   settings.train.progress = print_progress();
 
@@ -258,7 +271,12 @@ void add_train_command(CLI::App& app, int&) {
   command
       ->add_option("--embedding-model", settings->embedding_model,
                    "With --embeddings: the model that made them, which a server must serve")
+      ->needs("--embeddings")
       ->type_name("NAME");
+  for (const char* const option :
+       {"--features", "--dimension", "--encoder-seed", "--fold-digits", "--square-root", "--idf"}) {
+    command->get_option(option)->excludes("--embeddings");
+  }
 
   command->add_option("--alpha", settings->train.alphas, "Ridge penalties to choose from: X[,X...]")
       ->delimiter(',')
@@ -277,7 +295,12 @@ void add_train_command(CLI::App& app, int&) {
       ->capture_default_str()
       ->type_name("N");
   command->add_flag("--json", settings->json, "Print one JSON object");
-  command->callback([settings] { train_checkpoint(*settings); });
+  command->callback([command, settings] {
+    if (command->count("--token-limits") > 0 && settings->budgets != "hard-cap") {
+      throw CLI::ValidationError("--token-limits is only for --budgets hard-cap");
+    }
+    train_checkpoint(*settings);
+  });
 }
 
 }  // namespace r2router::cli

@@ -4,7 +4,7 @@
 
 #ifdef R2ROUTER_CLI
 
-#include <cmath>
+#include <algorithm>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -72,8 +72,11 @@ class TrainCli : public ::testing::Test {
   }
   Outcome train(const std::string& output, const std::vector<std::string>& more = {}) const {
     std::vector<std::string> arguments = {"train",    "--pool",         folder_ / "pool.json",
-                                          "--output", folder_ / output, "--dimension",
-                                          "64",       "--alpha",        "0.1,1,10"};
+                                          "--output", folder_ / output, "--alpha",
+                                          "0.1,1,10"};
+    if (std::find(more.begin(), more.end(), "--embeddings") == more.end()) {
+      arguments.insert(arguments.end(), {"--dimension", "64"});
+    }
     arguments.insert(arguments.end(), more.begin(), more.end());
     return run(arguments);
   }
@@ -140,6 +143,32 @@ TEST_F(TrainCli, DatasetsAndModelsAreChosen) {
   EXPECT_EQ(load_checkpoint(folder_ / "router").config.models.at(0).name, "large");
 }
 
+TEST_F(TrainCli, PromptedBudgetsKeepTheWordsThatMadeThem) {
+  std::string outcomes;
+  for (int i = 0; i < 200; ++i) {
+    for (const int budget : {10, 50}) {
+      outcomes += json{{"query_id", std::to_string(i)},
+                       {"model", "small"},
+                       {"budget", budget},
+                       {"score", budget == 50 ? 1 : 0},
+                       {"output_tokens", budget - 3}}
+                      .dump() +
+                  "\n";
+    }
+  }
+  put_file(folder_ / "outcomes.jsonl", read_file(folder_ / "outcomes.jsonl") + outcomes);
+  const Outcome without = train("router");
+  EXPECT_EQ(without.exit_code, 2);
+  EXPECT_THAT(without.err, HasSubstr("--budget-prompt"));
+  const Outcome outcome = train("router", {"--budget-prompt", "Be brief: {budget} tokens."});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const Config config = load_checkpoint(folder_ / "router").config;
+  EXPECT_EQ(config.budget_prompt, "Be brief: {budget} tokens.");
+  EXPECT_EQ(config.budget_mode, BudgetMode::kPrompted);
+  // "large" was never limited: its pairs are its own.
+  EXPECT_THAT(config.token_limits, ::testing::ElementsAre(Budget(10), Budget(50), Budget()));
+}
+
 TEST_F(TrainCli, EmbeddingsFromElsewhereFollowTheirQueries) {
   // One feature that says "proof", in the order of the queries' lines; only "main" is trained on.
   std::string header = "{'descr': '<f4', 'fortran_order': False, 'shape': (200, 2), }";
@@ -194,6 +223,9 @@ TEST_F(TrainCli, FaultsAreOneLineAndLeaveNothingBehind) {
   expect_failure(1, "α is -1", {"--alpha", "-1"});
   expect_failure(2, "words:2", {"--features", "words:2"});
   expect_failure(2, "--budgets", {"--budgets", "soft"});
+  expect_failure(2, "--token-limits is only for", {"--token-limits", "50"});
+  expect_failure(2, "--embeddings", {"--embedding-model", "x"});
+  expect_failure(2, "--embeddings excludes --idf", {"--embeddings", "x.npy", "--idf"});
   put_file(folder_ / "pool.json", R"({"models": {"rare": {"openrouter_id": null,
     "input_price_per_million": 1, "output_price_per_million": 1}}})");
   expect_failure(1, "no model answered enough", {});
