@@ -17,6 +17,10 @@ _NATIVE = (np.dtype(np.float32), np.dtype(np.float64))
 
 def as_embedding(values: Any, dimension: int) -> Floats:
     """One embedding, (d,); not copied if it is a contiguous float32 or float64 array."""
+    if type(values) is np.ndarray and values.ndim == 1 and values.dtype in _NATIVE:
+        flags = values.flags
+        if flags.c_contiguous and flags.aligned:
+            return values  # the usual case, told quickly
     array = _as_floats(values, "the embedding")
     if array.ndim == 2 and array.shape[0] == 1:
         array = array[0]  # a row as embed() returns it

@@ -47,7 +47,7 @@ class Decision(dict[str, Any]):
         rank: Callable[[], list[Option]] | None = None,
     ) -> None:
         """``rank`` computes ``all_options``; None: ``values`` is complete as it is."""
-        super().__init__(values)
+        dict.__init__(self, values)  # quicker than through super()
         self.lambda_val = lambda_val
         self.input_tokens = input_tokens
         self.model_configs = model_configs

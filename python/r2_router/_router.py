@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import sys
@@ -391,6 +392,12 @@ def _as_texts(texts: str | Sequence[str]) -> list[str]:
     return list(texts)
 
 
+@functools.lru_cache(maxsize=256)
+def _usual_options(lambda_val: float, input_tokens: int) -> _core.RouteOptions:
+    """Options never change, so that calls which set the same can share them."""
+    return _core.RouteOptions(lambda_val, input_tokens)
+
+
 def _options(
     lambda_val: float,
     input_tokens: int = _INPUT_TOKENS,
@@ -400,6 +407,11 @@ def _options(
     token_floor: float | None = None,
 ) -> _core.RouteOptions:
     """The options for the native library, or a TypeError that names the wrong one."""
+    if allow is None and deny is None and available_only is None and token_floor is None:
+        try:
+            return _usual_options(lambda_val, input_tokens)
+        except TypeError:
+            pass
     if allow is not None and len(allow) == 0:
         raise ValueError("allow is empty, which leaves no model to choose: None admits all")
     if isinstance(allow, str) or isinstance(deny, str):
