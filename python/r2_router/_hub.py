@@ -39,7 +39,7 @@ def checkpoint_folder(path: str | os.PathLike[str] | None) -> str:
 def _download(repository: str) -> str:
     try:
         from huggingface_hub import snapshot_download
-        from huggingface_hub.utils import RepositoryNotFoundError
+        from huggingface_hub.errors import RepositoryNotFoundError
     except ImportError as error:
         raise ImportError(
             f"{repository!r} is no folder here. To load it from the Hugging Face Hub, "

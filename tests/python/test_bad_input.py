@@ -325,11 +325,11 @@ class RepositoryNotFoundError(Exception):
 
 
 def fake_hub(monkeypatch: pytest.MonkeyPatch, download: Any) -> None:
-    hub, utils = types.ModuleType("huggingface_hub"), types.ModuleType("huggingface_hub.utils")
+    hub, errors = types.ModuleType("huggingface_hub"), types.ModuleType("huggingface_hub.errors")
     hub.snapshot_download = download  # type: ignore[attr-defined]
-    utils.RepositoryNotFoundError = RepositoryNotFoundError  # type: ignore[attr-defined]
+    errors.RepositoryNotFoundError = RepositoryNotFoundError  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
-    monkeypatch.setitem(sys.modules, "huggingface_hub.utils", utils)
+    monkeypatch.setitem(sys.modules, "huggingface_hub.errors", errors)
 
 
 def test_a_hub_id(monkeypatch: pytest.MonkeyPatch, native_folder: Path) -> None:
