@@ -144,7 +144,7 @@ def test_signals_are_handled_during_a_batch(small_router: R2Router) -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
-    assert len(calls) == 3
+    assert len(calls) >= 3
 
 
 def _options(router: R2Router) -> Any:
