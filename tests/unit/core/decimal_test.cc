@@ -1,23 +1,17 @@
 #include "core/decimal.h"
 
 #include <cmath>
-#include <cstdio>
-#include <cstdlib>
 #include <limits>
 #include <random>
 
 #include <gtest/gtest.h>
 
+#include "support/rounding.h"
+
 namespace r2router {
 namespace {
 
-// The C library's printf rounds the exact binary value, ties to even, and strtod reads back the
-// nearest double: an independent route to Python's round().
-double through_printf(double value, int digits) {
-  char text[400];
-  std::snprintf(text, sizeof(text), "%.*f", digits, value);
-  return std::strtod(text, nullptr);
-}
+using testing::through_printf;
 
 TEST(RoundDecimal, GivesWhatPythonGives) {
   // Each right-hand side was printed by CPython 3.11's round().

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
-#include <cstdlib>
 #include <limits>
 #include <random>
 #include <string>
@@ -14,14 +12,12 @@
 #include "r2router/decision.h"
 #include "r2router/error.h"
 
+#include "support/rounding.h"
+
 namespace r2router {
 namespace {
 
-double through_printf(double value, int digits) {
-  char text[400];
-  std::snprintf(text, sizeof(text), "%.*f", digits, value);
-  return std::strtod(text, nullptr);
-}
+using testing::through_printf;
 
 struct Case {
   std::shared_ptr<const Pool> pool;
