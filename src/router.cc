@@ -237,7 +237,7 @@ Decision Router::route_text(std::string_view query, const RouteOptions& options)
   }
   std::vector<float>& embedding = scratch().embedding;
   embedding.resize(dimension());
-  parts_->embedder->embed(std::span(&query, 1), embedding);
+  parts_->embedder->embed(std::span(&query, 1), embedding, options.cancel);
   return parts_->route(std::span<const float>(embedding), options, estimate_input_tokens(query));
 }
 

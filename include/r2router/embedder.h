@@ -5,10 +5,12 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "r2router/endpoint.h"
 #include "r2router/export.h"
 
 namespace r2router {
@@ -24,11 +26,13 @@ class R2ROUTER_EXPORT Embedder {
 
   /// Writes the embedding of texts[i] to out[i·dimension() … (i + 1)·dimension()).
   /// Throws Error(kInvalidArgument) for a text that is empty or all white space, or an `out` of
-  /// another size; nothing is written then.
-  virtual void embed(std::span<const std::string_view> texts, std::span<float> out) const = 0;
+  /// another size; nothing is written then. One that calls a server also throws what its factory
+  /// says, and Error(kCancelled) within 100 ms of a stop that `cancel` asks for.
+  virtual void embed(std::span<const std::string_view> texts, std::span<float> out,
+                     const std::stop_token& cancel = {}) const = 0;
 
   /// One text; a convenience over embed().
-  std::vector<float> embed_one(std::string_view text) const;
+  std::vector<float> embed_one(std::string_view text, const std::stop_token& cancel = {}) const;
 };
 
 /// A family of hashed text features. See checkpoints/FORMAT.md for their definition byte by byte.
@@ -70,5 +74,51 @@ R2ROUTER_EXPORT std::shared_ptr<const Embedder> make_lexical_encoder(const Lexic
 /// an Error(kInvalidArgument).
 R2ROUTER_EXPORT std::shared_ptr<const Embedder> make_precomputed_embedder(
     std::vector<std::string> texts, std::vector<float> vectors, std::size_t dimension);
+
+/// Embeddings that were fetched, kept in memory for as long as they fit: the least recently used go
+/// first. Every method may be called from many threads.
+class R2ROUTER_EXPORT EmbeddingCache {
+ public:
+  struct Stats {
+    std::uint64_t hits = 0, misses = 0;
+    std::size_t entries = 0;
+    std::size_t bytes = 0;  ///< of texts, numbers and bookkeeping; never above the limit
+  };
+
+  /// Holds at most `max_bytes`.
+  explicit EmbeddingCache(std::size_t max_bytes);
+  ~EmbeddingCache();
+  EmbeddingCache(const EmbeddingCache&) = delete;
+  EmbeddingCache& operator=(const EmbeddingCache&) = delete;
+
+  /// Copies the embedding of (model, text) to `out` and returns true, if it is there with
+  /// out.size() numbers.
+  bool find(std::string_view model, std::string_view text, std::span<float> out);
+  void insert(std::string_view model, std::string_view text, std::span<const float> embedding);
+  Stats stats() const;
+
+ private:
+  class Entries;
+  std::unique_ptr<Entries> entries_;
+};
+
+/// Settings of an embedding server's use.
+struct HttpEmbedderOptions {
+  std::string model;                 ///< what the server calls it, such as "Qwen/Qwen3-0.6B"
+  std::size_t dimension = 0;         ///< length of its embeddings, > 0; another length is an error
+  std::size_t max_batch_texts = 64;  ///< texts in one request, > 0
+  std::size_t max_batch_bytes = std::size_t{1}
+                                << 20;         ///< of text in one request; a longer text goes alone
+  std::size_t max_concurrency = 4;             ///< requests under way at once for one embed(), > 0
+  std::shared_ptr<EmbeddingCache> cache = {};  ///< may be shared between embedders; empty: none
+};
+
+/// Asks an OpenAI-compatible server: POST {base_url}/v1/embeddings ("/v1" is not doubled). Numbers
+/// come as base64 where the server can, else as decimals. embed() throws Error: kConnection,
+/// kUntrusted, kTimeout, kAuthentication, kCredit, kRateLimited, kServer, kRefused when retries did
+/// not help; kBadResponse for a wrong count, index or dimension, or a number that is not finite.
+/// `out` may be partly written then. Throws Error(kInvalidArgument) for a bad endpoint or options.
+R2ROUTER_EXPORT std::shared_ptr<const Embedder> make_http_embedder(
+    const Endpoint& endpoint, const HttpEmbedderOptions& options);
 
 }  // namespace r2router

@@ -22,6 +22,18 @@ enum class ErrorCode : std::uint8_t {
   kUnsafe,           ///< a file asks for something a checkpoint may never do, such as running code
   kBadData,          ///< an outcome table or query file is wrong
   kUnsupported,      ///< understood, but not available in this build or version
+  // Of servers that are called. The same codes stand in Failure, where they are data.
+  kConnection,      ///< no connection, or it broke: refused, reset, name not found, proxy
+  kUntrusted,       ///< the server's TLS certificate was refused
+  kTimeout,         ///< a time limit or the deadline passed
+  kCancelled,       ///< the caller asked to stop
+  kAuthentication,  ///< the key was refused (HTTP 401, 403)
+  kCredit,          ///< the account cannot pay (HTTP 402)
+  kRateLimited,     ///< too many requests (HTTP 429)
+  kServer,          ///< the server failed (HTTP 408, 5xx, or an error that it reports mid-answer)
+  kRefused,         ///< the server will not serve this request (HTTP 400, 404, 413, 422, …)
+  kBadResponse,     ///< the answer is not what the protocol says: truncated, malformed, too large
+  kBudget,          ///< nothing fits the cost limit, or the budget was spent before an answer
 };
 
 /// "invalid_argument", "not_found", … : the code's spelling in JSON output.
@@ -50,6 +62,15 @@ class R2ROUTER_EXPORT Error : public std::runtime_error {
  private:
   ErrorCode code_;
   Where where_;
+};
+
+/// What went wrong with a call to a server, as data: it feeds retries and fallbacks.
+struct Failure {
+  ErrorCode code = ErrorCode::kServer;
+  int http_status = 0;       ///< 0: there was no answer
+  std::string message = {};  ///< one sentence or two for a person; never holds a key
+
+  friend bool operator==(const Failure&, const Failure&) = default;
 };
 
 enum class LogLevel : std::uint8_t { kDebug, kInfo, kWarning };

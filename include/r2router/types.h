@@ -4,6 +4,7 @@
 #include <compare>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -70,6 +71,10 @@ struct Option {
   double output_tokens = 0;  ///< predicted length of the answer, tokens
   double cost_usd = 0;       ///< predicted cost of the call, USD
   double risk = 0;           ///< (1 − λ)·quality − λ·cost_usd: the higher, the better
+  /// The cap to send with the call (see CapRule): at least the budget, and never without one.
+  std::uint32_t max_tokens = 0;
+  /// Cost of the longest answer that the cap allows, to the longest reading of the query, USD.
+  double worst_case_cost_usd = 0;
 
   friend bool operator==(const Option&, const Option&) = default;
 };
@@ -80,7 +85,10 @@ struct Decision {
   Option chosen;
   /// Every admitted pair, best first; empty unless RouteOptions::rank was set.
   std::vector<Option> ranking = {};
-  double lambda = 0;              ///< the λ that was used
+  double lambda = 0;  ///< the λ that was used
+  /// The cost limit that was decided under, USD: all that a call and its retries and fallbacks may
+  /// cost together.
+  std::optional<double> max_cost_usd = {};
   std::int64_t input_tokens = 0;  ///< the query's length that costs were computed with
   std::shared_ptr<const Pool> pool = {};
 
@@ -88,6 +96,53 @@ struct Decision {
   const ModelSpec& model() const { return (*pool)[chosen.model]; }
   /// The model of any of this decision's options.
   const ModelSpec& model(const Option& option) const { return (*pool)[option.model]; }
+};
+
+/// What an answer was counted as, tokens.
+struct Usage {
+  std::int64_t prompt_tokens = 0;
+  std::int64_t completion_tokens = 0;  ///< with the reasoning tokens
+  std::int64_t reasoning_tokens = 0;   ///< billed, but not part of the text
+
+  friend bool operator==(const Usage&, const Usage&) = default;
+};
+
+/// One request to one model: each retry and each fallback is an attempt of its own.
+struct Attempt {
+  Pair pair = {};                       ///< `pair.model` indexes the decision's pool
+  std::string model = {};               ///< the catalogue name that was asked for
+  std::uint32_t max_tokens = 0;         ///< the cap that was sent
+  int http_status = 0;                  ///< 0: no answer
+  std::optional<ErrorCode> error = {};  ///< empty: it succeeded
+  std::string message = {};             ///< of the error
+  double seconds = 0;                   ///< from its start to its end
+  std::optional<double> cost_usd =
+      {};  ///< as charged, or as computed from the usage; empty: unknown
+};
+
+/// A model's answer, or what became of the attempts to get one. A plain value.
+struct Completion {
+  std::string text = {};  ///< with a failure: what had come before it
+  /// Empty: this is a whole answer. Otherwise the last attempt's failure, and `text` is partial.
+  std::optional<Failure> failure = {};
+  Pair pair = {};  ///< the last that was asked: differs from the decision's after a fallback
+  std::string requested_model = {};  ///< catalogue name
+  std::string served_model = {};     ///< as the server names it; empty: it did not say
+  bool redirected = false;           ///< another model answered than the one that was asked
+  std::string finish_reason = {};    ///< "stop", "length", …, as the server says
+  bool truncated = false;            ///< the cap cut the answer off
+  /// Reasoning took the whole cap and left no text: `failure` is ErrorCode::kBudget then.
+  bool empty_after_reasoning = false;
+  bool over_cap = false;                    ///< the server counts more tokens than the cap allowed
+  std::optional<Usage> usage = {};          ///< empty: the server did not say
+  std::optional<double> charged_usd = {};   ///< the server's own figure (OpenRouter's usage.cost)
+  std::optional<double> computed_usd = {};  ///< usage × the pool's prices
+  /// Seconds from the last attempt's start to the first text, when streamed.
+  std::optional<double> first_text_seconds = {};
+  double seconds = 0;  ///< of all attempts and the waits between them
+  std::vector<Attempt> attempts = {};
+
+  bool ok() const { return !failure; }
 };
 
 }  // namespace r2router

@@ -33,6 +33,28 @@ std::string_view to_string(ErrorCode code) noexcept {
       return "bad_data";
     case ErrorCode::kUnsupported:
       return "unsupported";
+    case ErrorCode::kConnection:
+      return "connection";
+    case ErrorCode::kUntrusted:
+      return "untrusted";
+    case ErrorCode::kTimeout:
+      return "timeout";
+    case ErrorCode::kCancelled:
+      return "cancelled";
+    case ErrorCode::kAuthentication:
+      return "authentication";
+    case ErrorCode::kCredit:
+      return "credit";
+    case ErrorCode::kRateLimited:
+      return "rate_limited";
+    case ErrorCode::kServer:
+      return "server";
+    case ErrorCode::kRefused:
+      return "refused";
+    case ErrorCode::kBadResponse:
+      return "bad_response";
+    case ErrorCode::kBudget:
+      return "budget";
   }
   return "unknown";
 }

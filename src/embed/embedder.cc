@@ -9,9 +9,9 @@
 
 namespace r2router {
 
-std::vector<float> Embedder::embed_one(std::string_view text) const {
+std::vector<float> Embedder::embed_one(std::string_view text, const std::stop_token& cancel) const {
   std::vector<float> embedding(dimension());
-  embed({&text, 1}, embedding);
+  embed({&text, 1}, embedding, cancel);
   return embedding;
 }
 

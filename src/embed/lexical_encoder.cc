@@ -295,7 +295,8 @@ class LexicalEncoder final : public Embedder {
 
   std::size_t dimension() const override { return spec_.dimension; }
 
-  void embed(std::span<const std::string_view> texts, std::span<float> out) const override {
+  void embed(std::span<const std::string_view> texts, std::span<float> out,
+             const std::stop_token&) const override {
     internal::check_embed_arguments(texts, out, dimension());
     for (std::size_t i = 0; i < texts.size(); ++i) {
       encode(texts[i], out.subspan(i * dimension(), dimension()));

@@ -42,7 +42,8 @@ class PrecomputedEmbedder final : public Embedder {
 
   std::size_t dimension() const override { return dimension_; }
 
-  void embed(std::span<const std::string_view> texts, std::span<float> out) const override {
+  void embed(std::span<const std::string_view> texts, std::span<float> out,
+             const std::stop_token&) const override {
     internal::check_embed_arguments(texts, out, dimension_);
     std::vector<std::size_t> found(texts.size());
     for (std::size_t i = 0; i < texts.size(); ++i) {

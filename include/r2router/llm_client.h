@@ -1,0 +1,97 @@
+// Stage 4: query + Decision -> Completion.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "r2router/endpoint.h"
+#include "r2router/export.h"
+#include "r2router/options.h"
+#include "r2router/types.h"
+
+namespace r2router {
+
+/// One message of a conversation.
+struct Message {
+  std::string role;  ///< "system", "user" or "assistant"
+  std::string content;
+
+  friend bool operator==(const Message&, const Message&) = default;
+};
+
+/// One question to one model.
+struct ChatRequest {
+  std::string model;  ///< catalogue name
+  std::vector<Message> messages;
+  std::uint32_t max_tokens = 0;  ///< the cap, > 0: it is always sent
+  double temperature = 0.7;
+  std::vector<std::string> fallback_models = {};  ///< for the provider to try; usually none
+};
+
+/// How one call is made.
+struct CallOptions {
+  std::chrono::steady_clock::time_point deadline;           ///< no retry and no wait outlives it
+  std::function<void(std::string_view text)> on_text = {};  ///< as GenerateOptions::on_text
+  std::stop_token cancel = {};
+  /// Most attempts that may be charged for. One whose outcome is unknown (it was sent, and no
+  /// answer came) counts; after that many there is no further retry.
+  std::uint32_t max_charges = UINT32_MAX;
+};
+
+/// Asks one model for an answer. Derive from it to answer by other means than HTTP.
+/// Implementations are immutable after construction; every method may be called from many threads.
+class R2ROUTER_EXPORT LlmClient {
+ public:
+  virtual ~LlmClient() = default;
+
+  /// Sends the request, retries included, and reports each attempt (without its pair, which the
+  /// caller knows). What the network and the server do is data: Completion::failure. Throws
+  /// Error(kInvalidArgument) for a request that cannot be sent, and what `on_text` throws.
+  virtual Completion complete(const ChatRequest& request, const CallOptions& options) const = 0;
+
+  /// The deadline of a call that sets none, in seconds.
+  virtual double default_timeout() const = 0;
+};
+
+/// The request field that carries the cap.
+enum class CapField : std::uint8_t {
+  kAutomatic,  ///< max_completion_tokens for OpenRouter and OpenAI, else max_tokens
+  kMaxCompletionTokens,
+  kMaxTokens,  ///< deprecated by OpenAI, but all that some servers know
+};
+
+struct OpenAiClientOptions {
+  CapField cap_field = CapField::kAutomatic;
+  /// OpenRouter's provider preferences as a JSON object, sent as "provider". Empty: for OpenRouter
+  /// {"require_parameters": true}, without which a provider may drop the cap; for others nothing.
+  std::string provider = {};
+};
+
+/// A client of POST {base_url}/chat/completions, as OpenRouter, OpenAI, vLLM and llama.cpp serve
+/// it. Throws Error(kInvalidArgument) for a bad endpoint or options.
+R2ROUTER_EXPORT std::shared_ptr<const LlmClient> make_openai_client(
+    const Endpoint& endpoint, const OpenAiClientOptions& options = {});
+
+/// What a model is told about its budget before the conversation, as a system message; "{budget}"
+/// in the template stands for the number of tokens. Nothing without a template or under no limit.
+R2ROUTER_EXPORT std::string budget_instruction(std::string_view budget_prompt, Budget budget);
+
+/// Asks the decision's model within its cap; when that fails in a way that another model may not (a
+/// retryable failure that outlasted its retries, or a model that the server does not serve), the
+/// next best pair of the ranking on another model, with its own instruction and cap. Nothing is
+/// tried again once text has come. Under Decision::max_cost_usd all attempts together stay within
+/// it: one whose outcome is unknown counts as fully charged. Safe from many threads. Throws
+/// Error(kInvalidArgument) for no messages, bad options or a model without a catalogue name, and
+/// what `on_text` throws; everything else is in Completion::failure.
+R2ROUTER_EXPORT Completion generate(const LlmClient& client, std::span<const Message> messages,
+                                    const Decision& decision, std::string_view budget_prompt,
+                                    const GenerateOptions& options = {});
+
+}  // namespace r2router
