@@ -1,0 +1,456 @@
+"""A scripted HTTP server on loopback, for tests: it answers as it is told to, faults included.
+
+As a program it reads one JSON command a line and answers each with one JSON line; it ends with its
+input, so that no test leaves one behind. Python tests use the class ``FaultServer`` directly.
+
+    {"script": [[step, ...], ...]}   -> {"path": "/1"}
+        The n-th request below that path is answered by the n-th list of steps, any further one by
+        the last list.
+    {"requests": "/1"}               -> {"requests": [{"method", "path", "headers", "body",
+                                         "connection", "proxied"}, ...]}
+    {"listen": "http" | "good" | "expired" | "wrong-host"} -> {"port": N, "ca_file": "..."}
+        Another port; the last three with TLS and a certificate of that kind.
+    {"closed_port": true}            -> {"port": N}, where nothing listens
+
+Steps, in order, each an object with one of these members:
+
+    "answer": {"status", "headers", "json" | "text"}   a whole answer; the connection stays open
+    "send": TEXT, "send_base64": BYTES                  these bytes as they are
+    "trickle": TEXT, "every": SECONDS                   byte by byte
+    "endless": TEXT                                     again and again, until the client goes away
+    "wait": SECONDS                                     (ends early when the client goes away)
+    "close": true, "reset": true                        ends the connection, in order or with RST
+    "service": {...}                                    answers as an OpenAI-compatible server; see
+                                                        Service
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import os
+import random
+import re
+import select
+import shutil
+import socket
+import ssl
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+from typing import Any, NamedTuple
+
+
+class Request(NamedTuple):
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    connection: int
+    proxied: bool
+
+
+class Hangup(Exception):
+    """The connection is to be closed, or has been."""
+
+
+def embedding_of(text: str, dimension: int) -> list[float]:
+    """The embedding that the service gives for a text: float32 numbers, of norm 1."""
+    source = random.Random(hashlib.sha256(text.encode()).digest())
+    values = [source.gauss(0, 1) for _ in range(dimension)]
+    norm = math.sqrt(sum(value * value for value in values))
+    packed = struct.pack(f"<{dimension}f", *(value / norm for value in values))
+    return list(struct.unpack(f"<{dimension}f", packed))
+
+
+class Service:
+    """What a well-behaved OpenAI-compatible server answers.
+
+    Settings: "dimension" of embeddings; "base64": false refuses that encoding, "ignored" answers
+    with decimals instead; "text" of answers ("{query}" stands for the last message); "tokens": how
+    many an answer has, or "all" that it may have; "reasoning": how many of them are reasoning;
+    "prices": {model: [input, output]} in USD per million, for "usage.cost"; "served_model";
+    "models": the data of GET /models; "pause": seconds between streamed pieces; "key": what the
+    Authorization header must carry.
+
+    An answer counts every byte of the messages as a prompt token, and eight more a message: no
+    tokenizer counts more.
+    """
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.settings = settings
+
+    def answer(self, request: Request, send: Any) -> None:
+        key = self.settings.get("key")
+        if key and request.headers.get("authorization") != f"Bearer {key}":
+            send(answer_bytes(401, error_body(401, "No auth credentials found")))
+        elif request.method == "GET" and request.path.endswith("/models"):
+            send(answer_bytes(200, {"data": self.settings.get("models", [])}))
+        elif request.path.endswith("/v1/embeddings"):
+            self._embeddings(json.loads(request.body), send)
+        elif request.path.endswith("/chat/completions"):
+            self._chat(json.loads(request.body), send)
+        else:
+            send(answer_bytes(404, error_body(404, f"no such path: {request.path}")))
+
+    def _embeddings(self, body: dict[str, Any], send: Any) -> None:
+        encoded = body.get("encoding_format") == "base64"
+        if encoded and self.settings.get("base64") is False:
+            send(answer_bytes(400, error_body(400, "encoding_format: expected float")))
+            return
+        dimension = self.settings.get("dimension", 1024)
+        data = []
+        for index, text in enumerate(body["input"]):
+            values: Any = embedding_of(text, dimension)
+            if encoded and self.settings.get("base64") != "ignored":
+                values = base64.b64encode(struct.pack(f"<{dimension}f", *values)).decode()
+            data.append({"object": "embedding", "index": index, "embedding": values})
+        data.reverse()  # any order is allowed
+        send(answer_bytes(200, {"object": "list", "data": data, "model": body["model"]}))
+
+    def _chat(self, body: dict[str, Any], send: Any) -> None:
+        cap = body.get("max_completion_tokens", body.get("max_tokens"))
+        tokens = self.settings.get("tokens", 7)
+        if tokens == "all":
+            tokens = 4_000_000 if cap is None else cap
+        finish = "stop"
+        if cap is not None and tokens >= cap:
+            tokens, finish = cap, "length"
+        reasoning = min(self.settings.get("reasoning", 0), tokens)
+        text = self.settings.get("text", "An answer to: {query}")
+        text = text.replace("{query}", body["messages"][-1]["content"])
+        if reasoning == tokens:
+            text = ""
+        served = self.settings.get("served_model", body["model"])
+        prompt = sum(len(message["content"].encode()) + 8 for message in body["messages"])
+        usage: dict[str, Any] = {
+            "prompt_tokens": prompt,
+            "completion_tokens": tokens,
+            "total_tokens": prompt + tokens,
+            "completion_tokens_details": {"reasoning_tokens": reasoning},
+        }
+        if served in self.settings.get("prices", {}):
+            price = self.settings["prices"][served]
+            usage["cost"] = (prompt * price[0] + tokens * price[1]) / 1e6
+        if not body.get("stream"):
+            message = {"role": "assistant", "content": text}
+            choice = {"index": 0, "message": message, "finish_reason": finish}
+            send(answer_bytes(200, {"model": served, "choices": [choice], "usage": usage}))
+            return
+        send(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n"
+        )
+        deltas = [{"role": "assistant", "content": ""}]
+        deltas += [{"content": piece} for piece in re.findall(r"\S+\s*|\s+", text)]
+        send(chunk(b": PROCESSING\n\n"))
+        for delta in deltas:
+            send(chunk(event({"model": served, "choices": [{"index": 0, "delta": delta}]})))
+            if "pause" in self.settings:
+                threading.Event().wait(self.settings["pause"])
+        last = {"index": 0, "delta": {}, "finish_reason": finish}
+        send(chunk(event({"model": served, "choices": [last]})))
+        send(chunk(event({"model": served, "choices": [], "usage": usage})))
+        send(chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
+
+
+def error_body(code: int | str, message: str) -> dict[str, Any]:
+    return {"error": {"code": code, "message": message}}
+
+
+def event(data: Any) -> bytes:
+    return b"data: " + json.dumps(data).encode() + b"\n\n"
+
+
+def chunk(data: bytes) -> bytes:
+    return f"{len(data):x}\r\n".encode() + data + b"\r\n"
+
+
+def answer_bytes(
+    status: int, body: Any, headers: dict[str, str] | None = None, text: bool = False
+) -> bytes:
+    content = body.encode() if text else json.dumps(body).encode()
+    fields = {
+        "Content-Type": "text/plain" if text else "application/json",
+        "Content-Length": str(len(content)),
+    } | (headers or {})
+    lines = [f"HTTP/1.1 {status} Status"] + [f"{name}: {value}" for name, value in fields.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + content
+
+
+class _Connection:
+    """One client's connection: reads requests and carries out the steps for each."""
+
+    def __init__(self, server: FaultServer, stream: socket.socket, number: int) -> None:
+        self._server = server
+        self._stream = stream
+        self._number = number
+        self._buffer = b""
+
+    def serve(self) -> None:
+        try:
+            while True:
+                request = self._read_request()
+                for step in self._server.steps_for(request):
+                    self._carry_out(step, request)
+        except (Hangup, OSError):
+            pass
+        finally:
+            self._stream.close()
+
+    def _receive(self) -> None:
+        block = self._stream.recv(1 << 16)
+        if not block:
+            raise Hangup
+        self._buffer += block
+
+    def _read_request(self) -> Request:
+        while b"\r\n\r\n" not in self._buffer:
+            self._receive()
+        head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
+        first, *fields = head.decode("latin-1").split("\r\n")
+        method, target, _ = first.split(" ")
+        headers = {}
+        for field in fields:
+            name, _, value = field.partition(":")
+            headers[name.lower()] = value.strip()
+        if method == "CONNECT":
+            self._tunnel(target)
+        length = int(headers.get("content-length", 0))
+        while len(self._buffer) < length:
+            self._receive()
+        body, self._buffer = self._buffer[:length], self._buffer[length:]
+        proxied = target.startswith("http://")
+        path = re.sub("^http://[^/]*", "", target) if proxied else target
+        return Request(method, path, headers, body, self._number, proxied)
+
+    def _tunnel(self, target: str) -> None:
+        self._server.record_tunnel(target)
+        host, _, port = target.rpartition(":")
+        with socket.create_connection((host, int(port))) as other:
+            self._stream.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
+            while True:
+                for ready in select.select([self._stream, other], [], [])[0]:
+                    block = ready.recv(1 << 16)
+                    if not block:
+                        raise Hangup
+                    (other if ready is self._stream else self._stream).sendall(block)
+
+    def _wait(self, seconds: float) -> None:
+        """Sleeps, but no longer than the client is there."""
+        if select.select([self._stream], [], [], seconds)[0] and not self._buffer:
+            self._receive()
+
+    def _carry_out(self, step: dict[str, Any], request: Request) -> None:
+        send = self._stream.sendall
+        if "answer" in step:
+            answer = step["answer"]
+            text = "text" in answer
+            body = answer["text"] if text else answer.get("json", {})
+            send(answer_bytes(answer.get("status", 200), body, answer.get("headers"), text))
+        elif "service" in step:
+            Service(step["service"]).answer(request, send)
+        elif "send" in step:
+            send(step["send"].encode())
+        elif "send_base64" in step:
+            send(base64.b64decode(step["send_base64"]))
+        elif "trickle" in step:
+            for byte in step["trickle"].encode():
+                send(bytes([byte]))
+                self._wait(step["every"])
+        elif "endless" in step:
+            block = step["endless"].encode() * (1 + 65536 // len(step["endless"]))
+            while True:
+                send(block)
+        elif "wait" in step:
+            self._wait(step["wait"])
+        elif "reset" in step:
+            # Linger for no time: the system sends RST instead of FIN.
+            self._stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            if isinstance(self._stream, ssl.SSLSocket):
+                self._stream = socket.socket(fileno=self._stream.detach())
+            raise Hangup
+        elif "close" in step:
+            raise Hangup
+        else:
+            raise ValueError(f"unknown step: {step}")
+
+
+class FaultServer:
+    """The server; every method may be called from many threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._scripts: dict[str, list[list[dict[str, Any]]]] = {}
+        self._requests: dict[str, list[Request]] = {}
+        self._tunnels: list[str] = []
+        self._connections = 0
+        self._listeners: list[socket.socket] = []
+        self._folder = tempfile.mkdtemp(prefix="fault-server-")
+        self.port = self.listen("http")
+
+    def close(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def ca_file(self) -> str:
+        """The authority that has signed the certificates of the ports with TLS."""
+        return f"{self._folder}/authority.pem"
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def script(self, answers: list[list[dict[str, Any]]]) -> str:
+        """Registers answers; returns the path below which they are given."""
+        with self._lock:
+            path = f"/{len(self._scripts) + 1}"
+            self._scripts[path], self._requests[path] = answers, []
+        return path
+
+    def requests(self, path: str) -> list[Request]:
+        with self._lock:
+            return list(self._requests[path])
+
+    @property
+    def tunnels(self) -> list[str]:
+        """Where CONNECT requests have asked to be let through to."""
+        with self._lock:
+            return list(self._tunnels)
+
+    def record_tunnel(self, target: str) -> None:
+        with self._lock:
+            self._tunnels.append(target)
+
+    def steps_for(self, request: Request) -> list[dict[str, Any]]:
+        path = "/" + request.path.split("/")[1].split("?")[0]
+        with self._lock:
+            if path not in self._scripts:
+                return [{"answer": {"status": 404, "json": error_body(404, "no such script")}}]
+            answers = self._scripts[path]
+            self._requests[path].append(request)
+            return answers[min(len(self._requests[path]), len(answers)) - 1]
+
+    def closed_port(self) -> int:
+        """A port that nothing listens on."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+            return port
+
+    def listen(self, kind: str) -> int:
+        """Opens another port: "http", or TLS with a "good", "expired" or "wrong-host"
+        certificate."""
+        context = None
+        if kind != "http":
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*self._certificate(kind))
+        listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self._listeners.append(listener)
+        threading.Thread(target=self._accept, args=(listener, context), daemon=True).start()
+        port: int = listener.getsockname()[1]
+        return port
+
+    def _accept(self, listener: socket.socket, context: ssl.SSLContext | None) -> None:
+        while True:
+            try:
+                stream, _ = listener.accept()
+            except OSError:
+                return  # closed
+            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with self._lock:
+                self._connections += 1
+                number = self._connections
+            threading.Thread(
+                target=self._serve, args=(stream, context, number), daemon=True
+            ).start()
+
+    def _serve(self, stream: socket.socket, context: ssl.SSLContext | None, number: int) -> None:
+        if context is not None:
+            try:
+                stream = context.wrap_socket(stream, server_side=True)
+            except OSError:  # a client that does not trust us
+                stream.close()
+                return
+        _Connection(self, stream, number).serve()
+
+    def _openssl(self, arguments: str) -> None:
+        command = ["openssl", *arguments.split()]
+        subprocess.run(command, cwd=self._folder, check=True, capture_output=True)
+
+    def _write(self, name: str, contents: str = "") -> None:
+        with open(f"{self._folder}/{name}", "w") as file:
+            file.write(contents)
+
+    def _certificate(self, kind: str) -> tuple[str, str]:
+        """Files of a certificate and its key, signed by an authority of this server's own."""
+        new_key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -noenc"
+        with self._lock:
+            if not os.path.exists(self.ca_file):
+                self._openssl(
+                    f"req -x509 {new_key} -keyout authority-key.pem -out authority.pem "
+                    "-subj /CN=Authority -days 2"
+                )
+                self._openssl(f"req {new_key} -keyout key.pem -out request.pem -subj /CN=localhost")
+                self._write("ca.conf", _AUTHORITY_SETTINGS)
+            names = "DNS:localhost,IP:127.0.0.1"
+            if kind == "wrong-host":
+                names = "DNS:elsewhere.invalid"
+            self._write("names.conf", f"subjectAltName={names}\n")
+            self._write("index.txt")
+            end = "20200201" if kind == "expired" else "20990101"
+            self._openssl(
+                f"ca -batch -config ca.conf -in request.pem -out {kind}.pem "
+                f"-startdate 20200101000000Z -enddate {end}000000Z -extfile names.conf"
+            )
+        return f"{self._folder}/{kind}.pem", f"{self._folder}/key.pem"
+
+
+_AUTHORITY_SETTINGS = """\
+[ca]
+default_ca = test
+[test]
+database = index.txt
+new_certs_dir = .
+certificate = authority.pem
+private_key = authority-key.pem
+default_md = sha256
+rand_serial = yes
+policy = any
+[any]
+commonName = supplied
+"""
+
+
+def main() -> None:
+    server = FaultServer()
+    for line in sys.stdin:
+        command = json.loads(line)
+        result: dict[str, Any]
+        if "script" in command:
+            result = {"path": server.script(command["script"])}
+        elif "requests" in command:
+            requests = [
+                request._asdict() | {"body": request.body.decode("utf-8", "replace")}
+                for request in server.requests(command["requests"])
+            ]
+            result = {"requests": requests}
+        elif "tunnels" in command:
+            result = {"tunnels": server.tunnels}
+        elif "listen" in command:
+            result = {"port": server.listen(command["listen"]), "ca_file": server.ca_file}
+        elif "closed_port" in command:
+            result = {"port": server.closed_port()}
+        else:
+            raise ValueError(f"unknown command: {line}")
+        print(json.dumps(result), flush=True)
+    server.close()
+
+
+if __name__ == "__main__":
+    main()
