@@ -18,7 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 
 /// Length of a query that comes as an embedding; the published package's default.
-constexpr std::int64_t kDefaultInputTokens = 100;
+constexpr internal::InputTokens kDefaultInputTokens{.expected = 100, .most = 100};
 
 /// Embeddings scored together: enough for the heads to be read from memory once for many queries,
 /// few enough for the estimates to stay in the second-level cache.
@@ -94,7 +94,7 @@ struct Router::Parts {
   }
 
   Decision route(EmbeddingView embedding, const RouteOptions& options,
-                 std::int64_t default_input_tokens) const;
+                 internal::InputTokens input_tokens) const;
   BatchDecision route_batch(EmbeddingView embeddings, const RouteOptions& options,
                             std::span<const std::int64_t> input_tokens) const;
   Option choose(const internal::Rule& rule, EmbeddingView embedding, const Estimates& estimates,
@@ -117,7 +117,7 @@ struct Router::Parts {
 };
 
 Decision Router::Parts::route(EmbeddingView embedding, const RouteOptions& options,
-                              std::int64_t default_input_tokens) const {
+                              internal::InputTokens input_tokens) const {
   if (length(embedding) != scorer->dimension()) {
     throw Error(ErrorCode::kInvalidArgument,
                 "the embedding has " + std::to_string(length(embedding)) + " numbers, expected " +
@@ -126,12 +126,13 @@ Decision Router::Parts::route(EmbeddingView embedding, const RouteOptions& optio
                     config.embedding_model + ")");
   }
   Scratch& memory = scratch();
-  internal::resolve(options, defaults, *table.pool(), default_input_tokens, memory.rule);
+  internal::resolve(options, defaults, *table.pool(), input_tokens, memory.rule);
   scorer->estimate(embedding, 1, memory.estimates);
   if (!std::isfinite(memory.estimates.scale[0])) throw_not_finite(embedding, {});
   Decision decision{.chosen = choose(memory.rule, embedding, memory.estimates, 0, memory.bounds),
                     .lambda = memory.rule.lambda,
-                    .input_tokens = memory.rule.input_tokens,
+                    .max_cost_usd = options.max_cost_usd,
+                    .input_tokens = memory.rule.input.expected,
                     .pool = table.pool()};
   if (options.rank) {
     Predictions predictions;
@@ -155,7 +156,10 @@ BatchDecision Router::Parts::route_batch(EmbeddingView embeddings, const RouteOp
                 "there are " + std::to_string(rows) + " embeddings, but input_tokens has " +
                     std::to_string(input_tokens.size()) + " numbers: give one each, or none");
   }
-  for (const std::int64_t count : input_tokens) internal::check_input_tokens(count);
+  const auto input_of_row = [&](std::size_t row) {
+    return internal::resolve_input(input_tokens[row], options.max_input_tokens, {});
+  };
+  for (std::size_t row = 0; row < input_tokens.size(); ++row) input_of_row(row);
 
   BatchDecision batch{.options = {}, .pool = table.pool()};
   batch.options.reserve(rows);
@@ -168,7 +172,7 @@ BatchDecision Router::Parts::route_batch(EmbeddingView embeddings, const RouteOp
     for (std::size_t r = 0; r < count; ++r) {
       const EmbeddingView embedding = slice(embeddings, (begin + r) * dimension, dimension);
       if (!std::isfinite(memory.estimates.scale[r])) throw_not_finite(embedding, begin + r);
-      if (!input_tokens.empty()) memory.rule.input_tokens = input_tokens[begin + r];
+      if (!input_tokens.empty()) memory.rule.input = input_of_row(begin + r);
       batch.options.push_back(choose(memory.rule, embedding, memory.estimates, r, memory.bounds));
     }
   }
@@ -238,7 +242,9 @@ Decision Router::route_text(std::string_view query, const RouteOptions& options)
   std::vector<float>& embedding = scratch().embedding;
   embedding.resize(dimension());
   parts_->embedder->embed(std::span(&query, 1), embedding, options.cancel);
-  return parts_->route(std::span<const float>(embedding), options, estimate_input_tokens(query));
+  return parts_->route(std::span<const float>(embedding), options,
+                       {.expected = estimate_input_tokens(query),
+                        .most = most_input_tokens(query, parts_->config.budget_prompt)});
 }
 
 BatchDecision Router::route_batch(std::span<const float> embeddings, const RouteOptions& options,

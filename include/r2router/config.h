@@ -44,7 +44,13 @@ struct Config {
   std::string training =
       {};  ///< provenance: a JSON object as text, carried through unchanged; or empty
 
-  DecisionDefaults decision_defaults() const { return {default_lambda, rules, token_floor}; }
+  /// Under a hard cap the heads were trained on answers cut off at the budget: no margin then.
+  DecisionDefaults decision_defaults() const {
+    return {.lambda = default_lambda,
+            .rules = rules,
+            .token_floor = token_floor,
+            .cap_margin = budget_mode == BudgetMode::kHardCap ? 0.0 : 0.2};
+  }
 };
 
 /// Parses config.json. `file` is only for error messages.

@@ -16,7 +16,8 @@ namespace r2router {
 struct DecisionDefaults {
   double lambda = 0.99999;
   DecisionRules rules = DecisionRules::kReference;
-  double token_floor = 0;  ///< least tokens of an answer under the corrected rules
+  double token_floor = 0;   ///< least tokens of an answer under the corrected rules
+  double cap_margin = 0.2;  ///< CapRule::margin where a call sets none
 };
 
 /// Chooses the pair with the highest risk = (1 − λ)·quality − λ·cost (arXiv 2602.02823, eq. 3),
@@ -24,9 +25,14 @@ struct DecisionDefaults {
 ///   quality = predicted quality clipped to [0, 1],
 ///   tokens  = predicted length clamped to [floor, budget],
 ///   cost    = input_tokens·input_price/10⁶ + tokens·output_price/10⁶   (USD).
+/// Under RouteOptions::max_cost_usd a pair's cap is at most
+///   (max_cost_usd − max_input_tokens·input_price/10⁶) / (output_price/10⁶)   tokens,
+/// and the pair is left out if that is less than its budget or the cap rule's minimum; for an
+/// unlimited pair the predicted length, as far as the cap rule admits it, stands for the budget.
 /// `pairs` and `predictions` as a Scorer gives them; every pair's model indexes `*pool`.
 /// Safe from many threads. Throws Error(kInvalidArgument) for λ outside [0, 1], a negative or
-/// missing size, sizes that disagree, an unknown model name, or options that leave no pair.
+/// missing size, sizes that disagree, an unknown model name, or options that leave no pair, and
+/// Error(kBudget) when it is the cost limit that leaves none.
 R2ROUTER_EXPORT Decision decide(const std::shared_ptr<const Pool>& pool,
                                 std::span<const Pair> pairs, const Predictions& predictions,
                                 const RouteOptions& options, const DecisionDefaults& defaults = {});
@@ -35,5 +41,11 @@ R2ROUTER_EXPORT Decision decide(const std::shared_ptr<const Pool>& pool,
 /// anything but Unicode white space (as Python's str.split() sees it). Invalid UTF-8 counts as
 /// text.
 R2ROUTER_EXPORT std::int64_t estimate_input_tokens(std::string_view text) noexcept;
+
+/// The most input tokens that a call with this text can be billed for, for worst-case costs: the
+/// bytes of the text and of the budget instruction, since no tokenizer makes more tokens than
+/// bytes, and 64 for what a chat template puts around the two messages.
+R2ROUTER_EXPORT std::int64_t most_input_tokens(std::string_view text,
+                                               std::string_view budget_prompt) noexcept;
 
 }  // namespace r2router

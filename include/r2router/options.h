@@ -61,9 +61,8 @@ struct RouteOptions {
   /// ≥ 0. A cap is lowered to fit, but not below the pair's budget.
   std::optional<double> max_cost_usd = {};
   /// Most tokens that the query can turn out to have, with all that is sent beside it, for
-  /// worst-case costs, ≥ input_tokens. Left empty: input_tokens where that is set; for a text its
-  /// bytes and the budget instruction's and 64 more, since no tokenizer makes more tokens than
-  /// bytes.
+  /// worst-case costs, ≥ input_tokens. Left empty: input_tokens where that is set, or else
+  /// most_input_tokens() of a text, and 100 for an embedding.
   std::optional<std::int64_t> max_input_tokens = {};
   CapRule cap = {};
   /// Stops waiting for a server of embeddings: the call then throws Error(kCancelled).

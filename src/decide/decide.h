@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -39,24 +40,33 @@ class DecisionTable {
   std::vector<ModelRange> models_;
 };
 
+/// Length of a query in tokens: as expected, and the most that it can turn out to be.
+struct InputTokens {
+  std::int64_t expected = 0, most = 0;
+};
+
 /// RouteOptions checked and joined with the checkpoint's defaults, for any number of queries.
 struct Rule {
   double lambda = 0;
   DecisionRules rules = DecisionRules::kReference;
   double token_floor = 0;
-  std::int64_t input_tokens = 0;
+  InputTokens input;
+  double cap_margin = 0, least_cap = 0, unlimited_cap = 0;  ///< CapRule; caps in tokens
+  double max_cost_usd = 0;                                  ///< infinite: no limit
   std::vector<std::uint8_t> excluded;  ///< one for each model of the pool; empty: all are admitted
 };
 
-/// Resolves options into `rule`, reusing its memory. `default_input_tokens` stands in where the
-/// options have none. Throws Error(kInvalidArgument).
+/// Resolves options into `rule`, reusing its memory. `input` stands in where the options have none.
+/// Throws Error(kInvalidArgument).
 void resolve(const RouteOptions& options, const DecisionDefaults& defaults, const Pool& pool,
-             std::int64_t default_input_tokens, Rule& rule);
+             InputTokens input, Rule& rule);
 
-/// Throws Error(kInvalidArgument) for a negative number of input tokens.
-void check_input_tokens(std::int64_t input_tokens);
+/// RouteOptions::input_tokens and max_input_tokens, or what stands in for them. Throws
+/// Error(kInvalidArgument) for a negative length, or one above its own upper bound.
+InputTokens resolve_input(std::optional<std::int64_t> expected, std::optional<std::int64_t> most,
+                          InputTokens otherwise);
 
-/// Supplies the exact prediction of a pair when a bounded one cannot settle the choice.
+/// Supplies the exact prediction of a pair.
 class ExactSource {
  public:
   virtual void exact(std::size_t pair, double& quality, double& tokens) const = 0;
@@ -78,7 +88,8 @@ struct RiskBounds {
 };
 
 /// Chooses the pair that exact predictions would choose, asking `source` only for those pairs whose
-/// bounds reach the best one's.
+/// bounds reach the best one's. Throws Error(kInvalidArgument), or Error(kBudget) for the cost
+/// limit, if no pair is left to choose from; so do those below.
 Option choose(const DecisionTable& table, const Rule& rule, const EstimateView& estimates,
               const ExactSource& source, RiskBounds& bounds);
 

@@ -19,4 +19,9 @@ std::int64_t estimate_input_tokens(std::string_view text) noexcept {
   return tokens < 1 ? 1 : tokens;
 }
 
+std::int64_t most_input_tokens(std::string_view text, std::string_view budget_prompt) noexcept {
+  constexpr std::int64_t kChatTemplate = 64;
+  return static_cast<std::int64_t>(text.size() + budget_prompt.size()) + kChatTemplate;
+}
+
 }  // namespace r2router

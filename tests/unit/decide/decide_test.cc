@@ -9,6 +9,7 @@
 
 #include <gtest/gtest.h>
 
+#include "r2router/config.h"
 #include "r2router/decision.h"
 #include "r2router/error.h"
 
@@ -54,6 +55,11 @@ Case random_case(std::mt19937_64& random, std::size_t models, std::size_t budget
   return c;
 }
 
+double worst_cost(const ModelSpec& model, std::int64_t input_tokens, std::uint32_t cap) {
+  return static_cast<double>(input_tokens) * model.input_price_per_million / 1e6 +
+         cap * model.output_price_per_million / 1e6;
+}
+
 // The published arithmetic, spelled out without the library's helpers.
 Option naive_reference(const Case& c, double lambda, std::int64_t input_tokens) {
   Option best;
@@ -67,8 +73,17 @@ Option naive_reference(const Case& c, double lambda, std::int64_t input_tokens) 
                         tokens * model.output_price_per_million / 1e6;
     const double risk = through_printf((1 - lambda) * quality - lambda * cost, 8);
     if (risk > best.risk) {
-      best = {c.pairs[i].model,          c.pairs[i].budget,       through_printf(quality, 4),
-              through_printf(tokens, 1), through_printf(cost, 8), risk};
+      const Budget budget = c.pairs[i].budget;
+      const std::uint32_t cap =
+          budget.is_unlimited() ? 8192 : std::max(16U, (budget.tokens() * 6 + 4) / 5);
+      best = {c.pairs[i].model,
+              budget,
+              through_printf(quality, 4),
+              through_printf(tokens, 1),
+              through_printf(cost, 8),
+              risk,
+              cap,
+              worst_cost(model, input_tokens, cap)};
     }
   }
   return best;
@@ -123,8 +138,9 @@ TEST(Choose, FromBoundedEstimatesEqualsTheExactChoice) {
     options.lambda = std::vector<double>{0, 0.5, 0.999, 0.99999, 1}[random() % 5];
     options.rules = random() % 2 == 0 ? DecisionRules::kReference : DecisionRules::kCorrected;
     options.available_only = false;
+    if (random() % 2 == 0) options.max_cost_usd = std::pow(10, -2 - 4 * std::abs(within(random)));
     internal::Rule rule;
-    internal::resolve(options, {0.5, DecisionRules::kReference, 20}, *c.pool, 100, rule);
+    internal::resolve(options, {.lambda = 0.5, .token_floor = 20}, *c.pool, {100, 300}, rule);
 
     const double size = std::pow(10.0, -static_cast<double>(random() % 7));
     std::vector<double> quality_error(c.pairs.size()), tokens_error(c.pairs.size());
@@ -139,10 +155,17 @@ TEST(Choose, FromBoundedEstimatesEqualsTheExactChoice) {
     }
     const Exact source(c.predictions);
     internal::RiskBounds bounds;
-    const Option chosen = internal::choose(
-        table, rule, {estimates.quality, estimates.tokens, quality_error, tokens_error, size},
-        source, bounds);
-    ASSERT_EQ(chosen, internal::choose(table, rule, c.predictions)) << "bound " << size;
+    const auto bounded = [&] {
+      return internal::choose(
+          table, rule, {estimates.quality, estimates.tokens, quality_error, tokens_error, size},
+          source, bounds);
+    };
+    if (internal::rank(table, rule, c.predictions).empty()) {
+      ASSERT_THROW(bounded(), Error);
+      ASSERT_THROW(internal::choose(table, rule, c.predictions), Error);
+      continue;
+    }
+    ASSERT_EQ(bounded(), internal::choose(table, rule, c.predictions)) << "bound " << size;
     if (size <= 1e-4) {
       asked += source.asked;
       pairs += c.pairs.size();
@@ -150,6 +173,117 @@ TEST(Choose, FromBoundedEstimatesEqualsTheExactChoice) {
   }
   // Tight bounds must spare most of the exact work, or screening is of no use.
   EXPECT_LT(asked, pairs / 3);
+}
+
+// For each pair the largest cap whose worst case fits, found by trying every one.
+TEST(Decide, WorstCaseCostStaysWithinTheLimit) {
+  std::mt19937_64 random(13);
+  std::size_t lowered = 0, refused = 0;
+  for (int i = 0; i < 1000; ++i) {
+    const Case c = random_case(random, 1 + random() % 4, random() % 6);
+    RouteOptions options;
+    options.lambda = std::vector<double>{0, 0.5, 0.999, 1}[random() % 4];
+    options.rules = random() % 2 == 0 ? DecisionRules::kReference : DecisionRules::kCorrected;
+    options.available_only = false;
+    options.input_tokens = static_cast<std::int64_t>(random() % 300);
+    options.max_input_tokens = *options.input_tokens + static_cast<std::int64_t>(random() % 300);
+    options.cap = {.margin = static_cast<double>(random() % 3) / 4,
+                   .minimum = 1 + static_cast<std::uint32_t>(random() % 40),
+                   .unlimited = 500 + static_cast<std::uint32_t>(random() % 1000)};
+    options.max_cost_usd = 2e-5 * static_cast<double>(random() % 100);
+    options.rank = true;
+
+    std::vector<Option> expected;
+    double cheapest = INFINITY;
+    RouteOptions free = options;
+    free.max_cost_usd.reset();
+    for (Option option : decide(c.pool, c.pairs, c.predictions, free).ranking) {
+      const ModelSpec& model = (*c.pool)[option.model];
+      const std::uint32_t needed =
+          option.budget.is_unlimited()
+              ? std::min(static_cast<std::uint32_t>(std::ceil(option.output_tokens)),
+                         options.cap.unlimited)
+              : option.budget.tokens();
+      const std::uint32_t least = std::max(needed, options.cap.minimum);
+      const std::uint32_t full =
+          option.budget.is_unlimited()
+              ? options.cap.unlimited
+              : std::max(options.cap.minimum,
+                         static_cast<std::uint32_t>(std::ceil(needed * (1 + *options.cap.margin))));
+      ASSERT_EQ(option.max_tokens, full);
+      ASSERT_EQ(option.worst_case_cost_usd, worst_cost(model, *options.max_input_tokens, full));
+      cheapest = std::min(cheapest, worst_cost(model, *options.max_input_tokens, least));
+      while (option.max_tokens >= least && worst_cost(model, *options.max_input_tokens,
+                                                      option.max_tokens) > *options.max_cost_usd) {
+        --option.max_tokens;
+      }
+      if (option.max_tokens < least) continue;
+      lowered += option.max_tokens < full;
+      option.worst_case_cost_usd = worst_cost(model, *options.max_input_tokens, option.max_tokens);
+      expected.push_back(option);
+    }
+    try {
+      const Decision decision = decide(c.pool, c.pairs, c.predictions, options);
+      ASSERT_EQ(decision.ranking, expected);
+      ASSERT_EQ(decision.chosen, expected.front());
+      ASSERT_LE(decision.chosen.worst_case_cost_usd, *options.max_cost_usd);
+      ASSERT_EQ(decision.max_cost_usd, options.max_cost_usd);
+    } catch (const Error& error) {
+      ASSERT_TRUE(expected.empty()) << error.what();
+      ASSERT_EQ(error.code(), ErrorCode::kBudget);
+      ++refused;
+      // The cost that the error names is enough, and no less is.
+      options.max_cost_usd = cheapest;
+      ASSERT_NO_THROW(decide(c.pool, c.pairs, c.predictions, options));
+      const std::string message = error.what();
+      ASSERT_EQ(std::stod(message.substr(message.find("up to $") + 7)), cheapest) << message;
+    }
+  }
+  EXPECT_GT(lowered, 500U);
+  EXPECT_GT(refused, 50U);
+}
+
+// Where rounding makes the quotient of cost and price wrong by many tokens, the product still
+// holds.
+TEST(Decide, CostLimitHoldsForExtremePrices) {
+  for (const double output_price : {1e-300, 1e-20, 1e-10, 3e-7, 1.0, 1e9, 0.0}) {
+    for (const double input_price : {0.0, 0.7, 1e9}) {
+      for (const double spare : {0.0, 1e-16, 1e-9, 0.3}) {
+        ModelSpec model{.name = "one",
+                        .input_price_per_million = input_price,
+                        .output_price_per_million = output_price};
+        RouteOptions options{.cap = {.minimum = 1, .unlimited = 4'000'000'000}};
+        options.max_cost_usd = worst_cost(model, 100, 1) + spare;
+        const std::vector<Pair> pairs = {{0, Budget::unlimited()}};
+        const Option chosen = decide(std::make_shared<const Pool>(Pool{model}), pairs,
+                                     {.quality = {0.5}, .tokens = {1}}, options)
+                                  .chosen;
+        EXPECT_LE(worst_cost(model, 100, chosen.max_tokens), *options.max_cost_usd);
+        if (chosen.max_tokens < options.cap.unlimited) {
+          EXPECT_GT(worst_cost(model, 100, chosen.max_tokens + 1), *options.max_cost_usd);
+        }
+      }
+    }
+  }
+}
+
+TEST(Decide, CapMarginIsTheCheckpointsUnlessTheCallSetsOne) {
+  std::mt19937_64 random(14);
+  const Case c = random_case(random, 1, 6);  // budgets up to 320
+  RouteOptions options{.lambda = 0, .rank = true};
+  const auto cap_of = [&](Budget budget, const DecisionDefaults& defaults) {
+    for (const Option& o : decide(c.pool, c.pairs, c.predictions, options, defaults).ranking) {
+      if (o.budget == budget) return o.max_tokens;
+    }
+    return 0U;
+  };
+  EXPECT_EQ(cap_of(Budget(320), {}), 384U);
+  EXPECT_EQ(cap_of(Budget(10), {}), 16U) << "no provider takes less";
+  EXPECT_EQ(cap_of(Budget(320), Config{.budget_mode = BudgetMode::kHardCap}.decision_defaults()),
+            320U);
+  options.cap.margin = 0.5;
+  EXPECT_EQ(cap_of(Budget(320), {.cap_margin = 0}), 480U);
+  EXPECT_EQ(cap_of(Budget::unlimited(), {}), 8192U);
 }
 
 Case two_models() {
@@ -180,7 +314,8 @@ TEST(Decide, TokenFloorKeepsNegativeLengthsFromLookingFree) {
   options.input_tokens = 0;
   Decision decision = decide(c.pool, c.pairs, c.predictions, options);
   EXPECT_EQ(decision.chosen.cost_usd, 0) << "the published behaviour";
-  const DecisionDefaults defaults{0.9, DecisionRules::kCorrected, 25};
+  const DecisionDefaults defaults{
+      .lambda = 0.9, .rules = DecisionRules::kCorrected, .token_floor = 25};
   decision = decide(c.pool, c.pairs, c.predictions, options, defaults);
   EXPECT_EQ(decision.chosen.output_tokens, 25);
   EXPECT_DOUBLE_EQ(decision.chosen.cost_usd, 25e-6);
@@ -242,6 +377,12 @@ TEST(Decide, RefusesBadOptions) {
   expect_invalid(c, {.input_tokens = -1}, "input_tokens");
   expect_invalid(c, {.token_floor = -1.0}, "token_floor");
   expect_invalid(c, {.token_floor = INFINITY}, "token_floor");
+  expect_invalid(c, {.max_cost_usd = -0.1}, "max_cost_usd");
+  expect_invalid(c, {.max_cost_usd = NAN}, "max_cost_usd");
+  expect_invalid(c, {.input_tokens = 50, .max_input_tokens = 49}, "max_input_tokens is 49");
+  expect_invalid(c, {.cap = {.margin = -0.1}}, "cap.margin");
+  expect_invalid(c, {.cap = {.minimum = 0}}, "cap.minimum");
+  expect_invalid(c, {.cap = {.minimum = 20, .unlimited = 19}}, "cap.unlimited 19");
   expect_invalid(c, {.allow = {"secnd"}}, "did you mean \"second\"");
   expect_invalid(c, {.deny = {"third"}}, "not in the pool");
   expect_invalid(c, {.deny = {"first", "second"}}, "no model is left");

@@ -50,5 +50,10 @@ TEST(InputTokens, BrokenBytesAreText) {
   EXPECT_EQ(estimate_input_tokens({"a b c\0d", 7}), 3);
 }
 
+TEST(InputTokens, AreAtMostBytesAndWhatIsSentBeside) {
+  EXPECT_EQ(most_input_tokens("", ""), 64);
+  EXPECT_EQ(most_input_tokens("日本", "in {budget}"), 6 + 11 + 64);
+}
+
 }  // namespace
 }  // namespace r2router

@@ -62,6 +62,7 @@ TEST(Router, EqualsTheStagesCalledOneByOne) {
           options.lambda = lambda;
           options.rules = rules;
           options.input_tokens = 50;
+          if (token_heads) options.max_cost_usd = 3e-4;
           const BatchDecision batch = router.route_batch(embeddings, options);
           const BatchDecision wide_batch = router.route_batch(wide, options);
           ASSERT_EQ(batch.options.size(), kRows);
@@ -112,11 +113,14 @@ TEST(Router, AllocatesNothingAfterTheFirstCall) {
   const Router router(random_checkpoint(6, 4, kDimension, 27));
   const auto embeddings = random_embeddings(64, kDimension, 28);
   const std::vector<double> wide(embeddings.begin(), embeddings.end());
+  const RouteOptions options{.max_cost_usd = 3e-4};
   const auto route_all = [&] {
     std::size_t sum = 0;
     for (std::size_t r = 0; r < 64; ++r) {
       sum += router.route(std::span(embeddings).subspan(r * kDimension, kDimension)).chosen.model;
       sum += router.route(std::span(wide).subspan(r * kDimension, kDimension)).chosen.model;
+      sum +=
+          router.route(std::span(wide).subspan(r * kDimension, kDimension), options).chosen.model;
     }
     return sum;
   };
@@ -206,7 +210,14 @@ TEST(Router, RoutesTextWithTheEmbedderItIsGiven) {
   EXPECT_EQ(decision.input_tokens, 3);  // ⌊1.3 × 3⌋
   RouteOptions options;
   options.input_tokens = 3;
+  options.max_input_tokens = 13 + 64;
   EXPECT_EQ(decision.chosen, router.route(std::span(vectors).first(kDimension), options).chosen);
+  // A limit on cost counts every byte of the text, the instruction and the chat template.
+  Checkpoint prompted = random_checkpoint(4, 3, kDimension, 34);
+  prompted.config.budget_prompt = "{budget} tokens";
+  const Option capped = Router(prompted, settings).route_text("one two three").chosen;
+  options.max_input_tokens = 13 + 15 + 64;
+  EXPECT_EQ(capped, router.route(std::span(vectors).first(kDimension), options).chosen);
   expect_error(ErrorCode::kNotFound, "", [&] { router.route_text("unknown"); });
 
   settings.embedder = make_precomputed_embedder({"x"}, {1, 2, 3}, 3);
