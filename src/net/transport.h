@@ -2,7 +2,6 @@
 #pragma once
 
 #include <chrono>
-#include <cstddef>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -18,13 +17,13 @@
 namespace r2router::net {
 
 using Clock = std::chrono::steady_clock;
+/// Names and values.
 using Headers = std::vector<std::pair<std::string, std::string>>;
 
 struct Request {
-  std::string method = "POST";
+  std::string method = "POST";  ///< "POST" sends `body`; "GET" has none
   std::string url;
-  Headers headers = {};  ///< beside Authorization
-  Secret bearer = {};    ///< empty: no Authorization
+  Headers headers = {};  ///< beside the endpoint's own and its key
   std::string body = {};
   Clock::time_point deadline = Clock::time_point::max();
   std::stop_token cancel = {};
@@ -37,11 +36,11 @@ struct Response {
   int status = 0;    ///< 0: no answer
   Headers headers;   ///< names in lower case
   std::string body;  ///< empty where on_body took it
-  /// Why there is no (whole) answer. An answer with an error status is no failure here.
+  /// Why there is no answer, or not all of it. An answer with an error status is no failure here.
   std::optional<Failure> failure;
-  bool sent = false;  ///< some of the request left this machine: the server may have acted on it
-  bool answered = false;  ///< at least one byte of an answer came
-  double seconds = 0;
+  bool sent = false;      ///< some of the request was sent: the server may have acted on it
+  bool answered = false;  ///< at least one line of an answer came
+  double seconds = 0;     ///< that send() took
 };
 
 /// The first header of this (lower-case) name, or null.
@@ -55,8 +54,16 @@ class Transport {
   virtual Response send(const Request& request) const = 0;
 };
 
-/// libcurl, as the endpoint says: its time limits, authorities, proxy and size limit. Redirects are
-/// not followed. Throws Error(kInvalidArgument) for an endpoint that cannot be used.
+/// libcurl with the endpoint's key, headers, time limits, authorities, proxy and size limit.
+/// Redirects are not followed, so that the key goes nowhere else, and a request is sent once: also
+/// when a connection that was kept open turns out to be dead. Throws Error(kInvalidArgument) for an
+/// endpoint that cannot be used, and Error(kNotFound) for a ca_file that is not there.
 std::shared_ptr<const Transport> make_transport(const Endpoint& endpoint);
+
+/// The host of a URL, in lower case and without its port; "" if it is no URL.
+std::string url_host(const std::string& url);
+
+/// `text` with the key blotted out, where a server or a proxy has repeated it.
+std::string redact(std::string text, const Secret& key);
 
 }  // namespace r2router::net
