@@ -11,6 +11,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "core/excerpt.h"
 #include "core/sha256.h"
 #include "io/file.h"
 #include "io/json.h"
@@ -58,7 +59,7 @@ class Validator {
   /// A head as FORMAT.md writes it.
   std::string label(const HeadName& name) const {
     std::string text = "[";
-    text += io::excerpt(config_.models[name.pair.model].name) + ", ";
+    text += excerpt(config_.models[name.pair.model].name) + ", ";
     text += io::budget_to_json(name.pair.budget).dump();
     return text + (name.target == Target::kQuality ? R"(, "quality"])" : R"(, "tokens"])");
   }
@@ -101,7 +102,7 @@ class Validator {
       if (!names.insert(name).second) fail("the head " + label(name) + " occurs twice; remove one");
       if (name.pair.model < model) {
         fail("the head " + label(name) + " stands after a head of " +
-             io::excerpt(config_.models[model].name) +
+             excerpt(config_.models[model].name) +
              ", expected the heads grouped by model in the config's order; reorder them");
       }
       model = name.pair.model;
@@ -118,7 +119,7 @@ class Validator {
     }
     for (std::uint32_t i = 0; i < config_.models.size(); ++i) {
       if (models.contains(i)) continue;
-      fail("the config's model " + io::excerpt(config_.models[i].name) +
+      fail("the config's model " + excerpt(config_.models[i].name) +
            " has no heads; remove it from the config or train heads for it");
     }
   }

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <utility>
 
+#include "core/excerpt.h"
 #include "io/json.h"
 #include "io/model_spec.h"
 
@@ -74,7 +75,7 @@ std::string read_folder_name(const JsonView& field) {
   if (name.empty() || name == "." || name == ".." || name.find('/') != name.npos ||
       name.find('\\') != name.npos || name.find('\0') != name.npos) {
     field.fail_with(ErrorCode::kUnsafe,
-                    "found " + io::excerpt(name) +
+                    "found " + excerpt(name) +
                         ", expected the plain name of a folder under checkpoints/; a checkpoint "
                         "may only name files of its own, so remove slashes and \"..\"");
   }
@@ -344,7 +345,7 @@ std::string to_json(const Config& config) {
     // Assigning would silently let the second of two equal names win.
     if (models.contains(model.name)) {
       throw Error(ErrorCode::kInvalidArgument, "two models of the pool are named " +
-                                                   io::excerpt(model.name) +
+                                                   excerpt(model.name) +
                                                    "; give each its own name");
     }
     models[model.name] = model_to_json(model);

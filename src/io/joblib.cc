@@ -8,7 +8,7 @@
 
 #include <zlib.h>
 
-#include "io/json.h"
+#include "core/excerpt.h"
 
 namespace r2router::io {
 namespace {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <set>
 
+#include "core/excerpt.h"
+
 namespace r2router::io {
 namespace {
 
@@ -281,16 +283,6 @@ void JsonView::fail_with(ErrorCode code, const std::string& message) const {
 Json budget_to_json(Budget budget) {
   if (budget.is_unlimited()) return "unlimited";
   return budget.tokens();
-}
-
-std::string excerpt(std::string_view text) {
-  // Cut before it is escaped: the text may be megabytes long. A character that is cut in half is
-  // shown as U+FFFD.
-  constexpr std::size_t kMostBytes = 120;
-  std::string result = Json(std::string(text.substr(0, kMostBytes)))
-                           .dump(-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace);
-  if (text.size() > kMostBytes) result += "…";
-  return result;
 }
 
 }  // namespace r2router::io

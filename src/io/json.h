@@ -94,8 +94,4 @@ class JsonView {
 /// A budget as JSON: a number, or "unlimited".
 Json budget_to_json(Budget budget);
 
-/// `text` in quotes, cut to a readable length, with everything but printable ASCII escaped: for
-/// showing untrusted text in a message.
-std::string excerpt(std::string_view text);
-
 }  // namespace r2router::io

@@ -6,6 +6,7 @@
 #include <variant>
 #include <vector>
 
+#include "core/excerpt.h"
 #include "io/json.h"
 #include "io/safetensors.h"
 

@@ -7,8 +7,8 @@
 
 #include "r2router/error.h"
 
+#include "core/excerpt.h"
 #include "io/file.h"
-#include "io/json.h"
 
 namespace r2router::io {
 namespace {

@@ -15,6 +15,7 @@
 #include "r2router/decision.h"
 #include "r2router/error.h"
 
+#include "core/excerpt.h"
 #include "core/sha256.h"
 #include "io/file.h"
 #include "io/json.h"
@@ -146,7 +147,7 @@ std::vector<Query> read_queries(const std::string& path) {
     const auto [entry, is_new] = first_line.emplace(query.id, line);
     if (!is_new) {
       fail_at(path, line,
-              "the query id " + io::excerpt(query.id) + " stands in line " +
+              "the query id " + excerpt(query.id) + " stands in line " +
                   std::to_string(entry->second) + " already: expected each once");
     }
     queries.push_back(std::move(query));
@@ -179,7 +180,7 @@ std::vector<Outcome> read_outcome_lines(const std::string& path, const std::vect
     const std::string& id = object["query_id"].string("the name of a query, a string");
     const auto query = query_index.find(id);
     if (query == query_index.end()) {
-      object["query_id"].fail_with("there is no query " + io::excerpt(id) +
+      object["query_id"].fail_with("there is no query " + excerpt(id) +
                                    " in the file of queries: add it there, or remove the outcome");
     }
     const std::string& name = object["model"].string("the name of a model, a string");
@@ -229,7 +230,7 @@ void fill(std::vector<Outcome> outcomes, const Pool& pool, const std::string& pa
       fail_at(path, outcome.line,
               "the outcome of " + pool[outcome.pair.model].name + " at budget " +
                   outcome.pair.budget.to_string() + " for query " +
-                  io::excerpt(table.queries[outcome.query].id) + " stands in line " +
+                  excerpt(table.queries[outcome.query].id) + " stands in line " +
                   std::to_string(first_line[cell]) + " already: expected each once");
     }
     first_line[cell] = outcome.line;
@@ -251,7 +252,7 @@ OutcomeTable read_outcomes(const std::string& queries_file, const std::string& o
   if (outcomes.empty()) {
     std::string found;
     for (const auto& [name, count] : others) {
-      if (found.size() < 300) found += (found.empty() ? "" : ", ") + io::excerpt(name);
+      if (found.size() < 300) found += (found.empty() ? "" : ", ") + excerpt(name);
     }
     throw Error(ErrorCode::kBadData,
                 "there is no outcome of a model of the pool (" + std::to_string(pool.size()) +

@@ -5,7 +5,7 @@
 #include <iterator>
 #include <utility>
 
-#include "io/json.h"
+#include "core/excerpt.h"
 
 namespace r2router::io {
 namespace {

@@ -154,11 +154,5 @@ TEST(JsonView, TellsMisspellingsFromUnknownFields) {
                [&] { check(R"({"token_flor": 1})"); });
 }
 
-TEST(Excerpt, QuotesCutsAndEscapes) {
-  EXPECT_EQ(excerpt("a\"b\n"), R"("a\"b\n")");
-  EXPECT_EQ(excerpt("ü\xFF"), R"("\u00fc\ufffd")");
-  EXPECT_EQ(excerpt(std::string(1000, 'x')), "\"" + std::string(120, 'x') + "\"…");
-}
-
 }  // namespace
 }  // namespace r2router::io
