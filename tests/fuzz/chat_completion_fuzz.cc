@@ -1,0 +1,58 @@
+// Fuzzes what a chat server may answer, whole, as a stream's event and as an error: whatever the
+// bytes, there is an answer or a failure, in valid UTF-8.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <string>
+#include <string_view>
+
+#include "client/chat_completion.h"
+#include "core/unicode.h"
+
+namespace {
+
+void require(bool condition) {
+  if (!condition) std::abort();
+}
+
+void check(const r2router::Failure& failure) {
+  require(!failure.message.empty() && r2router::is_utf8(failure.message));
+  require(failure.http_status == 0 || (failure.http_status >= 400 && failure.http_status < 600));
+}
+
+void check(const r2router::client::ChatAnswer& answer) {
+  for (const auto* text : {&answer.text, &answer.model, &answer.finish_reason}) {
+    require(r2router::is_utf8(*text));
+  }
+  if (answer.usage) {
+    require(answer.usage->prompt_tokens >= 0 && answer.usage->completion_tokens >= 0 &&
+            answer.usage->reasoning_tokens >= 0);
+  }
+  if (answer.cost_usd) require(std::isfinite(*answer.cost_usd) && *answer.cost_usd >= 0);
+  if (answer.failure) check(*answer.failure);
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  namespace client = r2router::client;
+  const r2router::Secret key("key");
+  std::string_view input(reinterpret_cast<const char*>(data), size);
+
+  check(client::read_chat_answer(input, key));
+  check(client::read_chat_error(400, input, key));
+
+  // Each line is an event of a stream: what has come only ever grows.
+  client::ChatAnswer answer;
+  std::size_t length = 0;
+  while (!input.empty()) {
+    const std::string_view event = input.substr(0, input.find('\n'));
+    input.remove_prefix(std::min(event.size() + 1, input.size()));
+    client::read_chat_chunk(event, answer, key);
+    check(answer);
+    require(answer.text.size() >= length);
+    length = answer.text.size();
+  }
+  return 0;
+}
