@@ -1,0 +1,180 @@
+// Router::generate() against a server that takes all it is allowed to.
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstdint>
+#include <map>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "r2router/router.h"
+
+#include "support/chat.h"
+#include "support/fault_server.h"
+#include "support/heads.h"
+
+namespace r2router {
+namespace {
+
+using testing::answer;
+using testing::chat_endpoint;
+using testing::expect_sound;
+using testing::FaultServer;
+using testing::kReset;
+using testing::kStall;
+using testing::service;
+using Json = nlohmann::json;
+
+constexpr std::size_t kDimension = 64;
+
+FaultServer& server() { return FaultServer::instance(); }
+
+Router text_router() {
+  Checkpoint checkpoint = testing::random_checkpoint(6, 5, kDimension, 61, true);
+  checkpoint.config.rules = DecisionRules::kCorrected;
+  checkpoint.config.budget_prompt = "Use at most {budget} tokens, whatever the question.";
+  return Router(std::move(checkpoint),
+                {.embedder = make_lexical_encoder({.dimension = kDimension})});
+}
+
+/// A server that always answers with as many tokens as it may, at the pool's prices.
+Json greedy_service(const Pool& pool) {
+  Json prices;
+  for (const ModelSpec& model : pool) {
+    prices[model.openrouter_id] = {model.input_price_per_million, model.output_price_per_million};
+  }
+  return service({{"tokens", "all"}, {"prices", prices}});
+}
+
+/// What the server could have charged for a request, at the most, USD.
+double highest_charge(const testing::SeenRequest& request, const Pool& pool) {
+  const Json body = request.json();
+  const auto model =
+      std::ranges::find(pool, body.at("model").get<std::string>(), &ModelSpec::openrouter_id);
+  std::size_t prompt = 0;
+  for (const Json& message : body.at("messages")) {
+    prompt += message.at("content").get<std::string>().size() + 8;
+  }
+  return (static_cast<double>(prompt) * model->input_price_per_million +
+          body.at("max_tokens").get<double>() * model->output_price_per_million) /
+         1e6;
+}
+
+TEST(RouterGenerate, SendsTheQueryWithTheCheckpointsInstruction) {
+  const Router router = text_router();
+  const std::string url = server().script({{service()}});
+  const auto client = make_openai_client(chat_endpoint(url));
+  const Decision decision = router.route_text("What is x?", {.lambda = 0.999999});
+  ASSERT_FALSE(decision.chosen.budget.is_unlimited());
+  const Completion completion = router.generate(*client, "What is x?", decision);
+  EXPECT_TRUE(completion.ok());
+  const std::string instruction =
+      "Use at most " + decision.chosen.budget.to_string() + " tokens, whatever the question.";
+  const Json body = server().requests(url).at(0).json();
+  EXPECT_EQ(body.at("model"), decision.model().openrouter_id);
+  EXPECT_EQ(body.at("max_tokens"), decision.chosen.max_tokens);
+  EXPECT_EQ(body.at("messages"), (Json{{{"role", "system"}, {"content", instruction}},
+                                       {{"role", "user"}, {"content", "What is x?"}}}));
+  const std::vector<Message> messages = {{"user", "Hi"}, {"assistant", "?"}, {"user", "What?"}};
+  router.generate(*client, messages, decision);
+  EXPECT_EQ(server().requests(url).at(1).json().at("messages").size(), 4U);
+}
+
+// 1,000 random requests, half of them with a cost limit, to a server that counts every byte as a
+// token, answers with as many tokens as it may, and fails at random in ways that leave open whether
+// it charged.
+TEST(RouterGenerate, NeverCostsMoreThanItsWorstCase) {
+  const Router router = text_router();
+  const Pool& pool = router.pool();
+  const Json greedy = {greedy_service(pool)};
+  const Json failing = {answer(500, {{"error", "down"}})};
+  const std::vector<Json> faults = {failing, failing, {kReset}, {kReset}, {kStall}};
+  std::mt19937 random(62);
+  const auto draw = [&](int least, int most) {
+    return std::uniform_int_distribution<int>(least, most)(random);
+  };
+  std::map<std::string, int> seen;
+  for (int i = 0; i < 1000; ++i) {
+    std::string query = "?";
+    for (int words = draw(0, 40); words > 0; --words) query += draw(0, 3) == 0 ? " 数学" : " word";
+    RouteOptions route{.lambda = std::vector{0.9, 0.999, 0.99999}[draw(0, 2)], .rank = true};
+    if (draw(0, 1) == 0) route.max_cost_usd = 1e-6 * std::exp(0.01 * draw(300, 800));
+    Decision decision;
+    try {
+      decision = router.route_text(query, route);
+    } catch (const Error& error) {
+      ASSERT_EQ(error.code(), ErrorCode::kBudget) << error.what();
+      ++seen["nothing fits"];
+      continue;
+    }
+    Json script = Json::array();
+    for (int count = std::max(0, draw(-4, 4)); count > 0; --count) {
+      script.push_back(faults[static_cast<std::size_t>(draw(0, 4))]);
+    }
+    script.push_back(greedy);
+    Endpoint endpoint = chat_endpoint(server().script(script));
+    endpoint.retry.max_retries = static_cast<std::uint32_t>(draw(0, 2));
+    if (std::ranges::find(script, Json{kStall}) != script.end())
+      endpoint.timeouts.first_byte = 0.05;
+    GenerateOptions options;
+    if (draw(0, 1) == 0) options.on_text = [](std::string_view) {};
+
+    const Completion completion =
+        router.generate(*make_openai_client(endpoint), query, decision, options);
+    expect_sound(completion);
+    if (completion.ok()) {
+      ++seen[completion.attempts.size() > 1 ? "answered at last" : "answered at once"];
+      const auto answered = std::ranges::find_if(decision.ranking, [&](const Option& option) {
+        return Pair{option.model, option.budget} == completion.pair;
+      });
+      ASSERT_NE(answered, decision.ranking.end());
+      ASSERT_LE(completion.charged_usd.value(), answered->worst_case_cost_usd);
+      ASSERT_NEAR(*completion.charged_usd, completion.computed_usd.value(), 1e-12);
+      ASSERT_FALSE(completion.over_cap);
+    } else {
+      ++seen["failed"];
+    }
+    if (decision.max_cost_usd) {
+      double total = 0;
+      const std::vector<testing::SeenRequest> requests = server().requests(endpoint.base_url);
+      for (std::size_t r = 0; r < requests.size(); ++r) {
+        if (script[std::min(r, script.size() - 1)] != failing) {
+          total += highest_charge(requests[r], pool);
+        }
+      }
+      ASSERT_LE(total, *decision.max_cost_usd) << requests.size() << " requests";
+      seen["limited"] += requests.size() > 1;
+    }
+  }
+  for (const char* kind :
+       {"nothing fits", "answered at once", "answered at last", "failed", "limited"}) {
+    EXPECT_GT(seen[kind], 20) << kind << ": this run tells too little";
+  }
+}
+
+TEST(RouterGenerate, ServesThreadsAtOnce) {
+  const Router router = text_router();
+  const std::string url = server().script({{service()}});
+  const auto client = make_openai_client(chat_endpoint(url));
+  std::atomic<int> right = 0;
+  std::vector<std::jthread> threads;
+  for (int t = 0; t < 8; ++t) {
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < 5; ++i) {
+        const std::string query = "query " + std::to_string(t) + "/" + std::to_string(i);
+        const Decision decision = router.route_text(query, {.rank = true});
+        const Completion completion = router.generate(*client, query, decision);
+        right += completion.ok() && completion.text == "An answer to: " + query;
+      }
+    });
+  }
+  threads.clear();
+  EXPECT_EQ(right, 40);
+}
+
+}  // namespace
+}  // namespace r2router
