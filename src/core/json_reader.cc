@@ -257,8 +257,9 @@ std::string JsonReader::unescape(std::string_view raw, std::size_t most_bytes) {
 }
 
 void JsonReader::fail(std::string_view expected) const {
+  // One byte is quoted and no more: a message must not show a part of a key, if the text has one.
   std::string found = "its end";
-  if (position_ < text_.size()) found = excerpt(text_.substr(position_), 20);
+  if (position_ < text_.size()) found = excerpt(text_.substr(position_, 1));
   throw Error(code_, "not valid JSON at byte " + std::to_string(position_ + 1) + ": found " +
                          found + ", expected " + std::string(expected));
 }

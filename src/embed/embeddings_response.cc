@@ -221,10 +221,7 @@ class Response {
       fail_embedding("is not base64 of " + std::to_string(row.size()) +
                      " float32 numbers, which takes " + std::to_string(expected) + " characters");
     }
-    if (!decode_base64(text, std::as_writable_bytes(row))) {
-      fail_embedding("is not base64: found " + excerpt(text, 40) +
-                     ", expected A to Z, a to z, 0 to 9, +, / and padding with =");
-    }
+    if (!decode_base64(text, std::as_writable_bytes(row))) fail_base64(text, row.size_bytes());
     if constexpr (std::endian::native == std::endian::big) {
       for (float& value : row) {
         auto bytes = std::bit_cast<std::array<std::byte, sizeof(float)>>(value);
@@ -256,6 +253,19 @@ class Response {
       row[count] = *value;
     }
     if (count < row.size()) fail_dimension(std::to_string(count), row.size());
+  }
+
+  [[noreturn]] void fail_base64(std::string_view text, std::size_t bytes) const {
+    // Where nothing else is wrong, the last character before the padding has bits set that are left
+    // over.
+    const std::size_t padding = text.size() / 4 * 3 - bytes;
+    std::size_t bad = text.find_first_not_of(kAlphabet);
+    if (bad == text.npos || bad >= text.size() - padding) {
+      bad = text.find_first_not_of('=', text.size() - padding);
+    }
+    if (bad == text.npos) bad = text.size() - padding - 1;
+    fail_embedding("is not base64: character " + std::to_string(bad + 1) + " of " +
+                   std::to_string(text.size()) + " is " + excerpt(text.substr(bad, 1)));
   }
 
   /// The float nearest to a JSON number; nothing if that is not finite.

@@ -9,7 +9,7 @@
 
 #include "r2router/error.h"
 
-#include "train/parallel.h"
+#include "core/parallel.h"
 
 namespace r2router::internal {
 namespace {

@@ -10,7 +10,7 @@
 #include "r2router/error.h"
 #include "r2router/version.h"
 
-#include "train/parallel.h"
+#include "core/parallel.h"
 #include "train/ridge.h"
 
 namespace r2router {

@@ -1,0 +1,61 @@
+#include "net/server_error.h"
+
+#include <charconv>
+
+#include "core/json_reader.h"
+
+namespace r2router::net {
+namespace {
+
+using Kind = JsonReader::Kind;
+
+constexpr std::size_t kMostBytes = 4096;
+
+/// 429 or "429"; 0 for what is no status of an error.
+int status_in(JsonReader& reader) {
+  std::string text;
+  if (reader.kind() == Kind::kNumber) {
+    text = reader.raw_number();
+  } else if (reader.kind() == Kind::kString) {
+    text = reader.string(kMostBytes);
+  } else {
+    reader.skip();
+  }
+  int status = 0;
+  const char* const end = text.data() + text.size();
+  const bool whole = std::from_chars(text.data(), end, status).ptr == end;
+  return whole && status >= 400 && status < 600 ? status : 0;
+}
+
+/// Reads the members of an object that is the error itself or holds it.
+void read_members(JsonReader& reader, ServerError& error, bool outermost) {
+  reader.begin_object();
+  while (const auto name = reader.next_member()) {
+    const bool says = *name == "message" || *name == "detail" || *name == "error";
+    if (says && reader.kind() == Kind::kString) {
+      error.words = reader.string(kMostBytes);
+    } else if (outermost && *name == "error" && reader.kind() == Kind::kObject) {
+      read_members(reader, error, false);
+    } else if (*name == "code") {
+      if (const int status = status_in(reader); status != 0) error.status = status;
+    } else {
+      reader.skip();
+    }
+  }
+}
+
+}  // namespace
+
+ServerError read_server_error(std::string_view body) {
+  ServerError error;
+  try {
+    JsonReader reader(body, ErrorCode::kBadResponse);
+    if (reader.kind() == Kind::kObject) read_members(reader, error, true);
+  } catch (const Error&) {
+    // A body that is cut or no JSON at all: what was understood of it counts.
+  }
+  if (error.words.empty()) error.words = body.substr(0, kMostBytes);
+  return error;
+}
+
+}  // namespace r2router::net

@@ -1,0 +1,540 @@
+// The embedder against a real server over real sockets.
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <memory>
+#include <optional>
+#include <set>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "r2router/embedder.h"
+#include "r2router/error.h"
+#include "r2router/router.h"
+
+#include "support/base64.h"
+#include "support/errors.h"
+#include "support/fault_server.h"
+#include "support/heads.h"
+
+namespace r2router {
+namespace {
+
+using nlohmann::json;
+using ::testing::AllOf;
+using testing::answer;
+using testing::base64;
+using ::testing::ElementsAre;
+using testing::error_of;
+using testing::FaultServer;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using testing::SeenRequest;
+using testing::service;
+using ::testing::SizeIs;
+
+constexpr std::size_t kDimension = 4;
+constexpr const char* kKey = "sk-test-0123456789abcdef";
+
+FaultServer& server() { return FaultServer::instance(); }
+
+/// The script that answers every request with the same one step.
+json all(const json& step) { return json::array({json::array({step})}); }
+
+/// Retries come at once, and nothing is waited for longer than a test may take.
+Endpoint endpoint_at(const std::string& url) {
+  return {.base_url = url,
+          .api_key = Secret(kKey),
+          .timeouts = {.connect = 5, .first_byte = 5, .idle = 5, .total = 20},
+          .retry = {.max_retries = 2, .first_delay = 0.001, .max_delay = 0.002}};
+}
+
+HttpEmbedderOptions options() { return {.model = "test/embedder", .dimension = kDimension}; }
+
+std::shared_ptr<const Embedder> embedder_at(const std::string& url) {
+  return make_http_embedder(endpoint_at(url), options());
+}
+
+/// The embedding of a text as it comes when it is asked for alone.
+std::vector<float> expected_embedding(const std::string& text) {
+  static const std::string url = server().script(all(service({{"dimension", kDimension}})));
+  static const auto one_by_one = embedder_at(url);
+  return one_by_one->embed_one(text);
+}
+
+std::vector<std::vector<float>> embed(const Embedder& embedder,
+                                      const std::vector<std::string_view>& texts,
+                                      const std::stop_token& cancel = {}) {
+  std::vector<float> out(texts.size() * embedder.dimension());
+  embedder.embed(texts, out, cancel);
+  std::vector<std::vector<float>> rows;
+  for (auto row = out.begin(); row != out.end(); row += kDimension) {
+    rows.emplace_back(row, row + kDimension);
+  }
+  return rows;
+}
+
+json data_of(const std::vector<std::pair<int, json>>& elements) {
+  json data = json::array();
+  for (const auto& [index, embedding] : elements) {
+    data.push_back({{"index", index}, {"embedding", embedding}});
+  }
+  return {{"data", data}};
+}
+
+json good_answer() { return answer(200, data_of({{0, {1, 2, 3, 4}}})); }
+
+// ---- What is sent ----
+
+TEST(HttpEmbedder, SendsTheRequestThatServersKnow) {
+  const std::string url = server().script(all(service({{"dimension", kDimension}, {"key", kKey}})));
+  Endpoint endpoint = endpoint_at(url);
+  endpoint.headers = {{"X-Title", "tests"}};
+  EXPECT_EQ(embed(*make_http_embedder(endpoint, options()), {"a", "é \"quoted\"\n"}).at(1),
+            expected_embedding("é \"quoted\"\n"));
+  const auto requests = server().requests(url);
+  ASSERT_THAT(requests, SizeIs(1));
+  const SeenRequest& request = requests[0];
+  EXPECT_EQ(request.method, "POST");
+  EXPECT_EQ(request.path, url.substr(url.rfind('/')) + "/v1/embeddings");
+  EXPECT_EQ(request.header("authorization"), std::string("Bearer ") + kKey);
+  EXPECT_EQ(request.header("content-type"), "application/json");
+  EXPECT_EQ(request.header("x-title"), "tests");
+  EXPECT_EQ(request.json(), (json{{"model", "test/embedder"},
+                                  {"encoding_format", "base64"},
+                                  {"input", {"a", "é \"quoted\"\n"}}}));
+}
+
+TEST(HttpEmbedder, KnowsBaseUrlsWithAndWithoutTheVersion) {
+  for (const char* ending : {"", "/", "/v1", "/v1/", "//"}) {
+    const std::string url = server().script(all(good_answer()));
+    EXPECT_THAT(embedder_at(url + ending)->embed_one("a"), ElementsAre(1, 2, 3, 4));
+    EXPECT_EQ(server().requests(url).at(0).path, url.substr(url.rfind('/')) + "/v1/embeddings");
+  }
+}
+
+TEST(HttpEmbedder, AgreesWithTheNumbersOfTheServer) {
+  // The same numbers through decimals and through Python's own base64.
+  const std::string decimals =
+      server().script(all(service({{"dimension", kDimension}, {"base64", "ignored"}})));
+  EXPECT_EQ(embedder_at(decimals)->embed_one("some text"), expected_embedding("some text"));
+  double squares = 0;
+  for (const double value : expected_embedding("some text")) squares += value * value;
+  EXPECT_NEAR(squares, 1, 1e-6);
+}
+
+// ---- Batches ----
+
+TEST(HttpEmbedder, SplitsIntoBatchesAndKeepsTheOrder) {
+  for (const std::size_t concurrency : {1, 3, 64}) {
+    const std::string url = server().script(all(service({{"dimension", kDimension}})));
+    HttpEmbedderOptions batched = options();
+    batched.max_batch_texts = 3;
+    batched.max_concurrency = concurrency;
+    std::vector<std::string> texts;
+    for (int i = 0; i < 40; ++i) texts.push_back("text " + std::to_string(i));
+    const auto rows =
+        embed(*make_http_embedder(endpoint_at(url), batched), {texts.begin(), texts.end()});
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      ASSERT_EQ(rows[i], expected_embedding(texts[i])) << i;
+    }
+    const auto requests = server().requests(url);
+    EXPECT_THAT(requests, SizeIs(14));
+    std::set<int> connections;
+    for (const SeenRequest& request : requests) {
+      EXPECT_LE(request.json().at("input").size(), 3u);
+      connections.insert(request.connection);
+    }
+    EXPECT_LE(connections.size(), concurrency);
+  }
+}
+
+TEST(HttpEmbedder, SplitsByBytesToo) {
+  const std::string url = server().script(all(service({{"dimension", kDimension}})));
+  HttpEmbedderOptions batched = options();
+  batched.max_batch_bytes = 10;
+  batched.max_concurrency = 1;
+  const std::string text(25, 'x');
+  embed(*make_http_embedder(endpoint_at(url), batched),
+        {"12345", "1234", "1", "2", text, "123456789", "0"});
+  std::vector<std::size_t> sizes;
+  for (const SeenRequest& request : server().requests(url)) {
+    sizes.push_back(request.json().at("input").size());
+  }
+  EXPECT_THAT(sizes, ElementsAre(3, 1, 1, 2));
+}
+
+TEST(HttpEmbedder, AsksForEachTextOnce) {
+  const std::string url = server().script(all(service({{"dimension", kDimension}})));
+  const auto rows = embed(*embedder_at(url), {"a", "b", "a", "a", "b"});
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    EXPECT_EQ(rows[i], expected_embedding(i == 1 || i == 4 ? "b" : "a"));
+  }
+  EXPECT_EQ(server().requests(url).at(0).json().at("input"), json({"a", "b"}));
+}
+
+TEST(HttpEmbedder, TheFirstFailureStopsTheOtherBatches) {
+  // The first request is refused at once; the others would stall.
+  const std::string url =
+      server().script(json::array({{answer(404, {{"error", "no such model"}})}, {{{"wait", 30}}}}));
+  HttpEmbedderOptions batched = options();
+  batched.max_batch_texts = 1;
+  batched.max_concurrency = 3;
+  std::vector<std::string> texts;
+  for (int i = 0; i < 50; ++i) texts.push_back(std::to_string(i));
+  const auto start = std::chrono::steady_clock::now();
+  const Error error = error_of([&] {
+    embed(*make_http_embedder(endpoint_at(url), batched), {texts.begin(), texts.end()});
+  });
+  EXPECT_EQ(error.code(), ErrorCode::kRefused) << error.what();
+  EXPECT_THAT(error.what(), HasSubstr("no such model"));
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(4));
+  EXPECT_LE(server().requests(url).size(), 3u);
+}
+
+// ---- Encodings ----
+
+TEST(HttpEmbedder, FallsBackToDecimalsAndRemembers) {
+  const std::string url =
+      server().script(all(service({{"dimension", kDimension}, {"base64", false}})));
+  const auto embedder = embedder_at(url);
+  EXPECT_EQ(embedder->embed_one("a"), expected_embedding("a"));
+  EXPECT_EQ(embedder->embed_one("b"), expected_embedding("b"));
+  std::vector<std::string> formats;
+  for (const SeenRequest& request : server().requests(url)) {
+    formats.push_back(request.json().at("encoding_format"));
+  }
+  EXPECT_THAT(formats, ElementsAre("base64", "float", "float"));
+}
+
+TEST(HttpEmbedder, TakesARefusalAtItsWordOnceBase64HasWorked) {
+  const std::string url = server().script(
+      json::array({{good_answer()}, {answer(422, {{"error", {{"message", "text too long"}}}})}}));
+  const auto embedder = embedder_at(url);
+  embedder->embed_one("a");
+  testing::expect_error(ErrorCode::kRefused, "text too long", [&] { embedder->embed_one("b"); });
+  EXPECT_THAT(server().requests(url), SizeIs(2));
+}
+
+TEST(HttpEmbedder, TellsTheServersWordsWhenBothEncodingsAreRefused) {
+  const std::string url = server().script(json::array(
+      {{answer(400, {{"error", "base64?"}})}, {answer(400, {{"error", "text too long"}})}}));
+  testing::expect_error(ErrorCode::kRefused, "text too long",
+                        [&] { embedder_at(url)->embed_one("a"); });
+  EXPECT_THAT(server().requests(url), SizeIs(2));
+}
+
+// ---- Before the network ----
+
+TEST(HttpEmbedder, RefusesTextsThatCannotBeSentBeforeAnythingIs) {
+  const std::string url = server().script(all(good_answer()));
+  const auto embedder = embedder_at(url);
+  testing::expect_error(ErrorCode::kInvalidArgument, "texts[1] is empty", [&] {
+    embed(*embedder, {"a", ""});
+  });
+  testing::expect_error(ErrorCode::kInvalidArgument, "texts[0] is nothing but white space",
+                        [&] { embed(*embedder, {" \n"}); });
+  testing::expect_error(ErrorCode::kInvalidArgument, "texts[1] is not UTF-8 at byte 3", [&] {
+    embed(*embedder, {"a", "ab\xFF"});
+  });
+  std::vector<float> small(3);
+  const std::string_view text = "a";
+  testing::expect_error(ErrorCode::kInvalidArgument, "the output has room for 3 numbers", [&] {
+    embedder->embed({&text, 1}, small);
+  });
+  embedder->embed({}, {});
+  EXPECT_THAT(server().requests(url), SizeIs(0));
+}
+
+TEST(HttpEmbedder, RefusesBadOptions) {
+  const auto refused = [](const std::string& part, auto change) {
+    Endpoint endpoint = endpoint_at("http://127.0.0.1:1");
+    HttpEmbedderOptions bad = options();
+    change(endpoint, bad);
+    testing::expect_error(ErrorCode::kInvalidArgument, part,
+                          [&] { make_http_embedder(endpoint, bad); });
+  };
+  refused("model", [](Endpoint&, HttpEmbedderOptions& o) { o.model = ""; });
+  refused("model", [](Endpoint&, HttpEmbedderOptions& o) { o.model = "\xFF"; });
+  refused("dimension", [](Endpoint&, HttpEmbedderOptions& o) { o.dimension = 0; });
+  refused("max_batch_texts", [](Endpoint&, HttpEmbedderOptions& o) { o.max_batch_texts = 0; });
+  refused("max_concurrency", [](Endpoint&, HttpEmbedderOptions& o) { o.max_concurrency = 0; });
+  refused("no URL", [](Endpoint& e, HttpEmbedderOptions&) { e.base_url = "localhost:8000"; });
+}
+
+// ---- Faults ----
+
+struct Fault {
+  const char* name;
+  json script;
+  ErrorCode code;
+  const char* message;
+  std::size_t requests = 1;
+};
+
+std::vector<Fault> faults() {
+  const json half = {{"send", "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{\"data\": ["}};
+  const json stall = {{"wait", 30}}, reset = {{"reset", true}}, close = {{"close", true}};
+  const json status = json::object();
+  const auto says = [](int code) {
+    return answer(code, {{"error", {{"code", code}, {"message", "because"}}}});
+  };
+  const auto body = [](const json& value) { return all(answer(200, value)); };
+  const float nan = std::nanf("");
+  return {
+      {"reset before headers", all(reset), ErrorCode::kConnection, "embedding server", 3},
+      {"closed before headers", all(close), ErrorCode::kConnection, "embedding server", 3},
+      {"reset in the body", json::array({{half, reset}}), ErrorCode::kConnection, ""},
+      {"closed in the body", json::array({{half, close}}), ErrorCode::kConnection, ""},
+      {"stall before headers", all(stall), ErrorCode::kTimeout, "", 3},
+      {"stall in the body", json::array({{half, stall}}), ErrorCode::kTimeout, ""},
+      {"trickle", json::array({{half, {{"trickle", std::string(1000, ' ')}, {"every", 0.2}}}}),
+       ErrorCode::kTimeout, ""},
+      {"400", all(says(400)), ErrorCode::kRefused, "error 400: \"because\"", 2},
+      {"401", all(says(401)), ErrorCode::kAuthentication, "give the key that this server accepts"},
+      {"402", all(says(402)), ErrorCode::kCredit, "add credit"},
+      {"403", all(says(403)), ErrorCode::kAuthentication, "error 403: \"because\""},
+      {"404", all(says(404)), ErrorCode::kRefused, "check the base URL"},
+      {"413", all(says(413)), ErrorCode::kRefused, "error 413: \"because\""},
+      {"429", all(says(429)), ErrorCode::kRateLimited, "error 429: \"because\"", 3},
+      {"500", all(says(500)), ErrorCode::kServer, "error 500: \"because\"", 3},
+      {"503", all({{"answer", {{"status", 503}, {"text", "<h1>gone</h1>"}}}}), ErrorCode::kServer,
+       "error 503: \"<h1>gone</h1>\"", 3},
+      {"wait too long", all(answer(429, {{"error", "because"}}, {{"Retry-After", "3600"}})),
+       ErrorCode::kRateLimited, "error 429"},
+      {"redirect", all(answer(307, {}, {{"Location", "http://elsewhere.invalid/"}})),
+       ErrorCode::kRefused, "redirects (HTTP 307) to \"http://elsewhere.invalid/\""},
+      {"error under 200", all(answer(200, {{"error", {{"code", 401}, {"message", "because"}}}})),
+       ErrorCode::kAuthentication, "error 401: \"because\""},
+      {"retryable error under 200",
+       all(answer(200, {{"error", {{"code", 502}, {"message", "b"}}}})), ErrorCode::kServer,
+       "error 502: \"b\"", 3},
+      {"error under 200 without a code", all(answer(200, {{"error", "because"}})),
+       ErrorCode::kServer, "reports an error: \"because\""},
+      {"web page",
+       all({{"answer",
+             {{"text", "<html>hello</html>"}, {"headers", {{"Content-Type", "text/html"}}}}}}),
+       ErrorCode::kBadResponse, "not declared as JSON and begins \"<html>hello</html>\""},
+      {"no JSON", all({{"answer", {{"text", "{\"data\": [{\"index\": 0, \"embe"}}}}),
+       ErrorCode::kBadResponse, "not valid JSON at byte"},
+      {"garbage", all({{"answer", {{"text", std::string(3 << 20, '\x7F')}}}}),
+       ErrorCode::kBadResponse, "not valid JSON at byte 1"},
+      {"no HTTP", json::array({{{{"send", std::string(100000, 'x')}}, close}}),
+       ErrorCode::kBadResponse, ""},
+      {"endless body",
+       json::array({{{{"send", "HTTP/1.1 200 OK\r\n\r\n"}}, {{"endless", "[[[["}}}}),
+       ErrorCode::kBadResponse, ""},
+      {"no embedding", body(data_of({})), ErrorCode::kBadResponse, "\"data\" has 0 elements"},
+      {"two embeddings", body(data_of({{0, {1, 2, 3, 4}}, {1, {1, 2, 3, 4}}})),
+       ErrorCode::kBadResponse, "more than 1 elements"},
+      {"wrong index", body(data_of({{1, {1, 2, 3, 4}}})), ErrorCode::kBadResponse,
+       "data[0].index is 1"},
+      {"missing index", body({{"data", {{{"embedding", {1, 2, 3, 4}}}}}}), ErrorCode::kBadResponse,
+       "data[0].index is missing"},
+      {"wrong dimension", body(data_of({{0, {1, 2, 3}}})), ErrorCode::kBadResponse,
+       "data[0].embedding has 3 numbers, expected 4: does the server run the model"},
+      {"wrong dimension in base64", body(data_of({{0, base64(std::vector<float>(6))}})),
+       ErrorCode::kBadResponse, "data[0].embedding has 6 numbers, expected 4"},
+      {"NaN", body(data_of({{0, base64(std::vector<float>{1, nan, 2, 3})}})),
+       ErrorCode::kBadResponse, "data[0].embedding[1] is NaN"},
+      {"null for NaN", body(data_of({{0, {1, nullptr, 3, 4}}})), ErrorCode::kBadResponse,
+       "data[0].embedding[1] is null"},
+      {"the key in the error", all(answer(401, {{"error", std::string("bad key ") + kKey}})),
+       ErrorCode::kAuthentication, "bad key"},
+      {"the key at the cut of what is quoted",
+       all(answer(500, {{"error", std::string(290, '.') + kKey}})), ErrorCode::kServer, "...[key]",
+       3},
+      {"the key in place of JSON", all({{"answer", {{"text", std::string(kKey)}}}}),
+       ErrorCode::kBadResponse, "begins \"[key]\""},
+      {"the key in the answer", body(data_of({{0, kKey}})), ErrorCode::kBadResponse, "base64"},
+  };
+}
+
+TEST(HttpEmbedder, EveryFaultHasItsErrorAndLeaksNoKey) {
+  for (const Fault& fault : faults()) {
+    SCOPED_TRACE(fault.name);
+    const std::string url = server().script(fault.script);
+    Endpoint endpoint = endpoint_at(url);
+    endpoint.timeouts = {.connect = 5, .first_byte = 0.3, .idle = 0.4, .total = 3};
+    endpoint.max_response_bytes = 8 << 20;
+    const auto embedder = make_http_embedder(endpoint, options());
+    const Error error = error_of([&] { embedder->embed_one("some text"); });
+    EXPECT_EQ(to_string(error.code()), to_string(fault.code)) << error.what();
+    EXPECT_THAT(error.what(),
+                AllOf(HasSubstr(fault.message), HasSubstr("127.0.0.1:" + server().port()),
+                      Not(HasSubstr("0123456789"))));
+    EXPECT_LT(std::string_view(error.what()).size(), 2500u);
+    EXPECT_THAT(server().requests(url), SizeIs(fault.requests)) << error.what();
+  }
+}
+
+TEST(HttpEmbedder, SaysThatNoServerIsThere) {
+  const std::string port = server().closed_port();
+  const Error error = error_of([&] { embedder_at("http://127.0.0.1:" + port)->embed_one("a"); });
+  EXPECT_EQ(error.code(), ErrorCode::kConnection);
+  EXPECT_THAT(error.what(), AllOf(HasSubstr("127.0.0.1:" + port),
+                                  HasSubstr("is an embedding server running there?")));
+}
+
+TEST(HttpEmbedder, RetriesUntilTheServerIsWell) {
+  const json reset = {{"reset", true}};
+  for (const json& first : {reset, answer(429, {}, {{"Retry-After", "0"}}),
+                            answer(429, {}, {{"Retry-After", "Fri, 01 Jan 2021 00:00:00 GMT"}}),
+                            answer(500, {}), answer(502, {}), answer(503, {}), answer(504, {}),
+                            answer(200, {{"error", {{"code", 503}}}})}) {
+    const std::string url = server().script(json::array({{first}, {first}, {good_answer()}}));
+    EXPECT_THAT(embedder_at(url)->embed_one("a"), ElementsAre(1, 2, 3, 4)) << first;
+    EXPECT_THAT(server().requests(url), SizeIs(3));
+  }
+}
+
+TEST(HttpEmbedder, NoRetryOutlivesTheDeadline) {
+  const std::string url = server().script(all(answer(503, {}, {{"Retry-After", "2"}})));
+  Endpoint endpoint = endpoint_at(url);
+  endpoint.timeouts.total = 1;
+  const auto start = std::chrono::steady_clock::now();
+  testing::expect_error(ErrorCode::kServer, "503",
+                        [&] { make_http_embedder(endpoint, options())->embed_one("a"); });
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::milliseconds(1500));
+  EXPECT_THAT(server().requests(url), SizeIs(1));
+}
+
+TEST(HttpEmbedder, CancelEndsTheCall) {
+  for (const json& script : {all({{"wait", 30}}), all(answer(503, {}, {{"Retry-After", "10"}}))}) {
+    const std::string url = server().script(script);
+    const auto embedder = embedder_at(url);
+    std::stop_source stop;
+    std::atomic<std::chrono::steady_clock::time_point> stopped;
+    std::jthread canceller([&] {
+      while (server().requests(url).empty()) std::this_thread::yield();
+      stopped = std::chrono::steady_clock::now();
+      stop.request_stop();
+    });
+    const Error error = error_of([&] { embed(*embedder, {"a"}, stop.get_token()); });
+    const auto ended = std::chrono::steady_clock::now();
+    canceller.join();
+    EXPECT_EQ(to_string(error.code()), "cancelled") << error.what();
+    EXPECT_LT(ended - stopped.load(), std::chrono::seconds(1));
+  }
+  // One that is cancelled already sends nothing.
+  const std::string url = server().script(all(good_answer()));
+  std::stop_source stop;
+  stop.request_stop();
+  testing::expect_error(ErrorCode::kCancelled, "",
+                        [&] { embed(*embedder_at(url), {"a"}, stop.get_token()); });
+  EXPECT_THAT(server().requests(url), SizeIs(0));
+}
+
+// ---- The cache ----
+
+TEST(HttpEmbedder, AsksOnlyForWhatTheCacheDoesNotHold) {
+  const std::string url = server().script(all(service({{"dimension", kDimension}})));
+  HttpEmbedderOptions cached = options();
+  cached.cache = std::make_shared<EmbeddingCache>(1 << 20);
+  const auto embedder = make_http_embedder(endpoint_at(url), cached);
+  embed(*embedder, {"a", "b"});
+  EXPECT_EQ(embed(*embedder, {"b", "c", "a", "c"}),
+            (std::vector{expected_embedding("b"), expected_embedding("c"), expected_embedding("a"),
+                         expected_embedding("c")}));
+  embed(*embedder, {"c", "a"});
+  const auto requests = server().requests(url);
+  ASSERT_THAT(requests, SizeIs(2));
+  EXPECT_EQ(requests[1].json().at("input"), json({"c"}));
+  EXPECT_EQ(cached.cache->stats().hits, 4u);
+  EXPECT_EQ(cached.cache->stats().misses, 3u);
+
+  // Another model's embeddings are others.
+  HttpEmbedderOptions other = cached;
+  other.model = "test/other";
+  make_http_embedder(endpoint_at(url), other)->embed_one("a");
+  EXPECT_THAT(server().requests(url), SizeIs(3));
+}
+
+TEST(HttpEmbedder, KeepsWhatWasFetchedBeforeAFailure) {
+  const std::string url =
+      server().script(json::array({{service({{"dimension", kDimension}})}, {answer(404, {})}}));
+  HttpEmbedderOptions cached = options();
+  cached.cache = std::make_shared<EmbeddingCache>(1 << 20);
+  cached.max_batch_texts = 1;
+  cached.max_concurrency = 1;
+  const auto embedder = make_http_embedder(endpoint_at(url), cached);
+  EXPECT_THROW(embed(*embedder, {"a", "b"}), Error);
+  EXPECT_EQ(embedder->embed_one("a"), expected_embedding("a"));
+  EXPECT_EQ(cached.cache->stats().entries, 1u) << "nothing of a failed request is kept";
+}
+
+TEST(HttpEmbedder, ThreadsShareOneWithACache) {
+  const std::string url = server().script(all(service({{"dimension", kDimension}})));
+  HttpEmbedderOptions cached = options();
+  cached.cache = std::make_shared<EmbeddingCache>(2000);
+  cached.max_batch_texts = 2;
+  const auto embedder = make_http_embedder(endpoint_at(url), cached);
+  std::vector<std::string> texts;
+  std::vector<std::vector<float>> expected;
+  for (int i = 0; i < 12; ++i) {
+    texts.push_back("text " + std::to_string(i));
+    expected.push_back(expected_embedding(texts.back()));
+  }
+  std::vector<std::jthread> threads;
+  for (std::size_t t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      for (std::size_t round = 0; round < 10; ++round) {
+        std::vector<std::string_view> some;
+        for (std::size_t i = 0; i < 5; ++i)
+          some.push_back(texts[(t + round + i * i) % texts.size()]);
+        const auto rows = embed(*embedder, some);
+        for (std::size_t i = 0; i < 5; ++i) {
+          ASSERT_EQ(rows[i], expected[(t + round + i * i) % texts.size()]);
+        }
+      }
+    });
+  }
+  threads.clear();
+  EXPECT_GT(cached.cache->stats().hits, 0u);
+}
+
+// ---- A router over it ----
+
+TEST(HttpEmbedder, RoutesAsTheSameEmbeddingDoes) {
+  const std::string url = server().script(all(service({{"dimension", kDimension}})));
+  const auto embedder = embedder_at(url);
+  for (const DecisionRules rules : {DecisionRules::kReference, DecisionRules::kCorrected}) {
+    Checkpoint checkpoint = testing::random_checkpoint(5, 4, kDimension, 11);
+    const Router router(checkpoint, {.embedder = embedder});
+    for (const std::string text : {"Solve the equation: 2x + 5 = 13", "a", "質問"}) {
+      RouteOptions route_options{.rules = rules, .rank = true};
+      const Decision by_text = router.route_text(text, route_options);
+      route_options.input_tokens = by_text.input_tokens;
+      const Decision by_embedding = router.route(expected_embedding(text), route_options);
+      ASSERT_FALSE(by_text.ranking.empty());
+      ASSERT_EQ(by_text.ranking.size(), by_embedding.ranking.size());
+      for (std::size_t i = 0; i < by_text.ranking.size(); ++i) {
+        EXPECT_EQ(by_text.ranking[i].model, by_embedding.ranking[i].model);
+        EXPECT_EQ(by_text.ranking[i].budget, by_embedding.ranking[i].budget);
+        EXPECT_EQ(by_text.ranking[i].risk, by_embedding.ranking[i].risk);
+      }
+    }
+  }
+}
+
+TEST(HttpEmbedder, ARouterPassesTheWishToStopOn) {
+  const std::string url = server().script(all(good_answer()));
+  const Router router(testing::random_checkpoint(2, 1, kDimension, 1),
+                      {.embedder = embedder_at(url)});
+  std::stop_source stop;
+  stop.request_stop();
+  testing::expect_error(ErrorCode::kCancelled, "",
+                        [&] { router.route_text("a", {.cancel = stop.get_token()}); });
+  EXPECT_THAT(server().requests(url), SizeIs(0));
+}
+
+}  // namespace
+}  // namespace r2router

@@ -1,0 +1,42 @@
+#include "net/server_error.h"
+
+#include <string>
+
+#include <gtest/gtest.h>
+
+namespace r2router::net {
+namespace {
+
+TEST(ServerError, KnowsTheFormsThatServersUse) {
+  const auto expect = [](const std::string& body, int status, const std::string& words) {
+    const ServerError error = read_server_error(body);
+    EXPECT_EQ(error.status, status) << body;
+    EXPECT_EQ(error.words, words) << body;
+  };
+  expect(R"({"error": {"code": 429, "message": "slow down", "metadata": {"code": 1}}})", 429,
+         "slow down");
+  expect(R"({"error": {"message": "no \"key\"", "type": "x", "code": "401"}})", 401, "no \"key\"");
+  expect(R"({"error": {"code": "model_not_found", "message": "no"}})", 0, "no");
+  expect(R"({"error": {"code": 7, "message": "no"}})", 0, "no");
+  expect(R"({"error": {"code": 400.5, "message": "no"}})", 0, "no");
+  expect(R"({"error": "out of memory"})", 0, "out of memory");
+  expect(R"({"object": "error", "message": "too long", "code": 400})", 400, "too long");
+  expect(R"({"detail": "Not Found"})", 0, "Not Found");
+  expect(R"({"detail": [{"msg": "field required"}]})", 0,
+         R"({"detail": [{"msg": "field required"}]})");
+  expect("upstream gone", 0, "upstream gone");
+  expect("[1]", 0, "[1]");
+  expect("", 0, "");
+  // What came before a cut counts.
+  expect(R"({"error": {"code": 503, "message": "gone")", 503, "gone");
+}
+
+TEST(ServerError, IsBounded) {
+  const std::string much(100000, 'x');
+  EXPECT_LE(read_server_error(much).words.size(), 4096u);
+  EXPECT_LE(read_server_error(R"({"error": ")" + much + "\"}").words.size(), 4096u);
+  EXPECT_EQ(read_server_error(R"({"error":)" + std::string(1000000, '[')).status, 0);
+}
+
+}  // namespace
+}  // namespace r2router::net
