@@ -53,6 +53,9 @@ struct Config {
   }
 };
 
+/// What a model is told under a limited budget where a config of prompted budgets does not say.
+R2ROUTER_EXPORT std::string_view default_budget_prompt() noexcept;
+
 /// Parses config.json. `file` is only for error messages.
 /// Throws Error(kBadConfig) with the JSON pointer of what is wrong, and Error(kUnsafe) for a
 /// checkpoint_dir that leads out of its folder.

@@ -23,6 +23,7 @@ void register_checkpoint(py::module_& module);
 void register_decision(py::module_& module);
 void register_batch(py::module_& module);
 void register_router(py::module_& module);
+void register_servers(py::module_& module);
 void register_train(py::module_& module);
 
 /// How arrays say that a budget has no limit.
@@ -78,6 +79,8 @@ class Choice {
   Dict values() const { return labels_->option(chosen_); }
   /// Every admitted option, best first.
   py::typing::List<Dict> rank() const;
+  /// The whole decision, with its ranking. Call it without the GIL.
+  Decision decision() const;
   double lambda() const { return *options_.lambda; }
   std::int64_t input_tokens() const { return *options_.input_tokens; }
 
@@ -89,6 +92,14 @@ class Choice {
   RouteOptions options_;
   Option chosen_;
 };
+
+/// Whom to ask for answers. Immutable.
+struct Client {
+  std::shared_ptr<const LlmClient> client;
+};
+
+/// What became of a call, as a dictionary; a failed one has the key "failure".
+Dict to_python(const Completion& completion, const Pool& pool);
 
 /// Decisions for the rows of an array, column by column.
 struct Batch {

@@ -85,6 +85,7 @@ std::shared_ptr<Checkpoint> from_predictors(const std::vector<Dict>& models,
   Config& config = checkpoint->config;
   config.embedding_model = embedding_model;
   config.embedding_dim = static_cast<std::uint32_t>(checkpoint->heads.dimension);
+  config.budget_prompt = default_budget_prompt();
   for (const Dict& model : models) {
     config.models.push_back({
         .name = model["name"].cast<std::string>(),
@@ -169,6 +170,8 @@ void register_checkpoint(py::module_& module) {
                              [](const Checkpoint& self) { return self.heads.dimension; })
       .def_property_readonly("embedding_model",
                              [](const Checkpoint& self) { return self.config.embedding_model; })
+      .def_property_readonly("budget_prompt",
+                             [](const Checkpoint& self) { return self.config.budget_prompt; })
       .def_property_readonly("default_lambda",
                              [](const Checkpoint& self) { return self.config.default_lambda; })
       .def_property_readonly("has_encoder",

@@ -70,15 +70,18 @@ Choice::Choice(Router router, std::shared_ptr<const Labels> labels, const py::ar
   options_.input_tokens = decision.input_tokens;
 }
 
+Decision Choice::decision() const {
+  RouteOptions options = options_;
+  options.rank = true;
+  return std::visit([&](const auto& values) { return router_.route(std::span(values), options); },
+                    embedding_);
+}
+
 py::typing::List<Dict> Choice::rank() const {
-  Decision decision;
-  {
+  const Decision decision = [&] {
     const py::gil_scoped_release released;
-    RouteOptions options = options_;
-    options.rank = true;
-    decision = std::visit(
-        [&](const auto& values) { return router_.route(std::span(values), options); }, embedding_);
-  }
+    return this->decision();
+  }();
   py::typing::List<Dict> options;
   for (const Option& option : decision.ranking) options.append(labels_->option(option));
   return options;

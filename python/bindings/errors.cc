@@ -8,6 +8,9 @@
 namespace r2router::python {
 namespace {
 
+/// A class of r2_router._errors.
+py::object own(const char* name) { return py::module_::import("r2_router._errors").attr(name); }
+
 py::object exception_type(const Error& error) {
   switch (error.code()) {
     case ErrorCode::kInvalidArgument:
@@ -20,15 +23,16 @@ py::object exception_type(const Error& error) {
     case ErrorCode::kUnsupported:
       return py::reinterpret_borrow<py::object>(PyExc_RuntimeError);
     case ErrorCode::kBadConfig:
-      return py::module_::import("r2_router._errors").attr("ConfigError");
+      return own("ConfigError");
     case ErrorCode::kBadCheckpoint:
-      return py::module_::import("r2_router._errors").attr("CheckpointError");
+      return own("CheckpointError");
     case ErrorCode::kUnsafe:
-      return py::module_::import("r2_router._errors").attr("UnsafeCheckpointError");
+      return own("UnsafeCheckpointError");
     case ErrorCode::kBadData:
-      return py::module_::import("r2_router._errors").attr("DataError");
+      return own("DataError");
+    default:  // what servers do has a table in Python, which completions use too
+      return own("server_error_type")(py::str(std::string(to_string(error.code()))));
   }
-  return py::reinterpret_borrow<py::object>(PyExc_RuntimeError);
 }
 
 // File names and contents of files may hold any bytes; a message must still be text.

@@ -38,18 +38,23 @@ void register_options(py::module_& module) {
                            "What one call may set; None: as the checkpoint says.")
       .def(py::init([](std::optional<double> lambda_val, std::optional<std::int64_t> input_tokens,
                        std::vector<std::string> allow, std::vector<std::string> deny,
-                       std::optional<bool> available_only, std::optional<double> token_floor) {
+                       std::optional<bool> available_only, std::optional<double> token_floor,
+                       std::optional<double> max_cost_usd,
+                       std::optional<std::int64_t> max_input_tokens) {
              return RouteOptions{.lambda = lambda_val,
                                  .input_tokens = input_tokens,
                                  .allow = std::move(allow),
                                  .deny = std::move(deny),
                                  .available_only = available_only,
-                                 .token_floor = token_floor};
+                                 .token_floor = token_floor,
+                                 .max_cost_usd = max_cost_usd,
+                                 .max_input_tokens = max_input_tokens};
            }),
            py::arg("lambda_val") = py::none(), py::arg("input_tokens") = py::none(),
            py::arg("allow") = std::vector<std::string>{},
            py::arg("deny") = std::vector<std::string>{}, py::arg("available_only") = py::none(),
-           py::arg("token_floor") = py::none());
+           py::arg("token_floor") = py::none(), py::arg("max_cost_usd") = py::none(),
+           py::arg("max_input_tokens") = py::none());
 }
 
 }  // namespace r2router::python

@@ -2,8 +2,12 @@
 #include "r2router/router.h"
 
 #include <algorithm>
+#include <optional>
+#include <stop_token>
+#include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <pybind11/stl.h>
 
@@ -18,6 +22,9 @@ using QualityCurve = std::tuple<std::uint32_t, py::array_t<std::int64_t>, py::ar
 
 class RouterBinding {
  public:
+  /// Roles and contents.
+  using Messages = std::vector<std::pair<std::string, std::string>>;
+
   RouterBinding(const std::shared_ptr<Checkpoint>& checkpoint, const std::string& kernel)
       : router_(make_router(*checkpoint, kernel)),
         labels_(std::make_shared<const Labels>(router_.pool())) {}
@@ -44,11 +51,63 @@ class RouterBinding {
     return embeddings;
   }
 
+  /// Asks the choice's model, or on failure those that come next.
+  Dict generate(const Client& client, const Messages& messages, const Choice& choice,
+                double temperature, std::optional<double> timeout, std::uint32_t max_fallbacks,
+                const py::object& on_text, const std::stop_source& cancel) const {
+    return ask(
+        client, messages, [&] { return choice.decision(); },
+        {.temperature = temperature, .timeout = timeout, .max_fallbacks = max_fallbacks}, on_text,
+        cancel);
+  }
+
+  /// Asks this model with this budget, and no other.
+  Dict generate_pair(const Client& client, const Messages& messages, std::uint32_t model,
+                     const py::object& budget, double temperature, std::optional<double> timeout,
+                     const py::object& on_text, const std::stop_source& cancel) const {
+    const Pair pair{model, to_budget(budget)};
+    return ask(
+        client, messages, [&] { return decision_for(pair, messages); },
+        {.temperature = temperature, .timeout = timeout, .max_fallbacks = 0}, on_text, cancel);
+  }
+
   /// One for each model.
   std::vector<QualityCurve> quality_curves(const py::array& embedding,
                                            std::int64_t input_tokens) const;
 
  private:
+  /// The decision for a pair that the caller has chosen; its predictions mean nothing.
+  Decision decision_for(const Pair& pair, const Messages& messages) const {
+    const Config& config = router_.config();
+    std::int64_t most = 0;
+    for (const auto& [role, content] : messages) {
+      most += most_input_tokens(content, config.budget_prompt);
+    }
+    return decide(std::make_shared<const Pool>(router_.pool()), {&pair, 1},
+                  {.quality = {0}, .tokens = {0}},
+                  {.input_tokens = 0, .available_only = false, .max_input_tokens = most},
+                  config.decision_defaults());
+  }
+
+  template <typename Decide>
+  Dict ask(const Client& client, const Messages& messages, Decide decide, GenerateOptions options,
+           const py::object& on_text, const std::stop_source& cancel) const {
+    if (!on_text.is_none()) {
+      options.on_text = [&on_text](std::string_view text) {
+        const py::gil_scoped_acquire acquired;
+        on_text(py::str(text.data(), text.size()));
+      };
+    }
+    options.cancel = cancel.get_token();
+    std::vector<Message> conversation;
+    for (const auto& [role, content] : messages) conversation.push_back({role, content});
+    const Completion completion = [&] {
+      const py::gil_scoped_release released;
+      return router_.generate(*client.client, conversation, decide(), options);
+    }();
+    return to_python(completion, router_.pool());
+  }
+
   static Router make_router(const Checkpoint& checkpoint, const std::string& kernel) {
     const py::gil_scoped_release released;
     return Router(checkpoint, {.kernel = kernel});
@@ -108,6 +167,12 @@ void register_router(py::module_& module) {
       .def("route_batch", &RouterBinding::route_batch, py::arg("embeddings"), py::arg("options"),
            py::arg("input_tokens"), "input_tokens: one for each row, or none to use the options'.")
       .def("embed", &RouterBinding::embed, py::arg("texts"))
+      .def("generate", &RouterBinding::generate, py::arg("client"), py::arg("messages"),
+           py::arg("choice"), py::arg("temperature"), py::arg("timeout"), py::arg("max_fallbacks"),
+           py::arg("on_text"), py::arg("cancel"))
+      .def("generate_pair", &RouterBinding::generate_pair, py::arg("client"), py::arg("messages"),
+           py::arg("model"), py::arg("budget"), py::arg("temperature"), py::arg("timeout"),
+           py::arg("on_text"), py::arg("cancel"))
       .def("quality_curves", &RouterBinding::quality_curves, py::arg("embedding"),
            py::arg("input_tokens"),
            "For each model (index, budgets, quality, output_tokens, cost_usd).");

@@ -14,24 +14,46 @@ from __future__ import annotations
 import logging
 
 from ._batch import UNLIMITED, RouteBatch
+from ._calls import AsyncTextStream, TextStream
 from ._core import __version__
 from ._decision import Decision
-from ._errors import CheckpointError, ConfigError, DataError, UnsafeCheckpointError
+from ._errors import (
+    AuthenticationError,
+    BudgetError,
+    CheckpointError,
+    ConfigError,
+    CreditError,
+    DataError,
+    RateLimitError,
+    ServerConnectionError,
+    ServerError,
+    ServerTimeoutError,
+    UnsafeCheckpointError,
+)
 from ._router import TOKEN_LIMITS, QualityCurve, R2Router
 from ._train import LexicalEncoder, LexicalFeatures, convert, train
 
 __all__ = [
     "TOKEN_LIMITS",
     "UNLIMITED",
+    "AsyncTextStream",
+    "AuthenticationError",
+    "BudgetError",
     "CheckpointError",
     "ConfigError",
+    "CreditError",
     "DataError",
     "Decision",
     "LexicalEncoder",
     "LexicalFeatures",
     "QualityCurve",
     "R2Router",
+    "RateLimitError",
     "RouteBatch",
+    "ServerConnectionError",
+    "ServerError",
+    "ServerTimeoutError",
+    "TextStream",
     "UnsafeCheckpointError",
     "__version__",
     "convert",

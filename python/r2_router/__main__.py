@@ -70,6 +70,8 @@ def _text(decision: Decision, answer: dict[str, Any], verbose: bool) -> str:
             for option in decision.all_options
         ]
     if answer:
+        if answer["model"] != decision["model"]:
+            lines.append(f"Answered by:     {answer['model']}, budget {answer['budget']}")
         lines += [_RULE, answer["response"]]
     return "\n".join(lines)
 
@@ -94,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             answer: dict[str, Any] = {}
             decision = router.route_text(query)
             if settings.llm_api_base is not None:
-                answer = router.generate(query, decision["model"], decision["budget"])
+                answer = router.generate(query, decision)
             if settings.json:
                 print(_record(query, decision, answer, settings.verbose))
             else:

@@ -6,12 +6,12 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['Batch', 'Checkpoint', 'Choice', 'LexicalEncoder', 'RouteOptions', 'Router', 'UNLIMITED', 'available_kernels', 'default_checkpoint_path', 'estimate_input_tokens', 'train']
+__all__: list[str] = ['Batch', 'CancelSource', 'Checkpoint', 'Choice', 'Client', 'Endpoint', 'HttpEmbedder', 'LexicalEncoder', 'RouteOptions', 'Router', 'UNLIMITED', 'api_key_from_environment', 'available_kernels', 'default_checkpoint_path', 'estimate_input_tokens', 'most_input_tokens', 'train']
 class RouteOptions:
     """
     What one call may set; None: as the checkpoint says.
     """
-    def __init__(self, lambda_val: typing.SupportsFloat | typing.SupportsIndex | None = None, input_tokens: typing.SupportsInt | typing.SupportsIndex | None = None, allow: collections.abc.Sequence[str] = [], deny: collections.abc.Sequence[str] = [], available_only: bool | None = None, token_floor: typing.SupportsFloat | typing.SupportsIndex | None = None) -> None:
+    def __init__(self, lambda_val: typing.SupportsFloat | typing.SupportsIndex | None = None, input_tokens: typing.SupportsInt | typing.SupportsIndex | None = None, allow: collections.abc.Sequence[str] = [], deny: collections.abc.Sequence[str] = [], available_only: bool | None = None, token_floor: typing.SupportsFloat | typing.SupportsIndex | None = None, max_cost_usd: typing.SupportsFloat | typing.SupportsIndex | None = None, max_input_tokens: typing.SupportsInt | typing.SupportsIndex | None = None) -> None:
         ...
 class Checkpoint:
     """
@@ -27,6 +27,9 @@ class Checkpoint:
     def __setstate__(self, arg0: tuple[str, collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.Any, str]], numpy.ndarray, collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]]) -> None:
         ...
     def save(self, folder: str) -> None:
+        ...
+    @property
+    def budget_prompt(self) -> str:
         ...
     @property
     def default_lambda(self) -> float:
@@ -96,6 +99,38 @@ class Batch:
     @property
     def risk(self) -> numpy.typing.NDArray[numpy.float64]:
         ...
+class CancelSource:
+    """
+    Stops calls that it was given to, from any thread.
+    """
+    def __init__(self) -> None:
+        ...
+    def cancel(self) -> None:
+        ...
+class Endpoint:
+    """
+    A server and how it is called.
+    """
+    def __init__(self, base_url: str, api_key: str | None = None, ca_file: str = '', timeout: typing.SupportsFloat | typing.SupportsIndex | None = None) -> None:
+        ...
+class HttpEmbedder:
+    """
+    Embeddings from a server.
+    """
+    def __init__(self, endpoint: Endpoint, model: str, dimension: typing.SupportsInt | typing.SupportsIndex, cache_bytes: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def cache_counts(self) -> tuple[int, int]:
+        """
+        Hits and misses so far.
+        """
+    def embed(self, texts: collections.abc.Sequence[str], cancel: CancelSource) -> numpy.typing.NDArray[numpy.float32]:
+        ...
+class Client:
+    """
+    Answers from a server.
+    """
+    def __init__(self, endpoint: Endpoint, provider: str = '') -> None:
+        ...
 class Router:
     """
     Immutable; every method may be called from many threads.
@@ -103,6 +138,10 @@ class Router:
     def __init__(self, checkpoint: Checkpoint, kernel: str = '') -> None:
         ...
     def embed(self, texts: collections.abc.Sequence[str]) -> numpy.typing.NDArray[numpy.float32]:
+        ...
+    def generate(self, client: Client, messages: collections.abc.Sequence[tuple[str, str]], choice: Choice, temperature: typing.SupportsFloat | typing.SupportsIndex, timeout: typing.SupportsFloat | typing.SupportsIndex | None, max_fallbacks: typing.SupportsInt | typing.SupportsIndex, on_text: typing.Any, cancel: CancelSource) -> dict[str, typing.Any]:
+        ...
+    def generate_pair(self, client: Client, messages: collections.abc.Sequence[tuple[str, str]], model: typing.SupportsInt | typing.SupportsIndex, budget: typing.Any, temperature: typing.SupportsFloat | typing.SupportsIndex, timeout: typing.SupportsFloat | typing.SupportsIndex | None, on_text: typing.Any, cancel: CancelSource) -> dict[str, typing.Any]:
         ...
     def quality_curves(self, embedding: numpy.ndarray, input_tokens: typing.SupportsInt | typing.SupportsIndex) -> list[tuple[int, numpy.typing.NDArray[numpy.int64], numpy.typing.NDArray[numpy.float64], numpy.typing.NDArray[numpy.float64], numpy.typing.NDArray[numpy.float64]]]:
         """
@@ -120,6 +159,10 @@ class LexicalEncoder:
     """
     def __init__(self, dimension: typing.SupportsInt | typing.SupportsIndex, features: collections.abc.Sequence[tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex]], seed: typing.SupportsInt | typing.SupportsIndex, fold_digits: bool, square_root: bool, idf: bool) -> None:
         ...
+def api_key_from_environment() -> str | None:
+    """
+    The value of OPENROUTER_API_KEY, or None.
+    """
 def available_kernels() -> list[str]:
     """
     Compute kernels that this machine can run, slowest first.
@@ -129,6 +172,8 @@ def default_checkpoint_path() -> str:
     Folder of the default checkpoint.
     """
 def estimate_input_tokens(text: str) -> int:
+    ...
+def most_input_tokens(text: str, budget_prompt: str) -> int:
     ...
 def train(*, queries: str, outcomes: str, pool: str, models: collections.abc.Sequence[str], coverage: typing.SupportsFloat | typing.SupportsIndex, dataset: str, token_limits: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], budget_prompt: str, encoder: LexicalEncoder | None, embeddings: typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None, embedding_model: str, alphas: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], folds: typing.SupportsInt | typing.SupportsIndex, holdout: typing.SupportsInt | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex, progress: typing.Any) -> tuple[Checkpoint, dict[str, typing.Any]]:
     """

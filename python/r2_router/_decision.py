@@ -29,7 +29,7 @@ class Decision(dict[str, Any]):
     copying, printing or by ``json.dumps``. From then on this is an ordinary dictionary.
     """
 
-    __slots__ = ("_rank", "input_tokens", "lambda_val", "model_configs")
+    __slots__ = ("_rank", "choice", "input_tokens", "lambda_val", "model_configs")
 
     #: The trade-off that was decided with.
     lambda_val: float
@@ -45,13 +45,16 @@ class Decision(dict[str, Any]):
         input_tokens: int,
         model_configs: Mapping[str, Mapping[str, Any]],
         rank: Callable[[], list[Option]] | None = None,
+        choice: Any = None,
     ) -> None:
-        """``rank`` computes ``all_options``; None: ``values`` is complete as it is."""
+        """``rank`` computes ``all_options``; None: ``values`` is complete as it is. ``choice`` is
+        what the native library made, for it to ask the chosen model."""
         dict.__init__(self, values)  # quicker than through super()
         self.lambda_val = lambda_val
         self.input_tokens = input_tokens
         self.model_configs = model_configs
         self._rank = rank
+        self.choice = choice
 
     @property
     def all_options(self) -> list[Option]:

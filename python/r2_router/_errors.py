@@ -3,11 +3,30 @@
 The message says what was found, what was expected and how to mend it. Where they apply, an
 exception also has the attributes ``file``, ``line``, ``byte_offset`` and ``pointer`` (a JSON
 pointer).
+
+Calls to servers raise ``ServerConnectionError`` (a ``ConnectionError``) where no answer came, and
+``ServerError`` (a ``RuntimeError``) where one came that is a failure. Their attribute
+``completion`` is what is known of the call, as a dictionary with the partial ``response`` and all
+``attempts``, or None where the call was not for an answer.
 """
 
 from __future__ import annotations
 
-__all__ = ["CheckpointError", "ConfigError", "DataError", "UnsafeCheckpointError"]
+from typing import Any
+
+__all__ = [
+    "AuthenticationError",
+    "BudgetError",
+    "CheckpointError",
+    "ConfigError",
+    "CreditError",
+    "DataError",
+    "RateLimitError",
+    "ServerConnectionError",
+    "ServerError",
+    "ServerTimeoutError",
+    "UnsafeCheckpointError",
+]
 
 
 class CheckpointError(ValueError):
@@ -24,3 +43,51 @@ class UnsafeCheckpointError(CheckpointError):
 
 class DataError(ValueError):
     """Queries or outcomes to train on are wrong."""
+
+
+class ServerConnectionError(ConnectionError):
+    """A server could not be reached, was not trusted, or the connection to it broke."""
+
+    completion: dict[str, Any] | None = None
+
+
+class ServerTimeoutError(ServerConnectionError, TimeoutError):
+    """A time limit or the deadline of a call to a server passed."""
+
+
+class ServerError(RuntimeError):
+    """A server answered with a failure, or with something that is no answer."""
+
+    completion: dict[str, Any] | None = None
+
+
+class RateLimitError(ServerError):
+    """The server was asked too often (HTTP 429)."""
+
+
+class AuthenticationError(ServerError):
+    """The server refused the key (HTTP 401, 403)."""
+
+
+class CreditError(ServerError):
+    """The account cannot pay for the call (HTTP 402)."""
+
+
+class BudgetError(ServerError):
+    """Nothing fits the cost limit, or the budget was spent before an answer began."""
+
+
+_BY_CODE: dict[str, type[ServerError] | type[ServerConnectionError]] = {
+    "connection": ServerConnectionError,
+    "untrusted": ServerConnectionError,
+    "timeout": ServerTimeoutError,
+    "authentication": AuthenticationError,
+    "credit": CreditError,
+    "rate_limited": RateLimitError,
+    "budget": BudgetError,
+}
+
+
+def server_error_type(code: str) -> type[ServerError] | type[ServerConnectionError]:
+    """The exception for a failure, by the name that the native library gives it."""
+    return _BY_CODE.get(code, ServerError)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +14,16 @@ from numpy.typing import NDArray
 from . import _core
 from ._arrays import Floats, as_embedding, as_embeddings, as_input_tokens
 from ._batch import RouteBatch
+from ._calls import AsyncTextStream, OnText, StreamWork, TextStream, run, run_async
 from ._decision import Decision
 from ._frozen import FrozenDict, freeze
 from ._hub import checkpoint_folder
+from ._options import INPUT_TOKENS, Constraints, route_options
 from ._predictors import checkpoint_of, predictors_of
+from ._servers import Conversation, Servers, as_messages, checked, routed
+
+if TYPE_CHECKING:  # typing has it from Python 3.11 on
+    from typing_extensions import Unpack
 
 __all__ = ["TOKEN_LIMITS", "QualityCurve", "R2Router"]
 
@@ -30,9 +35,6 @@ TOKEN_LIMITS = [10, 20, 30, 40, 50, 80, 100, 150, 200, 300, 500, 800, 1200, 2000
 #: The trade-off and the embedding model of the published checkpoints.
 _LAMBDA = 0.99999
 _EMBEDDING_MODEL = "Qwen/Qwen3-0.6B"
-
-_INPUT_TOKENS = 100
-
 
 Self = TypeVar("Self", bound="R2Router")
 
@@ -54,12 +56,14 @@ class R2Router:
     A router never changes, ``lambda_val`` and the endpoints' addresses apart; every method may be
     called from many threads at once.
 
-    The constraints that routing methods take:
+    Routing methods take constraints as keywords:
 
     - ``allow``, ``deny``: names of the only models to consider, and of models to leave out
     - ``available_only``: leave out models that are not available (None: published checkpoints
       consider them, the package's own do not)
     - ``token_floor``: least number of tokens that any answer is assumed to take
+    - ``max_cost_usd``: consider only pairs that cannot cost more: their cap times the price, and
+      all that the query can be billed for
     """
 
     lambda_val: float
@@ -78,6 +82,12 @@ class R2Router:
         embed_url: str | None = None,
         llm_api_base: str | None = None,
         llm_api_key: str | None = None,
+        *,
+        embed_model: str | None = None,
+        embed_api_key: str | None = None,
+        ca_file: str | os.PathLike[str] | None = None,
+        timeout: float | None = None,
+        cache_bytes: int = 0,
     ) -> None:
         """A router from regressors that are there already.
 
@@ -88,6 +98,7 @@ class R2Router:
         """
         checkpoint = checkpoint_of(predictors, model_configs, _EMBEDDING_MODEL)
         self._set_up(checkpoint, lambda_val, embed_url, llm_api_base, llm_api_key)
+        self._set_servers(embed_model, embed_api_key, ca_file, timeout, cache_bytes)
         self._predictors = freeze(predictors)
         self._model_configs = freeze({model: model_configs[model] for model in predictors})
 
@@ -100,6 +111,12 @@ class R2Router:
         llm_api_base: str | None = None,
         llm_api_key: str | None = None,
         verbose: bool = False,
+        *,
+        embed_model: str | None = None,
+        embed_api_key: str | None = None,
+        ca_file: str | os.PathLike[str] | None = None,
+        timeout: float | None = None,
+        cache_bytes: int = 0,
     ) -> Self:
         """A router from a checkpoint: a folder in either layout, else a Hugging Face repository.
 
@@ -113,6 +130,7 @@ class R2Router:
         if lambda_val is None:
             lambda_val = checkpoint.default_lambda
         router._set_up(checkpoint, lambda_val, embed_url, llm_api_base, llm_api_key)
+        router._set_servers(embed_model, embed_api_key, ca_file, timeout, cache_bytes)
         loaded = f"loaded {len(router.model_configs)} models from {folder}"
         logger.info(loaded)
         if verbose:
@@ -132,7 +150,7 @@ class R2Router:
         self._dimension: int = checkpoint.dimension
         self._model_configs = freeze(checkpoint.model_configs)
         self._predictors = None
-        _options(lambda_val)
+        route_options(lambda_val)
         if not 0 <= lambda_val <= 1:
             raise ValueError(
                 f"lambda_val is {lambda_val}: expected 0 (quality alone) to 1 (cost alone)"
@@ -141,6 +159,23 @@ class R2Router:
         self.embed_url = embed_url
         self.llm_api_base = llm_api_base
         self.llm_api_key = llm_api_key
+
+    def _set_servers(
+        self,
+        embed_model: str | None,
+        embed_api_key: str | None,
+        ca_file: str | os.PathLike[str] | None,
+        timeout: float | None,
+        cache_bytes: int,
+    ) -> None:
+        self._servers = Servers(
+            embed_model or self._checkpoint.embedding_model,
+            self._dimension,
+            embed_api_key,
+            None if ca_file is None else os.fspath(ca_file),
+            timeout,
+            cache_bytes,
+        )
 
     def __repr__(self) -> str:
         return (
@@ -183,50 +218,51 @@ class R2Router:
     def embed(self, texts: str | Sequence[str]) -> Floats:
         """Embeddings of one or several texts, (N, d).
 
-        Raises ``RuntimeError`` where the checkpoint has no encoder of its own. To bring one, derive
-        a class from R2Router and override this method: ``route_text`` calls it.
+        The checkpoint's own encoder makes them, else the server at ``embed_url``. Raises
+        ``RuntimeError`` where there is neither, ``ServerConnectionError`` and ``ServerError`` for
+        what the server does. To bring an encoder, derive a class from R2Router and override this
+        method: ``route_text`` calls it.
         """
         queries = _as_texts(texts)
         if not queries:
             return np.empty((0, self._dimension), np.float32)
         if self._checkpoint.has_encoder:
+            if self.embed_url is not None:
+                raise ValueError(
+                    f"embed_url is {self.embed_url!r}, but this checkpoint has an encoder of its "
+                    "own and its heads fit no other: leave embed_url out"
+                )
             return self._native.embed(queries)
-        model = self._checkpoint.embedding_model
+        embedder = self._embedder()
+        return run(lambda cancel: embedder.embed(queries, cancel))
+
+    def _embedder(self) -> _core.HttpEmbedder:
         if self.embed_url is None:
             raise RuntimeError(
-                f"this checkpoint needs embeddings of {model}, and no server for them is set: give "
-                "embed_url, pass embeddings to route(), or use the default checkpoint, which "
-                "needs none (R2Router.from_pretrained())"
+                f"this checkpoint needs embeddings of {self._servers.embed_model}, and no server "
+                "for them is set: give embed_url, pass embeddings to route(), or use the default "
+                "checkpoint, which needs none (R2Router.from_pretrained())"
             )
-        raise RuntimeError(
-            f"this version does not call embedding servers: fetch embeddings of {model} from "
-            f"{self.embed_url} yourself and pass them to route()"
-        )
+        return self._servers.embedder(self.embed_url)
 
     def route(
         self,
         embedding: Any,
         lambda_val: float | None = None,
-        input_tokens: int = _INPUT_TOKENS,
-        *,
-        allow: Sequence[str] | None = None,
-        deny: Sequence[str] | None = None,
-        available_only: bool | None = None,
-        token_floor: float | None = None,
+        input_tokens: int = INPUT_TOKENS,
+        **constraints: Unpack[Constraints],
     ) -> Decision:
         """The choice for one embedding of shape (d,).
 
         ``lambda_val`` weighs cost (USD) against quality: 0 looks at quality alone, 1 at cost alone;
         None is the router's. Predictions are made in float64 whatever the array's type.
         """
-        options = _options(
-            self.lambda_val if lambda_val is None else lambda_val,
-            input_tokens,
-            allow,
-            deny,
-            available_only,
-            token_floor,
+        options = route_options(
+            self.lambda_val if lambda_val is None else lambda_val, input_tokens, constraints
         )
+        return self._choose(embedding, options)
+
+    def _choose(self, embedding: Any, options: _core.RouteOptions) -> Decision:
         choice = self._native.route(as_embedding(embedding, self._dimension), options)
         return Decision(
             choice.values(),
@@ -234,6 +270,7 @@ class R2Router:
             choice.input_tokens,
             self._model_configs,
             choice.rank,
+            choice,
         )
 
     @overload
@@ -243,10 +280,7 @@ class R2Router:
         lambda_val: float | None = None,
         *,
         input_tokens: int | None = None,
-        allow: Sequence[str] | None = None,
-        deny: Sequence[str] | None = None,
-        available_only: bool | None = None,
-        token_floor: float | None = None,
+        **constraints: Unpack[Constraints],
     ) -> Decision: ...
 
     @overload
@@ -256,10 +290,7 @@ class R2Router:
         lambda_val: float | None = None,
         *,
         input_tokens: int | None = None,
-        allow: Sequence[str] | None = None,
-        deny: Sequence[str] | None = None,
-        available_only: bool | None = None,
-        token_floor: float | None = None,
+        **constraints: Unpack[Constraints],
     ) -> list[Decision]: ...
 
     def route_text(
@@ -268,40 +299,50 @@ class R2Router:
         lambda_val: float | None = None,
         *,
         input_tokens: int | None = None,
-        allow: Sequence[str] | None = None,
-        deny: Sequence[str] | None = None,
-        available_only: bool | None = None,
-        token_floor: float | None = None,
+        **constraints: Unpack[Constraints],
     ) -> Decision | list[Decision]:
         """The choice for a query, or a list of choices for a list of queries.
 
         ``input_tokens=None`` estimates each query's length from its words.
         """
         queries = _as_texts(query)
-        decisions = [
-            self.route(
-                embedding,
-                lambda_val,
-                _core.estimate_input_tokens(text) if input_tokens is None else input_tokens,
-                allow=allow,
-                deny=deny,
-                available_only=available_only,
-                token_floor=token_floor,
-            )
-            for text, embedding in zip(queries, self.embed(queries), strict=True)
-        ]
+        embeddings = self.embed(queries)
+        return self._route_embedded(
+            query, queries, embeddings, lambda_val, input_tokens, constraints
+        )
+
+    def _route_embedded(
+        self,
+        query: str | Sequence[str],
+        queries: list[str],
+        embeddings: Floats,
+        lambda_val: float | None,
+        input_tokens: int | None,
+        constraints: Constraints,
+    ) -> Decision | list[Decision]:
+        """Choices for texts that are embedded: one for a string, a list for several."""
+        if lambda_val is None:
+            lambda_val = self.lambda_val
+        decisions = []
+        for text, embedding in zip(queries, embeddings, strict=True):
+            if input_tokens is None:
+                options = route_options(
+                    lambda_val,
+                    _core.estimate_input_tokens(text),
+                    constraints,
+                    _core.most_input_tokens(text, self._checkpoint.budget_prompt),
+                )
+            else:
+                options = route_options(lambda_val, input_tokens, constraints)
+            decisions.append(self._choose(embedding, options))
         return decisions[0] if isinstance(query, str) else decisions
 
     def route_batch(
         self,
         embeddings: Any,
         lambda_val: float | None = None,
-        input_tokens: Any = _INPUT_TOKENS,
-        *,
-        allow: Sequence[str] | None = None,
-        deny: Sequence[str] | None = None,
-        available_only: bool | None = None,
-        token_floor: float | None = None,
+        input_tokens: Any = INPUT_TOKENS,
+        **constraints: Unpack[Constraints],
     ) -> RouteBatch:
         """The choices for the rows of an (N, d) array: the same as ``route`` makes, much faster.
 
@@ -309,13 +350,10 @@ class R2Router:
         """
         rows = as_embeddings(embeddings, self._dimension)
         for_all = np.ndim(input_tokens) == 0
-        options = _options(
+        options = route_options(
             self.lambda_val if lambda_val is None else lambda_val,
-            input_tokens if for_all else _INPUT_TOKENS,
-            allow,
-            deny,
-            available_only,
-            token_floor,
+            input_tokens if for_all else INPUT_TOKENS,
+            constraints,
         )
         for_each = as_input_tokens([] if for_all else input_tokens, 0 if for_all else len(rows))
         return RouteBatch(
@@ -337,8 +375,8 @@ class R2Router:
                 input_tokens = _core.estimate_input_tokens(query_or_embedding)
         else:
             embedding = as_embedding(query_or_embedding, self._dimension)
-        tokens = _INPUT_TOKENS if input_tokens is None else input_tokens
-        _options(self.lambda_val, tokens)
+        tokens = INPUT_TOKENS if input_tokens is None else input_tokens
+        route_options(self.lambda_val, tokens)
         models = list(self._model_configs)
         curves = self._native.quality_curves(embedding, tokens)
         return {
@@ -346,28 +384,224 @@ class R2Router:
             for model, budget, quality, output_tokens, cost_usd in curves
         }
 
+    @overload
     def generate(
-        self, query: str, model: str, budget: int | str, temperature: float = 0.7
-    ) -> dict[str, Any]:
-        """Asks a model for an answer within a budget. Not in this version: raises RuntimeError."""
-        raise RuntimeError(self._no_endpoint())
+        self,
+        query: Conversation,
+        model: str | Decision,
+        budget: int | str | None = None,
+        temperature: float = 0.7,
+        *,
+        stream: Literal[False] = False,
+        timeout: float | None = None,
+        max_fallbacks: int = 2,
+    ) -> dict[str, Any]: ...
+
+    @overload
+    def generate(
+        self,
+        query: Conversation,
+        model: str | Decision,
+        budget: int | str | None = None,
+        temperature: float = 0.7,
+        *,
+        stream: Literal[True],
+        timeout: float | None = None,
+        max_fallbacks: int = 2,
+    ) -> TextStream: ...
+
+    def generate(
+        self,
+        query: Conversation,
+        model: str | Decision,
+        budget: int | str | None = None,
+        temperature: float = 0.7,
+        *,
+        stream: bool = False,
+        timeout: float | None = None,
+        max_fallbacks: int = 2,
+    ) -> dict[str, Any] | TextStream:
+        """Asks a model for an answer within a budget: a number of tokens, or ``"unlimited"``.
+
+        In place of a model and a budget it takes a decision of this router. Where the decision's
+        model fails in a way that another may not, up to ``max_fallbacks`` others are asked, best
+        first. Needs ``llm_api_base``; the key is ``llm_api_key``, else the environment's
+        OPENROUTER_API_KEY. ``timeout``: seconds for the whole call with its retries.
+
+        Returns ``response``, the ``model`` that gave it and its ``budget``, and what else is known:
+        ``usage`` (``prompt_tokens``, ``completion_tokens`` and the ``reasoning_tokens`` among them;
+        None where the server does not say), ``charged_usd`` (the server's own figure) and
+        ``computed_usd`` (usage times price), ``served_model`` and whether that was ``redirected``,
+        ``finish_reason``, ``truncated`` by the cap, ``seconds``, ``first_text_seconds``, and
+        ``attempts``, a dictionary for each request that was made; of a decision also its ``query``
+        and what was predicted of the pair that answered. With ``stream=True`` returns a
+        ``TextStream`` instead.
+
+        Raises ``ServerConnectionError``, ``ServerTimeoutError``, ``ServerError`` and its kinds; the
+        exception's ``completion`` has the partial response and all attempts.
+        """
+        return _answer(self._ask(query, model, budget, temperature, timeout, max_fallbacks), stream)
+
+    async def agenerate(
+        self,
+        query: Conversation,
+        model: str | Decision,
+        budget: int | str | None = None,
+        temperature: float = 0.7,
+        *,
+        stream: bool = False,
+        timeout: float | None = None,
+        max_fallbacks: int = 2,
+    ) -> Any:
+        """``generate`` for asyncio; with ``stream=True`` it returns an ``AsyncTextStream``."""
+        work = self._ask(query, model, budget, temperature, timeout, max_fallbacks)
+        return await _answer_async(work, stream)
+
+    @overload
+    def route_and_generate(
+        self,
+        query: str,
+        lambda_val: float | None = None,
+        temperature: float = 0.7,
+        *,
+        stream: Literal[False] = False,
+        timeout: float | None = None,
+        max_fallbacks: int = 2,
+        **constraints: Unpack[Constraints],
+    ) -> dict[str, Any]: ...
+
+    @overload
+    def route_and_generate(
+        self,
+        query: str,
+        lambda_val: float | None = None,
+        temperature: float = 0.7,
+        *,
+        stream: Literal[True],
+        timeout: float | None = None,
+        max_fallbacks: int = 2,
+        **constraints: Unpack[Constraints],
+    ) -> TextStream: ...
 
     def route_and_generate(
-        self, query: str, lambda_val: float | None = None, temperature: float = 0.7
-    ) -> dict[str, Any]:
-        """Routes a query and asks the chosen model. Not in this version: raises RuntimeError."""
-        raise RuntimeError(self._no_endpoint())
+        self,
+        query: str,
+        lambda_val: float | None = None,
+        temperature: float = 0.7,
+        *,
+        stream: bool = False,
+        timeout: float | None = None,
+        max_fallbacks: int = 2,
+        **constraints: Unpack[Constraints],
+    ) -> dict[str, Any] | TextStream:
+        """Routes a query and asks the chosen model: ``generate`` of ``route_text``, whose
+        constraints it takes."""
+        self._client()  # before embeddings are asked for in vain
+        decision = self.route_text(query, lambda_val, **constraints)
+        work = self._ask(query, decision, None, temperature, timeout, max_fallbacks)
+        return _answer(work, stream)
 
-    def _no_endpoint(self) -> str:
+    async def aroute_text(
+        self,
+        query: str | Sequence[str],
+        lambda_val: float | None = None,
+        *,
+        input_tokens: int | None = None,
+        **constraints: Unpack[Constraints],
+    ) -> Any:
+        """``route_text`` for asyncio: the event loop goes on while a server makes embeddings."""
+        queries = _as_texts(query)
+        if self._checkpoint.has_encoder or not queries:
+            embeddings = self.embed(queries)
+        else:
+            embedder = self._embedder()
+            embeddings = await run_async(lambda cancel: embedder.embed(queries, cancel))
+        return self._route_embedded(
+            query, queries, embeddings, lambda_val, input_tokens, constraints
+        )
+
+    async def aroute_and_generate(
+        self,
+        query: str,
+        lambda_val: float | None = None,
+        temperature: float = 0.7,
+        *,
+        stream: bool = False,
+        timeout: float | None = None,
+        max_fallbacks: int = 2,
+        **constraints: Unpack[Constraints],
+    ) -> Any:
+        """``route_and_generate`` for asyncio; with ``stream=True`` it returns an
+        ``AsyncTextStream``."""
+        self._client()
+        decision = await self.aroute_text(query, lambda_val, **constraints)
+        work = self._ask(query, decision, None, temperature, timeout, max_fallbacks)
+        return await _answer_async(work, stream)
+
+    def _client(self) -> _core.Client:
         if self.llm_api_base is None:
-            return (
+            raise RuntimeError(
                 "no endpoint for answers is set: give llm_api_base (and llm_api_key), or call the "
                 "model that route_text() chooses with a client of your own"
             )
-        return (
-            "this version does not call models: call the one that route_text() chooses with a "
-            f"client of your own at {self.llm_api_base}"
-        )
+        return self._servers.client(self.llm_api_base, self.llm_api_key)
+
+    def _ask(
+        self,
+        query: Conversation,
+        model: str | Decision,
+        budget: int | str | None,
+        temperature: float,
+        timeout: float | None,
+        max_fallbacks: int,
+    ) -> StreamWork:
+        """The call that ``generate`` is to make."""
+        client, messages = self._client(), as_messages(query)
+        if isinstance(model, Decision):
+            decision = model
+            if decision.choice is None:
+                raise ValueError(
+                    "the decision is a copy, which cannot be asked about: route the query again"
+                )
+
+            def ask_choice(cancel: _core.CancelSource, on_text: OnText | None) -> dict[str, Any]:
+                completion = self._native.generate(
+                    client,
+                    messages,
+                    decision.choice,
+                    temperature,
+                    timeout,
+                    max_fallbacks,
+                    on_text,
+                    cancel,
+                )
+                return routed(query, decision, checked(completion))
+
+            return ask_choice
+
+        models = list(self._model_configs)
+        if model not in models:
+            raise ValueError(f"the model is {model!r}: expected one of {', '.join(models)}")
+
+        def ask_pair(cancel: _core.CancelSource, on_text: OnText | None) -> dict[str, Any]:
+            index = models.index(model)
+            return checked(
+                self._native.generate_pair(
+                    client, messages, index, budget, temperature, timeout, on_text, cancel
+                )
+            )
+
+        return ask_pair
+
+
+def _answer(work: StreamWork, stream: bool) -> dict[str, Any] | TextStream:
+    return TextStream(work) if stream else run(lambda cancel: work(cancel, None))
+
+
+async def _answer_async(work: StreamWork, stream: bool) -> dict[str, Any] | AsyncTextStream:
+    if stream:
+        return AsyncTextStream(work)
+    return await run_async(lambda cancel: work(cancel, None))
 
 
 def _as_texts(texts: str | Sequence[str]) -> list[str]:
@@ -390,51 +624,3 @@ def _as_texts(texts: str | Sequence[str]) -> list[str]:
                 'bytes again, with errors="replace" if need be'
             ) from None
     return list(texts)
-
-
-@functools.lru_cache(maxsize=256)
-def _usual_options(lambda_val: float, input_tokens: int) -> _core.RouteOptions:
-    """Options never change, so that calls which set the same can share them."""
-    return _core.RouteOptions(lambda_val, input_tokens)
-
-
-def _options(
-    lambda_val: float,
-    input_tokens: int = _INPUT_TOKENS,
-    allow: Sequence[str] | None = None,
-    deny: Sequence[str] | None = None,
-    available_only: bool | None = None,
-    token_floor: float | None = None,
-) -> _core.RouteOptions:
-    """The options for the native library, or a TypeError that names the wrong one."""
-    if allow is None and deny is None and available_only is None and token_floor is None:
-        try:
-            return _usual_options(lambda_val, input_tokens)
-        except TypeError:
-            pass
-    if allow is not None and len(allow) == 0:
-        raise ValueError("allow is empty, which leaves no model to choose: None admits all")
-    if isinstance(allow, str) or isinstance(deny, str):
-        name, value = ("allow", allow) if isinstance(allow, str) else ("deny", deny)
-        raise TypeError(f"{name} is {value!r}: expected a list of names, such as [{value!r}]")
-    try:
-        return _core.RouteOptions(
-            lambda_val, input_tokens, allow or (), deny or (), available_only, token_floor
-        )
-    except TypeError:
-        pass
-    expected: dict[str, tuple[Any, str]] = {
-        "lambda_val": (lambda_val, "a number from 0 (quality alone) to 1 (cost alone)"),
-        "input_tokens": (input_tokens, "a whole number, 0 or more"),
-        "allow": (allow, "a list of names of models"),
-        "deny": (deny, "a list of names of models"),
-        "available_only": (available_only, "True, False or None"),
-        "token_floor": (token_floor, "a number, 0 or more"),
-    }
-    for name, (value, description) in expected.items():
-        try:
-            _core.RouteOptions(**{name: value})
-        except TypeError:
-            if value is not None:
-                raise TypeError(f"{name} is {value!r}: expected {description}") from None
-    raise AssertionError("unreachable")

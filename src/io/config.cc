@@ -26,11 +26,6 @@ constexpr std::size_t kMostFeatureFamilies = 8;
 constexpr double kHighestPrice = 1e9;
 constexpr double kHighestTokenFloor = 4294967294;
 
-constexpr std::string_view kDefaultBudgetPrompt =
-    "Use no more than {budget} tokens. Reply with the answer alone, in the format that the "
-    "question "
-    "asks for, and leave out any explanation.";
-
 // The names of enumerations' values in JSON.
 constexpr std::pair<std::string_view, BudgetMode> kBudgetModes[] = {
     {"prompted", BudgetMode::kPrompted}, {"hard-cap", BudgetMode::kHardCap}};
@@ -242,6 +237,11 @@ Json model_to_json(const ModelSpec& model) {
 
 }  // namespace
 
+std::string_view default_budget_prompt() noexcept {
+  return "Use no more than {budget} tokens. Reply with the answer alone, in the format that the "
+         "question asks for, and leave out any explanation.";
+}
+
 ModelSpec io::read_model_spec(const JsonView& field, std::string_view name) {
   if (name.empty()) field.fail_with("a model's name is empty; name the model");
   // "note" changes nothing, so its neighbours ("notes", "name") may stand.
@@ -307,7 +307,7 @@ Config parse_config(std::string_view json, const std::string& file) {
       prompt.fail("a text that says \"{budget}\" where the number of tokens goes, or \"\"");
     }
   } else if (config.budget_mode == BudgetMode::kPrompted) {
-    config.budget_prompt = kDefaultBudgetPrompt;
+    config.budget_prompt = default_budget_prompt();
   }
   if (const JsonView rules = root["rules"]; rules.present()) {
     config.rules = read_name(rules, kRules);

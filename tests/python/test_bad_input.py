@@ -14,7 +14,7 @@ import pytest
 from conftest import Regressor, make_model_configs, make_predictors
 
 import r2_router
-from r2_router import R2Router
+from r2_router import BudgetError, R2Router
 
 GOOD = [1.0, 2.0, 3.0, 4.0]
 
@@ -134,9 +134,6 @@ def test_text_without_an_encoder(small_router: R2Router) -> None:
     with pytest.raises(RuntimeError, match="R2Router"):
         small_router.quality_curve("hello")
     assert small_router.route_text([]) == []
-    small_router.embed_url = "http://localhost:9"
-    with pytest.raises(RuntimeError, match="http://localhost:9"):
-        small_router.embed("hello")
 
 
 def test_generation_without_an_endpoint(lexical_router: R2Router) -> None:
@@ -366,3 +363,14 @@ def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_hub(monkeypatch, download)
     with pytest.raises(ConnectionError, match=r"no route to host.*or give a folder"):
         R2Router.from_pretrained("owner/name")
+
+
+def test_keywords(lexical_router: R2Router) -> None:
+    with pytest.raises(TypeError, match="no keyword 'alow': did you mean 'allow'"):
+        lexical_router.route_text("hello", alow=["small"])  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="no keyword 'x': expected one of allow, deny"):
+        lexical_router.route_batch([[0.0] * 8], x=1)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="max_cost_usd is 'much': expected a number of US dollars"):
+        lexical_router.route_text("hello", max_cost_usd="much")  # type: ignore[arg-type]
+    with pytest.raises(BudgetError, match="max_cost_usd"):
+        lexical_router.route_text("hello", max_cost_usd=0)

@@ -12,6 +12,7 @@ from r2_router import (
     QualityCurve,
     R2Router,
     RouteBatch,
+    TextStream,
     convert,
     train,
 )
@@ -44,3 +45,16 @@ def make() -> R2Router:
     report = train("q.jsonl", "o.jsonl", "pool.json", "mine", encoder=LexicalEncoder(idf=True))
     router = R2Router.from_pretrained("mine", lambda_val=float(report["default_lambda"]))
     return R2Router(router.predictors, router.model_configs, lambda_val=router.lambda_val)
+
+
+def ask(router: R2Router) -> str:
+    answer = router.route_and_generate("a query", 0.5, temperature=0, max_fallbacks=1, deny=["a"])
+    stream: TextStream = router.generate("a query", "a", "unlimited", stream=True, timeout=20)
+    pieces = [piece.upper() for piece in stream]
+    return str(answer["response"]) + "".join(pieces) + str(stream.completion["seconds"])
+
+
+async def ask_later(router: R2Router) -> str:
+    conversation = [{"role": "user", "content": "a query"}]
+    answer = await router.agenerate(conversation, "a", 20)
+    return str(answer["response"])

@@ -1,0 +1,165 @@
+// Servers that are called: for embeddings and for answers.
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <pybind11/stl.h>
+
+#include "r2router/embedder.h"
+#include "r2router/endpoint.h"
+#include "r2router/llm_client.h"
+
+#include "bindings.h"
+
+namespace r2router::python {
+namespace {
+
+/// Embeddings from a server, each text asked for once as long as the cache has room for it.
+class HttpEmbedder {
+ public:
+  HttpEmbedder(const Endpoint& endpoint, const std::string& model, std::size_t dimension,
+               std::size_t cache_bytes)
+      : cache_(cache_bytes == 0 ? nullptr : std::make_shared<EmbeddingCache>(cache_bytes)),
+        embedder_(make_http_embedder(endpoint,
+                                     {.model = model, .dimension = dimension, .cache = cache_})) {}
+
+  py::array_t<float> embed(const std::vector<std::string>& texts,
+                           const std::stop_source& cancel) const {
+    const std::size_t dimension = embedder_->dimension();
+    py::array_t<float> embeddings({texts.size(), dimension});
+    const std::span<float> out(embeddings.mutable_data(), texts.size() * dimension);
+    const py::gil_scoped_release released;
+    const std::vector<std::string_view> views(texts.begin(), texts.end());
+    embedder_->embed(views, out, cancel.get_token());
+    return embeddings;
+  }
+
+  /// Hits and misses so far.
+  std::pair<std::uint64_t, std::uint64_t> cache_counts() const {
+    if (!cache_) return {0, 0};
+    const EmbeddingCache::Stats stats = cache_->stats();
+    return {stats.hits, stats.misses};
+  }
+
+ private:
+  std::shared_ptr<EmbeddingCache> cache_;
+  std::shared_ptr<const Embedder> embedder_;
+};
+
+Endpoint make_endpoint(const std::string& base_url, const std::optional<std::string>& api_key,
+                       const std::string& ca_file, std::optional<double> timeout) {
+  Endpoint endpoint{.base_url = base_url, .ca_file = ca_file};
+  if (api_key) endpoint.api_key = Secret(*api_key);
+  if (timeout) endpoint.timeouts.total = *timeout;
+  return endpoint;
+}
+
+/// None where there is no value.
+template <typename Value>
+py::object to_object(const std::optional<Value>& value) {
+  if (!value) return py::none();
+  return py::cast(*value);
+}
+
+/// The code's name, as the C++ library spells it.
+py::str to_object(ErrorCode code) {
+  const std::string_view name = to_string(code);
+  return py::str(name.data(), name.size());
+}
+
+Dict attempt_to_python(const Attempt& attempt, const Pool& pool) {
+  Dict values;
+  values["model"] = pool[attempt.pair.model].name;
+  values["openrouter_id"] = attempt.model;
+  values["budget"] = to_python(attempt.pair.budget);
+  values["max_tokens"] = attempt.max_tokens;
+  values["http_status"] = attempt.http_status == 0 ? py::none() : py::cast(attempt.http_status);
+  values["error"] = attempt.error ? py::object(to_object(*attempt.error)) : py::none();
+  values["message"] = attempt.message;
+  values["seconds"] = attempt.seconds;
+  values["cost_usd"] = to_object(attempt.cost_usd);
+  return values;
+}
+
+}  // namespace
+
+Dict to_python(const Completion& completion, const Pool& pool) {
+  Dict values;
+  values["response"] = completion.text;
+  values["model"] = pool[completion.pair.model].name;
+  values["openrouter_id"] = completion.requested_model;
+  values["budget"] = to_python(completion.pair.budget);
+  Dict usage;
+  const auto count = [&](std::int64_t Usage::*field) -> py::object {
+    return completion.usage ? py::cast(*completion.usage.*field) : py::none();
+  };
+  usage["prompt_tokens"] = count(&Usage::prompt_tokens);
+  usage["completion_tokens"] = count(&Usage::completion_tokens);
+  usage["reasoning_tokens"] = count(&Usage::reasoning_tokens);
+  values["usage"] = usage;
+  values["charged_usd"] = to_object(completion.charged_usd);
+  values["computed_usd"] = to_object(completion.computed_usd);
+  values["served_model"] =
+      completion.served_model.empty() ? py::none() : py::cast(completion.served_model);
+  values["redirected"] = completion.redirected;
+  values["finish_reason"] =
+      completion.finish_reason.empty() ? py::none() : py::cast(completion.finish_reason);
+  values["truncated"] = completion.truncated;
+  values["over_cap"] = completion.over_cap;
+  values["empty_after_reasoning"] = completion.empty_after_reasoning;
+  values["first_text_seconds"] = to_object(completion.first_text_seconds);
+  values["seconds"] = completion.seconds;
+  py::list attempts;
+  for (const Attempt& attempt : completion.attempts) {
+    attempts.append(attempt_to_python(attempt, pool));
+  }
+  values["attempts"] = attempts;
+  if (completion.failure) {
+    Dict failure;
+    failure["error"] = to_object(completion.failure->code);
+    failure["http_status"] = completion.failure->http_status == 0
+                                 ? py::none()
+                                 : py::cast(completion.failure->http_status);
+    failure["message"] = completion.failure->message;
+    values["failure"] = failure;
+  }
+  return values;
+}
+
+void register_servers(py::module_& module) {
+  py::class_<std::stop_source>(module, "CancelSource",
+                               "Stops calls that it was given to, from any thread.")
+      .def(py::init<>())
+      .def("cancel", [](std::stop_source& source) { source.request_stop(); });
+
+  py::class_<Endpoint>(module, "Endpoint", "A server and how it is called.")
+      .def(py::init(&make_endpoint), py::arg("base_url"), py::arg("api_key") = py::none(),
+           py::arg("ca_file") = "", py::arg("timeout") = py::none());
+
+  py::class_<HttpEmbedder>(module, "HttpEmbedder", "Embeddings from a server.")
+      .def(py::init<const Endpoint&, const std::string&, std::size_t, std::size_t>(),
+           py::arg("endpoint"), py::arg("model"), py::arg("dimension"), py::arg("cache_bytes"))
+      .def("embed", &HttpEmbedder::embed, py::arg("texts"), py::arg("cancel"))
+      .def("cache_counts", &HttpEmbedder::cache_counts, "Hits and misses so far.");
+
+  py::class_<Client>(module, "Client", "Answers from a server.")
+      .def(py::init([](const Endpoint& endpoint, const std::string& provider) {
+             return Client{make_openai_client(endpoint, {.provider = provider})};
+           }),
+           py::arg("endpoint"), py::arg("provider") = "");
+
+  module.def(
+      "api_key_from_environment",
+      []() -> std::optional<std::string> {
+        const Secret key = api_key_from_environment();
+        if (key.empty()) return std::nullopt;
+        return key.reveal();
+      },
+      "The value of OPENROUTER_API_KEY, or None.");
+}
+
+}  // namespace r2router::python
