@@ -20,8 +20,8 @@ endmacro()
 
 find_package(Threads REQUIRED)
 find_package(ZLIB REQUIRED)
-# URLs are checked with its parser, and protocols named as text.
-find_package(CURL 7.85 REQUIRED)
+# 7.87: a name look-up that is given up is not waited for.
+find_package(CURL 7.87 REQUIRED)
 set(JSON_BuildTests OFF)
 set(EIGEN_BUILD_TESTING OFF)
 set(EIGEN_BUILD_DOC OFF)

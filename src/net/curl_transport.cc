@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cctype>
+#include <cmath>
 #include <cstring>
 #include <exception>
 #include <fstream>
@@ -88,19 +89,34 @@ std::string check_url(const std::string& text) {
   if (!url.part(CURLUPART_USER).empty() || !url.part(CURLUPART_PASSWORD).empty()) {
     fail("the endpoint's address has a user name or password in it: give a key as api_key instead");
   }
-  if (!url.part(CURLUPART_QUERY).empty() || !url.part(CURLUPART_FRAGMENT).empty()) {
+  if (text.find_first_of("?#") != text.npos) {
     fail("the endpoint's address has a \"?\" or \"#\" in it, after which no path can be appended" +
          expected);
   }
   return url.part(CURLUPART_HOST) + ":" + url.part(CURLUPART_PORT, CURLU_DEFAULT_PORT);
 }
 
+void check_proxy(const std::string& text) {
+  const Url url(text);
+  // A name or a password may be part of it, so that only the scheme is shown.
+  if (url.valid() && text.find("://") != text.npos) {
+    const std::string scheme = url.part(CURLUPART_SCHEME);
+    for (const char* known : {"http", "https", "socks4", "socks4a", "socks5", "socks5h"}) {
+      if (scheme == known) return;
+    }
+  }
+  fail(
+      "the endpoint's proxy is no URL of a proxy: expected \"http://\", \"https://\", "
+      "\"socks5h://\" or another SOCKS scheme, a host and a port, such as "
+      "\"http://127.0.0.1:3128\"");
+}
+
 void check_headers(const Endpoint& endpoint) {
-  const auto is_token = [](char c) {
-    return std::isalnum(static_cast<unsigned char>(c)) || std::strchr("!#$%&'*+-.^_`|~", c);
-  };
+  constexpr std::string_view kTokenCharacters =
+      "!#$%&'*+-.^_`|~0123456789"
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
   for (const auto& [name, value] : endpoint.headers) {
-    if (name.empty() || !std::ranges::all_of(name, is_token)) {
+    if (name.empty() || name.find_first_not_of(kTokenCharacters) != name.npos) {
       fail(
           "a header of the endpoint has a name that HTTP does not admit: expected letters, digits "
           "and \"-\", such as \"HTTP-Referer\"");
@@ -121,7 +137,7 @@ void check_positive(double value, const char* name) {
 }
 
 void check_not_negative(double value, const char* name) {
-  if (value >= 0) return;
+  if (value >= 0 && std::isfinite(value)) return;
   fail(std::string(name) + " is " + std::to_string(value) +
        ": expected a number of seconds, 0 or more");
 }
@@ -182,6 +198,13 @@ class Transfer {
   Transfer(const Handle& handle, const Request& request, const Endpoint& endpoint,
            const std::string& server)
       : handle_(handle), request_(request), endpoint_(endpoint), server_(server) {}
+  Transfer(const Transfer&) = delete;
+  Transfer& operator=(const Transfer&) = delete;
+  /// Whatever has happened, libcurl keeps nothing that refers to this transfer.
+  ~Transfer() {
+    curl_multi_remove_handle(handle_.multi(), handle_.easy());
+    curl_easy_reset(handle_.easy());
+  }
 
   Response run();
 
@@ -195,7 +218,7 @@ class Transfer {
                   std::string("this libcurl cannot be used: ") + curl_easy_strerror(result));
     }
   }
-  void set_up(const HeaderLines& headers);
+  void set_up();
   /// Waits for the end; returns libcurl's result, or gives the transfer up.
   CURLcode drive();
   /// The time at which waiting ends, and what that means.
@@ -207,6 +230,7 @@ class Transfer {
   bool take_body(std::string_view piece);
   std::size_t give_body(char* buffer, std::size_t size);
 
+  static int on_connected(void* self, char*, char*, int, int);
   static std::size_t on_header(char* data, std::size_t, std::size_t size, void* self);
   static std::size_t on_body(char* data, std::size_t, std::size_t size, void* self);
   static std::size_t on_upload(char* buffer, std::size_t, std::size_t size, void* self);
@@ -215,6 +239,7 @@ class Transfer {
   const Request& request_;
   const Endpoint& endpoint_;
   const std::string& server_;
+  HeaderLines headers_;
   Response response_;
   Clock::time_point start_ = Clock::now();
   Clock::time_point last_byte_;  // of the answer, once there is one
@@ -225,19 +250,8 @@ class Transfer {
 };
 
 Response Transfer::run() {
-  HeaderLines headers;
-  for (const auto& [name, value] : endpoint_.headers) headers.add(name, value);
-  for (const auto& [name, value] : request_.headers) headers.add(name, value);
-  if (!endpoint_.api_key.empty()) {
-    headers.add("Authorization", "Bearer " + endpoint_.api_key.reveal());
-  }
-  headers.add("Expect:");  // no round trip to ask whether a long body is welcome
-  set_up(headers);
+  set_up();
   const CURLcode result = drive();
-  long sent = 0;
-  curl_easy_getinfo(handle_.easy(), CURLINFO_REQUEST_SIZE, &sent);
-  response_.sent = sent > 0;
-  curl_easy_reset(handle_.easy());  // so that nothing refers to this transfer any more
   if (thrown_) std::rethrow_exception(thrown_);
   if (!response_.failure && !stopped_ && result != CURLE_OK) tell(result);
   if (response_.failure) {
@@ -248,24 +262,34 @@ Response Transfer::run() {
   return std::move(response_);
 }
 
-void Transfer::set_up(const HeaderLines& headers) {
+void Transfer::set_up() {
+  for (const auto& [name, value] : endpoint_.headers) headers_.add(name, value);
+  for (const auto& [name, value] : request_.headers) headers_.add(name, value);
+  if (!endpoint_.api_key.empty()) {
+    headers_.add("Authorization", "Bearer " + endpoint_.api_key.reveal());
+  }
+  headers_.add("Expect:");  // no round trip to ask whether a long body is welcome
   set(CURLOPT_URL, request_.url.c_str());
   set(CURLOPT_PROTOCOLS_STR, "http,https");
-  set(CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_2TLS));
   set(CURLOPT_SSLVERSION, static_cast<long>(CURL_SSLVERSION_TLSv1_2));
   set(CURLOPT_NOSIGNAL, 1L);
-  set(CURLOPT_TCP_NODELAY, 1L);
   set(CURLOPT_TCP_KEEPALIVE, 1L);
   set(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
   set(CURLOPT_USERAGENT, "r2router/" R2ROUTER_VERSION);
   set(CURLOPT_ERRORBUFFER, error_);
-  set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(endpoint_.timeouts.connect * 1000) + 1);
+  // libcurl itself keeps this limit: it gives each address of the host a share of the time.
+  set(CURLOPT_CONNECTTIMEOUT_MS,
+      static_cast<long>(std::ceil(std::min(endpoint_.timeouts.connect, 1e6) * 1000)));
+  set(CURLOPT_QUICK_EXIT, 1L);  // a name look-up that is given up is not waited for
   if (!endpoint_.ca_file.empty()) {
     set(CURLOPT_CAINFO, endpoint_.ca_file.c_str());
     set(CURLOPT_CAPATH, static_cast<char*>(nullptr));
   }
-  if (!endpoint_.proxy.empty()) set(CURLOPT_PROXY, endpoint_.proxy.c_str());
-  set(CURLOPT_HTTPHEADER, headers.get());
+  if (!endpoint_.proxy.empty()) {
+    set(CURLOPT_PROXY, endpoint_.proxy.c_str());
+    set(CURLOPT_NOPROXY, "");  // instead of $no_proxy
+  }
+  set(CURLOPT_HTTPHEADER, headers_.get());
   if (request_.method == "POST") {
     set(CURLOPT_POST, 1L);
     set(CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request_.body.size()));
@@ -274,6 +298,8 @@ void Transfer::set_up(const HeaderLines& headers) {
     set(CURLOPT_READFUNCTION, &Transfer::on_upload);
     set(CURLOPT_READDATA, static_cast<void*>(this));
   }
+  set(CURLOPT_PREREQFUNCTION, &Transfer::on_connected);
+  set(CURLOPT_PREREQDATA, static_cast<void*>(this));
   set(CURLOPT_HEADERFUNCTION, &Transfer::on_header);
   set(CURLOPT_HEADERDATA, static_cast<void*>(this));
   set(CURLOPT_WRITEFUNCTION, &Transfer::on_body);
@@ -283,39 +309,33 @@ void Transfer::set_up(const HeaderLines& headers) {
 CURLcode Transfer::drive() {
   CURLM* const multi = handle_.multi();
   if (curl_multi_add_handle(multi, handle_.easy()) != CURLM_OK) throw std::bad_alloc();
-  CURLcode result = CURLE_OK;
-  {
-    const std::stop_callback wake(request_.cancel, [multi] { curl_multi_wakeup(multi); });
-    for (;;) {
-      int running = 0;
-      if (curl_multi_perform(multi, &running) != CURLM_OK) {
-        give_up(ErrorCode::kConnection, "libcurl failed in the transfer with " + server_);
-        break;
-      }
-      if (running == 0) {
-        int left = 0;
-        const CURLMsg* const message = curl_multi_info_read(multi, &left);
-        if (message != nullptr && message->msg == CURLMSG_DONE) result = message->data.result;
-        break;
-      }
-      if (request_.cancel.stop_requested()) {
-        give_up(ErrorCode::kCancelled, "the call to " + server_ + " was cancelled");
-        break;
-      }
-      std::string meaning;
-      const Clock::time_point limit = next_limit(meaning);
-      const Clock::time_point now = Clock::now();
-      if (now >= limit) {
-        give_up(ErrorCode::kTimeout, meaning);
-        break;
-      }
-      const auto wait = std::chrono::ceil<std::chrono::milliseconds>(
-          std::min<Clock::duration>(limit - now, std::chrono::minutes(1)));
-      curl_multi_poll(multi, nullptr, 0, static_cast<int>(wait.count()), nullptr);
+  const std::stop_callback wake(request_.cancel, [multi] { curl_multi_wakeup(multi); });
+  for (;;) {
+    if (request_.cancel.stop_requested()) {
+      give_up(ErrorCode::kCancelled, "the call to " + server_ + " was cancelled");
+      return CURLE_OK;
+    }
+    std::string meaning;
+    const Clock::time_point limit = next_limit(meaning);
+    const Clock::time_point now = Clock::now();
+    if (now >= limit) {
+      give_up(ErrorCode::kTimeout, meaning);
+      return CURLE_OK;
+    }
+    const auto wait = std::chrono::ceil<std::chrono::milliseconds>(
+        std::min<Clock::duration>(limit - now, std::chrono::minutes(1)));
+    curl_multi_poll(multi, nullptr, 0, static_cast<int>(wait.count()), nullptr);
+    int running = 0;
+    if (curl_multi_perform(multi, &running) != CURLM_OK) {
+      give_up(ErrorCode::kConnection, "libcurl failed in the transfer with " + server_);
+      return CURLE_OK;
+    }
+    if (running == 0) {
+      int left = 0;
+      const CURLMsg* const message = curl_multi_info_read(multi, &left);
+      return message != nullptr ? message->data.result : CURLE_OK;
     }
   }
-  curl_multi_remove_handle(multi, handle_.easy());
-  return result;
 }
 
 Clock::time_point Transfer::next_limit(std::string& meaning) const {
@@ -352,7 +372,8 @@ void Transfer::tell(CURLcode result) {
   const std::string reason = " (" + detail + ")";
   switch (result) {
     case CURLE_OUT_OF_MEMORY:
-      throw std::bad_alloc();
+      if (!response_.sent) throw std::bad_alloc();
+      return give_up(ErrorCode::kBadResponse, server_ + " sent an endless line of headers");
     case CURLE_COULDNT_CONNECT:
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_RESOLVE_PROXY:
@@ -374,6 +395,7 @@ void Transfer::tell(CURLcode result) {
       return give_up(ErrorCode::kBadResponse, server_ + " does not answer as an HTTP server" +
                                                   reason + ": check the address and its port");
     case CURLE_GOT_NOTHING:
+    case CURLE_SEND_FAIL_REWIND:  // libcurl would have liked to send it again
       return give_up(ErrorCode::kConnection, server_ + " closed the connection without an answer");
     default:
       return give_up(ErrorCode::kConnection, "the connection to " + server_ + " broke" +
@@ -391,7 +413,7 @@ void Transfer::take_header(std::string_view line) {
         ErrorCode::kBadResponse,
         server_ + " sent more than " + std::to_string(kMaxHeaderBytes >> 10) + " KiB of headers");
   }
-  while (!line.empty() && (line.back() == '\r' || line.back() == '\n')) line.remove_suffix(1);
+  line = line.substr(0, line.find_last_not_of(" \t\r\n") + 1);
   if (line.starts_with("HTTP/")) {  // again after an answer such as 100 Continue
     long status = 0;
     curl_easy_getinfo(handle_.easy(), CURLINFO_RESPONSE_CODE, &status);
@@ -430,6 +452,12 @@ std::size_t Transfer::give_body(char* buffer, std::size_t size) {
   return count;
 }
 
+// The request itself is sent next; what was sent before was for TLS or for a proxy.
+int Transfer::on_connected(void* self, char*, char*, int, int) {
+  static_cast<Transfer*>(self)->response_.sent = true;
+  return CURL_PREREQFUNC_OK;
+}
+
 // Exceptions must not pass through libcurl, which is written in C.
 std::size_t Transfer::on_header(char* data, std::size_t, std::size_t size, void* self) {
   auto& transfer = *static_cast<Transfer*>(self);
@@ -460,6 +488,7 @@ class CurlTransport final : public Transport {
   explicit CurlTransport(const Endpoint& endpoint)
       : endpoint_(endpoint), server_(check_url(endpoint.base_url)) {
     check_headers(endpoint_);
+    if (!endpoint_.proxy.empty()) check_proxy(endpoint_.proxy);
     check_positive(endpoint_.timeouts.connect, "Timeouts::connect");
     check_positive(endpoint_.timeouts.first_byte, "Timeouts::first_byte");
     check_positive(endpoint_.timeouts.idle, "Timeouts::idle");

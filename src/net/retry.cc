@@ -43,7 +43,7 @@ ErrorCode classify(int status) {
 }
 
 double backoff_delay(const RetryPolicy& policy, std::uint32_t retry, double random) {
-  const double most = policy.first_delay * std::exp2(static_cast<double>(retry));
+  const double most = policy.first_delay * std::exp2(std::min(retry, 60U));
   return random * std::min(most, policy.max_delay);
 }
 
@@ -52,7 +52,8 @@ std::optional<double> parse_retry_after(std::string_view value,
   double seconds = 0;
   const auto [end, error] =
       std::from_chars(value.data(), value.data() + value.size(), seconds, std::chars_format::fixed);
-  if (error == std::errc() && end == value.data() + value.size()) {
+  if (end == value.data() + value.size() && error != std::errc::invalid_argument) {
+    if (error == std::errc::result_out_of_range) return HUGE_VAL;
     if (!std::isfinite(seconds) || seconds < 0) return std::nullopt;
     return seconds;
   }

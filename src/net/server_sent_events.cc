@@ -20,7 +20,7 @@ bool EventParser::feed(std::string_view piece, const OnEvent& on_event) {
     if (line_.empty()) {
       fits = end_line(piece.substr(0, end), on_event);
     } else {
-      if (line_.size() + end > limit_) return false;
+      if (line_.size() + end > limit_) return false;  // before memory is taken
       line_ += piece.substr(0, end);
       fits = end_line(line_, on_event);
       line_.clear();
@@ -40,6 +40,7 @@ bool EventParser::feed(std::string_view piece, const OnEvent& on_event) {
 }
 
 bool EventParser::end_line(std::string_view line, const OnEvent& on_event) {
+  if (line.size() > limit_) return false;
   if (at_start_) {
     at_start_ = false;
     if (line.starts_with("\xEF\xBB\xBF")) line.remove_prefix(3);  // a byte order mark

@@ -18,7 +18,7 @@ class EventParser {
   /// parsing of the piece: the rest of it is dropped.
   using OnEvent = std::function<bool(std::string_view data)>;
 
-  /// An event with more data than this is refused.
+  /// An event with more data than this is refused, and so is a longer line.
   explicit EventParser(std::size_t max_event_bytes) : limit_(max_event_bytes) {}
 
   /// Takes the next piece of the stream. False: an event or a line is over the limit, and the

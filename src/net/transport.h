@@ -33,11 +33,11 @@ struct Request {
 };
 
 struct Response {
-  int status = 0;    ///< 0: no answer
-  Headers headers;   ///< names in lower case
-  std::string body;  ///< empty where on_body took it
+  int status = 0;         ///< 0: no answer
+  Headers headers = {};   ///< names in lower case
+  std::string body = {};  ///< empty where on_body took it
   /// Why there is no answer, or not all of it. An answer with an error status is no failure here.
-  std::optional<Failure> failure;
+  std::optional<Failure> failure = {};
   bool sent = false;      ///< some of the request was sent: the server may have acted on it
   bool answered = false;  ///< at least one line of an answer came
   double seconds = 0;     ///< that send() took
