@@ -31,7 +31,7 @@ enum class ErrorCode : std::uint8_t {
   kCredit,          ///< the account cannot pay (HTTP 402)
   kRateLimited,     ///< too many requests (HTTP 429)
   kServer,          ///< the server failed (HTTP 408, 5xx, or an error that it reports mid-answer)
-  kRefused,         ///< the server will not serve this request (HTTP 400, 404, 413, 422, …)
+  kRefused,         ///< the server will not serve this request (HTTP 400, 413, 422, …)
   kBadResponse,     ///< the answer is not what the protocol says: truncated, malformed, too large
   kBudget,          ///< nothing fits the cost limit, or the budget was spent before an answer
 };
@@ -67,7 +67,8 @@ class R2ROUTER_EXPORT Error : public std::runtime_error {
 /// What went wrong with a call to a server, as data: it feeds retries and fallbacks.
 struct Failure {
   ErrorCode code = ErrorCode::kServer;
-  int http_status = 0;       ///< 0: there was no answer
+  /// 0: there was no answer. An error that a server reports under status 200 has the one it names.
+  int http_status = 0;
   std::string message = {};  ///< one sentence or two for a person; never holds a key
 
   friend bool operator==(const Failure&, const Failure&) = default;

@@ -40,7 +40,7 @@ struct CallOptions {
   std::chrono::steady_clock::time_point deadline;           ///< no retry and no wait outlives it
   std::function<void(std::string_view text)> on_text = {};  ///< as GenerateOptions::on_text
   std::stop_token cancel = {};
-  /// Most attempts that may be charged for. One whose outcome is unknown (it was sent, and no
+  /// Most attempts that may be charged for, ≥ 1. One whose outcome is unknown (it was sent, and no
   /// answer came) counts; after that many there is no further retry.
   std::uint32_t max_charges = UINT32_MAX;
 };
@@ -52,8 +52,9 @@ class R2ROUTER_EXPORT LlmClient {
   virtual ~LlmClient() = default;
 
   /// Sends the request, retries included, and reports each attempt (without its pair, which the
-  /// caller knows). What the network and the server do is data: Completion::failure. Throws
-  /// Error(kInvalidArgument) for a request that cannot be sent, and what `on_text` throws.
+  /// caller knows). What the network and the server do is data: Completion::failure, which is
+  /// kNotFound for a model that is not served. Throws Error(kInvalidArgument) for a request that
+  /// cannot be sent, and what `on_text` throws.
   virtual Completion complete(const ChatRequest& request, const CallOptions& options) const = 0;
 
   /// The deadline of a call that sets none, in seconds.
@@ -69,13 +70,16 @@ enum class CapField : std::uint8_t {
 
 struct OpenAiClientOptions {
   CapField cap_field = CapField::kAutomatic;
-  /// OpenRouter's provider preferences as a JSON object, sent as "provider". Empty: for OpenRouter
-  /// {"require_parameters": true}, without which a provider may drop the cap; for others nothing.
+  /// OpenRouter's provider preferences as a JSON object, sent as "provider". For OpenRouter
+  /// "require_parameters" is true unless set here: a provider may drop the cap without it.
   std::string provider = {};
 };
 
 /// A client of POST {base_url}/chat/completions, as OpenRouter, OpenAI, vLLM and llama.cpp serve
-/// it. Throws Error(kInvalidArgument) for a bad endpoint or options.
+/// it. A request is retried as RetryPolicy says, but never after text has come; an error that the
+/// server reports under status 200 counts as the status that it names. Throws
+/// Error(kInvalidArgument) for a bad endpoint or options, and Error(kNotFound) for a missing
+/// ca_file.
 R2ROUTER_EXPORT std::shared_ptr<const LlmClient> make_openai_client(
     const Endpoint& endpoint, const OpenAiClientOptions& options = {});
 
@@ -83,13 +87,16 @@ R2ROUTER_EXPORT std::shared_ptr<const LlmClient> make_openai_client(
 /// in the template stands for the number of tokens. Nothing without a template or under no limit.
 R2ROUTER_EXPORT std::string budget_instruction(std::string_view budget_prompt, Budget budget);
 
-/// Asks the decision's model within its cap; when that fails in a way that another model may not (a
-/// retryable failure that outlasted its retries, or a model that the server does not serve), the
-/// next best pair of the ranking on another model, with its own instruction and cap. Nothing is
-/// tried again once text has come. Under Decision::max_cost_usd all attempts together stay within
-/// it: one whose outcome is unknown counts as fully charged. Safe from many threads. Throws
-/// Error(kInvalidArgument) for no messages, bad options or a model without a catalogue name, and
-/// what `on_text` throws; everything else is in Completion::failure.
+/// Asks the decision's model within its cap, with the budget instruction before the messages (in
+/// front of the first if that is the system's own: many chat templates admit but one). When that
+/// fails in a way that another model may not (a retryable failure that outlasted its retries, or a
+/// model that the server does not serve), it asks with the next best pair of the ranking on another
+/// model that is available, with that pair's instruction and cap. Nothing is tried again once text
+/// has come. Under Decision::max_cost_usd all attempts together stay within it: a refusal by HTTP
+/// status is free, an attempt whose outcome is unknown counts as fully charged, and what could cost
+/// more than the rest is not tried. Safe from many threads. Throws Error(kInvalidArgument) for no
+/// messages, bad options, a decision without a cap or a model without a catalogue name, and what
+/// `on_text` throws; everything else is in Completion::failure.
 R2ROUTER_EXPORT Completion generate(const LlmClient& client, std::span<const Message> messages,
                                     const Decision& decision, std::string_view budget_prompt,
                                     const GenerateOptions& options = {});

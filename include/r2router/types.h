@@ -116,8 +116,9 @@ struct Attempt {
   std::optional<ErrorCode> error = {};  ///< empty: it succeeded
   std::string message = {};             ///< of the error
   double seconds = 0;                   ///< from its start to its end
-  std::optional<double> cost_usd =
-      {};  ///< as charged, or as computed from the usage; empty: unknown
+  /// As charged, or as computed from the usage; 0 if it was not sent or refused by HTTP status;
+  /// empty: unknown.
+  std::optional<double> cost_usd = {};
 };
 
 /// A model's answer, or what became of the attempts to get one. A plain value.
@@ -133,10 +134,12 @@ struct Completion {
   bool truncated = false;            ///< the cap cut the answer off
   /// Reasoning took the whole cap and left no text: `failure` is ErrorCode::kBudget then.
   bool empty_after_reasoning = false;
-  bool over_cap = false;                    ///< the server counts more tokens than the cap allowed
-  std::optional<Usage> usage = {};          ///< empty: the server did not say
-  std::optional<double> charged_usd = {};   ///< the server's own figure (OpenRouter's usage.cost)
-  std::optional<double> computed_usd = {};  ///< usage × the pool's prices
+  bool over_cap = false;                   ///< the server counts more tokens than the cap allowed
+  std::optional<Usage> usage = {};         ///< empty: the server did not say
+  std::optional<double> charged_usd = {};  ///< the server's own figure (OpenRouter's usage.cost)
+  /// Usage × the pool's prices: those of the model that was asked, or of a fallback named to the
+  /// provider if that is the one that answered.
+  std::optional<double> computed_usd = {};
   /// Seconds from the last attempt's start to the first text, when streamed.
   std::optional<double> first_text_seconds = {};
   double seconds = 0;  ///< of all attempts and the waits between them

@@ -69,7 +69,11 @@ class StreamReader {
   /// Takes a piece of the body; false when no more is needed.
   bool add(std::string_view piece) {
     // A server that knows no streams answers with one JSON object, which no event begins like.
-    if (body_.empty()) is_object_ = piece.starts_with('{');
+    if (const std::size_t first = piece.find_first_not_of(" \t\r\n");
+        !has_begun_ && first != piece.npos) {
+      has_begun_ = true;
+      is_object_ = piece[first] == '{';
+    }
     if (is_object_ || body_.size() < kHead) body_ += piece;
     if (is_object_) return true;
     if (!parser_.feed(piece, [&](std::string_view data) { return add_event(data); })) {
@@ -112,7 +116,9 @@ class StreamReader {
   }
 
   /// With a finish reason the text is whole, whatever becomes of the connection then.
-  bool is_whole() const { return answer_.done || !answer_.finish_reason.empty(); }
+  bool is_whole() const {
+    return !answer_.finish_reason.empty() || (answer_.done && !answer_.text.empty());
+  }
 
   Failure cut() const {
     if (has_events_) {
@@ -127,7 +133,8 @@ class StreamReader {
   const Secret& key_;
   net::EventParser parser_{kMostEventBytes};
   client::ChatAnswer answer_;
-  std::string body_;  ///< all of one that is an object, the head of another
+  std::string body_;        ///< all of one that is an object, the head of another
+  bool has_begun_ = false;  ///< there was something but white space
   bool is_object_ = false;
   bool has_events_ = false;
   std::optional<Clock::time_point> first_text_;
@@ -149,13 +156,14 @@ class OpenAiClient final : public LlmClient {
         client::chat_request(request, cap_field_, provider_, options.on_text != nullptr);
     std::vector<Attempt> attempts;
     Completion completion;
+    const auto make_try = [&] {
+      Try made = try_once(request, body, options);
+      completion = std::move(made.completion);
+      attempts.push_back(std::move(made.attempt));
+      return made.result;
+    };
     const net::Ended ended = net::with_retries(endpoint_.retry, options.deadline, options.cancel,
-                                               options.max_charges, [&] {
-                                                 const Try made = try_once(request, body, options);
-                                                 completion = made.completion;
-                                                 attempts.push_back(made.attempt);
-                                                 return made.result;
-                                               });
+                                               options.max_charges, make_try);
     if (ended == net::Ended::kCancelled) {
       completion.failure->code = ErrorCode::kCancelled;
       completion.failure->message =
@@ -239,7 +247,9 @@ class OpenAiClient final : public LlmClient {
       attempt.error = completion.failure->code;
       attempt.message = completion.failure->message;
       // An error under status 200 stands for the status that it names.
-      if (!response.failure && is_retried(completion.failure->http_status)) result.retryable = true;
+      if (refused || !response.failure) {
+        result.retryable = is_retried(completion.failure->http_status);
+      }
     }
     if (!completion.failure || !completion.text.empty()) result.retryable = false;
     return {std::move(completion), std::move(attempt), result};
