@@ -6,6 +6,7 @@
 #include <fstream>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <Eigen/Core>
@@ -127,10 +128,10 @@ void one_decision(benchmark::State& state, const std::string& kernel, double lam
   for (auto _ : state) benchmark::DoNotOptimize(router.route(setting().embedding(i++), options));
 }
 
-void one_ranking(benchmark::State& state, const std::string& kernel) {
+/// A decision that asks for more than the plain one.
+void one_decision_with(benchmark::State& state, const std::string& kernel,
+                       const RouteOptions& options) {
   const Router router(setting().checkpoint, {.kernel = kernel});
-  RouteOptions options;
-  options.rank = true;
   std::size_t i = 0;
   for (auto _ : state) benchmark::DoNotOptimize(router.route(setting().embedding(i++), options));
 }
@@ -155,8 +156,21 @@ const bool registered = [] {
           ("one/decision/" + name + "/lambda:" + std::to_string(lambda)).c_str(),
           [name, lambda](benchmark::State& s) { one_decision(s, name, lambda); });
     }
-    benchmark::RegisterBenchmark(("one/ranking/" + name).c_str(),
-                                 [name](benchmark::State& s) { one_ranking(s, name); });
+    RouteOptions cost{.max_cost_usd = 0.0005};
+    RouteOptions quality{.quality_fraction = 0.95};
+    RouteOptions all{.willingness_to_pay = 0.01, .min_quality = 0.3, .quality_fraction = 0.9};
+    all.max_cost_usd = 0.001;
+    all.max_output_tokens = 1500;
+    RouteOptions continuous{.max_cost_usd = 0.0005, .continuous = true};
+    const std::pair<const char*, RouteOptions> requests[] = {
+        {"constrained:cost", cost},  {"constrained:quality", quality},
+        {"constrained:all", all},    {"continuous", continuous},
+        {"ranking", {.rank = true}}, {"explanation", {.explain = true}}};
+    for (const auto& [request, options] : requests) {
+      benchmark::RegisterBenchmark(
+          ("one/decision/" + name + "/" + request).c_str(),
+          [name, options](benchmark::State& s) { one_decision_with(s, name, options); });
+    }
     benchmark::RegisterBenchmark(("batch/decisions/" + name).c_str(), [name](benchmark::State& s) {
       batch_decisions(s, name);
     })->Unit(benchmark::kMillisecond);

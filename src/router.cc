@@ -51,7 +51,7 @@ EmbeddingView slice(const EmbeddingView& view, std::size_t offset, std::size_t c
 struct Scratch {
   internal::Rule rule;
   Estimates estimates;
-  internal::RiskBounds bounds;
+  internal::Scratch decision;
   std::vector<float> embedding;
 };
 
@@ -97,8 +97,10 @@ struct Router::Parts {
                  internal::InputTokens input_tokens) const;
   BatchDecision route_batch(EmbeddingView embeddings, const RouteOptions& options,
                             std::span<const std::int64_t> input_tokens) const;
-  Option choose(const internal::Rule& rule, EmbeddingView embedding, const Estimates& estimates,
-                std::size_t row, internal::RiskBounds& bounds) const {
+  /// Chooses for a row of the thread's estimates, by the thread's rule.
+  internal::Choice choose(EmbeddingView embedding, std::size_t row) const {
+    Scratch& memory = scratch();
+    const Estimates& estimates = memory.estimates;
     const std::size_t pairs = table.pairs().size();
     const internal::EstimateView view{
         .quality = std::span(estimates.quality).subspan(row * pairs, pairs),
@@ -106,7 +108,8 @@ struct Router::Parts {
         .quality_error = estimates.quality_error,
         .tokens_error = estimates.tokens_error,
         .scale = estimates.scale[row]};
-    return internal::choose(table, rule, view, ScorerSource(*scorer, embedding), bounds);
+    return internal::choose(table, memory.rule, view, ScorerSource(*scorer, embedding),
+                            memory.decision);
   }
 
   Config config;
@@ -129,15 +132,12 @@ Decision Router::Parts::route(EmbeddingView embedding, const RouteOptions& optio
   internal::resolve(options, defaults, *table.pool(), input_tokens, memory.rule);
   scorer->estimate(embedding, 1, memory.estimates);
   if (!std::isfinite(memory.estimates.scale[0])) throw_not_finite(embedding, {});
-  Decision decision{.chosen = choose(memory.rule, embedding, memory.estimates, 0, memory.bounds),
-                    .lambda = memory.rule.lambda,
-                    .max_cost_usd = options.max_cost_usd,
-                    .input_tokens = memory.rule.input.expected,
-                    .pool = table.pool()};
-  if (options.rank) {
+  const internal::Choice choice = choose(embedding, 0);
+  Decision decision = internal::make_decision(table, memory.rule, choice);
+  if (options.rank || options.explain) {
     Predictions predictions;
     scorer->predict(embedding, predictions);
-    decision.ranking = internal::rank(table, memory.rule, predictions);
+    internal::add_details(table, memory.rule, choice, options, predictions, decision);
   }
   return decision;
 }
@@ -161,8 +161,9 @@ BatchDecision Router::Parts::route_batch(EmbeddingView embeddings, const RouteOp
   };
   for (std::size_t row = 0; row < input_tokens.size(); ++row) input_of_row(row);
 
-  BatchDecision batch{.options = {}, .pool = table.pool()};
+  BatchDecision batch{.options = {}, .reasons = {}, .pool = table.pool()};
   batch.options.reserve(rows);
+  batch.reasons.reserve(rows);
   Scratch& memory = scratch();
   internal::resolve(options, defaults, *table.pool(), kDefaultInputTokens, memory.rule);
   for (std::size_t begin = 0; begin < rows; begin += kBatchRows) {
@@ -173,7 +174,9 @@ BatchDecision Router::Parts::route_batch(EmbeddingView embeddings, const RouteOp
       const EmbeddingView embedding = slice(embeddings, (begin + r) * dimension, dimension);
       if (!std::isfinite(memory.estimates.scale[r])) throw_not_finite(embedding, begin + r);
       if (!input_tokens.empty()) memory.rule.input = input_of_row(begin + r);
-      batch.options.push_back(choose(memory.rule, embedding, memory.estimates, r, memory.bounds));
+      const Decision decision = internal::make_decision(table, memory.rule, choose(embedding, r));
+      batch.options.push_back(decision.chosen);
+      batch.reasons.push_back(decision.reason);
     }
   }
   return batch;

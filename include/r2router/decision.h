@@ -20,19 +20,26 @@ struct DecisionDefaults {
   double cap_margin = 0.2;  ///< CapRule::margin where a call sets none
 };
 
-/// Chooses the pair with the highest risk = (1 − λ)·quality − λ·cost (arXiv 2602.02823, eq. 3),
-/// where
+/// Chooses the pair with the highest risk = (1 − λ)·quality − λ·cost (arXiv 2602.02823, eq. 3)
+/// among those that meet every constraint, where
 ///   quality = predicted quality clipped to [0, 1],
 ///   tokens  = predicted length clamped to [floor, budget],
-///   cost    = input_tokens·input_price/10⁶ + tokens·output_price/10⁶   (USD).
-/// Under RouteOptions::max_cost_usd a pair's cap is at most
-///   (max_cost_usd − max_input_tokens·input_price/10⁶) / (output_price/10⁶)   tokens,
-/// and the pair is left out if that is less than its budget or the cap rule's minimum; for an
-/// unlimited pair the predicted length, as far as the cap rule admits it, stands for the budget.
+///   cost    = input_tokens·input_price/10⁶ + tokens·output_price/10⁶   (USD),
+/// and every Objective is a λ. Equal risks: the cheaper pair wins, and then the better one; but
+/// under the reference rules the first in pool order, where the objective is risk.
+///
+/// A cap (CapRule) must stay within max_output_tokens, within what is left of the context, and
+/// within what max_cost_usd pays for:
+///   (max_cost_usd − max_input_tokens·input_price/10⁶) / (output_price/10⁶)   tokens.
+/// It is lowered to fit, but not below the pair's budget or the cap rule's minimum: then the pair
+/// is left out. For an unlimited pair the predicted length, as far as the cap rule admits it,
+/// stands for the budget.
+///
 /// `pairs` and `predictions` as a Scorer gives them; every pair's model indexes `*pool`.
-/// Safe from many threads. Throws Error(kInvalidArgument) for λ outside [0, 1], a negative or
-/// missing size, sizes that disagree, an unknown model name, or options that leave no pair, and
-/// Error(kBudget) when it is the cost limit that leaves none.
+/// Safe from many threads. Throws Error(kInvalidArgument) for an option outside its range, options
+/// that contradict each other, a negative or missing size, sizes that disagree, an unknown model
+/// name, or options that leave no pair, and Error(kBudget) when a higher max_cost_usd would leave
+/// one.
 R2ROUTER_EXPORT Decision decide(const std::shared_ptr<const Pool>& pool,
                                 std::span<const Pair> pairs, const Predictions& predictions,
                                 const RouteOptions& options, const DecisionDefaults& defaults = {});

@@ -55,9 +55,10 @@ struct RouterOptions {
   LogCallback log = {};
 };
 
-/// Decisions for a batch of queries: options[i] is the choice for row i.
+/// Decisions for a batch of queries: options[i] is the choice for row i, reasons[i] what it won by.
 struct BatchDecision {
   std::vector<Option> options;
+  std::vector<Reason> reasons;
   std::shared_ptr<const Pool> pool;
 };
 
@@ -88,7 +89,8 @@ class R2ROUTER_EXPORT Router {
 
   /// Chooses for `embeddings.size() / dimension()` rows at once: one matrix product instead of many
   /// matrix-vector products, with the same choices. `input_tokens`: one number for each row, or
-  /// empty to use options.input_tokens for all. options.rank is not used.
+  /// empty to use options.input_tokens for all. options.rank and
+  /// options.explain are not used.
   BatchDecision route_batch(std::span<const float> embeddings, const RouteOptions& options = {},
                             std::span<const std::int64_t> input_tokens = {}) const;
   BatchDecision route_batch(std::span<const double> embeddings, const RouteOptions& options = {},

@@ -1,11 +1,14 @@
 // The values that pass between the stages: models, budgets, (model, budget) pairs and decisions.
 #pragma once
 
+#include <array>
 #include <compare>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "r2router/error.h"
@@ -48,6 +51,10 @@ struct ModelSpec {
   double output_price_per_million = 0;  ///< USD per million output tokens, ≥ 0
   bool available = true;                ///< false: known and scored, but not to be called
   std::string note = {};
+  // Empty where unknown:
+  std::optional<double> time_to_first_token_ms = {};    ///< milliseconds, ≥ 0
+  std::optional<double> output_tokens_per_second = {};  ///< > 0
+  std::optional<std::uint32_t> context_tokens = {};     ///< most tokens of query and answer, > 0
 
   friend bool operator==(const ModelSpec&, const ModelSpec&) = default;
 };
@@ -70,7 +77,8 @@ struct Option {
   double quality = 0;        ///< predicted quality of the answer, in [0, 1]
   double output_tokens = 0;  ///< predicted length of the answer, tokens
   double cost_usd = 0;       ///< predicted cost of the call, USD
-  double risk = 0;           ///< (1 − λ)·quality − λ·cost_usd: the higher, the better
+  /// (1 − λ)·quality − λ·cost_usd with Decision::lambda: the higher, the better.
+  double risk = 0;
   /// The cap to send with the call (see CapRule): at least the budget, and never without one.
   std::uint32_t max_tokens = 0;
   /// Cost of the longest answer that the cap allows, to the longest reading of the query, USD.
@@ -79,19 +87,60 @@ struct Option {
   friend bool operator==(const Option&, const Option&) = default;
 };
 
+/// What the chosen pair won by.
+enum class Reason : std::uint8_t {
+  kRisk,           ///< the highest risk, as of all Objective::kRisk
+  kUsd,            ///< the highest quality − cost / willingness_to_pay
+  kCheapest,       ///< the lowest cost of the pairs that meet all constraints
+  kBest,           ///< the highest quality of the pairs that meet all constraints
+  kQualityMissed,  ///< no pair has the quality that was asked for: the highest there is
+};
+
+/// "risk", "usd", "cheapest", "best", "quality_missed": the reason's spelling in JSON output.
+R2ROUTER_EXPORT std::string_view to_string(Reason reason) noexcept;
+
+/// What can leave a pair out of a decision.
+enum class Constraint : std::uint8_t {
+  kModels,           ///< RouteOptions::allow, deny and available_only
+  kMaxCost,          ///< max_cost_usd
+  kMaxOutputTokens,  ///< max_output_tokens
+  kContext,          ///< ModelSpec::context_tokens
+  kMaxLatency,       ///< max_latency_ms
+  kQuality,          ///< min_quality and quality_fraction
+};
+inline constexpr std::size_t kConstraints = 6;
+
+/// "models", "max_cost", "max_output_tokens", "context", "max_latency", "quality".
+R2ROUTER_EXPORT std::string_view to_string(Constraint constraint) noexcept;
+
+/// How a decision came about.
+struct Explanation {
+  std::optional<Option> runner_up = {};  ///< the next best; empty: there was no other
+  double margin = 0;                     ///< how much more `risk` the chosen pair has
+  /// For each Constraint, how many of the trained pairs do not meet it; one pair may miss several.
+  std::array<std::uint32_t, kConstraints> left_out = {};
+
+  friend bool operator==(const Explanation&, const Explanation&) = default;
+};
+
 /// The router's answer for one query: the chosen pair, and on request all others.
 /// A plain value: copy it, keep it, pass it between threads.
 struct Decision {
   Option chosen;
+  Reason reason = Reason::kRisk;
   /// Every admitted pair, best first; empty unless RouteOptions::rank was set.
   std::vector<Option> ranking = {};
-  double lambda = 0;  ///< the λ that was used
+  /// Empty unless RouteOptions::explain was set.
+  std::optional<Explanation> explanation = {};
+  double lambda = 0;  ///< the λ that was used, whatever the objective
   /// The cost limit that was decided under, USD: all that a call and its retries and fallbacks may
   /// cost together.
   std::optional<double> max_cost_usd = {};
   std::int64_t input_tokens = 0;  ///< the query's length that costs were computed with
   std::shared_ptr<const Pool> pool = {};
 
+  /// False: no pair has the quality that was asked for.
+  bool constraint_met() const { return reason != Reason::kQualityMissed; }
   /// The chosen model.
   const ModelSpec& model() const { return (*pool)[chosen.model]; }
   /// The model of any of this decision's options.

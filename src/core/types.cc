@@ -14,6 +14,40 @@ void Budget::throw_bad_count(std::uint32_t count) {
                   " tokens: expected 1 to 4294967294, or Budget::unlimited()");
 }
 
+std::string_view to_string(Reason reason) noexcept {
+  switch (reason) {
+    case Reason::kRisk:
+      return "risk";
+    case Reason::kUsd:
+      return "usd";
+    case Reason::kCheapest:
+      return "cheapest";
+    case Reason::kBest:
+      return "best";
+    case Reason::kQualityMissed:
+      break;
+  }
+  return "quality_missed";
+}
+
+std::string_view to_string(Constraint constraint) noexcept {
+  switch (constraint) {
+    case Constraint::kModels:
+      return "models";
+    case Constraint::kMaxCost:
+      return "max_cost";
+    case Constraint::kMaxOutputTokens:
+      return "max_output_tokens";
+    case Constraint::kContext:
+      return "context";
+    case Constraint::kMaxLatency:
+      return "max_latency";
+    case Constraint::kQuality:
+      break;
+  }
+  return "quality";
+}
+
 const char* version() noexcept { return R2ROUTER_VERSION; }
 
 }  // namespace r2router

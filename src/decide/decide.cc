@@ -5,8 +5,8 @@
 #include <cmath>
 #include <iterator>
 #include <limits>
-#include <optional>
 #include <string>
+#include <utility>
 
 #include "r2router/error.h"
 
@@ -19,20 +19,34 @@ namespace {
 constexpr double kPerMillion = 1e6;
 /// Larger than any limited budget; a cap of this size is no limit.
 constexpr double kLargestCap = std::numeric_limits<std::uint32_t>::max();
-constexpr double kNone = -std::numeric_limits<double>::infinity();
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 /// One model's prices and limits for one query under one rule.
 struct Terms {
   double input_usd;        ///< the query itself
   double worst_input_usd;  ///< the longest that it can turn out to be
   double output_per_million;
-  double cap_limit;  ///< the largest cap whose worst-case cost is within the limit; −1: none
+  double delay_ms, ms_per_token;  ///< an infinite delay if one of them is unknown
+  double context_left;            ///< tokens; kLargestCap if unknown
+  double affordable;              ///< the largest cap within max_cost_usd; −1: none
+  double cap_limit;               ///< the largest cap within all limits
 
   Terms(const ModelSpec& model, const Rule& rule)
       : input_usd(input_cost(model, rule.input.expected)),
         worst_input_usd(input_cost(model, rule.input.most)),
         output_per_million(model.output_price_per_million),
-        cap_limit(affordable_tokens(rule.max_cost_usd)) {}
+        delay_ms(kInfinity),
+        ms_per_token(0),
+        context_left(model.context_tokens
+                         ? *model.context_tokens - static_cast<double>(rule.input.most)
+                         : kLargestCap),
+        affordable(affordable_tokens(rule.max_cost_usd)),
+        cap_limit(std::min({rule.max_output_tokens, context_left, affordable})) {
+    if (model.time_to_first_token_ms && model.output_tokens_per_second) {
+      delay_ms = *model.time_to_first_token_ms;
+      ms_per_token = 1000 / *model.output_tokens_per_second;
+    }
+  }
 
   double cost(double output_tokens) const {
     return input_usd + output_tokens * output_per_million / kPerMillion;
@@ -40,6 +54,7 @@ struct Terms {
   double worst_case_cost(double cap) const {
     return worst_input_usd + cap * output_per_million / kPerMillion;
   }
+  double latency_ms(double output_tokens) const { return delay_ms + output_tokens * ms_per_token; }
 
  private:
   static double input_cost(const ModelSpec& model, std::int64_t tokens) {
@@ -70,42 +85,54 @@ double greatest_of(double a, double b) { return a < b ? b : a; }
 
 double clip_quality(double quality) { return least_of(greatest_of(quality, 0.0), 1.0); }
 
-double clamp_tokens(double tokens, Budget budget, const Rule& rule) {
-  tokens = std::max(tokens, rule.token_floor);
-  return budget.is_unlimited() ? tokens : std::min(tokens, static_cast<double>(budget.tokens()));
+/// A pair's exact prediction within its bounds. `budget` is infinite if it is unlimited.
+Point exact_point(const ExactSource& source, std::size_t pair, double budget, const Rule& rule) {
+  Point point;
+  source.exact(pair, point.quality, point.tokens);
+  point.quality = clip_quality(point.quality);
+  point.tokens = std::min(std::max(point.tokens, rule.token_floor), budget);
+  return point;
 }
 
 /// The smallest cap that a pair may be given: a model that is told its budget must be able to use
-/// it, and one without must be able to give the answer that is predicted. `budget` is infinite for
-/// the latter.
+/// it, and one without (`budget` is infinite) must be able to give the answer that is predicted.
 double least_cap(double budget, double tokens, const Rule& rule) {
   if (std::isfinite(budget)) return std::max(rule.least_cap, budget);
   return std::min(rule.unlimited_cap, std::max(rule.least_cap, std::ceil(tokens)));
 }
 
-/// The cap that a pair is given when cost is no matter.
+/// The cap that a pair is given when nothing limits it.
 double full_cap(Budget budget, const Rule& rule) {
   if (budget.is_unlimited()) return rule.unlimited_cap;
   const double cap = std::ceil(budget.tokens() * (1 + rule.cap_margin));
   return std::clamp(cap, rule.least_cap, kLargestCap);
 }
 
-double risk(const Rule& rule, double quality, double cost) {
-  return (1 - rule.lambda) * quality - rule.lambda * cost;
+constexpr unsigned bit(Constraint constraint) { return 1U << static_cast<unsigned>(constraint); }
+
+/// The constraints that a budget with this prediction does not meet, as bits.
+unsigned missed(const Terms& terms, const Rule& rule, const Goal& goal, double budget,
+                const Point& point) {
+  const double cap = least_cap(budget, point.tokens, rule);
+  return bit(Constraint::kMaxCost) * (cap > terms.affordable) |
+         bit(Constraint::kMaxOutputTokens) * (cap > rule.max_output_tokens) |
+         bit(Constraint::kContext) * (cap > terms.context_left) |
+         bit(Constraint::kMaxLatency) * (terms.latency_ms(point.tokens) > rule.max_latency_ms) |
+         bit(Constraint::kQuality) * (point.quality < goal.quality_floor);
 }
 
-Option make_option(const Pair& pair, const Terms& terms, const Rule& rule, double raw_quality,
-                   double raw_tokens) {
+Option make_option(const Pair& pair, const Point& point, const Terms& terms, const Rule& rule,
+                   const Goal& goal) {
   Option option{.model = pair.model, .budget = pair.budget};
-  option.quality = clip_quality(raw_quality);
-  option.output_tokens = clamp_tokens(raw_tokens, pair.budget, rule);
+  option.quality = point.quality;
+  option.output_tokens = point.tokens;
   option.cost_usd = terms.cost(option.output_tokens);
-  const double cap = std::min(full_cap(pair.budget, rule), terms.cap_limit);
-  option.max_tokens = static_cast<std::uint32_t>(std::max(cap, 0.0));
-  option.worst_case_cost_usd = terms.worst_case_cost(option.max_tokens);
-  option.risk = risk(rule, option.quality, option.cost_usd);
+  option.risk = (1 - goal.lambda) * option.quality - goal.lambda * option.cost_usd;
   // The published package compares risks that it has already rounded for display.
-  if (rule.rules == DecisionRules::kReference) option.risk = round_decimal(option.risk, 8);
+  if (goal.rounded) option.risk = round_decimal(option.risk, 8);
+  option.max_tokens =
+      static_cast<std::uint32_t>(std::min(full_cap(pair.budget, rule), terms.cap_limit));
+  option.worst_case_cost_usd = terms.worst_case_cost(option.max_tokens);
   return option;
 }
 
@@ -120,9 +147,11 @@ Option reported(Option option, const Rule& rule) {
 }
 
 /// Strictly better; equal options keep the order of the pairs.
-bool better(const Option& a, const Option& b, const Rule& rule) {
+bool better(const Option& a, const Option& b, const Goal& goal) {
   if (a.risk != b.risk) return a.risk > b.risk;
-  return rule.rules == DecisionRules::kCorrected && a.cost_usd < b.cost_usd;
+  if (goal.rounded) return false;
+  if (a.cost_usd != b.cost_usd) return a.cost_usd < b.cost_usd;
+  return a.quality > b.quality;
 }
 
 template <typename Visit>
@@ -133,20 +162,115 @@ void for_each_model(const DecisionTable& table, const Rule& rule, Visit visit) {
   }
 }
 
+/// Narrows the whole numbers from `low` to `high` to those that hold. What holds is an interval
+/// that reaches one end or both; false if it is empty.
+template <typename Holds>
+bool narrow(std::uint32_t& low, std::uint32_t& high, Holds holds) {
+  const bool at_low = holds(low), at_high = holds(high);
+  if (at_low == at_high) return at_low;
+  std::uint32_t before = low, after = high;
+  while (after - before > 1) {
+    const std::uint32_t middle = before + (after - before) / 2;
+    (holds(middle) == at_low ? before : after) = middle;
+  }
+  (at_low ? high : low) = at_low ? before : after;
+  return true;
+}
+
+/// The budgets between two trained ones. Quality, length, cost and so risk are linear there, and
+/// each constraint holds on one side of a budget: the best is an end of what is admitted, either
+/// one of the two or where a constraint begins to hold. Calls visit(budget, point) for the latter.
+template <typename Visit>
+void for_each_edge(std::uint32_t below, std::uint32_t above, const Point& at_below,
+                   const Point& at_above, const Terms& terms, const Rule& rule, const Goal& goal,
+                   Visit visit) {
+  const bool below_admitted = missed(terms, rule, goal, below, at_below) == 0;
+  const bool above_admitted = missed(terms, rule, goal, above, at_above) == 0;
+  if (above - below < 2 || (below_admitted && above_admitted)) return;
+  const auto between = [&](std::uint32_t budget) {
+    const double share = static_cast<double>(budget - below) / (above - below);
+    return Point{at_below.quality + (at_above.quality - at_below.quality) * share,
+                 at_below.tokens + (at_above.tokens - at_below.tokens) * share};
+  };
+  std::uint32_t low = below + 1, high = above - 1;
+  for (unsigned constraint = 0; constraint < kConstraints; ++constraint) {
+    const auto holds = [&](std::uint32_t budget) {
+      return (missed(terms, rule, goal, budget, between(budget)) >> constraint & 1U) == 0;
+    };
+    if (!narrow(low, high, holds)) return;
+  }
+  if (!below_admitted) visit(Budget(low), between(low));
+  if (!above_admitted && (high != low || below_admitted)) visit(Budget(high), between(high));
+}
+
+/// The exact predictions of a model's pairs, in their order.
+void fill_points(const DecisionTable& table, const ModelRange& range, const Rule& rule,
+                 const ExactSource& source, std::vector<Point>& points) {
+  points.resize(range.end - range.begin);
+  for (std::size_t i = range.begin; i < range.end; ++i) {
+    points[i - range.begin] = exact_point(source, i, table.caps()[i], rule);
+  }
+  if (!rule.monotone) return;
+  double highest = 0;
+  for (const std::size_t i : table.ladder(range)) {
+    double& quality = points[i - range.begin].quality;
+    quality = highest = std::max(highest, quality);
+  }
+}
+
+/// Calls visit(option) for every pair of a model that is admitted and, between its budgets, for
+/// every edge. `points` is only memory.
+template <typename Visit>
+void for_each_option(const DecisionTable& table, const ModelRange& range, const Terms& terms,
+                     const Rule& rule, const Goal& goal, const ExactSource& source,
+                     std::vector<Point>& points, Visit visit) {
+  fill_points(table, range, rule, source, points);
+  for (std::size_t i = range.begin; i < range.end; ++i) {
+    const Point& point = points[i - range.begin];
+    if (missed(terms, rule, goal, table.caps()[i], point) == 0) {
+      visit(make_option(table.pairs()[i], point, terms, rule, goal));
+    }
+  }
+  if (!rule.continuous) return;
+  const auto ladder = table.ladder(range);
+  for (std::size_t step = 1; step < ladder.size(); ++step) {
+    const std::size_t below = ladder[step - 1], above = ladder[step];
+    for_each_edge(table.pairs()[below].budget.tokens(), table.pairs()[above].budget.tokens(),
+                  points[below - range.begin], points[above - range.begin], terms, rule, goal,
+                  [&](Budget budget, const Point& point) {
+                    visit(make_option({range.model, budget}, point, terms, rule, goal));
+                  });
+  }
+}
+
+/// The same for all models.
+template <typename Visit>
+void for_each_option(const DecisionTable& table, const Rule& rule, const Goal& goal,
+                     const ExactSource& source, Visit visit) {
+  std::vector<Point> points;
+  for_each_model(table, rule, [&](const ModelRange& range, const Terms& terms) {
+    for_each_option(table, range, terms, rule, goal, source, points, visit);
+  });
+}
+
+void keep_better(std::optional<Option>& best, const Option& option, const Goal& goal) {
+  if (!best || better(option, *best, goal)) best = option;
+}
+
 /// Bounds on the risk of one model's pairs. Plain arrays and no branches, for compilers to
 /// vectorise.
-void bound_risks(const Rule& rule, const Terms& terms, const EstimateView& estimates,
-                 std::span<const double> budget_caps, const ModelRange& range,
-                 double* __restrict lower, double* __restrict upper) {
+void bound_risks(const Rule& rule, const Goal& goal, const Terms& terms,
+                 const EstimateView& estimates, std::span<const double> budget_caps,
+                 const ModelRange& range, double* __restrict lower, double* __restrict upper) {
   const double* __restrict quality = estimates.quality.data();
   const double* __restrict tokens = estimates.tokens.data();
   const double* __restrict quality_errors = estimates.quality_error.data();
   const double* __restrict tokens_errors = estimates.tokens_error.data();
   const double* __restrict caps = budget_caps.data();
   const double scale = estimates.scale, floor = rule.token_floor;
-  const double quality_weight = 1 - rule.lambda;
-  const double input_cost = rule.lambda * terms.input_usd;
-  const double token_cost = rule.lambda * (terms.output_per_million / kPerMillion);
+  const double quality_weight = 1 - goal.lambda;
+  const double input_cost = goal.lambda * terms.input_usd;
+  const double token_cost = goal.lambda * (terms.output_per_million / kPerMillion);
   for (std::size_t i = range.begin; i < range.end; ++i) {
     const double quality_error = scale * quality_errors[i], tokens_error = scale * tokens_errors[i];
     const double q = quality[i], t = tokens[i], cap = caps[i];
@@ -157,23 +281,52 @@ void bound_risks(const Rule& rule, const Terms& terms, const EstimateView& estim
   }
 }
 
-/// Takes out of the bounds the pairs that the cost limit leaves out: of the upper ones those that
-/// certainly do not fit it, of the lower ones those that may not. Only an unlimited pair's fit
-/// depends on a prediction; a whole token covers the rounding of its bounds.
-void bound_by_cost_limit(const Rule& rule, const Terms& terms, const EstimateView& estimates,
-                         std::span<const double> budget_caps, const ModelRange& range,
-                         RiskBounds& bounds) {
+bool is_constrained(const Terms& terms, const Rule& rule, const Goal& goal) {
+  return terms.cap_limit < kLargestCap || rule.max_latency_ms < kInfinity || goal.quality_floor > 0;
+}
+
+/// Takes out of the bounds the pairs that the constraints leave out: of the upper ones those that
+/// certainly miss one, of the lower ones those that may. The whole token and the part of quality
+/// that are added to the errors cover the rounding of their bounds.
+void bound_by_constraints(const DecisionTable& table, const Rule& rule, const Goal& goal,
+                          const Terms& terms, const EstimateView& estimates,
+                          const ModelRange& range, Scratch& scratch) {
+  const auto ladder = table.ladder(range);
   for (std::size_t i = range.begin; i < range.end; ++i) {
+    const double cap = table.caps()[i];
+    const double tokens_error = estimates.scale * estimates.tokens_error[i] + 1;
+    const double quality_error = estimates.scale * estimates.quality_error[i] + 1e-9;
+    const double quality = estimates.quality[i];
     const double tokens = std::max(estimates.tokens[i], rule.token_floor);
-    const double error = estimates.scale * estimates.tokens_error[i] + 1;
-    if (least_cap(budget_caps[i], tokens - error, rule) > terms.cap_limit) bounds.upper[i] = kNone;
-    if (least_cap(budget_caps[i], tokens + error, rule) > terms.cap_limit) bounds.lower[i] = kNone;
+    const Point worst{clip_quality(quality - quality_error), std::min(tokens + tokens_error, cap)};
+    if (missed(terms, rule, goal, cap, worst) != 0) scratch.lower[i] = -kInfinity;
+    // A budget that is left out can still bound those between it and the next: only where not even
+    // the smallest fits are they out too.
+    const bool stretches = rule.continuous && std::isfinite(cap);
+    const double least = stretches ? table.caps()[ladder.front()] : cap;
+    const Point best = stretches ? Point{1, 0}
+                                 : Point{clip_quality(quality + quality_error),
+                                         std::min(tokens - tokens_error, cap)};
+    if (missed(terms, rule, goal, least, best) != 0) scratch.upper[i] = -kInfinity;
+  }
+}
+
+/// Raises the upper bounds of a model's budgets to what they are if none is worse than a smaller
+/// one.
+void bound_monotone(const DecisionTable& table, const Goal& goal, const EstimateView& estimates,
+                    const ModelRange& range, Scratch& scratch) {
+  double highest = 0;
+  for (const std::size_t i : table.ladder(range)) {
+    const double quality =
+        clip_quality(estimates.quality[i] + estimates.scale * estimates.quality_error[i]);
+    highest = std::max(highest, quality);
+    scratch.upper[i] += (1 - goal.lambda) * (highest - quality);
   }
 }
 
 /// The largest of `count` numbers; four at a time, since each comparison waits for the one before.
 double largest(const double* values, std::size_t count) {
-  double parts[4] = {kNone, kNone, kNone, kNone};
+  double parts[4] = {-kInfinity, -kInfinity, -kInfinity, -kInfinity};
   std::size_t i = 0;
   for (; i + 4 <= count; i += 4) {
     for (std::size_t lane = 0; lane < 4; ++lane)
@@ -183,97 +336,72 @@ double largest(const double* values, std::size_t count) {
   return std::max(std::max(parts[0], parts[1]), std::max(parts[2], parts[3]));
 }
 
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t substituted = diagonal + (a[i - 1] != b[j - 1]);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, substituted});
-    }
-  }
-  return row.back();
-}
-
-std::size_t find_model(const Pool& pool, const std::string& name, const char* option) {
-  const auto found = std::find_if(pool.begin(), pool.end(),
-                                  [&](const ModelSpec& model) { return model.name == name; });
-  if (found != pool.end()) return static_cast<std::size_t>(found - pool.begin());
-  const auto nearest =
-      std::min_element(pool.begin(), pool.end(), [&](const ModelSpec& a, const ModelSpec& b) {
-        return edit_distance(a.name, name) < edit_distance(b.name, name);
-      });
-  throw Error(ErrorCode::kInvalidArgument,
-              std::string(option) + " names the model \"" + name + "\", which is not in the pool" +
-                  (nearest == pool.end() ? "" : "; did you mean \"" + nearest->name + "\"?"));
-}
-
-void resolve_caps(const CapRule& cap, double default_margin, Rule& rule) {
-  rule.cap_margin = cap.margin.value_or(default_margin);
-  if (!(rule.cap_margin >= 0) || !std::isfinite(rule.cap_margin)) {
-    throw Error(ErrorCode::kInvalidArgument, "cap.margin is " + std::to_string(rule.cap_margin) +
-                                                 ": expected a finite number, 0 or more");
-  }
-  if (cap.minimum == 0 || cap.unlimited < cap.minimum) {
-    throw Error(ErrorCode::kInvalidArgument,
-                "cap.minimum is " + std::to_string(cap.minimum) + " and cap.unlimited " +
-                    std::to_string(cap.unlimited) +
-                    ": expected 1 token or more, and an unlimited cap no smaller than that");
-  }
-  rule.least_cap = cap.minimum;
-  rule.unlimited_cap = cap.unlimited;
-}
-
-void exclude_models(const RouteOptions& options, bool available_only, const Pool& pool,
-                    Rule& rule) {
-  rule.excluded.clear();
-  if (options.allow.empty() && options.deny.empty() && !available_only) return;
-  rule.excluded.assign(pool.size(), options.allow.empty() ? 0 : 1);
-  for (const std::string& name : options.allow) rule.excluded[find_model(pool, name, "allow")] = 0;
-  for (const std::string& name : options.deny) rule.excluded[find_model(pool, name, "deny")] = 1;
-  if (available_only) {
-    for (std::size_t i = 0; i < pool.size(); ++i) {
-      if (!pool[i].available) rule.excluded[i] = 1;
-    }
-  }
-}
-
-/// A dollar amount with all its digits, so that it can be given back as a limit.
-std::string usd(double amount) {
-  char digits[32];
-  const auto end = std::to_chars(std::begin(digits), std::end(digits), amount).ptr;
-  return "$" + std::string(digits, end);
-}
-
-[[noreturn]] void throw_nothing_left(const DecisionTable& table, const Rule& rule,
-                                     const ExactSource& source) {
-  double cheapest = std::numeric_limits<double>::infinity();
-  std::string name;
+/// The best option by `goal`, found among those whose bounds reach it.
+std::optional<Option> find_best(const DecisionTable& table, const Rule& rule, const Goal& goal,
+                                const EstimateView& estimates, const ExactSource& source,
+                                Scratch& scratch) {
+  // First pass: bounds on every pair's risk, and the best of the lower ones.
+  scratch.lower.resize(table.pairs().size());
+  scratch.upper.resize(table.pairs().size());
+  double best_lower = -kInfinity;
   for_each_model(table, rule, [&](const ModelRange& range, const Terms& terms) {
+    bound_risks(rule, goal, terms, estimates, table.caps(), range, scratch.lower.data(),
+                scratch.upper.data());
+    if (rule.monotone) bound_monotone(table, goal, estimates, range, scratch);
+    if (is_constrained(terms, rule, goal)) {
+      bound_by_constraints(table, rule, goal, terms, estimates, range, scratch);
+    }
+    best_lower =
+        std::max(best_lower, largest(scratch.lower.data() + range.begin, range.end - range.begin));
+  });
+
+  // Risks that the reference rounds to 8 decimals can meet if they are within 1e-8 of each other;
+  // the relative part covers the rounding of the bounds themselves.
+  const double rounding = goal.rounded ? 1.5e-8 : 0.0;
+  const double threshold = best_lower - rounding - 1e-12 * (1 + std::abs(best_lower));
+  const auto can_win = [&](double upper) { return upper >= threshold && upper > -kInfinity; };
+
+  // Second pass: exact predictions decide between the pairs that can still win, or the models if
+  // budgets between the trained ones count too.
+  std::optional<Option> best;
+  for_each_model(table, rule, [&](const ModelRange& range, const Terms& terms) {
+    if (rule.continuous) {
+      if (!can_win(largest(scratch.upper.data() + range.begin, range.end - range.begin))) return;
+      for_each_option(table, range, terms, rule, goal, source, scratch.points,
+                      [&](const Option& option) { keep_better(best, option, goal); });
+      return;
+    }
     for (std::size_t i = range.begin; i < range.end; ++i) {
-      double quality = 0, tokens = 0;
-      source.exact(i, quality, tokens);
-      tokens = std::max(tokens, rule.token_floor);
-      const double cost = terms.worst_case_cost(least_cap(table.caps()[i], tokens, rule));
-      if (!name.empty() && cost >= cheapest) continue;
-      cheapest = cost;
-      name =
-          (*table.pool())[range.model].name + " at budget " + table.pairs()[i].budget.to_string();
+      if (!can_win(scratch.upper[i])) continue;
+      const Point point = exact_point(source, i, table.caps()[i], rule);
+      if (missed(terms, rule, goal, table.caps()[i], point) != 0) continue;
+      keep_better(best, make_option(table.pairs()[i], point, terms, rule, goal), goal);
     }
   });
-  if (name.empty()) {
-    throw Error(ErrorCode::kInvalidArgument,
-                "no model is left to choose from: there are " +
-                    std::to_string(table.models().size()) +
-                    ", and allow, deny and available_only together exclude them all; loosen one "
-                    "of them");
+  return best;
+}
+
+/// Chooses by the rule's goal, for whatever find_best(goal) searches; the option is empty if no
+/// pair is admitted.
+template <typename FindBest>
+std::pair<std::optional<Option>, Choice> search(const Rule& rule, FindBest find_best) {
+  constexpr Goal kHighestQuality{.lambda = 0};
+  Choice choice{.goal = rule.goal};
+  if (rule.quality_fraction > 0) {
+    // The highest quality is the highest risk there.
+    if (const auto best = find_best(kHighestQuality)) {
+      choice.goal.quality_floor =
+          std::max(choice.goal.quality_floor, rule.quality_fraction * best->risk);
+    }
   }
-  throw Error(ErrorCode::kBudget, "no pair fits max_cost_usd, " + usd(rule.max_cost_usd) +
-                                      ": the cheapest, " + name + ", may cost up to " +
-                                      usd(cheapest) + "; raise the limit or shorten the query");
+  choice.quality_floor = choice.goal.quality_floor;
+  std::optional<Option> option = find_best(choice.goal);
+  if (!option && choice.quality_floor > 0) {
+    choice.goal = kHighestQuality;
+    choice.goal.reason = Reason::kQualityMissed;
+    option = find_best(choice.goal);
+  }
+  return {option, choice};
 }
 
 /// Exact predictions that are there already.
@@ -289,25 +417,119 @@ class KnownPredictions final : public ExactSource {
   const Predictions& predictions_;
 };
 
-/// The pair with its exact predictions, unless the cost limit leaves it out.
-std::optional<Option> admitted_option(const DecisionTable& table, std::size_t i, const Terms& terms,
-                                      const Rule& rule, const ExactSource& source) {
-  double quality = 0, tokens = 0;
-  source.exact(i, quality, tokens);
-  const Option option = make_option(table.pairs()[i], terms, rule, quality, tokens);
-  if (least_cap(table.caps()[i], option.output_tokens, rule) > terms.cap_limit) return {};
-  return option;
+/// Calls visit(terms, pair, point, bits) for every pair, bits being the constraints that it misses.
+template <typename Visit>
+void for_each_miss(const DecisionTable& table, const Rule& rule, const Goal& goal,
+                   const ExactSource& source, Visit visit) {
+  std::vector<Point> points;
+  for (const ModelRange& range : table.models()) {
+    const Terms terms((*table.pool())[range.model], rule);
+    fill_points(table, range, rule, source, points);
+    const bool excluded = !rule.excluded.empty() && rule.excluded[range.model];
+    for (std::size_t i = range.begin; i < range.end; ++i) {
+      const Point& point = points[i - range.begin];
+      visit(
+          terms, i, point,
+          missed(terms, rule, goal, table.caps()[i], point) | bit(Constraint::kModels) * excluded);
+    }
+  }
 }
 
-/// Calls visit(option) for every admitted pair, in their order.
-template <typename Visit>
-void for_each_option(const DecisionTable& table, const Rule& rule, const ExactSource& source,
-                     Visit visit) {
-  for_each_model(table, rule, [&](const ModelRange& range, const Terms& terms) {
-    for (std::size_t i = range.begin; i < range.end; ++i) {
-      if (const auto option = admitted_option(table, i, terms, rule, source)) visit(*option);
-    }
+std::array<std::uint32_t, kConstraints> count_left_out(const DecisionTable& table, const Rule& rule,
+                                                       const Goal& goal,
+                                                       const ExactSource& source) {
+  std::array<std::uint32_t, kConstraints> counts = {};
+  for_each_miss(table, rule, goal, source,
+                [&](const Terms&, std::size_t, const Point&, unsigned bits) {
+                  for (unsigned c = 0; c < kConstraints; ++c) counts[c] += bits >> c & 1U;
+                });
+  return counts;
+}
+
+/// A dollar amount with all its digits, so that it can be given back as a limit.
+std::string usd(double amount) {
+  char digits[32];
+  const auto end = std::to_chars(std::begin(digits), std::end(digits), amount).ptr;
+  return "$" + std::string(digits, end);
+}
+
+[[noreturn]] void throw_nothing_left(const DecisionTable& table, const Rule& rule, const Goal& goal,
+                                     const ExactSource& source) {
+  double cheapest = kInfinity;
+  std::string name;
+  for_each_miss(table, rule, goal, source,
+                [&](const Terms& terms, std::size_t i, const Point& point, unsigned bits) {
+                  const double cost =
+                      terms.worst_case_cost(least_cap(table.caps()[i], point.tokens, rule));
+                  if (bits != bit(Constraint::kMaxCost) || !(cost < cheapest)) return;
+                  cheapest = cost;
+                  const Pair& pair = table.pairs()[i];
+                  name = (*table.pool())[pair.model].name + " at budget " + pair.budget.to_string();
+                });
+  if (!name.empty()) {
+    throw Error(ErrorCode::kBudget, "no pair fits max_cost_usd, " + usd(rule.max_cost_usd) +
+                                        ": the cheapest, " + name + ", may cost up to " +
+                                        usd(cheapest) + "; raise the limit or shorten the query");
+  }
+  const auto counts = count_left_out(table, rule, goal, source);
+  if (counts[static_cast<std::size_t>(Constraint::kModels)] == table.pairs().size()) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "no model is left to choose from: there are " +
+                    std::to_string(table.models().size()) +
+                    ", and allow, deny and available_only together exclude them all; loosen one "
+                    "of them");
+  }
+  std::string message = "no pair is left to choose from: of " +
+                        std::to_string(table.pairs().size()) + ", these constraints leave out";
+  for (std::size_t c = 0; c < kConstraints; ++c) {
+    if (counts[c] == 0) continue;
+    message += (message.back() == 't' ? " " : ", ") + std::to_string(counts[c]) + " (" +
+               std::string(to_string(static_cast<Constraint>(c))) + ")";
+  }
+  message += "; loosen one of them";
+  if (rule.max_latency_ms < kInfinity) {
+    message +=
+        ". A model's latency is known if the config gives its time_to_first_token_ms and "
+        "output_tokens_per_second";
+  }
+  throw Error(ErrorCode::kInvalidArgument, message);
+}
+
+Choice finish(std::pair<std::optional<Option>, Choice> found, const DecisionTable& table,
+              const Rule& rule, const ExactSource& source) {
+  auto& [option, choice] = found;
+  if (!option) throw_nothing_left(table, rule, choice.goal, source);
+  choice.option = *option;
+  return choice;
+}
+
+std::vector<Option> rank(const DecisionTable& table, const Rule& rule, const Goal& goal,
+                         const ExactSource& source) {
+  std::vector<Option> options;
+  options.reserve(table.pairs().size());
+  for_each_option(table, rule, goal, source,
+                  [&](const Option& option) { options.push_back(option); });
+  std::stable_sort(options.begin(), options.end(),
+                   [&](const Option& a, const Option& b) { return better(a, b, goal); });
+  for (Option& option : options) option = reported(option, rule);
+  return options;
+}
+
+Explanation explain(const DecisionTable& table, const Rule& rule, const Choice& choice,
+                    const ExactSource& source) {
+  Explanation explanation;
+  std::optional<Option> second;
+  for_each_option(table, rule, choice.goal, source, [&](const Option& option) {
+    if (option != choice.option) keep_better(second, option, choice.goal);
   });
+  if (second) {
+    explanation.margin = choice.option.risk - second->risk;
+    explanation.runner_up = reported(*second, rule);
+  }
+  Goal asked = choice.goal;
+  asked.quality_floor = choice.quality_floor;
+  explanation.left_out = count_left_out(table, rule, asked, source);
+  return explanation;
 }
 
 }  // namespace
@@ -321,112 +543,61 @@ DecisionTable::DecisionTable(std::shared_ptr<const Pool> pool, std::span<const P
                                                    std::to_string(model) + " of a pool of " +
                                                    std::to_string(pool_->size()));
     }
-    if (models_.empty() || models_.back().model != model) models_.push_back({model, i, i});
-    models_.back().end = i + 1;
+    if (models_.empty() || models_.back().model != model) {
+      models_.push_back({.model = model, .begin = i, .end = i});
+    }
+    ModelRange& range = models_.back();
+    range.end = i + 1;
+    ladders_.push_back(i);
     const Budget budget = pairs_[i].budget;
-    caps_.push_back(budget.is_unlimited() ? std::numeric_limits<double>::infinity()
-                                          : budget.tokens());
+    if (!budget.is_unlimited()) ladders_[range.begin + range.limited++] = i;
+    caps_.push_back(budget.is_unlimited() ? kInfinity : budget.tokens());
+  }
+  for (const ModelRange& range : models_) {
+    const auto ladder = ladders_.begin() + static_cast<std::ptrdiff_t>(range.begin);
+    std::sort(ladder, ladder + static_cast<std::ptrdiff_t>(range.limited),
+              [&](std::size_t a, std::size_t b) { return caps_[a] < caps_[b]; });
   }
   if (models_.empty()) throw Error(ErrorCode::kInvalidArgument, "there is no pair to choose from");
 }
 
-InputTokens resolve_input(std::optional<std::int64_t> expected, std::optional<std::int64_t> most,
-                          InputTokens otherwise) {
-  const InputTokens input{
-      .expected = expected.value_or(otherwise.expected),
-      .most = most.value_or(expected.value_or(otherwise.most)),
-  };
-  if (input.expected < 0) {
-    throw Error(ErrorCode::kInvalidArgument,
-                "input_tokens is " + std::to_string(input.expected) + ": expected 0 or more");
-  }
-  if (input.most < input.expected) {
-    throw Error(ErrorCode::kInvalidArgument,
-                "max_input_tokens is " + std::to_string(input.most) + ", but the query has " +
-                    std::to_string(input.expected) + " input_tokens: expected no fewer");
-  }
-  return input;
+Choice choose(const DecisionTable& table, const Rule& rule, const EstimateView& estimates,
+              const ExactSource& source, Scratch& scratch) {
+  return finish(search(rule,
+                       [&](const Goal& goal) {
+                         return find_best(table, rule, goal, estimates, source, scratch);
+                       }),
+                table, rule, source);
 }
 
-void resolve(const RouteOptions& options, const DecisionDefaults& defaults, const Pool& pool,
-             InputTokens input, Rule& rule) {
-  rule.lambda = options.lambda.value_or(defaults.lambda);
-  if (!(rule.lambda >= 0 && rule.lambda <= 1)) {
-    throw Error(ErrorCode::kInvalidArgument, "lambda is " + std::to_string(rule.lambda) +
-                                                 ": expected 0 (quality alone) to 1 (cost alone)");
-  }
-  rule.rules = options.rules.value_or(defaults.rules);
-  const bool corrected = rule.rules == DecisionRules::kCorrected;
-  rule.token_floor = options.token_floor.value_or(corrected ? defaults.token_floor : 0.0);
-  if (!(rule.token_floor >= 0) || !std::isfinite(rule.token_floor)) {
-    throw Error(ErrorCode::kInvalidArgument, "token_floor is " + std::to_string(rule.token_floor) +
-                                                 ": expected a finite number of tokens, 0 or more");
-  }
-  rule.input = resolve_input(options.input_tokens, options.max_input_tokens, input);
-  rule.max_cost_usd = options.max_cost_usd.value_or(std::numeric_limits<double>::infinity());
-  if (!(rule.max_cost_usd >= 0)) {
-    throw Error(ErrorCode::kInvalidArgument, "max_cost_usd is " +
-                                                 std::to_string(rule.max_cost_usd) +
-                                                 ": expected a number of dollars, 0 or more");
-  }
-  resolve_caps(options.cap, defaults.cap_margin, rule);
-  exclude_models(options, options.available_only.value_or(corrected), pool, rule);
-}
-
-Option choose(const DecisionTable& table, const Rule& rule, const EstimateView& estimates,
-              const ExactSource& source, RiskBounds& bounds) {
-  // First pass: bounds on every pair's risk, and the best of the lower ones.
-  bounds.lower.resize(table.pairs().size());
-  bounds.upper.resize(table.pairs().size());
-  double best_lower = kNone;
-  for_each_model(table, rule, [&](const ModelRange& range, const Terms& terms) {
-    bound_risks(rule, terms, estimates, table.caps(), range, bounds.lower.data(),
-                bounds.upper.data());
-    if (terms.cap_limit < kLargestCap) {
-      bound_by_cost_limit(rule, terms, estimates, table.caps(), range, bounds);
-    }
-    best_lower =
-        std::max(best_lower, largest(bounds.lower.data() + range.begin, range.end - range.begin));
-  });
-
-  // Risks that the reference rounds to 8 decimals can meet if they are within 1e-8 of each other;
-  // the relative part covers the rounding of the bounds themselves.
-  const double rounding = rule.rules == DecisionRules::kReference ? 1.5e-8 : 0.0;
-  const double threshold = best_lower - rounding - 1e-12 * (1 + std::abs(best_lower));
-
-  // Second pass: exact predictions decide between the pairs that can still win.
-  std::optional<Option> best;
-  for_each_model(table, rule, [&](const ModelRange& range, const Terms& terms) {
-    for (std::size_t i = range.begin; i < range.end; ++i) {
-      if (!(bounds.upper[i] >= threshold)) continue;
-      const auto option = admitted_option(table, i, terms, rule, source);
-      if (option && (!best || better(*option, *best, rule))) best = option;
-    }
-  });
-  if (!best) throw_nothing_left(table, rule, source);
-  return reported(*best, rule);
-}
-
-Option choose(const DecisionTable& table, const Rule& rule, const Predictions& predictions) {
+Choice choose(const DecisionTable& table, const Rule& rule, const Predictions& predictions) {
   const KnownPredictions source(predictions);
-  std::optional<Option> best;
-  for_each_option(table, rule, source, [&](const Option& option) {
-    if (!best || better(option, *best, rule)) best = option;
-  });
-  if (!best) throw_nothing_left(table, rule, source);
-  return reported(*best, rule);
+  return finish(search(rule,
+                       [&](const Goal& goal) {
+                         std::optional<Option> best;
+                         for_each_option(table, rule, goal, source, [&](const Option& option) {
+                           keep_better(best, option, goal);
+                         });
+                         return best;
+                       }),
+                table, rule, source);
 }
 
-std::vector<Option> rank(const DecisionTable& table, const Rule& rule,
-                         const Predictions& predictions) {
-  std::vector<Option> options;
-  options.reserve(table.pairs().size());
-  for_each_option(table, rule, KnownPredictions(predictions),
-                  [&](const Option& option) { options.push_back(option); });
-  std::stable_sort(options.begin(), options.end(),
-                   [&](const Option& a, const Option& b) { return better(a, b, rule); });
-  for (Option& option : options) option = reported(option, rule);
-  return options;
+Decision make_decision(const DecisionTable& table, const Rule& rule, const Choice& choice) {
+  Decision decision{.chosen = reported(choice.option, rule),
+                    .reason = choice.goal.reason,
+                    .lambda = choice.goal.lambda,
+                    .input_tokens = rule.input.expected,
+                    .pool = table.pool()};
+  if (rule.max_cost_usd < kInfinity) decision.max_cost_usd = rule.max_cost_usd;
+  return decision;
+}
+
+void add_details(const DecisionTable& table, const Rule& rule, const Choice& choice,
+                 const RouteOptions& options, const Predictions& predictions, Decision& decision) {
+  const KnownPredictions source(predictions);
+  if (options.rank) decision.ranking = rank(table, rule, choice.goal, source);
+  if (options.explain) decision.explanation = explain(table, rule, choice, source);
 }
 
 }  // namespace internal
@@ -449,12 +620,9 @@ Decision decide(const std::shared_ptr<const Pool>& pool, std::span<const Pair> p
   const internal::DecisionTable table(pool, pairs);
   internal::Rule rule;
   internal::resolve(options, defaults, *pool, {.expected = 100, .most = 100}, rule);
-  Decision decision{.chosen = internal::choose(table, rule, predictions),
-                    .lambda = rule.lambda,
-                    .max_cost_usd = options.max_cost_usd,
-                    .input_tokens = rule.input.expected,
-                    .pool = pool};
-  if (options.rank) decision.ranking = internal::rank(table, rule, predictions);
+  const internal::Choice choice = internal::choose(table, rule, predictions);
+  Decision decision = internal::make_decision(table, rule, choice);
+  internal::add_details(table, rule, choice, options, predictions, decision);
   return decision;
 }
 

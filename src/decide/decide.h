@@ -15,10 +15,11 @@
 
 namespace r2router::internal {
 
-/// One model's pairs within the scorer's list, with its prices.
+/// One model's pairs within the scorer's list.
 struct ModelRange {
   std::uint32_t model = 0;
   std::size_t begin = 0, end = 0;  ///< pairs
+  std::size_t limited = 0;         ///< how many of them have a limited budget
 };
 
 /// Prices and budgets laid out for deciding; made once for a router. Immutable.
@@ -32,11 +33,16 @@ class DecisionTable {
   std::span<const ModelRange> models() const { return models_; }
   /// For each pair its budget in tokens, infinite if unlimited.
   std::span<const double> caps() const { return caps_; }
+  /// A model's pairs with a limited budget, the smallest first.
+  std::span<const std::size_t> ladder(const ModelRange& range) const {
+    return std::span(ladders_).subspan(range.begin, range.limited);
+  }
 
  private:
   std::shared_ptr<const Pool> pool_;
   std::vector<Pair> pairs_;
   std::vector<double> caps_;
+  std::vector<std::size_t> ladders_;  ///< each model's at the index of its first pair
   std::vector<ModelRange> models_;
 };
 
@@ -45,14 +51,25 @@ struct InputTokens {
   std::int64_t expected = 0, most = 0;
 };
 
+/// What makes one option better than another. Every objective is a weight of cost.
+struct Goal {
+  double lambda = 0;
+  double quality_floor = 0;  ///< no option below is admitted; 0: all are
+  bool rounded = false;      ///< risks are compared after rounding, and ties go to the first pair
+  Reason reason = Reason::kBest;
+};
+
 /// RouteOptions checked and joined with the checkpoint's defaults, for any number of queries.
 struct Rule {
-  double lambda = 0;
+  Goal goal;  ///< its floor as far as it does not depend on the query
+  double quality_fraction = 0;
   DecisionRules rules = DecisionRules::kReference;
   double token_floor = 0;
   InputTokens input;
   double cap_margin = 0, least_cap = 0, unlimited_cap = 0;  ///< CapRule; caps in tokens
-  double max_cost_usd = 0;                                  ///< infinite: no limit
+  // Limits; one that is not set is beyond all values.
+  double max_cost_usd = 0, max_output_tokens = 0, max_latency_ms = 0;
+  bool continuous = false, monotone = false;
   std::vector<std::uint8_t> excluded;  ///< one for each model of the pool; empty: all are admitted
 };
 
@@ -82,22 +99,36 @@ struct EstimateView {
   double scale = 0;
 };
 
-/// Bounds on every pair's risk; kept between calls for its memory.
-struct RiskBounds {
-  std::vector<double> lower, upper;
+/// What is predicted of a pair, or of a budget between two pairs, within the bounds that the rules
+/// set.
+struct Point {
+  double quality = 0, tokens = 0;
 };
 
-/// Chooses the pair that exact predictions would choose, asking `source` only for those pairs whose
-/// bounds reach the best one's. Throws Error(kInvalidArgument), or Error(kBudget) for the cost
-/// limit, if no pair is left to choose from; so do those below.
-Option choose(const DecisionTable& table, const Rule& rule, const EstimateView& estimates,
-              const ExactSource& source, RiskBounds& bounds);
+/// Kept between calls for its memory.
+struct Scratch {
+  std::vector<double> lower, upper;  ///< bounds on every pair's risk
+  std::vector<Point> points;         ///< of one model's pairs
+};
 
-/// Chooses from exact predictions.
-Option choose(const DecisionTable& table, const Rule& rule, const Predictions& predictions);
+struct Choice {
+  Option option = {};
+  Goal goal;                 ///< what it is the best by
+  double quality_floor = 0;  ///< what was asked for, if it was not met too
+};
 
-/// All admitted pairs, best first.
-std::vector<Option> rank(const DecisionTable& table, const Rule& rule,
-                         const Predictions& predictions);
+/// Chooses the option that exact predictions would choose, asking `source` only for those pairs
+/// whose bounds reach the best one's. Throws Error(kInvalidArgument) if no pair is left to choose
+/// from, or Error(kBudget) if it is for the cost limit; so does the choice from exact predictions.
+Choice choose(const DecisionTable& table, const Rule& rule, const EstimateView& estimates,
+              const ExactSource& source, Scratch& scratch);
+Choice choose(const DecisionTable& table, const Rule& rule, const Predictions& predictions);
+
+/// The choice as it is handed out, without what can be asked for beside it.
+Decision make_decision(const DecisionTable& table, const Rule& rule, const Choice& choice);
+
+/// Adds the ranking and the explanation, as far as the options ask for them.
+void add_details(const DecisionTable& table, const Rule& rule, const Choice& choice,
+                 const RouteOptions& options, const Predictions& predictions, Decision& decision);
 
 }  // namespace r2router::internal

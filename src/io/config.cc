@@ -24,6 +24,7 @@ constexpr std::uint32_t kLongestNgram = 8;
 constexpr std::size_t kMostFeatureFamilies = 8;
 // Far above any price, and low enough that no cost computed from it can overflow.
 constexpr double kHighestPrice = 1e9;
+constexpr double kLongestDelay = 1e9, kLowestSpeed = 1e-9, kHighestSpeed = 1e9;
 constexpr double kHighestTokenFloor = 4294967294;
 
 // The names of enumerations' values in JSON.
@@ -232,6 +233,11 @@ Json model_to_json(const ModelSpec& model) {
                {"output_price_per_million", model.output_price_per_million},
                {"available", model.available}};
   if (!model.note.empty()) json["note"] = model.note;
+  if (model.time_to_first_token_ms) json["time_to_first_token_ms"] = *model.time_to_first_token_ms;
+  if (model.output_tokens_per_second) {
+    json["output_tokens_per_second"] = *model.output_tokens_per_second;
+  }
+  if (model.context_tokens) json["context_tokens"] = *model.context_tokens;
   return json;
 }
 
@@ -246,7 +252,8 @@ ModelSpec io::read_model_spec(const JsonView& field, std::string_view name) {
   if (name.empty()) field.fail_with("a model's name is empty; name the model");
   // "note" changes nothing, so its neighbours ("notes", "name") may stand.
   field.refuse_misspelt({"openrouter_id", "input_price_per_million", "output_price_per_million",
-                         "checkpoint_dir", "available"});
+                         "checkpoint_dir", "available", "time_to_first_token_ms",
+                         "output_tokens_per_second", "context_tokens"});
   ModelSpec model{.name = std::string(name)};
   model.openrouter_id = read_optional_text(field["openrouter_id"]);
   model.input_price_per_million = field["input_price_per_million"].number(
@@ -257,6 +264,16 @@ ModelSpec io::read_model_spec(const JsonView& field, std::string_view name) {
     model.available = available.boolean();
   }
   model.note = read_optional_text(field["note"]);
+  if (const JsonView delay = field["time_to_first_token_ms"]; delay.present()) {
+    model.time_to_first_token_ms = delay.number(0, kLongestDelay, "milliseconds, from 0 to 1e9");
+  }
+  if (const JsonView speed = field["output_tokens_per_second"]; speed.present()) {
+    model.output_tokens_per_second =
+        speed.number(kLowestSpeed, kHighestSpeed, "tokens per second, from 1e-9 to 1e9");
+  }
+  if (const JsonView context = field["context_tokens"]; context.present()) {
+    model.context_tokens = read_uint32(context, 1, UINT32_MAX);
+  }
   return model;
 }
 

@@ -32,7 +32,9 @@ Json full() {
     "token_floor": 2.5, "token_limits": [300, 20, "unlimited"],
     "models": {
       "zeta": {"openrouter_id": "v/z", "input_price_per_million": 0.25,
-               "output_price_per_million": 1, "available": false, "note": "why"},
+               "output_price_per_million": 1, "available": false, "note": "why",
+               "time_to_first_token_ms": 150.5, "output_tokens_per_second": 33,
+               "context_tokens": 32768},
       "alpha": {"openrouter_id": null, "input_price_per_million": 0,
                 "output_price_per_million": 0.1}},
     "training": {"b": 1.50, "a": [1e3, {}]}})");
@@ -85,8 +87,9 @@ TEST(Config, ReadsEveryField) {
   EXPECT_EQ(config.rules, DecisionRules::kCorrected);
   EXPECT_EQ(config.token_floor, 2.5);
   EXPECT_THAT(config.token_limits, ElementsAre(Budget(300), Budget(20), Budget::unlimited()));
-  EXPECT_THAT(config.models, ElementsAre(ModelSpec{"zeta", "v/z", 0.25, 1, false, "why"},
-                                         ModelSpec{"alpha", "", 0, 0.1, true, ""}));
+  EXPECT_THAT(config.models,
+              ElementsAre(ModelSpec{"zeta", "v/z", 0.25, 1, false, "why", 150.5, 33, 32768},
+                          ModelSpec{"alpha", "", 0, 0.1, true, ""}));
   EXPECT_TRUE(config.checkpoint_dirs.empty());
 }
 
@@ -186,6 +189,12 @@ TEST(Config, WrongModelsAreNamed) {
   }
   expect_bad(with(full(), "/models/zeta/available", "yes"), "/models/zeta/available", "true or");
   expect_bad(with(full(), "/models/zeta/openrouter_id", 1), "/models/zeta/openrouter_id", "string");
+  expect_bad(with(full(), "/models/zeta/time_to_first_token_ms", -1),
+             "/models/zeta/time_to_first_token_ms", "milliseconds, from 0");
+  expect_bad(with(full(), "/models/zeta/output_tokens_per_second", 0),
+             "/models/zeta/output_tokens_per_second", "tokens per second, from 1e-9");
+  expect_bad(with(full(), "/models/zeta/context_tokens", 0.5), "/models/zeta/context_tokens",
+             "a whole number from 1");
   expect_bad(with(full(), "/models/zeta/note", 1), "/models/zeta/note", "a string or null");
 }
 

@@ -4,12 +4,14 @@
 #include <cmath>
 #include <cstdlib>
 #include <new>
+#include <random>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include <gtest/gtest.h>
 
+#include "support/decisions.h"
 #include "support/heads.h"
 
 #ifndef R2ROUTER_SANITIZED
@@ -79,6 +81,41 @@ TEST(Router, EqualsTheStagesCalledOneByOne) {
   }
 }
 
+TEST(Router, ConstrainedDecisionsEqualTheStagesToo) {
+  constexpr std::size_t kRows = 300;
+  const auto embeddings = random_embeddings(kRows, kDimension, 36);
+  const Router router(random_checkpoint(6, 4, kDimension, 37, true));
+  std::mt19937_64 random(38);
+  std::size_t decided = 0;
+  for (std::size_t r = 0; r < kRows; ++r) {
+    const auto row = std::span(embeddings).subspan(r * kDimension, kDimension);
+    RouteOptions options = testing::random_options(random);
+    options.max_latency_ms.reset();  // no model's speed is known
+    options.rank = options.explain = true;
+    Predictions predictions;
+    router.scorer()->predict(row, predictions);
+    Decision expected;
+    try {
+      expected = decide(std::make_shared<const Pool>(router.pool()), router.scorer()->pairs(),
+                        predictions, options, router.config().decision_defaults());
+    } catch (const Error&) {
+      EXPECT_THROW(router.route(row, options), Error);
+      EXPECT_THROW(router.route_batch(row, options), Error);
+      continue;
+    }
+    ++decided;
+    const Decision decision = router.route(row, options);
+    ASSERT_EQ(decision.chosen, expected.chosen);
+    ASSERT_EQ(decision.reason, expected.reason);
+    ASSERT_EQ(decision.ranking, expected.ranking);
+    ASSERT_EQ(decision.explanation, expected.explanation);
+    const BatchDecision batch = router.route_batch(row, options);
+    ASSERT_EQ(batch.options.at(0), expected.chosen);
+    ASSERT_EQ(batch.reasons.at(0), expected.reason);
+  }
+  EXPECT_GT(decided, kRows / 2);
+}
+
 TEST(Router, BatchTakesTheInputTokensOfEachRow) {
   const Router router(random_checkpoint(4, 3, kDimension, 23));
   const auto embeddings = random_embeddings(3, kDimension, 24);
@@ -113,14 +150,19 @@ TEST(Router, AllocatesNothingAfterTheFirstCall) {
   const Router router(random_checkpoint(6, 4, kDimension, 27));
   const auto embeddings = random_embeddings(64, kDimension, 28);
   const std::vector<double> wide(embeddings.begin(), embeddings.end());
-  const RouteOptions options{.max_cost_usd = 3e-4};
+  RouteOptions options{.allow = {"model-*"}, .deny = {"model-1"}, .max_cost_usd = 3e-4};
+  options.quality_fraction = 0.9;
+  options.max_output_tokens = 300;
   const auto route_all = [&] {
     std::size_t sum = 0;
     for (std::size_t r = 0; r < 64; ++r) {
       sum += router.route(std::span(embeddings).subspan(r * kDimension, kDimension)).chosen.model;
       sum += router.route(std::span(wide).subspan(r * kDimension, kDimension)).chosen.model;
-      sum +=
-          router.route(std::span(wide).subspan(r * kDimension, kDimension), options).chosen.model;
+      for (const bool continuous : {false, true}) {
+        options.continuous = continuous;
+        sum +=
+            router.route(std::span(wide).subspan(r * kDimension, kDimension), options).chosen.model;
+      }
     }
     return sum;
   };

@@ -1,0 +1,413 @@
+// Constraints, objectives and budgets between the trained ones, against a search that tries
+// everything.
+#include <algorithm>
+#include <cmath>
+#include <optional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "r2router/decision.h"
+#include "r2router/error.h"
+
+#include "support/decisions.h"
+#include "support/errors.h"
+
+namespace r2router {
+namespace {
+
+using testing::Case;
+using testing::random_constrained_case;
+using testing::random_options;
+
+constexpr DecisionDefaults kDefaults{.lambda = 0.999, .token_floor = 15};
+
+/// A candidate as the documentation of the options describes it.
+struct Candidate {
+  Option option;
+  bool admitted = true;  ///< by everything but quality
+};
+
+class BruteForce {
+ public:
+  BruteForce(const Case& c, const RouteOptions& options) : case_(c), options_(options) {
+    for (std::size_t i = 0; i < c.pairs.size(); ++i) {
+      if (*options.available_only && !model(i).available) continue;
+      add(c.pairs[i], quality(i), tokens(i));
+      const bool last = i + 1 == c.pairs.size() || c.pairs[i + 1].model != c.pairs[i].model;
+      if (!options.continuous || last || c.pairs[i + 1].budget.is_unlimited()) continue;
+      const double below = c.pairs[i].budget.tokens(), above = c.pairs[i + 1].budget.tokens();
+      for (double b = below + 1; b < above; ++b) {
+        const double share = (b - below) / (above - below);
+        add({c.pairs[i].model, Budget(static_cast<std::uint32_t>(b))},
+            quality(i) + (quality(i + 1) - quality(i)) * share,
+            tokens(i) + (tokens(i + 1) - tokens(i)) * share);
+      }
+    }
+  }
+
+  /// The λ that the objective is.
+  double lambda() const {
+    if (options_.willingness_to_pay) return 1 / (1 + *options_.willingness_to_pay);
+    if (options_.objective == Objective::kCheapest) return 1;
+    if (options_.objective == Objective::kBest) return 0;
+    if (options_.lambda) return *options_.lambda;
+    return options_.min_quality || options_.quality_fraction ? 1 : kDefaults.lambda;
+  }
+
+  double quality_floor() const {
+    double best = 0;
+    for (const Candidate& c : candidates_) {
+      if (c.admitted) best = std::max(best, c.option.quality);
+    }
+    return std::max(options_.min_quality.value_or(0), options_.quality_fraction.value_or(0) * best);
+  }
+
+  /// The highest value of (1 − λ)·quality − λ·cost.
+  std::optional<double> best(double weight, double floor) const {
+    std::optional<double> best;
+    for (const Candidate& c : candidates_) {
+      if (!c.admitted || c.option.quality < floor) continue;
+      const double value = (1 - weight) * c.option.quality - weight * c.option.cost_usd;
+      if (!best || value > *best) best = value;
+    }
+    return best;
+  }
+
+  const Candidate* find(const Option& option) const {
+    for (const Candidate& c : candidates_) {
+      if (c.option.model == option.model && c.option.budget == option.budget) return &c;
+    }
+    return nullptr;
+  }
+
+ private:
+  const ModelSpec& model(std::size_t pair) const { return (*case_.pool)[case_.pairs[pair].model]; }
+  double quality(std::size_t pair) const {
+    double quality = std::clamp(case_.predictions.quality[pair], 0.0, 1.0);
+    if (!options_.monotone || case_.pairs[pair].budget.is_unlimited()) return quality;
+    for (std::size_t i = 0; i < pair; ++i) {
+      if (case_.pairs[i].model != case_.pairs[pair].model) continue;
+      quality = std::max(quality, std::clamp(case_.predictions.quality[i], 0.0, 1.0));
+    }
+    return quality;
+  }
+  double tokens(std::size_t pair) const {
+    const double floor = options_.rules == DecisionRules::kCorrected ? kDefaults.token_floor : 0;
+    const double tokens = std::max(case_.predictions.tokens[pair], floor);
+    const Budget budget = case_.pairs[pair].budget;
+    return budget.is_unlimited() ? tokens : std::min<double>(tokens, budget.tokens());
+  }
+
+  void add(Pair pair, double quality, double tokens) {
+    const ModelSpec& model = (*case_.pool)[pair.model];
+    const auto cost = [&](std::int64_t input, double output) {
+      return static_cast<double>(input) * model.input_price_per_million / 1e6 +
+             output * model.output_price_per_million / 1e6;
+    };
+    const std::int64_t input = options_.input_tokens.value_or(100);
+    const std::int64_t most = options_.max_input_tokens.value_or(input);
+    const double needed = pair.budget.is_unlimited()
+                              ? std::min<double>(std::ceil(tokens), options_.cap.unlimited)
+                              : pair.budget.tokens();
+    const double least = std::max<double>(needed, options_.cap.minimum);
+    double cap = pair.budget.is_unlimited()
+                     ? options_.cap.unlimited
+                     : std::max<double>(std::ceil(needed * (1 + *options_.cap.margin)),
+                                        options_.cap.minimum);
+    while (cap >= least &&
+           ((options_.max_cost_usd && cost(most, cap) > *options_.max_cost_usd) ||
+            (options_.max_output_tokens && cap > *options_.max_output_tokens) ||
+            (model.context_tokens && static_cast<double>(most) + cap > *model.context_tokens))) {
+      --cap;
+    }
+    Candidate c{.option = {.model = pair.model,
+                           .budget = pair.budget,
+                           .quality = quality,
+                           .output_tokens = tokens,
+                           .cost_usd = cost(input, tokens)}};
+    c.admitted = cap >= least;
+    if (options_.max_latency_ms) {
+      c.admitted =
+          c.admitted && model.time_to_first_token_ms && model.output_tokens_per_second &&
+          *model.time_to_first_token_ms + tokens * (1000 / *model.output_tokens_per_second) <=
+              *options_.max_latency_ms;
+    }
+    c.option.max_tokens = static_cast<std::uint32_t>(std::max(cap, 0.0));
+    c.option.worst_case_cost_usd = cost(most, cap);
+    candidates_.push_back(c);
+  }
+
+  const Case& case_;
+  const RouteOptions& options_;
+  std::vector<Candidate> candidates_;
+};
+
+TEST(Constraints, AndObjectivesEqualASearchOfEverything) {
+  std::mt19937_64 random(41);
+  std::size_t decided = 0, missed = 0, between = 0, refused = 0;
+  for (int i = 0; i < 20'000; ++i) {
+    const Case c = random_constrained_case(random, 1 + random() % 5, random() % 6);
+    RouteOptions options = random_options(random);
+    options.rank = true;
+    const BruteForce brute(c, options);
+    const double floor = brute.quality_floor();
+    const bool reachable = brute.best(brute.lambda(), floor).has_value();
+    const double lambda = reachable ? brute.lambda() : 0;
+    const std::optional<double> best = brute.best(lambda, reachable ? floor : 0);
+    if (!best) {
+      ++refused;
+      EXPECT_THROW(decide(c.pool, c.pairs, c.predictions, options, kDefaults), Error);
+      continue;
+    }
+    const Decision decision = decide(c.pool, c.pairs, c.predictions, options, kDefaults);
+    ++decided;
+    missed += !reachable;
+    ASSERT_EQ(decision.constraint_met(), reachable);
+    ASSERT_EQ(decision.lambda, lambda);
+    ASSERT_EQ(decision.ranking.front(), decision.chosen);
+    for (const Option& option : decision.ranking) {
+      const Candidate* candidate = brute.find(option);
+      ASSERT_NE(candidate, nullptr);
+      ASSERT_TRUE(candidate->admitted);
+      ASSERT_GE(candidate->option.quality, reachable ? floor : 0);
+      ASSERT_EQ(option.max_tokens, candidate->option.max_tokens);
+      ASSERT_EQ(option.worst_case_cost_usd, candidate->option.worst_case_cost_usd);
+      // Reported figures are rounded under the reference rules.
+      ASSERT_NEAR(option.quality, candidate->option.quality, 5.1e-5);
+      ASSERT_NEAR(option.cost_usd, candidate->option.cost_usd, 5.1e-9);
+    }
+    const Option& chosen = brute.find(decision.chosen)->option;
+    const double value = (1 - lambda) * chosen.quality - lambda * chosen.cost_usd;
+    const bool rounded =
+        options.rules == DecisionRules::kReference && reachable && decision.reason == Reason::kRisk;
+    ASSERT_NEAR(value, *best, rounded ? 1.01e-8 : 1e-15);
+    const auto same = [&](const Pair& p) { return p.budget == chosen.budget; };
+    between += std::none_of(c.pairs.begin(), c.pairs.end(), same);
+  }
+  // Each kind of end must occur often, or it is not tested.
+  EXPECT_GT(decided, 10'000U);
+  EXPECT_GT(missed, 100U);
+  EXPECT_GT(between, 100U);
+  EXPECT_GT(refused, 100U);
+}
+
+TEST(Constraints, ContinuousIsNeverWorseThanTheTrainedBudgets) {
+  std::mt19937_64 random(42);
+  std::size_t better = 0;
+  for (int i = 0; i < 10'000; ++i) {
+    const Case c = random_constrained_case(random, 1 + random() % 5, random() % 6);
+    RouteOptions options = random_options(random);
+    // A share of the best quality is another floor where the best is better.
+    options.quality_fraction.reset();
+    options.rules = DecisionRules::kCorrected;
+    options.continuous = options.monotone = false;
+    std::optional<Decision> discrete;
+    try {
+      discrete = decide(c.pool, c.pairs, c.predictions, options, kDefaults);
+    } catch (const Error&) {
+      continue;
+    }
+    options.continuous = true;
+    options.monotone = random() % 2 == 0;
+    const Decision continuous = decide(c.pool, c.pairs, c.predictions, options, kDefaults);
+    if (discrete->constraint_met()) {
+      ASSERT_TRUE(continuous.constraint_met());
+      ASSERT_GE(continuous.chosen.risk, discrete->chosen.risk);
+      better += continuous.chosen.risk > discrete->chosen.risk;
+    }
+  }
+  EXPECT_GT(better, 100U);
+}
+
+Case one_model(double context_tokens = 0) {
+  ModelSpec model{.name = "one", .input_price_per_million = 1, .output_price_per_million = 10};
+  model.time_to_first_token_ms = 200;
+  model.output_tokens_per_second = 100;
+  if (context_tokens > 0) model.context_tokens = static_cast<std::uint32_t>(context_tokens);
+  return {std::make_shared<const Pool>(Pool{model}),
+          {{0, Budget(100)}, {0, Budget(200)}, {0, Budget(300)}, {0, Budget::unlimited()}},
+          {.quality = {0.25, 0.5, 0.75, 0.9}, .tokens = {100, 200, 300, 500}}};
+}
+
+TEST(Constraints, BudgetsBetweenTheTrainedOnesEndWhereAConstraintDoes) {
+  const Case c = one_model();
+  const auto budget = [&](RouteOptions options) {
+    options.continuous = true;
+    options.cap.margin = 0;
+    return decide(c.pool, c.pairs, c.predictions, options).chosen.budget;
+  };
+  // 100 input tokens cost 0.0001 USD, so 0.0024 are left for 240 of output.
+  EXPECT_EQ(budget({.objective = Objective::kBest, .max_cost_usd = 0.0025}), Budget(240));
+  EXPECT_EQ(budget({.objective = Objective::kBest, .max_output_tokens = 157}), Budget(157));
+  EXPECT_EQ(budget({.objective = Objective::kBest, .max_latency_ms = 1505}), Budget(130));
+  // Three quarters of the way from 0.25 to 0.5, and half of the way from there to 0.75.
+  EXPECT_EQ(budget({.min_quality = 0.4375}), Budget(175));
+  EXPECT_EQ(budget({.min_quality = 0.625}), Budget(250));
+  EXPECT_EQ(budget({.min_quality = 0.8}), Budget::unlimited());
+}
+
+TEST(Constraints, TheContextHoldsQueryAndCap) {
+  const Case c = one_model(450);
+  RouteOptions options{.lambda = 0, .input_tokens = 100, .max_input_tokens = 240, .rank = true};
+  const Decision decision = decide(c.pool, c.pairs, c.predictions, options);
+  EXPECT_EQ(decision.chosen.budget, Budget(200));
+  EXPECT_EQ(decision.chosen.max_tokens, 210U) << "240 would not fit beside the query";
+  EXPECT_EQ(decision.ranking.size(), 2U);
+}
+
+TEST(Constraints, TheMarginStaysWithinMaxOutputTokens) {
+  const Case c = one_model();
+  const RouteOptions options{.objective = Objective::kBest, .max_output_tokens = 320};
+  const Option chosen = decide(c.pool, c.pairs, c.predictions, options).chosen;
+  EXPECT_EQ(chosen.budget, Budget(300));
+  EXPECT_EQ(chosen.max_tokens, 320U) << "1.2 × 300 would be more";
+}
+
+TEST(Constraints, MonotoneCountsOnALargerBudgetForAtLeastAsMuch) {
+  Case c = one_model();
+  c.predictions.quality = {0.6, 0.2, 0.7, 0.5};
+  RouteOptions options{.objective = Objective::kBest, .max_output_tokens = 250};
+  options.continuous = true;
+  options.cap.margin = 0;
+  EXPECT_EQ(decide(c.pool, c.pairs, c.predictions, options).chosen.budget, Budget(100));
+  options.monotone = true;
+  const Option chosen = decide(c.pool, c.pairs, c.predictions, options).chosen;
+  EXPECT_EQ(chosen.budget, Budget(250));
+  EXPECT_DOUBLE_EQ(chosen.quality, 0.65);
+}
+
+TEST(Constraints, TheReasonSaysWhatWon) {
+  const Case c = one_model();
+  const auto reason = [&](const RouteOptions& options) {
+    return decide(c.pool, c.pairs, c.predictions, options).reason;
+  };
+  EXPECT_EQ(reason({}), Reason::kRisk);
+  EXPECT_EQ(reason({.willingness_to_pay = 0.01}), Reason::kUsd);
+  EXPECT_EQ(reason({.min_quality = 0.5}), Reason::kCheapest);
+  EXPECT_EQ(reason({.lambda = 0.5, .min_quality = 0.5}), Reason::kRisk);
+  EXPECT_EQ(reason({.objective = Objective::kBest, .min_quality = 0.5}), Reason::kBest);
+  EXPECT_EQ(reason({.min_quality = 0.95}), Reason::kQualityMissed);
+  EXPECT_EQ(to_string(Reason::kQualityMissed), "quality_missed");
+}
+
+TEST(Constraints, AnExplanationIsTheRankingAndACountOfEachConstraint) {
+  std::mt19937_64 random(43);
+  for (int i = 0; i < 1000; ++i) {
+    const Case c = random_constrained_case(random, 1 + random() % 5, random() % 6);
+    RouteOptions options = random_options(random);
+    options.rank = options.explain = true;
+    options.rules = DecisionRules::kCorrected;
+    Decision decision;
+    try {
+      decision = decide(c.pool, c.pairs, c.predictions, options, kDefaults);
+    } catch (const Error&) {
+      continue;
+    }
+    ASSERT_TRUE(decision.explanation.has_value());
+    const Explanation& explanation = *decision.explanation;
+    ASSERT_EQ(explanation.runner_up.has_value(), decision.ranking.size() > 1);
+    if (explanation.runner_up) {
+      ASSERT_EQ(*explanation.runner_up, decision.ranking[1]);
+      ASSERT_EQ(explanation.margin, decision.chosen.risk - decision.ranking[1].risk);
+    }
+    // One constraint at a time leaves the others' pairs in the ranking.
+    const auto left = [&](RouteOptions only) {
+      only.rank = true;
+      only.rules = DecisionRules::kCorrected;
+      only.available_only = only.available_only.value_or(false);
+      only.input_tokens = options.input_tokens;
+      only.max_input_tokens = options.max_input_tokens;
+      only.cap = options.cap;
+      const Pool pool = [&] {
+        Pool copy = *c.pool;
+        for (ModelSpec& model : copy) model.context_tokens.reset();
+        return copy;
+      }();
+      try {
+        return decide(std::make_shared<const Pool>(pool), c.pairs, c.predictions, only, kDefaults)
+            .ranking.size();
+      } catch (const Error&) {
+        return std::size_t{0};
+      }
+    };
+    const auto count = [&](Constraint constraint) {
+      return c.pairs.size() - explanation.left_out[static_cast<std::size_t>(constraint)];
+    };
+    ASSERT_EQ(count(Constraint::kModels), left({.available_only = options.available_only}));
+    ASSERT_EQ(count(Constraint::kMaxCost), left({.max_cost_usd = options.max_cost_usd}));
+    ASSERT_EQ(count(Constraint::kMaxOutputTokens),
+              left({.max_output_tokens = options.max_output_tokens}));
+    ASSERT_EQ(count(Constraint::kMaxLatency), left({.max_latency_ms = options.max_latency_ms}));
+    if (decision.reason == Reason::kQualityMissed && !options.continuous) {
+      ASSERT_TRUE(std::ranges::all_of(decision.ranking, [&](const Option& o) {
+        return o.quality <
+               std::max(options.min_quality.value_or(0), options.quality_fraction.value_or(0));
+      }));
+    }
+  }
+}
+
+TEST(Constraints, ModelsAreNamedByPatterns) {
+  Pool pool;
+  std::vector<Pair> pairs;
+  for (const char* name : {"llama-8b", "llama-70b", "gpt-4o", "gpt-4o-mini", "模型-x"}) {
+    pairs.push_back({static_cast<std::uint32_t>(pool.size()), Budget(100)});
+    pool.push_back({.name = name});
+  }
+  const auto shared = std::make_shared<const Pool>(pool);
+  const Predictions predictions{std::vector<double>(5, 0.5), std::vector<double>(5, 100)};
+  const auto admitted = [&](std::vector<std::string> allow, std::vector<std::string> deny) {
+    const RouteOptions options{.allow = allow, .deny = deny, .rank = true};
+    std::string names;
+    for (const Option& o : decide(shared, pairs, predictions, options).ranking) {
+      names += pool[o.model].name + " ";
+    }
+    return names;
+  };
+  EXPECT_EQ(admitted({"llama-*"}, {}), "llama-8b llama-70b ");
+  EXPECT_EQ(admitted({"*4o*"}, {}), "gpt-4o gpt-4o-mini ");
+  EXPECT_EQ(admitted({"*"}, {"*-?*b", "gpt-4o"}), "gpt-4o-mini 模型-x ");
+  EXPECT_EQ(admitted({"?\?-?"}, {}), "模型-x ") << "? stands for one character, not one byte";
+  EXPECT_EQ(admitted({"gpt-4?", "l*8b"}, {}), "llama-8b gpt-4o ");
+  EXPECT_EQ(admitted({"*a*a-*0*"}, {}), "llama-70b ");
+  testing::expect_error(ErrorCode::kInvalidArgument, "did you mean \"gpt-4o\"",
+                        [&] { admitted({"gpt-4"}, {}); });
+  testing::expect_error(ErrorCode::kInvalidArgument, "no model of the pool matches",
+                        [&] { admitted({}, {"claude-*"}); });
+}
+
+void expect_refused(const RouteOptions& options, const std::string& words,
+                    ErrorCode code = ErrorCode::kInvalidArgument) {
+  const Case c = one_model();
+  testing::expect_error(code, words, [&] { decide(c.pool, c.pairs, c.predictions, options); });
+}
+
+TEST(Constraints, ThatContradictEachOtherAreRefused) {
+  expect_refused({.lambda = 0.5, .willingness_to_pay = 1}, "lambda and willingness_to_pay");
+  expect_refused({.objective = Objective::kUsd}, "needs willingness_to_pay");
+  expect_refused({.objective = Objective::kUsd, .lambda = 0.5}, "other than risk");
+  expect_refused({.objective = Objective::kBest, .willingness_to_pay = 1}, "other than usd");
+  expect_refused({.willingness_to_pay = 0.0}, "willingness_to_pay is 0");
+  expect_refused({.willingness_to_pay = -1.0}, "willingness_to_pay");
+  expect_refused({.willingness_to_pay = INFINITY}, "willingness_to_pay");
+  expect_refused({.min_quality = 1.5}, "min_quality");
+  expect_refused({.quality_fraction = -0.1}, "quality_fraction");
+  expect_refused({.max_output_tokens = 15}, "cap.minimum, 16");
+  expect_refused({.max_latency_ms = NAN}, "max_latency_ms");
+  expect_refused({.monotone = true}, "without continuous");
+}
+
+TEST(Constraints, ThatLeaveNothingSayWhatLeftOutHowMany) {
+  expect_refused({.max_output_tokens = 50}, "of 4, these constraints leave out 4 (max_output_tok");
+  expect_refused({.max_latency_ms = 100}, "4 (max_latency)");
+  expect_refused({.max_cost_usd = 1e-4}, "one at budget 100, may cost up to $0.0011",
+                 ErrorCode::kBudget);
+  // A higher limit would not help here.
+  expect_refused({.max_cost_usd = 1e-4, .max_output_tokens = 50}, "4 (max_cost), 4 (max_output_");
+}
+
+}  // namespace
+}  // namespace r2router
