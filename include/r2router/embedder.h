@@ -94,6 +94,7 @@ class R2ROUTER_EXPORT EmbeddingCache {
   /// Copies the embedding of (model, text) to `out` and returns true, if it is there with
   /// out.size() numbers.
   bool find(std::string_view model, std::string_view text, std::span<float> out);
+  /// Keeps a copy in place of an earlier one; not if it would take more than the limit by itself.
   void insert(std::string_view model, std::string_view text, std::span<const float> embedding);
   Stats stats() const;
 
@@ -114,10 +115,13 @@ struct HttpEmbedderOptions {
 };
 
 /// Asks an OpenAI-compatible server: POST {base_url}/v1/embeddings ("/v1" is not doubled). Numbers
-/// come as base64 where the server can, else as decimals. embed() throws Error: kConnection,
-/// kUntrusted, kTimeout, kAuthentication, kCredit, kRateLimited, kServer, kRefused when retries did
-/// not help; kBadResponse for a wrong count, index or dimension, or a number that is not finite.
-/// `out` may be partly written then. Throws Error(kInvalidArgument) for a bad endpoint or options.
+/// come as base64 where the server can, else as decimals. Texts go out in batches, several at once,
+/// each different text once; all of one embed() shares the deadline Timeouts::total, and the first
+/// failure stops the other batches. embed() throws Error(kInvalidArgument) for a text that is not
+/// UTF-8, before anything is sent; kConnection, kUntrusted, kTimeout, kAuthentication, kCredit,
+/// kRateLimited, kServer, kRefused when retries did not help; kBadResponse for a wrong count, index
+/// or dimension, or a number that is not finite. `out` may be partly written then. Throws
+/// Error(kInvalidArgument) for a bad endpoint or options.
 R2ROUTER_EXPORT std::shared_ptr<const Embedder> make_http_embedder(
     const Endpoint& endpoint, const HttpEmbedderOptions& options);
 

@@ -42,11 +42,8 @@ class JsonReader {
 
   /// A string as it stands between its quotes; its escapes and its UTF-8 have been checked.
   std::string_view raw_string();
-  /// A string's contents, or at most their first `most_bytes` bytes and what is left of a character
-  /// there.
-  std::string string(std::size_t most_bytes = SIZE_MAX) {
-    return unescape(raw_string(), most_bytes);
-  }
+  /// A string's contents.
+  std::string string() { return unescape(raw_string()); }
   /// A number as it stands.
   std::string_view raw_number();
   /// Any value.
@@ -56,7 +53,8 @@ class JsonReader {
 
   /// The kind in words: "an object", "a string", "null", …
   static std::string_view name(Kind kind);
-  /// The contents of a string that raw_string() gave, as string() does.
+  /// The contents of a string that raw_string() gave, or at most their first `most_bytes` bytes and
+  /// what is left of a character there.
   static std::string unescape(std::string_view raw, std::size_t most_bytes = SIZE_MAX);
 
  private:

@@ -116,15 +116,18 @@ class HttpEmbedder final : public Embedder {
  private:
   std::vector<Batch> batches_of(std::span<const Wanted> wanted) const {
     std::vector<Batch> batches;
-    for (std::size_t begin = 0, end = 0; begin < wanted.size(); begin = end) {
-      std::size_t bytes = wanted[end++].text.size();
-      while (end < wanted.size() && end - begin < options_.max_batch_texts &&
-             wanted[end].text.size() <=
-                 options_.max_batch_bytes - std::min(bytes, options_.max_batch_bytes)) {
-        bytes += wanted[end++].text.size();
+    std::size_t begin = 0, bytes = 0;
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+      const std::size_t size = wanted[i].text.size();
+      const bool full = i - begin == options_.max_batch_texts ||
+                        size > options_.max_batch_bytes - std::min(bytes, options_.max_batch_bytes);
+      if (i > begin && full) {
+        batches.push_back(wanted.subspan(begin, i - begin));
+        begin = i, bytes = 0;
       }
-      batches.push_back(wanted.subspan(begin, end - begin));
+      bytes += size;
     }
+    if (begin < wanted.size()) batches.push_back(wanted.subspan(begin));
     return batches;
   }
 
@@ -237,10 +240,10 @@ class HttpEmbedder final : public Embedder {
                               (error.words.empty() ? "" : ": " + quote(error.words))};
   }
 
-  /// A server's words. The key goes from them before they are cut: a part of it is not to be seen
-  /// either.
+  /// A server's words. The key goes from all of them before they are cut: a part of it is not to
+  /// be seen either.
   std::string quote(std::string_view words) const {
-    return excerpt(net::redact(std::string(words.substr(0, 4096)), endpoint_.api_key), 300);
+    return excerpt(net::redact(std::string(words), endpoint_.api_key), 300);
   }
 
   enum class Encoding : std::uint8_t { kUnknown, kBase64, kDecimals };

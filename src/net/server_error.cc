@@ -9,15 +9,13 @@ namespace {
 
 using Kind = JsonReader::Kind;
 
-constexpr std::size_t kMostBytes = 4096;
-
 /// 429 or "429"; 0 for what is no status of an error.
 int status_in(JsonReader& reader) {
   std::string text;
   if (reader.kind() == Kind::kNumber) {
     text = reader.raw_number();
   } else if (reader.kind() == Kind::kString) {
-    text = reader.string(kMostBytes);
+    text = reader.string();
   } else {
     reader.skip();
   }
@@ -33,7 +31,7 @@ void read_members(JsonReader& reader, ServerError& error, bool outermost) {
   while (const auto name = reader.next_member()) {
     const bool says = *name == "message" || *name == "detail" || *name == "error";
     if (says && reader.kind() == Kind::kString) {
-      error.words = reader.string(kMostBytes);
+      error.words = reader.string();
     } else if (outermost && *name == "error" && reader.kind() == Kind::kObject) {
       read_members(reader, error, false);
     } else if (*name == "code") {
@@ -54,7 +52,7 @@ ServerError read_server_error(std::string_view body) {
   } catch (const Error&) {
     // A body that is cut or no JSON at all: what was understood of it counts.
   }
-  if (error.words.empty()) error.words = body.substr(0, kMostBytes);
+  if (error.words.empty()) error.words = body;
   return error;
 }
 

@@ -280,6 +280,13 @@ struct Fault {
   std::size_t requests = 1;
 };
 
+/// So long that it is cut, also once each key in it has become shorter.
+std::string many_keys() {
+  std::string keys;
+  for (int i = 0; i < 1000; ++i) keys += kKey;
+  return keys;
+}
+
 std::vector<Fault> faults() {
   const json half = {{"send", "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{\"data\": ["}};
   const json stall = {{"wait", 30}}, reset = {{"reset", true}}, close = {{"close", true}};
@@ -352,6 +359,8 @@ std::vector<Fault> faults() {
       {"the key at the cut of what is quoted",
        all(answer(500, {{"error", std::string(290, '.') + kKey}})), ErrorCode::kServer, "...[key]",
        3},
+      {"the key again and again", all(answer(500, {{"error", many_keys()}})), ErrorCode::kServer,
+       "[key][key]", 3},
       {"the key in place of JSON", all({{"answer", {{"text", std::string(kKey)}}}}),
        ErrorCode::kBadResponse, "begins \"[key]\""},
       {"the key in the answer", body(data_of({{0, kKey}})), ErrorCode::kBadResponse, "base64"},

@@ -31,11 +31,11 @@ TEST(ServerError, KnowsTheFormsThatServersUse) {
   expect(R"({"error": {"code": 503, "message": "gone")", 503, "gone");
 }
 
-TEST(ServerError, IsBounded) {
-  const std::string much(100000, 'x');
-  EXPECT_LE(read_server_error(much).words.size(), 4096u);
-  EXPECT_LE(read_server_error(R"({"error": ")" + much + "\"}").words.size(), 4096u);
+TEST(ServerError, NestsToALimit) {
   EXPECT_EQ(read_server_error(R"({"error":)" + std::string(1000000, '[')).status, 0);
+  std::string nested;
+  for (int i = 0; i < 100000; ++i) nested += R"({"error":)";
+  EXPECT_EQ(read_server_error(nested).status, 0);
 }
 
 }  // namespace
