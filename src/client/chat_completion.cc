@@ -12,6 +12,7 @@
 #include "core/excerpt.h"
 #include "core/unicode.h"
 #include "net/retry.h"
+#include "net/server_error.h"
 #include "net/transport.h"
 
 namespace r2router::client {
@@ -128,43 +129,8 @@ void read_usage(const Json& answer, ChatAnswer& result) {
   if (const auto cost = amount_of(*usage, "cost")) result.cost_usd = cost;
 }
 
-/// A status that stands in an error object as "code": 429, "429", or a name.
-int status_of(const Json& error) {
-  const Json* code = find(error, "code");
-  if (code == nullptr) return 0;
-  int status = 0;
-  if (code->is_number_integer()) {
-    status = static_cast<int>(std::clamp<std::int64_t>(code->get<std::int64_t>(), 0, 1000));
-  } else if (code->is_string()) {
-    const std::string& name = code->get_ref<const std::string&>();
-    if (name == "rate_limit_exceeded") return 429;
-    const char* end = name.data() + name.size();
-    if (std::from_chars(name.data(), end, status).ptr != end) return 0;
-  }
-  return status >= 400 && status < 600 ? status : 0;
-}
-
-/// A server's own words about an error, from the forms in which servers give them.
-std::string words_of(const Json& body) {
-  const Json* error = find(body, "error");
-  if (error == nullptr) {
-    const std::string words = string_of(body, "message");
-    return words.empty() ? string_of(body, "detail") : words;
-  }
-  if (error->is_string()) return error->get<std::string>();
-  std::string words = string_of(*error, "message");
-  // OpenRouter: what the provider behind it has said.
-  if (const Json* metadata = find(*error, "metadata")) {
-    const std::string raw = string_of(*metadata, "raw");
-    if (!raw.empty()) words += (words.empty() ? "" : ": ") + raw;
-  }
-  return words;
-}
-
 /// True for a refusal because the server does not serve the model.
-bool names_unknown_model(const Json& body, std::string words) {
-  const Json* error = find(body, "error");
-  if (error != nullptr && string_of(*error, "code") == "model_not_found") return true;
+bool names_unknown_model(std::string words) {
   std::ranges::transform(words, words.begin(), [](unsigned char c) { return std::tolower(c); });
   const auto says = [&](const char* phrase, std::size_t from = 0) {
     return words.find(phrase, from) != words.npos;
@@ -188,22 +154,6 @@ std::string_view remedy_for(ErrorCode code) {
     default:
       return "";
   }
-}
-
-/// What a server says in place of an answer. `status` is that of HTTP or, where that is 200, of the
-/// error object; 0 if that names none.
-Failure reported(int status, const Json& body, const Secret& key) {
-  const std::string words = words_of(body);
-  Failure failure{.code = status == 0 ? ErrorCode::kServer : net::classify(status),
-                  .http_status = status};
-  if (status == 404 || (failure.code == ErrorCode::kRefused && names_unknown_model(body, words))) {
-    failure.code = ErrorCode::kNotFound;
-  }
-  failure.message =
-      "the server reports " + (status == 0 ? "an error" : "error " + std::to_string(status));
-  if (!words.empty()) failure.message += ": " + quoted(words, key);
-  failure.message += remedy_for(failure.code);
-  return failure;
 }
 
 /// Adds a message's content: a string, nothing, or an array of parts of which some are text.
@@ -235,10 +185,15 @@ bool read(const Json& json, const char* message, ChatAnswer& answer, const Secre
   }
   for (const Json* place : {&json, &choice}) {
     if (const Json* error = find(*place, "error")) {
-      answer.failure = reported(status_of(*error), *place, key);
+      answer.failure = read_chat_error(0, Json{{"error", *error}}.dump(), key);
     }
   }
-  if (!answer.failure && answer.finish_reason == "error") answer.failure = reported(0, json, key);
+  if (!answer.failure && answer.finish_reason == "error") {
+    answer.failure = Failure{.code = ErrorCode::kServer,
+                             .message =
+                                 "the server ended the answer with an error that it does "
+                                 "not name; try again"};
+  }
   return said != nullptr;
 }
 
@@ -304,9 +259,18 @@ void read_chat_chunk(std::string_view data, ChatAnswer& answer, const Secret& ke
 }
 
 Failure read_chat_error(int status, std::string_view body, const Secret& key) {
-  const auto json = parse(body);
-  if (json && json->is_object()) return reported(status, *json, key);
-  return reported(status, {{"error", std::string(body)}}, key);
+  const net::ServerError error = net::read_server_error(body);
+  if (status == 0) status = error.status;
+  Failure failure{.code = status == 0 ? ErrorCode::kServer : net::classify(status),
+                  .http_status = status};
+  if (status == 404 || (failure.code == ErrorCode::kRefused && names_unknown_model(error.words))) {
+    failure.code = ErrorCode::kNotFound;
+  }
+  failure.message =
+      "the server reports " + (status == 0 ? "an error" : "error " + std::to_string(status));
+  if (!error.words.empty()) failure.message += ": " + quoted(error.words, key);
+  failure.message += remedy_for(failure.code);
+  return failure;
 }
 
 Failure unreadable(std::string_view expected, std::string_view found, const Secret& key) {

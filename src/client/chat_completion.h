@@ -43,7 +43,8 @@ ChatAnswer read_chat_answer(std::string_view body, const Secret& key);
 /// the end is ignored.
 void read_chat_chunk(std::string_view data, ChatAnswer& answer, const Secret& key);
 
-/// Reads the body of an answer with an error status.
+/// Reads what a server reports in place of an answer. `status`: HTTP's, or 0 where only `body` can
+/// tell.
 Failure read_chat_error(int status, std::string_view body, const Secret& key);
 
 /// The failure of an answer that is not what the protocol says; `expected` is a whole clause.

@@ -25,8 +25,23 @@ int status_in(JsonReader& reader) {
   return whole && status >= 400 && status < 600 ? status : 0;
 }
 
+/// What the provider behind OpenRouter has said, from the error's "metadata".
+std::string provider_words(JsonReader& reader) {
+  std::string words;
+  reader.begin_object();
+  while (const auto name = reader.next_member()) {
+    if (*name == "raw" && reader.kind() == Kind::kString) {
+      words = reader.string(kMostBytes);
+    } else {
+      reader.skip();
+    }
+  }
+  return words;
+}
+
 /// Reads the members of an object that is the error itself or holds it.
 void read_members(JsonReader& reader, ServerError& error, bool outermost) {
+  std::string more;
   reader.begin_object();
   while (const auto name = reader.next_member()) {
     const bool says = *name == "message" || *name == "detail" || *name == "error";
@@ -34,12 +49,15 @@ void read_members(JsonReader& reader, ServerError& error, bool outermost) {
       error.words = reader.string();
     } else if (outermost && *name == "error" && reader.kind() == Kind::kObject) {
       read_members(reader, error, false);
+    } else if (!outermost && *name == "metadata" && reader.kind() == Kind::kObject) {
+      more = provider_words(reader);
     } else if (*name == "code") {
       if (const int status = status_in(reader); status != 0) error.status = status;
     } else {
       reader.skip();
     }
   }
+  if (!more.empty()) error.words += (error.words.empty() ? "" : ": ") + more;
 }
 
 }  // namespace

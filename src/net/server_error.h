@@ -14,9 +14,9 @@ struct ServerError {
 };
 
 /// Reads the forms in which OpenAI-compatible servers report: {"error": {"message", "code"}},
-/// {"error": "…"}, {"message": "…"} and {"detail": "…"}. A body
-/// that is none of these stands in for the words. What is returned is as untrusted as what was
-/// read.
+/// {"error": "…"}, {"message": "…"} and {"detail": "…"}; OpenRouter's {"error": {"metadata":
+/// {"raw"}}} is what the provider behind it has said. A body that is none of these stands in for
+/// the words. What is returned is as untrusted as what was read.
 ServerError read_server_error(std::string_view body);
 
 }  // namespace r2router::net

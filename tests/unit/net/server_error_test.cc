@@ -19,6 +19,9 @@ TEST(ServerError, KnowsTheFormsThatServersUse) {
   expect(R"({"error": {"code": "model_not_found", "message": "no"}})", 0, "no");
   expect(R"({"error": {"code": 7, "message": "no"}})", 0, "no");
   expect(R"({"error": {"code": 400.5, "message": "no"}})", 0, "no");
+  expect(R"({"error": {"message": "failed", "metadata": {"provider_name": "P", "raw": "full"}}})",
+         0, "failed: full");
+  expect(R"({"error": {"metadata": {"raw": "full"}}})", 0, "full");
   expect(R"({"error": "out of memory"})", 0, "out of memory");
   expect(R"({"object": "error", "message": "too long", "code": 400})", 400, "too long");
   expect(R"({"detail": "Not Found"})", 0, "Not Found");
