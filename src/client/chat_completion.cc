@@ -281,8 +281,7 @@ Failure unreadable(std::string_view expected, std::string_view found, const Secr
 
 std::string quoted(std::string_view words, const Secret& key) {
   // The key is taken out before the words are cut, or a part of it could stay.
-  const std::string_view shown = words.substr(0, kMostQuoted + key.reveal().size());
-  return excerpt(net::redact(std::string(shown), key), kMostQuoted);
+  return excerpt(net::redact(std::string(words), key), kMostQuoted);
 }
 
 }  // namespace r2router::client

@@ -31,7 +31,7 @@ std::string provider_words(JsonReader& reader) {
   reader.begin_object();
   while (const auto name = reader.next_member()) {
     if (*name == "raw" && reader.kind() == Kind::kString) {
-      words = reader.string(kMostBytes);
+      words = reader.string();
     } else {
       reader.skip();
     }

@@ -188,7 +188,7 @@ TEST(ChatError, QuotesTheServerAndSaysWhatToDo) {
 TEST(ChatError, HoldsNoPartOfTheKey) {
   // Wherever the server's words are cut.
   for (std::size_t before = 0; before < 500; ++before) {
-    const std::string words = std::string(before, 'x') + kKey.reveal();
+    const std::string words = kKey.reveal() + std::string(before, 'x') + kKey.reveal();
     for (const Failure& failure :
          {error_of(401, words), error_of(401, Json{{"error", words}}.dump()),
           whole(words).failure.value(), whole(Json(words).dump()).failure.value(),
