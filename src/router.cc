@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <system_error>
 #include <utility>
@@ -73,6 +74,24 @@ class ScorerSource final : public internal::ExactSource {
   EmbeddingView embedding_;
 };
 
+std::vector<internal::PairFacts> pair_facts(std::span<const Pair> pairs,
+                                            std::span<const HeadName> heads,
+                                            std::span<const double> spreads) {
+  std::map<Pair, internal::PairFacts> facts;
+  for (const Pair& pair : pairs) facts[pair].has_length_head = false;
+  for (std::size_t i = 0; i < heads.size(); ++i) {
+    internal::PairFacts& of_pair = facts[heads[i].pair];
+    if (heads[i].target == Target::kTokens) {
+      of_pair.has_length_head = true;
+    } else if (!spreads.empty()) {
+      of_pair.quality_spread = spreads[i];
+    }
+  }
+  std::vector<internal::PairFacts> ordered;
+  for (const Pair& pair : pairs) ordered.push_back(facts[pair]);
+  return ordered;
+}
+
 }  // namespace
 
 struct Router::Parts {
@@ -81,7 +100,8 @@ struct Router::Parts {
         defaults(config.decision_defaults()),
         scorer(make_linear_scorer(checkpoint.heads, options.kernel)),
         embedder(options.embedder),
-        table(std::make_shared<const Pool>(config.models), scorer->pairs()) {
+        table(std::make_shared<const Pool>(config.models), scorer->pairs(),
+              pair_facts(scorer->pairs(), checkpoint.heads.names, checkpoint.spreads)) {
     if (!embedder && config.encoder) {
       embedder = make_lexical_encoder(*config.encoder, std::move(checkpoint.idf));
     }

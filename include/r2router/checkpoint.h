@@ -16,6 +16,9 @@ struct Checkpoint {
   Config config;
   LinearHeads heads;
   std::vector<float> idf = {};  ///< the lexical encoder's weights, if its spec has them
+  /// For each head the standard deviation of its error on queries that it was not fitted to, ≥ 0,
+  /// in the unit of its target; empty: unknown.
+  std::vector<double> spreads = {};
 };
 
 /// Reads a checkpoint folder in either layout: native (config.json + model.safetensors) or released

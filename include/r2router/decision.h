@@ -23,7 +23,9 @@ struct DecisionDefaults {
 /// Chooses the pair with the highest risk = (1 − λ)·quality − λ·cost (arXiv 2602.02823, eq. 3)
 /// among those that meet every constraint, where
 ///   quality = predicted quality clipped to [0, 1],
-///   tokens  = predicted length clamped to [floor, budget],
+///   tokens  = predicted length clamped to [floor, budget]; under the corrected rules a length that
+///             is the budget itself, as of a pair without a length head, gives way to the model's
+///             unlimited length where that is shorter,
 ///   cost    = input_tokens·input_price/10⁶ + tokens·output_price/10⁶   (USD),
 /// and every Objective is a λ. Equal risks: the cheaper pair wins, and then the better one; but
 /// under the reference rules the first in pool order, where the objective is risk.
@@ -36,13 +38,15 @@ struct DecisionDefaults {
 /// stands for the budget.
 ///
 /// `pairs` and `predictions` as a Scorer gives them; every pair's model indexes `*pool`.
+/// `quality_spreads`: for each pair its Option::quality_spread; empty: unknown.
 /// Safe from many threads. Throws Error(kInvalidArgument) for an option outside its range, options
 /// that contradict each other, a negative or missing size, sizes that disagree, an unknown model
-/// name, or options that leave no pair, and Error(kBudget) when a higher max_cost_usd would leave
-/// one.
+/// name, or options that leave no pair, Error(kBudget) when a higher max_cost_usd would leave one,
+/// and Error(kUnsupported) for risk_aversion without spreads.
 R2ROUTER_EXPORT Decision decide(const std::shared_ptr<const Pool>& pool,
                                 std::span<const Pair> pairs, const Predictions& predictions,
-                                const RouteOptions& options, const DecisionDefaults& defaults = {});
+                                const RouteOptions& options, const DecisionDefaults& defaults = {},
+                                std::span<const double> quality_spreads = {});
 
 /// The reference's estimate of a text's input tokens: max(1, ⌊1.3 × words⌋), words being runs of
 /// anything but Unicode white space (as Python's str.split() sees it). Invalid UTF-8 counts as

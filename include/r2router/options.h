@@ -14,14 +14,13 @@ namespace r2router {
 /// Which arithmetic turns predictions into a choice.
 enum class DecisionRules : std::uint8_t {
   /// Exactly what the published Python package does: risk compared after rounding to 8 decimals
-  /// (ties go
-  /// to the first pair in pool order), reported figures rounded, a negative token prediction
-  /// counted as
-  /// 0 tokens, unavailable models not left out. For released checkpoints.
+  /// (ties go to the first pair in pool order), reported figures rounded, a negative token
+  /// prediction counted as 0 tokens, unavailable models not left out. For released checkpoints.
+  /// Objectives other than risk, which that package does not have, are not rounded.
   kReference,
   /// The same objective without those faults: unrounded risk, ties go to the cheaper pair,
-  /// predicted
-  /// tokens at least the checkpoint's token floor, unavailable models left out. For our own
+  /// predicted tokens at least the checkpoint's token floor, unavailable models left out, and a
+  /// pair without a length head not charged more than the unlimited answer. For our own
   /// checkpoints.
   kCorrected,
 };
@@ -79,6 +78,10 @@ struct RouteOptions {
   /// Consider only pairs with at least this share, in [0, 1], of the highest quality that is
   /// predicted for this query among the pairs that the other constraints leave.
   std::optional<double> quality_fraction = {};
+  /// Standard deviations of its prediction error (Option::quality_spread) by which every quality is
+  /// lowered, k ≥ 0, when it is weighed and compared with a quality that is asked for: the higher,
+  /// the less a decision counts on uncertain predictions. Needs a checkpoint that has spreads.
+  double risk_aversion = 0;
   /// Consider only pairs whose worst-case cost, Option::worst_case_cost_usd, is at most this, USD,
   /// ≥ 0. A cap is lowered to fit, but not below the pair's budget.
   std::optional<double> max_cost_usd = {};

@@ -77,12 +77,16 @@ struct Option {
   double quality = 0;        ///< predicted quality of the answer, in [0, 1]
   double output_tokens = 0;  ///< predicted length of the answer, tokens
   double cost_usd = 0;       ///< predicted cost of the call, USD
-  /// (1 − λ)·quality − λ·cost_usd with Decision::lambda: the higher, the better.
+  /// (1 − λ)·quality − λ·cost_usd with Decision::lambda: the higher, the better. Under
+  /// RouteOptions::risk_aversion k with the prediction less k·quality_spread in quality's place,
+  /// clipped likewise.
   double risk = 0;
   /// The cap to send with the call (see CapRule): at least the budget, and never without one.
   std::uint32_t max_tokens = 0;
   /// Cost of the longest answer that the cap allows, to the longest reading of the query, USD.
   double worst_case_cost_usd = 0;
+  /// Standard deviation of the error of `quality` on queries kept out of training; 0 if unknown.
+  double quality_spread = 0;
 
   friend bool operator==(const Option&, const Option&) = default;
 };
@@ -117,8 +121,16 @@ R2ROUTER_EXPORT std::string_view to_string(Constraint constraint) noexcept;
 struct Explanation {
   std::optional<Option> runner_up = {};  ///< the next best; empty: there was no other
   double margin = 0;                     ///< how much more `risk` the chosen pair has
+  /// The chance that the chosen pair is the better of the two by the decision's λ, if errors of
+  /// quality are independent and normal: Φ(difference of expected risks / (1 − λ)√(σ₁² + σ₂²)).
+  /// Errors of one query go together in truth, so the chance is nearer to certain than this. Empty
+  /// where spreads are unknown or there is no runner-up.
+  std::optional<double> win_probability = {};
   /// For each Constraint, how many of the trained pairs do not meet it; one pair may miss several.
   std::array<std::uint32_t, kConstraints> left_out = {};
+
+  /// The chosen pair is the better one with a chance of 95 % or more.
+  bool confident() const { return win_probability && *win_probability >= 0.95; }
 
   friend bool operator==(const Explanation&, const Explanation&) = default;
 };

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <iterator>
 #include <limits>
+#include <numbers>
 #include <string>
 #include <utility>
 
@@ -85,13 +86,25 @@ double greatest_of(double a, double b) { return a < b ? b : a; }
 
 double clip_quality(double quality) { return least_of(greatest_of(quality, 0.0), 1.0); }
 
-/// A pair's exact prediction within its bounds. `budget` is infinite if it is unlimited.
-Point exact_point(const ExactSource& source, std::size_t pair, double budget, const Rule& rule) {
-  Point point;
-  source.exact(pair, point.quality, point.tokens);
-  point.quality = clip_quality(point.quality);
-  point.tokens = std::min(std::max(point.tokens, rule.token_floor), budget);
-  return point;
+/// The pair whose predicted length is this one's.
+std::size_t length_pair(const DecisionTable& table, const Rule& rule, std::size_t pair) {
+  return rule.rules == DecisionRules::kCorrected ? table.length_pairs()[pair] : pair;
+}
+
+/// A pair's exact prediction within its bounds.
+Point exact_point(const DecisionTable& table, const Rule& rule, const ExactSource& source,
+                  std::size_t pair) {
+  double quality = 0, tokens = 0;
+  source.exact(pair, quality, tokens);
+  if (const std::size_t other = length_pair(table, rule, pair); other != pair) {
+    double unused = 0;
+    source.exact(other, unused, tokens);
+  }
+  const double spread = table.spreads()[pair];
+  return {.quality = clip_quality(quality - rule.risk_aversion * spread),
+          .tokens = std::min(std::max(tokens, rule.token_floor), table.caps()[pair]),
+          .expected_quality = clip_quality(quality),
+          .spread = spread};
 }
 
 /// The smallest cap that a pair may be given: a model that is told its budget must be able to use
@@ -124,10 +137,11 @@ unsigned missed(const Terms& terms, const Rule& rule, const Goal& goal, double b
 Option make_option(const Pair& pair, const Point& point, const Terms& terms, const Rule& rule,
                    const Goal& goal) {
   Option option{.model = pair.model, .budget = pair.budget};
-  option.quality = point.quality;
+  option.quality = point.expected_quality;
+  option.quality_spread = point.spread;
   option.output_tokens = point.tokens;
   option.cost_usd = terms.cost(option.output_tokens);
-  option.risk = (1 - goal.lambda) * option.quality - goal.lambda * option.cost_usd;
+  option.risk = (1 - goal.lambda) * point.quality - goal.lambda * option.cost_usd;
   // The published package compares risks that it has already rounded for display.
   if (goal.rounded) option.risk = round_decimal(option.risk, 8);
   option.max_tokens =
@@ -137,8 +151,8 @@ Option make_option(const Pair& pair, const Point& point, const Terms& terms, con
 }
 
 /// What is shown of an option; comparisons come before it.
-Option reported(Option option, const Rule& rule) {
-  if (rule.rules == DecisionRules::kReference) {
+Option reported(Option option, const Goal& goal) {
+  if (goal.rounded) {
     option.quality = round_decimal(option.quality, 4);
     option.output_tokens = round_decimal(option.output_tokens, 1);
     option.cost_usd = round_decimal(option.cost_usd, 8);
@@ -189,8 +203,11 @@ void for_each_edge(std::uint32_t below, std::uint32_t above, const Point& at_bel
   if (above - below < 2 || (below_admitted && above_admitted)) return;
   const auto between = [&](std::uint32_t budget) {
     const double share = static_cast<double>(budget - below) / (above - below);
-    return Point{at_below.quality + (at_above.quality - at_below.quality) * share,
-                 at_below.tokens + (at_above.tokens - at_below.tokens) * share};
+    const auto mix = [&](double Point::*member) {
+      return at_below.*member + (at_above.*member - at_below.*member) * share;
+    };
+    return Point{mix(&Point::quality), mix(&Point::tokens), mix(&Point::expected_quality),
+                 mix(&Point::spread)};
   };
   std::uint32_t low = below + 1, high = above - 1;
   for (unsigned constraint = 0; constraint < kConstraints; ++constraint) {
@@ -208,13 +225,14 @@ void fill_points(const DecisionTable& table, const ModelRange& range, const Rule
                  const ExactSource& source, std::vector<Point>& points) {
   points.resize(range.end - range.begin);
   for (std::size_t i = range.begin; i < range.end; ++i) {
-    points[i - range.begin] = exact_point(source, i, table.caps()[i], rule);
+    points[i - range.begin] = exact_point(table, rule, source, i);
   }
   if (!rule.monotone) return;
-  double highest = 0;
+  double quality = 0, expected = 0;
   for (const std::size_t i : table.ladder(range)) {
-    double& quality = points[i - range.begin].quality;
-    quality = highest = std::max(highest, quality);
+    Point& point = points[i - range.begin];
+    point.quality = quality = std::max(quality, point.quality);
+    point.expected_quality = expected = std::max(expected, point.expected_quality);
   }
 }
 
@@ -298,15 +316,16 @@ void bound_by_constraints(const DecisionTable& table, const Rule& rule, const Go
     const double quality_error = estimates.scale * estimates.quality_error[i] + 1e-9;
     const double quality = estimates.quality[i];
     const double tokens = std::max(estimates.tokens[i], rule.token_floor);
-    const Point worst{clip_quality(quality - quality_error), std::min(tokens + tokens_error, cap)};
+    const Point worst{.quality = clip_quality(quality - quality_error),
+                      .tokens = std::min(tokens + tokens_error, cap)};
     if (missed(terms, rule, goal, cap, worst) != 0) scratch.lower[i] = -kInfinity;
     // A budget that is left out can still bound those between it and the next: only where not even
     // the smallest fits are they out too.
     const bool stretches = rule.continuous && std::isfinite(cap);
     const double least = stretches ? table.caps()[ladder.front()] : cap;
-    const Point best = stretches ? Point{1, 0}
-                                 : Point{clip_quality(quality + quality_error),
-                                         std::min(tokens - tokens_error, cap)};
+    const Point best = stretches ? Point{.quality = 1}
+                                 : Point{.quality = clip_quality(quality + quality_error),
+                                         .tokens = std::min(tokens - tokens_error, cap)};
     if (missed(terms, rule, goal, least, best) != 0) scratch.upper[i] = -kInfinity;
   }
 }
@@ -334,6 +353,31 @@ double largest(const double* values, std::size_t count) {
   }
   for (; i < count; ++i) parts[0] = std::max(parts[0], values[i]);
   return std::max(std::max(parts[0], parts[1]), std::max(parts[2], parts[3]));
+}
+
+/// The estimates as they are weighed: qualities lowered by risk aversion, and lengths taken from
+/// the pair that they are expected to be as long as.
+EstimateView weighed(const DecisionTable& table, const Rule& rule, EstimateView estimates,
+                     Scratch& scratch) {
+  const std::size_t count = table.pairs().size();
+  if (rule.risk_aversion > 0) {
+    scratch.quality.resize(count);
+    for (std::size_t i = 0; i < count; ++i) {
+      scratch.quality[i] = estimates.quality[i] - rule.risk_aversion * table.spreads()[i];
+    }
+    estimates.quality = scratch.quality;
+  }
+  if (rule.rules == DecisionRules::kCorrected && !table.has_length_heads()) {
+    scratch.tokens.resize(count);
+    scratch.tokens_error.resize(count);
+    for (std::size_t i = 0; i < count; ++i) {
+      scratch.tokens[i] = estimates.tokens[table.length_pairs()[i]];
+      scratch.tokens_error[i] = estimates.tokens_error[table.length_pairs()[i]];
+    }
+    estimates.tokens = scratch.tokens;
+    estimates.tokens_error = scratch.tokens_error;
+  }
+  return estimates;
 }
 
 /// The best option by `goal`, found among those whose bounds reach it.
@@ -373,7 +417,7 @@ std::optional<Option> find_best(const DecisionTable& table, const Rule& rule, co
     }
     for (std::size_t i = range.begin; i < range.end; ++i) {
       if (!can_win(scratch.upper[i])) continue;
-      const Point point = exact_point(source, i, table.caps()[i], rule);
+      const Point point = exact_point(table, rule, source, i);
       if (missed(terms, rule, goal, table.caps()[i], point) != 0) continue;
       keep_better(best, make_option(table.pairs()[i], point, terms, rule, goal), goal);
     }
@@ -495,6 +539,13 @@ std::string usd(double amount) {
   throw Error(ErrorCode::kInvalidArgument, message);
 }
 
+void check_spreads(const DecisionTable& table, const Rule& rule) {
+  if (rule.risk_aversion == 0 || table.has_spreads()) return;
+  throw Error(ErrorCode::kUnsupported,
+              "risk_aversion needs to know how far predictions are off, and this checkpoint does "
+              "not say: train it again, or leave risk_aversion at 0");
+}
+
 Choice finish(std::pair<std::optional<Option>, Choice> found, const DecisionTable& table,
               const Rule& rule, const ExactSource& source) {
   auto& [option, choice] = found;
@@ -511,8 +562,16 @@ std::vector<Option> rank(const DecisionTable& table, const Rule& rule, const Goa
                   [&](const Option& option) { options.push_back(option); });
   std::stable_sort(options.begin(), options.end(),
                    [&](const Option& a, const Option& b) { return better(a, b, goal); });
-  for (Option& option : options) option = reported(option, rule);
+  for (Option& option : options) option = reported(option, goal);
   return options;
+}
+
+double win_probability(const Option& a, const Option& b, double lambda) {
+  const double difference =
+      (1 - lambda) * (a.quality - b.quality) - lambda * (a.cost_usd - b.cost_usd);
+  const double spread = (1 - lambda) * std::hypot(a.quality_spread, b.quality_spread);
+  if (spread == 0) return difference > 0 ? 1 : difference < 0 ? 0 : 0.5;
+  return std::erfc(-difference / spread / std::numbers::sqrt2) / 2;
 }
 
 Explanation explain(const DecisionTable& table, const Rule& rule, const Choice& choice,
@@ -524,7 +583,10 @@ Explanation explain(const DecisionTable& table, const Rule& rule, const Choice& 
   });
   if (second) {
     explanation.margin = choice.option.risk - second->risk;
-    explanation.runner_up = reported(*second, rule);
+    if (table.has_spreads()) {
+      explanation.win_probability = win_probability(choice.option, *second, choice.goal.lambda);
+    }
+    explanation.runner_up = reported(*second, choice.goal);
   }
   Goal asked = choice.goal;
   asked.quality_floor = choice.quality_floor;
@@ -534,7 +596,8 @@ Explanation explain(const DecisionTable& table, const Rule& rule, const Choice& 
 
 }  // namespace
 
-DecisionTable::DecisionTable(std::shared_ptr<const Pool> pool, std::span<const Pair> pairs)
+DecisionTable::DecisionTable(std::shared_ptr<const Pool> pool, std::span<const Pair> pairs,
+                             std::span<const PairFacts> facts)
     : pool_(std::move(pool)), pairs_(pairs.begin(), pairs.end()) {
   for (std::size_t i = 0; i < pairs_.size(); ++i) {
     const std::uint32_t model = pairs_[i].model;
@@ -552,25 +615,37 @@ DecisionTable::DecisionTable(std::shared_ptr<const Pool> pool, std::span<const P
     const Budget budget = pairs_[i].budget;
     if (!budget.is_unlimited()) ladders_[range.begin + range.limited++] = i;
     caps_.push_back(budget.is_unlimited() ? kInfinity : budget.tokens());
+    spreads_.push_back(facts[i].quality_spread);
+    has_spreads_ = has_spreads_ || facts[i].quality_spread > 0;
+    length_pairs_.push_back(i);
   }
   for (const ModelRange& range : models_) {
     const auto ladder = ladders_.begin() + static_cast<std::ptrdiff_t>(range.begin);
     std::sort(ladder, ladder + static_cast<std::ptrdiff_t>(range.limited),
               [&](std::size_t a, std::size_t b) { return caps_[a] < caps_[b]; });
+    for (std::size_t i = range.begin; i < range.end; ++i) {
+      if (!pairs_[i].budget.is_unlimited()) continue;
+      for (const std::size_t limited : this->ladder(range)) {
+        if (!facts[limited].has_length_head) length_pairs_[limited] = i;
+        has_length_heads_ = has_length_heads_ && facts[limited].has_length_head;
+      }
+    }
   }
   if (models_.empty()) throw Error(ErrorCode::kInvalidArgument, "there is no pair to choose from");
 }
 
 Choice choose(const DecisionTable& table, const Rule& rule, const EstimateView& estimates,
               const ExactSource& source, Scratch& scratch) {
-  return finish(search(rule,
-                       [&](const Goal& goal) {
-                         return find_best(table, rule, goal, estimates, source, scratch);
-                       }),
-                table, rule, source);
+  check_spreads(table, rule);
+  const EstimateView view = weighed(table, rule, estimates, scratch);
+  return finish(
+      search(rule,
+             [&](const Goal& goal) { return find_best(table, rule, goal, view, source, scratch); }),
+      table, rule, source);
 }
 
 Choice choose(const DecisionTable& table, const Rule& rule, const Predictions& predictions) {
+  check_spreads(table, rule);
   const KnownPredictions source(predictions);
   return finish(search(rule,
                        [&](const Goal& goal) {
@@ -584,7 +659,7 @@ Choice choose(const DecisionTable& table, const Rule& rule, const Predictions& p
 }
 
 Decision make_decision(const DecisionTable& table, const Rule& rule, const Choice& choice) {
-  Decision decision{.chosen = reported(choice.option, rule),
+  Decision decision{.chosen = reported(choice.option, choice.goal),
                     .reason = choice.goal.reason,
                     .lambda = choice.goal.lambda,
                     .input_tokens = rule.input.expected,
@@ -604,7 +679,7 @@ void add_details(const DecisionTable& table, const Rule& rule, const Choice& cho
 
 Decision decide(const std::shared_ptr<const Pool>& pool, std::span<const Pair> pairs,
                 const Predictions& predictions, const RouteOptions& options,
-                const DecisionDefaults& defaults) {
+                const DecisionDefaults& defaults, std::span<const double> quality_spreads) {
   if (!pool) throw Error(ErrorCode::kInvalidArgument, "decide() was given no pool");
   if (predictions.quality.size() != pairs.size() || predictions.tokens.size() != pairs.size()) {
     throw Error(ErrorCode::kInvalidArgument,
@@ -617,7 +692,19 @@ Decision decide(const std::shared_ptr<const Pool>& pool, std::span<const Pair> p
     throw Error(ErrorCode::kInvalidArgument,
                 "the prediction for pair " + std::to_string(i) + " is not a finite number");
   }
-  const internal::DecisionTable table(pool, pairs);
+  if (!quality_spreads.empty() && quality_spreads.size() != pairs.size()) {
+    throw Error(ErrorCode::kInvalidArgument, "there are " + std::to_string(pairs.size()) +
+                                                 " pairs, but " +
+                                                 std::to_string(quality_spreads.size()) +
+                                                 " quality spreads: give one each, or none");
+  }
+  std::vector<internal::PairFacts> facts(pairs.size());
+  for (std::size_t i = 0; i < pairs.size(); ++i) {
+    if (!quality_spreads.empty()) facts[i].quality_spread = quality_spreads[i];
+    const Budget budget = pairs[i].budget;
+    facts[i].has_length_head = budget.is_unlimited() || predictions.tokens[i] != budget.tokens();
+  }
+  const internal::DecisionTable table(pool, pairs, facts);
   internal::Rule rule;
   internal::resolve(options, defaults, *pool, {.expected = 100, .most = 100}, rule);
   const internal::Choice choice = internal::choose(table, rule, predictions);

@@ -22,17 +22,33 @@ struct ModelRange {
   std::size_t limited = 0;         ///< how many of them have a limited budget
 };
 
+/// What is known of a pair for every query.
+struct PairFacts {
+  double quality_spread = 0;    ///< as Option::quality_spread
+  bool has_length_head = true;  ///< false: its predicted length is its budget
+};
+
 /// Prices and budgets laid out for deciding; made once for a router. Immutable.
 class DecisionTable {
  public:
-  /// Throws Error(kInvalidArgument) if a pair's model is not in the pool or models are not grouped.
-  DecisionTable(std::shared_ptr<const Pool> pool, std::span<const Pair> pairs);
+  /// `facts`: one for each pair. Throws Error(kInvalidArgument) if a pair's model is not in the
+  /// pool or models are not grouped.
+  DecisionTable(std::shared_ptr<const Pool> pool, std::span<const Pair> pairs,
+                std::span<const PairFacts> facts);
 
   const std::shared_ptr<const Pool>& pool() const { return pool_; }
   std::span<const Pair> pairs() const { return pairs_; }
   std::span<const ModelRange> models() const { return models_; }
   /// For each pair its budget in tokens, infinite if unlimited.
   std::span<const double> caps() const { return caps_; }
+  /// For each pair its Option::quality_spread.
+  std::span<const double> spreads() const { return spreads_; }
+  bool has_spreads() const { return has_spreads_; }
+  /// For each pair the one whose length is expected of it under the corrected rules: itself, or
+  /// the unlimited pair of its model if it has no length head of its own.
+  std::span<const std::size_t> length_pairs() const { return length_pairs_; }
+  /// Whether that is itself for all.
+  bool has_length_heads() const { return has_length_heads_; }
   /// A model's pairs with a limited budget, the smallest first.
   std::span<const std::size_t> ladder(const ModelRange& range) const {
     return std::span(ladders_).subspan(range.begin, range.limited);
@@ -41,7 +57,9 @@ class DecisionTable {
  private:
   std::shared_ptr<const Pool> pool_;
   std::vector<Pair> pairs_;
-  std::vector<double> caps_;
+  std::vector<double> caps_, spreads_;
+  std::vector<std::size_t> length_pairs_;
+  bool has_spreads_ = false, has_length_heads_ = true;
   std::vector<std::size_t> ladders_;  ///< each model's at the index of its first pair
   std::vector<ModelRange> models_;
 };
@@ -55,7 +73,7 @@ struct InputTokens {
 struct Goal {
   double lambda = 0;
   double quality_floor = 0;  ///< no option below is admitted; 0: all are
-  bool rounded = false;      ///< risks are compared after rounding, and ties go to the first pair
+  bool rounded = false;      ///< risks are compared and figures reported rounded; ties: first pair
   Reason reason = Reason::kBest;
 };
 
@@ -69,6 +87,7 @@ struct Rule {
   double cap_margin = 0, least_cap = 0, unlimited_cap = 0;  ///< CapRule; caps in tokens
   // Limits; one that is not set is beyond all values.
   double max_cost_usd = 0, max_output_tokens = 0, max_latency_ms = 0;
+  double risk_aversion = 0;
   bool continuous = false, monotone = false;
   std::vector<std::uint8_t> excluded;  ///< one for each model of the pool; empty: all are admitted
 };
@@ -102,13 +121,16 @@ struct EstimateView {
 /// What is predicted of a pair, or of a budget between two pairs, within the bounds that the rules
 /// set.
 struct Point {
-  double quality = 0, tokens = 0;
+  double quality = 0;  ///< as it is weighed: lowered by risk aversion
+  double tokens = 0;
+  double expected_quality = 0, spread = 0;
 };
 
 /// Kept between calls for its memory.
 struct Scratch {
-  std::vector<double> lower, upper;  ///< bounds on every pair's risk
-  std::vector<Point> points;         ///< of one model's pairs
+  std::vector<double> lower, upper;                   ///< bounds on every pair's risk
+  std::vector<Point> points;                          ///< of one model's pairs
+  std::vector<double> quality, tokens, tokens_error;  ///< estimates as they are weighed
 };
 
 struct Choice {

@@ -217,6 +217,8 @@ void resolve(const RouteOptions& options, const DecisionDefaults& defaults, cons
                         "no cap is smaller than the latter; raise the one or lower the other");
   }
   rule.max_output_tokens = options.max_output_tokens ? *options.max_output_tokens : kNoLimit;
+  rule.risk_aversion = in_range(options.risk_aversion, 0, 0, std::numeric_limits<double>::max(),
+                                "risk_aversion", "a finite number, 0 or more");
   if (options.monotone && !options.continuous) {
     throw Error(ErrorCode::kInvalidArgument,
                 "monotone is set without continuous: it says how quality is interpolated between "

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstdint>
 #include <filesystem>
 #include <set>
@@ -42,7 +43,11 @@ bool all_finite(std::span<const Value> values) {
 class Validator {
  public:
   Validator(const Checkpoint& checkpoint, const std::string& file)
-      : config_(checkpoint.config), heads_(checkpoint.heads), idf_(checkpoint.idf), file_(file) {}
+      : config_(checkpoint.config),
+        heads_(checkpoint.heads),
+        idf_(checkpoint.idf),
+        spreads_(checkpoint.spreads),
+        file_(file) {}
 
   void run() const {
     check_sizes();
@@ -81,6 +86,9 @@ class Validator {
     expect_equal("the number of weights", values, count * heads_.dimension,
                  "the heads' count times their dimension");
     expect_equal("the number of intercepts", heads_.intercepts.size(), count, "one for each head");
+    if (!spreads_.empty()) {
+      expect_equal("the number of spreads", spreads_.size(), count, "one for each head, or none");
+    }
     if (config_.encoder) {
       expect_equal("the encoder's dimension", config_.encoder->dimension, config_.embedding_dim,
                    "the config's embedding_dim");
@@ -155,11 +163,15 @@ class Validator {
     if (!all_finite<float>(idf_) || std::ranges::any_of(idf_, [](float w) { return w < 0; })) {
       fail("the IDF weights have one that is negative or not finite; train the encoder again");
     }
+    if (!std::ranges::all_of(spreads_, [](double s) { return s >= 0 && std::isfinite(s); })) {
+      fail("the spreads have one that is negative or not finite; train the router again");
+    }
   }
 
   const Config& config_;
   const LinearHeads& heads_;
   const std::vector<float>& idf_;
+  const std::vector<double>& spreads_;
   const std::string& file_;
 };
 

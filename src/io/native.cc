@@ -1,5 +1,6 @@
 #include "io/native.h"
 
+#include <limits>
 #include <map>
 #include <string_view>
 #include <utility>
@@ -66,6 +67,18 @@ std::vector<HeadName> read_head_names(const std::string& text, const Pool& pool,
                      target == "quality" ? Target::kQuality : Target::kTokens});
   }
   return names;
+}
+
+/// Metadata and not a tensor: readers that do not know them may pass them over, since they change
+/// no prediction.
+std::vector<double> read_spreads(const std::string& text, const std::string& file) {
+  const JsonDocument document(text, file, ErrorCode::kBadCheckpoint, "/__metadata__/spreads");
+  std::vector<double> spreads;
+  for (const JsonView& spread : document.root().elements("an array of numbers")) {
+    spreads.push_back(
+        spread.number(0, std::numeric_limits<double>::max(), "a finite number, 0 or more"));
+  }
+  return spreads;
 }
 
 Json head_to_json(const HeadName& name, const Pool& pool) {
@@ -140,6 +153,9 @@ Checkpoint decode_native(Config config, std::span<const std::uint8_t> bytes,
   }
   heads.intercepts =
       copy_as_double(find_tensor(contents, "intercepts", {heads.names.size()}, file));
+  if (const auto spreads = contents.metadata.find("spreads"); spreads != contents.metadata.end()) {
+    checkpoint.spreads = read_spreads(spreads->second, file);
+  }
   if (has_idf) {
     const TensorView& idf = find_tensor(contents, "idf", {heads.dimension}, file);
     if (idf.type != TensorType::kFloat32) {
@@ -159,6 +175,7 @@ std::string encode_native(const Checkpoint& checkpoint) {
   Safetensors contents;
   contents.metadata = {
       {"format", kFormat}, {"format_version", kFormatVersion}, {"heads", names.dump()}};
+  if (!checkpoint.spreads.empty()) contents.metadata["spreads"] = Json(checkpoint.spreads).dump();
   // float64 first, so that every tensor is aligned.
   contents.tensors.push_back(
       {"intercepts", TensorType::kFloat64, {heads.names.size()}, bytes_of(heads.intercepts)});

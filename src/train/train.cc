@@ -148,12 +148,27 @@ void add_fold(const std::vector<PolicyPoint>& fold, double share,
   }
 }
 
+/// Adds the squared error of each head; a quality is used clipped, and so it is measured.
+void add_squared_errors(const OutcomeTable& table, const PredictionTable& predictions,
+                        std::vector<double>& sums) {
+  const std::size_t pairs = table.pairs.size();
+  sums.resize(kHeadsPerPair * pairs);
+  for (std::size_t cell = 0; cell < table.scores.size(); ++cell) {
+    const double quality = std::clamp(predictions.quality[cell], 0.0, 1.0) - table.scores[cell];
+    const double tokens = predictions.output_tokens[cell] - table.output_tokens[cell];
+    sums[kHeadsPerPair * (cell % pairs)] += quality * quality;
+    sums[kHeadsPerPair * (cell % pairs) + 1] += tokens * tokens;
+  }
+}
+
 /// Sweeps of predictions for queries that the heads were not fitted to, for each α.
 struct CrossValidation {
   BestSingle best, best_available;
   std::vector<std::vector<PolicyPoint>> all;        // over the whole pool: chooses α
   std::vector<std::vector<PolicyPoint>> available;  // as users are served: chooses λ
   std::vector<PolicyPoint> mean_curve;
+  std::vector<std::vector<double>> squared_errors;  // summed, of each head
+  std::size_t tested = 0;                           // queries
 };
 
 CrossValidation cross_validate(const OutcomeTable& table, const RidgeProblem& problem,
@@ -181,6 +196,7 @@ CrossValidation cross_validate(const OutcomeTable& table, const RidgeProblem& pr
   }
 
   CrossValidation result;
+  result.tested = all_tested.size();
   const bool any_available = std::any_of(table.models.begin(), table.models.end(),
                                          [](const ModelSpec& model) { return model.available; });
   {
@@ -193,6 +209,7 @@ CrossValidation cross_validate(const OutcomeTable& table, const RidgeProblem& pr
   const SweepOptions as_served{.token_floor = token_floor, .available_only = any_available};
   result.all.resize(alphas.size());
   result.available.resize(alphas.size());
+  result.squared_errors.resize(alphas.size());
 
   for (std::size_t fold = 0; fold < problem.folds.size(); ++fold) {
     if (progress) progress("cross-validating", fold, problem.folds.size());
@@ -216,6 +233,7 @@ CrossValidation cross_validate(const OutcomeTable& table, const RidgeProblem& pr
         predictions.quality[cell] = predicted.data()[kHeadsPerPair * cell];
         predictions.output_tokens[cell] = predicted.data()[kHeadsPerPair * cell + 1];
       }
+      add_squared_errors(fold_table, predictions, result.squared_errors[i]);
       add_fold(sweep(fold_table, predictions, lambdas, whole_pool), share, result.all[i]);
       add_fold(sweep(fold_table, predictions, lambdas, as_served), share, result.available[i]);
     });
@@ -379,6 +397,9 @@ Checkpoint train(const OutcomeTable& table, std::span<const float> embeddings,
   if (options.progress) options.progress("fitting", 0, 1);
   Checkpoint checkpoint;
   checkpoint.heads = make_heads(table, solver.fit({&report.alpha, 1}).front());
+  for (const double sum : validation.squared_errors[best]) {
+    checkpoint.spreads.push_back(std::sqrt(sum / static_cast<double>(validation.tested)));
+  }
   Config& config = checkpoint.config;
   config.format_version = 1;
   config.method =

@@ -83,5 +83,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   require(decoded.heads.weights == checkpoint.heads.weights);
   require(decoded.heads.intercepts == checkpoint.heads.intercepts);
   require(decoded.idf == checkpoint.idf);
+  require(decoded.spreads == checkpoint.spreads);
   return 0;
 }

@@ -2,6 +2,7 @@
 // everything.
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <optional>
 #include <random>
 #include <string>
@@ -28,22 +29,33 @@ constexpr DecisionDefaults kDefaults{.lambda = 0.999, .token_floor = 15};
 struct Candidate {
   Option option;
   bool admitted = true;  ///< by everything but quality
+  double quality = 0;    ///< as it is weighed
 };
+
+std::vector<double> random_spreads(std::mt19937_64& random, const Case& c) {
+  std::vector<double> spreads;
+  for (std::size_t i = 0; i < c.pairs.size(); ++i) {
+    spreads.push_back(0.01 + static_cast<double>(random() % 300) / 1000);
+  }
+  return spreads;
+}
 
 class BruteForce {
  public:
-  BruteForce(const Case& c, const RouteOptions& options) : case_(c), options_(options) {
+  BruteForce(const Case& c, const RouteOptions& options, const std::vector<double>& spreads)
+      : case_(c), options_(options), spreads_(spreads) {
     for (std::size_t i = 0; i < c.pairs.size(); ++i) {
       if (*options.available_only && !model(i).available) continue;
-      add(c.pairs[i], quality(i), tokens(i));
+      add(c.pairs[i], {quality(i, 0), quality(i, options.risk_aversion), tokens(i), spreads_[i]});
       const bool last = i + 1 == c.pairs.size() || c.pairs[i + 1].model != c.pairs[i].model;
       if (!options.continuous || last || c.pairs[i + 1].budget.is_unlimited()) continue;
       const double below = c.pairs[i].budget.tokens(), above = c.pairs[i + 1].budget.tokens();
       for (double b = below + 1; b < above; ++b) {
         const double share = (b - below) / (above - below);
         add({c.pairs[i].model, Budget(static_cast<std::uint32_t>(b))},
-            quality(i) + (quality(i + 1) - quality(i)) * share,
-            tokens(i) + (tokens(i + 1) - tokens(i)) * share);
+            {mix(quality(i, 0), quality(i + 1, 0), share),
+             mix(quality(i, options.risk_aversion), quality(i + 1, options.risk_aversion), share),
+             mix(tokens(i), tokens(i + 1), share), mix(spreads_[i], spreads_[i + 1], share)});
       }
     }
   }
@@ -60,7 +72,7 @@ class BruteForce {
   double quality_floor() const {
     double best = 0;
     for (const Candidate& c : candidates_) {
-      if (c.admitted) best = std::max(best, c.option.quality);
+      if (c.admitted) best = std::max(best, c.quality);
     }
     return std::max(options_.min_quality.value_or(0), options_.quality_fraction.value_or(0) * best);
   }
@@ -69,8 +81,8 @@ class BruteForce {
   std::optional<double> best(double weight, double floor) const {
     std::optional<double> best;
     for (const Candidate& c : candidates_) {
-      if (!c.admitted || c.option.quality < floor) continue;
-      const double value = (1 - weight) * c.option.quality - weight * c.option.cost_usd;
+      if (!c.admitted || c.quality < floor) continue;
+      const double value = (1 - weight) * c.quality - weight * c.option.cost_usd;
       if (!best || value > *best) best = value;
     }
     return best;
@@ -85,23 +97,40 @@ class BruteForce {
 
  private:
   const ModelSpec& model(std::size_t pair) const { return (*case_.pool)[case_.pairs[pair].model]; }
-  double quality(std::size_t pair) const {
-    double quality = std::clamp(case_.predictions.quality[pair], 0.0, 1.0);
+  struct Predicted {
+    double quality, weighed_quality, tokens, spread;
+  };
+  static double mix(double below, double above, double share) {
+    return below + (above - below) * share;
+  }
+  double quality(std::size_t pair, double aversion) const {
+    const auto own = [&](std::size_t i) {
+      return std::clamp(case_.predictions.quality[i] - aversion * spreads_[i], 0.0, 1.0);
+    };
+    double quality = own(pair);
     if (!options_.monotone || case_.pairs[pair].budget.is_unlimited()) return quality;
     for (std::size_t i = 0; i < pair; ++i) {
-      if (case_.pairs[i].model != case_.pairs[pair].model) continue;
-      quality = std::max(quality, std::clamp(case_.predictions.quality[i], 0.0, 1.0));
+      if (case_.pairs[i].model == case_.pairs[pair].model) quality = std::max(quality, own(i));
     }
     return quality;
   }
   double tokens(std::size_t pair) const {
-    const double floor = options_.rules == DecisionRules::kCorrected ? kDefaults.token_floor : 0;
-    const double tokens = std::max(case_.predictions.tokens[pair], floor);
+    const bool corrected = options_.rules == DecisionRules::kCorrected;
+    const double floor = corrected ? kDefaults.token_floor : 0;
     const Budget budget = case_.pairs[pair].budget;
-    return budget.is_unlimited() ? tokens : std::min<double>(tokens, budget.tokens());
+    double tokens = std::max(case_.predictions.tokens[pair], floor);
+    if (budget.is_unlimited()) return tokens;
+    // A model's last pair is the unlimited one.
+    if (corrected && case_.predictions.tokens[pair] == budget.tokens()) {
+      std::size_t last = pair;
+      while (!case_.pairs[last].budget.is_unlimited()) ++last;
+      tokens = std::max(case_.predictions.tokens[last], floor);
+    }
+    return std::min<double>(tokens, budget.tokens());
   }
 
-  void add(Pair pair, double quality, double tokens) {
+  void add(Pair pair, const Predicted& predicted) {
+    const double tokens = predicted.tokens;
     const ModelSpec& model = (*case_.pool)[pair.model];
     const auto cost = [&](std::int64_t input, double output) {
       return static_cast<double>(input) * model.input_price_per_million / 1e6 +
@@ -125,7 +154,7 @@ class BruteForce {
     }
     Candidate c{.option = {.model = pair.model,
                            .budget = pair.budget,
-                           .quality = quality,
+                           .quality = predicted.quality,
                            .output_tokens = tokens,
                            .cost_usd = cost(input, tokens)}};
     c.admitted = cap >= least;
@@ -137,11 +166,14 @@ class BruteForce {
     }
     c.option.max_tokens = static_cast<std::uint32_t>(std::max(cap, 0.0));
     c.option.worst_case_cost_usd = cost(most, cap);
+    c.option.quality_spread = predicted.spread;
+    c.quality = predicted.weighed_quality;
     candidates_.push_back(c);
   }
 
   const Case& case_;
   const RouteOptions& options_;
+  const std::vector<double>& spreads_;
   std::vector<Candidate> candidates_;
 };
 
@@ -152,17 +184,22 @@ TEST(Constraints, AndObjectivesEqualASearchOfEverything) {
     const Case c = random_constrained_case(random, 1 + random() % 5, random() % 6);
     RouteOptions options = random_options(random);
     options.rank = true;
-    const BruteForce brute(c, options);
+    if (random() % 3 == 0) options.risk_aversion = static_cast<double>(random() % 5) / 2;
+    const std::vector<double> spreads = random_spreads(random, c);
+    const auto decide = [&] {
+      return r2router::decide(c.pool, c.pairs, c.predictions, options, kDefaults, spreads);
+    };
+    const BruteForce brute(c, options, spreads);
     const double floor = brute.quality_floor();
     const bool reachable = brute.best(brute.lambda(), floor).has_value();
     const double lambda = reachable ? brute.lambda() : 0;
     const std::optional<double> best = brute.best(lambda, reachable ? floor : 0);
     if (!best) {
       ++refused;
-      EXPECT_THROW(decide(c.pool, c.pairs, c.predictions, options, kDefaults), Error);
+      EXPECT_THROW(decide(), Error);
       continue;
     }
-    const Decision decision = decide(c.pool, c.pairs, c.predictions, options, kDefaults);
+    const Decision decision = decide();
     ++decided;
     missed += !reachable;
     ASSERT_EQ(decision.constraint_met(), reachable);
@@ -172,19 +209,20 @@ TEST(Constraints, AndObjectivesEqualASearchOfEverything) {
       const Candidate* candidate = brute.find(option);
       ASSERT_NE(candidate, nullptr);
       ASSERT_TRUE(candidate->admitted);
-      ASSERT_GE(candidate->option.quality, reachable ? floor : 0);
+      ASSERT_GE(candidate->quality, reachable ? floor : 0);
+      ASSERT_EQ(option.quality_spread, candidate->option.quality_spread);
       ASSERT_EQ(option.max_tokens, candidate->option.max_tokens);
       ASSERT_EQ(option.worst_case_cost_usd, candidate->option.worst_case_cost_usd);
       // Reported figures are rounded under the reference rules.
       ASSERT_NEAR(option.quality, candidate->option.quality, 5.1e-5);
       ASSERT_NEAR(option.cost_usd, candidate->option.cost_usd, 5.1e-9);
     }
-    const Option& chosen = brute.find(decision.chosen)->option;
-    const double value = (1 - lambda) * chosen.quality - lambda * chosen.cost_usd;
+    const Candidate& chosen = *brute.find(decision.chosen);
+    const double value = (1 - lambda) * chosen.quality - lambda * chosen.option.cost_usd;
     const bool rounded =
         options.rules == DecisionRules::kReference && reachable && decision.reason == Reason::kRisk;
     ASSERT_NEAR(value, *best, rounded ? 1.01e-8 : 1e-15);
-    const auto same = [&](const Pair& p) { return p.budget == chosen.budget; };
+    const auto same = [&](const Pair& p) { return p.budget == chosen.option.budget; };
     between += std::none_of(c.pairs.begin(), c.pairs.end(), same);
   }
   // Each kind of end must occur often, or it is not tested.
@@ -377,6 +415,76 @@ TEST(Constraints, ModelsAreNamedByPatterns) {
                         [&] { admitted({"gpt-4"}, {}); });
   testing::expect_error(ErrorCode::kInvalidArgument, "no model of the pool matches",
                         [&] { admitted({}, {"claude-*"}); });
+}
+
+TEST(Uncertainty, RiskAversionPrefersWhatIsMoreCertain) {
+  const Case c = one_model();
+  const std::vector<double> spreads = {0.1, 0.1, 0.2, 0.5};
+  RouteOptions options{.objective = Objective::kBest};
+  const auto chosen = [&] {
+    return decide(c.pool, c.pairs, c.predictions, options, {}, spreads).chosen;
+  };
+  EXPECT_EQ(chosen().budget, Budget::unlimited());
+  EXPECT_EQ(chosen().quality_spread, 0.5);
+  options.risk_aversion = 1;  // 0.15, 0.4, 0.55, 0.4
+  EXPECT_EQ(chosen().budget, Budget(300));
+  EXPECT_EQ(chosen().quality, 0.75) << "what is reported is the prediction";
+  EXPECT_DOUBLE_EQ(chosen().risk, 0.55);
+  options.risk_aversion = 3;  // 0, 0.2, 0.15, 0
+  EXPECT_EQ(chosen().budget, Budget(200));
+  testing::expect_error(ErrorCode::kUnsupported, "train it again",
+                        [&] { decide(c.pool, c.pairs, c.predictions, options); });
+  options.risk_aversion = -1;
+  testing::expect_error(ErrorCode::kInvalidArgument, "risk_aversion", chosen);
+}
+
+// Against drawing the two qualities many times.
+TEST(Uncertainty, TheChanceOfBeingBetterIsHowOftenItIs) {
+  const Case c = one_model();
+  const std::vector<double> spreads = {0.1, 0.1, 0.2, 0.15};
+  std::mt19937_64 random(44);
+  for (const double lambda : {0.0, 0.5, 0.99}) {
+    const RouteOptions options{
+        .lambda = lambda, .rules = DecisionRules::kCorrected, .explain = true};
+    const Decision decision = decide(c.pool, c.pairs, c.predictions, options, {}, spreads);
+    const Option &a = decision.chosen, &b = *decision.explanation->runner_up;
+    std::normal_distribution<double> of_a(a.quality, a.quality_spread);
+    std::normal_distribution<double> of_b(b.quality, b.quality_spread);
+    int won = 0;
+    constexpr int kDraws = 100'000;
+    for (int i = 0; i < kDraws; ++i) {
+      won += (1 - lambda) * of_a(random) - lambda * a.cost_usd >
+             (1 - lambda) * of_b(random) - lambda * b.cost_usd;
+    }
+    EXPECT_NEAR(*decision.explanation->win_probability, won / double{kDraws}, 0.01) << lambda;
+    EXPECT_FALSE(decision.explanation->confident());
+  }
+  RouteOptions cheapest{.objective = Objective::kCheapest, .explain = true};
+  const auto explained = [&](const std::vector<double>& known) {
+    return *decide(c.pool, c.pairs, c.predictions, cheapest, {}, known).explanation;
+  };
+  EXPECT_EQ(explained(spreads).win_probability, 1) << "costs are taken as they are predicted";
+  EXPECT_TRUE(explained(spreads).confident());
+  EXPECT_FALSE(explained({}).win_probability.has_value());
+}
+
+TEST(Decide, CorrectedRulesExpectNoMoreThanTheUnlimitedLength) {
+  Case c = one_model();
+  c.predictions.tokens = {100, 140, 300, 180};  // the second has a length head of its own
+  RouteOptions options{.lambda = 0, .rules = DecisionRules::kCorrected, .rank = true};
+  const auto lengths = [&] {
+    std::map<Budget, double> lengths;
+    for (const Option& o : decide(c.pool, c.pairs, c.predictions, options).ranking) {
+      lengths[o.budget] = o.output_tokens;
+    }
+    return lengths;
+  };
+  using Lengths = std::map<Budget, double>;
+  EXPECT_EQ(lengths(),
+            (Lengths{{Budget(100), 100}, {Budget(200), 140}, {Budget(300), 180}, {{}, 180}}));
+  options.rules = DecisionRules::kReference;
+  EXPECT_EQ(lengths(),
+            (Lengths{{Budget(100), 100}, {Budget(200), 140}, {Budget(300), 300}, {{}, 180}}));
 }
 
 void expect_refused(const RouteOptions& options, const std::string& words,

@@ -103,9 +103,14 @@ TEST(Choose, FromBoundedEstimatesEqualsTheExactChoice) {
   std::size_t asked = 0, pairs = 0;
   for (int i = 0; i < 20'000; ++i) {
     const Case c = testing::random_constrained_case(random, 1 + random() % 8, random() % 6);
-    const internal::DecisionTable table(c.pool, c.pairs);
+    std::vector<internal::PairFacts> facts(c.pairs.size());
+    for (internal::PairFacts& fact : facts) {
+      fact = {.quality_spread = 0.3 * std::abs(within(random)),
+              .has_length_head = random() % 3 > 0};
+    }
+    const internal::DecisionTable table(c.pool, c.pairs, facts);
     RouteOptions options = random_options(random);
-    options.rank = true;
+    if (random() % 3 == 0) options.risk_aversion = 2 * std::abs(within(random));
     const DecisionDefaults defaults{.lambda = 0.5, .token_floor = 20};
     internal::Rule rule;
     internal::resolve(options, defaults, *c.pool, {100, 100}, rule);
@@ -115,10 +120,8 @@ TEST(Choose, FromBoundedEstimatesEqualsTheExactChoice) {
     for (std::size_t p = 0; p < c.pairs.size(); ++p) {
       quality_error[p] = std::abs(within(random)) + 1e-3;
       estimates.quality[p] += size * quality_error[p] * within(random);
-      if (c.pairs[p].budget.is_unlimited()) {
-        tokens_error[p] = 300 * (std::abs(within(random)) + 1e-3);
-        estimates.tokens[p] += size * tokens_error[p] * within(random);
-      }
+      tokens_error[p] = 300 * (std::abs(within(random)) + 1e-3);
+      estimates.tokens[p] += size * tokens_error[p] * within(random);
     }
     const Exact source(c.predictions);
     internal::Scratch scratch;

@@ -61,6 +61,7 @@ Checkpoint small() {
   heads.weights = weights;
   heads.intercepts = {0.1, -0.2, 30, 1e-300, -0.0, 1.0 / 3};
   checkpoint.idf = {1, 0.5F, 1.0F / 7};
+  checkpoint.spreads = {0.1, 1.0 / 3, 25, 0, 1e300, 1e-300};
   return checkpoint;
 }
 
@@ -80,6 +81,7 @@ void expect_same(const Checkpoint& a, const Checkpoint& b) {
   EXPECT_EQ(raw_weights(a), raw_weights(b));
   EXPECT_EQ(raw(a.heads.intercepts), raw(b.heads.intercepts));
   EXPECT_EQ(raw(a.idf), raw(b.idf));
+  EXPECT_EQ(raw(a.spreads), raw(b.spreads));
   EXPECT_EQ(to_json(a.config), to_json(b.config));
 }
 
@@ -107,6 +109,7 @@ TEST(LoadCheckpoint, ReadsVersion1AsItWasFirstWritten) {
   for (int i = 0; i < 7; ++i) EXPECT_EQ(heads.intercepts[i], i / 4.0 + 0.1);
   ASSERT_EQ(checkpoint.idf.size(), 8U);
   for (int i = 0; i < 8; ++i) EXPECT_EQ(checkpoint.idf[i], 1 + static_cast<float>(i) / 16);
+  EXPECT_TRUE(checkpoint.spreads.empty());
 }
 
 TEST(LoadCheckpoint, SaysWhatAFolderMustHold) {
@@ -314,6 +317,18 @@ TEST(NativeModel, ReadsFloat32Intercepts) {
   EXPECT_THAT(checkpoint.idf, ElementsAre(1, 2, 3));
 }
 
+TEST(NativeModel, ReadsSpreads) {
+  const auto with_spreads = [](const std::string& json) {
+    return [=](Parts& parts) { parts.metadata["spreads"] = json; };
+  };
+  Parts parts;
+  with_spreads("[0.25, 0, 1e2, 3]")(parts);
+  EXPECT_THAT(parts.decode().spreads, ElementsAre(0.25, 0, 100, 3));
+  expect_bad_parts("/__metadata__/spreads: ", with_spreads("[0.25,"));
+  expect_bad_parts("/__metadata__/spreads/1: ", with_spreads("[1, -0.1, 2, 3]"));
+  expect_bad_parts("/__metadata__/spreads/0: ", with_spreads("[null, 0, 0, 0]"));
+}
+
 TEST(NativeModel, ChecksTheMetadata) {
   for (const char* key : {"format", "format_version", "heads"}) {
     expect_bad_parts("/__metadata__/" + std::string(key) + ": this field is missing",
@@ -391,6 +406,8 @@ TEST(Validate, ChecksSizes) {
                  [](Checkpoint& c) { std::get<0>(c.heads.weights).pop_back(); });
   expect_invalid("the number of intercepts is 7, expected 6",
                  [](Checkpoint& c) { c.heads.intercepts.push_back(0); });
+  expect_invalid("the number of spreads is 5, expected 6",
+                 [](Checkpoint& c) { c.spreads.pop_back(); });
   expect_invalid("the number of IDF weights is 2, expected 3",
                  [](Checkpoint& c) { c.idf.pop_back(); });
   expect_invalid("the number of IDF weights is 3, expected 0",
@@ -444,6 +461,10 @@ TEST(Validate, ChecksThatNumbersAreFinite) {
   for (const float bad : {kNaN, static_cast<float>(infinity), -0.5F}) {
     expect_invalid("the IDF weights have one that is negative or not finite",
                    [=](Checkpoint& c) { c.idf[2] = bad; });
+  }
+  for (const double bad : {std::nan(""), infinity, -0.5}) {
+    expect_invalid("the spreads have one that is negative or not finite",
+                   [=](Checkpoint& c) { c.spreads[5] = bad; });
   }
   Checkpoint extreme = small();
   std::get<0>(extreme.heads.weights).assign(18, std::numeric_limits<float>::max());

@@ -84,20 +84,27 @@ TEST(Router, EqualsTheStagesCalledOneByOne) {
 TEST(Router, ConstrainedDecisionsEqualTheStagesToo) {
   constexpr std::size_t kRows = 300;
   const auto embeddings = random_embeddings(kRows, kDimension, 36);
-  const Router router(random_checkpoint(6, 4, kDimension, 37, true));
   std::mt19937_64 random(38);
+  Checkpoint checkpoint = random_checkpoint(6, 4, kDimension, 37, true);
+  std::vector<double> spreads;
+  for (const HeadName& name : checkpoint.heads.names) {
+    checkpoint.spreads.push_back(static_cast<double>(random() % 100) / 300);
+    if (name.target == Target::kQuality) spreads.push_back(checkpoint.spreads.back());
+  }
+  const Router router(checkpoint);
   std::size_t decided = 0;
   for (std::size_t r = 0; r < kRows; ++r) {
     const auto row = std::span(embeddings).subspan(r * kDimension, kDimension);
     RouteOptions options = testing::random_options(random);
     options.max_latency_ms.reset();  // no model's speed is known
     options.rank = options.explain = true;
+    if (random() % 2 == 0) options.risk_aversion = 1;
     Predictions predictions;
     router.scorer()->predict(row, predictions);
     Decision expected;
     try {
       expected = decide(std::make_shared<const Pool>(router.pool()), router.scorer()->pairs(),
-                        predictions, options, router.config().decision_defaults());
+                        predictions, options, router.config().decision_defaults(), spreads);
     } catch (const Error&) {
       EXPECT_THROW(router.route(row, options), Error);
       EXPECT_THROW(router.route_batch(row, options), Error);
@@ -114,6 +121,17 @@ TEST(Router, ConstrainedDecisionsEqualTheStagesToo) {
     ASSERT_EQ(batch.reasons.at(0), expected.reason);
   }
   EXPECT_GT(decided, kRows / 2);
+}
+
+TEST(Router, PairsWithoutALengthHeadAreExpectedToBeAsLongAsWithoutALimit) {
+  const Router router(random_checkpoint(3, 4, kDimension, 39));
+  const auto embeddings = random_embeddings(50, kDimension, 40);
+  RouteOptions options{.lambda = 0.999, .rules = DecisionRules::kCorrected};
+  options.available_only = false;
+  for (std::size_t r = 0; r < 50; ++r) {
+    const auto row = std::span(embeddings).subspan(r * kDimension, kDimension);
+    EXPECT_EQ(router.route(row, options).chosen, plain_choice(router, row, options));
+  }
 }
 
 TEST(Router, BatchTakesTheInputTokensOfEachRow) {

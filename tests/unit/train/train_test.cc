@@ -86,6 +86,12 @@ TEST(Train, LearnsWhatCanBeLearned) {
   EXPECT_GT(weight(2, 0), 0.2);
   EXPECT_NEAR(weight(3, 2), 100, 2);
   EXPECT_NEAR(checkpoint.heads.intercepts[3], 200, 2);
+  // A right answer for half of the values is 0.25 off a line through them in the root of the mean
+  // square, and 0.375 where half of those are thrown in at random; lengths are rounded.
+  ASSERT_EQ(checkpoint.spreads.size(), 4U);
+  EXPECT_NEAR(checkpoint.spreads[0], 0.25, 0.03);
+  EXPECT_NEAR(checkpoint.spreads[2], 0.375, 0.03);
+  EXPECT_LT(checkpoint.spreads[1], 1.5);
   // Knowing which model is right is worth more than knowing nothing.
   EXPECT_GT(report.metrics.audc, report.mean_curve.audc + 0.05);
 }
@@ -98,6 +104,7 @@ TEST(Train, IsTheSameBitForBitOnAnyNumberOfThreads) {
   const Checkpoint one = train(data.table, data.embeddings, kDimension, options);
   EXPECT_EQ(one.heads.weights, two.heads.weights);
   EXPECT_EQ(one.heads.intercepts, two.heads.intercepts);
+  EXPECT_EQ(one.spreads, two.spreads);
   EXPECT_EQ(to_json(one.config), to_json(two.config));
 }
 
