@@ -103,7 +103,8 @@ struct Router::Parts {
         table(std::make_shared<const Pool>(config.models), scorer->pairs(),
               pair_facts(scorer->pairs(), checkpoint.heads.names, checkpoint.spreads)) {
     if (!embedder && config.encoder) {
-      embedder = make_lexical_encoder(*config.encoder, std::move(checkpoint.idf));
+      embedder = make_lexical_encoder(*config.encoder, std::move(checkpoint.idf),
+                                      std::move(checkpoint.topics));
     }
     if (embedder && embedder->dimension() != scorer->dimension()) {
       throw Error(ErrorCode::kInvalidArgument, "the embedder makes vectors of " +

@@ -19,6 +19,7 @@ struct Checkpoint {
   /// For each head the standard deviation of its error on queries that it was not fitted to, ≥ 0,
   /// in the unit of its target; empty: unknown.
   std::vector<double> spreads = {};
+  TopicScores topics = {};      ///< the lexical encoder's, if its spec names topics
 };
 
 /// Reads a checkpoint folder in either layout: native (config.json + model.safetensors) or released
@@ -39,7 +40,7 @@ R2ROUTER_EXPORT void save_checkpoint(const Checkpoint& checkpoint, const std::st
 /// for the config.
 R2ROUTER_EXPORT std::string checkpoint_checksum(const std::string& folder);
 
-/// Throws Error(kBadCheckpoint) if config, heads and IDF do not fit together.
+/// Throws Error(kBadCheckpoint) if config, heads, IDF and topics do not fit together.
 R2ROUTER_EXPORT void validate(const Checkpoint& checkpoint, const std::string& file = {});
 
 }  // namespace r2router

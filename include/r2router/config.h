@@ -23,7 +23,8 @@ enum class BudgetMode : std::uint8_t {
 /// Contents of config.json. A superset of the released package's: fields that it lacks have the
 /// defaults below. Specified in checkpoints/FORMAT.md.
 struct Config {
-  /// 0: a released folder of joblib files; 1: the native format.
+  /// 0: a released folder of joblib files; 1 and 2: the native format. Writing takes the lowest
+  /// that has what the config needs.
   std::uint32_t format_version = 0;
   std::string router_name = "R2-Router";
   std::string method = {};

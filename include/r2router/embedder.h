@@ -55,18 +55,36 @@ struct LexicalEncoderSpec {
       false;  ///< every digit 0 to 9 counts as 0: numbers matter by their shape alone
   bool square_root = false;  ///< sums become their signed square roots: repetition counts for less
   bool has_idf = false;      ///< the checkpoint holds one IDF weight for each dimension
+  /// Names of the topics that the encoder recognises, such as the benchmarks' subjects: none, or 2
+  /// to 1,024. A text's share of each stands behind its hashed features.
+  std::vector<std::string> topics = {};
+
+  /// Length of an embedding: the hashed features, then the topics.
+  std::size_t embedding_dimension() const { return dimension + topics.size(); }
 
   friend bool operator==(const LexicalEncoderSpec&, const LexicalEncoderSpec&) = default;
 };
 
-/// The built-in encoder: signed feature hashing of words and character n-grams, L2-normalised.
+/// What the lexical encoder tells topics by: a linear score for each, learned from texts of known
+/// topics. A topic's share is the square of its score, 0 if that is negative, divided by the sum
+/// over all topics.
+struct TopicScores {
+  std::vector<float> weights = {};     ///< topics × dimension, row after row
+  std::vector<float> intercepts = {};  ///< one for each topic
+
+  friend bool operator==(const TopicScores&, const TopicScores&) = default;
+};
+
+/// The built-in encoder: signed feature hashing of words and character n-grams, L2-normalised; and
+/// the shares of topics, if the spec names any.
 /// Needs no model and no server; linear in the text's length; the same bytes give the same bits on
 /// every platform. Any byte string is accepted; invalid UTF-8 is treated as defined in
-/// checkpoints/FORMAT.md. `idf`: spec.dimension weights ≥ 0 if spec.has_idf, else empty. Throws
-/// Error(kInvalidArgument) otherwise. Source of the method: Weinberger et al., "Feature hashing for
-/// large scale multitask learning", 2009.
+/// checkpoints/FORMAT.md. `idf`: spec.dimension weights ≥ 0 if spec.has_idf, else empty. `topics`:
+/// finite scores of spec.topics. Throws Error(kInvalidArgument) otherwise. Source of the method:
+/// Weinberger et al., "Feature hashing for large scale multitask learning", 2009.
 R2ROUTER_EXPORT std::shared_ptr<const Embedder> make_lexical_encoder(const LexicalEncoderSpec& spec,
-                                                                     std::vector<float> idf = {});
+                                                                     std::vector<float> idf = {},
+                                                                     TopicScores topics = {});
 
 /// Serves embeddings computed elsewhere: texts[i] has the row vectors[i·dimension …
 /// (i+1)·dimension). A text that is not in the table is an Error(kNotFound). Sizes that disagree, a

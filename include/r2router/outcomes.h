@@ -85,6 +85,9 @@ R2ROUTER_EXPORT OutcomeTable select_queries(const OutcomeTable& table,
 R2ROUTER_EXPORT OutcomeTable select_models(const OutcomeTable& table,
                                            std::span<const std::string> names);
 
+/// The names of the datasets that its queries come from, ascending; queries without one add none.
+R2ROUTER_EXPORT std::vector<std::string> datasets(const OutcomeTable& table);
+
 /// For each model of the table, the share of queries of which every one of its pairs was observed.
 R2ROUTER_EXPORT std::vector<double> coverage(const OutcomeTable& table);
 

@@ -80,6 +80,12 @@ R2ROUTER_EXPORT Checkpoint train(const OutcomeTable& table, std::span<const floa
 
 /// Fits a checkpoint that brings its own lexical encoder. If encoder.has_idf, its weights are
 /// 1 + ln((1 + n)/(1 + n_j)) for n training texts, n_j of which have a feature in dimension j.
+///
+/// If encoder.topics names datasets of the table, the encoder learns to tell them, by ridge
+/// regression (α = 1) of whether a query is of the dataset; queries of no such dataset take no
+/// part. Heads are fitted to shares from scores that did not learn from the query's own fold, so
+/// that they meet shares as uncertain in training as later (stacking: Wolpert, "Stacked
+/// generalization", 1992). Throws Error(kBadData) for a topic that no training query is of.
 R2ROUTER_EXPORT Checkpoint train(const OutcomeTable& table, const LexicalEncoderSpec& encoder,
                                  const TrainOptions& options = {}, TrainReport* report = nullptr);
 

@@ -122,21 +122,24 @@ std::shared_ptr<Checkpoint> load(const std::string& folder, const py::object& lo
   return std::make_shared<Checkpoint>(load_checkpoint(folder, callback));
 }
 
-/// What a pickled checkpoint consists of: config.json, heads, weights, intercepts, IDF weights.
+/// What a pickled checkpoint consists of: config.json, heads, weights, intercepts, IDF weights,
+/// weights and intercepts of topics.
 using State = std::tuple<std::string, std::vector<HeadTuple>, py::array, std::vector<double>,
-                         std::vector<float>>;
+                         std::vector<float>, std::vector<float>, std::vector<float>>;
 
 State get_state(const std::shared_ptr<Checkpoint>& checkpoint) {
-  return {to_json(checkpoint->config), head_names(*checkpoint), weights(checkpoint),
-          checkpoint->heads.intercepts, checkpoint->idf};
+  return {to_json(checkpoint->config),  head_names(*checkpoint), weights(checkpoint),
+          checkpoint->heads.intercepts, checkpoint->idf,         checkpoint->topics.weights,
+          checkpoint->topics.intercepts};
 }
 
 std::shared_ptr<Checkpoint> set_state(State state) {
-  auto& [config, names, weights, intercepts, idf] = state;
+  auto& [config, names, weights, intercepts, idf, topic_weights, topic_intercepts] = state;
   auto checkpoint = std::make_shared<Checkpoint>();
   checkpoint->config = parse_config(config);
   checkpoint->heads = to_heads(names, weights, std::move(intercepts));
   checkpoint->idf = std::move(idf);
+  checkpoint->topics = {std::move(topic_weights), std::move(topic_intercepts)};
   validate(*checkpoint);
   return checkpoint;
 }

@@ -114,7 +114,7 @@ std::pair<std::shared_ptr<Checkpoint>, Dict> train_from_files(
     const std::string& queries, const std::string& outcomes, const std::string& pool,
     const std::vector<std::string>& models, double least_coverage, const std::string& dataset,
     const std::vector<std::uint32_t>& token_limits, const std::string& budget_prompt,
-    const std::optional<LexicalEncoderSpec>& encoder,
+    std::optional<LexicalEncoderSpec> encoder, bool topics,
     const std::optional<py::array_t<float, py::array::c_style>>& embeddings,
     const std::string& embedding_model, const std::vector<double>& alphas, std::uint32_t folds,
     std::uint32_t holdout, std::uint64_t seed, std::uint32_t threads, py::object progress) {
@@ -144,6 +144,7 @@ std::pair<std::shared_ptr<Checkpoint>, Dict> train_from_files(
     if (!dataset.empty()) select_dataset(data, dataset);
     data.table = choose_models(data.table, models, least_coverage);
     if (!token_limits.empty()) data.table = apply_hard_cap(data.table, token_limits);
+    if (encoder && topics) encoder->topics = datasets(data.table);
     *checkpoint = encoder ? train(data.table, *encoder, options, &report)
                           : train(data.table, data.embeddings, data.dimension, options, &report);
     if (!encoder) checkpoint->config.embedding_model = embedding_model;
@@ -161,9 +162,9 @@ void register_train(py::module_& module) {
   module.def("train", &train_from_files, py::kw_only(), py::arg("queries"), py::arg("outcomes"),
              py::arg("pool"), py::arg("models"), py::arg("coverage"), py::arg("dataset"),
              py::arg("token_limits"), py::arg("budget_prompt"), py::arg("encoder"),
-             py::arg("embeddings"), py::arg("embedding_model"), py::arg("alphas"), py::arg("folds"),
-             py::arg("holdout"), py::arg("seed"), py::arg("threads"), py::arg("progress"),
-             "Returns the checkpoint and a report.");
+             py::arg("topics"), py::arg("embeddings"), py::arg("embedding_model"),
+             py::arg("alphas"), py::arg("folds"), py::arg("holdout"), py::arg("seed"),
+             py::arg("threads"), py::arg("progress"), "Returns the checkpoint and a report.");
 }
 
 }  // namespace r2router::python

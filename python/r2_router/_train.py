@@ -42,6 +42,8 @@ class LexicalEncoder(NamedTuple):
     square_root: bool = False
     #: Features count by their inverse document frequency in the training texts.
     idf: bool = False
+    #: Learns to recognise the queries' datasets, and lets heads go by a query's share of each.
+    topics: bool = False
 
 
 def train(
@@ -91,7 +93,8 @@ def train(
         raise FileExistsError(f"{folder} exists already: name a new folder, or remove this one")
     if embeddings is not None and encoder is not None:
         raise ValueError("encoder and embeddings are given: expected one of them")
-    settings = (encoder or LexicalEncoder()) if embeddings is None else None
+    settings = (encoder or LexicalEncoder())._asdict() if embeddings is None else None
+    topics = settings is not None and settings.pop("topics")
     checkpoint, report = _core.train(
         queries=os.fspath(queries),
         outcomes=os.fspath(outcomes),
@@ -101,7 +104,8 @@ def train(
         dataset=dataset,
         token_limits=token_limits,
         budget_prompt=budget_prompt,
-        encoder=None if settings is None else _core.LexicalEncoder(**settings._asdict()),
+        encoder=None if settings is None else _core.LexicalEncoder(**settings),
+        topics=topics,
         embeddings=None if embeddings is None else _rows(embeddings),
         embedding_model=embedding_model,
         alphas=alphas,

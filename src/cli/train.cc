@@ -44,7 +44,7 @@ struct Settings {
   LexicalEncoderSpec encoder;
   std::vector<std::string> features = {"words:1-1"};
   TrainOptions train;
-  bool json = false;
+  bool topics = false, json = false;
 };
 
 LexicalFeatures parse_features(const std::string& text) {
@@ -98,6 +98,15 @@ OutcomeTable choose_models(const OutcomeTable& table, const Settings& settings) 
                 {.file = settings.data.outcomes});
   }
   return select_models(table, names);
+}
+
+/// The datasets of the queries, for the encoder to recognise.
+std::vector<std::string> topics_of(const OutcomeTable& table) {
+  std::vector<std::string> topics = datasets(table);
+  if (topics.size() >= 2) return topics;
+  throw CLI::ValidationError("--topics: the queries name " + std::to_string(topics.size()) +
+                             " datasets, expected at least 2 to tell from one another; leave the "
+                             "option out, or add \"dataset\" to the lines of --queries");
 }
 
 /// Predictions for prompted budgets hold under the wording of the prompt alone.
@@ -174,6 +183,7 @@ void train_checkpoint(Settings& settings) {
     data.table = apply_hard_cap(data.table, settings.token_limits);
   }
   check_budget_prompt(data.table, settings);
+  if (settings.topics) settings.encoder.topics = topics_of(data.table);
   settings.train.holdout = settings.data.holdout;
   settings.train.progress = print_progress();
 
@@ -268,13 +278,16 @@ void add_train_command(CLI::App& app, int&) {
                     "Let the built-in encoder take square roots, so that repetition counts less");
   command->add_flag("--idf", settings->encoder.has_idf,
                     "Weigh the built-in encoder's features by inverse document frequency");
+  command->add_flag("--topics", settings->topics,
+                    "Teach the built-in encoder to recognise the queries' datasets, and let heads "
+                    "go by a query's share of each");
   command
       ->add_option("--embedding-model", settings->embedding_model,
                    "With --embeddings: the model that made them, which a server must serve")
       ->needs("--embeddings")
       ->type_name("NAME");
-  for (const char* const option :
-       {"--features", "--dimension", "--encoder-seed", "--fold-digits", "--square-root", "--idf"}) {
+  for (const char* const option : {"--features", "--dimension", "--encoder-seed", "--fold-digits",
+                                   "--square-root", "--idf", "--topics"}) {
     command->get_option(option)->excludes("--embeddings");
   }
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <set>
 #include <unordered_set>
 
 #include "r2router/error.h"
@@ -140,6 +141,14 @@ OutcomeTable select_models(const OutcomeTable& table, std::span<const std::strin
     }
   }
   return result;
+}
+
+std::vector<std::string> datasets(const OutcomeTable& table) {
+  std::set<std::string> names;
+  for (const Query& query : table.queries) {
+    if (!query.dataset.empty()) names.insert(query.dataset);
+  }
+  return {names.begin(), names.end()};
 }
 
 std::vector<double> coverage(const OutcomeTable& table) {

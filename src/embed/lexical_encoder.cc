@@ -16,6 +16,7 @@ namespace {
 
 constexpr std::size_t kMaxDimension = 1 << 20;
 constexpr std::size_t kMaxFamilies = 8;
+constexpr std::size_t kMaxTopics = 1024;
 constexpr std::uint32_t kMaxN = 8;
 
 /// Code points that are worked on at a time: few enough to stay in the first-level cache.
@@ -249,6 +250,25 @@ class NGramCounter {
   throw Error(ErrorCode::kInvalidArgument, message);
 }
 
+void check_topics(const LexicalEncoderSpec& spec, const TopicScores& topics) {
+  const std::size_t count = spec.topics.size();
+  if (count == 1 || count > kMaxTopics) {
+    fail("lexical encoder: there are " + std::to_string(count) + " topics, expected none or 2 to " +
+         std::to_string(kMaxTopics));
+  }
+  if (topics.weights.size() != count * spec.dimension || topics.intercepts.size() != count) {
+    fail("lexical encoder: there are " + std::to_string(topics.weights.size()) + " weights and " +
+         std::to_string(topics.intercepts.size()) + " intercepts of topics, expected " +
+         std::to_string(count) + " × " + std::to_string(spec.dimension) + " and " +
+         std::to_string(count) + ": spec.topics has " + std::to_string(count) + " names");
+  }
+  const auto finite = [](float value) { return std::isfinite(value); };
+  if (!std::ranges::all_of(topics.weights, finite) ||
+      !std::ranges::all_of(topics.intercepts, finite)) {
+    fail("lexical encoder: a weight or intercept of a topic is not a finite number");
+  }
+}
+
 void check(const LexicalEncoderSpec& spec, const std::vector<float>& idf) {
   if (spec.dimension < 1 || spec.dimension > kMaxDimension) {
     fail("lexical encoder: dimension is " + std::to_string(spec.dimension) + ", expected 1 to " +
@@ -288,18 +308,20 @@ void check(const LexicalEncoderSpec& spec, const std::vector<float>& idf) {
 
 class LexicalEncoder final : public Embedder {
  public:
-  LexicalEncoder(const LexicalEncoderSpec& spec, std::vector<float> idf)
-      : spec_(spec), idf_(std::move(idf)) {
+  LexicalEncoder(const LexicalEncoderSpec& spec, std::vector<float> idf, TopicScores topics)
+      : spec_(spec), idf_(std::move(idf)), topics_(std::move(topics)) {
     for (const LexicalFeatures& family : spec_.features) has_words_ |= family.kind == Kind::kWords;
   }
 
-  std::size_t dimension() const override { return spec_.dimension; }
+  std::size_t dimension() const override { return spec_.embedding_dimension(); }
 
   void embed(std::span<const std::string_view> texts, std::span<float> out,
              const std::stop_token&) const override {
     internal::check_embed_arguments(texts, out, dimension());
     for (std::size_t i = 0; i < texts.size(); ++i) {
-      encode(texts[i], out.subspan(i * dimension(), dimension()));
+      const std::span<float> row = out.subspan(i * dimension(), dimension());
+      encode(texts[i], row.first(spec_.dimension));
+      share_topics(row.first(spec_.dimension), row.subspan(spec_.dimension));
     }
   }
 
@@ -315,10 +337,10 @@ class LexicalEncoder final : public Embedder {
     thread_local Scratch scratch;
     count_features(text, scratch);
     auto& [counts, counters, sums] = scratch;
-    sums.assign(dimension(), 0);
+    sums.assign(spec_.dimension, 0);
     for (std::size_t family = 0; family < spec_.features.size(); ++family) {
       const double weight = spec_.features[family].weight;
-      const std::int64_t* row = counts.data() + family * dimension();
+      const std::int64_t* row = counts.data() + family * spec_.dimension;
       for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += weight * static_cast<double>(row[i]);
     }
     if (spec_.square_root) {
@@ -337,13 +359,35 @@ class LexicalEncoder final : public Embedder {
     for (std::size_t i = 0; i < sums.size(); ++i) out[i] = static_cast<float>(sums[i] * scale);
   }
 
+  /// Writes the share of each topic, given the features.
+  void share_topics(std::span<const float> features, std::span<float> shares) const {
+    thread_local std::vector<double> squares;
+    squares.clear();
+    double total = 0;
+    for (std::size_t topic = 0; topic < shares.size(); ++topic) {
+      const float* weights = topics_.weights.data() + topic * features.size();
+      // The product of two float32 numbers is exact in float64, so fusing it with the addition
+      // would change nothing.
+      std::array<double, 4> sums{};
+      for (std::size_t i = 0; i < features.size(); ++i) {
+        sums[i % 4] += static_cast<double>(weights[i]) * static_cast<double>(features[i]);
+      }
+      const double score = ((sums[0] + sums[1]) + (sums[2] + sums[3])) + topics_.intercepts[topic];
+      squares.push_back(score > 0 ? score * score : 0);
+      total += squares.back();
+    }
+    for (std::size_t topic = 0; topic < shares.size(); ++topic) {
+      shares[topic] = total > 0 ? static_cast<float>(squares[topic] / total) : 0;
+    }
+  }
+
   void count_features(std::string_view text, Scratch& scratch) const {
     auto& [counts, counters, sums] = scratch;
-    counts.assign(spec_.features.size() * dimension(), 0);
+    counts.assign(spec_.features.size() * spec_.dimension, 0);
     counters.clear();
     for (std::size_t i = 0; i < spec_.features.size(); ++i) {
       counters.emplace_back(spec_.features[i], spec_.seed,
-                            std::span(counts).subspan(i * dimension(), dimension()));
+                            std::span(counts).subspan(i * spec_.dimension, spec_.dimension));
     }
     NormalisedText normalised(text);
     WordSplitter splitter;
@@ -365,15 +409,17 @@ class LexicalEncoder final : public Embedder {
 
   LexicalEncoderSpec spec_;
   std::vector<float> idf_;
+  TopicScores topics_;
   bool has_words_ = false;
 };
 
 }  // namespace
 
 std::shared_ptr<const Embedder> make_lexical_encoder(const LexicalEncoderSpec& spec,
-                                                     std::vector<float> idf) {
+                                                     std::vector<float> idf, TopicScores topics) {
   check(spec, idf);
-  return std::make_shared<LexicalEncoder>(spec, std::move(idf));
+  check_topics(spec, topics);
+  return std::make_shared<LexicalEncoder>(spec, std::move(idf), std::move(topics));
 }
 
 }  // namespace r2router

@@ -47,6 +47,7 @@ class Validator {
         heads_(checkpoint.heads),
         idf_(checkpoint.idf),
         spreads_(checkpoint.spreads),
+        topics_(checkpoint.topics),
         file_(file) {}
 
   void run() const {
@@ -89,13 +90,19 @@ class Validator {
     if (!spreads_.empty()) {
       expect_equal("the number of spreads", spreads_.size(), count, "one for each head, or none");
     }
+    const std::size_t dimension = config_.encoder ? config_.encoder->dimension : 0;
+    const std::size_t topics = config_.encoder ? config_.encoder->topics.size() : 0;
     if (config_.encoder) {
-      expect_equal("the encoder's dimension", config_.encoder->dimension, config_.embedding_dim,
-                   "the config's embedding_dim");
+      expect_equal("the encoder's dimension", config_.encoder->embedding_dimension(),
+                   config_.embedding_dim, "the config's embedding_dim");
     }
     const bool has_idf = config_.encoder && config_.encoder->has_idf;
-    expect_equal("the number of IDF weights", idf_.size(), has_idf ? heads_.dimension : 0,
+    expect_equal("the number of IDF weights", idf_.size(), has_idf ? dimension : 0,
                  has_idf ? "one for each dimension" : "since the config has no encoder with IDF");
+    expect_equal("the number of topics' weights", topics_.weights.size(), topics * dimension,
+                 "the encoder's topics times its dimension");
+    expect_equal("the number of topics' intercepts", topics_.intercepts.size(), topics,
+                 "one for each of the encoder's topics");
   }
 
   void check_names() const {
@@ -166,12 +173,16 @@ class Validator {
     if (!std::ranges::all_of(spreads_, [](double s) { return s >= 0 && std::isfinite(s); })) {
       fail("the spreads have one that is negative or not finite; train the router again");
     }
+    if (!all_finite<float>(topics_.weights) || !all_finite<float>(topics_.intercepts)) {
+      fail("the topics have a weight or intercept that is not finite; train the encoder again");
+    }
   }
 
   const Config& config_;
   const LinearHeads& heads_;
   const std::vector<float>& idf_;
   const std::vector<double>& spreads_;
+  const TopicScores& topics_;
   const std::string& file_;
 };
 

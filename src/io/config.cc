@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -10,6 +11,7 @@
 #include "core/excerpt.h"
 #include "io/json.h"
 #include "io/model_spec.h"
+#include "io/native.h"
 
 namespace r2router {
 namespace {
@@ -18,10 +20,11 @@ using io::Json;
 using io::JsonDocument;
 using io::JsonView;
 
-constexpr std::uint32_t kNewestFormatVersion = 1;
+constexpr std::uint32_t kNewestFormatVersion = 2;
 constexpr std::uint32_t kMostDimensions = 65536;
 constexpr std::uint32_t kLongestNgram = 8;
 constexpr std::size_t kMostFeatureFamilies = 8;
+constexpr std::size_t kMostTopics = 1024;
 // Far above any price, and low enough that no cost computed from it can overflow.
 constexpr double kHighestPrice = 1e9;
 constexpr double kLongestDelay = 1e9, kLowestSpeed = 1e-9, kHighestSpeed = 1e9;
@@ -105,9 +108,25 @@ LexicalFeatures read_features(const JsonView& field) {
   return features;
 }
 
+std::vector<std::string> read_topics(const JsonView& field) {
+  std::vector<std::string> topics;
+  std::set<std::string_view> seen;
+  for (const JsonView& element : field.elements("an array of topics")) {
+    const std::string& topic = element.string("a topic's name");
+    if (!seen.insert(topic).second) {
+      element.fail_with("the topic " + excerpt(topic) + " occurs twice; remove one of the two");
+    }
+    topics.push_back(topic);
+  }
+  if (topics.size() < 2 || topics.size() > kMostTopics) {
+    field.fail("2 to " + std::to_string(kMostTopics) + " topics");
+  }
+  return topics;
+}
+
 LexicalEncoderSpec read_encoder(const JsonView& field) {
   field.refuse_misspelt(
-      {"type", "dimension", "seed", "features", "fold_digits", "square_root", "idf"});
+      {"type", "dimension", "seed", "features", "fold_digits", "square_root", "idf", "topics"});
   if (const JsonView type = field["type"]; !type.is_string() || type.string() != "lexical") {
     type.fail("\"lexical\", the one built-in encoder");
   }
@@ -125,6 +144,7 @@ LexicalEncoderSpec read_encoder(const JsonView& field) {
   if (const JsonView fold = field["fold_digits"]; fold.present()) spec.fold_digits = fold.boolean();
   if (const JsonView root = field["square_root"]; root.present()) spec.square_root = root.boolean();
   if (const JsonView idf = field["idf"]; idf.present()) spec.has_idf = idf.boolean();
+  if (const JsonView topics = field["topics"]; topics.present()) spec.topics = read_topics(topics);
   return spec;
 }
 
@@ -218,13 +238,15 @@ Json encoder_to_json(const LexicalEncoderSpec& spec) {
                         {"max_n", family.max_n},
                         {"weight", static_cast<double>(family.weight)}});
   }
-  return {{"type", "lexical"},
-          {"dimension", spec.dimension},
-          {"seed", spec.seed},
-          {"features", std::move(features)},
-          {"fold_digits", spec.fold_digits},
-          {"square_root", spec.square_root},
-          {"idf", spec.has_idf}};
+  Json json = {{"type", "lexical"},
+               {"dimension", spec.dimension},
+               {"seed", spec.seed},
+               {"features", std::move(features)},
+               {"fold_digits", spec.fold_digits},
+               {"square_root", spec.square_root},
+               {"idf", spec.has_idf}};
+  if (!spec.topics.empty()) json["topics"] = spec.topics;
+  return json;
 }
 
 Json model_to_json(const ModelSpec& model) {
@@ -277,6 +299,10 @@ ModelSpec io::read_model_spec(const JsonView& field, std::string_view name) {
   return model;
 }
 
+std::uint32_t io::format_version_for(const Config& config) {
+  return config.encoder && !config.encoder->topics.empty() ? 2 : 1;
+}
+
 Config parse_config(std::string_view json, const std::string& file) {
   const JsonDocument document(json, file, ErrorCode::kBadConfig);
   const JsonView root = document.root();
@@ -310,8 +336,19 @@ Config parse_config(std::string_view json, const std::string& file) {
 
   if (const JsonView encoder = root["encoder"]; encoder.present()) {
     config.encoder = read_encoder(encoder);
-    if (config.encoder->dimension != config.embedding_dim) {
-      encoder["dimension"].fail(std::to_string(config.embedding_dim) + ", as in /embedding_dim");
+    const std::uint32_t least = io::format_version_for(config);
+    if (config.format_version < least) {
+      encoder["topics"].fail_with("found topics, which format version " +
+                                  std::to_string(config.format_version) +
+                                  " does not have; set /format_version to " +
+                                  std::to_string(least) + " here and in model.safetensors");
+    }
+    const std::size_t topics = config.encoder->topics.size();
+    if (config.encoder->embedding_dimension() != config.embedding_dim) {
+      encoder["dimension"].fail(
+          topics == 0 ? std::to_string(config.embedding_dim) + ", as in /embedding_dim"
+                      : "a number that makes " + std::to_string(config.embedding_dim) +
+                            ", /embedding_dim, with the " + std::to_string(topics) + " topics");
     }
   }
   if (const JsonView mode = root["budget_mode"]; mode.present()) {
@@ -343,7 +380,7 @@ Config parse_config(std::string_view json, const std::string& file) {
 }
 
 std::string to_json(const Config& config) {
-  Json json = {{"format_version", kNewestFormatVersion},
+  Json json = {{"format_version", io::format_version_for(config)},
                {"router_name", config.router_name},
                {"method", config.method},
                {"embedding_model", config.embedding_model},
@@ -361,9 +398,9 @@ std::string to_json(const Config& config) {
   for (const ModelSpec& model : config.models) {
     // Assigning would silently let the second of two equal names win.
     if (models.contains(model.name)) {
-      throw Error(ErrorCode::kInvalidArgument, "two models of the pool are named " +
-                                                   excerpt(model.name) +
-                                                   "; give each its own name");
+      throw Error(
+          ErrorCode::kInvalidArgument,
+          "two models of the pool are named " + excerpt(model.name) + "; give each its own name");
     }
     models[model.name] = model_to_json(model);
   }

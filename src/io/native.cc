@@ -15,7 +15,8 @@ namespace r2router::io {
 namespace {
 
 constexpr const char* kFormat = "r2router";
-constexpr const char* kFormatVersion = "1";
+constexpr const char* kTopicWeights = "topic_weights";
+constexpr const char* kTopicIntercepts = "topic_intercepts";
 
 /// Reports a fault of one member of the header.
 [[noreturn]] void fail(const std::string& message, const std::string& file,
@@ -104,6 +105,15 @@ const TensorView& find_tensor(const Safetensors& contents, const std::string& na
        "/" + name);
 }
 
+/// The elements of a tensor that must be float32.
+std::vector<float> copy_floats(const TensorView& tensor, const std::string& file) {
+  if (tensor.type != TensorType::kFloat32) {
+    fail("found float64, expected \"F32\"; convert the tensor to float32", file,
+         "/" + tensor.name + "/dtype");
+  }
+  return copy_elements<float>(tensor);
+}
+
 /// float32 or float64 elements, as float64.
 std::vector<double> copy_as_double(const TensorView& tensor) {
   if (tensor.type == TensorType::kFloat64) return copy_elements<double>(tensor);
@@ -133,14 +143,19 @@ Checkpoint decode_native(Config config, std::span<const std::uint8_t> bytes,
   // A tensor that is not known is an error, unlike an unknown field of the config: heads that are
   // passed over would change decisions.
   const bool has_idf = checkpoint.config.encoder && checkpoint.config.encoder->has_idf;
+  const bool has_topics = checkpoint.config.encoder && !checkpoint.config.encoder->topics.empty();
   for (const TensorView& tensor : contents.tensors) {
     if (tensor.name == "weights" || tensor.name == "intercepts") continue;
-    if (tensor.name == "idf" && has_idf) continue;
-    fail(tensor.name == "idf"
-             ? "found a tensor of IDF weights, expected none: /encoder/idf of config.json is not "
+    const bool idf = tensor.name == "idf";
+    const bool topics = tensor.name == kTopicWeights || tensor.name == kTopicIntercepts;
+    if ((idf && has_idf) || (topics && has_topics)) continue;
+    fail(idf ? "found a tensor of IDF weights, expected none: /encoder/idf of config.json is not "
                "true; set it, or write the checkpoint again"
-             : "this tensor is not known, expected \"weights\", \"intercepts\" and \"idf\"; "
-               "write the checkpoint again without it",
+         : topics ? "found a tensor of topics, expected none: /encoder/topics of config.json names "
+                    "none; name them, or write the checkpoint again"
+                  : "this tensor is not known, expected \"weights\", \"intercepts\", \"idf\", "
+                    "\"topic_weights\" and \"topic_intercepts\"; write the checkpoint again "
+                    "without it",
          file, "/" + tensor.name);
   }
   // Shapes are compared before anything is copied, so sizes are as the config and the list say.
@@ -157,11 +172,15 @@ Checkpoint decode_native(Config config, std::span<const std::uint8_t> bytes,
     checkpoint.spreads = read_spreads(spreads->second, file);
   }
   if (has_idf) {
-    const TensorView& idf = find_tensor(contents, "idf", {heads.dimension}, file);
-    if (idf.type != TensorType::kFloat32) {
-      fail("found float64, expected \"F32\"; convert the tensor to float32", file, "/idf/dtype");
-    }
-    checkpoint.idf = copy_elements<float>(idf);
+    const std::uint64_t dimension = checkpoint.config.encoder->dimension;
+    checkpoint.idf = copy_floats(find_tensor(contents, "idf", {dimension}, file), file);
+  }
+  if (has_topics) {
+    const std::uint64_t dimension = checkpoint.config.encoder->dimension;
+    const std::uint64_t count = checkpoint.config.encoder->topics.size();
+    checkpoint.topics = {
+        copy_floats(find_tensor(contents, kTopicWeights, {count, dimension}, file), file),
+        copy_floats(find_tensor(contents, kTopicIntercepts, {count}, file), file)};
   }
   return checkpoint;
 }
@@ -173,8 +192,9 @@ std::string encode_native(const Checkpoint& checkpoint) {
     names.push_back(head_to_json(name, checkpoint.config.models));
   }
   Safetensors contents;
-  contents.metadata = {
-      {"format", kFormat}, {"format_version", kFormatVersion}, {"heads", names.dump()}};
+  contents.metadata = {{"format", kFormat},
+                       {"format_version", std::to_string(format_version_for(checkpoint.config))},
+                       {"heads", names.dump()}};
   if (!checkpoint.spreads.empty()) contents.metadata["spreads"] = Json(checkpoint.spreads).dump();
   // float64 first, so that every tensor is aligned.
   contents.tensors.push_back(
@@ -188,7 +208,14 @@ std::string encode_native(const Checkpoint& checkpoint) {
   }
   if (!checkpoint.idf.empty()) {
     contents.tensors.push_back(
-        {"idf", TensorType::kFloat32, {heads.dimension}, bytes_of(checkpoint.idf)});
+        {"idf", TensorType::kFloat32, {checkpoint.idf.size()}, bytes_of(checkpoint.idf)});
+  }
+  if (const auto& [weights, intercepts] = checkpoint.topics; !intercepts.empty()) {
+    const std::uint64_t count = intercepts.size();
+    contents.tensors.push_back(
+        {kTopicWeights, TensorType::kFloat32, {count, weights.size() / count}, bytes_of(weights)});
+    contents.tensors.push_back(
+        {kTopicIntercepts, TensorType::kFloat32, {count}, bytes_of(intercepts)});
   }
   return write_safetensors(contents);
 }

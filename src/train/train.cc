@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <limits>
+#include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <thread>
 
@@ -45,6 +48,10 @@ void check_options(const TrainOptions& options) {
         "holdout is 1, which keeps every query out of training: give 0 for none, or 2 or "
         "more to keep one query in that many out");
   }
+}
+
+std::size_t thread_count(const TrainOptions& options) {
+  return options.threads > 0 ? options.threads : std::max(1u, std::thread::hardware_concurrency());
 }
 
 void check_embeddings(const OutcomeTable& table, std::span<const float> embeddings,
@@ -98,6 +105,83 @@ std::vector<std::vector<std::uint32_t>> make_folds(const OutcomeTable& table,
                    " folds: give more queries, or ask for fewer folds");
   }
   return folds;
+}
+
+/// The ridge penalty of the topics' scores. Small, because scores that hardly separate topics are
+/// of no use, and no choice hangs on it: from 0.3 to 3, routers are alike.
+constexpr double kTopicAlpha = 1;
+
+/// For each query and topic, 1 or 0; NaN for a query of no topic.
+std::vector<double> topic_targets(const OutcomeTable& table, const std::vector<std::string>& topics,
+                                  const std::vector<std::vector<std::uint32_t>>& folds) {
+  std::map<std::string_view, std::size_t> number_of;
+  for (const std::string& topic : topics) number_of.emplace(topic, number_of.size());
+  std::vector<double> targets(table.queries.size() * topics.size(),
+                              std::numeric_limits<double>::quiet_NaN());
+  std::vector<std::size_t> queries(topics.size());
+  std::size_t folds_with_topics = 0;
+  for (const std::vector<std::uint32_t>& fold : folds) {
+    bool any = false;
+    for (const std::uint32_t query : fold) {
+      const auto topic = number_of.find(table.queries[query].dataset);
+      if (topic == number_of.end()) continue;
+      const auto row = targets.begin() + static_cast<std::ptrdiff_t>(query * topics.size());
+      std::fill_n(row, topics.size(), 0.0);
+      row[static_cast<std::ptrdiff_t>(topic->second)] = 1;
+      ++queries[topic->second];
+      any = true;
+    }
+    folds_with_topics += any;
+  }
+  for (std::size_t topic = 0; topic < topics.size(); ++topic) {
+    if (queries[topic] > 0) continue;
+    throw_bad_data("no query that is trained on is of the dataset \"" + topics[topic] +
+                   "\", so it cannot be recognised: leave it out of the encoder's topics");
+  }
+  if (folds_with_topics < 2) {
+    throw_bad_data(
+        "all queries of the encoder's topics are in one fold, so that it cannot learn "
+        "to recognise them: give more queries");
+  }
+  return targets;
+}
+
+/// Teaches the encoder its topics, and appends to each query's features in `embeddings` its shares.
+TopicScores learn_topics(const OutcomeTable& table, const LexicalEncoderSpec& encoder,
+                         const std::vector<float>& idf, const TrainOptions& options,
+                         std::vector<float>& embeddings) {
+  const std::vector<std::vector<std::uint32_t>> folds = make_folds(table, options);
+  const std::vector<double> targets = topic_targets(table, encoder.topics, folds);
+  const RidgeProblem problem{.embeddings = embeddings,
+                             .dimension = encoder.dimension,
+                             .targets = targets,
+                             .heads = encoder.topics.size(),
+                             .folds = folds};
+  const internal::RidgeSolver solver(problem, thread_count(options));
+  const auto learn = [&](std::optional<std::size_t> left_out) {
+    const internal::LinearFit fit = solver.fit({&kTopicAlpha, 1}, left_out).front();
+    const auto weights = fit.weights.reshaped().cast<float>();  // a column, so a row of scores each
+    const auto intercepts = fit.intercepts.cast<float>();
+    return TopicScores{{weights.begin(), weights.end()}, {intercepts.begin(), intercepts.end()}};
+  };
+
+  TopicScores scores = learn({});
+  const std::size_t dimension = encoder.embedding_dimension();
+  std::vector<float> with_shares(table.queries.size() * dimension);
+  const auto embed = [&](std::size_t query, const Embedder& embedder) {
+    const std::string_view text = table.queries[query].text;
+    embedder.embed({&text, 1}, std::span(with_shares).subspan(query * dimension, dimension));
+  };
+  const auto learned_from_all = make_lexical_encoder(encoder, idf, scores);
+  for (std::size_t query = 0; query < table.queries.size(); ++query) {
+    embed(query, *learned_from_all);
+  }
+  for (std::size_t fold = 0; fold < folds.size(); ++fold) {
+    const auto learned_from_others = make_lexical_encoder(encoder, idf, learn(fold));
+    for (const std::uint32_t query : folds[fold]) embed(query, *learned_from_others);
+  }
+  embeddings = std::move(with_shares);
+  return scores;
 }
 
 /// Every head must have something to learn from whichever fold is left out.
@@ -350,8 +434,7 @@ Checkpoint train(const OutcomeTable& table, std::span<const float> embeddings,
   check_options(options);
   validate(table);
   check_embeddings(table, embeddings, dimension);
-  const std::size_t threads =
-      options.threads > 0 ? options.threads : std::max(1u, std::thread::hardware_concurrency());
+  const std::size_t threads = thread_count(options);
 
   TrainReport report;
   RidgeProblem problem{.embeddings = embeddings,
@@ -421,11 +504,15 @@ Checkpoint train(const OutcomeTable& table, std::span<const float> embeddings,
 
 Checkpoint train(const OutcomeTable& table, const LexicalEncoderSpec& encoder,
                  const TrainOptions& options, TrainReport* report) {
+  check_options(options);
+  validate(table);
   std::vector<std::string_view> texts;
   for (const Query& query : table.queries) texts.push_back(query.text);
   const std::size_t dimension = encoder.dimension;
   std::vector<float> embeddings(texts.size() * dimension);
-  LexicalEncoderSpec plain = encoder;
+  LexicalEncoderSpec features = encoder;  // without what is still to be learned
+  features.topics.clear();
+  LexicalEncoderSpec plain = features;
   plain.has_idf = false;
   make_lexical_encoder(plain)->embed(texts, embeddings);
 
@@ -443,13 +530,17 @@ Checkpoint train(const OutcomeTable& table, const LexicalEncoderSpec& encoder,
     for (const double count : with_feature) {
       idf.push_back(static_cast<float>(1 + std::log((1 + trained) / (1 + count))));
     }
-    make_lexical_encoder(encoder, idf)->embed(texts, embeddings);
+    make_lexical_encoder(features, idf)->embed(texts, embeddings);
   }
+  TopicScores topics;
+  if (!encoder.topics.empty()) topics = learn_topics(table, encoder, idf, options, embeddings);
 
-  Checkpoint checkpoint = train(table, embeddings, dimension, options, report);
+  Checkpoint checkpoint = train(table, embeddings, encoder.embedding_dimension(), options, report);
   checkpoint.config.embedding_model = "lexical";
   checkpoint.config.encoder = encoder;
+  checkpoint.config.format_version = encoder.topics.empty() ? 1 : 2;
   checkpoint.idf = std::move(idf);
+  checkpoint.topics = std::move(topics);
   return checkpoint;
 }
 

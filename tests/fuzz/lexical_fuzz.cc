@@ -1,5 +1,6 @@
 // Any bytes through the lexical encoder and the token estimate: no error but that for a blank text,
-// unit length or zero, and the same bits for a text that differs in ASCII case alone.
+// features of unit length or zero, shares of topics that add up to 1 or 0, and the same bits for a
+// text that differs in ASCII case alone.
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -27,21 +28,40 @@ bool is_blank(std::string_view text) {
   return true;
 }
 
+constexpr std::uint32_t kDimension = 61;
+
+/// Scores that often are negative for all three topics.
+r2router::TopicScores topics() {
+  r2router::TopicScores scores{{}, {0.1f, -0.1f, 0}};
+  for (std::size_t i = 0; i < 3 * kDimension; ++i) {
+    scores.weights.push_back(static_cast<float>(i % 7) - 3);
+  }
+  return scores;
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string text(reinterpret_cast<const char*>(data), size);
   static const auto encoder = r2router::make_lexical_encoder(
-      {.dimension = 61,
+      {.dimension = kDimension,
        .features = {{.kind = Kind::kWords, .max_n = 3},
-                    {.kind = Kind::kCharacters, .min_n = 2, .max_n = 8, .weight = 0.3f}}});
+                    {.kind = Kind::kCharacters, .min_n = 2, .max_n = 8, .weight = 0.3f}},
+       .topics = {"a", "b", "c"}},
+      {}, topics());
   require(r2router::estimate_input_tokens(text) >= 1);
   try {
     const auto embedding = encoder->embed_one(text);
     require(!is_blank(text));
     double squares = 0;
-    for (const double value : embedding) squares += value * value;
+    for (std::size_t i = 0; i < kDimension; ++i) squares += double{embedding[i]} * embedding[i];
     require(squares == 0 || std::abs(squares - 1) < 1e-5);
+    double shares = 0;
+    for (std::size_t i = kDimension; i < embedding.size(); ++i) {
+      require(embedding[i] >= 0);
+      shares += embedding[i];
+    }
+    require(shares == 0 || std::abs(shares - 1) < 1e-5);
 
     // Bytes from 0x80 are left alone, so this changes no character outside ASCII.
     std::string capitals = text;

@@ -28,13 +28,17 @@ bool same_data(std::span<const std::uint8_t> a, std::span<const std::uint8_t> b)
   return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size()) == 0);
 }
 
-/// The config that the seeds belong to.
-Config config() {
+/// The configs that the seeds belong to: of version 1, and with topics.
+Config config(bool has_topics) {
   Config config;
-  config.format_version = 1;
+  config.format_version = has_topics ? 2 : 1;
   config.embedding_dim = 4;
   config.models = {{.name = "a"}, {.name = "b"}};
   config.encoder = LexicalEncoderSpec{.dimension = 4, .has_idf = true};
+  if (has_topics) {
+    config.encoder->dimension = 2;
+    config.encoder->topics = {"law", "history"};
+  }
   return config;
 }
 
@@ -68,21 +72,24 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   require(data_bytes < size);
 
-  Checkpoint checkpoint;
-  if (!accepts(checkpoint, [&] {
-        Checkpoint decoded = io::decode_native(config(), bytes, "fuzz");
-        validate(decoded, "fuzz");
-        return decoded;
-      })) {
-    return 0;
+  for (const bool has_topics : {false, true}) {
+    Checkpoint checkpoint;
+    if (!accepts(checkpoint, [&] {
+          Checkpoint decoded = io::decode_native(config(has_topics), bytes, "fuzz");
+          validate(decoded, "fuzz");
+          return decoded;
+        })) {
+      continue;
+    }
+    const std::string encoded = io::encode_native(checkpoint);
+    const Checkpoint decoded = io::decode_native(config(has_topics), bytes_of(encoded), "fuzz");
+    validate(decoded);
+    require(decoded.heads.names == checkpoint.heads.names);
+    require(decoded.heads.weights == checkpoint.heads.weights);
+    require(decoded.heads.intercepts == checkpoint.heads.intercepts);
+    require(decoded.idf == checkpoint.idf);
+    require(decoded.topics == checkpoint.topics);
+    require(decoded.spreads == checkpoint.spreads);
   }
-  const std::string encoded = io::encode_native(checkpoint);
-  const Checkpoint decoded = io::decode_native(config(), bytes_of(encoded), "fuzz");
-  validate(decoded);
-  require(decoded.heads.names == checkpoint.heads.names);
-  require(decoded.heads.weights == checkpoint.heads.weights);
-  require(decoded.heads.intercepts == checkpoint.heads.intercepts);
-  require(decoded.idf == checkpoint.idf);
-  require(decoded.spreads == checkpoint.spreads);
   return 0;
 }

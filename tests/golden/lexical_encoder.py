@@ -103,6 +103,17 @@ def hash_of(start: int, values: list[int]) -> int:
     return state ^ state >> 33
 
 
+def to_float32(value: float) -> float:
+    return struct.unpack("<f", struct.pack("<f", value))[0]
+
+
+def sum_by_four(terms: list[float]) -> float:
+    q = [0.0] * 4
+    for i, term in enumerate(terms):
+        q[i % 4] += term
+    return (q[0] + q[1]) + (q[2] + q[3])
+
+
 def encode(text: bytes, spec: dict, idf: list[float] | None = None) -> list[float]:
     dimension = spec["dimension"]
     normalised = normalise(code_points(text))
@@ -125,12 +136,17 @@ def encode(text: bytes, spec: dict, idf: list[float] | None = None) -> list[floa
         x = [math.copysign(math.sqrt(abs(value)), value) for value in x]
     if idf:
         x = [x[i] * idf[i] for i in range(dimension)]
-    q = [0.0] * 4
-    for i in range(dimension):
-        q[i % 4] += x[i] * x[i]
-    norm = math.sqrt((q[0] + q[1]) + (q[2] + q[3]))
+    norm = math.sqrt(sum_by_four([value * value for value in x]))
     scale = 1 / norm if norm > 0 else 0.0
-    return [struct.unpack("<f", struct.pack("<f", value * scale))[0] for value in x]
+    features = [to_float32(value * scale) for value in x]
+    squares = []
+    for weights, intercept in spec.get("topics", []):
+        score = sum_by_four([w * value for w, value in zip(weights, features)]) + intercept
+        squares.append(max(score, 0.0) ** 2)
+    total = 0.0
+    for square in squares:
+        total += square
+    return features + [to_float32(s / total) if total > 0 else 0.0 for s in squares]
 
 
 # ---- The golden file ----
@@ -160,6 +176,16 @@ SPECS = {  # weights and IDF are float32 numbers
         "fold_digits": True,
         "square_root": True,
         "idf": [1 + i * 0.25 for i in range(64)],
+    },
+    "topics": {
+        "dimension": 24,
+        "seed": 3,
+        "features": [family("characters", 2, 3)],
+        "square_root": True,
+        "topics": [  # weights and intercept of each, float32 numbers
+            ([to_float32(math.sin(i + 0.7 * k)) for i in range(24)], to_float32(0.3 - 0.2 * k))
+            for k in range(5)
+        ],
     },
 }
 

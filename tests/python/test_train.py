@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import pickle
 import random
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def files(data: Path) -> tuple[Path, Path, Path]:
     return data / "queries.jsonl.gz", data / "outcomes.jsonl", data / "pool.json"
+
+
+def test_an_encoder_learns_topics(data: Path, tmp_path: Path) -> None:
+    train(*files(data), tmp_path / "router", alphas=[1], encoder=LexicalEncoder(64, topics=True))
+    config = json.loads((tmp_path / "router" / "config.json").read_text())
+    assert config["encoder"]["topics"] == ["proofs", "sums"]
+    router = R2Router.from_pretrained(tmp_path / "router")
+    again = pickle.loads(pickle.dumps(router))
+    query = "prove theorem 9999 of number theory"
+    assert again.route_text(query)["risk"] == router.route_text(query)["risk"]
 
 
 def test_a_trained_router_knows_hard_from_easy(data: Path, tmp_path: Path) -> None:

@@ -138,5 +138,14 @@ TEST(QueryHash, HoldsOutOneTextInSoMany) {
   EXPECT_NEAR(held_out, 2000, 160);  // four standard deviations
 }
 
+TEST(OutcomeTable, NamesItsDatasetsOnceInOrder) {
+  OutcomeTable table;
+  for (const char* const dataset : {"law", "", "history", "law"}) {
+    table.queries.push_back({.id = {}, .text = {}, .dataset = dataset});
+  }
+  EXPECT_EQ(datasets(table), (std::vector<std::string>{"history", "law"}));
+  EXPECT_TRUE(datasets({}).empty());
+}
+
 }  // namespace
 }  // namespace r2router

@@ -141,6 +141,27 @@ std::vector<float> naive(const LexicalEncoderSpec& spec, const std::vector<Lette
   return embedding;
 }
 
+/// The naive embedding with the topics' shares behind it.
+std::vector<float> naive(const LexicalEncoderSpec& spec, const TopicScores& topics,
+                         const std::vector<Letter>& text) {
+  std::vector<float> embedding = naive(spec, text);
+  std::vector<double> squares;
+  double total = 0;
+  for (std::size_t topic = 0; topic < spec.topics.size(); ++topic) {
+    double q[4] = {};
+    for (std::size_t i = 0; i < spec.dimension; ++i) {
+      q[i % 4] += double{topics.weights[topic * spec.dimension + i]} * double{embedding[i]};
+    }
+    const double score = ((q[0] + q[1]) + (q[2] + q[3])) + double{topics.intercepts[topic]};
+    squares.push_back(std::max(score, 0.0) * std::max(score, 0.0));
+    total += squares.back();
+  }
+  for (const double square : squares) {
+    embedding.push_back(total > 0 ? static_cast<float>(square / total) : 0);
+  }
+  return embedding;
+}
+
 std::string utf8(char32_t c) {
   std::string bytes;
   const auto tail = [&](int shift) { bytes += static_cast<char>(0x80 | (c >> shift & 0x3F)); };
@@ -211,6 +232,37 @@ TEST(LexicalEncoder, AgreesWithANaiveRenderingWhereBlocksMeet) {
   }
 }
 
+TEST(LexicalEncoder, SharesOfTopicsAgreeWithANaiveRendering) {
+  const LexicalEncoderSpec spec{.dimension = 37,
+                                .features = {words(1, 1), characters(2, 3, 0.3f)},
+                                .topics = {"law", "mathematics", "history"}};
+  std::mt19937 random(2);
+  std::normal_distribution<float> normal;
+  for (int round = 0; round < 200; ++round) {
+    TopicScores topics;
+    for (int i = 0; i < 3 * 37; ++i) topics.weights.push_back(normal(random));
+    for (int i = 0; i < 3; ++i) topics.intercepts.push_back(0.3f * normal(random));
+    std::vector<Letter> text = {kAlphabet[0]};
+    while (text.size() < 30) text.push_back(kAlphabet[random() % kAlphabet.size()]);
+    const auto encoder = make_lexical_encoder(spec, {}, topics);
+    ASSERT_EQ(bits(encoder->embed_one(spell(text))), bits(naive(spec, topics, text)));
+  }
+}
+
+TEST(LexicalEncoder, SharesAddUpToOneAndIgnoreNegativeScores) {
+  const LexicalEncoderSpec spec{.dimension = 4, .topics = {"a", "b", "c"}};
+  const auto shares = [&](const std::vector<float>& intercepts) {
+    // Weights of zero leave the intercepts as scores.
+    const auto encoder = make_lexical_encoder(spec, {}, {std::vector<float>(12), intercepts});
+    EXPECT_EQ(encoder->dimension(), 7u);
+    const std::vector<float> embedding = encoder->embed_one("any text");
+    return std::vector<float>(embedding.begin() + 4, embedding.end());
+  };
+  EXPECT_THAT(shares({3, 0, 4}), testing::ElementsAre(9.0f / 25, 0, 16.0f / 25));
+  EXPECT_THAT(shares({-3, 2, -4}), testing::ElementsAre(0, 1, 0));
+  EXPECT_THAT(shares({-3, 0, -4}), Each(0));
+}
+
 TEST(LexicalEncoder, ReproducesTheGoldenVectorsBitForBit) {
   const auto golden =
       json::parse(std::ifstream(R2ROUTER_SOURCE_DIR "/tests/golden/lexical/vectors.json"));
@@ -228,7 +280,14 @@ TEST(LexicalEncoder, ReproducesTheGoldenVectorsBitForBit) {
                                .max_n = family["max_n"],
                                .weight = family["weight"]});
     }
-    encoders[name] = make_lexical_encoder(spec, settings.value("idf", std::vector<float>{}));
+    TopicScores topics;
+    for (const json& topic : settings.value("topics", json::array())) {
+      spec.topics.push_back(std::to_string(spec.topics.size()));
+      topics.weights.insert(topics.weights.end(), topic[0].begin(), topic[0].end());
+      topics.intercepts.push_back(topic[1]);
+    }
+    encoders[name] =
+        make_lexical_encoder(spec, settings.value("idf", std::vector<float>{}), topics);
   }
   ASSERT_GE(golden["embeddings"].size(), 50u);
   for (const json& row : golden["embeddings"]) {
@@ -547,6 +606,28 @@ TEST(LexicalEncoder, SettingsOutOfBoundsAreNamed) {
   };
   for (const auto& [spec, idf, message] : bad) {
     const Error error = error_of([&, s = spec, w = idf] { make_lexical_encoder(s, w); });
+    EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+    EXPECT_THAT(error.what(), HasSubstr(message));
+  }
+}
+
+TEST(LexicalEncoder, TopicsThatDoNotFitAreNamed) {
+  const LexicalEncoderSpec two{.dimension = 2, .topics = {"a", "b"}};
+  LexicalEncoderSpec one = two, many = two;
+  one.topics.pop_back();
+  many.topics.resize(1025);
+  const std::vector<std::tuple<LexicalEncoderSpec, TopicScores, const char*>> bad = {
+      {one, {{1, 1}, {1}}, "there are 1 topics, expected none or 2 to 1024"},
+      {many, {}, "there are 1025 topics"},
+      {two, {}, "0 weights and 0 intercepts of topics, expected 2 × 2 and 2"},
+      {two, {{1, 2, 3}, {1, 2}}, "3 weights and 2 intercepts"},
+      {two, {{1, 2, 3, 4}, {1}}, "4 weights and 1 intercepts"},
+      {{.dimension = 2}, {{1, 2}, {1}}, "expected 0 × 2 and 0: spec.topics has 0 names"},
+      {two, {{1, 2, 3, std::nanf("")}, {1, 2}}, "not a finite number"},
+      {two, {{1, 2, 3, 4}, {1, INFINITY}}, "not a finite number"},
+  };
+  for (const auto& [spec, topics, message] : bad) {
+    const Error error = error_of([&, s = spec, t = topics] { make_lexical_encoder(s, {}, t); });
     EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
     EXPECT_THAT(error.what(), HasSubstr(message));
   }

@@ -65,6 +65,17 @@ Checkpoint small() {
   return checkpoint;
 }
 
+/// The same with topics: the third dimension becomes two, their shares.
+Checkpoint with_topics() {
+  Checkpoint checkpoint = small();
+  checkpoint.config.format_version = 2;
+  checkpoint.config.encoder =
+      LexicalEncoderSpec{.dimension = 1, .has_idf = true, .topics = {"law", "history"}};
+  checkpoint.idf = {0.5F};
+  checkpoint.topics = {{1.5F, -0.1F}, {0.25F, -0.0F}};
+  return checkpoint;
+}
+
 template <typename Value>
 std::string raw(const std::vector<Value>& values) {
   return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(Value)};
@@ -82,6 +93,8 @@ void expect_same(const Checkpoint& a, const Checkpoint& b) {
   EXPECT_EQ(raw(a.heads.intercepts), raw(b.heads.intercepts));
   EXPECT_EQ(raw(a.idf), raw(b.idf));
   EXPECT_EQ(raw(a.spreads), raw(b.spreads));
+  EXPECT_EQ(raw(a.topics.weights), raw(b.topics.weights));
+  EXPECT_EQ(raw(a.topics.intercepts), raw(b.topics.intercepts));
   EXPECT_EQ(to_json(a.config), to_json(b.config));
 }
 
@@ -133,7 +146,7 @@ TEST(LoadCheckpoint, NamesTheConfigsFile) {
   put_file(folder / "config.json", "{\"\xFF\"}");
   expect_error(ErrorCode::kBadConfig,
                (folder / "config.json") + " at byte 2: ", [&] { load_checkpoint(folder.path()); });
-  put_file(folder / "config.json", R"({"format_version": 2})");
+  put_file(folder / "config.json", R"({"format_version": 3})");
   expect_error(ErrorCode::kBadConfig, (folder / "config.json") + " at /format_version: ", [&] {
     load_checkpoint(folder.path());
   });
@@ -171,6 +184,13 @@ TEST(SaveCheckpoint, LoadingGivesTheSameBits) {
   save_checkpoint(doubles, folder / "doubles");
   expect_same(load_checkpoint(folder / "doubles"), doubles);
   EXPECT_THAT(folder.names(), UnorderedElementsAre("floats", "doubles"));
+}
+
+TEST(SaveCheckpoint, KeepsTopicsAndNeedsVersion2ForThem) {
+  const TemporaryFolder folder;
+  save_checkpoint(with_topics(), folder / "c");
+  expect_same(load_checkpoint(folder / "c"), with_topics());
+  EXPECT_EQ(load_checkpoint(folder / "c").config.format_version, 2U);
 }
 
 TEST(SaveCheckpoint, WritesTheTwoFilesOfTheNativeFormat) {
@@ -303,6 +323,43 @@ struct Parts {
   bool config_has_idf = true;
 };
 
+/// What stands in the model.safetensors of with_topics(), with one tensor in another's place.
+Checkpoint decode_with_topics(const io::TensorView& other) {
+  const Checkpoint checkpoint = with_topics();
+  const std::string whole = io::encode_native(checkpoint);
+  io::Safetensors contents = io::parse_safetensors(
+      {reinterpret_cast<const std::uint8_t*>(whole.data()), whole.size()}, "");
+  std::erase_if(contents.tensors, [&](const auto& tensor) { return tensor.name == other.name; });
+  if (!other.shape.empty()) contents.tensors.push_back(other);
+  const std::string file = io::write_safetensors(contents);
+  return io::decode_native(checkpoint.config,
+                           {reinterpret_cast<const std::uint8_t*>(file.data()), file.size()},
+                           "m.safetensors");
+}
+
+TEST(NativeModel, ChecksTheTensorsOfTopics) {
+  const std::vector<std::uint8_t> zeros(32);
+  const auto expect = [&](const std::string& part, const std::string& name, io::TensorType type,
+                          const std::vector<std::uint64_t>& shape, std::size_t bytes) {
+    expect_error(ErrorCode::kBadCheckpoint, "m.safetensors at /" + name + part, [&] {
+      decode_with_topics({name, type, shape, std::span(zeros).first(bytes)});
+    });
+  };
+  using enum io::TensorType;
+  expect(": this tensor is missing", "topic_weights", kFloat32, {}, 0);
+  expect(": this tensor is missing", "topic_intercepts", kFloat32, {}, 0);
+  expect("/shape: found the shape [2], expected [2,1]", "topic_weights", kFloat32, {2}, 8);
+  expect("/shape: found the shape [3,1], expected [2,1]", "topic_weights", kFloat32, {3, 1}, 12);
+  expect("/shape: found the shape [1], expected [2]", "topic_intercepts", kFloat32, {1}, 4);
+  expect("/dtype: found float64, expected \"F32\"", "topic_weights", kFloat64, {2, 1}, 16);
+  expect("/dtype: found float64, expected \"F32\"", "topic_intercepts", kFloat64, {2}, 16);
+  Parts none;
+  none.extra = "topic_weights";
+  expect_error(ErrorCode::kBadCheckpoint,
+               "m.safetensors at /topic_weights: found a tensor of topics, expected none",
+               [&] { none.decode(); });
+}
+
 void expect_bad_parts(const std::string& part, const std::function<void(Parts&)>& spoil) {
   Parts parts;
   spoil(parts);
@@ -416,6 +473,26 @@ TEST(Validate, ChecksSizes) {
                  [](Checkpoint& c) { c.config.encoder.reset(); });
   expect_invalid("the encoder's dimension is 5, expected 3",
                  [](Checkpoint& c) { c.config.encoder->dimension = 5; });
+}
+
+TEST(Validate, ChecksTopics) {
+  EXPECT_NO_THROW(validate(with_topics()));
+  const auto expect = [](const std::string& part, auto spoil) {
+    Checkpoint checkpoint = with_topics();
+    spoil(checkpoint);
+    expect_error(ErrorCode::kBadCheckpoint, part, [&] { validate(checkpoint, "some file"); });
+  };
+  expect("the encoder's dimension is 4, expected 3",
+         [](Checkpoint& c) { c.config.encoder->dimension = 2; });
+  expect("the number of topics' weights is 1, expected 2",
+         [](Checkpoint& c) { c.topics.weights.pop_back(); });
+  expect("the number of topics' intercepts is 3, expected 2",
+         [](Checkpoint& c) { c.topics.intercepts.push_back(0); });
+  expect("the number of IDF weights is 3, expected 1", [](Checkpoint& c) { c.idf.resize(3); });
+  expect("the topics have a weight or intercept that is not finite",
+         [](Checkpoint& c) { c.topics.weights[1] = kNaN; });
+  expect("the topics have a weight or intercept that is not finite",
+         [](Checkpoint& c) { c.topics.intercepts[0] = kNaN; });
 }
 
 TEST(Validate, ChecksThatEachPairHasItsHeads) {

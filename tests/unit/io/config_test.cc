@@ -246,9 +246,46 @@ TEST(Config, WrongEncodersAreNamed) {
   }
 }
 
+/// A native config whose encoder recognises two topics.
+Json with_topics() {
+  Json json = with(full(), "/format_version", 2);
+  json["embedding_dim"] = 18;
+  return with(json, "/encoder/topics", {"law", "history: ünï"});
+}
+
+TEST(Config, TopicsStandBehindTheFeatures) {
+  const Config config = parse(with_topics());
+  EXPECT_EQ(config.format_version, 2U);
+  EXPECT_THAT(config.encoder->topics, ElementsAre("law", "history: ünï"));
+  EXPECT_EQ(config.encoder->dimension, 16U);
+  EXPECT_EQ(config.encoder->embedding_dimension(), 18U);
+  EXPECT_EQ(parse_config(to_json(config)).encoder, config.encoder);
+}
+
+TEST(Config, WrongTopicsAreNamed) {
+  const std::string topics = "/encoder/topics";
+  expect_bad(with(with_topics(), topics, "law"), topics, "an array of topics");
+  expect_bad(with(with_topics(), topics, {"law", 1}), topics + "/1", "a topic's name");
+  expect_bad(with(with_topics(), topics, {"law", "law"}), topics + "/1", "\"law\" occurs twice");
+  expect_bad(with(with_topics(), topics, Json::array({"law"})), topics, "2 to 1024 topics");
+  Json many = Json::array();
+  for (int i = 0; i < 1025; ++i) many.push_back(std::to_string(i));
+  expect_bad(with(with_topics(), topics, many), topics, "2 to 1024 topics");
+  expect_bad(with(with_topics(), "/encoder/dimension", 18), "/encoder/dimension",
+             "a number that makes 18, /embedding_dim, with the 2 topics");
+  expect_bad(with(with_topics(), "/format_version", 1), topics, "set /format_version to 2");
+}
+
+TEST(Config, IsWrittenInTheLowestVersionThatHasWhatItNeeds) {
+  EXPECT_EQ(Json::parse(to_json(parse(full())))["format_version"], 1);
+  EXPECT_EQ(Json::parse(to_json(parse(with_topics())))["format_version"], 2);
+  // A config of the later version that needs nothing of it.
+  EXPECT_EQ(Json::parse(to_json(parse(with(full(), "/format_version", 2))))["format_version"], 1);
+}
+
 TEST(Config, ALaterFormatVersionNamesBothVersions) {
-  expect_bad(with(full(), "/format_version", 2), "/format_version",
-             "format version 2, expected at most 1");
+  expect_bad(with(full(), "/format_version", 3), "/format_version",
+             "format version 3, expected at most 2");
   expect_bad(with(full(), "/format_version", -1), "/format_version", "a whole number");
   expect_bad(with(full(), "/format_version", "1"), "/format_version", "a whole number");
   EXPECT_EQ(parse(with(released(), "/format_version", 0)).format_version, 0U);

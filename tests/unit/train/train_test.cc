@@ -293,6 +293,107 @@ TEST(Train, IdfWeighsRareFeaturesMore) {
   EXPECT_NEAR(checkpoint.idf[slot("seldom")], 1 + std::log(101.0 / 11), 1e-6);
 }
 
+/// Queries of three datasets, each with words of its own; the cheap model fails at law alone.
+OutcomeTable three_datasets() {
+  Synthetic data(300);
+  const std::pair<const char*, const char*> datasets[] = {
+      {"law", "plaintiff court statute "}, {"physics", "mass velocity force "}, {"", "other "}};
+  for (std::size_t query = 0; query < 300; ++query) {
+    const auto& [dataset, words] = datasets[query % 3];
+    data.table.queries[query].dataset = dataset;
+    data.table.queries[query].text = words + std::to_string(query);
+    data.table.scores[data.table.cell(query, 0)] = query % 3 != 0;
+  }
+  return data.table;
+}
+
+TEST(Train, TeachesItsEncoderTopics) {
+  const OutcomeTable table = three_datasets();
+  LexicalEncoderSpec encoder;
+  encoder.dimension = 64;
+  encoder.topics = {"physics", "law"};  // queries of no dataset take no part
+  const Checkpoint checkpoint = train(table, encoder, quick());
+  EXPECT_NO_THROW(validate(checkpoint));
+  EXPECT_EQ(checkpoint.config.encoder, encoder);
+  EXPECT_EQ(checkpoint.config.embedding_dim, 66u);
+  EXPECT_EQ(checkpoint.config.format_version, 2u);
+  EXPECT_EQ(parse_config(to_json(checkpoint.config)).format_version, 2u);
+  const auto embedder = make_lexical_encoder(encoder, checkpoint.idf, checkpoint.topics);
+  EXPECT_GT(embedder->embed_one("court plaintiff 99")[65], 0.9);
+  EXPECT_GT(embedder->embed_one("force of a mass 99")[64], 0.9);
+}
+
+TEST(Train, TopicsAreLearnedByRidgeRegressionOfTheirIndicators) {
+  OutcomeTable table = three_datasets();
+  LexicalEncoderSpec encoder;
+  encoder.dimension = 16;
+  encoder.topics = {"law", "physics"};
+  TrainOptions options = quick();
+  options.holdout = 0;
+  const Checkpoint checkpoint = train(table, encoder, options);
+  // At the least squared error with the penalty, its gradient is zero.
+  LexicalEncoderSpec plain = encoder;
+  plain.topics.clear();
+  const auto embedder = make_lexical_encoder(plain);
+  for (std::size_t topic = 0; topic < 2; ++topic) {
+    const float* weights = checkpoint.topics.weights.data() + topic * 16;
+    std::vector<double> gradient(17);
+    for (const Query& query : table.queries) {
+      if (query.dataset.empty()) continue;
+      const std::vector<float> x = embedder->embed_one(query.text);
+      double error = checkpoint.topics.intercepts[topic] - (query.dataset == encoder.topics[topic]);
+      for (std::size_t i = 0; i < 16; ++i) error += double{weights[i]} * x[i];
+      for (std::size_t i = 0; i < 16; ++i) gradient[i] += error * x[i];
+      gradient[16] += error;
+    }
+    for (std::size_t i = 0; i < 16; ++i) EXPECT_NEAR(gradient[i] + 1.0 * weights[i], 0, 1e-4);
+    EXPECT_NEAR(gradient[16], 0, 1e-4);
+  }
+}
+
+TEST(Train, HeadsMeetTopicsThatWereNotLearnedFromTheirOwnQuery) {
+  // Datasets drawn by lot: their scores, fitted to as many dimensions as there are queries, know
+  // every query that they learned from, and nothing of others. A head that met the former would
+  // rely on the shares.
+  Synthetic data(60);
+  std::mt19937 random(5);
+  for (std::size_t query = 0; query < 60; ++query) {
+    const bool law = random() % 2;
+    data.table.queries[query].dataset = law ? "law" : "physics";
+    data.table.queries[query].text = "word" + std::to_string(query * 7919);
+    for (std::size_t pair = 0; pair < 2; ++pair) {
+      data.table.scores[data.table.cell(query, pair)] = law;
+    }
+  }
+  LexicalEncoderSpec encoder;
+  encoder.dimension = 256;
+  encoder.topics = {"law", "physics"};
+  TrainOptions options = quick();
+  options.holdout = 0;
+  options.alphas = {0.1};
+  const Checkpoint checkpoint = train(data.table, encoder, options);
+  const auto& weights = std::get<std::vector<float>>(checkpoint.heads.weights);
+  EXPECT_LT(std::abs(weights[256] - weights[257]), 0.8);  // 1.9 if it did
+}
+
+TEST(Train, TopicsThatCannotBeLearnedAreRefused) {
+  const OutcomeTable table = three_datasets();
+  LexicalEncoderSpec encoder;
+  encoder.topics = {"law", "biology"};
+  expect_error(ErrorCode::kBadData, "no query that is trained on is of the dataset \"biology\"",
+               [&] { train(table, encoder, quick()); });
+  OutcomeTable few = table;
+  for (std::size_t query = 0; query < 300; ++query) {
+    Query& changed = few.queries[query];
+    changed.dataset = query < 2 ? (query == 0 ? "law" : "biology") : "";
+    changed.text = query < 2 ? "the same text" : changed.text;
+  }
+  TrainOptions options = quick();
+  options.holdout = 0;
+  expect_error(ErrorCode::kBadData, "all queries of the encoder's topics are in one fold",
+               [&] { train(few, encoder, options); });
+}
+
 TEST(Train, ReportsProgressInOrder) {
   const Synthetic data;
   TrainOptions options = quick();
