@@ -21,6 +21,10 @@ struct Query {
   std::string text;
   std::string dataset = {};       ///< where it comes from, such as "mmlu_pro:law"; or empty
   std::int64_t input_tokens = 0;  ///< length of the text, which every model is charged for, ≥ 0
+  std::string original = {};      ///< of an edited copy, the text that it was made from; or empty
+
+  /// The text that splits go by, so that an edited copy stays on its original's side.
+  const std::string& split_text() const { return original.empty() ? text : original; }
 };
 
 /// A file that a table was read from, so that what was learned from it can name it.

@@ -29,9 +29,10 @@ using ProgressCallback =
 
 struct TrainOptions {
   /// Ridge penalties to choose from, each > 0, on the scale of sums over queries (as
-  /// scikit-learn's).
+  /// scikit-learn's), edited copies included.
   std::vector<double> alphas = {10, 20, 30, 50, 80, 120, 200};
-  /// Cross-validation folds, ≥ 2. A fold is made of whole texts: equal texts share it.
+  /// Cross-validation folds, ≥ 2. A fold is made of whole texts: equal texts share it, and edited
+  /// copies (add_perturbed_copies()) that of their original. Copies are not measured on.
   std::uint32_t folds = 5;
   /// One text in this many, as is_held_out() says, is kept out of training altogether; 0: none.
   std::uint32_t holdout = 5;
@@ -50,7 +51,7 @@ struct AlphaResult {
 
 /// What training found out on its way.
 struct TrainReport {
-  std::size_t training_queries = 0;
+  std::size_t training_queries = 0;  ///< without edited copies
   std::size_t held_out_queries = 0;
   std::size_t heads = 0;
   double alpha = 0;                      ///< the chosen one

@@ -12,6 +12,7 @@
 #include "cli/evaluation_report.h"
 #include "cli/outcome_data.h"
 #include "cli/output.h"
+#include "cli/stability_report.h"
 #include "io/file.h"
 
 namespace r2router::cli {
@@ -29,7 +30,7 @@ unlimited outcomes cut off at its budgets.)";
 struct Settings {
   OutcomeSettings data;
   std::string checkpoint_dir, budgets, curve;
-  bool available_only = false, json = false;
+  bool available_only = false, perturb = false, json = false;
 };
 
 std::vector<std::uint32_t> limits_of(const Config& config) {
@@ -50,9 +51,15 @@ void evaluate_checkpoint(const Settings& settings) {
   const RouterEvaluation result =
       evaluate_router(router, data, settings.data.holdout, settings.available_only);
   if (!settings.curve.empty()) io::write_file(settings.curve, curves_csv(result.evaluation));
+  nlohmann::ordered_json json = evaluation_json(result, data.table);
+  std::string text = evaluation_text(result, data.table);
+  if (settings.perturb) {
+    const Stability stability = measure_stability(router, data.table, settings.data.holdout);
+    json["perturbed"] = stability_json(stability);
+    text += "\n" + stability_text(stability);
+  }
   Output output;
-  output.write(settings.json ? evaluation_json(result, data.table).dump(2) + '\n'
-                             : evaluation_text(result, data.table));
+  output.write(settings.json ? json.dump(2) + '\n' : text);
   output.flush();
 }
 
@@ -76,6 +83,9 @@ void add_eval_command(CLI::App& app, int&) {
       ->type_name("MODE");
   command->add_flag("--available-only", settings->available_only,
                     "Leave out models marked as unavailable, as route does by default");
+  command->add_flag("--perturb", settings->perturb,
+                    "Also route meaning-preserving edits of each query, and tell how often the "
+                    "choice stays");
   command->add_option("--curve", settings->curve, "Also write every deferral curve to a CSV file")
       ->type_name("FILE.csv");
   command->add_flag("--json", settings->json, "Print one JSON object");

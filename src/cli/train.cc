@@ -14,6 +14,7 @@
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
+#include "r2router/perturb.h"
 #include "r2router/router.h"
 
 #include "cli/commands.h"
@@ -44,7 +45,7 @@ struct Settings {
   LexicalEncoderSpec encoder;
   std::vector<std::string> features = {"words:1-1"};
   TrainOptions train;
-  bool topics = false, json = false;
+  bool topics = false, augment = false, json = false;
 };
 
 LexicalFeatures parse_features(const std::string& text) {
@@ -190,7 +191,8 @@ void train_checkpoint(Settings& settings) {
   TrainReport report;
   Checkpoint checkpoint =
       data.embeddings.empty()
-          ? train(data.table, settings.encoder, settings.train, &report)
+          ? train(settings.augment ? add_perturbed_copies(data.table) : data.table,
+                  settings.encoder, settings.train, &report)
           : train(data.table, data.embeddings, data.dimension, settings.train, &report);
   if (!data.embeddings.empty()) checkpoint.config.embedding_model = settings.embedding_model;
   checkpoint.config.budget_prompt = settings.budget_prompt;
@@ -281,13 +283,17 @@ void add_train_command(CLI::App& app, int&) {
   command->add_flag("--topics", settings->topics,
                     "Teach the built-in encoder to recognise the queries' datasets, and let heads "
                     "go by a query's share of each");
+  command->add_flag("--augment", settings->augment,
+                    "Train on meaning-preserving edits of each query too: case, white space, "
+                    "punctuation, typos, a polite sentence. That makes six of one, so give --alpha "
+                    "penalties six times as large");
   command
       ->add_option("--embedding-model", settings->embedding_model,
                    "With --embeddings: the model that made them, which a server must serve")
       ->needs("--embeddings")
       ->type_name("NAME");
   for (const char* const option : {"--features", "--dimension", "--encoder-seed", "--fold-digits",
-                                   "--square-root", "--idf", "--topics"}) {
+                                   "--square-root", "--idf", "--topics", "--augment"}) {
     command->get_option(option)->excludes("--embeddings");
   }
 

@@ -92,7 +92,7 @@ std::vector<std::vector<std::uint32_t>> make_folds(const OutcomeTable& table,
                                                    const TrainOptions& options) {
   std::vector<std::vector<std::uint32_t>> folds(options.folds);
   for (std::size_t query = 0; query < table.queries.size(); ++query) {
-    const std::string& text = table.queries[query].text;
+    const std::string& text = table.queries[query].split_text();
     if (is_held_out(text, options.holdout) || !has_outcome(table, query)) continue;
     folds[fold_of(text, options)].push_back(static_cast<std::uint32_t>(query));
   }
@@ -259,8 +259,10 @@ CrossValidation cross_validate(const OutcomeTable& table, const RidgeProblem& pr
                                const internal::RidgeSolver& solver, std::span<const double> alphas,
                                double token_floor, std::size_t threads,
                                const ProgressCallback& progress) {
-  std::set<std::uint32_t> complete;
-  for (const std::uint32_t query : complete_queries(table)) complete.insert(query);
+  std::set<std::uint32_t> complete;  // edited copies are learned from, but not what is measured on
+  for (const std::uint32_t query : complete_queries(table)) {
+    if (table.queries[query].original.empty()) complete.insert(query);
+  }
   std::vector<std::vector<std::uint32_t>> tested, others(problem.folds.size());
   std::vector<std::uint32_t> all_tested;
   for (std::size_t fold = 0; fold < problem.folds.size(); ++fold) {
@@ -443,9 +445,13 @@ Checkpoint train(const OutcomeTable& table, std::span<const float> embeddings,
                        .heads = kHeadsPerPair * table.pairs.size(),
                        .folds = make_folds(table, options)};
   check_outcomes(table, problem.folds);
-  for (const auto& fold : problem.folds) report.training_queries += fold.size();
+  const auto is_original = [&](std::size_t query) { return table.queries[query].original.empty(); };
+  for (const auto& fold : problem.folds) {
+    report.training_queries +=
+        static_cast<std::size_t>(std::count_if(fold.begin(), fold.end(), is_original));
+  }
   for (const Query& query : table.queries) {
-    report.held_out_queries += is_held_out(query.text, options.holdout);
+    report.held_out_queries += query.original.empty() && is_held_out(query.text, options.holdout);
   }
   report.heads = problem.heads;
 
@@ -521,7 +527,7 @@ Checkpoint train(const OutcomeTable& table, const LexicalEncoderSpec& encoder,
     std::vector<double> with_feature(dimension);
     double trained = 0;
     for (std::size_t i = 0; i < texts.size(); ++i) {
-      if (is_held_out(texts[i], options.holdout)) continue;
+      if (is_held_out(table.queries[i].split_text(), options.holdout)) continue;
       ++trained;
       for (std::size_t j = 0; j < dimension; ++j) {
         with_feature[j] += embeddings[i * dimension + j] != 0;

@@ -103,6 +103,58 @@ TEST_F(TrainCli, TrainsACheckpointThatRoutes) {
   EXPECT_EQ(router.route_text("prove theorem 9999", options).model().name, "large");
 }
 
+TEST_F(TrainCli, TopicsAreTheDatasetsOfTheQueries) {
+  const Outcome outcome = train("router", {"--topics"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const Router router = Router::from_pretrained(folder_ / "router");
+  EXPECT_THAT(router.config().encoder->topics, ::testing::ElementsAre("extra", "main:x"));
+  EXPECT_EQ(router.dimension(), 66u);
+  EXPECT_EQ(router.route_text("prove theorem 9999", {.lambda = 0.9}).model().name, "large");
+
+  const Outcome one = train("no", {"--topics", "--dataset", "main"});
+  EXPECT_EQ(one.exit_code, 2);
+  EXPECT_THAT(one.err, HasSubstr("--topics: the queries name 1 datasets, expected at least 2"));
+}
+
+TEST_F(TrainCli, AugmentingTrainsOnEditsAndEvaluatesWithoutThem) {
+  const Outcome plain = train("plain", {"--json"});
+  const Outcome augmented = train("augmented", {"--augment", "--json"});
+  ASSERT_EQ(augmented.exit_code, 0) << augmented.err;
+  const json before = json::parse(plain.out), after = json::parse(augmented.out);
+  for (const char* count : {"training_queries", "held_out_queries"}) {
+    EXPECT_EQ(after[count], before[count]) << count;
+  }
+  EXPECT_EQ(after["evaluation"]["queries"], before["evaluation"]["queries"]);
+  EXPECT_NE(read_file(folder_ / "augmented/model.safetensors"),
+            read_file(folder_ / "plain/model.safetensors"));
+}
+
+TEST_F(TrainCli, EvalTellsHowOftenChoicesStayUnderEdits) {
+  ASSERT_EQ(train("router").exit_code, 0);
+  const std::vector<std::string> eval = {"eval", "--checkpoint-dir", folder_ / "router",
+                                         "--perturb"};
+  const Outcome text = run(eval);
+  ASSERT_EQ(text.exit_code, 0) << text.err;
+  EXPECT_THAT(text.out, HasSubstr("\nedit            same model     and same budget\n"));
+  std::vector<std::string> as_json = eval;
+  as_json.push_back("--json");
+  const json report = json::parse(run(as_json).out);
+  EXPECT_FALSE(json::parse(run({"eval", "--checkpoint-dir", folder_ / "router", "--json"}).out)
+                   .contains("perturbed"));
+  const json& edits = report["perturbed"]["edits"];
+  ASSERT_EQ(edits.size(), 6u);
+  double sum = 0;
+  for (std::size_t i = 0; i < 5; ++i) {
+    EXPECT_LE(edits[i]["same_pair"], edits[i]["same_model"]);
+    sum += edits[i]["same_model"].get<double>();
+  }
+  EXPECT_EQ(edits[0]["edit"], "case");
+  EXPECT_EQ(edits[0]["same_pair"], 1);  // to the encoder they are the same text
+  EXPECT_EQ(edits[1]["same_model"], 1);
+  EXPECT_EQ(edits[5]["edit"], "all");
+  EXPECT_NEAR(edits[5]["same_model"].get<double>(), sum / 5, 1e-12);
+}
+
 TEST_F(TrainCli, TheSameCommandGivesTheSameBytes) {
   ASSERT_EQ(train("one", {"--threads", "1"}).exit_code, 0);
   ASSERT_EQ(train("two", {"--threads", "2"}).exit_code, 0);

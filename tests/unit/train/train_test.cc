@@ -9,6 +9,8 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "r2router/perturb.h"
+
 #include "support/errors.h"
 
 namespace r2router {
@@ -319,8 +321,8 @@ TEST(Train, TeachesItsEncoderTopics) {
   EXPECT_EQ(checkpoint.config.format_version, 2u);
   EXPECT_EQ(parse_config(to_json(checkpoint.config)).format_version, 2u);
   const auto embedder = make_lexical_encoder(encoder, checkpoint.idf, checkpoint.topics);
-  EXPECT_GT(embedder->embed_one("court plaintiff 99")[65], 0.9);
-  EXPECT_GT(embedder->embed_one("force of a mass 99")[64], 0.9);
+  EXPECT_GT(embedder->embed_one("court plaintiff 99")[65], 0.6);
+  EXPECT_GT(embedder->embed_one("force of a mass 99")[64], 0.6);
 }
 
 TEST(Train, TopicsAreLearnedByRidgeRegressionOfTheirIndicators) {
@@ -352,9 +354,8 @@ TEST(Train, TopicsAreLearnedByRidgeRegressionOfTheirIndicators) {
 }
 
 TEST(Train, HeadsMeetTopicsThatWereNotLearnedFromTheirOwnQuery) {
-  // Datasets drawn by lot: their scores, fitted to as many dimensions as there are queries, know
-  // every query that they learned from, and nothing of others. A head that met the former would
-  // rely on the shares.
+  // Datasets drawn by lot, and no word twice: scores know each query that they learned from, and
+  // nothing of others. Heads that met the former would rely on the shares.
   Synthetic data(60);
   std::mt19937 random(5);
   for (std::size_t query = 0; query < 60; ++query) {
@@ -373,7 +374,7 @@ TEST(Train, HeadsMeetTopicsThatWereNotLearnedFromTheirOwnQuery) {
   options.alphas = {0.1};
   const Checkpoint checkpoint = train(data.table, encoder, options);
   const auto& weights = std::get<std::vector<float>>(checkpoint.heads.weights);
-  EXPECT_LT(std::abs(weights[256] - weights[257]), 0.8);  // 1.9 if it did
+  EXPECT_LT(weights[256] - weights[257], 0.2);
 }
 
 TEST(Train, TopicsThatCannotBeLearnedAreRefused) {
@@ -392,6 +393,36 @@ TEST(Train, TopicsThatCannotBeLearnedAreRefused) {
   options.holdout = 0;
   expect_error(ErrorCode::kBadData, "all queries of the encoder's topics are in one fold",
                [&] { train(few, encoder, options); });
+}
+
+TEST(Train, EditedCopiesShareTheirOriginalsSplit) {
+  // Outcomes drawn by lot, and each query a word of its own: what a fold's copies gave away, cross-
+  // validation would take for knowledge.
+  Synthetic data(200);
+  std::mt19937 random(11);
+  for (std::size_t query = 0; query < 200; ++query) {
+    data.table.queries[query].text = "word" + std::to_string(query * 7919);
+    for (std::size_t pair = 0; pair < 2; ++pair) {
+      data.table.scores[data.table.cell(query, pair)] = static_cast<double>(random() % 2);
+    }
+  }
+  LexicalEncoderSpec encoder;
+  encoder.dimension = 128;
+  TrainOptions options = quick();
+  options.alphas = {1};
+  TrainReport plain, augmented;
+  train(data.table, encoder, options, &plain);
+  const Checkpoint before = train(add_perturbed_copies(data.table), encoder, options, &augmented);
+  EXPECT_EQ(augmented.training_queries, plain.training_queries);
+  EXPECT_EQ(augmented.held_out_queries, plain.held_out_queries);
+  EXPECT_LT(augmented.metrics.audc, plain.mean_curve.audc + 0.1);  // 0.2 if they gave it away
+
+  for (std::size_t query = 0; query < 200; ++query) {
+    if (!is_held_out(data.table.queries[query].text, 5)) continue;
+    data.table.scores[data.table.cell(query, 0)] = 0;
+  }
+  const Checkpoint after = train(add_perturbed_copies(data.table), encoder, options);
+  EXPECT_EQ(after.heads.weights, before.heads.weights);
 }
 
 TEST(Train, ReportsProgressInOrder) {

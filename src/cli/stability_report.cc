@@ -1,0 +1,74 @@
+#include "cli/stability_report.h"
+
+#include <cstdio>
+
+#include <nlohmann/json.hpp>
+
+#include "r2router/error.h"
+#include "r2router/perturb.h"
+
+#include "cli/output.h"
+
+namespace r2router::cli {
+
+Stability measure_stability(const Router& router, const OutcomeTable& table,
+                            std::uint32_t holdout) {
+  Stability result{.lambda = router.config().default_lambda, .shares = {}};
+  for (const Perturbation kind : kPerturbations) {
+    result.shares.push_back({.edit = std::string(to_string(kind))});
+  }
+  for (const Query& query : table.queries) {
+    if (holdout > 0 && !is_held_out(query.text, holdout)) continue;
+    ++result.queries;
+    const Option chosen = router.route_text(query.text).chosen;
+    for (std::size_t i = 0; i < kPerturbations.size(); ++i) {
+      const Option after = router.route_text(perturb(query.text, kPerturbations[i])).chosen;
+      const bool same_model = after.model == chosen.model;
+      result.shares[i].same_model += same_model;
+      result.shares[i].same_pair += same_model && after.budget == chosen.budget;
+    }
+  }
+  if (result.queries == 0) {
+    throw Error(ErrorCode::kBadData,
+                "no query is held out, so there is none to edit: give more queries, or --holdout 0 "
+                "for all of them");
+  }
+  Stability::Shares all{.edit = "all"};
+  for (Stability::Shares& shares : result.shares) {
+    shares.same_model /= static_cast<double>(result.queries);
+    shares.same_pair /= static_cast<double>(result.queries);
+    all.same_model += shares.same_model / kPerturbations.size();
+    all.same_pair += shares.same_pair / kPerturbations.size();
+  }
+  result.shares.push_back(all);
+  return result;
+}
+
+std::string stability_text(const Stability& stability) {
+  char line[128];
+  std::snprintf(line, sizeof line, "%.7g", stability.lambda);
+  std::string text = "Choices that stay when " + with_thousands(stability.queries) +
+                     " queries are edited, at λ = " + line + ":\n\n";
+  const auto add = [&](const std::string& edit, const std::string& model, const std::string& pair) {
+    std::snprintf(line, sizeof line, "%-14s%12s%20s\n", edit.c_str(), model.c_str(), pair.c_str());
+    text += line;
+  };
+  add("edit", "same model", "and same budget");
+  for (const auto& [edit, same_model, same_pair] : stability.shares) {
+    char model[32], pair[32];
+    std::snprintf(model, sizeof model, "%.3f", same_model);
+    std::snprintf(pair, sizeof pair, "%.3f", same_pair);
+    add(edit, model, pair);
+  }
+  return text;
+}
+
+nlohmann::ordered_json stability_json(const Stability& stability) {
+  nlohmann::ordered_json edits = nlohmann::ordered_json::array();
+  for (const auto& [edit, same_model, same_pair] : stability.shares) {
+    edits.push_back({{"edit", edit}, {"same_model", same_model}, {"same_pair", same_pair}});
+  }
+  return {{"queries", stability.queries}, {"lambda", stability.lambda}, {"edits", edits}};
+}
+
+}  // namespace r2router::cli
