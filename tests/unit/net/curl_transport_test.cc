@@ -1,11 +1,9 @@
 // Over real sockets: tests/support/fault_server.py is at the other end of most tests.
-#include <array>
 #include <atomic>
 #include <cmath>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
-#include <limits>
 #include <map>
 #include <optional>
 #include <string>
@@ -34,14 +32,12 @@ namespace {
 
 using ::testing::AllOf;
 using testing::answer;
-using ::testing::AnyOf;
 using testing::expect_error;
 using testing::FaultServer;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::SizeIs;
-using ::testing::StartsWith;
 using testing::TemporaryFolder;
 using Json = nlohmann::json;
 using std::chrono::milliseconds;
@@ -273,6 +269,54 @@ TEST(CurlTransportFaults, NameNotFound) {
   EXPECT_FALSE(response.sent);
 }
 
+/// Listens, but lets nobody in: its queue is full, so that a connection is neither made nor
+/// refused.
+class FullListener {
+ public:
+  FullListener() {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    sockets_.push_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    auto* const raw = reinterpret_cast<sockaddr*>(&address);
+    socklen_t size = sizeof address;
+    ::bind(sockets_[0], raw, size);
+    ::listen(sockets_[0], 0);
+    ::getsockname(sockets_[0], raw, &size);
+    port_ = ntohs(address.sin_port);
+    for (int i = 0; i < 4; ++i) {
+      sockets_.push_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+      ::connect(sockets_.back(), raw, size);
+    }
+  }
+  FullListener(const FullListener&) = delete;
+  FullListener& operator=(const FullListener&) = delete;
+  ~FullListener() {
+    for (const int socket : sockets_) ::close(socket);
+  }
+
+  std::string port() const { return std::to_string(port_); }
+
+ private:
+  std::vector<int> sockets_;
+  int port_ = 0;
+};
+
+TEST(CurlTransportFaults, ConnectionThatIsNeverMade) {
+  const FullListener full;
+  Endpoint endpoint = endpoint_at("http://127.0.0.1:" + full.port());
+  endpoint.timeouts.connect = 0.3;
+  Response response = post(endpoint);
+  expect_failure(response, ErrorCode::kTimeout, "within 0.3 s (the limit Timeouts::connect)");
+  EXPECT_FALSE(response.sent);
+  EXPECT_LT(response.seconds, kLong / 2);
+
+  endpoint.base_url = "https://127.0.0.1:" + server().listen("http").port;
+  response = post(endpoint);
+  expect_failure(response, ErrorCode::kTimeout, "within 0.3 s (the limit Timeouts::connect)");
+  EXPECT_FALSE(response.sent) << "TLS is a part of connecting";
+}
+
 TEST(CurlTransportFaults, ResetOrClosedBeforeHeaders) {
   for (const Json& step : {reset(), close()}) {
     const Response response = post_to({step});
@@ -489,39 +533,6 @@ TEST(CurlTransportConnections, ThreadsShareThem) {
 // ---- Cancellation
 // --------------------------------------------------------------------------------
 
-/// Listens, but lets nobody in: its queue is full, so that a connection is neither made nor
-/// refused.
-class FullListener {
- public:
-  FullListener() {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    sockets_.push_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    auto* const raw = reinterpret_cast<sockaddr*>(&address);
-    socklen_t size = sizeof address;
-    ::bind(sockets_[0], raw, size);
-    ::listen(sockets_[0], 0);
-    ::getsockname(sockets_[0], raw, &size);
-    port_ = ntohs(address.sin_port);
-    for (int i = 0; i < 4; ++i) {
-      sockets_.push_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-      ::connect(sockets_.back(), raw, size);
-    }
-  }
-  FullListener(const FullListener&) = delete;
-  FullListener& operator=(const FullListener&) = delete;
-  ~FullListener() {
-    for (const int socket : sockets_) ::close(socket);
-  }
-
-  std::string port() const { return std::to_string(port_); }
-
- private:
-  std::vector<int> sockets_;
-  int port_ = 0;
-};
-
 /// Cancels a call in the midst of it, from another thread, and expects it to return soon.
 void expect_cancelled(const Endpoint& endpoint, bool sent) {
   std::stop_source stop;
@@ -571,21 +582,6 @@ TEST(CurlTransportCancellation, NothingIsSentAfterIt) {
   expect_failure(response, ErrorCode::kCancelled, "cancelled");
   EXPECT_FALSE(response.sent);
   EXPECT_THAT(server().requests(url), SizeIs(1));
-}
-
-TEST(CurlTransportFaults, ConnectionThatIsNeverMade) {
-  const FullListener full;
-  Endpoint endpoint = endpoint_at("http://127.0.0.1:" + full.port());
-  endpoint.timeouts.connect = 0.3;
-  Response response = post(endpoint);
-  expect_failure(response, ErrorCode::kTimeout, "within 0.3 s (the limit Timeouts::connect)");
-  EXPECT_FALSE(response.sent);
-  EXPECT_LT(response.seconds, kLong / 2);
-
-  endpoint.base_url = "https://127.0.0.1:" + server().listen("http").port;
-  response = post(endpoint);
-  expect_failure(response, ErrorCode::kTimeout, "within 0.3 s (the limit Timeouts::connect)");
-  EXPECT_FALSE(response.sent) << "TLS is a part of connecting";
 }
 
 // ---- TLS
