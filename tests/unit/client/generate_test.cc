@@ -132,8 +132,8 @@ TEST(Generate, KeepsOneSystemMessage) {
 }
 
 TEST(Generate, FallsBackToTheBestPairOfTheNextModel) {
-  const Json failing = {answer(503, {{"error", "busy"}})};
-  const Json missing = {answer(404, {{"error", "no such model"}})};
+  const Json failing = Json::array({answer(503, {{"error", "busy"}})});
+  const Json missing = Json::array({answer(404, {{"error", "no such model"}})});
   const std::string url = server().script({failing, failing, missing, {service()}});
   const Completion completion = run(url);
   EXPECT_TRUE(completion.ok());
@@ -236,7 +236,7 @@ TEST(Generate, CountsAnUnknownOutcomeAsFullyCharged) {
   EXPECT_THAT(models_asked(completion), ElementsAre("vendor/model-0", "vendor/model-2"));
 
   // Definite refusals cost nothing.
-  const Json failing = {answer(500, {{"error", "down"}})};
+  const Json failing = Json::array({answer(500, {{"error", "down"}})});
   decision.max_cost_usd = 120e-6;
   completion = run(server().script({failing, failing, {service()}}), decision);
   EXPECT_TRUE(completion.ok());

@@ -371,7 +371,7 @@ TEST(OpenAiClient, TakesAStreamThatIsWholeInWhateverForm) {
                          {send_stream(text + finish_event()), kReset},
                          {send_stream(text + "data: [DONE]\n\n"), kClose},
                          // A server that knows no streams.
-                         {answer(200, chat_answer("A whole answer"))}}) {
+                         Json::array({answer(200, chat_answer("A whole answer"))})}) {
     const Completion completion =
         ask(chat_endpoint(server().script(Json::array({steps}))), {.streamed = true});
     EXPECT_TRUE(completion.ok()) << steps;
@@ -420,7 +420,8 @@ TEST(OpenAiClient, KeepsItsTimeLimits) {
 }
 
 TEST(OpenAiClient, StopsAtOnceWhenCancelled) {
-  for (const Json& steps : std::vector<Json>{{kStall}, {send_stream(text_event("Half")), kStall}}) {
+  for (const Json& steps :
+       std::vector<Json>{Json::array({kStall}), {send_stream(text_event("Half")), kStall}}) {
     for (const bool streamed : {false, true}) {
       const Endpoint endpoint = chat_endpoint(server().script(Json::array({steps})));
       std::stop_source source;

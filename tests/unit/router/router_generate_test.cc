@@ -90,9 +90,10 @@ TEST(RouterGenerate, SendsTheQueryWithTheCheckpointsInstruction) {
 TEST(RouterGenerate, NeverCostsMoreThanItsWorstCase) {
   const Router router = text_router();
   const Pool& pool = router.pool();
-  const Json greedy = {greedy_service(pool)};
-  const Json failing = {answer(500, {{"error", "down"}})};
-  const std::vector<Json> faults = {failing, failing, {kReset}, {kReset}, {kStall}};
+  const Json greedy = Json::array({greedy_service(pool)});
+  const Json failing = Json::array({answer(500, {{"error", "down"}})});
+  const Json reset = Json::array({kReset}), stall = Json::array({kStall});
+  const std::vector<Json> faults = {failing, failing, reset, reset, stall};
   std::mt19937 random(62);
   const auto draw = [&](int least, int most) {
     return std::uniform_int_distribution<int>(least, most)(random);
@@ -118,8 +119,7 @@ TEST(RouterGenerate, NeverCostsMoreThanItsWorstCase) {
     script.push_back(greedy);
     Endpoint endpoint = chat_endpoint(server().script(script));
     endpoint.retry.max_retries = static_cast<std::uint32_t>(draw(0, 2));
-    if (std::ranges::find(script, Json{kStall}) != script.end())
-      endpoint.timeouts.first_byte = 0.05;
+    if (std::ranges::find(script, stall) != script.end()) endpoint.timeouts.first_byte = 0.05;
     GenerateOptions options;
     if (draw(0, 1) == 0) options.on_text = [](std::string_view) {};
 
