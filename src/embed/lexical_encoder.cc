@@ -309,7 +309,12 @@ void check(const LexicalEncoderSpec& spec, const std::vector<float>& idf) {
 class LexicalEncoder final : public Embedder {
  public:
   LexicalEncoder(const LexicalEncoderSpec& spec, std::vector<float> idf, TopicScores topics)
-      : spec_(spec), idf_(std::move(idf)), topics_(std::move(topics)) {
+      : spec_(spec), idf_(std::move(idf)), topic_intercepts_(std::move(topics.intercepts)) {
+    for (std::size_t i = 0; i < spec_.dimension; ++i) {
+      for (std::size_t topic = 0; topic < spec_.topics.size(); ++topic) {
+        topic_weights_.push_back(topics.weights[topic * spec_.dimension + i]);
+      }
+    }
     for (const LexicalFeatures& family : spec_.features) has_words_ |= family.kind == Kind::kWords;
   }
 
@@ -361,23 +366,30 @@ class LexicalEncoder final : public Embedder {
 
   /// Writes the share of each topic, given the features.
   void share_topics(std::span<const float> features, std::span<float> shares) const {
-    thread_local std::vector<double> squares;
-    squares.clear();
-    double total = 0;
-    for (std::size_t topic = 0; topic < shares.size(); ++topic) {
-      const float* weights = topics_.weights.data() + topic * features.size();
-      // The product of two float32 numbers is exact in float64, so fusing it with the addition
-      // would change nothing.
-      std::array<double, 4> sums{};
-      for (std::size_t i = 0; i < features.size(); ++i) {
-        sums[i % 4] += static_cast<double>(weights[i]) * static_cast<double>(features[i]);
+    thread_local std::vector<double> sums;  // 4 × topics
+    const std::size_t count = shares.size();
+    sums.assign(4 * count, 0);
+    // The scores grow side by side, slot by slot: they do not wait for each other, and what is
+    // empty in a short text, where zeros would be added, is passed over. The product of two float32
+    // numbers is exact in float64, so fusing it with the addition would change nothing.
+    for (std::size_t i = 0; i < features.size(); ++i) {
+      if (features[i] == 0) continue;
+      const float* weights = topic_weights_.data() + i * count;
+      double* sum = sums.data() + i % 4 * count;
+      for (std::size_t topic = 0; topic < count; ++topic) {
+        sum[topic] += static_cast<double>(weights[topic]) * static_cast<double>(features[i]);
       }
-      const double score = ((sums[0] + sums[1]) + (sums[2] + sums[3])) + topics_.intercepts[topic];
-      squares.push_back(score > 0 ? score * score : 0);
-      total += squares.back();
     }
-    for (std::size_t topic = 0; topic < shares.size(); ++topic) {
-      shares[topic] = total > 0 ? static_cast<float>(squares[topic] / total) : 0;
+    double total = 0;
+    for (std::size_t topic = 0; topic < count; ++topic) {
+      const double* sum = sums.data() + topic;
+      const double score =
+          ((sum[0] + sum[count]) + (sum[2 * count] + sum[3 * count])) + topic_intercepts_[topic];
+      sums[topic] = score > 0 ? score * score : 0;
+      total += sums[topic];
+    }
+    for (std::size_t topic = 0; topic < count; ++topic) {
+      shares[topic] = total > 0 ? static_cast<float>(sums[topic] / total) : 0;
     }
   }
 
@@ -409,7 +421,8 @@ class LexicalEncoder final : public Embedder {
 
   LexicalEncoderSpec spec_;
   std::vector<float> idf_;
-  TopicScores topics_;
+  std::vector<float> topic_weights_;  // dimension × topics: the other way round than they came
+  std::vector<float> topic_intercepts_;
   bool has_words_ = false;
 };
 
