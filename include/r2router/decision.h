@@ -26,13 +26,15 @@ struct DecisionDefaults {
 ///   tokens  = predicted length clamped to [floor, budget]; under the corrected rules a length that
 ///             is the budget itself, as of a pair without a length head, gives way to the model's
 ///             unlimited length where that is shorter,
-///   cost    = input_tokens·input_price/10⁶ + tokens·output_price/10⁶   (USD),
-/// and every Objective is a λ. Equal risks: the cheaper pair wins, and then the better one; but
-/// under the reference rules the first in pool order, where the objective is risk.
+///   cost    = (input_tokens + instruction_tokens)·input_price/10⁶ + tokens·output_price/10⁶ (USD),
+/// instruction_tokens being the model's own, and every Objective is a λ. Equal risks: the cheaper
+/// pair wins, and then the better one; but under the reference rules the first in pool order, where
+/// the objective is risk.
 ///
 /// A cap (CapRule) must stay within max_output_tokens, within what is left of the context, and
 /// within what max_cost_usd pays for:
-///   (max_cost_usd − max_input_tokens·input_price/10⁶) / (output_price/10⁶)   tokens.
+///   (max_cost_usd − (max_input_tokens + instruction_tokens)·input_price/10⁶) / (output_price/10⁶)
+/// tokens.
 /// It is lowered to fit, but not below the pair's budget or the cap rule's minimum: then the pair
 /// is left out. For an unlimited pair the predicted length, as far as the cap rule admits it,
 /// stands for the budget.

@@ -4,6 +4,9 @@
 // *true* ones of the chosen pairs. The deferral curve is the staircase of the best score at each
 // cost. Costs are fractions of the mean cost of the best single model: the one with the highest
 // mean score when used without a limit for every query (the cheaper one if two are equal).
+//
+// evaluate() does all of it: it sweeps the policies, measures their curves and gives every figure
+// an interval by resampling the queries. The functions before it are its parts.
 #pragma once
 
 #include <cstddef>
@@ -64,9 +67,22 @@ struct SweepOptions {
   bool unlimited_only = false;  ///< leave out limited budgets, as a point router does
 };
 
-/// USD that an answer of `output_tokens` to a query of `input_tokens` costs.
+/// The pair that each query gets at each setting of a sweep.
+struct Choices {
+  std::size_t settings = 0;
+  std::vector<std::uint32_t> pairs;  ///< queries × settings: indices into the table's pairs
+};
+
+/// USD that an answer of `output_tokens` costs to a query of `input_tokens`, to which
+/// model.instruction_tokens are added.
 R2ROUTER_EXPORT double cost_usd(const ModelSpec& model, std::int64_t input_tokens,
                                 double output_tokens) noexcept;
+
+/// RouterArena's score of a mean accuracy A in [0, 1] at a mean cost in USD a query. With c the
+/// cost of 1,000 queries, held within [0.0044, 200], C = (log2 200 − log2 c)/(log2 200 − log2
+/// 0.0044) and β = 0.1, it is (1 + β)·A·C/(β·A + C); 0 where both A and C are. Source: RouterArena
+/// (arXiv 2510.00202).
+R2ROUTER_EXPORT double routerarena_score(double accuracy, double cost_usd) noexcept;
 
 /// Needs complete queries. Throws Error(kBadData) if no (available) model has unlimited outcomes,
 /// if there are no queries, or if every answer of the best model is free.
@@ -77,9 +93,18 @@ R2ROUTER_EXPORT BestSingle best_single(const OutcomeTable& table, bool available
 /// best-quality and the cheapest policy whatever the prices are.
 R2ROUTER_EXPORT std::vector<double> lambda_grid(double reference_cost, std::size_t steps = 300);
 
-/// Chooses a pair for every query at every λ, exactly as decide() would, and averages the true
-/// outcomes of the choices. Throws Error(kBadData) if a query is not complete,
-/// Error(kInvalidArgument) if sizes disagree or no pair is left to choose.
+/// Chooses a pair for every query at every λ, exactly as decide() would. Throws Error(kBadData) if
+/// a query is not complete, Error(kInvalidArgument) if sizes disagree or no pair is left to choose.
+R2ROUTER_EXPORT Choices choose_pairs(const OutcomeTable& table, const PredictionTable& predictions,
+                                     std::span<const double> lambdas,
+                                     const SweepOptions& options = {});
+
+/// The true outcomes of choices, averaged over the queries; one point for each λ. Throws
+/// Error(kInvalidArgument) if sizes disagree.
+R2ROUTER_EXPORT std::vector<PolicyPoint> average(const OutcomeTable& table, const Choices& choices,
+                                                 std::span<const double> lambdas);
+
+/// average() of choose_pairs(). Throws what they throw.
 R2ROUTER_EXPORT std::vector<PolicyPoint> sweep(const OutcomeTable& table,
                                                const PredictionTable& predictions,
                                                std::span<const double> lambdas,
@@ -105,29 +130,127 @@ R2ROUTER_EXPORT PredictionTable predict(const OutcomeTable& table, const Pool& p
 R2ROUTER_EXPORT PredictionTable predict_means(const OutcomeTable& table,
                                               const OutcomeTable& training);
 
+/// Predictions of CARROT-KNN: for every query the pairs' mean scores and lengths over the `k`
+/// complete queries of `training` whose embeddings have the highest cosine with its own; of equals
+/// the first. The search is exact, and passes over training queries of the same text. Both tables
+/// have the same pairs and one embedding of `dimension` numbers for each query; a zero embedding
+/// has cosine 0 with all. Throws Error(kInvalidArgument) if sizes or pairs disagree or k is 0, and
+/// Error(kBadData) if there are fewer than k such queries. Source: CARROT (arXiv 2502.03261).
+R2ROUTER_EXPORT PredictionTable predict_neighbours(const OutcomeTable& table,
+                                                   std::span<const float> embeddings,
+                                                   const OutcomeTable& training,
+                                                   std::span<const float> training_embeddings,
+                                                   std::size_t dimension, std::size_t k);
+
 /// Predictions that are the truth.
 R2ROUTER_EXPORT PredictionTable predict_oracle(const OutcomeTable& table);
 
-/// A policy's curve and metrics.
-struct Policy {
-  std::string name;
-  std::vector<DeferralPoint> curve = {};
-  DeferralMetrics metrics = {};
+/// `predictions` without all but one of the entries that are one model under several instructions:
+/// the entry with the best mean score in `training`, the cheaper of equals. Empty if the table has
+/// no instructions. `training` must have the same pairs.
+R2ROUTER_EXPORT std::optional<PredictionTable> keep_best_instructions(
+    const OutcomeTable& table, const PredictionTable& predictions, const OutcomeTable& training);
+
+/// Predictions that are close to `predicted` in the mean, and what was observed of them.
+struct CalibrationBin {
+  double predicted = 0;   ///< mean predicted quality, after clipping to [0, 1]
+  double observed = 0;    ///< mean true score
+  std::size_t cells = 0;  ///< (query, pair) cells
 };
 
-/// A router beside what it must be compared with.
+/// How far a policy's predictions can be trusted, and what it chooses.
+struct Reliability {
+  /// For each λ the mean cost and quality that the policy predicted of its own choices.
+  std::vector<PolicyPoint> predicted;
+  std::vector<double> shares;  ///< λ × table.models: share of queries a model gets
+  std::vector<CalibrationBin>
+      calibration;  ///< ascending; equally many cells each, as far as can be
+};
+
+/// Compares predictions with the truth; `choices` are what they led to. Throws what choose_pairs()
+/// and average() throw.
+R2ROUTER_EXPORT Reliability check_reliability(
+    const OutcomeTable& table, const PredictionTable& predictions, const Choices& choices,
+    std::span<const double> lambdas, const SweepOptions& options = {}, std::size_t bins = 10);
+
+/// Where a figure lies in 95 % of the resamples: from their 2.5 % quantile to their 97.5 %
+/// quantile. Empty: not reached there.
+struct Interval {
+  std::optional<double> low, high;
+};
+
+/// An interval for each of the metrics.
+struct MetricIntervals {
+  Interval audc, qnc, peak, c95;
+};
+
+/// A policy's sweep, curve and metrics.
+struct Policy {
+  std::string name;
+  std::vector<PolicyPoint> points = {};  ///< every setting; empty for random mixing
+  std::vector<DeferralPoint> curve =
+      {};  ///< the staircase; for random mixing the corners of a hull
+  DeferralMetrics metrics = {};
+  /// Empty unless resampling was asked for.
+  std::optional<MetricIntervals> intervals = {};
+  /// The first policy's metric minus this one's, on the same resamples; a cost that is not reached
+  /// counts as infinite, so that an empty low end is −∞ and an empty high end ∞. Not there for the
+  /// first policy itself.
+  std::optional<MetricIntervals> advantage = {};
+};
+
+/// A policy by its predictions.
+struct Contender {
+  std::string name;
+  PredictionTable predictions;  ///< for every query of the table
+  SweepOptions sweep = {};
+};
+
+/// What a router must always be compared with: "router" (these predictions), "one instruction per
+/// model" (keep_best_instructions(), if the table has instructions), "mean curve"
+/// (predict_means()), "oracle"; and if the table has limited budgets, "point router" and "unlimited
+/// mean curve", which may not use them.
+R2ROUTER_EXPORT std::vector<Contender> standard_contenders(const OutcomeTable& table,
+                                                           const PredictionTable& predictions,
+                                                           const OutcomeTable& training,
+                                                           const SweepOptions& sweep = {});
+
+/// Resampling of the queries, with replacement (the bootstrap; Efron and Tibshirani, "An
+/// Introduction to the Bootstrap", section 13.3). All policies see the same resamples, and the best
+/// single model of all queries is the reference in each.
+struct ResampleOptions {
+  std::uint32_t resamples = 0;  ///< 0: no intervals
+  std::uint64_t seed = 0;
+};
+
+/// Policies beside each other.
 struct Evaluation {
   std::size_t queries = 0;
   BestSingle best_single;
-  /// "router", "point router" (the same heads, unlimited budgets only), "mean curve" (no features),
-  /// "mean curve, unlimited", "random mixing" (of single models, along their hull), "oracle", then
+  std::vector<double> lambdas;  ///< that were swept
+  /// The contenders in their order, then "random mixing" (of single models, along their hull), then
   /// each single model under its own name.
   std::vector<Policy> policies;
+  Reliability reliability;  ///< of the first contender
 };
 
-/// Evaluates predictions for the complete queries of a table beside the policies above. `training`,
-/// with the same pairs, gives the mean curve its means. Throws what the functions above throw.
-R2ROUTER_EXPORT Evaluation evaluate(const OutcomeTable& table, const PredictionTable& predictions,
-                                    const OutcomeTable& training, const SweepOptions& options = {});
+/// Evaluates contenders on the complete queries of a table. `available_only` leaves models that are
+/// not available out of the single models and so out of the reference. Throws
+/// Error(kInvalidArgument) if there is no contender, and what the functions above throw.
+R2ROUTER_EXPORT Evaluation evaluate(const OutcomeTable& table,
+                                    std::span<const Contender> contenders,
+                                    bool available_only = false,
+                                    const ResampleOptions& resampling = {});
+
+/// The queries of one dataset evaluated alone: against their own best single model.
+struct DatasetEvaluation {
+  std::string dataset;
+  Evaluation evaluation;
+};
+
+/// Evaluates each dataset that the table's complete queries name, in the order of the names.
+R2ROUTER_EXPORT std::vector<DatasetEvaluation> evaluate_datasets(
+    const OutcomeTable& table, std::span<const Contender> contenders, bool available_only = false,
+    const ResampleOptions& resampling = {});
 
 }  // namespace r2router

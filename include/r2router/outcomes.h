@@ -59,11 +59,17 @@ R2ROUTER_EXPORT void validate(const OutcomeTable& table);
 
 /// Reads an outcome table from two files of JSON lines, plain or compressed with gzip:
 ///   queries_file   one query a line: "query_id", "query", and optionally "dataset" and
-///   "query_tokens" or
-///                  "input_tokens" (absent: estimate_input_tokens() of the text);
+///                  "query_tokens" or "input_tokens" (absent: estimate_input_tokens() of the text);
 ///   outcomes_file  one outcome a line: "query_id", "model", "score", "output_tokens", and
-///   optionally
-///                  "budget", a number of tokens or "unlimited" (absent: unlimited).
+///                  optionally "budget", a number of tokens or "unlimited" (absent: unlimited), and
+///                  "instruction" (or "prompt"), what the model was told beside the query.
+/// It may be one file that has both: a query then stands in several lines, with one text; its
+/// length is the least of them.
+///
+/// A model under an instruction is an entry of its own, "MODEL (INSTRUCTION)". One that `pool`
+/// lacks is made from MODEL's, after the pool's own; where outcomes say "input_tokens", the length
+/// of the whole prompt, instruction_tokens is their mean excess over the queries' own lengths.
+///
 /// Other fields are passed over, and so are outcomes of models that are not in `pool`. The table's
 /// models are those of `pool` that have outcomes, in the pool's order. Throws Error(kBadData) with
 /// file and line for a line that is not as above, an outcome that repeats, a query that is not in
@@ -112,5 +118,10 @@ R2ROUTER_EXPORT std::uint64_t query_hash(std::string_view text) noexcept;
 
 /// True for one text in `one_in`: query_hash(text) mod one_in = 0. False for all if `one_in` is 0.
 R2ROUTER_EXPORT bool is_held_out(std::string_view text, std::uint32_t one_in) noexcept;
+
+/// Which of `folds` (> 0) a text belongs to, from 0; by another hash than is_held_out(), and
+/// another one for each seed.
+R2ROUTER_EXPORT std::uint32_t fold_of(std::string_view text, std::uint32_t folds,
+                                      std::uint64_t seed) noexcept;
 
 }  // namespace r2router

@@ -55,6 +55,10 @@ struct ModelSpec {
   std::optional<double> time_to_first_token_ms = {};    ///< milliseconds, ≥ 0
   std::optional<double> output_tokens_per_second = {};  ///< > 0
   std::optional<std::uint32_t> context_tokens = {};     ///< most tokens of query and answer, > 0
+  /// What the model is to be told beside the query, such as "Be concise."; empty: nothing. One
+  /// model under several instructions is an entry of the pool for each.
+  std::string instruction = {};
+  std::uint32_t instruction_tokens = 0;  ///< input tokens that the instruction adds to every query
 
   friend bool operator==(const ModelSpec&, const ModelSpec&) = default;
 };

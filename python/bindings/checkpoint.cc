@@ -111,6 +111,8 @@ py::typing::Dict<py::str, Dict> model_configs(const Checkpoint& checkpoint) {
     if (!config.checkpoint_dirs.empty()) entry["checkpoint_dir"] = config.checkpoint_dirs[i];
     entry["available"] = model.available;
     if (!model.note.empty()) entry["note"] = model.note;
+    if (!model.instruction.empty()) entry["instruction"] = model.instruction;
+    if (model.instruction_tokens > 0) entry["instruction_tokens"] = model.instruction_tokens;
     models[py::str(model.name)] = entry;
   }
   return models;

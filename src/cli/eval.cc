@@ -1,17 +1,24 @@
-// r2-router eval: what a checkpoint's choices would have cost and scored.
+// r2-router eval: what a checkpoint's choices, or those of routers trained for the purpose, would
+// have cost and scored.
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "r2router/error.h"
 #include "r2router/router.h"
 
 #include "cli/commands.h"
+#include "cli/evaluation.h"
+#include "cli/evaluation_html.h"
 #include "cli/evaluation_report.h"
+#include "cli/learning_options.h"
 #include "cli/outcome_data.h"
 #include "cli/output.h"
+#include "cli/routerarena.h"
 #include "cli/stability_report.h"
 #include "io/file.h"
 
@@ -19,18 +26,33 @@ namespace r2router::cli {
 namespace {
 
 constexpr const char* kFooter = R"(
-Example:
+Examples:
   r2-router eval --queries queries.jsonl.gz --outcomes outcomes.jsonl.gz --dataset mmlu_pro
+  r2-router eval --queries queries.jsonl.gz --outcomes outcomes.jsonl.gz --pool models.json \
+    --budgets hard-cap --folds 5 --report report.html
 
 The router stands beside a point router (its own heads, unlimited budgets only), the mean curve
-(no features: each pair's mean score and length), random mixing of single models, an oracle that
-knows every outcome, and each single model. A checkpoint trained for a hard cap is evaluated on
-unlimited outcomes cut off at its budgets.)";
+(no features: each pair's mean score and length), CARROT-KNN of 5 and of 80 neighbours (knn-5,
+knn-80), random mixing of single models, an oracle that knows every outcome, and each single model;
+--against chooses among them. A checkpoint trained for a hard cap is evaluated on unlimited
+outcomes cut off at its budgets. With --folds no checkpoint is needed: every query is routed by a
+router that was trained without its text.
+)";
 
 struct Settings {
   OutcomeSettings data;
-  std::string checkpoint_dir, budgets, curve;
-  bool available_only = false, perturb = false, json = false;
+  LearningSettings learning;
+  EvaluationSettings evaluation{.resampling = {.resamples = 1000, .seed = 0}};
+  std::string checkpoint_dir, budgets, curves, report, predictions;
+  std::vector<std::string> routerarena;
+  std::uint32_t folds = 0;
+  bool perturb = false, json = false;
+};
+
+/// What there is to report.
+struct Findings {
+  RouterEvaluation evaluation;
+  std::optional<Stability> stability = {};  ///< if --perturb asks for it
 };
 
 std::vector<std::uint32_t> limits_of(const Config& config) {
@@ -41,55 +63,160 @@ std::vector<std::uint32_t> limits_of(const Config& config) {
   return limits;
 }
 
-void evaluate_checkpoint(const Settings& settings) {
+/// The outcomes of --routerarena, after the predictions were written if they were asked for. Only
+/// policies that learn nothing from them stand beside the router, and none of them are held out.
+OutcomeData read_routerarena(Settings& settings, const Router& router) {
+  CachedResults results = read_cached_results(settings.routerarena, router.pool());
+  OutcomeData data{.table = results.table};
+  read_embeddings(settings.data, data);
+  if (!settings.predictions.empty()) {
+    const std::vector<std::uint32_t> choices = choose_models(router, results, embed(router, data));
+    io::write_file(settings.predictions, predictions_json(results, choices));
+  }
+  if (complete_queries(data.table).empty()) {
+    throw Error(ErrorCode::kBadData,
+                "no query has a score of every model, so nothing can be evaluated: expected "
+                "\"evaluation_result\" with a \"score\"" +
+                    std::string(settings.predictions.empty()
+                                    ? ""
+                                    : "; the predictions were written all the same"),
+                {.file = settings.routerarena.front()});
+  }
+  settings.data.holdout = 0;
+  settings.evaluation.against = {"oracle", "random mixing", "models"};
+  return data;
+}
+
+Findings evaluate_settings(Settings& settings) {
+  if (settings.folds > 0) {
+    const OutcomeData data =
+        read_training_data(settings.data, settings.learning, settings.budgets == "hard-cap");
+    settings.learning.train.progress = print_progress();
+    return {cross_validate(data, settings.learning, settings.folds, settings.evaluation)};
+  }
   const Router router = Router::from_pretrained(settings.checkpoint_dir, {.log = print_warnings()});
-  OutcomeData data = read_outcome_data(settings.data, router.pool());
+  OutcomeData data = settings.routerarena.empty() ? read_outcome_data(settings.data, router.pool())
+                                                  : read_routerarena(settings, router);
   const bool hard_cap = settings.budgets.empty()
                             ? router.config().budget_mode == BudgetMode::kHardCap
                             : settings.budgets == "hard-cap";
   if (hard_cap) data.table = apply_hard_cap(data.table, limits_of(router.config()));
-  const RouterEvaluation result =
-      evaluate_router(router, data, settings.data.holdout, settings.available_only);
-  if (!settings.curve.empty()) io::write_file(settings.curve, curves_csv(result.evaluation));
-  nlohmann::ordered_json json = evaluation_json(result, data.table);
-  std::string text = evaluation_text(result, data.table);
+  Findings findings = {
+      evaluate_checkpoint(router, data, settings.data.holdout, settings.evaluation)};
   if (settings.perturb) {
-    const Stability stability = measure_stability(router, data.table, settings.data.holdout);
-    json["perturbed"] = stability_json(stability);
-    text += "\n" + stability_text(stability);
+    findings.stability = measure_stability(router, data.table, settings.data.holdout);
   }
+  return findings;
+}
+
+void run_eval(Settings& settings) {
+  const auto [result, stability] = evaluate_settings(settings);
+  if (!settings.curves.empty()) io::write_file(settings.curves, curves_csv(result.evaluation));
+  if (!settings.report.empty()) io::write_file(settings.report, evaluation_html(result));
   Output output;
-  output.write(settings.json ? json.dump(2) + '\n' : text);
+  if (settings.json) {
+    nlohmann::ordered_json json = evaluation_json(result);
+    json.update(evaluation_details_json(result));
+    if (stability) json["perturbed"] = stability_json(*stability);
+    output.write(json.dump(2) + '\n');
+  } else {
+    output.write(evaluation_text(result));
+    if (stability) output.write("\n" + stability_text(*stability));
+  }
   output.flush();
 }
 
 }  // namespace
 
 void add_eval_command(CLI::App& app, int&) {
-  CLI::App* command =
-      app.add_subcommand("eval", "Compare a checkpoint with other policies on known outcomes");
-  command->footer(kFooter);
+  CLI::App* command = app.add_subcommand(
+      "eval", "Compare a checkpoint, or training, with other policies on known outcomes");
+  command->footer(std::string(kFooter) + kFeaturesHelp);
   const auto settings = std::make_shared<Settings>();
   add_outcome_options(*command, settings->data);
+  CLI::Option* queries = command->get_option("--queries")->required(false);
+  CLI::Option* outcomes = command->get_option("--outcomes")->required(false);
   command
       ->add_option("--checkpoint-dir", settings->checkpoint_dir,
                    "Checkpoint folder; default: the one that came with r2-router")
       ->type_name("DIR");
   command
       ->add_option("--budgets", settings->budgets,
-                   "hard-cap: cut unlimited outcomes off at the checkpoint's budgets; given: the "
-                   "outcomes have budgets; default: as the checkpoint was trained")
+                   "hard-cap: cut unlimited outcomes off at limited budgets; given: the outcomes "
+                   "have budgets; default: as the checkpoint was trained, given with --folds")
       ->check(CLI::IsMember({"hard-cap", "given"}))
       ->type_name("MODE");
-  command->add_flag("--available-only", settings->available_only,
+  command->add_flag("--available-only", settings->evaluation.available_only,
                     "Leave out models marked as unavailable, as route does by default");
-  command->add_flag("--perturb", settings->perturb,
-                    "Also route meaning-preserving edits of each query, and tell how often the "
-                    "choice stays");
-  command->add_option("--curve", settings->curve, "Also write every deferral curve to a CSV file")
+  command
+      ->add_option("--against", settings->evaluation.against,
+                   "Policies to compare with: NAME[,NAME...], such as mean-curve,knn-20,models; "
+                   "default: all")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->type_name("NAMES");
+  command->add_flag("--by-dataset", settings->evaluation.by_dataset,
+                    "Also evaluate each dataset alone");
+  command
+      ->add_option("--resamples", settings->evaluation.resampling.resamples,
+                   "Resamples of the queries that intervals are made from; 0: no intervals")
+      ->check(CLI::Range(0, 1000000))
+      ->capture_default_str()
+      ->type_name("N");
+  command->add_option("--seed", settings->evaluation.resampling.seed, "Varies the resamples")
+      ->capture_default_str()
+      ->type_name("N");
+  command->add_option("--curves", settings->curves, "Also write every sweep to a CSV file")
       ->type_name("FILE.csv");
+  command
+      ->add_option("--report", settings->report,
+                   "Also write a page with charts and tables, one HTML file that needs no other")
+      ->type_name("FILE.html");
   command->add_flag("--json", settings->json, "Print one JSON object");
-  command->callback([settings] { evaluate_checkpoint(*settings); });
+
+  CLI::Option* routerarena =
+      command
+          ->add_option("--routerarena", settings->routerarena,
+                       "Instead of --queries and --outcomes: cached results of RouterArena, JSON "
+                       "lines, one file or more; nothing is learned from them")
+          ->excludes(queries)
+          ->excludes(outcomes)
+          ->excludes("--dataset")
+          ->excludes("--holdout")
+          ->excludes("--against")
+          ->type_name("FILE.jsonl");
+  command
+      ->add_option("--predictions", settings->predictions,
+                   "Also write the choices at the default λ as RouterArena's prediction file")
+      ->needs(routerarena)
+      ->type_name("FILE.json");
+  CLI::Option* folds =
+      command
+          ->add_option("--folds", settings->folds,
+                       "Train and test this many times instead of evaluating a checkpoint")
+          ->check(CLI::Range(2, 100))
+          ->excludes("--checkpoint-dir")
+          ->excludes("--holdout")
+          ->excludes(routerarena)
+          ->type_name("K");
+  for (const std::string& option : add_learning_options(*command, settings->learning)) {
+    command->get_option(option)->needs(folds)->group("With --folds");
+  }
+  folds->needs("--pool");
+  command
+      ->add_flag("--perturb", settings->perturb,
+                 "Also route meaning-preserving edits of each query, and tell how often the choice "
+                 "stays")
+      ->excludes(folds);
+  command->callback([settings] {
+    if (settings->routerarena.empty() && settings->data.queries.empty()) {
+      throw CLI::ValidationError("--queries is required");
+    }
+    if (settings->routerarena.empty() && settings->data.outcomes.empty()) {
+      throw CLI::ValidationError("--outcomes is required");
+    }
+    run_eval(*settings);
+  });
 }
 
 }  // namespace r2router::cli

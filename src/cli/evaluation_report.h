@@ -1,33 +1,61 @@
-// A router's evaluation, for people and for programs.
+// A router's evaluation as text for people, and as JSON and CSV for programs.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include <nlohmann/json_fwd.hpp>
 
-#include "r2router/eval.h"
-#include "r2router/router.h"
-
-#include "cli/outcome_data.h"
+#include "cli/evaluation.h"
 
 namespace r2router::cli {
 
-/// A router beside other policies, and what its default λ comes to.
-struct RouterEvaluation {
-  Evaluation evaluation;
-  PolicyPoint at_default;
+/// A metric and where it is in the three structures that hold one of each.
+struct Metric {
+  const char* name;
+  const char* key;
+  std::optional<double> (*value)(const DeferralMetrics&);
+  Interval MetricIntervals::*interval;
 };
+inline constexpr Metric kMetrics[] = {
+    {"AUDC", "audc", [](const DeferralMetrics& m) { return std::optional(m.audc); },
+     &MetricIntervals::audc},
+    {"QNC", "qnc", [](const DeferralMetrics& m) { return m.qnc; }, &MetricIntervals::qnc},
+    {"peak", "peak", [](const DeferralMetrics& m) { return std::optional(m.peak); },
+     &MetricIntervals::peak},
+    {"c95", "c95", [](const DeferralMetrics& m) { return m.c95; }, &MetricIntervals::c95}};
 
-/// Evaluates a router on the held-out part of the data, or on all of it if nothing is held out; the
-/// mean curve is learned from the other part (or all).
-RouterEvaluation evaluate_router(const Router& router, const OutcomeData& data,
-                                 std::uint32_t holdout, bool available_only);
+/// Tables with a line for each policy: metrics and, if there are any, their intervals and what the
+/// router gains; for each dataset too.
+std::string evaluation_text(const RouterEvaluation& result);
 
-/// A table with a line for each policy.
-std::string evaluation_text(const RouterEvaluation& result, const OutcomeTable& table);
-nlohmann::ordered_json evaluation_json(const RouterEvaluation& result, const OutcomeTable& table);
+/// The same figures as an object.
+nlohmann::ordered_json evaluation_json(const RouterEvaluation& result);
 
-/// Every policy's deferral curve: policy,cost,score,lambda.
+/// Members to join to evaluation_json(): every point of every sweep, and how far the router's
+/// predictions can be trusted.
+nlohmann::ordered_json evaluation_details_json(const RouterEvaluation& result);
+
+/// Every setting of every policy: policy,lambda,cost_usd,cost,score,routerarena,on_curve. Random
+/// mixing has its hull's corners, without λ.
 std::string curves_csv(const Evaluation& evaluation);
+
+/// The points of a policy, those of random mixing made from its curve.
+std::vector<PolicyPoint> points_of(const Policy& policy, const Evaluation& evaluation);
+
+/// The point of the highest RouterArena score.
+PolicyPoint best_routerarena_point(const Policy& policy, const Evaluation& evaluation);
+
+/// `value` with so many digits after the point.
+std::string decimal(double value, int digits);
+
+/// "0.153"; a cost that is not reached is "never".
+std::string reached(const std::optional<double>& value);
+
+/// "0.654 to 0.691", or "never".
+std::string interval_text(const Interval& interval);
+
+/// "+0.020 to +0.038"; "-" if nothing can be said.
+std::string difference_text(const Interval& interval);
 
 }  // namespace r2router::cli

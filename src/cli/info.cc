@@ -45,6 +45,8 @@ Json describe(const std::string& folder, const Checkpoint& checkpoint) {
                   {"output_price_per_million", model.output_price_per_million},
                   {"available", model.available}};
     if (!model.note.empty()) entry["note"] = model.note;
+    if (!model.instruction.empty()) entry["instruction"] = model.instruction;
+    if (model.instruction_tokens > 0) entry["instruction_tokens"] = model.instruction_tokens;
     models.push_back(entry);
   }
   Json budgets = Json::array();

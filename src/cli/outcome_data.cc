@@ -20,7 +20,7 @@ void add_outcome_options(CLI::App& command, OutcomeSettings& settings) {
   command
       .add_option("--outcomes", settings.outcomes,
                   "Outcomes, JSON lines (may be gzipped): query_id, model, score, output_tokens; "
-                  "optionally budget")
+                  "optionally budget, instruction; may be the file of --queries")
       ->required()
       ->type_name("FILE");
   command
@@ -39,22 +39,25 @@ void add_outcome_options(CLI::App& command, OutcomeSettings& settings) {
       ->type_name("N");
 }
 
+void read_embeddings(const OutcomeSettings& settings, OutcomeData& data) {
+  if (settings.embeddings.empty()) return;
+  io::NpyArray array = io::read_npy(settings.embeddings);
+  if (array.rows != data.table.queries.size()) {
+    throw Error(ErrorCode::kBadData,
+                "the file has " + std::to_string(array.rows) + " rows, but there are " +
+                    std::to_string(data.table.queries.size()) +
+                    " queries: expected one row for each query, in their order",
+                {.file = settings.embeddings});
+  }
+  data.dimension = array.columns;
+  std::visit([&](auto& values) { data.embeddings.assign(values.begin(), values.end()); },
+             array.values);
+  data.table.sources.push_back(hash_source(settings.embeddings));
+}
+
 OutcomeData read_outcome_data(const OutcomeSettings& settings, const Pool& pool) {
   OutcomeData data{.table = read_outcomes(settings.queries, settings.outcomes, pool)};
-  if (!settings.embeddings.empty()) {
-    io::NpyArray array = io::read_npy(settings.embeddings);
-    if (array.rows != data.table.queries.size()) {
-      throw Error(ErrorCode::kBadData,
-                  "the file has " + std::to_string(array.rows) + " rows, but there are " +
-                      std::to_string(data.table.queries.size()) +
-                      " queries: expected one row for each line of " + settings.queries,
-                  {.file = settings.embeddings});
-    }
-    data.dimension = array.columns;
-    std::visit([&](auto& values) { data.embeddings.assign(values.begin(), values.end()); },
-               array.values);
-    data.table.sources.push_back(hash_source(settings.embeddings));
-  }
+  read_embeddings(settings, data);
   std::vector<std::uint32_t> rows;
   for (std::size_t i = 0; i < data.table.queries.size(); ++i) {
     if (data.table.queries[i].dataset.starts_with(settings.dataset)) {

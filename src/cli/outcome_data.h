@@ -32,6 +32,10 @@ struct OutcomeData {
   std::size_t dimension = 0;
 };
 
+/// Reads --embeddings, if it was given, for the queries of data.table. Throws what io::read_npy()
+/// throws, and Error(kBadData) if they are not one for each query.
+void read_embeddings(const OutcomeSettings& settings, OutcomeData& data);
+
 /// Reads the outcomes of the pool's models. Throws what read_outcomes() and io::read_npy() throw,
 /// and Error(kBadData) if the embeddings are not one for each query or no query is of the dataset.
 OutcomeData read_outcome_data(const OutcomeSettings& settings, const Pool& pool);

@@ -2,23 +2,21 @@
 #include "r2router/train.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
-#include <unistd.h>
 
-#include "r2router/perturb.h"
 #include "r2router/router.h"
 
 #include "cli/commands.h"
+#include "cli/evaluation.h"
 #include "cli/evaluation_report.h"
+#include "cli/learning_options.h"
 #include "cli/outcome_data.h"
 #include "cli/output.h"
 
@@ -33,82 +31,14 @@ Example, with the built-in encoder and budgets derived from unlimited answers:
     --budgets hard-cap --features characters:3-3 --output my-router
 
 --pool takes any JSON file with an object "models" as a checkpoint's config.json has it.
---features lists families of hashed text features, KIND:SHORTEST-LONGEST[*WEIGHT], such as
-words:1-2,characters:3-5*0.5.)";
+)";
 
 struct Settings {
   OutcomeSettings data;
-  std::string pool, output, budgets = "given", budget_prompt, embedding_model;
-  std::vector<std::string> models;
-  double coverage = 0.99;
-  std::vector<std::uint32_t> token_limits = {10, 30, 50, 100, 200, 300, 500, 1000};
-  LexicalEncoderSpec encoder;
-  std::vector<std::string> features = {"words:1-1"};
-  TrainOptions train;
-  bool topics = false, augment = false, json = false;
+  LearningSettings learning;
+  std::string output, budgets = "given", budget_prompt, embedding_model;
+  bool json = false;
 };
-
-LexicalFeatures parse_features(const std::string& text) {
-  const auto fail = [&]() -> void {
-    throw CLI::ValidationError("--features: found \"" + text +
-                               "\", expected KIND:SHORTEST-LONGEST[*WEIGHT] with the kind words or "
-                               "characters, such as characters:3-5");
-  };
-  LexicalFeatures features;
-  std::string_view rest = text;
-  if (rest.starts_with("words:")) {
-    features.kind = LexicalFeatures::Kind::kWords;
-  } else if (rest.starts_with("characters:")) {
-    features.kind = LexicalFeatures::Kind::kCharacters;
-  } else {
-    fail();
-  }
-  rest.remove_prefix(rest.find(':') + 1);
-  const auto take = [&](auto& number) {
-    const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), number);
-    if (error != std::errc{}) fail();
-    rest.remove_prefix(static_cast<std::size_t>(end - rest.data()));
-  };
-  const auto take_sign = [&](char sign) {
-    if (!rest.starts_with(sign)) fail();
-    rest.remove_prefix(1);
-  };
-  take(features.min_n);
-  take_sign('-');
-  take(features.max_n);
-  if (!rest.empty()) {
-    take_sign('*');
-    take(features.weight);
-  }
-  if (!rest.empty()) fail();
-  return features;
-}
-
-/// The models asked for, or those that answered nearly all queries.
-OutcomeTable choose_models(const OutcomeTable& table, const Settings& settings) {
-  if (!settings.models.empty()) return select_models(table, settings.models);
-  const std::vector<double> shares = coverage(table);
-  std::vector<std::string> names;
-  for (std::size_t i = 0; i < shares.size(); ++i) {
-    if (shares[i] >= settings.coverage) names.push_back(table.models[i].name);
-  }
-  if (names.empty()) {
-    throw Error(ErrorCode::kBadData,
-                "no model answered enough of the queries (--coverage): name the models with "
-                "--models, or choose queries that they share with --dataset",
-                {.file = settings.data.outcomes});
-  }
-  return select_models(table, names);
-}
-
-/// The datasets of the queries, for the encoder to recognise.
-std::vector<std::string> topics_of(const OutcomeTable& table) {
-  std::vector<std::string> topics = datasets(table);
-  if (topics.size() >= 2) return topics;
-  throw CLI::ValidationError("--topics: the queries name " + std::to_string(topics.size()) +
-                             " datasets, expected at least 2 to tell from one another; leave the "
-                             "option out, or add \"dataset\" to the lines of --queries");
-}
 
 /// Predictions for prompted budgets hold under the wording of the prompt alone.
 void check_budget_prompt(const OutcomeTable& table, const Settings& settings) {
@@ -131,17 +61,6 @@ void check_output(const std::string& folder) {
   }
   throw Error(ErrorCode::kIo, "the output exists already: name a new folder, or remove this one",
               {.file = folder});
-}
-
-ProgressCallback print_progress() {
-  if (!isatty(STDERR_FILENO)) return {};
-  return [](std::string_view stage, std::size_t done, std::size_t total) {
-    std::string text = "\r\x1b[K";  // back to the line's start, and clear it
-    if (stage != "fitting" || done < total) {
-      text += std::string(stage) + " " + std::to_string(done) + "/" + std::to_string(total);
-    }
-    [[maybe_unused]] const auto written = ::write(STDERR_FILENO, text.data(), text.size());
-  };
 }
 
 Json report_json(const Settings& settings, const Checkpoint& checkpoint,
@@ -174,26 +93,15 @@ std::string report_text(const Settings& settings, const Checkpoint& checkpoint,
 
 void train_checkpoint(Settings& settings) {
   check_output(settings.output);
-  settings.encoder.features.clear();
-  for (const std::string& text : settings.features) {
-    settings.encoder.features.push_back(parse_features(text));
-  }
-  OutcomeData data = read_outcome_data(settings.data, read_pool(settings.pool));
-  data.table = choose_models(data.table, settings);
-  if (settings.budgets == "hard-cap") {
-    data.table = apply_hard_cap(data.table, settings.token_limits);
-  }
+  const OutcomeData data =
+      read_training_data(settings.data, settings.learning, settings.budgets == "hard-cap");
   check_budget_prompt(data.table, settings);
-  if (settings.topics) settings.encoder.topics = topics_of(data.table);
-  settings.train.holdout = settings.data.holdout;
-  settings.train.progress = print_progress();
+  TrainOptions& options = settings.learning.train;
+  options.holdout = settings.data.holdout;
+  options.progress = print_progress();
 
   TrainReport report;
-  Checkpoint checkpoint =
-      data.embeddings.empty()
-          ? train(settings.augment ? add_perturbed_copies(data.table) : data.table,
-                  settings.encoder, settings.train, &report)
-          : train(data.table, data.embeddings, data.dimension, settings.train, &report);
+  Checkpoint checkpoint = train_on(data, settings.learning, options, &report);
   if (!data.embeddings.empty()) checkpoint.config.embedding_model = settings.embedding_model;
   checkpoint.config.budget_prompt = settings.budget_prompt;
   save_checkpoint(checkpoint, settings.output);
@@ -201,10 +109,10 @@ void train_checkpoint(Settings& settings) {
   Json json = report_json(settings, checkpoint, report);
   std::string text = report_text(settings, checkpoint, report);
   if (report.held_out_queries > 0) {
-    const RouterEvaluation evaluation =
-        evaluate_router(Router(std::move(checkpoint)), data, settings.data.holdout, false);
-    json["evaluation"] = evaluation_json(evaluation, data.table);
-    text += "\n" + evaluation_text(evaluation, data.table);
+    const RouterEvaluation evaluation = evaluate_checkpoint(
+        Router(std::move(checkpoint)), data, settings.data.holdout, {.against = {"standard"}});
+    json["evaluation"] = evaluation_json(evaluation);
+    text += "\n" + evaluation_text(evaluation);
   }
   Output output;
   output.write(settings.json ? json.dump(2) + '\n' : text);
@@ -216,30 +124,16 @@ void train_checkpoint(Settings& settings) {
 void add_train_command(CLI::App& app, int&) {
   CLI::App* command =
       app.add_subcommand("train", "Fit a checkpoint to outcomes of your own models and queries");
-  command->footer(kFooter);
+  command->footer(std::string(kFooter) + kFeaturesHelp);
   const auto settings = std::make_shared<Settings>();
   add_outcome_options(*command, settings->data);
-  command->add_option("--pool", settings->pool, "Models and prices, JSON")
-      ->required()
-      ->type_name("FILE");
+  add_learning_options(*command, settings->learning);
+  command->get_option("--pool")->required();
   command
       ->add_option("--output", settings->output,
                    "The checkpoint's folder, which must not exist yet")
       ->required()
       ->type_name("DIR");
-  command
-      ->add_option("--models", settings->models,
-                   "Train for these models of the pool: NAME[,NAME...]; default: those that "
-                   "answered nearly all queries (--coverage)")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->type_name("NAMES");
-  command
-      ->add_option("--coverage", settings->coverage,
-                   "Without --models: share of the queries that a model must have answered")
-      ->check(CLI::Range(0.0, 1.0))
-      ->capture_default_str()
-      ->type_name("X");
   command
       ->add_option("--budgets", settings->budgets,
                    "given: as the outcomes have them; hard-cap: derive limited budgets from "
@@ -248,69 +142,19 @@ void add_train_command(CLI::App& app, int&) {
       ->capture_default_str()
       ->type_name("MODE");
   command
-      ->add_option("--token-limits", settings->token_limits,
-                   "Budgets of --budgets hard-cap: N[,N...]; unlimited is always there")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->capture_default_str()
-      ->type_name("NUMBERS");
-  command
       ->add_option("--budget-prompt", settings->budget_prompt,
                    "What the models were told under a limited budget; {budget} stands for it")
       ->type_name("TEXT");
 
   command
-      ->add_option("--features", settings->features,
-                   "Features of the built-in encoder, see below; default: words:1-1")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->type_name("LIST");
-  command
-      ->add_option("--dimension", settings->encoder.dimension,
-                   "Dimension of the built-in encoder's embeddings")
-      ->capture_default_str()
-      ->type_name("N");
-  command
-      ->add_option("--encoder-seed", settings->encoder.seed, "Seed of the built-in encoder's hash")
-      ->capture_default_str()
-      ->type_name("N");
-  command->add_flag("--fold-digits", settings->encoder.fold_digits,
-                    "Let the built-in encoder count every digit as 0");
-  command->add_flag("--square-root", settings->encoder.square_root,
-                    "Let the built-in encoder take square roots, so that repetition counts less");
-  command->add_flag("--idf", settings->encoder.has_idf,
-                    "Weigh the built-in encoder's features by inverse document frequency");
-  command->add_flag("--topics", settings->topics,
-                    "Teach the built-in encoder to recognise the queries' datasets, and let heads "
-                    "go by a query's share of each");
-  command->add_flag("--augment", settings->augment,
-                    "Train on meaning-preserving edits of each query too: case, white space, "
-                    "punctuation, typos, a polite sentence. That makes six of one, so give --alpha "
-                    "penalties six times as large");
-  command
       ->add_option("--embedding-model", settings->embedding_model,
                    "With --embeddings: the model that made them, which a server must serve")
       ->needs("--embeddings")
       ->type_name("NAME");
-  for (const char* const option : {"--features", "--dimension", "--encoder-seed", "--fold-digits",
-                                   "--square-root", "--idf", "--topics", "--augment"}) {
-    command->get_option(option)->excludes("--embeddings");
-  }
-
-  command->add_option("--alpha", settings->train.alphas, "Ridge penalties to choose from: X[,X...]")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->capture_default_str()
-      ->type_name("NUMBERS");
-  command->add_option("--folds", settings->train.folds, "Folds of the cross-validation")
+  command->add_option("--folds", settings->learning.train.folds, "Folds of the cross-validation")
       ->capture_default_str()
       ->type_name("N");
-  command->add_option("--seed", settings->train.seed, "Varies the folds")
-      ->capture_default_str()
-      ->type_name("N");
-  command
-      ->add_option("--threads", settings->train.threads,
-                   "0: one for each core; the result is the same for any number")
+  command->add_option("--seed", settings->learning.train.seed, "Varies the folds")
       ->capture_default_str()
       ->type_name("N");
   command->add_flag("--json", settings->json, "Print one JSON object");

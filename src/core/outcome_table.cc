@@ -43,6 +43,13 @@ OutcomeTable without_queries(const OutcomeTable& table) {
   return result;
 }
 
+/// The finaliser of SplitMix64.
+std::uint64_t finalise(std::uint64_t hash) {
+  hash = (hash ^ (hash >> 30)) * 0xbf58476d1ce4e5b9u;
+  hash = (hash ^ (hash >> 27)) * 0x94d049bb133111ebu;
+  return hash ^ (hash >> 31);
+}
+
 }  // namespace
 
 void validate(const OutcomeTable& table) {
@@ -226,13 +233,16 @@ std::uint64_t query_hash(std::string_view text) noexcept {
     hash ^= static_cast<unsigned char>(c);
     hash *= 0x100000001b3u;
   }
-  hash = (hash ^ (hash >> 30)) * 0xbf58476d1ce4e5b9u;
-  hash = (hash ^ (hash >> 27)) * 0x94d049bb133111ebu;
-  return hash ^ (hash >> 31);
+  return finalise(hash);
 }
 
 bool is_held_out(std::string_view text, std::uint32_t one_in) noexcept {
   return one_in > 0 && query_hash(text) % one_in == 0;
+}
+
+std::uint32_t fold_of(std::string_view text, std::uint32_t folds, std::uint64_t seed) noexcept {
+  const std::uint64_t hash = query_hash(text) + (seed + 1) * 0x9e3779b97f4a7c15u;
+  return static_cast<std::uint32_t>(finalise(hash) % folds);
 }
 
 }  // namespace r2router

@@ -39,7 +39,8 @@ struct Terms {
         delay_ms(kInfinity),
         ms_per_token(0),
         context_left(model.context_tokens
-                         ? *model.context_tokens - static_cast<double>(rule.input.most)
+                         ? *model.context_tokens -
+                               static_cast<double>(rule.input.most + model.instruction_tokens)
                          : kLargestCap),
         affordable(affordable_tokens(rule.max_cost_usd)),
         cap_limit(std::min({rule.max_output_tokens, context_left, affordable})) {
@@ -59,7 +60,8 @@ struct Terms {
 
  private:
   static double input_cost(const ModelSpec& model, std::int64_t tokens) {
-    return static_cast<double>(tokens) * model.input_price_per_million / kPerMillion;
+    return static_cast<double>(tokens + model.instruction_tokens) * model.input_price_per_million /
+           kPerMillion;
   }
 
   /// The largest whole number of tokens, to kLargestCap, whose worst-case cost is within `limit`.

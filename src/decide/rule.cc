@@ -7,6 +7,7 @@
 
 #include "r2router/error.h"
 
+#include "core/edit_distance.h"
 #include "core/unicode.h"
 #include "decide/decide.h"
 
@@ -14,21 +15,6 @@ namespace r2router::internal {
 namespace {
 
 constexpr double kNoLimit = std::numeric_limits<double>::infinity();
-
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t substituted = diagonal + (a[i - 1] != b[j - 1]);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, substituted});
-    }
-  }
-  return row.back();
-}
 
 /// Whether all of `text` is as the pattern says. When what follows a star does not match, the star
 /// takes one character more; only the last star need ever do so.
@@ -62,7 +48,7 @@ bool matches(std::string_view pattern, std::string_view text) {
                     pool.front().name + "\"");
   }
   const auto nearest = std::ranges::min_element(
-      pool, {}, [&](const ModelSpec& model) { return edit_distance(model.name, name); });
+      pool, {}, [&](const ModelSpec& model) { return edit_distance(name, model.name); });
   throw Error(ErrorCode::kInvalidArgument, std::string(option) + " names the model \"" + name +
                                                "\", which is not in the pool; did you mean \"" +
                                                nearest->name + "\"?");

@@ -72,8 +72,17 @@ const Candidate& choose(const std::vector<Candidate>& candidates, double lambda)
 }  // namespace
 
 double cost_usd(const ModelSpec& model, std::int64_t input_tokens, double output_tokens) noexcept {
-  return static_cast<double>(input_tokens) * model.input_price_per_million / kPerMillion +
+  return static_cast<double>(input_tokens + model.instruction_tokens) *
+             model.input_price_per_million / kPerMillion +
          output_tokens * model.output_price_per_million / kPerMillion;
+}
+
+double routerarena_score(double accuracy, double cost_usd) noexcept {
+  constexpr double kLeast = 0.0044, kMost = 200, kBeta = 0.1;  // USD for 1,000 queries
+  const double cost = std::min(std::max(1000 * cost_usd, kLeast), kMost);
+  const double thrift = std::log2(kMost / cost) / std::log2(kMost / kLeast);
+  const double weight = kBeta * accuracy + thrift;
+  return weight > 0 ? (1 + kBeta) * accuracy * thrift / weight : 0;
 }
 
 BestSingle best_single(const OutcomeTable& table, bool available_only) {
@@ -132,8 +141,8 @@ std::vector<double> lambda_grid(double reference_cost, std::size_t steps) {
   return lambdas;
 }
 
-std::vector<PolicyPoint> sweep(const OutcomeTable& table, const PredictionTable& predictions,
-                               std::span<const double> lambdas, const SweepOptions& options) {
+Choices choose_pairs(const OutcomeTable& table, const PredictionTable& predictions,
+                     std::span<const double> lambdas, const SweepOptions& options) {
   const std::size_t cells = table.queries.size() * table.pairs.size();
   if (predictions.quality.size() != cells || predictions.output_tokens.size() != cells) {
     throw Error(ErrorCode::kInvalidArgument,
@@ -141,14 +150,13 @@ std::vector<PolicyPoint> sweep(const OutcomeTable& table, const PredictionTable&
                     std::to_string(predictions.quality.size()) + " quality and " +
                     std::to_string(predictions.output_tokens.size()) + " length predictions");
   }
-  std::vector<PolicyPoint> points(lambdas.size());
-  for (std::size_t i = 0; i < lambdas.size(); ++i) {
-    if (!(lambdas[i] >= 0 && lambdas[i] <= 1)) {
-      throw Error(ErrorCode::kInvalidArgument,
-                  "λ is " + std::to_string(lambdas[i]) + ": expected 0 to 1");
-    }
-    points[i].lambda = lambdas[i];
+  for (const double lambda : lambdas) {
+    if (lambda >= 0 && lambda <= 1) continue;
+    throw Error(ErrorCode::kInvalidArgument,
+                "λ is " + std::to_string(lambda) + ": expected 0 to 1");
   }
+  Choices choices{.settings = lambdas.size(), .pairs = {}};
+  choices.pairs.reserve(table.queries.size() * lambdas.size());
   std::vector<Candidate> candidates;
   for (std::size_t query = 0; query < table.queries.size(); ++query) {
     const std::int64_t input_tokens = table.queries[query].input_tokens;
@@ -172,12 +180,29 @@ std::vector<PolicyPoint> sweep(const OutcomeTable& table, const PredictionTable&
                   "no pair is left to choose from for query \"" + table.queries[query].id + "\"");
     }
     keep_undominated(candidates);
-    for (PolicyPoint& point : points) {
-      const std::uint32_t pair = choose(candidates, point.lambda).pair;
+    for (const double lambda : lambdas) choices.pairs.push_back(choose(candidates, lambda).pair);
+  }
+  return choices;
+}
+
+std::vector<PolicyPoint> average(const OutcomeTable& table, const Choices& choices,
+                                 std::span<const double> lambdas) {
+  if (choices.settings != lambdas.size() ||
+      choices.pairs.size() != table.queries.size() * lambdas.size()) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "there are " + std::to_string(choices.pairs.size()) + " choices for " +
+                    std::to_string(table.queries.size()) + " queries at " +
+                    std::to_string(lambdas.size()) + " settings: expected one for each");
+  }
+  std::vector<PolicyPoint> points(lambdas.size());
+  for (std::size_t i = 0; i < lambdas.size(); ++i) points[i].lambda = lambdas[i];
+  for (std::size_t query = 0; query < table.queries.size(); ++query) {
+    for (std::size_t i = 0; i < lambdas.size(); ++i) {
+      const std::uint32_t pair = choices.pairs[query * lambdas.size() + i];
       const std::size_t cell = table.cell(query, pair);
-      point.score += table.scores[cell];
-      point.cost_usd +=
-          cost_usd(table.models[table.pairs[pair].model], input_tokens, table.output_tokens[cell]);
+      points[i].score += table.scores[cell];
+      points[i].cost_usd += cost_usd(table.models[table.pairs[pair].model],
+                                     table.queries[query].input_tokens, table.output_tokens[cell]);
     }
   }
   const auto queries = static_cast<double>(std::max<std::size_t>(1, table.queries.size()));
@@ -186,6 +211,11 @@ std::vector<PolicyPoint> sweep(const OutcomeTable& table, const PredictionTable&
     point.cost_usd /= queries;
   }
   return points;
+}
+
+std::vector<PolicyPoint> sweep(const OutcomeTable& table, const PredictionTable& predictions,
+                               std::span<const double> lambdas, const SweepOptions& options) {
+  return average(table, choose_pairs(table, predictions, lambdas, options), lambdas);
 }
 
 std::vector<DeferralPoint> deferral_curve(std::span<const PolicyPoint> points,

@@ -1,10 +1,17 @@
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
+#include <map>
+#include <random>
 #include <string>
+#include <string_view>
 
 #include "r2router/error.h"
 #include "r2router/eval.h"
+
+#include "core/instruction.h"
+#include "eval/ledger.h"
 
 namespace r2router {
 namespace {
@@ -37,29 +44,22 @@ std::vector<std::size_t> match_pairs(const OutcomeTable& table, const Pool& pool
   return columns;
 }
 
-/// A single model at its own mean score and cost.
-struct Single {
-  std::string name;
-  PolicyPoint point;
+/// A policy's curve and what it comes to.
+struct Measured {
+  std::vector<DeferralPoint> curve = {};
+  DeferralMetrics metrics = {};
 };
 
-std::vector<Single> single_models(const OutcomeTable& table, bool available_only) {
-  std::vector<Single> singles;
-  for (std::size_t pair = 0; pair < table.pairs.size(); ++pair) {
+/// The table's column of each single model that is a policy of its own.
+std::vector<std::uint32_t> single_models(const OutcomeTable& table, bool available_only) {
+  std::vector<std::uint32_t> columns;
+  for (std::uint32_t pair = 0; pair < table.pairs.size(); ++pair) {
     const ModelSpec& model = table.models[table.pairs[pair].model];
-    if (!table.pairs[pair].budget.is_unlimited() || (available_only && !model.available)) continue;
-    PolicyPoint point;
-    for (std::size_t query = 0; query < table.queries.size(); ++query) {
-      const std::size_t cell = table.cell(query, pair);
-      point.score += table.scores[cell];
-      point.cost_usd +=
-          cost_usd(model, table.queries[query].input_tokens, table.output_tokens[cell]);
+    if (table.pairs[pair].budget.is_unlimited() && (model.available || !available_only)) {
+      columns.push_back(pair);
     }
-    point.score /= static_cast<double>(table.queries.size());
-    point.cost_usd /= static_cast<double>(table.queries.size());
-    singles.push_back({model.name, point});
   }
-  return singles;
+  return columns;
 }
 
 /// Which way the path a → b → c turns: above 0 to the left, so that b lies below the line from a to
@@ -71,18 +71,15 @@ double turn(const DeferralPoint& a, const DeferralPoint& b, const DeferralPoint&
 /// Choosing between two models at random reaches every point of the line between them; the best
 /// that mixing reaches is the upper hull. Its metrics are those of the hull itself, not of a
 /// staircase.
-Policy random_mixing(const std::vector<Single>& singles, const BestSingle& best) {
-  std::vector<PolicyPoint> points;
-  for (const Single& single : singles) points.push_back(single.point);
-  Policy policy;
-  policy.name = "random mixing";
-  std::vector<DeferralPoint>& hull = policy.curve;
-  for (const DeferralPoint& point : deferral_curve(points, best.cost_usd)) {
+Measured random_mixing(std::span<const PolicyPoint> singles, const BestSingle& best) {
+  Measured mixing;
+  std::vector<DeferralPoint>& hull = mixing.curve;
+  for (const DeferralPoint& point : deferral_curve(singles, best.cost_usd)) {
     while (hull.size() >= 2 && turn(hull[hull.size() - 2], hull.back(), point) >= 0)
       hull.pop_back();
     hull.push_back(point);
   }
-  DeferralMetrics& metrics = policy.metrics;
+  DeferralMetrics& metrics = mixing.metrics;
   const auto least_cost = [&](double score) -> std::optional<double> {
     for (std::size_t i = 0; i < hull.size(); ++i) {
       if (hull[i].score < score) continue;
@@ -101,7 +98,173 @@ Policy random_mixing(const std::vector<Single>& singles, const BestSingle& best)
   }
   metrics.qnc = least_cost(best.score);
   metrics.c95 = least_cost(0.95 * best.score);
-  return policy;
+  return mixing;
+}
+
+/// Every policy of an evaluation, in its order: the contenders, random mixing, the single models.
+std::vector<Measured> measure_all(std::span<const std::vector<PolicyPoint>> contenders,
+                                  std::span<const PolicyPoint> singles, const BestSingle& best) {
+  std::vector<Measured> all;
+  const auto add = [&](std::span<const PolicyPoint> points) {
+    Measured& added = all.emplace_back();
+    added.curve = deferral_curve(points, best.cost_usd);
+    added.metrics = measure(added.curve, best.score);
+  };
+  for (const std::vector<PolicyPoint>& points : contenders) add(points);
+  all.push_back(random_mixing(singles, best));
+  for (const PolicyPoint& single : singles) add({&single, 1});
+  return all;
+}
+
+/// The four metrics as numbers; a cost that is not reached is infinite.
+std::array<double, 4> numbers(const DeferralMetrics& metrics) {
+  constexpr double kNever = std::numeric_limits<double>::infinity();
+  return {metrics.audc, metrics.qnc.value_or(kNever), metrics.peak, metrics.c95.value_or(kNever)};
+}
+
+/// From the 2.5 % quantile to the 97.5 % quantile.
+Interval interval(std::vector<double> values) {
+  // ∞ − ∞ is not a number: in that resample the difference may be anything, and so it may be here.
+  if (std::any_of(values.begin(), values.end(), [](double value) { return std::isnan(value); })) {
+    return {};
+  }
+  std::sort(values.begin(), values.end());
+  const auto finite = [](double value) {
+    return std::isfinite(value) ? std::optional<double>(value) : std::nullopt;
+  };
+  const std::size_t tail = values.size() / 40;
+  return {finite(values[tail]), finite(values[values.size() - 1 - tail])};
+}
+
+/// Draws the resamples and puts intervals into `evaluation`.
+class Resampling {
+ public:
+  /// `singles`: the pairs of the single models, with `reference_model`'s among them.
+  Resampling(const OutcomeTable& table, std::span<const Choices> contenders,
+             std::span<const std::uint32_t> singles, std::uint32_t reference_model)
+      : queries_(table.queries.size()),
+        reference_model_(reference_model),
+        points_(contenders.size()),
+        single_points_(singles.size()) {
+    const double largest = internal::largest_cost(table);
+    for (std::size_t i = 0; i < contenders.size(); ++i) {
+      ledgers_.emplace_back(table, contenders[i], largest);
+      points_[i].resize(contenders[i].settings);
+    }
+    for (const std::uint32_t pair : singles) {
+      if (table.pairs[pair].model == reference_model) reference_ = single_ledgers_.size();
+      const Choices always{.settings = 1, .pairs = std::vector<std::uint32_t>(queries_, pair)};
+      single_ledgers_.emplace_back(table, always, largest);
+    }
+  }
+
+  void add_intervals(const ResampleOptions& options, std::vector<Policy>& policies) {
+    // values[policy][metric][resample]
+    std::vector<std::array<std::vector<double>, 4>> values(policies.size()),
+        advantages(policies.size());
+    std::mt19937_64 random(options.seed);
+    for (std::uint32_t i = 0; i < options.resamples; ++i) {
+      const std::vector<Measured> all = measure_resample(random);
+      const std::array<double, 4> first = numbers(all.front().metrics);
+      for (std::size_t policy = 0; policy < policies.size(); ++policy) {
+        const std::array<double, 4> own = numbers(all[policy].metrics);
+        for (std::size_t metric = 0; metric < own.size(); ++metric) {
+          values[policy][metric].push_back(own[metric]);
+          advantages[policy][metric].push_back(first[metric] - own[metric]);
+        }
+      }
+    }
+    const auto summarise = [](const std::array<std::vector<double>, 4>& of) {
+      return MetricIntervals{interval(of[0]), interval(of[1]), interval(of[2]), interval(of[3])};
+    };
+    for (std::size_t policy = 0; policy < policies.size(); ++policy) {
+      policies[policy].intervals = summarise(values[policy]);
+      if (policy > 0) policies[policy].advantage = summarise(advantages[policy]);
+    }
+  }
+
+ private:
+  std::vector<Measured> measure_resample(std::mt19937_64& random) {
+    weights_.assign(queries_, 0);
+    for (std::size_t i = 0; i < queries_; ++i) {
+      // The standard's own distribution differs between its implementations.
+      ++weights_[static_cast<std::size_t>((random() >> 32) * queries_ >> 32)];
+    }
+    for (std::size_t i = 0; i < ledgers_.size(); ++i) ledgers_[i].average(weights_, points_[i]);
+    for (std::size_t i = 0; i < single_ledgers_.size(); ++i) {
+      single_ledgers_[i].average(weights_, {&single_points_[i], 1});
+    }
+    // The model that is best on all queries stays the reference: one that changed with the resample
+    // would make the unit of cost jump.
+    const PolicyPoint& reference = single_points_[reference_];
+    const BestSingle best = {reference_model_, reference.score, reference.cost_usd};
+    return measure_all(points_, single_points_, best);
+  }
+
+  std::size_t queries_;
+  std::uint32_t reference_model_;
+  std::size_t reference_ = 0;  ///< among the single models
+  std::vector<internal::Ledger> ledgers_, single_ledgers_;
+  std::vector<std::vector<PolicyPoint>> points_;
+  std::vector<PolicyPoint> single_points_;
+  std::vector<std::uint32_t> weights_;
+};
+
+/// Each pair's mean outcome; NaN where nothing was observed.
+struct PairMean {
+  double score = 0, output_tokens = 0, cost_usd = 0;
+};
+
+std::vector<PairMean> pair_means(const OutcomeTable& table) {
+  std::vector<PairMean> means(table.pairs.size());
+  for (std::size_t pair = 0; pair < table.pairs.size(); ++pair) {
+    double observed = 0;
+    for (std::size_t query = 0; query < table.queries.size(); ++query) {
+      const std::size_t cell = table.cell(query, pair);
+      if (std::isnan(table.scores[cell])) continue;
+      means[pair].score += table.scores[cell];
+      means[pair].output_tokens += table.output_tokens[cell];
+      means[pair].cost_usd +=
+          cost_usd(table.models[table.pairs[pair].model], table.queries[query].input_tokens,
+                   table.output_tokens[cell]);
+      ++observed;
+    }
+    means[pair].score /= observed;
+    means[pair].output_tokens /= observed;
+    means[pair].cost_usd /= observed;
+  }
+  return means;
+}
+
+void check_same_pairs(const OutcomeTable& table, const OutcomeTable& training) {
+  if (training.pairs == table.pairs) return;
+  throw Error(ErrorCode::kInvalidArgument,
+              "the training table does not have the same (model, budget) pairs");
+}
+
+void check_predictions(const OutcomeTable& table, const PredictionTable& predictions) {
+  const std::size_t cells = table.queries.size() * table.pairs.size();
+  if (predictions.quality.size() == cells && predictions.output_tokens.size() == cells) return;
+  throw Error(ErrorCode::kInvalidArgument,
+              "there are " + std::to_string(predictions.quality.size()) + " quality and " +
+                  std::to_string(predictions.output_tokens.size()) +
+                  " length predictions: expected one for each of the table's " +
+                  std::to_string(cells) + " cells");
+}
+
+/// The contender's predictions for these queries.
+PredictionTable select_predictions(const OutcomeTable& table, const Contender& contender,
+                                   std::span<const std::uint32_t> queries) {
+  check_predictions(table, contender.predictions);
+  const std::size_t pairs = table.pairs.size();
+  PredictionTable result;
+  for (const std::uint32_t query : queries) {
+    for (std::size_t pair = 0; pair < pairs; ++pair) {
+      result.quality.push_back(contender.predictions.quality[table.cell(query, pair)]);
+      result.output_tokens.push_back(contender.predictions.output_tokens[table.cell(query, pair)]);
+    }
+  }
+  return result;
 }
 
 }  // namespace
@@ -130,28 +293,14 @@ PredictionTable predict(const OutcomeTable& table, const Pool& pool, const Score
 }
 
 PredictionTable predict_means(const OutcomeTable& table, const OutcomeTable& training) {
-  if (training.pairs != table.pairs) {
-    throw Error(ErrorCode::kInvalidArgument,
-                "the training table does not have the same (model, budget) pairs");
-  }
-  std::vector<double> score(table.pairs.size()), tokens(table.pairs.size());
-  for (std::size_t pair = 0; pair < table.pairs.size(); ++pair) {
-    double observed = 0;
-    for (std::size_t query = 0; query < training.queries.size(); ++query) {
-      const std::size_t cell = training.cell(query, pair);
-      if (std::isnan(training.scores[cell])) continue;
-      score[pair] += training.scores[cell];
-      tokens[pair] += training.output_tokens[cell];
-      ++observed;
-    }
-    // No outcomes: 0/0 marks the pair as unknown.
-    score[pair] /= observed;
-    tokens[pair] /= observed;
-  }
+  check_same_pairs(table, training);
+  const std::vector<PairMean> means = pair_means(training);
   PredictionTable result;
   for (std::size_t query = 0; query < table.queries.size(); ++query) {
-    result.quality.insert(result.quality.end(), score.begin(), score.end());
-    result.output_tokens.insert(result.output_tokens.end(), tokens.begin(), tokens.end());
+    for (const PairMean& mean : means) {
+      result.quality.push_back(mean.score);
+      result.output_tokens.push_back(mean.output_tokens);
+    }
   }
   return result;
 }
@@ -160,50 +309,128 @@ PredictionTable predict_oracle(const OutcomeTable& table) {
   return {table.scores, table.output_tokens};
 }
 
-Evaluation evaluate(const OutcomeTable& table, const PredictionTable& predictions,
-                    const OutcomeTable& training, const SweepOptions& options) {
-  const std::vector<std::uint32_t> complete = complete_queries(table);
-  const OutcomeTable test = select_queries(table, complete);
-  PredictionTable router;
-  const std::size_t pairs = table.pairs.size();
-  if (predictions.quality.size() != table.queries.size() * pairs ||
-      predictions.output_tokens.size() != predictions.quality.size()) {
-    throw Error(ErrorCode::kInvalidArgument,
-                "the predictions are not one for each cell of the table");
+std::optional<PredictionTable> keep_best_instructions(const OutcomeTable& table,
+                                                      const PredictionTable& predictions,
+                                                      const OutcomeTable& training) {
+  check_same_pairs(table, training);
+  if (std::none_of(table.models.begin(), table.models.end(),
+                   [](const ModelSpec& model) { return !model.instruction.empty(); })) {
+    return std::nullopt;
   }
-  for (const std::uint32_t query : complete) {
-    for (std::size_t pair = 0; pair < pairs; ++pair) {
-      router.quality.push_back(predictions.quality[table.cell(query, pair)]);
-      router.output_tokens.push_back(predictions.output_tokens[table.cell(query, pair)]);
+  check_predictions(table, predictions);
+  const std::vector<PairMean> means = pair_means(training);
+  std::map<std::string_view, std::size_t> best;  // base model -> pair
+  for (std::size_t pair = 0; pair < table.pairs.size(); ++pair) {
+    const auto [entry, is_new] =
+        best.emplace(internal::base_model_name(table.models[table.pairs[pair].model]), pair);
+    const PairMean &mean = means[pair], &before = means[entry->second];
+    if (mean.score > before.score ||
+        (mean.score == before.score && mean.cost_usd < before.cost_usd)) {
+      entry->second = pair;
     }
   }
+  PredictionTable result = predictions;
+  for (std::size_t pair = 0; pair < table.pairs.size(); ++pair) {
+    const std::uint32_t model = table.pairs[pair].model;
+    const std::size_t kept = best.at(internal::base_model_name(table.models[model]));
+    if (table.pairs[kept].model == model) continue;
+    for (std::size_t query = 0; query < table.queries.size(); ++query) {
+      result.quality[table.cell(query, pair)] = kUnknown;
+      result.output_tokens[table.cell(query, pair)] = kUnknown;
+    }
+  }
+  return result;
+}
 
+std::vector<Contender> standard_contenders(const OutcomeTable& table,
+                                           const PredictionTable& predictions,
+                                           const OutcomeTable& training,
+                                           const SweepOptions& sweep) {
+  SweepOptions unlimited = sweep;
+  unlimited.unlimited_only = true;
+  SweepOptions truth = sweep;
+  truth.token_floor = 0;  // the truth needs none
+  const PredictionTable means = predict_means(table, training);
+  const bool limited = std::any_of(table.pairs.begin(), table.pairs.end(),
+                                   [](const Pair& pair) { return !pair.budget.is_unlimited(); });
+  std::vector<Contender> contenders = {{"router", predictions, sweep}};
+  if (limited) contenders.push_back({"point router", predictions, unlimited});
+  if (auto best = keep_best_instructions(table, predictions, training)) {
+    contenders.push_back({"one instruction per model", *std::move(best), sweep});
+  }
+  contenders.push_back({"mean curve", means, sweep});
+  if (limited) contenders.push_back({"unlimited mean curve", means, unlimited});
+  contenders.push_back({"oracle", predict_oracle(table), truth});
+  return contenders;
+}
+
+Evaluation evaluate(const OutcomeTable& table, std::span<const Contender> contenders,
+                    bool available_only, const ResampleOptions& resampling) {
+  if (contenders.empty()) {
+    throw Error(ErrorCode::kInvalidArgument, "there is no contender to evaluate");
+  }
+  const std::vector<std::uint32_t> complete = complete_queries(table);
+  const OutcomeTable test = select_queries(table, complete);
   Evaluation evaluation;
   evaluation.queries = test.queries.size();
-  evaluation.best_single = best_single(test, options.available_only);
-  const BestSingle& best = evaluation.best_single;
-  const std::vector<double> lambdas = lambda_grid(best.cost_usd);
+  evaluation.best_single = best_single(test, available_only);
+  evaluation.lambdas = lambda_grid(evaluation.best_single.cost_usd);
 
-  const auto add = [&](const std::string& name, const std::vector<PolicyPoint>& points) {
-    const std::vector<DeferralPoint> curve = deferral_curve(points, best.cost_usd);
-    evaluation.policies.push_back({name, curve, measure(curve, best.score)});
-  };
-  SweepOptions unlimited = options;
-  unlimited.unlimited_only = true;
-  // The truth needs no floor.
-  SweepOptions truth = options;
-  truth.token_floor = 0;
+  std::vector<Choices> choices;
+  std::vector<std::vector<PolicyPoint>> points;
+  for (const Contender& contender : contenders) {
+    const PredictionTable predictions = select_predictions(table, contender, complete);
+    choices.push_back(choose_pairs(test, predictions, evaluation.lambdas, contender.sweep));
+    points.push_back(average(test, choices.back(), evaluation.lambdas));
+    evaluation.policies.push_back({.name = contender.name, .points = points.back()});
+    if (choices.size() == 1) {
+      evaluation.reliability =
+          check_reliability(test, predictions, choices.back(), evaluation.lambdas, contender.sweep);
+    }
+  }
+  evaluation.policies.push_back({.name = "random mixing"});
+  const std::vector<std::uint32_t> singles = single_models(test, available_only);
+  std::vector<PolicyPoint> single_points;
+  for (const std::uint32_t pair : singles) {
+    const Choices always{.settings = 1,
+                         .pairs = std::vector<std::uint32_t>(test.queries.size(), pair)};
+    const std::vector<double> no_setting = {0};
+    single_points.push_back(average(test, always, no_setting).front());
+    evaluation.policies.push_back(
+        {.name = test.models[test.pairs[pair].model].name, .points = {single_points.back()}});
+  }
 
-  add("router", sweep(test, router, lambdas, options));
-  add("point router", sweep(test, router, lambdas, unlimited));
-  const PredictionTable means = predict_means(test, training);
-  add("mean curve", sweep(test, means, lambdas, options));
-  add("mean curve, unlimited", sweep(test, means, lambdas, unlimited));
-  const std::vector<Single> singles = single_models(test, options.available_only);
-  evaluation.policies.push_back(random_mixing(singles, best));
-  add("oracle", sweep(test, predict_oracle(test), lambdas, truth));
-  for (const Single& single : singles) add(single.name, {single.point});
+  const std::vector<Measured> measured = measure_all(points, single_points, evaluation.best_single);
+  for (std::size_t i = 0; i < measured.size(); ++i) {
+    evaluation.policies[i].curve = measured[i].curve;
+    evaluation.policies[i].metrics = measured[i].metrics;
+  }
+  if (resampling.resamples > 0) {
+    Resampling(test, choices, singles, evaluation.best_single.model)
+        .add_intervals(resampling, evaluation.policies);
+  }
   return evaluation;
+}
+
+std::vector<DatasetEvaluation> evaluate_datasets(const OutcomeTable& table,
+                                                 std::span<const Contender> contenders,
+                                                 bool available_only,
+                                                 const ResampleOptions& resampling) {
+  std::map<std::string, std::vector<std::uint32_t>> datasets;
+  for (const std::uint32_t query : complete_queries(table)) {
+    datasets[table.queries[query].dataset].push_back(query);
+  }
+  std::vector<DatasetEvaluation> result;
+  for (const auto& [name, queries] : datasets) {
+    std::vector<Contender> selected;
+    for (const Contender& contender : contenders) {
+      selected.push_back(
+          {contender.name, select_predictions(table, contender, queries), contender.sweep});
+    }
+    result.push_back(
+        {name, evaluate(select_queries(table, queries), selected, available_only, resampling)});
+  }
+  return result;
 }
 
 }  // namespace r2router

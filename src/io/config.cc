@@ -28,6 +28,7 @@ constexpr std::size_t kMostTopics = 1024;
 // Far above any price, and low enough that no cost computed from it can overflow.
 constexpr double kHighestPrice = 1e9;
 constexpr double kLongestDelay = 1e9, kLowestSpeed = 1e-9, kHighestSpeed = 1e9;
+constexpr std::uint32_t kMostInstructionTokens = 1000000;
 constexpr double kHighestTokenFloor = 4294967294;
 
 // The names of enumerations' values in JSON.
@@ -260,7 +261,20 @@ Json model_to_json(const ModelSpec& model) {
     json["output_tokens_per_second"] = *model.output_tokens_per_second;
   }
   if (model.context_tokens) json["context_tokens"] = *model.context_tokens;
+  if (!model.instruction.empty()) json["instruction"] = model.instruction;
+  if (model.instruction_tokens > 0) json["instruction_tokens"] = model.instruction_tokens;
   return json;
+}
+
+/// Refuses `what`, which the config has just been given, if its format version does not have it.
+void expect_version(const Config& config, const JsonView& field, const std::string& what) {
+  const std::uint32_t least = io::format_version_for(config);
+  // A released folder, version 0, has what version 1 has.
+  if (std::max(config.format_version, std::uint32_t{1}) >= least) return;
+  field.fail_with("found " + what + ", which format version " +
+                  std::to_string(config.format_version) +
+                  " does not have; set /format_version to " + std::to_string(least) +
+                  " here and in model.safetensors");
 }
 
 }  // namespace
@@ -275,7 +289,8 @@ ModelSpec io::read_model_spec(const JsonView& field, std::string_view name) {
   // "note" changes nothing, so its neighbours ("notes", "name") may stand.
   field.refuse_misspelt({"openrouter_id", "input_price_per_million", "output_price_per_million",
                          "checkpoint_dir", "available", "time_to_first_token_ms",
-                         "output_tokens_per_second", "context_tokens"});
+                         "output_tokens_per_second", "context_tokens", "instruction",
+                         "instruction_tokens"});
   ModelSpec model{.name = std::string(name)};
   model.openrouter_id = read_optional_text(field["openrouter_id"]);
   model.input_price_per_million = field["input_price_per_million"].number(
@@ -296,11 +311,19 @@ ModelSpec io::read_model_spec(const JsonView& field, std::string_view name) {
   if (const JsonView context = field["context_tokens"]; context.present()) {
     model.context_tokens = read_uint32(context, 1, UINT32_MAX);
   }
+  model.instruction = read_optional_text(field["instruction"]);
+  if (const JsonView tokens = field["instruction_tokens"]; tokens.present()) {
+    model.instruction_tokens = read_uint32(tokens, 0, kMostInstructionTokens);
+  }
   return model;
 }
 
 std::uint32_t io::format_version_for(const Config& config) {
-  return config.encoder && !config.encoder->topics.empty() ? 2 : 1;
+  const bool topics = config.encoder && !config.encoder->topics.empty();
+  const bool instructions = std::ranges::any_of(config.models, [](const ModelSpec& model) {
+    return !model.instruction.empty() || model.instruction_tokens > 0;
+  });
+  return topics || instructions ? 2 : 1;
 }
 
 Config parse_config(std::string_view json, const std::string& file) {
@@ -333,16 +356,11 @@ Config parse_config(std::string_view json, const std::string& file) {
     read_model(model, name, config);
   }
   if (config.models.empty()) models.fail("at least one model");
+  expect_version(config, models, "a model with an instruction");
 
   if (const JsonView encoder = root["encoder"]; encoder.present()) {
     config.encoder = read_encoder(encoder);
-    const std::uint32_t least = io::format_version_for(config);
-    if (config.format_version < least) {
-      encoder["topics"].fail_with("found topics, which format version " +
-                                  std::to_string(config.format_version) +
-                                  " does not have; set /format_version to " +
-                                  std::to_string(least) + " here and in model.safetensors");
-    }
+    expect_version(config, encoder["topics"], "topics");
     const std::size_t topics = config.encoder->topics.size();
     if (config.encoder->embedding_dimension() != config.embedding_dim) {
       encoder["dimension"].fail(

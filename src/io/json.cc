@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "core/edit_distance.h"
 #include "core/excerpt.h"
 
 namespace r2router::io {
@@ -153,31 +154,11 @@ std::string describe(const Json& value) {
   }
 }
 
-/// How many letters must be inserted, removed, replaced or swapped with their neighbour (the
-/// optimal string alignment distance).
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::vector<std::size_t>> d(a.size() + 1, std::vector<std::size_t>(b.size() + 1));
-  for (std::size_t i = 0; i <= a.size(); ++i) {
-    for (std::size_t j = 0; j <= b.size(); ++j) {
-      if (i == 0 || j == 0) {
-        d[i][j] = i + j;
-        continue;
-      }
-      d[i][j] = std::min(
-          {d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
-      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) {
-        d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
-      }
-    }
-  }
-  return d[a.size()][b.size()];
-}
-
 /// True if `name` is probably meant to be `known`: one letter in four may differ, but at most two.
 bool looks_like(std::string_view name, std::string_view known) {
   const std::size_t allowed = std::clamp<std::size_t>(known.size() / 4, 1, 2);
   const auto [shorter, longer] = std::minmax({name.size(), known.size()});
-  return longer - shorter <= allowed && edit_distance(name, known) <= allowed;
+  return longer - shorter <= allowed && internal::edit_distance(name, known) <= allowed;
 }
 
 }  // namespace

@@ -1,24 +1,23 @@
 #include "r2router/outcomes.h"
 
 #include <algorithm>
-#include <cstring>
+#include <cmath>
 #include <filesystem>
 #include <limits>
 #include <map>
-#include <memory>
 #include <optional>
 #include <unordered_map>
 #include <utility>
-
-#include <zlib.h>
 
 #include "r2router/decision.h"
 #include "r2router/error.h"
 
 #include "core/excerpt.h"
+#include "core/instruction.h"
 #include "core/sha256.h"
 #include "io/file.h"
 #include "io/json.h"
+#include "io/json_lines.h"
 #include "io/model_spec.h"
 
 namespace r2router {
@@ -27,109 +26,24 @@ namespace {
 using io::JsonDocument;
 using io::JsonView;
 
-constexpr std::size_t kLongestLine = std::size_t{64} << 20;      // bytes
 constexpr std::uint64_t kLargestPool = std::uint64_t{16} << 20;  // bytes
 constexpr std::size_t kMostCells = std::size_t{1} << 27;  // queries × pairs: 2 GiB of numbers
 constexpr double kMostTokens = 1e9;
-
-/// The lines of a text file, which may be compressed with gzip.
-class Lines {
- public:
-  explicit Lines(const std::string& path) : path_(path), file_(gzopen(path.c_str(), "rb")) {
-    if (!file_) throw Error(ErrorCode::kIo, "cannot open the file", {.file = path});
-  }
-
-  /// The next line without its end, or null after the last.
-  const std::string* next() {
-    line_.clear();
-    for (;;) {
-      const char* const begin = buffer_ + begin_;
-      const auto* const end = static_cast<const char*>(std::memchr(begin, '\n', size_ - begin_));
-      line_.append(begin, end ? static_cast<std::size_t>(end - begin) : size_ - begin_);
-      if (line_.size() > kLongestLine) {
-        throw Error(ErrorCode::kBadData,
-                    "the line is longer than " + std::to_string(kLongestLine) +
-                        " bytes: expected one JSON object a line",
-                    {.file = path_, .line = number_ + 1});
-      }
-      if (end) {
-        begin_ = static_cast<std::size_t>(end - buffer_) + 1;
-        break;
-      }
-      if (!refill()) {
-        if (line_.empty()) return nullptr;
-        break;
-      }
-    }
-    ++number_;
-    if (line_.ends_with('\r')) line_.pop_back();
-    return &line_;
-  }
-
-  /// Of the line that next() gave, from 1.
-  std::uint64_t number() const { return number_; }
-
- private:
-  struct Close {
-    void operator()(gzFile_s* file) const { gzclose(file); }
-  };
-
-  bool refill() {
-    const int count = gzread(file_.get(), buffer_, sizeof buffer_);
-    int status = Z_OK;
-    const char* const reason = gzerror(file_.get(), &status);
-    // A stream that breaks off is reported only after its last bytes: Z_BUF_ERROR.
-    if (count < 0 || (status != Z_OK && status != Z_STREAM_END)) {
-      throw Error(status == Z_ERRNO ? ErrorCode::kIo : ErrorCode::kBadData,
-                  std::string("the file cannot be decompressed: ") + reason +
-                      "; it is damaged or cut off, so fetch it again",
-                  {.file = path_, .line = number_ + 1});
-    }
-    begin_ = 0;
-    size_ = static_cast<std::size_t>(count);
-    return count > 0;
-  }
-
-  std::string path_;
-  std::unique_ptr<gzFile_s, Close> file_;
-  char buffer_[1 << 16];
-  std::size_t begin_ = 0, size_ = 0;
-  std::string line_;
-  std::uint64_t number_ = 0;
-};
 
 [[noreturn]] void fail_at(const std::string& path, std::uint64_t line, const std::string& message) {
   throw Error(ErrorCode::kBadData, message, {.file = path, .line = line});
 }
 
-/// Calls visit(object, line number) for every line that is not blank.
-template <typename Visit>
-void for_each_object(const std::string& path, Visit visit) {
-  const auto lines = std::make_unique<Lines>(path);
-  while (const std::string* const line = lines->next()) {
-    if (line->find_first_not_of(" \t") == std::string::npos) continue;
-    try {
-      const JsonDocument document(*line, "", ErrorCode::kBadData);
-      document.root().members("one JSON object a line");
-      visit(document.root(), lines->number());
-    } catch (const Error& error) {
-      if (error.where().line > 1 || !error.where().file.empty()) throw;
-      // The parser sees one line alone: say where that line is.
-      std::string_view message = error.what();
-      const std::string& pointer = error.where().pointer;
-      for (const std::string& place : {std::string("line 1: "), "at " + pointer + ": "}) {
-        if (message.starts_with(place)) message.remove_prefix(place.size());
-      }
-      throw Error(error.code(), std::string(message),
-                  {.file = path, .pointer = pointer, .line = lines->number()});
-    }
-  }
-}
-
-std::vector<Query> read_queries(const std::string& path) {
+/// With `repeats_allowed` a query may stand in several lines if its text is the same in each; its
+/// own length is then the least, that of the plainest prompt.
+std::vector<Query> read_queries(const std::string& path, bool repeats_allowed) {
   std::vector<Query> queries;
-  std::unordered_map<std::string, std::uint64_t> first_line;
-  for_each_object(path, [&](const JsonView& object, std::uint64_t line) {
+  struct First {
+    std::uint64_t line = 0;
+    std::size_t index = 0;
+  };
+  std::unordered_map<std::string, First> first;
+  io::for_each_json_line(path, [&](const JsonView& object, std::uint64_t line) {
     Query query;
     query.id = object["query_id"].string("the query's name, a string");
     query.text = object["query"].string("the query's text, a string");
@@ -144,11 +58,18 @@ std::vector<Query> read_queries(const std::string& path) {
       query.input_tokens = static_cast<std::int64_t>(tokens.integer(
           0, static_cast<std::uint64_t>(kMostTokens), "a number of tokens, 0 or more"));
     }
-    const auto [entry, is_new] = first_line.emplace(query.id, line);
+    const auto [entry, is_new] = first.emplace(query.id, First{line, queries.size()});
     if (!is_new) {
+      Query& before = queries[entry->second.index];
+      if (repeats_allowed && before.text == query.text) {
+        before.input_tokens = std::min(before.input_tokens, query.input_tokens);
+        return;
+      }
       fail_at(path, line,
               "the query id " + excerpt(query.id) + " stands in line " +
-                  std::to_string(entry->second) + " already: expected each once");
+                  std::to_string(entry->second.line) + " already" +
+                  (repeats_allowed ? " with another text: expected one text for each id"
+                                   : ": expected each once"));
     }
     queries.push_back(std::move(query));
   });
@@ -167,16 +88,76 @@ struct Outcome {
   std::uint64_t line = 0;
 };
 
+/// The pool's entries by name, to which entries for models under instructions are added as they are
+/// found.
+class Entries {
+ public:
+  explicit Entries(const Pool& pool) : pool_(pool), excess_(pool.size()) {
+    for (std::uint32_t i = 0; i < pool_.size(); ++i) index_[pool_[i].name] = i;
+  }
+
+  /// The index of an entry, or nothing for a model that is not in the pool.
+  std::optional<std::uint32_t> find(const std::string& model, const std::string& instruction,
+                                    const JsonView& place) {
+    const std::string name = internal::instructed_name(model, instruction);
+    if (const auto found = index_.find(name); found != index_.end()) return found->second;
+    const auto base = index_.find(model);
+    if (base == index_.end()) return std::nullopt;
+    if (++made_ > kMostMadeEntries) {
+      place.fail_with("there are more than " + std::to_string(kMostMadeEntries) +
+                      " pairs of a model and an instruction: expected a few, given by short names; "
+                      "if this field holds whole prompts, leave it out");
+    }
+    const auto index = static_cast<std::uint32_t>(pool_.size());
+    ModelSpec entry = pool_[base->second];
+    entry.name = name;
+    entry.instruction = instruction;
+    pool_.push_back(std::move(entry));
+    excess_.push_back({.is_made = true});
+    index_[name] = index;
+    return index;
+  }
+
+  /// A prompt of this entry had so many tokens more than the query alone.
+  void add_excess(std::uint32_t entry, double tokens) {
+    excess_[entry].sum += tokens;
+    ++excess_[entry].count;
+  }
+
+  /// The pool with what was added. Instructions of made entries are as long as their prompts'
+  /// excess in the mean.
+  Pool take() {
+    for (std::size_t i = 0; i < pool_.size(); ++i) {
+      if (!excess_[i].is_made || excess_[i].count == 0) continue;
+      const double mean = excess_[i].sum / excess_[i].count;
+      pool_[i].instruction_tokens = static_cast<std::uint32_t>(std::max(0.0, std::round(mean)));
+    }
+    return std::move(pool_);
+  }
+
+ private:
+  static constexpr std::size_t kMostMadeEntries = 1000;
+  struct Excess {
+    bool is_made = false;
+    double sum = 0, count = 0;
+  };
+
+  Pool pool_;
+  std::unordered_map<std::string, std::uint32_t> index_;
+  std::vector<Excess> excess_;
+  std::size_t made_ = 0;
+};
+
 /// The outcomes of the pool's models; models of the file that are not in the pool go to `others`.
 std::vector<Outcome> read_outcome_lines(const std::string& path, const std::vector<Query>& queries,
-                                        const Pool& pool,
+                                        Entries& entries,
                                         std::map<std::string, std::size_t>& others) {
-  std::unordered_map<std::string_view, std::uint32_t> query_index, model_index;
+  std::unordered_map<std::string_view, std::uint32_t> query_index;
   for (std::uint32_t i = 0; i < queries.size(); ++i) query_index[queries[i].id] = i;
-  for (std::uint32_t i = 0; i < pool.size(); ++i) model_index[pool[i].name] = i;
   std::vector<Outcome> outcomes;
-  for_each_object(path, [&](const JsonView& object, std::uint64_t line) {
-    object.refuse_misspelt({"query_id", "model", "budget", "score", "output_tokens"});
+  io::for_each_json_line(path, [&](const JsonView& object, std::uint64_t line) {
+    object.refuse_misspelt(
+        {"query_id", "model", "budget", "instruction", "score", "output_tokens"});
     const std::string& id = object["query_id"].string("the name of a query, a string");
     const auto query = query_index.find(id);
     if (query == query_index.end()) {
@@ -184,17 +165,25 @@ std::vector<Outcome> read_outcome_lines(const std::string& path, const std::vect
                                    " in the file of queries: add it there, or remove the outcome");
     }
     const std::string& name = object["model"].string("the name of a model, a string");
+    const JsonView instruction =
+        object["instruction"].present() ? object["instruction"] : object["prompt"];
     Outcome outcome{.query = query->second, .line = line};
     if (object["budget"].present()) outcome.pair.budget = object["budget"].budget();
     outcome.score = object["score"].number(0, 1, "a number from 0 to 1");
     outcome.output_tokens =
         object["output_tokens"].number(0, kMostTokens, "a number of tokens from 0 to 1e9");
-    const auto model = model_index.find(name);
-    if (model == model_index.end()) {
+    const std::optional<std::uint32_t> entry = entries.find(
+        name, instruction.present() ? instruction.string("an instruction, a string") : "",
+        instruction);
+    if (!entry) {
       if (others.size() < 1000) ++others[name];
       return;
     }
-    outcome.pair.model = model->second;
+    outcome.pair.model = *entry;
+    if (const JsonView tokens = object["input_tokens"]; tokens.present()) {
+      entries.add_excess(*entry, tokens.number(0, kMostTokens, "a number of tokens, 0 or more") -
+                                     static_cast<double>(queries[query->second].input_tokens));
+    }
     outcomes.push_back(outcome);
   });
   return outcomes;
@@ -246,9 +235,11 @@ OutcomeTable read_outcomes(const std::string& queries_file, const std::string& o
   OutcomeTable table;
   // Hashing fails with a better reason than zlib where a file cannot be read.
   table.sources = {hash_source(queries_file), hash_source(outcomes_file)};
-  table.queries = read_queries(queries_file);
+  table.queries = read_queries(queries_file, queries_file == outcomes_file);
+  if (queries_file == outcomes_file) table.sources.pop_back();
   std::map<std::string, std::size_t> others;
-  std::vector<Outcome> outcomes = read_outcome_lines(outcomes_file, table.queries, pool, others);
+  Entries entries(pool);
+  std::vector<Outcome> outcomes = read_outcome_lines(outcomes_file, table.queries, entries, others);
   if (outcomes.empty()) {
     std::string found;
     for (const auto& [name, count] : others) {
@@ -259,7 +250,7 @@ OutcomeTable read_outcomes(const std::string& queries_file, const std::string& o
                     " models); " + (found.empty() ? "the file is empty" : "it has: " + found),
                 {.file = outcomes_file});
   }
-  fill(std::move(outcomes), pool, outcomes_file, table);
+  fill(std::move(outcomes), entries.take(), outcomes_file, table);
   return table;
 }
 

@@ -3,18 +3,19 @@
 #include <cstdlib>
 #include <cstring>
 #include <limits>
-#include <new>
 #include <optional>
 #include <string>
 
 #include "r2router/error.h"
 #include "r2router/scorer.h"
 
+#include "score/aligned_floats.h"
 #include "score/kernels.h"
 
 namespace r2router {
 namespace {
 
+using score::AlignedFloats;
 using score::Kernel;
 
 /// Beyond this norm float32 products could overflow.
@@ -23,24 +24,6 @@ constexpr double kLargestNorm = 1e18;
 constexpr double kSmallestNorm = 1e-12;
 /// An error bound that admits everything, yet gives no NaN when multiplied by zero.
 constexpr double kUnbounded = 1e300;
-
-/// float32 storage aligned for the kernels.
-class AlignedFloats {
- public:
-  explicit AlignedFloats(std::size_t size)
-      : data_(static_cast<float*>(::operator new (size * sizeof(float), std::align_val_t{64}))) {
-    std::fill_n(data_, size, 0.0F);
-  }
-  AlignedFloats(const AlignedFloats&) = delete;
-  AlignedFloats& operator=(const AlignedFloats&) = delete;
-  ~AlignedFloats() { ::operator delete (data_, std::align_val_t{64}); }
-
-  float* data() { return data_; }
-  const float* data() const { return data_; }
-
- private:
-  float* data_;
-};
 
 double dot(const Kernel& kernel, const float* a, const float* b, std::size_t n) {
   return kernel.dot_float_float(a, b, n);

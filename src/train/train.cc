@@ -72,15 +72,6 @@ void check_embeddings(const OutcomeTable& table, std::span<const float> embeddin
   }
 }
 
-/// The fold of a text: another hash than the one that holds texts out, so that the two do not
-/// interfere.
-std::uint32_t fold_of(std::string_view text, const TrainOptions& options) {
-  std::uint64_t hash = query_hash(text) + (options.seed + 1) * 0x9e3779b97f4a7c15u;
-  hash = (hash ^ (hash >> 30)) * 0xbf58476d1ce4e5b9u;
-  hash = (hash ^ (hash >> 27)) * 0x94d049bb133111ebu;
-  return static_cast<std::uint32_t>((hash ^ (hash >> 31)) % options.folds);
-}
-
 bool has_outcome(const OutcomeTable& table, std::size_t query) {
   for (std::size_t pair = 0; pair < table.pairs.size(); ++pair) {
     if (!std::isnan(table.scores[table.cell(query, pair)])) return true;
@@ -94,7 +85,7 @@ std::vector<std::vector<std::uint32_t>> make_folds(const OutcomeTable& table,
   for (std::size_t query = 0; query < table.queries.size(); ++query) {
     const std::string& text = table.queries[query].split_text();
     if (is_held_out(text, options.holdout) || !has_outcome(table, query)) continue;
-    folds[fold_of(text, options)].push_back(static_cast<std::uint32_t>(query));
+    folds[fold_of(text, options.folds, options.seed)].push_back(static_cast<std::uint32_t>(query));
   }
   std::size_t queries = 0;
   for (const auto& fold : folds) queries += fold.size();

@@ -171,16 +171,20 @@ TEST_F(TrainCli, JsonHoldsTheSameFiguresAsEval) {
   EXPECT_EQ(report["training_queries"].get<int>() + report["held_out_queries"].get<int>(), 200);
   EXPECT_EQ(report["heads"], 8);
 
-  const Outcome evaluated = run(
-      {"eval", "--checkpoint-dir", folder_ / "router", "--json", "--curve", folder_ / "curve.csv"});
+  const Outcome evaluated = run({"eval", "--checkpoint-dir", folder_ / "router", "--json",
+                                 "--curves", folder_ / "curve.csv"});
   ASSERT_EQ(evaluated.exit_code, 0) << evaluated.err;
-  EXPECT_EQ(json::parse(evaluated.out), report["evaluation"]);
+  const json full = json::parse(evaluated.out);
+  for (const char* const member : {"queries", "best_single", "default_lambda", "budget_mode"}) {
+    EXPECT_EQ(full[member], report["evaluation"][member]);
+  }
   const json& policies = report["evaluation"]["policies"];
   EXPECT_EQ(policies[0]["policy"], "router");
   EXPECT_GT(policies[0]["audc"], policies[2]["audc"]);  // the mean curve
   EXPECT_TRUE(policies[6]["qnc"].is_null());            // "small" never reaches the best score
   const std::string curve = read_file(folder_ / "curve.csv");
-  EXPECT_THAT(curve, StartsWith("policy,cost,score,lambda\n\"router\",0."));
+  EXPECT_THAT(curve,
+              StartsWith("policy,lambda,cost_usd,cost,score,routerarena,on_curve\n\"router\",0,"));
   EXPECT_THAT(curve, HasSubstr("\n\"oracle\","));
 }
 
@@ -257,6 +261,201 @@ TEST_F(TrainCli, EmbeddingsFromElsewhereFollowTheirQueries) {
   EXPECT_EQ(short_file.exit_code, 1);
   EXPECT_THAT(short_file.err, HasSubstr("199 rows"));
   EXPECT_FALSE(std::filesystem::exists(folder_ / "other"));
+}
+
+TEST_F(TrainCli, CrossValidationNeedsNoCheckpoint) {
+  std::vector<std::string> arguments = {"eval",
+                                        "--folds",
+                                        "4",
+                                        "--pool",
+                                        folder_ / "pool.json",
+                                        "--budgets",
+                                        "hard-cap",
+                                        "--token-limits",
+                                        "60",
+                                        "--dimension",
+                                        "64",
+                                        "--alpha",
+                                        "1",
+                                        "--resamples",
+                                        "50"};
+  const Outcome text = run(arguments);
+  ASSERT_EQ(text.exit_code, 0) << text.err;
+  EXPECT_THAT(text.out,
+              StartsWith("Evaluated on 200 queries, each by a router trained on the other "
+                         "3 of 4 folds, budgets as a hard cap."));
+  EXPECT_THAT(text.out, HasSubstr("50 resamples of the queries"));
+  arguments.insert(arguments.end(), {"--json", "--by-dataset", "--against", "mean-curve,KNN-3"});
+  const Outcome outcome = run(arguments);
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const json report = json::parse(outcome.out);
+  EXPECT_EQ(report["folds"], 4);
+  EXPECT_TRUE(report["default_lambda"]["lambda"].is_null());
+  ASSERT_EQ(report["policies"].size(), 3u);
+  EXPECT_EQ(report["policies"][1]["policy"], "mean curve");
+  EXPECT_EQ(report["policies"][2]["policy"], "kNN-3");
+  // What the words of a query say about the outcome is learned without seeing the query.
+  EXPECT_GT(report["policies"][1]["router_minus_policy"]["audc"][0], 0);
+  EXPECT_LT(report["policies"][0]["intervals"]["audc"][0], report["policies"][0]["audc"]);
+  ASSERT_EQ(report["datasets"].size(), 2u);
+  EXPECT_EQ(report["datasets"][1]["dataset"], "main:x");
+  EXPECT_EQ(report["datasets"][1]["queries"], 180);
+  EXPECT_EQ(report["sweeps"][0]["points"].size(), 302u);
+
+  const Outcome both = run({"eval", "--folds", "4"});
+  EXPECT_EQ(both.exit_code, 2);
+  EXPECT_THAT(both.err, HasSubstr("--pool"));
+  const Outcome alone = run({"eval", "--dimension", "64"});
+  EXPECT_EQ(alone.exit_code, 2);
+  EXPECT_THAT(alone.err, HasSubstr("--folds"));
+}
+
+TEST_F(TrainCli, CrossValidationKnowsTopicsAndEdits) {
+  const auto audc = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {
+        "eval", "--folds",     "2", "--pool", folder_ / "pool.json", "--dimension", "64", "--alpha",
+        "1",    "--resamples", "0", "--json"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Outcome outcome = run(arguments);
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    const json report = json::parse(outcome.out);
+    EXPECT_EQ(report["queries"], 200);  // edits are trained on, but not tested
+    return report["policies"][0]["audc"].get<double>();
+  };
+  const double plain = audc({});
+  EXPECT_NE(audc({"--topics"}), plain);
+  EXPECT_NE(audc({"--augment"}), plain);
+  // Which router would be asked about the edits?
+  const Outcome outcome =
+      run({"eval", "--folds", "2", "--pool", folder_ / "pool.json", "--perturb"});
+  EXPECT_EQ(outcome.exit_code, 2);
+  EXPECT_THAT(outcome.err, HasSubstr("--perturb"));
+}
+
+TEST_F(TrainCli, AnUnknownPolicyIsNamedWithTheNearest) {
+  ASSERT_EQ(train("router").exit_code, 0);
+  const Outcome outcome =
+      run({"eval", "--checkpoint-dir", folder_ / "router", "--against", "oracle,mean-kurve"});
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("no policy \"mean-kurve\"; did you mean \"mean curve\"?"));
+  EXPECT_THAT(outcome.err, HasSubstr("small, large"));
+  const Outcome many =
+      run({"eval", "--checkpoint-dir", folder_ / "router", "--against", "knn-100000"});
+  EXPECT_EQ(many.exit_code, 1);
+  EXPECT_THAT(many.err, HasSubstr("fewer than 100000 other training queries"));
+}
+
+TEST_F(TrainCli, ThePageHoldsEverythingAndNothingFromElsewhere) {
+  const std::string hostile = "<script>alert(1)</script>\" onload='x' &\u202Eevil";
+  std::string queries, outcomes;
+  for (int i = 0; i < 60; ++i) {
+    queries += json{{"query_id", std::to_string(i)},
+                    {"dataset", hostile},
+                    {"query", "<img src=x> number " + std::to_string(i)}}
+                   .dump() +
+               "\n";
+    for (const std::string& model : {hostile, std::string("other")}) {
+      outcomes += json{{"query_id", std::to_string(i)},
+                       {"model", model},
+                       {"score", model == "other" || i % 2 == 0 ? 1 : 0},
+                       {"output_tokens", model == "other" ? 50 : 20}}
+                      .dump() +
+                  "\n";
+    }
+  }
+  put_file(folder_ / "queries.jsonl", queries);
+  put_file(folder_ / "outcomes.jsonl", outcomes);
+  put_file(folder_ / "pool.json",
+           json{{"models",
+                 {{hostile, {{"input_price_per_million", 1}, {"output_price_per_million", 1}}},
+                  {"other", {{"input_price_per_million", 2}, {"output_price_per_million", 9}}}}}}
+               .dump());
+  const Outcome outcome =
+      run({"eval", "--folds", "2", "--pool", folder_ / "pool.json", "--dimension", "16", "--alpha",
+           "1", "--resamples", "20", "--by-dataset", "--report", folder_ / "report.html"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const std::string page = read_file(folder_ / "report.html");
+  EXPECT_THAT(page, StartsWith("<!DOCTYPE html>"));
+  EXPECT_THAT(page,
+              HasSubstr("&lt;script&gt;alert(1)&lt;/script&gt;&quot; onload=&#39;x&#39; &amp;"));
+  EXPECT_THAT(page, HasSubstr("default-src 'none'"));
+  for (const char* const part :
+       {"<script", "<img", "onload='", "http:", "https:", "url(", "@import", "\u202E"}) {
+    EXPECT_EQ(page.find(part), std::string::npos) << part;
+  }
+  // Charts, then tables: every element that opens also closes.
+  for (const char* const name : {"svg", "table", "figure", "text", "tr", "td", "bdi"}) {
+    std::size_t opened = 0, closed = 0;
+    for (std::size_t at = 0; (at = page.find(std::string("<") + name, at)) != std::string::npos;
+         ++at) {
+      const char after = page[at + 1 + std::string(name).size()];
+      opened += after == '>' || after == ' ';
+    }
+    for (std::size_t at = 0;
+         (at = page.find(std::string("</") + name + ">", at)) != std::string::npos; ++at) {
+      ++closed;
+    }
+    EXPECT_GT(opened, 0u) << name;
+    EXPECT_EQ(opened, closed) << name;
+  }
+}
+
+TEST_F(TrainCli, RouterArenaResultsAreEvaluatedAndPredictionsWritten) {
+  ASSERT_EQ(train("router").exit_code, 0);
+  std::string results;
+  for (int i = 0; i < 30; ++i) {
+    const bool proof = i % 2 == 0;
+    for (const std::string model : {"x/small", "large", "someone-else"}) {
+      json row = {{"global_index", "Proofs_" + std::to_string(i)},
+                  {"question", (proof ? "prove theorem " : "what is ") + std::to_string(i)},
+                  {"llm_selected", model},
+                  {"generated_answer", "answer of " + model},
+                  {"success", true},
+                  {"token_usage", {{"input_tokens", 10}, {"output_tokens", 50}}},
+                  {"evaluation_result", {{"score", model == "large" || !proof ? 1.0 : 0.0}}}};
+      if (i == 29 && model == "large") row["evaluation_result"] = nullptr;
+      results += row.dump() + "\n";
+    }
+  }
+  put_file(folder_ / "cached.jsonl", results);
+  const std::vector<std::string> arguments = {R2ROUTER_CLI,
+                                              "eval",
+                                              "--checkpoint-dir",
+                                              folder_ / "router",
+                                              "--routerarena",
+                                              folder_ / "cached.jsonl",
+                                              "--predictions",
+                                              folder_ / "predictions.json",
+                                              "--json"};
+  const Outcome outcome = testing::run(arguments);
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const json report = json::parse(outcome.out);
+  EXPECT_EQ(report["queries"], 29);  // those that are scored for every model
+  for (const json& policy : report["policies"]) {
+    EXPECT_NE(policy["policy"], "mean curve");  // it would learn from RouterArena
+  }
+  const json predictions = json::parse(read_file(folder_ / "predictions.json"));
+  ASSERT_EQ(predictions.size(), 30u);
+  std::size_t large = 0;
+  for (const json& prediction : predictions) {
+    const bool is_large = prediction["prediction"] == "large";
+    large += is_large;
+    EXPECT_EQ(prediction["prediction"], is_large ? "large" : "x/small");  // as the file has it
+    EXPECT_EQ(prediction["generated_result"]["generated_answer"],
+              "answer of " + prediction["prediction"].get<std::string>());
+    EXPECT_EQ(prediction["generated_result"]["token_usage"]["total_tokens"], 60);
+    EXPECT_NEAR(prediction["cost"].get<double>(),
+                is_large ? (10 * 5 + 50 * 10) / 1e6 : (10 * 0.1 + 50 * 0.2) / 1e6, 1e-12);
+  }
+  EXPECT_EQ(predictions[3]["global index"], "Proofs_3");
+  EXPECT_EQ(predictions[3]["prompt"], "what is 3");
+  EXPECT_GT(large, 5u);
+  EXPECT_LT(large, 25u);
+
+  put_file(folder_ / "cached.jsonl", results + results.substr(0, results.find('\n') + 1));
+  const Outcome twice = testing::run(arguments);
+  EXPECT_EQ(twice.exit_code, 1);
+  EXPECT_THAT(twice.err, HasSubstr("cached.jsonl:91: the result of x/small"));
 }
 
 TEST_F(TrainCli, FaultsAreOneLineAndLeaveNothingBehind) {

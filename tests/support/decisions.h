@@ -50,7 +50,7 @@ inline Case random_case(std::mt19937_64& random, std::size_t models, std::size_t
 }
 
 /// The same with predicted lengths at each budget, and with models of known and unknown speed and
-/// context.
+/// context, some of them under an instruction.
 inline Case random_constrained_case(std::mt19937_64& random, std::size_t models,
                                     std::size_t budgets) {
   Case c = random_case(random, models, budgets);
@@ -62,6 +62,7 @@ inline Case random_constrained_case(std::mt19937_64& random, std::size_t models,
     if (random() % 4 != 0) model.time_to_first_token_ms = pick({0, 150, 700});
     if (random() % 4 != 0) model.output_tokens_per_second = pick({7, 33, 250});
     if (random() % 3 == 0) model.context_tokens = 130 + random() % 700;
+    if (random() % 3 == 0) model.instruction_tokens = random() % 100;
   }
   c.pool = std::make_shared<const Pool>(pool);
   for (double& tokens : c.predictions.tokens) tokens *= pick({-0.1, 0.3, 0.77, 1.0, 1.6});

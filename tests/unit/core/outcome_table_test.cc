@@ -147,5 +147,21 @@ TEST(OutcomeTable, NamesItsDatasetsOnceInOrder) {
   EXPECT_TRUE(datasets({}).empty());
 }
 
+TEST(FoldOf, SpreadsTextsEvenlyAndAnewForEachSeed) {
+  std::vector<int> counts(5);
+  int same = 0, held_out_of_fold_0 = 0;
+  for (int i = 0; i < 5000; ++i) {
+    const std::string text = "text " + std::to_string(i);
+    const std::uint32_t fold = fold_of(text, 5, 1);
+    ASSERT_LT(fold, 5u);
+    ++counts[fold];
+    same += fold == fold_of(text, 5, 2);
+    held_out_of_fold_0 += fold == 0 && is_held_out(text, 5);
+  }
+  for (const int count : counts) EXPECT_NEAR(count, 1000, 130);
+  EXPECT_NEAR(same, 1000, 130);              // two seeds agree by chance alone
+  EXPECT_NEAR(held_out_of_fold_0, 200, 70);  // and so do folds and what is held out
+}
+
 }  // namespace
 }  // namespace r2router

@@ -136,8 +136,9 @@ class BruteForce {
       return static_cast<double>(input) * model.input_price_per_million / 1e6 +
              output * model.output_price_per_million / 1e6;
     };
-    const std::int64_t input = options_.input_tokens.value_or(100);
-    const std::int64_t most = options_.max_input_tokens.value_or(input);
+    const std::int64_t query = options_.input_tokens.value_or(100);
+    const std::int64_t input = query + model.instruction_tokens;
+    const std::int64_t most = options_.max_input_tokens.value_or(query) + model.instruction_tokens;
     const double needed = pair.budget.is_unlimited()
                               ? std::min<double>(std::ceil(tokens), options_.cap.unlimited)
                               : pair.budget.tokens();

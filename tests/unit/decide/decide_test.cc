@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <random>
 #include <string>
@@ -367,6 +368,21 @@ TEST(Decide, RefusesBadOptions) {
   expect_invalid(c, {}, "pair 2");
   c.predictions.quality.pop_back();
   expect_invalid(c, {}, "3 quality");
+}
+
+TEST(Decide, ChargesAModelForTheTokensOfItsInstruction) {
+  const auto pool = std::make_shared<const Pool>(
+      Pool{{.name = "plain", .input_price_per_million = 10},
+           {.name = "told", .input_price_per_million = 10, .instruction_tokens = 400}});
+  const std::vector<Pair> pairs = {{0, Budget()}, {1, Budget()}};
+  RouteOptions options;
+  options.lambda = 0.9;
+  options.input_tokens = 100;
+  options.rank = true;
+  const Decision decision = decide(pool, pairs, {{0.5, 0.5}, {10, 10}}, options, {});
+  EXPECT_EQ(decision.model().name, "plain");
+  EXPECT_DOUBLE_EQ(decision.ranking[0].cost_usd, 0.001);
+  EXPECT_DOUBLE_EQ(decision.ranking[1].cost_usd, 0.005);
 }
 
 }  // namespace

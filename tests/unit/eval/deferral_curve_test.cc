@@ -34,6 +34,20 @@ TEST(CostUsd, ChargesTheQueryAndTheAnswer) {
   EXPECT_DOUBLE_EQ(cost_usd(model, 1000, 500), 0.002 + 0.004);
 }
 
+TEST(CostUsd, ChargesTheInstructionWithTheQuery) {
+  const ModelSpec model{.name = "m", .input_price_per_million = 2, .instruction_tokens = 500};
+  EXPECT_DOUBLE_EQ(cost_usd(model, 1000, 0), 0.003);
+}
+
+/// Worked out elsewhere from the formula; the last three lie beyond the range of costs.
+TEST(RouterArenaScore, WeighsAccuracyAndTheLogarithmOfCost) {
+  EXPECT_NEAR(routerarena_score(0.7, 0.001), 0.674439, 1e-6);
+  EXPECT_NEAR(routerarena_score(0.75, 0.00005), 0.752067, 1e-6);
+  EXPECT_NEAR(routerarena_score(0.6, 1e-9), 1.1 * 0.6 / 1.06, 1e-12);
+  EXPECT_EQ(routerarena_score(0.5, 0.3), 0);
+  EXPECT_EQ(routerarena_score(0, 0.3), 0);
+}
+
 TEST(BestSingle, IsTheMostAccurateAndOfEqualsTheCheapest) {
   OutcomeTable table = two_models();
   BestSingle best = best_single(table);

@@ -1,5 +1,7 @@
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <random>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -7,6 +9,7 @@
 #include "r2router/eval.h"
 
 #include "support/errors.h"
+#include "support/outcomes.h"
 
 namespace r2router {
 namespace {
@@ -39,16 +42,24 @@ const Policy& policy(const Evaluation& evaluation, const std::string& name) {
   return *found;
 }
 
+/// The standard policies for predictions that were learned from `table` itself.
+Evaluation evaluate_standard(const OutcomeTable& table, const PredictionTable& predictions,
+                             const SweepOptions& options = {},
+                             const ResampleOptions& resampling = {}) {
+  return evaluate(table, standard_contenders(table, predictions, table, options),
+                  options.available_only, resampling);
+}
+
 TEST(Evaluate, PutsTheRouterBesideWhatItMustBeat) {
   const OutcomeTable table = three_models();
-  const Evaluation evaluation = evaluate(table, predict_oracle(table), table);
+  const Evaluation evaluation = evaluate_standard(table, predict_oracle(table));
   EXPECT_EQ(evaluation.queries, 2u);
   EXPECT_EQ(evaluation.best_single.model, 2u);
   EXPECT_DOUBLE_EQ(evaluation.best_single.cost_usd, 10);
   std::vector<std::string> names;
   for (const Policy& policy : evaluation.policies) names.push_back(policy.name);
-  EXPECT_THAT(names, ElementsAre("router", "point router", "mean curve", "mean curve, unlimited",
-                                 "random mixing", "oracle", "cheap", "middle", "best"));
+  EXPECT_THAT(names, ElementsAre("router", "mean curve", "oracle", "random mixing", "cheap",
+                                 "middle", "best"));
   // A single model is one step.
   EXPECT_DOUBLE_EQ(policy(evaluation, "cheap").metrics.audc, 0.8 * 0.2);
   EXPECT_FALSE(policy(evaluation, "cheap").metrics.c95);
@@ -61,7 +72,7 @@ TEST(Evaluate, PutsTheRouterBesideWhatItMustBeat) {
 
 TEST(Evaluate, RandomMixingFollowsTheHullOfSingleModels) {
   const OutcomeTable table = three_models();
-  const Evaluation evaluation = evaluate(table, predict_oracle(table), table);
+  const Evaluation evaluation = evaluate_standard(table, predict_oracle(table));
   const Policy& mixing = policy(evaluation, "random mixing");
   ASSERT_EQ(mixing.curve.size(), 2u);  // "middle" is below the hull
   EXPECT_DOUBLE_EQ(mixing.metrics.audc, 0.8 * (0.2 + 1) / 2);
@@ -74,8 +85,13 @@ TEST(Evaluate, RandomMixingFollowsTheHullOfSingleModels) {
 TEST(Evaluate, ThePointRouterMayNotUseLimitedBudgets) {
   OutcomeTable table = three_models();
   const OutcomeTable capped = apply_hard_cap(table, std::vector<std::uint32_t>{9000000});
-  const Evaluation evaluation = evaluate(capped, predict_oracle(capped), capped);
-  const Evaluation unlimited = evaluate(table, predict_oracle(table), table);
+  const Evaluation evaluation = evaluate_standard(capped, predict_oracle(capped));
+  const Evaluation unlimited = evaluate_standard(table, predict_oracle(table));
+  std::vector<std::string> names;
+  for (const Policy& policy : evaluation.policies) names.push_back(policy.name);
+  names.resize(6);
+  EXPECT_THAT(names, ElementsAre("router", "point router", "mean curve", "unlimited mean curve",
+                                 "oracle", "random mixing"));
   EXPECT_DOUBLE_EQ(policy(evaluation, "point router").metrics.audc,
                    policy(unlimited, "router").metrics.audc);
 }
@@ -84,7 +100,7 @@ TEST(Evaluate, LeavesOutUnavailableModelsEverywhereOnRequest) {
   OutcomeTable table = three_models();
   table.models[2].available = false;
   const Evaluation evaluation =
-      evaluate(table, predict_oracle(table), table, {.available_only = true});
+      evaluate_standard(table, predict_oracle(table), {.available_only = true});
   EXPECT_EQ(evaluation.best_single.model, 1u);
   EXPECT_DOUBLE_EQ(policy(evaluation, "oracle").metrics.peak, 0.25);
   EXPECT_TRUE(std::none_of(evaluation.policies.begin(), evaluation.policies.end(),
@@ -99,9 +115,146 @@ TEST(Evaluate, UsesCompleteQueriesAlone) {
     table.output_tokens.push_back(std::isnan(score) ? score : 1.0);
   }
   PredictionTable predictions = predict_oracle(table);
-  const Evaluation evaluation = evaluate(table, predictions, table);
+  const Evaluation evaluation = evaluate_standard(table, predictions);
   EXPECT_EQ(evaluation.queries, 2u);
   EXPECT_DOUBLE_EQ(evaluation.best_single.cost_usd, 10);
+}
+
+TEST(Evaluate, RefusesPredictionsOfAnotherShape) {
+  const OutcomeTable table = three_models();
+  const std::vector<Contender> wrong = {{"router", {{1}, {1}}}};
+  expect_error(ErrorCode::kInvalidArgument, "6 cells", [&] { evaluate(table, wrong); });
+  expect_error(ErrorCode::kInvalidArgument, "no contender", [&] { evaluate(table, {}); });
+}
+
+TEST(Evaluate, OneQueryIsEnough) {
+  const OutcomeTable table = select_queries(three_models(), std::vector<std::uint32_t>{1});
+  const Evaluation evaluation =
+      evaluate_standard(table, predict_oracle(table), {}, {.resamples = 50});
+  EXPECT_EQ(evaluation.queries, 1u);
+  // There is only one resample of one query.
+  const Policy& oracle = policy(evaluation, "oracle");
+  EXPECT_NEAR(oracle.intervals->audc.low.value(), oracle.metrics.audc, 1e-9);
+  EXPECT_NEAR(oracle.intervals->audc.high.value(), oracle.metrics.audc, 1e-9);
+}
+
+/// The metrics of choices on a table, from the functions that need no resampling.
+DeferralMetrics measure_choices(const OutcomeTable& table, const Choices& choices,
+                                const std::vector<double>& lambdas, std::uint32_t reference) {
+  const std::vector<double> none = {0};
+  const auto pair = static_cast<std::uint32_t>(
+      std::find(table.pairs.begin(), table.pairs.end(), Pair{reference, Budget()}) -
+      table.pairs.begin());
+  const Choices always{.settings = 1,
+                       .pairs = std::vector<std::uint32_t>(table.queries.size(), pair)};
+  const PolicyPoint best = average(table, always, none).front();
+  return measure(deferral_curve(average(table, choices, lambdas), best.cost_usd), best.score);
+}
+
+TEST(Evaluate, IntervalsAreThoseOfAPlainRecomputation) {
+  const OutcomeTable table = testing::random_table(3, 60, 7);
+  const PredictionTable first = testing::random_predictions(table, 8);
+  const PredictionTable second = predict_means(table, table);
+  const std::vector<Contender> contenders = {{"router", first}, {"mean curve", second}};
+  constexpr std::uint32_t kResamples = 200;
+  const Evaluation evaluation =
+      evaluate(table, contenders, false, {.resamples = kResamples, .seed = 11});
+
+  const std::vector<double>& lambdas = evaluation.lambdas;
+  const Choices choices[] = {choose_pairs(table, first, lambdas),
+                             choose_pairs(table, second, lambdas)};
+  std::vector<double> audc, c95, gained;
+  std::mt19937_64 random(11);
+  for (std::uint32_t i = 0; i < kResamples; ++i) {
+    std::vector<std::uint32_t> drawn;
+    for (std::size_t j = 0; j < table.queries.size(); ++j) {
+      drawn.push_back(static_cast<std::uint32_t>((random() >> 32) * table.queries.size() >> 32));
+    }
+    const OutcomeTable resample = select_queries(table, drawn);
+    DeferralMetrics metrics[2];
+    for (int policy = 0; policy < 2; ++policy) {
+      Choices repeated{.settings = lambdas.size(), .pairs = {}};
+      for (const std::uint32_t query : drawn) {
+        const auto begin =
+            choices[policy].pairs.begin() + static_cast<std::ptrdiff_t>(query * lambdas.size());
+        repeated.pairs.insert(repeated.pairs.end(), begin,
+                              begin + static_cast<std::ptrdiff_t>(lambdas.size()));
+      }
+      metrics[policy] = measure_choices(resample, repeated, lambdas, evaluation.best_single.model);
+    }
+    audc.push_back(metrics[0].audc);
+    c95.push_back(metrics[0].c95.value_or(std::numeric_limits<double>::infinity()));
+    gained.push_back(metrics[0].audc - metrics[1].audc);
+  }
+  for (std::vector<double>* values : {&audc, &c95, &gained}) {
+    std::sort(values->begin(), values->end());
+  }
+  const Policy& router = policy(evaluation, "router");
+  EXPECT_NEAR(router.intervals->audc.low.value(), audc[5], 1e-8);
+  EXPECT_NEAR(router.intervals->audc.high.value(), audc[194], 1e-8);
+  EXPECT_NEAR(router.intervals->c95.low.value(), c95[5], 1e-8);
+  EXPECT_FALSE(router.advantage);
+  const Policy& means = policy(evaluation, "mean curve");
+  EXPECT_NEAR(means.advantage->audc.low.value(), gained[5], 1e-8);
+  EXPECT_NEAR(means.advantage->audc.high.value(), gained[194], 1e-8);
+}
+
+TEST(Evaluate, AnIntervalKnowsThatAScoreIsNeverReached) {
+  const OutcomeTable table = testing::random_table(3, 60, 7);
+  const Evaluation evaluation =
+      evaluate_standard(table, testing::random_predictions(table, 8), {}, {.resamples = 100});
+  const std::string best = table.models[evaluation.best_single.model].name;
+  // The reference reaches itself at its own cost in every resample, to the last bit.
+  EXPECT_EQ(policy(evaluation, best).intervals->qnc.low, 1);
+  EXPECT_EQ(policy(evaluation, best).intervals->qnc.high, 1);
+  const std::string worst = table.models.front().name;
+  EXPECT_FALSE(policy(evaluation, worst).intervals->qnc.high);
+  EXPECT_FALSE(policy(evaluation, worst).advantage->qnc.low);  // −∞: the router reaches it
+}
+
+TEST(EvaluateDatasets, MeasuresEachAgainstItsOwnBestModel) {
+  const OutcomeTable table = testing::random_table(3, 60, 7);
+  const PredictionTable predictions = testing::random_predictions(table, 8);
+  const std::vector<Contender> contenders = standard_contenders(table, predictions, table);
+  const std::vector<DatasetEvaluation> datasets = evaluate_datasets(table, contenders);
+  ASSERT_EQ(datasets.size(), 2u);
+  EXPECT_EQ(datasets[0].dataset, "a");
+  EXPECT_EQ(datasets[0].evaluation.queries, 20u);
+  std::vector<std::uint32_t> rows;
+  PredictionTable selected;
+  for (std::uint32_t i = 0; i < table.queries.size(); i += 3) {
+    rows.push_back(i);
+    for (std::size_t pair = 0; pair < table.pairs.size(); ++pair) {
+      selected.quality.push_back(predictions.quality[table.cell(i, pair)]);
+      selected.output_tokens.push_back(predictions.output_tokens[table.cell(i, pair)]);
+    }
+  }
+  const OutcomeTable part = select_queries(table, rows);
+  const Evaluation alone = evaluate(part, standard_contenders(part, selected, table));
+  EXPECT_EQ(datasets[0].evaluation.best_single.model, alone.best_single.model);
+  for (std::size_t i = 0; i < alone.policies.size(); ++i) {
+    EXPECT_EQ(datasets[0].evaluation.policies[i].name, alone.policies[i].name);
+    EXPECT_DOUBLE_EQ(datasets[0].evaluation.policies[i].metrics.audc,
+                     alone.policies[i].metrics.audc);
+  }
+}
+
+TEST(KeepBestInstructions, KeepsOneEntryOfEachModel) {
+  OutcomeTable table;
+  table.models = {{.name = "m"},
+                  {.name = "m (brief)", .instruction = "Be brief."},
+                  {.name = "n (long)", .output_price_per_million = 2, .instruction = "long"},
+                  {.name = "n (short)", .output_price_per_million = 1, .instruction = "short"}};
+  table.queries = {{.id = "0", .text = "x"}};
+  for (std::uint32_t model = 0; model < 4; ++model) table.pairs.push_back({model, Budget()});
+  table.scores = {0.2, 0.6, 0.5, 0.5};  // of "n" both are as good, and the short one is cheaper
+  table.output_tokens = {5, 5, 5, 5};
+  const auto kept = keep_best_instructions(table, predict_oracle(table), table);
+  ASSERT_TRUE(kept);
+  using ::testing::IsNan;
+  EXPECT_THAT(kept->quality, ElementsAre(IsNan(), 0.6, IsNan(), 0.5));
+  EXPECT_FALSE(
+      keep_best_instructions(three_models(), predict_oracle(three_models()), three_models()));
 }
 
 TEST(PredictMeans, AveragesWhatWasObserved) {

@@ -328,6 +328,22 @@ TEST(Config, WritesTheNativeFormat) {
   EXPECT_EQ(json["rules"], "reference");
 }
 
+TEST(Config, AnInstructionNeedsFormatVersion2) {
+  Json json = with(full(), "/models/zeta/instruction", "Be brief.");
+  json["models"]["zeta"]["instruction_tokens"] = 4;
+  expect_bad(json, "/models", "format version 1 does not have; set /format_version to 2");
+  json["format_version"] = 2;
+  const Config config = parse(json);
+  EXPECT_EQ(config.models[0].instruction, "Be brief.");
+  EXPECT_EQ(config.models[0].instruction_tokens, 4u);
+  const Json written = Json::parse(to_json(config));
+  EXPECT_EQ(written["format_version"], 2);
+  EXPECT_EQ(written["models"]["zeta"]["instruction"], "Be brief.");
+  EXPECT_EQ(parse(written).models, config.models);
+  json["models"]["zeta"]["instruction_tokens"] = -1;
+  expect_bad(json, "/models/zeta/instruction_tokens", "from 0 to 1000000");
+}
+
 TEST(Config, KeepsNumbersToTheLastBit) {
   Config config = parse(full());
   config.default_lambda = 0.1 + 0.2;

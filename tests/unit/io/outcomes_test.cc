@@ -116,6 +116,66 @@ TEST_F(ReadOutcomes, NamesItsSourcesByHash) {
             "30c174685c7a9a64e63171218ac18b00eef99feeab4fff8f8efb9b90b3db9b09");
 }
 
+TEST_F(ReadOutcomes, AModelUnderAnInstructionIsAnEntryOfItsOwn) {
+  const Pool pool = {{.name = "a", .input_price_per_million = 3},
+                     {.name = "a (brief)", .instruction = "Be brief.", .instruction_tokens = 9}};
+  put_file(folder_ / "queries.jsonl", kQueries);
+  put_file(folder_ / "outcomes.jsonl",
+           R"({"query_id": "q0", "model": "a", "instruction": "", "score": 1, "output_tokens": 1}
+{"query_id": "q0", "model": "a", "instruction": "long", "score": 1, "output_tokens": 2, "input_tokens": 27}
+{"query_id": "q2", "model": "a", "prompt": "long", "score": 0, "output_tokens": 3, "input_tokens": 24}
+{"query_id": "q0", "model": "a", "prompt": "brief", "score": 0.5, "output_tokens": 4, "input_tokens": 99}
+{"query_id": "q0", "model": "stranger", "prompt": "brief", "score": 0.5, "output_tokens": 4}
+)");
+  const OutcomeTable table =
+      read_outcomes(folder_ / "queries.jsonl", folder_ / "outcomes.jsonl", pool);
+  ASSERT_EQ(table.models.size(), 3u);
+  EXPECT_EQ(table.models[0], pool[0]);
+  EXPECT_EQ(table.models[1], pool[1]);  // the pool has the last word
+  EXPECT_EQ(table.models[2].name, "a (long)");
+  EXPECT_EQ(table.models[2].instruction, "long");
+  EXPECT_EQ(table.models[2].input_price_per_million, 3);
+  EXPECT_EQ(table.models[2].instruction_tokens, 21u);  // the mean of 27 − 7 and 24 − 3, rounded
+  EXPECT_DOUBLE_EQ(table.output_tokens[table.cell(2, 2)], 3);
+  EXPECT_DOUBLE_EQ(table.scores[table.cell(0, 1)], 0.5);
+}
+
+TEST_F(ReadOutcomes, OneFileMayHoldQueriesAndOutcomes) {
+  const std::string file = folder_ / "both.jsonl";
+  const auto line = [](const std::string& query, const std::string& text, int input_tokens,
+                       const std::string& prompt) {
+    return R"({"query_id": ")" + query + R"(", "query": ")" + text +
+           R"(", "model": "a", "prompt": ")" + prompt +
+           R"(", "score": 1, "output_tokens": 2, "input_tokens": )" + std::to_string(input_tokens) +
+           "}\n";
+  };
+  put_file(file, line("q", "text", 30, "long") + line("r", "other", 5, "long") +
+                     line("q", "text", 10, "short") + line("r", "other", 5, "short"));
+  const OutcomeTable table = read_outcomes(file, file, kPool);
+  EXPECT_EQ(table.queries.size(), 2u);
+  EXPECT_EQ(table.queries[0].input_tokens, 10);
+  EXPECT_EQ(table.models[0].instruction_tokens, 10u);
+  EXPECT_EQ(table.models[1].instruction_tokens, 0u);
+  EXPECT_EQ(table.sources.size(), 1u);
+
+  put_file(file, line("q", "text", 30, "long") + line("q", "changed", 30, "short"));
+  expect_error(ErrorCode::kBadData, "line 1 already with another text",
+               [&] { read_outcomes(file, file, kPool); });
+  put_file(file, line("q", "text", 30, "long") + line("q", "text", 30, "long"));
+  expect_error(ErrorCode::kBadData, "a (long) at budget unlimited for query \"q\" stands in line 1",
+               [&] { read_outcomes(file, file, kPool); });
+}
+
+TEST_F(ReadOutcomes, WholePromptsAreNotTakenForInstructions) {
+  std::string outcomes;
+  for (int i = 0; i < 1100; ++i) {
+    outcomes += R"({"query_id": "q0", "model": "a", "prompt": "p)" + std::to_string(i) +
+                R"(", "score": 1, "output_tokens": 1})"
+                "\n";
+  }
+  expect_fault(kQueries, outcomes, "outcomes.jsonl:1001", "whole prompts");
+}
+
 TEST_F(ReadOutcomes, AFaultInTheQueriesIsNamedWithFileAndLine) {
   const auto expect_line_2 = [&](const std::string& line, const std::string& part) {
     expect_fault("{\"query_id\": \"q0\", \"query\": \"x\"}\n" + line + "\n", kOutcomes,

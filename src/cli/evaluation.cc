@@ -1,0 +1,275 @@
+#include "cli/evaluation.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <set>
+#include <string_view>
+#include <utility>
+
+#include "r2router/error.h"
+#include "r2router/train.h"
+
+#include "core/edit_distance.h"
+
+namespace r2router::cli {
+namespace {
+
+/// As in CARROT's paper; each only where there are enough queries to search.
+constexpr std::uint32_t kDefaultNeighbours[] = {5, 80};
+constexpr std::size_t kQueriesPerNeighbour = 10;
+/// Policies that evaluate() adds by itself.
+constexpr std::string_view kMixing = "random mixing";
+/// Every name of --against that stands for more than one policy.
+constexpr std::string_view kStandard = "standard", kModels = "models";
+
+/// A name as it is compared: in small letters, with spaces for hyphens.
+std::string plain(std::string_view name) {
+  std::string result(name);
+  for (char& c : result) {
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+    if (c == '-') c = ' ';
+  }
+  return result;
+}
+
+std::string neighbours_name(std::uint32_t k) { return "kNN-" + std::to_string(k); }
+
+/// The k of "knn-k".
+std::optional<std::uint32_t> neighbours_of(const std::string& plain_name) {
+  if (!plain_name.starts_with("knn ")) return std::nullopt;
+  const char* const begin = plain_name.data() + 4;
+  const char* const end = plain_name.data() + plain_name.size();
+  std::uint32_t k = 0;
+  const auto [stop, error] = std::from_chars(begin, end, k);
+  if (error != std::errc{} || stop != end || k == 0) return std::nullopt;
+  return k;
+}
+
+/// Which policies are wanted.
+class Selection {
+ public:
+  /// Throws Error(kNotFound) for a name that is neither of `known` (policies that need no search
+  /// for neighbours) nor of the table's models.
+  Selection(const std::vector<std::string>& against, const std::vector<std::string>& known,
+            const Pool& models)
+      : everything_(against.empty()) {
+    std::vector<std::string> standard = known;
+    standard.emplace_back(kMixing);
+    std::vector<std::string> names = standard;
+    for (const ModelSpec& model : models) names.push_back(model.name);
+    names.emplace_back(kStandard);
+    names.emplace_back(kModels);
+    for (const std::string& name : against) {
+      const std::string wanted = plain(name);
+      if (const auto k = neighbours_of(wanted)) {
+        neighbours_.push_back(*k);
+      } else if (wanted == kStandard || wanted == kModels) {
+        if (wanted == kStandard) insert(standard);
+        for (const ModelSpec& model : models) policies_.insert(plain(model.name));
+      } else if (std::any_of(names.begin(), names.end(),
+                             [&](const std::string& other) { return plain(other) == wanted; })) {
+        policies_.insert(wanted);
+      } else {
+        throw_unknown(name, names);
+      }
+    }
+  }
+
+  bool wants(const std::string& policy) const {
+    return everything_ || policies_.contains(plain(policy));
+  }
+  const std::vector<std::uint32_t>& neighbours() const { return neighbours_; }
+
+ private:
+  void insert(const std::vector<std::string>& names) {
+    for (const std::string& name : names) policies_.insert(plain(name));
+  }
+
+  [[noreturn]] static void throw_unknown(const std::string& name,
+                                         const std::vector<std::string>& names) {
+    const auto distance = [&](const std::string& other) {
+      return internal::edit_distance(plain(name), plain(other));
+    };
+    const auto nearest =
+        std::min_element(names.begin(), names.end(),
+                         [&](const auto& a, const auto& b) { return distance(a) < distance(b); });
+    std::string known;
+    for (const std::string& other : names) known += (known.empty() ? "" : ", ") + other;
+    throw Error(ErrorCode::kNotFound, "there is no policy \"" + name + "\"; did you mean \"" +
+                                          *nearest + "\"? There are: " + known +
+                                          ", and knn-K for K neighbours");
+  }
+
+  bool everything_;
+  std::set<std::string> policies_;
+  std::vector<std::uint32_t> neighbours_;
+};
+
+/// The router and what it is compared with, and what its default λ comes to.
+struct Contest {
+  std::vector<Contender> contenders;
+  PolicyPoint at_default;
+};
+
+/// `queries`: how many complete ones all of the data has, by which the k of CARROT-KNN is chosen
+/// unless it is asked for: the same for every fold.
+Contest prepare(const Router& router, const OutcomeData& test, const OutcomeData& training,
+                std::size_t queries, const EvaluationSettings& settings) {
+  const std::vector<float> embeddings = embed(router, test);
+  const PredictionTable predictions =
+      predict(test.table, router.pool(), *router.scorer(), embeddings);
+  const SweepOptions sweep_options = {.token_floor = router.config().token_floor,
+                                      .available_only = settings.available_only};
+  Contest contest;
+  const std::vector<Contender> standard =
+      standard_contenders(test.table, predictions, training.table, sweep_options);
+  std::vector<std::string> names;
+  for (const Contender& contender : standard) names.push_back(contender.name);
+  const Selection selection(settings.against, names, test.table.models);
+  for (const Contender& contender : standard) {
+    if (contender.name == "router" || selection.wants(contender.name)) {
+      contest.contenders.push_back(contender);
+    }
+  }
+  std::vector<std::uint32_t> neighbours = selection.neighbours();
+  if (settings.against.empty()) {
+    for (const std::uint32_t k : kDefaultNeighbours) {
+      if (queries >= kQueriesPerNeighbour * k) neighbours.push_back(k);
+    }
+  }
+  if (!neighbours.empty()) {
+    const OutcomeData known = select_rows(training, complete_queries(training.table));
+    const std::vector<float> known_embeddings = embed(router, known);
+    for (const std::uint32_t k : neighbours) {
+      contest.contenders.push_back({neighbours_name(k),
+                                    predict_neighbours(test.table, embeddings, known.table,
+                                                       known_embeddings, router.dimension(), k),
+                                    sweep_options});
+    }
+  }
+  const std::vector<double> lambda = {router.config().default_lambda};
+  if (!test.table.queries.empty()) {
+    contest.at_default = sweep(test.table, predictions, lambda, sweep_options).front();
+  }
+  return contest;
+}
+
+RouterEvaluation finish(OutcomeTable table, Contest contest, const EvaluationSettings& settings) {
+  RouterEvaluation result;
+  result.at_default = contest.at_default;
+  result.resampling = settings.resampling;
+  result.evaluation =
+      evaluate(table, contest.contenders, settings.available_only, settings.resampling);
+  if (settings.by_dataset) {
+    result.datasets =
+        evaluate_datasets(table, contest.contenders, settings.available_only, settings.resampling);
+  }
+  std::vector<std::string> names;
+  for (const Contender& contender : contest.contenders) names.push_back(contender.name);
+  const Selection selection(settings.against, names, table.models);
+  const auto unwanted = [&](const Policy& policy) {
+    return std::find(names.begin(), names.end(), policy.name) == names.end() &&
+           !selection.wants(policy.name);
+  };
+  std::erase_if(result.evaluation.policies, unwanted);
+  for (DatasetEvaluation& dataset : result.datasets) {
+    std::erase_if(dataset.evaluation.policies, unwanted);
+  }
+  result.table = std::move(table);
+  return result;
+}
+
+/// Puts the predictions for some queries of a table among those for all.
+void place(const PredictionTable& from, std::span<const std::uint32_t> queries, double token_floor,
+           std::size_t pairs, PredictionTable& to) {
+  for (std::size_t i = 0; i < queries.size(); ++i) {
+    for (std::size_t pair = 0; pair < pairs; ++pair) {
+      const std::size_t cell = queries[i] * pairs + pair;
+      to.quality[cell] = from.quality[i * pairs + pair];
+      // A NaN stays one.
+      to.output_tokens[cell] = std::max(from.output_tokens[i * pairs + pair], token_floor);
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<float> embed(const Router& router, const OutcomeData& data) {
+  if (!data.embeddings.empty()) return data.embeddings;
+  if (!router.embedder()) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "the checkpoint has no encoder of its own: give the queries' embeddings with "
+                "--embeddings (model: " +
+                    router.config().embedding_model + ")");
+  }
+  std::vector<std::string_view> texts;
+  for (const Query& query : data.table.queries) texts.push_back(query.text);
+  std::vector<float> embeddings(texts.size() * router.dimension());
+  if (!texts.empty()) router.embedder()->embed(texts, embeddings);
+  return embeddings;
+}
+
+RouterEvaluation evaluate_checkpoint(const Router& router, const OutcomeData& data,
+                                     std::uint32_t holdout, const EvaluationSettings& settings) {
+  OutcomeData test = holdout > 0 ? select_part(data, holdout, true) : data;
+  test = select_rows(test, complete_queries(test.table));
+  Contest contest = prepare(router, test, select_part(data, holdout, false),
+                            complete_queries(data.table).size(), settings);
+  return finish(std::move(test.table), std::move(contest), settings);
+}
+
+RouterEvaluation cross_validate(const OutcomeData& data, const LearningSettings& learning,
+                                std::uint32_t folds, const EvaluationSettings& settings) {
+  const OutcomeData complete = select_rows(data, complete_queries(data.table));
+  const std::size_t pairs = data.table.pairs.size();
+  Contest whole;
+  whole.at_default.lambda = std::numeric_limits<double>::quiet_NaN();
+  for (std::uint32_t fold = 0; fold < folds; ++fold) {
+    // Training divides what it is given by the same hash: another seed, or its folds would be ours.
+    const std::uint64_t seed = learning.train.seed + 0x5851f42d4c957f2d;
+    const auto rows = [&](const OutcomeTable& table, bool in_fold) {
+      std::vector<std::uint32_t> result;
+      for (std::uint32_t i = 0; i < table.queries.size(); ++i) {
+        if ((fold_of(table.queries[i].text, folds, seed) == fold) == in_fold) result.push_back(i);
+      }
+      return result;
+    };
+    const std::vector<std::uint32_t> tested = rows(complete.table, true);
+    if (tested.empty()) continue;
+    const OutcomeData training = select_rows(data, rows(data.table, false));
+    TrainOptions options = learning.train;
+    options.holdout = 0;
+    const Router router(train_on(training, learning, options));
+    const Contest part = prepare(router, select_rows(complete, tested), training,
+                                 complete.table.queries.size(), settings);
+
+    if (whole.contenders.empty()) {
+      for (const Contender& contender : part.contenders) {
+        Contender& added = whole.contenders.emplace_back(contender);
+        added.sweep.token_floor = 0;  // it differs between folds, so place() sees to it
+        added.predictions.quality.assign(complete.table.scores.size(), 0);
+        added.predictions.output_tokens = added.predictions.quality;
+      }
+    }
+    for (std::size_t i = 0; i < whole.contenders.size(); ++i) {
+      place(part.contenders[i].predictions, tested, part.contenders[i].sweep.token_floor, pairs,
+            whole.contenders[i].predictions);
+    }
+    const double share =
+        static_cast<double>(tested.size()) / static_cast<double>(complete.table.queries.size());
+    whole.at_default.score += share * part.at_default.score;
+    whole.at_default.cost_usd += share * part.at_default.cost_usd;
+  }
+  if (whole.contenders.empty()) {
+    throw Error(ErrorCode::kBadData,
+                "no query has an outcome of every (model, budget) pair, so no trade-off can be "
+                "measured: choose models that answered the same queries with --models");
+  }
+  RouterEvaluation result = finish(complete.table, std::move(whole), settings);
+  result.folds = folds;
+  return result;
+}
+
+}  // namespace r2router::cli

@@ -1,0 +1,78 @@
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "r2router/error.h"
+#include "r2router/eval.h"
+
+namespace r2router {
+namespace {
+
+/// The table as the predictions have it: quality clipped, lengths held to floor and budget.
+OutcomeTable as_predicted(const OutcomeTable& table, const PredictionTable& predictions,
+                          const SweepOptions& options) {
+  OutcomeTable believed = table;
+  for (std::size_t query = 0; query < table.queries.size(); ++query) {
+    for (std::size_t pair = 0; pair < table.pairs.size(); ++pair) {
+      const std::size_t cell = table.cell(query, pair);
+      if (std::isnan(predictions.quality[cell])) continue;  // never chosen
+      const Budget budget = table.pairs[pair].budget;
+      double tokens = std::max(predictions.output_tokens[cell], options.token_floor);
+      if (!budget.is_unlimited()) tokens = std::min(tokens, static_cast<double>(budget.tokens()));
+      believed.scores[cell] = std::clamp(predictions.quality[cell], 0.0, 1.0);
+      believed.output_tokens[cell] = tokens;
+    }
+  }
+  return believed;
+}
+
+std::vector<CalibrationBin> calibrate(const OutcomeTable& table, const OutcomeTable& believed,
+                                      const PredictionTable& predictions, std::size_t bins) {
+  std::vector<std::size_t> cells;
+  for (std::size_t cell = 0; cell < table.scores.size(); ++cell) {
+    if (!std::isnan(predictions.quality[cell])) cells.push_back(cell);
+  }
+  std::sort(cells.begin(), cells.end(), [&](std::size_t a, std::size_t b) {
+    return believed.scores[a] != believed.scores[b] ? believed.scores[a] < believed.scores[b]
+                                                    : a < b;
+  });
+  std::vector<CalibrationBin> result;
+  for (std::size_t bin = 0; bin < bins; ++bin) {
+    const std::size_t begin = cells.size() * bin / bins, end = cells.size() * (bin + 1) / bins;
+    if (begin == end) continue;
+    CalibrationBin sums;
+    for (std::size_t i = begin; i < end; ++i) {
+      sums.predicted += believed.scores[cells[i]];
+      sums.observed += table.scores[cells[i]];
+    }
+    sums.cells = end - begin;
+    sums.predicted /= static_cast<double>(sums.cells);
+    sums.observed /= static_cast<double>(sums.cells);
+    result.push_back(sums);
+  }
+  return result;
+}
+
+}  // namespace
+
+Reliability check_reliability(const OutcomeTable& table, const PredictionTable& predictions,
+                              const Choices& choices, std::span<const double> lambdas,
+                              const SweepOptions& options, std::size_t bins) {
+  if (predictions.quality.size() != table.scores.size() ||
+      predictions.output_tokens.size() != table.scores.size()) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "the predictions are not one for each cell of the table");
+  }
+  const OutcomeTable believed = as_predicted(table, predictions, options);
+  Reliability result{.predicted = average(believed, choices, lambdas),
+                     .shares = std::vector<double>(lambdas.size() * table.models.size()),
+                     .calibration = calibrate(table, believed, predictions, bins)};
+  for (std::size_t i = 0; i < choices.pairs.size(); ++i) {
+    const std::size_t setting = i % choices.settings;
+    result.shares[setting * table.models.size() + table.pairs[choices.pairs[i]].model] += 1;
+  }
+  for (double& share : result.shares) share /= static_cast<double>(table.queries.size());
+  return result;
+}
+
+}  // namespace r2router
