@@ -87,11 +87,12 @@ R2ROUTER_EXPORT std::shared_ptr<const LlmClient> make_openai_client(
 /// in the template stands for the number of tokens. Nothing without a template or under no limit.
 R2ROUTER_EXPORT std::string budget_instruction(std::string_view budget_prompt, Budget budget);
 
-/// Asks the decision's model within its cap, with the budget instruction before the messages (in
-/// front of the first if that is the system's own: many chat templates admit but one). When that
+/// Asks the decision's model within its cap, with ModelSpec::instruction and the budget instruction
+/// before the messages (in front of the first if that is the system's own: many chat templates
+/// admit but one). When that
 /// fails in a way that another model may not (a retryable failure that outlasted its retries, or a
 /// model that the server does not serve), it asks with the next best pair of the ranking on another
-/// model that is available, with that pair's instruction and cap. Nothing is tried again once text
+/// model that is available, with that pair's instructions and cap. Nothing is tried again once text
 /// has come. Under Decision::max_cost_usd all attempts together stay within it: a refusal by HTTP
 /// status is free, an attempt whose outcome is unknown counts as fully charged, and what could cost
 /// more than the rest is not tried. Safe from many threads. Throws Error(kInvalidArgument) for no

@@ -118,7 +118,8 @@ struct GenerateOptions {
   /// How many other models may be tried after the chosen one has failed. Needs Decision::ranking.
   std::uint32_t max_fallbacks = 2;
   /// Name the fallbacks to the provider too (the request's "models"), which then tries them itself:
-  /// the cap stays the chosen pair's, the bill follows the model that answers.
+  /// the messages and the cap stay the chosen pair's, so that models with another
+  /// ModelSpec::instruction are not named; the bill follows the model that answers.
   bool provider_fallback = false;
   /// Set: the answer is streamed, and this is called with each piece of its text, in order, on the
   /// calling thread. Pieces end between characters. What it throws ends the call and passes

@@ -52,12 +52,15 @@ bool worth_a_fallback(const Completion& completion) {
   }
 }
 
-/// The messages with what the model is told about its budget. One system message, not two: many
-/// models' chat templates refuse a second.
-std::vector<Message> with_instruction(std::span<const Message> messages,
-                                      std::string_view budget_prompt, Budget budget) {
+/// The messages with what the model is told beside them: its own instruction, and its budget. One
+/// system message, not two: many models' chat templates refuse a second.
+std::vector<Message> with_instructions(std::span<const Message> messages, const ModelSpec& model,
+                                       std::string_view budget_prompt, Budget budget) {
   std::vector<Message> all(messages.begin(), messages.end());
-  std::string instruction = budget_instruction(budget_prompt, budget);
+  const std::string about_budget = budget_instruction(budget_prompt, budget);
+  std::string instruction = model.instruction;
+  if (!instruction.empty() && !about_budget.empty()) instruction += "\n\n";
+  instruction += about_budget;
   if (instruction.empty()) return all;
   if (all.front().role == "system") {
     all.front().content = instruction + "\n\n" + all.front().content;
@@ -85,7 +88,8 @@ class Generation {
     Completion completion;
     for (std::uint32_t fallbacks_left = options_.max_fallbacks;; --fallbacks_left) {
       completion =
-          ask(*option, with_instruction(messages, budget_prompt, option->budget), fallbacks_left);
+          ask(*option, with_instructions(messages, model(*option), budget_prompt, option->budget),
+              fallbacks_left);
       std::ranges::move(completion.attempts, std::back_inserter(attempts));
       if (completion.ok() || fallbacks_left == 0 || !worth_a_fallback(completion) ||
           Clock::now() >= deadline_) {
@@ -123,6 +127,13 @@ class Generation {
     return !tried_[option.model] && model(option).available && !model(option).openrouter_id.empty();
   }
 
+  /// Marks every entry of the pool that is the option's model, under whatever instruction.
+  void mark_model(const Option& option, std::vector<bool>& marks) const {
+    for (std::size_t i = 0; i < marks.size(); ++i) {
+      if ((*decision_.pool)[i].openrouter_id == model(option).openrouter_id) marks[i] = true;
+    }
+  }
+
   /// The best pair on a model that has not been tried, within the rest of the cost limit; or null.
   const Option* next_option(Completion& last) const {
     const Option* too_dear = nullptr;
@@ -138,17 +149,19 @@ class Generation {
     return nullptr;
   }
 
-  /// The best options of other models that the provider may try in place of `option`.
+  /// The best options of other models that the provider may try in place of `option`: under the
+  /// same instruction, since they are sent the same messages.
   std::vector<const Option*> provider_fallbacks(const Option& option, std::uint32_t most) const {
     std::vector<const Option*> named;
     std::vector<bool> skip = tried_;
     for (const Option& other : decision_.ranking) {
       if (named.size() == most) break;
       if (skip[other.model] || !can_be_tried(other) ||
+          model(other).instruction != model(option).instruction ||
           affordable(worst_case_cost(other, option.max_tokens)) == 0) {
         continue;
       }
-      skip[other.model] = true;
+      mark_model(other, skip);
       named.push_back(&other);
     }
     return named;
@@ -156,7 +169,7 @@ class Generation {
 
   Completion ask(const Option& option, std::vector<Message> messages,
                  std::uint32_t fallbacks_left) {
-    tried_[option.model] = true;
+    mark_model(option, tried_);
     ChatRequest request{.model = model(option).openrouter_id,
                         .messages = std::move(messages),
                         .max_tokens = option.max_tokens,

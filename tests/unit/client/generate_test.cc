@@ -131,6 +131,35 @@ TEST(Generate, KeepsOneSystemMessage) {
             "Answer in French.");
 }
 
+TEST(Generate, SaysTheInstructionOfTheModelsEntry) {
+  const Json failing = {answer(503, {{"error", "busy"}})};
+  Decision decision = decision_of_three();
+  Pool pool = *decision.pool;
+  pool[0].instruction = "Be brief.";
+  // The same model as the first under another instruction: no use where the first has failed.
+  pool[1].openrouter_id = pool[0].openrouter_id;
+  pool[2].instruction = "Be exact.";
+  decision.pool = std::make_shared<const Pool>(pool);
+  const std::string url = server().script({failing, failing, {service()}});
+  const auto told = [&](std::size_t request) {
+    return server().requests(url).at(request).json().at("messages");
+  };
+  const Completion completion = run(url, decision);
+  EXPECT_THAT(models_asked(completion),
+              ElementsAre("vendor/model-0", "vendor/model-0", "vendor/model-2"));
+  const auto expected = [](const char* instruction) {
+    return Json{{{"role", "system"}, {"content", instruction}},
+                {{"role", "user"}, {"content", "What is x?"}}};
+  };
+  EXPECT_EQ(told(0), expected("Be brief.\n\nUse at most 100 tokens."));
+  EXPECT_EQ(told(2), expected("Be exact.\n\nUse at most 500 tokens."));
+
+  decision.chosen.budget = Budget::unlimited();
+  const std::string unlimited = server().script({{service()}});
+  run(unlimited, decision);
+  EXPECT_EQ(server().requests(unlimited).at(0).json().at("messages"), expected("Be brief."));
+}
+
 TEST(Generate, FallsBackToTheBestPairOfTheNextModel) {
   const Json failing = Json::array({answer(503, {{"error", "busy"}})});
   const Json missing = Json::array({answer(404, {{"error", "no such model"}})});
@@ -211,6 +240,14 @@ TEST(Generate, NamesTheFallbacksToTheProvider) {
   decision.max_cost_usd = 300e-6;
   run(url, decision, {.provider_fallback = true});
   EXPECT_EQ(server().requests(url).back().json().at("models"), (Json{"vendor/model-1"}));
+
+  // A model that is to be told something else cannot answer in the first one's place.
+  decision.max_cost_usd.reset();
+  Pool pool = *decision.pool;
+  pool[1].instruction = "Be brief.";
+  decision.pool = std::make_shared<const Pool>(pool);
+  run(url, decision, {.provider_fallback = true});
+  EXPECT_EQ(server().requests(url).back().json().at("models"), (Json{"vendor/model-2"}));
 }
 
 TEST(Generate, CountsAnUnknownOutcomeAsFullyCharged) {
