@@ -66,10 +66,13 @@ class Builder final : public nlohmann::json_sax<Json> {
     const std::string_view before = text_.substr(0, position == 0 ? 0 : position - 1);
     const auto line = static_cast<std::uint64_t>(std::ranges::count(before, '\n')) + 1;
     const std::size_t line_start = before.rfind('\n') + 1;  // npos + 1 is 0
+    Error::Where where = {.file = file_, .pointer = prefix_};
+    // The lines of a text that stands in another document are not the file's.
+    if (prefix_.empty()) where.line = line;
     throw Error(code_,
                 "not valid JSON at column " + std::to_string(before.size() - line_start + 1) +
                     "; the parser says " + excerpt(what),
-                {.file = file_, .line = line});
+                where);
   }
 
  private:
