@@ -119,14 +119,10 @@ class RouterBinding {
 
 std::vector<QualityCurve> RouterBinding::quality_curves(const py::array& embedding,
                                                         std::int64_t input_tokens) const {
-  // The corrected rules round nothing; with the checkpoint's own floor they predict what it
-  // predicts.
-  const Config& config = router_.config();
-  const bool corrected = config.rules == DecisionRules::kCorrected;
-  const RouteOptions options{.input_tokens = input_tokens,
+  // By this objective nothing is rounded, and the checkpoint's own rules predict.
+  const RouteOptions options{.objective = Objective::kBest,
+                             .input_tokens = input_tokens,
                              .available_only = false,
-                             .token_floor = corrected ? config.token_floor : 0,
-                             .rules = DecisionRules::kCorrected,
                              .rank = true};
   const EmbeddingView values = view(embedding);
   std::vector<Option> ranking;
