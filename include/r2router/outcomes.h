@@ -78,6 +78,9 @@ R2ROUTER_EXPORT void validate(const OutcomeTable& table);
 R2ROUTER_EXPORT OutcomeTable read_outcomes(const std::string& queries_file,
                                            const std::string& outcomes_file, const Pool& pool);
 
+/// Reads queries alone, from a file as `queries_file` above.
+R2ROUTER_EXPORT std::vector<Query> read_queries(const std::string& queries_file);
+
 /// Names and hashes a file. Throws Error(kNotFound) or Error(kIo).
 R2ROUTER_EXPORT DataSource hash_source(const std::string& file);
 

@@ -6,18 +6,34 @@
 
 #include <nlohmann/json.hpp>
 
+#include "core/route_numbers.h"
 #include "core/unicode.h"
 
 namespace r2router::cli {
 namespace {
 
-constexpr std::string_view kKeys[] = {"query", "embedding", "id", "lambda", "input_tokens"};
-constexpr std::size_t kNoKey = std::size(kKeys);
-enum Key : std::size_t { kQuery, kEmbedding, kId, kLambda, kInputTokens };
+// Keys are numbered: first these, then those of kRouteNumbers.
+constexpr std::string_view kKeys[] = {"query", "embedding", "id", "input_tokens",
+                                      "max_output_tokens"};
+enum Key : std::size_t { kQuery, kEmbedding, kId, kInputTokens, kMaxOutputTokens, kNumbers };
+constexpr std::size_t kNoKey = kNumbers + std::size(kRouteNumbers);
 
-constexpr const char* kExpected[] = {"a string", "an array of numbers",
+constexpr const char* kExpected[] = {"a string",
+                                     "an array of numbers",
                                      "a string, a number, true, false or null",
-                                     "a number from 0 to 1", "a whole number, 0 or more"};
+                                     "a whole number, 0 or more",
+                                     "a whole number, 1 or more",
+                                     "a number"};
+
+std::string_view name_of(std::size_t key) {
+  return key < kNumbers ? kKeys[key] : kRouteNumbers[key - kNumbers].first;
+}
+
+std::size_t find_key(std::string_view name) {
+  std::size_t key = 0;
+  while (key < kNoKey && name_of(key) != name) ++key;
+  return key;
+}
 
 std::string excerpt(std::string_view text) {
   constexpr std::size_t kMost = 40;
@@ -47,7 +63,7 @@ class QueryLineHandler {
   explicit QueryLineHandler(QueryLine& out) : out_(out) {}
 
   bool null() {
-    if (at_value() && (key_ == kLambda || key_ == kInputTokens)) return true;
+    if (at_value() && key_ >= kInputTokens && key_ < kNoKey) return true;
     return scalar("null", "null");
   }
   bool boolean(bool value) { return scalar(value ? "true" : "false", "a boolean"); }
@@ -56,10 +72,7 @@ class QueryLineHandler {
   // `text` is the number as it stands, which an id must keep: 1.50 is not to become 1.5.
   bool number_float(double value, const std::string& text) {
     if (in_embedding()) return element(value);
-    if (at_value() && key_ == kLambda) {
-      out_.lambda = value;
-      return true;
-    }
+    if (at_number()) return number(value);
     return scalar(text, "the number " + text.substr(0, 40));
   }
   bool string(std::string& value) {
@@ -74,10 +87,14 @@ class QueryLineHandler {
 
   bool key(const std::string& name) {
     if (depth_ != 1) return true;
-    key_ = std::find(std::begin(kKeys), std::end(kKeys), name) - std::begin(kKeys);
+    key_ = find_key(name);
     if (key_ == kNoKey) {
-      fail("unknown key " + excerpt(name) +
-           "; expected query or embedding, and optionally id, lambda, input_tokens");
+      std::string known;
+      for (std::size_t key = kId; key < kNoKey; ++key) {
+        known += (known.empty() ? "" : ", ") + std::string(name_of(key));
+      }
+      fail("unknown key " + excerpt(name) + "; expected query or embedding, and optionally " +
+           known);
     } else if (seen_[key_]) {
       fail("the key " + excerpt(name) + " stands twice");
     } else {
@@ -128,6 +145,7 @@ class QueryLineHandler {
 
  private:
   bool at_value() const { return depth_ == 1 && is_object_; }
+  bool at_number() const { return at_value() && key_ >= kNumbers && key_ < kNoKey; }
   bool in_embedding() const { return depth_ == 2 && key_ == kEmbedding && out_.embedding; }
 
   // The first fault is told: later ones may follow from it.
@@ -144,16 +162,23 @@ class QueryLineHandler {
     return true;
   }
 
+  bool number(double value) {
+    out_.options.*kRouteNumbers[key_ - kNumbers].second = value;
+    return true;
+  }
+
   template <typename Integer>
   bool integer(Integer value) {
     if (in_embedding()) return element(static_cast<double>(value));
-    if (at_value() && key_ == kLambda) {
-      out_.lambda = static_cast<double>(value);
-      return true;
-    }
+    if (at_number()) return number(static_cast<double>(value));
     // A count beyond 2^63 reaches us as unsigned.
     if (at_value() && key_ == kInputTokens && std::in_range<std::int64_t>(value) && value >= 0) {
-      out_.input_tokens = static_cast<std::int64_t>(value);
+      out_.options.input_tokens = static_cast<std::int64_t>(value);
+      return true;
+    }
+    if (at_value() && key_ == kMaxOutputTokens && std::in_range<std::uint32_t>(value) &&
+        value > 0) {
+      out_.options.max_output_tokens = static_cast<std::uint32_t>(value);
       return true;
     }
     const std::string text = std::to_string(value);
@@ -175,7 +200,8 @@ class QueryLineHandler {
       fail("embedding holds " + found + " at index " + std::to_string(out_.embedding->size()) +
            "; expected numbers alone");
     } else if (at_value() && key_ != kNoKey) {
-      fail(std::string(kKeys[key_]) + " is " + found + "; expected " + kExpected[key_]);
+      fail(std::string(name_of(key_)) + " is " + found + "; expected " +
+           kExpected[std::min<std::size_t>(key_, kNumbers)]);
     }
   }
 

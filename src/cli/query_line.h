@@ -8,11 +8,13 @@
 #include <string_view>
 #include <vector>
 
+#include "r2router/options.h"
+
 namespace r2router::cli {
 
 /// A JSON object with "query" (a string) or "embedding" (an array of numbers), and, each optional,
-/// "id" (any scalar), "lambda" (a number) and "input_tokens" (a whole number). null stands for an
-/// absent "lambda" or "input_tokens".
+/// "id" (any scalar), "input_tokens" and "max_output_tokens" (whole numbers), "lambda" and the
+/// other numbers of core/route_numbers.h. null stands for an absent number.
 struct QueryLine {
   /// More numbers than any encoder gives: the limit on what one line may make us hold.
   static constexpr std::size_t kMaxDimension = std::size_t{1} << 20;
@@ -22,8 +24,7 @@ struct QueryLine {
   std::string id = {};  ///< as JSON text, its number not changed; empty if there is none
   std::optional<std::string> query = {};
   std::optional<std::vector<double>> embedding = {};  ///< as long as the line says, all finite
-  std::optional<double> lambda = {};                  ///< not yet checked to be in [0, 1]
-  std::optional<std::int64_t> input_tokens = {};      ///< not negative
+  RouteOptions options = {};  ///< the numbers, whose ranges are not yet checked
 };
 
 /// Parses one line. Never throws for what the line holds: it is untrusted, and a bad line is the

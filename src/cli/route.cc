@@ -13,6 +13,7 @@
 #include "r2router/router.h"
 
 #include "cli/commands.h"
+#include "cli/constraint_options.h"
 #include "cli/decision_json.h"
 #include "cli/decision_text.h"
 #include "cli/line_reader.h"
@@ -34,8 +35,9 @@ constexpr const char* kFooter = R"(Examples:
 --input reads one JSON object a line and always writes JSON, in the same order:
   {"query": "2 + 2?"}
   {"embedding": [0.12, -0.03, ...], "id": 7, "lambda": 0.999, "input_tokens": 40}
-"id" (any string or number) is copied to the output; "lambda" and "input_tokens" override the
-options. A line that is wrong gives {"error": ..., "line": N}, the others are routed, and the
+"id" (any string or number) is copied to the output; "lambda", "input_tokens", "max_cost_usd",
+"min_quality", "quality_fraction", "willingness_to_pay", "max_output_tokens", "max_latency_ms" and
+"token_floor" override the options. A line that is wrong gives {"error": ..., "line": N}, the others are routed, and the
 exit code is 1. Blank lines of --input and --file are passed over.)";
 
 // What the command line gives, before it is known to make sense.
@@ -45,6 +47,7 @@ struct Settings {
   double lambda = 0, token_floor = 0;
   std::int64_t input_tokens = 0;
   bool json = false, verbose = false, available_only = false, all_models = false;
+  ConstraintSettings constraints;
   RouteOptions options;
 };
 
@@ -162,8 +165,7 @@ class RouteCommand {
         query = parse_query_line(line->text);
         if (!query.error.empty()) throw Error(ErrorCode::kBadData, query.error);
         RouteOptions options = this->options();
-        if (query.lambda) options.lambda = query.lambda;
-        if (query.input_tokens) options.input_tokens = query.input_tokens;
+        take_numbers(query.options, options);
         const Decision decision =
             query.query ? route_text(*query.query, options)
                         : router_.route(std::span<const double>(*query.embedding), options);
@@ -293,6 +295,7 @@ void collect_options(const CLI::App& command, Settings& settings) {
   if (settings.all_models) options.available_only = false;
   if (settings.rules == "reference") options.rules = DecisionRules::kReference;
   if (settings.rules == "corrected") options.rules = DecisionRules::kCorrected;
+  options = with_constraints(command, settings.constraints, options);
 }
 
 }  // namespace
@@ -349,6 +352,7 @@ void add_route_command(CLI::App& app, int& exit_code) {
                    "Least number of tokens that an answer is assumed to take")
       ->check(CLI::Validator(check_token_floor, ""))
       ->type_name("N");
+  add_constraint_options(*command, settings->constraints);
   command
       ->add_option("--rules", settings->rules,
                    "reference: decide as the Python package does; corrected: without its faults")

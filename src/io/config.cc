@@ -10,6 +10,7 @@
 
 #include "core/excerpt.h"
 #include "io/json.h"
+#include "io/json_names.h"
 #include "io/model_spec.h"
 #include "io/native.h"
 
@@ -34,29 +35,8 @@ constexpr double kHighestTokenFloor = 4294967294;
 // The names of enumerations' values in JSON.
 constexpr std::pair<std::string_view, BudgetMode> kBudgetModes[] = {
     {"prompted", BudgetMode::kPrompted}, {"hard-cap", BudgetMode::kHardCap}};
-constexpr std::pair<std::string_view, DecisionRules> kRules[] = {
-    {"reference", DecisionRules::kReference}, {"corrected", DecisionRules::kCorrected}};
 constexpr std::pair<std::string_view, LexicalFeatures::Kind> kFeatureKinds[] = {
     {"words", LexicalFeatures::Kind::kWords}, {"characters", LexicalFeatures::Kind::kCharacters}};
-
-/// The value that a string of `names` stands for; an error lists them all.
-template <typename Value, std::size_t count>
-Value read_name(const JsonView& field, const std::pair<std::string_view, Value> (&names)[count]) {
-  std::string expected;
-  for (const auto& [name, value] : names) {
-    if (field.is_string() && field.string() == name) return value;
-    expected += (expected.empty() ? "\"" : " or \"") + std::string(name) + "\"";
-  }
-  field.fail(expected);
-}
-
-template <typename Value, std::size_t count>
-std::string name_of(Value wanted, const std::pair<std::string_view, Value> (&names)[count]) {
-  for (const auto& [name, value] : names) {
-    if (value == wanted) return std::string(name);
-  }
-  throw Error(ErrorCode::kInvalidArgument, "an enumeration of the config has a value out of range");
-}
 
 std::uint32_t read_uint32(const JsonView& field, std::uint32_t least, std::uint32_t most) {
   return static_cast<std::uint32_t>(field.integer(
@@ -98,7 +78,7 @@ std::vector<Budget> read_budgets(const JsonView& field) {
 LexicalFeatures read_features(const JsonView& field) {
   LexicalFeatures features;
   field.refuse_misspelt({"kind", "min_n", "max_n", "weight"});
-  features.kind = read_name(field["kind"], kFeatureKinds);
+  features.kind = io::read_name(field["kind"], kFeatureKinds);
   features.min_n = read_uint32(field["min_n"], 1, kLongestNgram);
   features.max_n = read_uint32(field["max_n"], features.min_n, kLongestNgram);
   if (const JsonView weight = field["weight"]; weight.present()) {
@@ -234,7 +214,7 @@ std::string_view member_text(std::string_view object, std::size_t index) {
 Json encoder_to_json(const LexicalEncoderSpec& spec) {
   Json features = Json::array();
   for (const LexicalFeatures& family : spec.features) {
-    features.push_back({{"kind", name_of(family.kind, kFeatureKinds)},
+    features.push_back({{"kind", io::name_of(family.kind, kFeatureKinds)},
                         {"min_n", family.min_n},
                         {"max_n", family.max_n},
                         {"weight", static_cast<double>(family.weight)}});
@@ -370,7 +350,7 @@ Config parse_config(std::string_view json, const std::string& file) {
     }
   }
   if (const JsonView mode = root["budget_mode"]; mode.present()) {
-    config.budget_mode = read_name(mode, kBudgetModes);
+    config.budget_mode = io::read_name(mode, kBudgetModes);
   }
   if (const JsonView prompt = root["budget_prompt"]; prompt.present()) {
     config.budget_prompt = prompt.string();
@@ -382,7 +362,7 @@ Config parse_config(std::string_view json, const std::string& file) {
     config.budget_prompt = default_budget_prompt();
   }
   if (const JsonView rules = root["rules"]; rules.present()) {
-    config.rules = read_name(rules, kRules);
+    config.rules = io::read_name(rules, io::kDecisionRules);
   }
   if (const JsonView floor = root["token_floor"]; floor.present()) {
     config.token_floor =
@@ -405,9 +385,9 @@ std::string to_json(const Config& config) {
                {"embedding_dim", config.embedding_dim},
                {"default_lambda", config.default_lambda}};
   if (config.encoder) json["encoder"] = encoder_to_json(*config.encoder);
-  json["budget_mode"] = name_of(config.budget_mode, kBudgetModes);
+  json["budget_mode"] = io::name_of(config.budget_mode, kBudgetModes);
   json["budget_prompt"] = config.budget_prompt;
-  json["rules"] = name_of(config.rules, kRules);
+  json["rules"] = io::name_of(config.rules, io::kDecisionRules);
   json["token_floor"] = config.token_floor;
   for (const Budget budget : config.token_limits) {
     json["token_limits"].push_back(io::budget_to_json(budget));

@@ -36,7 +36,7 @@ constexpr double kMostTokens = 1e9;
 
 /// With `repeats_allowed` a query may stand in several lines if its text is the same in each; its
 /// own length is then the least, that of the plainest prompt.
-std::vector<Query> read_queries(const std::string& path, bool repeats_allowed) {
+std::vector<Query> read_query_lines(const std::string& path, bool repeats_allowed) {
   std::vector<Query> queries;
   struct First {
     std::uint64_t line = 0;
@@ -230,12 +230,16 @@ void fill(std::vector<Outcome> outcomes, const Pool& pool, const std::string& pa
 
 }  // namespace
 
+std::vector<Query> read_queries(const std::string& queries_file) {
+  return read_query_lines(queries_file, true);
+}
+
 OutcomeTable read_outcomes(const std::string& queries_file, const std::string& outcomes_file,
                            const Pool& pool) {
   OutcomeTable table;
   // Hashing fails with a better reason than zlib where a file cannot be read.
   table.sources = {hash_source(queries_file), hash_source(outcomes_file)};
-  table.queries = read_queries(queries_file, queries_file == outcomes_file);
+  table.queries = read_query_lines(queries_file, queries_file == outcomes_file);
   if (queries_file == outcomes_file) table.sources.pop_back();
   std::map<std::string, std::size_t> others;
   Entries entries(pool);

@@ -19,8 +19,8 @@ TEST(QueryLine, ReadsAQueryWithAllItsOptions) {
   EXPECT_EQ(line.query, "tab\tand é");
   EXPECT_FALSE(line.embedding);
   EXPECT_EQ(line.id, "\"x\"");
-  EXPECT_EQ(line.lambda, 0.25);
-  EXPECT_EQ(line.input_tokens, 40);
+  EXPECT_EQ(line.options.lambda, 0.25);
+  EXPECT_EQ(line.options.input_tokens, 40);
 }
 
 TEST(QueryLine, ReadsAnEmbeddingInFloat64) {
@@ -46,8 +46,22 @@ TEST(QueryLine, TakesNullForAnAbsentOption) {
   const QueryLine line =
       parse_query_line(R"({"query": "a", "lambda": null, "input_tokens": null})");
   EXPECT_EQ(line.error, "");
-  EXPECT_FALSE(line.lambda);
-  EXPECT_FALSE(line.input_tokens);
+  EXPECT_FALSE(line.options.lambda);
+  EXPECT_FALSE(line.options.input_tokens);
+}
+
+TEST(QueryLine, TakesEveryNumberThatACallMaySet) {
+  const QueryLine line = parse_query_line(
+      R"({"query": "a", "min_quality": 0.5, "quality_fraction": 1, "willingness_to_pay": 2e-3,
+          "max_cost_usd": 0, "max_latency_ms": 1500, "token_floor": 3, "max_output_tokens": 200})");
+  EXPECT_EQ(line.error, "");
+  EXPECT_EQ(line.options.min_quality, 0.5);
+  EXPECT_EQ(line.options.quality_fraction, 1);
+  EXPECT_EQ(line.options.willingness_to_pay, 0.002);
+  EXPECT_EQ(line.options.max_cost_usd, 0);
+  EXPECT_EQ(line.options.max_latency_ms, 1500);
+  EXPECT_EQ(line.options.token_floor, 3);
+  EXPECT_EQ(line.options.max_output_tokens, 200U);
 }
 
 TEST(QueryLine, KnowsTheIdOfABadLineWhereverItStands) {
@@ -74,6 +88,10 @@ TEST(QueryLine, SaysWhatIsWrong) {
       {R"({"embedding": 1})", "embedding is the number 1"},
       {R"({"embedding": [1, "2"]})", "a string at index 1"},
       {R"({"embedding": [[1]]})", "an array at index 0"},
+      {R"({"query": "a", "max_cost_usd": "1"})", "max_cost_usd is a string; expected a number"},
+      {R"({"query": "a", "max_output_tokens": 0})", "max_output_tokens is the number 0"},
+      {R"({"query": "a", "max_output_tokens": 4294967296})", "max_output_tokens is the number 42"},
+      {R"({"query": "a", "min_qualty": 1})", "input_tokens, max_output_tokens, lambda, willing"},
       {R"({"query": "a", "lambda": "0.5"})", "lambda is a string"},
       {R"({"query": "a", "input_tokens": 1.5})", "input_tokens is the number 1.5"},
       {R"({"query": "a", "input_tokens": -1})", "input_tokens is the number -1"},

@@ -1,0 +1,76 @@
+// Calibration: a sample of queries and a target -> the setting that meets it. Needs predictions
+// only, no outcomes.
+//
+// As a setting grows, each query moves from one of its options to the next: with
+// willingness_to_pay along the upper hull of quality over cost, with quality_fraction up the
+// staircase of the cheapest option of at least a quality. So the sample's mean cost and mean
+// quality are staircases of the setting, whose steps are known exactly, and no grid is searched.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "r2router/export.h"
+#include "r2router/options.h"
+#include "r2router/types.h"
+
+namespace r2router {
+
+/// What the means over a sample of queries are to be.
+struct CalibrationTarget {
+  enum class Kind : std::uint8_t {
+    kCost,         ///< predicted cost of a query at most `value`, USD
+    kQuality,      ///< predicted quality at least `value`, from 0 to 1
+    kShareOfBest,  ///< quality at least `value` of what the best option of each query gives, 0 to 1
+  };
+  Kind kind = Kind::kCost;
+  double value = 0;
+
+  friend bool operator==(const CalibrationTarget&, const CalibrationTarget&) = default;
+};
+
+/// A target as people write it: "$0.05/1k" (for a thousand queries), "$0.002" (for one), "95% of
+/// best" or "quality 0.7". Throws Error(kInvalidArgument) for anything else.
+R2ROUTER_EXPORT CalibrationTarget parse_target(std::string_view text);
+
+/// What is set.
+enum class CalibratedSetting : std::uint8_t {
+  kWillingnessToPay,  ///< RouteOptions::willingness_to_pay: the cheapest way to a mean quality
+  kQualityFraction,   ///< RouteOptions::quality_fraction: every query gets its share of the best
+};
+
+struct CalibrationOptions {
+  CalibratedSetting setting = CalibratedSetting::kWillingnessToPay;
+  std::uint32_t resamples = 1000;  ///< of the bootstrap, 1 to 100,000
+  std::uint64_t seed = 0;          ///< of the bootstrap
+};
+
+/// A figure of the sample and its 95 % bootstrap interval over queries.
+struct CalibratedFigure {
+  double value = 0, low = 0, high = 0;
+};
+
+struct Calibration {
+  CalibrationTarget target = {};
+  CalibratedSetting kind = CalibratedSetting::kWillingnessToPay;  ///< what `setting` is of
+  CalibratedFigure setting = {};  ///< what meets the target, on the sample and on its resamples
+  // At that setting, per query:
+  CalibratedFigure cost_usd = {};
+  CalibratedFigure quality = {};
+  double best_quality = 0;  ///< mean of each query's best
+  std::size_t queries = 0;
+};
+
+/// Finds the setting. `options`: for each query all that may be chosen, as Decision::ranking gives
+/// it for Objective::kBest under the constraints that shall hold.
+/// Throws Error(kInvalidArgument) for no queries or a query without options, options out of range,
+/// or a target out of reach, with the range that is within.
+R2ROUTER_EXPORT Calibration calibrate(std::span<const std::vector<Option>> options,
+                                      const CalibrationTarget& target,
+                                      const CalibrationOptions& how = {});
+
+}  // namespace r2router

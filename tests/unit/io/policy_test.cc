@@ -1,0 +1,92 @@
+#include "r2router/policy.h"
+
+#include <random>
+#include <string>
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "support/decisions.h"
+#include "support/errors.h"
+#include "support/temporary_folder.h"
+
+namespace r2router {
+namespace {
+
+using testing::error_of;
+using testing::expect_error;
+
+TEST(Policy, EveryOptionIsReadBackAsItWasWritten) {
+  std::mt19937_64 random(71);
+  for (int i = 0; i < 500; ++i) {
+    RouteOptions policy = testing::random_options(random);
+    if (random() % 2 == 0) policy.allow = {"a*", "b"};
+    if (random() % 2 == 0) policy.deny = {"ü\"?"};
+    if (random() % 2 == 0) policy.token_floor = 2.5;
+    if (random() % 2 == 0) policy.risk_aversion = 0.5;
+    if (random() % 2 == 0) policy.cap = {};
+    policy.input_tokens.reset();
+    policy.max_input_tokens.reset();
+    const std::string json = to_json(policy);
+    const RouteOptions read = parse_policy(json);
+    EXPECT_EQ(read.objective, policy.objective);
+    EXPECT_EQ(read.lambda, policy.lambda);
+    EXPECT_EQ(read.willingness_to_pay, policy.willingness_to_pay);
+    EXPECT_EQ(read.allow, policy.allow);
+    EXPECT_EQ(read.deny, policy.deny);
+    EXPECT_EQ(read.available_only, policy.available_only);
+    EXPECT_EQ(read.token_floor, policy.token_floor);
+    EXPECT_EQ(read.rules, policy.rules);
+    EXPECT_EQ(read.min_quality, policy.min_quality);
+    EXPECT_EQ(read.quality_fraction, policy.quality_fraction);
+    EXPECT_EQ(read.risk_aversion, policy.risk_aversion);
+    EXPECT_EQ(read.max_cost_usd, policy.max_cost_usd);
+    EXPECT_EQ(read.max_output_tokens, policy.max_output_tokens);
+    EXPECT_EQ(read.max_latency_ms, policy.max_latency_ms);
+    EXPECT_EQ(read.continuous, policy.continuous);
+    EXPECT_EQ(read.monotone, policy.monotone);
+    EXPECT_EQ(read.cap, policy.cap);
+    EXPECT_EQ(to_json(read), json);
+  }
+}
+
+TEST(Policy, ACalibrationStandsBesideWhatItFound) {
+  RouteOptions base{.lambda = 0.9, .max_cost_usd = 0.01};
+  Calibration calibration{.target = {CalibrationTarget::Kind::kCost, 0.00005},
+                          .setting = {0.002, 0.001, 0.003}};
+  const std::string json = to_json(base, calibration);
+  const RouteOptions policy = parse_policy(json);
+  EXPECT_EQ(policy.objective, Objective::kUsd);
+  EXPECT_EQ(policy.willingness_to_pay, 0.002);
+  EXPECT_EQ(policy.max_cost_usd, 0.01);
+  EXPECT_FALSE(policy.lambda.has_value());
+  const auto parsed = nlohmann::json::parse(json);
+  EXPECT_EQ(parsed["calibration"]["target"]["cost_usd"], 0.00005);
+  EXPECT_EQ(parsed["calibration"]["setting"]["high"], 0.003);
+  calibration.kind = CalibratedSetting::kQualityFraction;
+  EXPECT_EQ(parse_policy(to_json(base, calibration)).quality_fraction, 0.002);
+}
+
+TEST(Policy, RefusesWhatItDoesNotKnow) {
+  const auto expect_bad = [](const std::string& json, const std::string& pointer) {
+    const Error error = error_of([&] { parse_policy(json, "p.json"); });
+    EXPECT_EQ(error.code(), ErrorCode::kBadConfig) << error.what();
+    EXPECT_EQ(error.where().pointer, pointer) << error.what();
+    EXPECT_EQ(error.where().file, "p.json");
+  };
+  expect_bad("[]", "");
+  expect_bad(R"({"max_cost": 1})", "/max_cost");
+  expect_bad(R"({"objective": "worst"})", "/objective");
+  expect_bad(R"({"lambda": "0.5"})", "/lambda");
+  expect_bad(R"({"max_output_tokens": 0})", "/max_output_tokens");
+  expect_bad(R"({"allow": "a"})", "/allow");
+  expect_bad(R"({"allow": [1]})", "/allow/0");
+  expect_bad(R"({"cap": {"min": 1}})", "/cap/min");
+  expect_bad(R"({"continuous": 1})", "/continuous");
+  expect_bad(R"({"calibration": 1})", "/calibration");
+  const testing::TemporaryFolder folder;
+  expect_error(ErrorCode::kNotFound, "none.json", [&] { load_policy(folder / "none.json"); });
+}
+
+}  // namespace
+}  // namespace r2router
