@@ -81,8 +81,12 @@ class Choice {
   py::typing::List<Dict> rank() const;
   /// The whole decision, with its ranking. Call it without the GIL.
   Decision decision() const;
-  double lambda() const { return *options_.lambda; }
-  std::int64_t input_tokens() const { return *options_.input_tokens; }
+  /// What the choice has beside the published package's figures.
+  Dict details() const;
+  /// The runner-up, and what each constraint left out.
+  Dict explain() const;
+  double lambda() const { return lambda_; }
+  std::int64_t input_tokens() const { return input_tokens_; }
 
  private:
   Router router_;
@@ -91,6 +95,9 @@ class Choice {
   std::variant<std::vector<float>, std::vector<double>> embedding_;
   RouteOptions options_;
   Option chosen_;
+  Reason reason_ = Reason::kRisk;
+  double lambda_ = 0;
+  std::int64_t input_tokens_ = 0;
 };
 
 /// Whom to ask for answers. Immutable.

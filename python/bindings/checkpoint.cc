@@ -113,6 +113,13 @@ py::typing::Dict<py::str, Dict> model_configs(const Checkpoint& checkpoint) {
     if (!model.note.empty()) entry["note"] = model.note;
     if (!model.instruction.empty()) entry["instruction"] = model.instruction;
     if (model.instruction_tokens > 0) entry["instruction_tokens"] = model.instruction_tokens;
+    if (model.time_to_first_token_ms) {
+      entry["time_to_first_token_ms"] = *model.time_to_first_token_ms;
+    }
+    if (model.output_tokens_per_second) {
+      entry["output_tokens_per_second"] = *model.output_tokens_per_second;
+    }
+    if (model.context_tokens) entry["context_tokens"] = *model.context_tokens;
     models[py::str(model.name)] = entry;
   }
   return models;
@@ -125,23 +132,25 @@ std::shared_ptr<Checkpoint> load(const std::string& folder, const py::object& lo
 }
 
 /// What a pickled checkpoint consists of: config.json, heads, weights, intercepts, IDF weights,
-/// weights and intercepts of topics.
-using State = std::tuple<std::string, std::vector<HeadTuple>, py::array, std::vector<double>,
-                         std::vector<float>, std::vector<float>, std::vector<float>>;
+/// weights and intercepts of topics, spreads.
+using State =
+    std::tuple<std::string, std::vector<HeadTuple>, py::array, std::vector<double>,
+               std::vector<float>, std::vector<float>, std::vector<float>, std::vector<double>>;
 
 State get_state(const std::shared_ptr<Checkpoint>& checkpoint) {
-  return {to_json(checkpoint->config),  head_names(*checkpoint), weights(checkpoint),
-          checkpoint->heads.intercepts, checkpoint->idf,         checkpoint->topics.weights,
-          checkpoint->topics.intercepts};
+  return {to_json(checkpoint->config),   head_names(*checkpoint), weights(checkpoint),
+          checkpoint->heads.intercepts,  checkpoint->idf,         checkpoint->topics.weights,
+          checkpoint->topics.intercepts, checkpoint->spreads};
 }
 
 std::shared_ptr<Checkpoint> set_state(State state) {
-  auto& [config, names, weights, intercepts, idf, topic_weights, topic_intercepts] = state;
+  auto& [config, names, weights, intercepts, idf, topic_weights, topic_intercepts, spreads] = state;
   auto checkpoint = std::make_shared<Checkpoint>();
   checkpoint->config = parse_config(config);
   checkpoint->heads = to_heads(names, weights, std::move(intercepts));
   checkpoint->idf = std::move(idf);
   checkpoint->topics = {std::move(topic_weights), std::move(topic_intercepts)};
+  checkpoint->spreads = std::move(spreads);
   validate(*checkpoint);
   return checkpoint;
 }

@@ -66,8 +66,9 @@ Choice::Choice(Router router, std::shared_ptr<const Labels> labels, const py::ar
   const Decision decision = std::visit(
       [&](const auto& values) { return router_.route(std::span(values), options_); }, embedding_);
   chosen_ = decision.chosen;
-  options_.lambda = decision.lambda;
-  options_.input_tokens = decision.input_tokens;
+  reason_ = decision.reason;
+  lambda_ = decision.lambda;
+  input_tokens_ = decision.input_tokens;
 }
 
 Decision Choice::decision() const {
@@ -87,10 +88,47 @@ py::typing::List<Dict> Choice::rank() const {
   return options;
 }
 
+Dict Choice::details() const {
+  Dict values;
+  values["max_tokens"] = chosen_.max_tokens;
+  values["worst_case_cost_usd"] = chosen_.worst_case_cost_usd;
+  values["quality_spread"] =
+      chosen_.quality_spread > 0 ? py::object(py::float_(chosen_.quality_spread)) : py::none();
+  values["reason"] = to_string(reason_);
+  values["constraint_met"] = reason_ != Reason::kQualityMissed;
+  return values;
+}
+
+Dict Choice::explain() const {
+  const Explanation explanation = [&] {
+    const py::gil_scoped_release released;
+    RouteOptions options = options_;
+    options.explain = true;
+    return *std::visit(
+                [&](const auto& values) { return router_.route(std::span(values), options); },
+                embedding_)
+                .explanation;
+  }();
+  Dict left_out;
+  for (std::size_t i = 0; i < kConstraints; ++i) {
+    left_out[py::str(std::string(to_string(static_cast<Constraint>(i))))] = explanation.left_out[i];
+  }
+  Dict values;
+  values["runner_up"] = py::none();
+  if (explanation.runner_up) values["runner_up"] = labels_->option(*explanation.runner_up);
+  values["margin"] = explanation.margin;
+  values["win_probability"] = explanation.win_probability;
+  values["confident"] = explanation.confident();
+  values["left_out"] = left_out;
+  return values;
+}
+
 void register_decision(py::module_& module) {
   py::class_<Choice>(module, "Choice", "A choice, with what it takes to rank the alternatives.")
       .def("values", &Choice::values, "The chosen option.")
       .def("rank", &Choice::rank, "Every admitted option, best first.")
+      .def("details", &Choice::details, "Its cap, worst-case cost, quality spread and reason.")
+      .def("explain", &Choice::explain, "The runner-up, and what each constraint left out.")
       .def_property_readonly("lambda_val", &Choice::lambda)
       .def_property_readonly("input_tokens", &Choice::input_tokens);
 }

@@ -6,12 +6,12 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['Batch', 'CancelSource', 'Checkpoint', 'Choice', 'Client', 'Endpoint', 'HttpEmbedder', 'LexicalEncoder', 'RouteOptions', 'Router', 'UNLIMITED', 'api_key_from_environment', 'available_kernels', 'default_checkpoint_path', 'estimate_input_tokens', 'most_input_tokens', 'train']
+__all__: list[str] = ['Batch', 'CancelSource', 'Checkpoint', 'Choice', 'Client', 'Endpoint', 'HttpEmbedder', 'LexicalEncoder', 'RouteOptions', 'Router', 'UNLIMITED', 'api_key_from_environment', 'available_kernels', 'default_checkpoint_path', 'estimate_input_tokens', 'load_policy', 'most_input_tokens', 'train']
 class RouteOptions:
     """
-    What one call may set; None: as the checkpoint says.
+    What one call may set; None: as the policy or the checkpoint says.
     """
-    def __init__(self, lambda_val: typing.SupportsFloat | typing.SupportsIndex | None = None, input_tokens: typing.SupportsInt | typing.SupportsIndex | None = None, allow: collections.abc.Sequence[str] = [], deny: collections.abc.Sequence[str] = [], available_only: bool | None = None, token_floor: typing.SupportsFloat | typing.SupportsIndex | None = None, max_cost_usd: typing.SupportsFloat | typing.SupportsIndex | None = None, max_input_tokens: typing.SupportsInt | typing.SupportsIndex | None = None) -> None:
+    def __init__(self, lambda_val: typing.SupportsFloat | typing.SupportsIndex | None = None, input_tokens: typing.SupportsInt | typing.SupportsIndex | None = None, policy: RouteOptions | None = None, default_lambda: typing.SupportsFloat | typing.SupportsIndex | None = None, allow: collections.abc.Sequence[str] | None = None, deny: collections.abc.Sequence[str] | None = None, available_only: bool | None = None, token_floor: typing.SupportsFloat | typing.SupportsIndex | None = None, objective: str | None = None, willingness_to_pay: typing.SupportsFloat | typing.SupportsIndex | None = None, min_quality: typing.SupportsFloat | typing.SupportsIndex | None = None, quality_fraction: typing.SupportsFloat | typing.SupportsIndex | None = None, risk_aversion: typing.SupportsFloat | typing.SupportsIndex | None = None, max_cost_usd: typing.SupportsFloat | typing.SupportsIndex | None = None, max_output_tokens: typing.SupportsInt | typing.SupportsIndex | None = None, max_latency_ms: typing.SupportsFloat | typing.SupportsIndex | None = None, continuous: bool | None = None, monotone: bool | None = None, max_input_tokens: typing.SupportsInt | typing.SupportsIndex | None = None) -> None:
         ...
 class Checkpoint:
     """
@@ -20,11 +20,11 @@ class Checkpoint:
     @staticmethod
     def load(folder: str, log: typing.Any = None) -> Checkpoint:
         ...
-    def __getstate__(self) -> tuple[str, list[tuple[int, typing.Any, str]], numpy.ndarray, list[float], list[float]]:
+    def __getstate__(self) -> tuple[str, list[tuple[int, typing.Any, str]], numpy.ndarray, list[float], list[float], list[float], list[float], list[float]]:
         ...
     def __init__(self, models: collections.abc.Sequence[dict[str, typing.Any]], head_names: collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.Any, str]], weights: numpy.ndarray, intercepts: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], embedding_model: str) -> None:
         ...
-    def __setstate__(self, arg0: tuple[str, collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.Any, str]], numpy.ndarray, collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]]) -> None:
+    def __setstate__(self, arg0: tuple[str, collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.Any, str]], numpy.ndarray, collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]]) -> None:
         ...
     def save(self, folder: str) -> None:
         ...
@@ -63,6 +63,14 @@ class Choice:
     """
     A choice, with what it takes to rank the alternatives.
     """
+    def details(self) -> dict[str, typing.Any]:
+        """
+        Its cap, worst-case cost, quality spread and reason.
+        """
+    def explain(self) -> dict[str, typing.Any]:
+        """
+        The runner-up, and what each constraint left out.
+        """
     def rank(self) -> list[dict[str, typing.Any]]:
         """
         Every admitted option, best first.
@@ -173,9 +181,11 @@ def default_checkpoint_path() -> str:
     """
 def estimate_input_tokens(text: str) -> int:
     ...
+def load_policy(path: str) -> RouteOptions:
+    ...
 def most_input_tokens(text: str, budget_prompt: str) -> int:
     ...
-def train(*, queries: str, outcomes: str, pool: str, models: collections.abc.Sequence[str], coverage: typing.SupportsFloat | typing.SupportsIndex, dataset: str, token_limits: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], budget_prompt: str, encoder: LexicalEncoder | None, embeddings: typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None, embedding_model: str, alphas: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], folds: typing.SupportsInt | typing.SupportsIndex, holdout: typing.SupportsInt | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex, progress: typing.Any) -> tuple[Checkpoint, dict[str, typing.Any]]:
+def train(*, queries: str, outcomes: str, pool: str, models: collections.abc.Sequence[str], coverage: typing.SupportsFloat | typing.SupportsIndex, dataset: str, token_limits: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], budget_prompt: str, encoder: LexicalEncoder | None, topics: bool, embeddings: typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None, embedding_model: str, alphas: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], folds: typing.SupportsInt | typing.SupportsIndex, holdout: typing.SupportsInt | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex, progress: typing.Any) -> tuple[Checkpoint, dict[str, typing.Any]]:
     """
     Returns the checkpoint and a report.
     """

@@ -29,7 +29,7 @@ class Decision(dict[str, Any]):
     copying, printing or by ``json.dumps``. From then on this is an ordinary dictionary.
     """
 
-    __slots__ = ("_rank", "choice", "input_tokens", "lambda_val", "model_configs")
+    __slots__ = ("_details", "_rank", "choice", "input_tokens", "lambda_val", "model_configs")
 
     #: The trade-off that was decided with.
     lambda_val: float
@@ -46,6 +46,7 @@ class Decision(dict[str, Any]):
         model_configs: Mapping[str, Mapping[str, Any]],
         rank: Callable[[], list[Option]] | None = None,
         choice: Any = None,
+        details: Mapping[str, Any] | None = None,
     ) -> None:
         """``rank`` computes ``all_options``; None: ``values`` is complete as it is. ``choice`` is
         what the native library made, for it to ask the chosen model."""
@@ -55,6 +56,39 @@ class Decision(dict[str, Any]):
         self.model_configs = model_configs
         self._rank = rank
         self.choice = choice
+        self._details = details
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """What is known of the choice beyond the published package's keys.
+
+        - ``max_tokens``: the cap to send with the call; ``worst_case_cost_usd``: what an answer of
+          that length costs, to the longest reading of the query
+        - ``quality_spread``: standard deviation of the error of ``predicted_quality``, or None
+        - ``reason``: what it won by: ``"risk"``, ``"usd"``, ``"cheapest"``, ``"best"``, or
+          ``"quality_missed"``
+        - ``constraint_met``: False if no pair has the quality that was asked for
+        """
+        if self._details is None:
+            self._details = {} if self.choice is None else self.choice.details()
+        return self._details
+
+    def explain(self) -> dict[str, Any]:
+        """How the decision came about.
+
+        - ``runner_up``: the next best option, or None; ``margin``: how much more ``risk`` the
+          chosen one has
+        - ``win_probability``: the chance that the chosen one is the better of the two, or None
+          where the checkpoint does not know how far predictions are off; ``confident``: 95 % or
+          more
+        - ``left_out``: for each constraint how many of the trained pairs do not meet it
+        """
+        if self.choice is None:
+            raise RuntimeError(
+                "this decision is a copy without its router: ask the one that was routed"
+            )
+        explanation: dict[str, Any] = self.choice.explain()
+        return explanation
 
     @property
     def all_options(self) -> list[Option]:
@@ -89,7 +123,8 @@ class Decision(dict[str, Any]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # For pickle and copy: the values, not the router that could compute them.
-        return type(self), (dict(self), self.lambda_val, self.input_tokens, self.model_configs)
+        arguments = (dict(self), self.lambda_val, self.input_tokens, self.model_configs)
+        return type(self), (*arguments, None, None, dict(self.details))
 
     def _repr_html_(self) -> str:
         from ._html import decision_html

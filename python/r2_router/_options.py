@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import functools
+import os
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from . import _core
 
@@ -27,6 +28,27 @@ class Constraints(TypedDict, total=False):
     available_only: bool | None
     #: Least number of tokens that any answer is assumed to take.
     token_floor: float | None
+    #: ``"risk"`` (weighed by lambda), ``"usd"``, ``"cheapest"`` or ``"best"``. Absent: ``"usd"``
+    #: with ``willingness_to_pay``, ``"cheapest"`` where only a quality is asked for, else risk.
+    objective: Literal["risk", "usd", "cheapest", "best"] | None
+    #: US dollars that quality 1 instead of 0 is worth for a query.
+    willingness_to_pay: float | None
+    #: Least predicted quality, 0 to 1. Where no pair has it, the best one is chosen.
+    min_quality: float | None
+    #: Least share of the best predicted quality for the query, 0 to 1; likewise.
+    quality_fraction: float | None
+    #: Standard deviations of its error that every predicted quality is lowered by.
+    risk_aversion: float | None
+    #: Consider only pairs whose cap, which is sent with the call, is at most this.
+    max_output_tokens: int | None
+    #: Consider only pairs whose predicted answer takes at most so many milliseconds.
+    max_latency_ms: float | None
+    #: Consider budgets between the trained ones too, by linear interpolation.
+    continuous: bool | None
+    #: With ``continuous``: count on a larger budget for at least the quality of a smaller one.
+    monotone: bool | None
+    #: A policy file, as ``r2-router calibrate`` writes: what it sets holds unless set here.
+    policy: str | os.PathLike[str] | None
     #: Consider only pairs that cannot cost more than this, USD: their cap times the price, and all
     #: that the query can be billed for.
     max_cost_usd: float | None
@@ -40,6 +62,16 @@ _EXPECTED = {
     "available_only": "True, False or None",
     "token_floor": "a number, 0 or more",
     "max_cost_usd": "a number of US dollars, 0 or more",
+    "objective": "'risk', 'usd', 'cheapest' or 'best'",
+    "willingness_to_pay": "a number of US dollars, more than 0",
+    "min_quality": "a number from 0 to 1",
+    "quality_fraction": "a number from 0 to 1",
+    "risk_aversion": "a number, 0 or more",
+    "max_output_tokens": "a whole number, 1 or more",
+    "max_latency_ms": "a number of milliseconds, 0 or more",
+    "continuous": "True, False or None",
+    "monotone": "True, False or None",
+    "policy": "the path of a policy file",
 }
 
 
@@ -50,15 +82,22 @@ def _usual_options(lambda_val: float, input_tokens: int) -> _core.RouteOptions:
 
 
 def route_options(
-    lambda_val: float,
+    lambda_val: float | None,
     input_tokens: int = INPUT_TOKENS,
     constraints: Constraints | None = None,
     max_input_tokens: int | None = None,
+    *,
+    default_lambda: float | None = None,
 ) -> _core.RouteOptions:
-    """The options for the native library, or a TypeError that names the wrong one."""
+    """The options for the native library, or a TypeError that names the wrong one.
+
+    ``default_lambda`` takes the place of a ``lambda_val`` that is None, unless a constraint or a
+    policy says by what else to choose.
+    """
     if not constraints and max_input_tokens is None:
+        usual = default_lambda if lambda_val is None else lambda_val
         try:
-            return _usual_options(lambda_val, input_tokens)
+            return _usual_options(usual, input_tokens)
         except TypeError:
             pass
     given: dict[str, Any] = {
@@ -70,9 +109,15 @@ def route_options(
             raise TypeError(f"{name} is {value!r}: expected a list of names, such as [{value!r}]")
     if "allow" in given and len(given["allow"]) == 0:
         raise ValueError("allow is empty, which leaves no model to choose: None admits all")
-    given |= {"lambda_val": lambda_val, "input_tokens": input_tokens}
+    given["input_tokens"] = input_tokens
+    if lambda_val is not None:
+        given["lambda_val"] = lambda_val
+    if "policy" in given:
+        given["policy"] = _policy(given["policy"])
     try:
-        return _core.RouteOptions(**given, max_input_tokens=max_input_tokens)
+        return _core.RouteOptions(
+            **given, max_input_tokens=max_input_tokens, default_lambda=default_lambda
+        )
     except TypeError:
         pass
     for name, value in given.items():
@@ -81,6 +126,13 @@ def route_options(
         except TypeError:
             raise TypeError(f"{name} is {value!r}: expected {_EXPECTED[name]}") from None
     raise AssertionError("unreachable")
+
+
+def _policy(path: Any) -> _core.RouteOptions:
+    try:
+        return _core.load_policy(os.fspath(path))
+    except TypeError:
+        raise TypeError(f"policy is {path!r}: expected {_EXPECTED['policy']}") from None
 
 
 def _check_name(name: str) -> None:

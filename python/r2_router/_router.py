@@ -64,6 +64,11 @@ class R2Router:
     - ``token_floor``: least number of tokens that any answer is assumed to take
     - ``max_cost_usd``: consider only pairs that cannot cost more: their cap times the price, and
       all that the query can be billed for
+    - ``objective``, ``willingness_to_pay``, ``min_quality``, ``quality_fraction``,
+      ``risk_aversion``: by what to choose, if not by lambda
+    - ``max_output_tokens``, ``max_latency_ms``: limits on the answer
+    - ``continuous``, ``monotone``: budgets between the trained ones
+    - ``policy``: a file that sets some of these, as ``r2-router calibrate`` writes it
     """
 
     lambda_val: float
@@ -258,7 +263,7 @@ class R2Router:
         None is the router's. Predictions are made in float64 whatever the array's type.
         """
         options = route_options(
-            self.lambda_val if lambda_val is None else lambda_val, input_tokens, constraints
+            lambda_val, input_tokens, constraints, default_lambda=self.lambda_val
         )
         return self._choose(embedding, options)
 
@@ -321,8 +326,6 @@ class R2Router:
         constraints: Constraints,
     ) -> Decision | list[Decision]:
         """Choices for texts that are embedded: one for a string, a list for several."""
-        if lambda_val is None:
-            lambda_val = self.lambda_val
         decisions = []
         for text, embedding in zip(queries, embeddings, strict=True):
             if input_tokens is None:
@@ -331,9 +334,12 @@ class R2Router:
                     _core.estimate_input_tokens(text),
                     constraints,
                     _core.most_input_tokens(text, self._checkpoint.budget_prompt),
+                    default_lambda=self.lambda_val,
                 )
             else:
-                options = route_options(lambda_val, input_tokens, constraints)
+                options = route_options(
+                    lambda_val, input_tokens, constraints, default_lambda=self.lambda_val
+                )
             decisions.append(self._choose(embedding, options))
         return decisions[0] if isinstance(query, str) else decisions
 
@@ -351,9 +357,10 @@ class R2Router:
         rows = as_embeddings(embeddings, self._dimension)
         for_all = np.ndim(input_tokens) == 0
         options = route_options(
-            self.lambda_val if lambda_val is None else lambda_val,
+            lambda_val,
             input_tokens if for_all else INPUT_TOKENS,
             constraints,
+            default_lambda=self.lambda_val,
         )
         for_each = as_input_tokens([] if for_all else input_tokens, 0 if for_all else len(rows))
         return RouteBatch(
