@@ -9,6 +9,7 @@
 
 #include "r2router/decision.h"
 #include "r2router/embedder.h"
+#include "r2router/error.h"
 #include "r2router/export.h"
 #include "r2router/types.h"
 
@@ -65,5 +66,13 @@ R2ROUTER_EXPORT Config parse_config(std::string_view json, const std::string& fi
 /// The config as JSON text, in the native format (so without checkpoint_dirs); parse_config() gives
 /// it back. Throws Error(kInvalidArgument) or Error(kBadConfig) for a config that it would refuse.
 R2ROUTER_EXPORT std::string to_json(const Config& config);
+
+/// Brings the config's models up to date with a pool file (read_pool() in outcomes.h): each takes
+/// every field of the pool's model of the same name but the instruction, which its heads were
+/// trained under. The pool is the whole of what may be called, so a model that it lacks becomes
+/// unavailable and is told to `log`; so is a model that only the pool has, for which the checkpoint
+/// has no heads. Order and everything else stay. Throws Error(kInvalidArgument), with nothing
+/// changed, if they have no model in common.
+R2ROUTER_EXPORT void apply_pool(Config& config, const Pool& pool, const LogCallback& log = {});
 
 }  // namespace r2router

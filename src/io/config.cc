@@ -420,4 +420,42 @@ std::string to_json(const Config& config) {
   return text;
 }
 
+void apply_pool(Config& config, const Pool& pool, const LogCallback& log) {
+  const auto find = [](auto& models, const std::string& name) {
+    return std::ranges::find(models, name, &ModelSpec::name);
+  };
+  const auto names = [](const Pool& models) {
+    std::string list;
+    for (const ModelSpec& model : models) list += (list.empty() ? "" : ", ") + model.name;
+    return list;
+  };
+  if (std::ranges::none_of(pool, [&](const ModelSpec& model) {
+        return find(config.models, model.name) != config.models.end();
+      })) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "the pool (" + names(pool) + ") has no model of the checkpoint's (" +
+                    names(config.models) + "); name its models as the checkpoint does");
+  }
+  const auto warn = [&](const std::string& message) {
+    if (log) log(LogLevel::kWarning, message);
+  };
+  for (ModelSpec& model : config.models) {
+    if (const auto given = find(pool, model.name); given != pool.end()) {
+      // Its heads were trained under its own instruction.
+      const ModelSpec before = std::exchange(model, *given);
+      model.instruction = before.instruction;
+      model.instruction_tokens = before.instruction_tokens;
+    } else if (std::exchange(model.available, false)) {
+      warn("the pool does not list the checkpoint's model " + model.name +
+           ", which is unavailable therefore");
+    }
+  }
+  for (const ModelSpec& model : pool) {
+    if (find(config.models, model.name) == config.models.end()) {
+      warn("the checkpoint knows nothing of the pool's model " + model.name +
+           ", which is left out");
+    }
+  }
+}
+
 }  // namespace r2router

@@ -396,5 +396,56 @@ TEST(Config, RefusesToWriteWhatCannotBeRead) {
          [](Config& config) { config.token_limits[1] = config.token_limits[0]; });
 }
 
+// --- apply_pool()
+
+Config of_models(const Pool& models) {
+  Config config;
+  config.models = models;
+  return config;
+}
+
+TEST(ApplyPool, GivesEachModelWhatThePoolSaysOfIt) {
+  Config config = of_models({{"a", "old/a", 1, 2, true, "old"}, {"b", "old/b", 3, 4, false, ""}});
+  config.default_lambda = 0.25;
+  std::string told;
+  apply_pool(config, {{"b", "new/b", 0.5, 6, true, ""}, {"a", "", 7, 8, false, "new"}},
+             [&](LogLevel, std::string_view message) { told += message; });
+  // The checkpoint's order stands: its heads are in it.
+  EXPECT_THAT(config.models, ElementsAre(ModelSpec{"a", "", 7, 8, false, "new"},
+                                         ModelSpec{"b", "new/b", 0.5, 6, true, ""}));
+  EXPECT_EQ(config.default_lambda, 0.25);
+  EXPECT_EQ(told, "");
+}
+
+TEST(ApplyPool, LeavesAModelTheInstructionThatItsHeadsWereTrainedUnder) {
+  Config config = of_models({{.name = "a", .instruction = "Be brief.", .instruction_tokens = 3}});
+  apply_pool(config, {{.name = "a", .output_price_per_million = 5, .instruction = "Think."}});
+  EXPECT_EQ(config.models[0].output_price_per_million, 5);
+  EXPECT_EQ(config.models[0].instruction, "Be brief.");
+  EXPECT_EQ(config.models[0].instruction_tokens, 3u);
+}
+
+TEST(ApplyPool, TellsWhatOnlyOneOfThemHas) {
+  Config config = of_models({{"a", "v/a", 1, 2}, {"b", "v/b", 3, 4}, {"c", "v/c", 5, 6, false}});
+  std::vector<std::string> told;
+  apply_pool(config, {{"d", "v/d", 9, 9}, {"a", "v/a", 1, 1}},
+             [&](LogLevel, std::string_view message) { told.emplace_back(message); });
+  EXPECT_THAT(config.models,
+              ElementsAre(ModelSpec{"a", "v/a", 1, 1}, ModelSpec{"b", "v/b", 3, 4, false},
+                          ModelSpec{"c", "v/c", 5, 6, false}));
+  // c was unavailable before: nothing has become of it.
+  EXPECT_THAT(told, ElementsAre(HasSubstr("model b,"), HasSubstr("model d,")));
+  EXPECT_NO_THROW(apply_pool(config, {{"a", "v/a", 1, 1}}));
+}
+
+TEST(ApplyPool, RefusesAPoolOfOtherModels) {
+  Config config = of_models({{"a", "v/a", 1, 2}});
+  const Pool before = config.models;
+  expect_error(ErrorCode::kInvalidArgument, "has no model of the checkpoint's (a)", [&] {
+    apply_pool(config, {{"A", "v/a", 3, 4}});
+  });
+  EXPECT_EQ(config.models, before);
+}
+
 }  // namespace
 }  // namespace r2router

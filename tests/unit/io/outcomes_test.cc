@@ -9,7 +9,9 @@
 
 #include "r2router/decision.h"
 
+#include "io/json.h"
 #include "support/errors.h"
+#include "support/shared_data.h"
 #include "support/temporary_folder.h"
 
 namespace r2router {
@@ -287,6 +289,36 @@ TEST(ReadPool, EveryFaultHasItsPointer) {
   expect_error(ErrorCode::kBadConfig, "/models", [&] { read_pool(path); });
   put_file(path, R"({"pool": {}})");
   expect_error(ErrorCode::kBadConfig, "/models", [&] { read_pool(path); });
+}
+
+// tests/python/test_schemas.py holds the JSON schema to the same table.
+TEST(ReadPool, AgreesWithTheSchema) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "pool.json";
+  const auto table =
+      io::Json::parse(read_file(R2ROUTER_SOURCE_DIR "/tests/golden/pools/pools.json"));
+  for (const auto& [name, pool] : table.at("good").items()) {
+    put_file(path, pool.dump());
+    EXPECT_EQ(read_pool(path).size(), pool.at("models").size()) << name;
+  }
+  for (const auto& [name, pool] : table.at("bad").items()) {
+    put_file(path, pool.dump());
+    const Error error = error_of([&] { read_pool(path); });
+    EXPECT_EQ(error.code(), ErrorCode::kBadConfig) << name << ": " << error.what();
+  }
+}
+
+TEST(ReadPool, ReadsThePoolsThatComeWithTheProject) {
+  const std::string root = R2ROUTER_SOURCE_DIR "/";
+  EXPECT_EQ(read_pool(root + "config/released.json").size(), 11u);
+  EXPECT_EQ(read_pool(root + "config/default.json"),
+            parse_config(read_file(root + "checkpoints/default/config.json"), "default").models);
+}
+
+TEST(ReadPoolShared, TheReleasedPoolIsThatOfTheReleasedConfig) {
+  const std::string config = testing::shared_path("released/config.json");
+  R2ROUTER_SKIP_WITHOUT(config);
+  EXPECT_EQ(read_pool(R2ROUTER_SOURCE_DIR "/config/released.json"), read_pool(config));
 }
 
 TEST(ReadOutcomesShared, ThePublishedTableReadsWhole) {
