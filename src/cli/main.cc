@@ -28,7 +28,10 @@ Exit codes: 0 success; 1 failure, told in one line on standard error; 2 wrong us
 /// The end of every usage error: where to read more.
 std::string help_hint(const CLI::App& app) {
   std::string command = "r2-router";
-  for (const CLI::App* subcommand : app.get_subcommands()) command += " " + subcommand->get_name();
+  for (const CLI::App* given = &app; !given->get_subcommands().empty();) {
+    given = given->get_subcommands().front();
+    command += " " + given->get_name();
+  }
   return " (see " + command + " --help)";
 }
 
@@ -48,6 +51,7 @@ int run(int argc, char** argv) {
   r2router::cli::add_train_command(app, exit_code);
   r2router::cli::add_eval_command(app, exit_code);
   r2router::cli::add_calibrate_command(app, exit_code);
+  r2router::cli::add_models_command(app, exit_code);
   r2router::cli::add_version_command(app, exit_code);
 
   try {

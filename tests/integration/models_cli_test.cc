@@ -1,0 +1,265 @@
+// The models command: what it shows, what it writes, and what it leaves alone.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#ifdef R2ROUTER_CLI
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "support/fault_server.h"
+#include "support/full_disk.h"
+#include "support/process.h"
+#include "support/temporary_folder.h"
+
+namespace r2router {
+namespace {
+
+using nlohmann::json;
+using testing::answer;
+using testing::FaultServer;
+using ::testing::HasSubstr;
+using testing::lines_of;
+using ::testing::Not;
+using testing::Outcome;
+using testing::put_file;
+using testing::read_file;
+using testing::run;
+using testing::run_at_terminal;
+using testing::service;
+
+constexpr const char* kPool = R"({
+  "note": "prices of a day",
+  "unknown": [
+    1.5,
+    "größer"
+  ],
+  "models": {
+    "zeta": {
+      "openrouter_id": "v/zeta",
+      "input_price_per_million": 0.07,
+      "output_price_per_million": 2,
+      "note": "the best"
+    },
+    "alpha": {
+      "openrouter_id": "v/alpha",
+      "input_price_per_million": 0.1,
+      "output_price_per_million": 0.4,
+      "available": true,
+      "other": null
+    },
+    "own": {
+      "openrouter_id": null,
+      "input_price_per_million": 0,
+      "output_price_per_million": 0,
+      "available": true
+    },
+    "kept-out": {
+      "openrouter_id": "v/kept-out",
+      "input_price_per_million": 1,
+      "output_price_per_million": 1,
+      "available": false
+    }
+  }
+}
+)";
+
+json model(const std::string& id, const std::string& prompt, const std::string& completion) {
+  return {{"id", id}, {"pricing", {{"prompt", prompt}, {"completion", completion}}}};
+}
+
+/// A catalogue that agrees with kPool.
+json same_catalogue() {
+  return {model("v/zeta", "0.00000007", "0.000002"), model("v/alpha", "0.0000001", "4e-7"),
+          model("v/kept-out", "0.000001", "0.000001"), model("v/other", "0", "0")};
+}
+
+std::string with(std::string text, const std::string& old, const std::string& now) {
+  const std::size_t place = text.find(old);
+  EXPECT_NE(place, text.npos) << old;
+  return text.replace(place, old.size(), now);
+}
+
+class ModelsCli : public ::testing::Test {
+ protected:
+  ModelsCli() { put_file(pool_, kPool); }
+
+  std::vector<std::string> command(const std::string& url,
+                                   const std::vector<std::string>& more = {}) const {
+    std::vector<std::string> all = {R2ROUTER_CLI, "models", "sync", "--pool", pool_, "--base", url};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }
+  std::string serve(const json& catalogue) {
+    return server_.script({{service({{"models", catalogue}})}});
+  }
+  void expect_untouched() const {
+    EXPECT_EQ(read_file(pool_), kPool);
+    EXPECT_EQ(folder_.names(), std::vector<std::string>{"pool.json"});
+  }
+
+  FaultServer& server_ = FaultServer::instance();
+  testing::TemporaryFolder folder_;
+  const std::string pool_ = folder_ / "pool.json";
+};
+
+TEST_F(ModelsCli, WritesWhatHasChangedAndNothingElse) {
+  json catalogue = same_catalogue();
+  catalogue[0] = model("v/zeta", "0.00000005", "0.000002");
+  catalogue[1]["expiration_date"] = "2020-02-29";
+  const Outcome outcome = run(command(serve(catalogue), {"--yes"}));
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("zeta: input $0.07 → $0.05 per million tokens\n"));
+  EXPECT_THAT(outcome.out,
+              HasSubstr("alpha: available → unavailable (its last day was 2020-02-29)\n"));
+  EXPECT_EQ(lines_of(outcome.out).size(), 3u);
+  EXPECT_EQ(read_file(pool_),
+            with(with(kPool, "0.07", "0.05"), "\"available\": true", "\"available\": false"));
+}
+
+TEST_F(ModelsCli, KeepsAModelThatIsGoneAsUnavailable) {
+  json catalogue = same_catalogue();
+  catalogue.erase(0);
+  const Outcome outcome = run(command(serve(catalogue), {"--yes"}));
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out,
+              HasSubstr("zeta: available → unavailable (the catalogue has no v/zeta)\n"));
+  EXPECT_EQ(read_file(pool_), with(kPool, "\"note\": \"the best\"",
+                                   "\"note\": \"the best\",\n      \"available\": false"));
+}
+
+TEST_F(ModelsCli, NotesHowMuchAModelReads) {
+  json catalogue = same_catalogue();
+  catalogue[1]["context_length"] = 131072;
+  const std::string noted =
+      with(kPool, "\"other\": null", "\"other\": null,\n      \"context_tokens\": 131072");
+  const Outcome outcome = run(command(serve(catalogue), {"--yes"}));
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("alpha: context unknown → 131072 tokens\n"));
+  EXPECT_EQ(read_file(pool_), noted);
+  EXPECT_THAT(run(command(serve(catalogue), {"--yes"})).out, HasSubstr("Nothing has changed"));
+}
+
+TEST_F(ModelsCli, LeavesAFileAloneThatAgrees) {
+  json catalogue = same_catalogue();
+  catalogue[1]["expiration_date"] = "2999-12-31";
+  const auto written = std::filesystem::last_write_time(pool_);
+  const Outcome outcome = run(command(serve(catalogue), {"--yes"}));
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("Nothing has changed"));
+  EXPECT_EQ(std::filesystem::last_write_time(pool_), written);
+  expect_untouched();
+  // A model is never made available by itself, but one learns that it could be.
+  EXPECT_THAT(outcome.err, HasSubstr("kept-out is offered"));
+}
+
+TEST_F(ModelsCli, WritesNothingUnasked) {
+  json catalogue = same_catalogue();
+  catalogue[0] = model("v/zeta", "0.00000005", "0.000002");
+  const std::string url = serve(catalogue);
+  const Outcome outcome = run(command(url), "y\n");  // not a terminal: nobody is asked
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("$0.07 → $0.05"));
+  EXPECT_THAT(outcome.err, HasSubstr("--yes"));
+  expect_untouched();
+
+  for (const std::string typed : {"n\n", "\n", "\x04"}) {
+    const Outcome asked = run_at_terminal(command(url), typed);
+    EXPECT_EQ(asked.exit_code, 0);
+    EXPECT_THAT(asked.err, HasSubstr("[y/N]"));
+    expect_untouched();
+  }
+  const Outcome agreed = run_at_terminal(command(url), "y\n");
+  EXPECT_EQ(agreed.exit_code, 0);
+  EXPECT_THAT(agreed.out, HasSubstr("Written to "));
+  EXPECT_EQ(read_file(pool_), with(kPool, "0.07", "0.05"));
+}
+
+TEST_F(ModelsCli, KeepsAPriceThatIsNotFixed) {
+  json catalogue = same_catalogue();
+  catalogue[0] = model("v/zeta", "-1", "-1");
+  const Outcome outcome = run(command(serve(catalogue), {"--yes"}));
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.err, HasSubstr("zeta: the catalogue has no fixed input price"));
+  EXPECT_THAT(outcome.err, HasSubstr("zeta: the catalogue has no fixed output price"));
+  expect_untouched();
+}
+
+TEST_F(ModelsCli, WritesThroughALink) {
+  json catalogue = same_catalogue();
+  catalogue[0] = model("v/zeta", "0.00000005", "0.000002");
+  const std::string link = folder_ / "link.json";
+  std::filesystem::create_symlink("pool.json", link);
+  const Outcome outcome =
+      run({R2ROUTER_CLI, "models", "sync", "--pool", link, "--base", serve(catalogue), "--yes"});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_TRUE(std::filesystem::is_symlink(link));
+  EXPECT_EQ(read_file(pool_), with(kPool, "0.07", "0.05"));
+}
+
+TEST_F(ModelsCli, LeavesTheFileWholeOnAFullDisk) {
+  json catalogue = same_catalogue();
+  catalogue[0] = model("v/zeta", "0.00000005", "0.000002");
+  const std::string url = serve(catalogue);
+  // There is room for the file, but not for its new contents beside it.
+  const std::string large = with(kPool, "prices of a day", std::string(40'000, 'x'));
+  const auto result = testing::on_small_disk(folder_.path(), 60'000, [&] {
+    put_file(pool_, large);
+    const Outcome outcome = run(command(url, {"--yes"}));
+    return outcome.exit_code == 1 && outcome.err.find("r2-router: error: ") != std::string::npos &&
+           read_file(pool_) == large && folder_.names() == std::vector<std::string>{"pool.json"};
+  });
+  if (result == testing::SmallDisk::kNotPermitted) GTEST_SKIP() << "no right to mount a disk";
+  EXPECT_EQ(result, testing::SmallDisk::kPassed);
+}
+
+TEST_F(ModelsCli, FailsInOneLineAndChangesNothing) {
+  const auto expect_failure = [&](const std::string& url, const std::string& part) {
+    const Outcome outcome = run(command(url, {"--yes"}));
+    EXPECT_EQ(outcome.exit_code, 1) << part;
+    EXPECT_EQ(outcome.out, "");
+    EXPECT_EQ(lines_of(outcome.err).size(), 1u) << outcome.err;
+    EXPECT_THAT(outcome.err, HasSubstr(part));
+    expect_untouched();
+  };
+  expect_failure(server_.script({{answer(200, {{"models", 7}})}}), "\"data\"");
+  expect_failure(server_.script({{{{"answer", {{"text", "<html>"}}}}}}), "JSON");
+  expect_failure(server_.script({{answer(404, {{"error", {{"message", "no such path"}}}})}}),
+                 "no such path");
+  // A catalogue of something else would make the whole pool unavailable.
+  expect_failure(serve(json::array({model("other/model", "0", "0")})), "none of the pool's models");
+  expect_failure(serve(json::array()), "none of the pool's models");
+  expect_failure("http://127.0.0.1:" + server_.closed_port(), "127.0.0.1");
+  expect_failure("https://127.0.0.1:" + server_.listen("good").port, "certificate");
+  expect_failure("openrouter.ai", "http");
+}
+
+TEST_F(ModelsCli, RefusesAFileThatIsNoPool) {
+  const std::string url = serve(same_catalogue());
+  put_file(pool_, R"({"models": {"a": {"input_price_per_million": -1}}})");
+  const Outcome outcome = run(command(url, {"--yes"}));
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("/models/a/input_price_per_million"));
+  EXPECT_TRUE(server_.requests(url).empty());
+  EXPECT_EQ(run({R2ROUTER_CLI, "models", "sync"}).exit_code, 2);
+  EXPECT_EQ(run({R2ROUTER_CLI, "models"}).exit_code, 2);
+  EXPECT_THAT(run({R2ROUTER_CLI, "models", "sync", "--bad"}).err,
+              HasSubstr("r2-router models sync --help"));
+}
+
+TEST_F(ModelsCli, SendsNoKey) {
+  ::setenv("OPENROUTER_API_KEY", "sk-not-for-this", 1);
+  const std::string url = serve(same_catalogue());
+  EXPECT_EQ(run(command(url)).exit_code, 0);
+  ::unsetenv("OPENROUTER_API_KEY");
+  ASSERT_EQ(server_.requests(url).size(), 1u);
+  EXPECT_EQ(server_.requests(url)[0].header("authorization"), "");
+}
+
+}  // namespace
+}  // namespace r2router
+
+#endif  // R2ROUTER_CLI
