@@ -23,7 +23,7 @@ constexpr std::tuple<const char*, std::optional<double> RouteOptions::*, const c
         {"--quality-fraction", &RouteOptions::quality_fraction, "X",
          "Least share of the best predicted quality, 0 to 1; alone: the cheapest pair that has it"},
         {"--max-cost", &RouteOptions::max_cost_usd, "USD",
-         "Most that one call can cost: the cap that is sent with it keeps it to that"},
+         "Most that a query can cost, however long the answer, with all retries"},
         {"--max-latency-ms", &RouteOptions::max_latency_ms, "MS",
          "Longest predicted time of an answer, for models whose speed the config gives"}};
 

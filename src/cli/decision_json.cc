@@ -1,6 +1,7 @@
 #include "cli/decision_json.h"
 
 #include <charconv>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 
@@ -31,51 +32,144 @@ class ObjectWriter {
     const auto end = std::to_chars(std::begin(digits), std::end(digits), value).ptr;
     raw(key, {digits, end});
   }
+  void boolean(std::string_view key, bool value) { raw(key, value ? "true" : "false"); }
+  void null(std::string_view key) { raw(key, "null"); }
+  void text_or_null(std::string_view key, std::string_view value) {
+    value.empty() ? null(key) : text(key, value);
+  }
+  template <typename Number>
+  void number_or_null(std::string_view key, const std::optional<Number>& value) {
+    value ? number(key, *value) : null(key);
+  }
+  // A member that is an object itself, whose members `write` writes.
+  template <typename Write>
+  void object(std::string_view key, Write write) {
+    raw(key, "");
+    nested(write);
+  }
+  // A member that is an array of objects, one for each of `values`.
+  template <typename Values, typename Write>
+  void list(std::string_view key, const Values& values, Write write) {
+    raw(key, "[");
+    bool first = true;
+    for (const auto& value : values) {
+      if (!std::exchange(first, false)) out_ += ", ";
+      nested([&](ObjectWriter& entry) { write(entry, value); });
+    }
+    out_ += ']';
+  }
   void close() { out_ += '}'; }
 
  private:
+  template <typename Write>
+  void nested(Write write) {
+    ObjectWriter object(out_);
+    write(object);
+    object.close();
+  }
+
   std::string& out_;
   bool first_ = true;
 };
+
+void write_label(ObjectWriter& object, const QueryLabel& label) {
+  if (!label.id.empty()) object.raw("id", label.id);
+  if (label.query) object.text("query", *label.query);
+  if (label.row) object.number("row", *label.row);
+}
+
+void write_budget(ObjectWriter& object, Budget budget) {
+  if (budget.is_unlimited()) {
+    object.text("budget", "unlimited");
+  } else {
+    object.number("budget", budget.tokens());
+  }
+}
 
 void write_option(ObjectWriter& object, const Option& option, const Pool& pool) {
   const ModelSpec& model = pool[option.model];
   object.text("model", model.name);
   object.text("openrouter_id", model.openrouter_id);
-  if (option.budget.is_unlimited()) {
-    object.text("budget", "unlimited");
-  } else {
-    object.number("budget", option.budget.tokens());
-  }
+  write_budget(object, option.budget);
   object.number("predicted_quality", option.quality);
   object.number("predicted_output_tokens", option.output_tokens);
   object.number("predicted_cost_usd", option.cost_usd);
   object.number("risk", option.risk);
 }
 
-}  // namespace
+// Where the server has answered: its HTTP status.
+std::optional<int> known(int http_status) {
+  return http_status == 0 ? std::nullopt : std::optional(http_status);
+}
 
-std::string decision_json(const QueryLabel& label, const Option& chosen,
-                          std::span<const Option> ranking, const Pool& pool) {
+void write_attempt(ObjectWriter& object, const Attempt& attempt, const Pool& pool) {
+  object.text("model", pool[attempt.pair.model].name);
+  object.text("openrouter_id", attempt.model);
+  write_budget(object, attempt.pair.budget);
+  object.number("max_tokens", attempt.max_tokens);
+  object.number_or_null("http_status", known(attempt.http_status));
+  object.text_or_null("error", attempt.error ? to_string(*attempt.error) : std::string_view());
+  object.text_or_null("message", attempt.message);
+  object.number("seconds", attempt.seconds);
+  object.number_or_null("cost_usd", attempt.cost_usd);
+}
+
+void write_usage(ObjectWriter& object, const std::optional<Usage>& usage) {
+  const auto count = [&](const char* key, std::int64_t Usage::*field) {
+    object.number_or_null(key, usage ? std::optional((*usage).*field) : std::nullopt);
+  };
+  count("prompt_tokens", &Usage::prompt_tokens);
+  count("completion_tokens", &Usage::completion_tokens);
+  count("reasoning_tokens", &Usage::reasoning_tokens);
+}
+
+void write_completion(ObjectWriter& object, const Completion& completion, const Pool& pool) {
+  object.text("response", completion.text);
+  object.object("usage", [&](ObjectWriter& usage) { write_usage(usage, completion.usage); });
+  object.number_or_null("charged_usd", completion.charged_usd);
+  object.number_or_null("computed_usd", completion.computed_usd);
+  object.text_or_null("served_model", completion.served_model);
+  object.boolean("redirected", completion.redirected);
+  object.text_or_null("finish_reason", completion.finish_reason);
+  object.boolean("truncated", completion.truncated);
+  object.boolean("over_cap", completion.over_cap);
+  object.boolean("empty_after_reasoning", completion.empty_after_reasoning);
+  object.number_or_null("first_text_seconds", completion.first_text_seconds);
+  object.number("seconds", completion.seconds);
+  object.list("attempts", completion.attempts, [&](ObjectWriter& entry, const Attempt& attempt) {
+    write_attempt(entry, attempt, pool);
+  });
+}
+
+std::string result_json(const QueryLabel& label, const Option& chosen,
+                        std::span<const Option> ranking, const Pool& pool,
+                        const Completion* completion) {
   std::string line;
   ObjectWriter object(line);
-  if (!label.id.empty()) object.raw("id", label.id);
-  if (label.query) object.text("query", *label.query);
-  if (label.row) object.number("row", *label.row);
+  write_label(object, label);
   write_option(object, chosen, pool);
+  if (completion != nullptr) write_completion(object, *completion, pool);
   if (!ranking.empty()) {
-    object.raw("all_options", "[");
-    for (const Option& option : ranking) {
-      if (&option != &ranking.front()) line += ", ";
-      ObjectWriter entry(line);
+    object.list("all_options", ranking, [&](ObjectWriter& entry, const Option& option) {
       write_option(entry, option, pool);
-      entry.close();
-    }
-    line += ']';
+    });
   }
   object.close();
   line += '\n';
   return line;
+}
+
+}  // namespace
+
+std::string decision_json(const QueryLabel& label, const Option& chosen,
+                          std::span<const Option> ranking, const Pool& pool) {
+  return result_json(label, chosen, ranking, pool, nullptr);
+}
+
+std::string answer_json(const QueryLabel& label, const Option& chosen,
+                        std::span<const Option> ranking, const Pool& pool,
+                        const Completion& completion) {
+  return result_json(label, chosen, ranking, pool, &completion);
 }
 
 std::string error_json(std::string_view id, std::string_view message, std::uint64_t line_number) {
@@ -84,6 +178,20 @@ std::string error_json(std::string_view id, std::string_view message, std::uint6
   if (!id.empty()) object.raw("id", id);
   object.text("error", message);
   object.number("line", line_number);
+  object.close();
+  line += '\n';
+  return line;
+}
+
+std::string failure_json(const QueryLabel& label, std::optional<std::uint64_t> line_number,
+                         const Completion& completion, const Pool& pool) {
+  std::string line;
+  ObjectWriter object(line);
+  write_label(object, label);
+  object.text("error", completion.failure->message);
+  object.text("error_code", to_string(completion.failure->code));
+  if (line_number) object.number("line", *line_number);
+  write_completion(object, completion, pool);
   object.close();
   line += '\n';
   return line;

@@ -1,4 +1,5 @@
-// A decision as one line of JSON, with the keys of the published Python package.
+// A decision, and the answer that it led to, as one line of JSON with the keys of the published
+// Python package.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +24,18 @@ struct QueryLabel {
 std::string decision_json(const QueryLabel& label, const Option& chosen,
                           std::span<const Option> ranking, const Pool& pool);
 
+/// The same with the answer that the chosen option gave: "response", "usage", "charged_usd",
+/// "computed_usd", "attempts" and what else a Completion holds; null for what is not known.
+std::string answer_json(const QueryLabel& label, const Option& chosen,
+                        std::span<const Option> ranking, const Pool& pool,
+                        const Completion& completion);
+
 /// One object and a line break: "error", "line" and the id, if it is known.
 std::string error_json(std::string_view id, std::string_view message, std::uint64_t line);
+
+/// The same for an answer that did not come: "error", "error_code", "line" where the query has one,
+/// and what is known of the answer, "response" being the part of it that came.
+std::string failure_json(const QueryLabel& label, std::optional<std::uint64_t> line,
+                         const Completion& completion, const Pool& pool);
 
 }  // namespace r2router::cli

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include <fcntl.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include "r2router/error.h"
@@ -18,8 +19,10 @@ constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
 }  // namespace
 
-LineReader::LineReader(const std::string& path, std::function<void()> before_wait)
-    : name_(path == "-" ? "standard input" : path), before_wait_(std::move(before_wait)) {
+LineReader::LineReader(const std::string& path, std::function<void()> before_wait, int stop)
+    : name_(path == "-" ? "standard input" : path),
+      before_wait_(std::move(before_wait)),
+      stop_(stop) {
   descriptor_ = path == "-" ? STDIN_FILENO : ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (descriptor_ < 0) {
     throw Error(errno == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo,
@@ -43,7 +46,7 @@ std::optional<LineReader::Line> LineReader::next() {
     }
     searched_ = end_;
     if (at_end_) {
-      if (begin_ == end_ && !skipping_) return std::nullopt;
+      if (stopped_ || (begin_ == end_ && !skipping_)) return std::nullopt;
       return take(end_ - begin_, end_ - begin_);
     }
     if (end_ - begin_ > kMaxLine) skipping_ = true;
@@ -74,10 +77,21 @@ LineReader::Line LineReader::take(std::size_t length, std::size_t consumed) {
   return line;
 }
 
-// Reads more behind what is held; false at the end of the file.
+// Waits until there is something to read, or a stop.
+bool LineReader::stop_comes_first() const {
+  pollfd ready[] = {{.fd = descriptor_, .events = POLLIN, .revents = 0},
+                    {.fd = stop_, .events = POLLIN, .revents = 0}};  // passed over if negative
+  while (::poll(ready, 2, -1) < 0 && errno == EINTR) {
+  }
+  return ready[1].revents != 0;
+}
+
+// Reads more behind what is held; false at the end of the file and after a stop.
 bool LineReader::refill() {
   // Whoever waits for our output may be the one whose input we are about to wait for.
   if (before_wait_) before_wait_();
+  stopped_ = stop_comes_first();
+  if (stopped_) return false;
   std::copy(buffer_.begin() + begin_, buffer_.begin() + end_, buffer_.begin());
   end_ -= begin_;
   searched_ -= begin_;

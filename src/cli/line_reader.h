@@ -24,15 +24,17 @@ class LineReader {
   };
 
   /// `path`: a file, or "-" for standard input. `before_wait` runs each time before the system is
-  /// asked for more input, which may block: the moment to flush what is ready. Throws
-  /// Error(kNotFound or kIo).
-  explicit LineReader(const std::string& path, std::function<void()> before_wait = {});
+  /// asked for more input, which may block: the moment to flush what is ready. Waiting ends when
+  /// the file descriptor `stop` becomes readable. Throws Error(kNotFound or kIo).
+  explicit LineReader(const std::string& path, std::function<void()> before_wait = {},
+                      int stop = -1);
   ~LineReader();
   LineReader(const LineReader&) = delete;
   LineReader& operator=(const LineReader&) = delete;
 
-  /// The next line, or nothing at the end. Lines end with LF or CR LF; the last may end with the
-  /// file. A byte order mark at the start of the file is passed over. Throws Error(kIo).
+  /// The next line, or nothing at the end and after a stop. Lines end with LF or CR LF; the last
+  /// may end with the file. A byte order mark at the start of the file is passed over. Throws
+  /// Error(kIo).
   std::optional<Line> next();
 
   /// For messages: the path, or "standard input".
@@ -40,11 +42,13 @@ class LineReader {
 
  private:
   bool refill();
+  bool stop_comes_first() const;
   Line take(std::size_t length, std::size_t consumed);
 
   std::string name_;
   int descriptor_ = -1;
   std::function<void()> before_wait_;
+  int stop_ = -1;
   std::string buffer_;
   std::size_t begin_ = 0;     // where the current line begins in buffer_
   std::size_t searched_ = 0;  // no line break in buffer_ between begin_ and here
@@ -53,6 +57,7 @@ class LineReader {
   std::uint64_t number_ = 0;
   bool skipping_ = false;  // the current line is over the limit and its start has been dropped
   bool at_end_ = false;
+  bool stopped_ = false;  // what is left in buffer_ may be a part of a line
 };
 
 }  // namespace r2router::cli

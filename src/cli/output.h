@@ -35,6 +35,28 @@ void print_remark(std::string_view kind, std::string_view message);
 /// Prints the library's warnings as remarks.
 LogCallback print_warnings();
 
+/// Text of somebody else's, such as a model's answer, for a terminal: control characters but line
+/// breaks and tabs, which could command it, become U+FFFD; carriage returns are dropped.
+std::string printable(std::string_view text);
+
+/// How far a long run is: one line on standard error that is written over again and again. It is
+/// shown if that is a terminal and results go elsewhere.
+class Progress {
+ public:
+  Progress();
+  ~Progress() { clear(); }
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  void show(const std::string& text);
+  /// Takes the line away.
+  void clear();
+
+ private:
+  const bool enabled_;
+  bool shown_ = false;
+};
+
 /// "1,234,567".
 std::string with_thousands(std::uint64_t number);
 

@@ -1,25 +1,25 @@
-// r2-router route: queries in, decisions out.
+// r2-router route: queries in, decisions or answers out.
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
-#include <string_view>
 #include <tuple>
+#include <utility>
 #include <variant>
-#include <vector>
 
 #include <CLI/CLI.hpp>
 
+#include "r2router/outcomes.h"
 #include "r2router/router.h"
 
 #include "cli/commands.h"
 #include "cli/constraint_options.h"
-#include "cli/decision_json.h"
-#include "cli/decision_text.h"
-#include "cli/line_reader.h"
 #include "cli/output.h"
-#include "cli/query_line.h"
-#include "core/unicode.h"
+#include "cli/reply_printer.h"
+#include "cli/route_settings.h"
+#include "cli/servers.h"
+#include "cli/text_queries.h"
 #include "io/npy.h"
 
 namespace r2router::cli {
@@ -31,24 +31,34 @@ constexpr const char* kFooter = R"(Examples:
   r2-router route --file prompts.txt --json
   cat queries.jsonl | r2-router route --input - > decisions.jsonl
   r2-router route --checkpoint-dir DIR --embeddings embeddings.npy --json
+  r2-router route --query "Who wrote Faust?" --llm-api-base https://openrouter.ai/api/v1 --stream
+  r2-router route --checkpoint-dir DIR --embed-url http://localhost:8000 --input queries.jsonl
 
 --input reads one JSON object a line and always writes JSON, in the same order:
   {"query": "2 + 2?"}
   {"embedding": [0.12, -0.03, ...], "id": 7, "lambda": 0.999, "input_tokens": 40}
 "id" (any string or number) is copied to the output; "lambda", "input_tokens", "max_cost_usd",
 "min_quality", "quality_fraction", "willingness_to_pay", "max_output_tokens", "max_latency_ms" and
-"token_floor" override the options. A line that is wrong gives {"error": ..., "line": N}, the others are routed, and the
-exit code is 1. Blank lines of --input and --file are passed over.)";
+"token_floor" override the options. A line that is wrong gives {"error": ..., "line": N}, the others
+are routed, and the exit code is 1. Blank lines of --input and --file are passed over.
+
+With --llm-api-base each query is answered by the model that is chosen for it, within its cap; where
+that fails, by the next best. JSON then has the pair that answered, and beside it "response",
+"usage", "charged_usd" (what the server says), "computed_usd" (usage × the pool's prices),
+"served_model", "finish_reason", "truncated", "seconds" and "attempts", each request with its error
+and cost. A query without an answer gives {"error": ..., "error_code": ..., "attempts": ...} in its
+place, the others go on, and the exit code is 1. Several are answered side by side and printed in
+the order in which they were asked. Ctrl-C ends that in order: no query is begun any more, what is
+under way is cancelled, what is finished is printed, and the exit code is 130.)";
 
 // What the command line gives, before it is known to make sense.
 struct Settings {
-  std::string query, file, input, embeddings;
-  std::string checkpoint_dir, kernel, rules;
+  RouteSettings route;
+  std::string query, file, input, embeddings, rules;
+  ConstraintSettings constraints;
   double lambda = 0, token_floor = 0;
   std::int64_t input_tokens = 0;
-  bool json = false, verbose = false, available_only = false, all_models = false;
-  ConstraintSettings constraints;
-  RouteOptions options;
+  bool available_only = false, all_models = false;
 };
 
 // Validators return what is wrong, or nothing. CLI11's own say less, and its ranges let NaN pass.
@@ -64,7 +74,7 @@ std::string check_input_tokens(const std::string& text) {
   return "expected a whole number, 0 or more, found \"" + text + "\"";
 }
 
-std::string check_token_floor(const std::string& text) {
+std::string check_not_negative(const std::string& text) {
   double value = 0;
   if (CLI::detail::lexical_cast(text, value) && value >= 0) return {};
   return "expected a number, 0 or more, found \"" + text + "\"";
@@ -88,214 +98,99 @@ void check_one_source(const CLI::App& command) {
                                  : given + " are given: expected one of them");
 }
 
-void check_query_text(std::string_view text, const Error::Where& where) {
-  std::size_t bad = 0;
-  if (is_utf8(text, &bad)) return;
-  Error::Where place = where;
-  place.byte_offset = place.byte_offset.value_or(0) + bad;
-  throw Error(ErrorCode::kBadData, "the text is not UTF-8: convert it, for example with iconv",
-              place);
+Router make_router(const RouteSettings& settings) {
+  const LogCallback log = print_warnings();
+  Checkpoint checkpoint = load_checkpoint(
+      settings.checkpoint_dir.empty() ? Router::default_checkpoint_path() : settings.checkpoint_dir,
+      log);
+  if (!settings.pool.empty()) apply_pool(checkpoint.config, read_pool(settings.pool), log);
+  auto embedder = make_embedder(settings.servers, checkpoint.config);
+  return Router(std::move(checkpoint),
+                {.kernel = settings.kernel, .embedder = std::move(embedder), .log = log});
 }
 
-bool is_blank(std::string_view text) {
-  for (std::size_t position = 0; position < text.size();) {
-    if (!is_space(decode_utf8(text, position))) return false;
-  }
-  return true;
-}
-
-// Routes queries from one source after another form and prints what was decided.
-class RouteCommand {
- public:
-  explicit RouteCommand(const Settings& settings)
-      : settings_(settings),
-        router_(Router::from_pretrained(settings.checkpoint_dir,
-                                        {.kernel = settings.kernel, .log = print_warnings()})) {}
-
-  /// Returns the program's exit code.
-  int run(const CLI::App& command) {
-    bool good = true;
-    try {
-      if (command.count("--query") > 0) {
-        route_query();
-      } else if (command.count("--file") > 0) {
-        route_file();
-      } else if (command.count("--embeddings") > 0) {
-        route_embeddings();
-      } else {
-        good = route_jsonl();
-      }
-    } catch (const Error&) {
-      output_.flush();  // what was decided before stands
-      throw;
-    }
-    output_.flush();
-    return good ? 0 : 1;
-  }
-
- private:
-  void route_query() {
-    check_query_text(settings_.query, {.file = "--query"});
-    print(settings_.query, route_text(settings_.query, options()));
-  }
-
-  // Stops at the first line that cannot be routed: plain text has no place for an error beside it.
-  void route_file() {
-    LineReader lines(settings_.file, [this] { output_.flush(); });
-    while (const auto line = lines.next()) {
-      if (line->too_long) throw_too_long({.file = lines.name(), .line = line->number});
-      if (is_blank(line->text)) continue;
-      check_query_text(line->text,
-                       {.file = lines.name(), .byte_offset = line->offset, .line = line->number});
-      several_ = true;
-      print(line->text, route_text(line->text, options()));
-    }
-  }
-
-  // A bad line is told in its place and the rest goes on: whoever joins input and output by line or
-  // by id loses nothing. Returns whether every line was good.
-  bool route_jsonl() {
-    bool good = true;
-    LineReader lines(settings_.input, [this] { output_.flush(); });
-    while (const auto line = lines.next()) {
-      if (!line->too_long && is_blank(line->text)) continue;
-      QueryLine query;
-      try {
-        if (line->too_long) throw_too_long({});
-        query = parse_query_line(line->text);
-        if (!query.error.empty()) throw Error(ErrorCode::kBadData, query.error);
-        RouteOptions options = this->options();
-        take_numbers(query.options, options);
-        const Decision decision =
-            query.query ? route_text(*query.query, options)
-                        : router_.route(std::span<const double>(*query.embedding), options);
-        output_.write(decision_json({.id = query.id, .query = query.query}, decision.chosen,
-                                    decision.ranking, *decision.pool));
-      } catch (const Error& error) {
-        if (error.code() == ErrorCode::kIo) throw;  // ours, not the line's
-        good = false;
-        output_.write(error_json(query.id, error.what(), line->number));
-      }
-    }
-    return good;
-  }
-
-  void route_embeddings() {
-    const io::NpyArray array = io::read_npy(settings_.embeddings);
-    // All is checked before anything is printed.
-    if (array.columns != router_.dimension()) {
-      throw Error(ErrorCode::kBadData,
-                  "the embeddings have " + std::to_string(array.columns) +
-                      " numbers each, the checkpoint expects " +
-                      std::to_string(router_.dimension()) +
-                      ": use the encoder that it was trained with (" +
-                      router_.config().embedding_model + ")",
-                  {.file = settings_.embeddings});
-    }
-    std::visit(
-        [&](const auto& values) {
-          const auto bad = std::find_if(values.begin(), values.end(),
-                                        [](auto value) { return !std::isfinite(value); });
-          if (bad != values.end()) {
-            const std::size_t index = bad - values.begin();
-            throw Error(ErrorCode::kBadData,
-                        "row " + std::to_string(index / array.columns) + " holds " +
-                            std::to_string(*bad) + " at " + std::to_string(index % array.columns) +
-                            ": expected finite numbers",
-                        {.file = settings_.embeddings});
-          }
-          route_rows(std::span(values), array.rows);
-        },
-        array.values);
-  }
-
-  // The library's own messages speak to programmers: these name the options to use instead.
-  Decision route_text(std::string_view query, const RouteOptions& options) const {
-    if (is_blank(query)) {
-      throw Error(ErrorCode::kInvalidArgument,
-                  "the query is empty or nothing but white space: expected a text to route");
-    }
-    if (router_.embedder()) return router_.route_text(query, options);
-    throw Error(ErrorCode::kUnsupported,
-                "this checkpoint has no encoder for text: give embeddings made by " +
-                    router_.config().embedding_model +
-                    ", with --embeddings or as \"embedding\" in the lines of --input");
-  }
-
-  template <typename Float>
-  void route_rows(std::span<const Float> values, std::size_t rows) {
-    // Only the choice is printed: all rows in one product.
-    if (settings_.json && !settings_.verbose) {
-      const BatchDecision batch = router_.route_batch(values, options());
-      for (std::size_t row = 0; row < rows; ++row) {
-        output_.write(decision_json({.row = row}, batch.options[row], {}, *batch.pool));
-      }
-      return;
-    }
-    several_ = rows > 1;
-    for (std::size_t row = 0; row < rows; ++row) {
-      const auto embedding = values.subspan(row * router_.dimension(), router_.dimension());
-      const Decision decision = router_.route(embedding, options());
-      if (settings_.json) {
-        output_.write(
-            decision_json({.row = row}, decision.chosen, decision.ranking, *decision.pool));
-      } else {
-        print_text("Row:               " + std::to_string(row) + '\n', decision);
-      }
-    }
-  }
-
-  // Options that are the same for every query. For people the ranking tells the candidates too.
-  RouteOptions options() const {
-    RouteOptions options = settings_.options;
-    const bool text = !settings_.json && settings_.input.empty();
-    options.rank = settings_.verbose || text;
-    return options;
-  }
-
-  void print(std::string_view query, const Decision& decision) {
-    if (settings_.json) {
-      output_.write(
-          decision_json({.query = query}, decision.chosen, decision.ranking, *decision.pool));
-    } else {
-      print_text("Query:             " + std::string(query) + '\n', decision);
-    }
-  }
-
-  // The candidates are the same for every query, so they are listed once.
-  void print_text(const std::string& heading, const Decision& decision) {
-    if (first_) output_.write(candidates_text(decision));
-    if (several_) output_.write("\n" + heading);
-    first_ = false;
-    output_.write(decision_text(decision));
-    if (settings_.verbose) output_.write("\n" + ranking_text(decision));
-  }
-
-  [[noreturn]] static void throw_too_long(const Error::Where& where) {
+// Embeddings are only routed: there is no text that could be answered.
+void route_embeddings(const RouteSettings& settings, const Router& router) {
+  const std::string& file = *settings.embeddings;
+  const io::NpyArray array = io::read_npy(file);
+  // All is checked before anything is printed.
+  if (array.columns != router.dimension()) {
     throw Error(ErrorCode::kBadData,
-                "the line is longer than " + std::to_string(LineReader::kMaxLine >> 20) +
-                    " MiB, the most that is read",
-                where);
+                "the embeddings have " + std::to_string(array.columns) +
+                    " numbers each, the checkpoint expects " + std::to_string(router.dimension()) +
+                    ": use the encoder that it was trained with (" +
+                    router.config().embedding_model + ")",
+                {.file = file});
   }
-
-  const Settings& settings_;
-  Router router_;
-  Output output_;
-  bool first_ = true;     // nothing has been printed for people yet
-  bool several_ = false;  // name the query before each decision
-};
+  const bool text = settings.as_text();
+  ReplyPrinter printer(text ? ReplyPrinter::Form::kText : ReplyPrinter::Form::kJson, array.rows > 1,
+                       settings.verbose);
+  RouteOptions options = settings.options;
+  options.rank = text || settings.verbose;
+  std::visit(
+      [&](const auto& values) {
+        const auto bad = std::find_if(values.begin(), values.end(),
+                                      [](auto value) { return !std::isfinite(value); });
+        if (bad != values.end()) {
+          const std::size_t index = bad - values.begin();
+          throw Error(ErrorCode::kBadData,
+                      "row " + std::to_string(index / array.columns) + " holds " +
+                          std::to_string(*bad) + " at " + std::to_string(index % array.columns) +
+                          ": expected finite numbers",
+                      {.file = file});
+        }
+        if (!options.rank) {  // only the choice is printed: all rows in one product
+          const BatchDecision batch = router.route_batch(std::span(values), options);
+          for (std::size_t row = 0; row < array.rows; ++row) {
+            printer.decision({.query = {.row = row}},
+                             {.chosen = batch.options[row], .pool = batch.pool});
+          }
+          return;
+        }
+        for (std::size_t row = 0; row < array.rows; ++row) {
+          const auto embedding = std::span(values).subspan(row * array.columns, array.columns);
+          printer.decision({.query = {.row = row}}, router.route(embedding, options));
+        }
+      },
+      array.values);
+  printer.flush();
+}
 
 // Moves what the command line gave into options; what it did not give stays empty.
 void collect_options(const CLI::App& command, Settings& settings) {
-  RouteOptions& options = settings.options;
+  RouteSettings& route = settings.route;
+  for (const auto& [name, given, source] :
+       {std::tuple("--query", &settings.query, &route.query),
+        std::tuple("--file", &settings.file, &route.file),
+        std::tuple("--input", &settings.input, &route.input),
+        std::tuple("--embeddings", &settings.embeddings, &route.embeddings)}) {
+    if (command.count(name) > 0) *source = *given;
+  }
+  RouteOptions& options = route.options;
   if (command.count("--lambda") > 0) options.lambda = settings.lambda;
   if (command.count("--input-tokens") > 0) options.input_tokens = settings.input_tokens;
   if (command.count("--token-floor") > 0) options.token_floor = settings.token_floor;
-  if (settings.available_only) options.available_only = true;
+  // What is asked must be there, whatever the rules say.
+  if (settings.available_only || route.servers.answers()) options.available_only = true;
   if (settings.all_models) options.available_only = false;
   if (settings.rules == "reference") options.rules = DecisionRules::kReference;
   if (settings.rules == "corrected") options.rules = DecisionRules::kCorrected;
   options = with_constraints(command, settings.constraints, options);
+}
+
+// What CLI11 cannot know of options that do not go together.
+void check_servers(const RouteSettings& route) {
+  const ServerSettings& servers = route.servers;
+  if (route.embeddings && (servers.embeds() || servers.answers())) {
+    throw CLI::ValidationError(
+        "--embeddings needs no embedding server and cannot be answered: "
+        "expected no --embed-url and no --llm-api-base beside it");
+  }
+  if (servers.stream && !route.as_text()) {
+    throw CLI::ValidationError(
+        "--stream prints an answer as it comes, JSON is printed whole: "
+        "expected one of the two");
+  }
 }
 
 }  // namespace
@@ -321,8 +216,13 @@ void add_route_command(CLI::App& app, int& exit_code) {
     source->group("What to route (one of these)");
   }
 
-  text("--checkpoint-dir", settings->checkpoint_dir,
+  text("--checkpoint-dir", settings->route.checkpoint_dir,
        "Checkpoint folder, native or released; default: the built-in one", "DIR");
+  text(
+      "--pool", settings->route.pool,
+      "Take prices, availability and catalogue names from this pool file; models of the checkpoint "
+      "that it lacks count as unavailable",
+      "FILE.json");
   command
       ->add_option("--lambda,--lambda_val", settings->lambda,
                    "Weight of cost (USD) against quality, 0 to 1; default: the checkpoint's")
@@ -333,16 +233,18 @@ void add_route_command(CLI::App& app, int& exit_code) {
                    "Length of each query; default: estimated, or 100 for an embedding")
       ->check(CLI::Validator(check_input_tokens, ""))
       ->type_name("N");
+  RouteOptions& options = settings->route.options;
   for (const auto& [name, models, description] :
-       {std::tuple("--allow", &settings->options.allow, "Consider these models alone"),
-        std::tuple("--deny", &settings->options.deny, "Leave these models out")}) {
+       {std::tuple("--allow", &options.allow, "Consider these models alone"),
+        std::tuple("--deny", &options.deny, "Leave these models out")}) {
     command->add_option(name, *models, description)
         ->delimiter(',')
         ->allow_extra_args(false)
         ->type_name("NAME[,NAME]");
   }
   CLI::Option* available = command->add_flag("--available-only", settings->available_only,
-                                             "Leave out models marked as unavailable");
+                                             "Leave out models marked as unavailable; so it is "
+                                             "with --llm-api-base");
   command
       ->add_flag("--all-models", settings->all_models,
                  "Consider models marked as unavailable as well")
@@ -350,7 +252,7 @@ void add_route_command(CLI::App& app, int& exit_code) {
   command
       ->add_option("--token-floor", settings->token_floor,
                    "Least number of tokens that an answer is assumed to take")
-      ->check(CLI::Validator(check_token_floor, ""))
+      ->check(CLI::Validator(check_not_negative, ""))
       ->type_name("N");
   add_constraint_options(*command, settings->constraints);
   command
@@ -358,18 +260,26 @@ void add_route_command(CLI::App& app, int& exit_code) {
                    "reference: decide as the Python package does; corrected: without its faults")
       ->check(CLI::Validator(check_rules, ""))
       ->type_name("NAME");
-  text("--kernel", settings->kernel, "Compute kernel; default: the fastest (see r2-router version)",
-       "NAME");
-  command->add_flag("--json", settings->json, "Print one JSON object a query");
-  command->add_flag("--verbose", settings->verbose,
+  text("--kernel", settings->route.kernel,
+       "Compute kernel; default: the fastest (see r2-router version)", "NAME");
+  command->add_flag("--json", settings->route.json, "Print one JSON object a query");
+  command->add_flag("--verbose", settings->route.verbose,
                     "Show the other options too, best first (all_options in JSON)");
+  add_server_options(*command, settings->route.servers);
 
   command->set_help_flag("-h,--help", "Print this help and exit");  // moves it behind the sources
 
   command->callback([command, settings, &exit_code] {
     check_one_source(*command);  // before a checkpoint is loaded in vain
     collect_options(*command, *settings);
-    exit_code = RouteCommand(*settings).run(*command);
+    const RouteSettings& route = settings->route;
+    check_servers(route);
+    Router router = make_router(route);
+    if (route.embeddings) {
+      route_embeddings(route, router);
+    } else {
+      exit_code = TextQueries(route, std::move(router), make_client(route.servers)).run();
+    }
   });
 }
 

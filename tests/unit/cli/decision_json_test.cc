@@ -58,6 +58,78 @@ TEST(DecisionJson, StaysOneLineOfJsonWhateverTheTextHolds) {
   EXPECT_TRUE(nlohmann::json::accept(line));
 }
 
+TEST(AnswerJson, AddsAllThatIsKnownOfTheAnswer) {
+  const Completion completion{
+      .text = "4\n\"four\"",
+      .pair = {1, Budget(10)},
+      .requested_model = "vendor/second",
+      .served_model = "vendor/second-2",
+      .redirected = true,
+      .finish_reason = "length",
+      .truncated = true,
+      .over_cap = true,
+      .usage = Usage{12, 16, 3},
+      .charged_usd = 0.1 + 0.2,
+      .computed_usd = 0.25,
+      .first_text_seconds = 0.5,
+      .seconds = 2.5,
+      .attempts = {{.pair = {0, Budget()},
+                    .model = "vendor/first",
+                    .max_tokens = 8192,
+                    .http_status = 429,
+                    .error = ErrorCode::kRateLimited,
+                    .message = "slow \"down\"",
+                    .seconds = 0.25,
+                    .cost_usd = 0},
+                   {.pair = {1, Budget(10)}, .model = "vendor/second", .max_tokens = 16}}};
+  const std::array ranking = {option(1, Budget(10)), option(0, Budget())};
+  const auto tree = nlohmann::json::parse(
+      answer_json({.query = "2 + 2?"}, ranking[0], ranking, kPool, completion));
+  const auto expected = nlohmann::json::parse(R"({
+    "query": "2 + 2?", "model": "se\"cond", "openrouter_id": "vendor/second", "budget": 10,
+    "predicted_quality": 0.1, "predicted_output_tokens": 10.0, "predicted_cost_usd": 6.404e-05,
+    "risk": -0.3, "response": "4\n\"four\"",
+    "usage": {"prompt_tokens": 12, "completion_tokens": 16, "reasoning_tokens": 3},
+    "charged_usd": 0.30000000000000004, "computed_usd": 0.25, "served_model": "vendor/second-2",
+    "redirected": true, "finish_reason": "length", "truncated": true, "over_cap": true,
+    "empty_after_reasoning": false, "first_text_seconds": 0.5, "seconds": 2.5,
+    "attempts": [
+      {"model": "first", "openrouter_id": "vendor/first", "budget": "unlimited",
+       "max_tokens": 8192, "http_status": 429, "error": "rate_limited",
+       "message": "slow \"down\"", "seconds": 0.25, "cost_usd": 0.0},
+      {"model": "se\"cond", "openrouter_id": "vendor/second", "budget": 10, "max_tokens": 16,
+       "http_status": null, "error": null, "message": null, "seconds": 0.0, "cost_usd": null}]
+  })");
+  for (const auto& [key, value] : expected.items()) EXPECT_EQ(tree.at(key), value) << key;
+  EXPECT_EQ(tree.at("all_options").size(), 2u);
+}
+
+TEST(AnswerJson, SaysNullForWhatIsNotKnown) {
+  const auto tree = nlohmann::json::parse(answer_json({}, option(0, Budget()), {}, kPool, {}));
+  for (const char* key :
+       {"charged_usd", "computed_usd", "served_model", "finish_reason", "first_text_seconds"}) {
+    EXPECT_TRUE(tree.at(key).is_null()) << key;
+  }
+  EXPECT_TRUE(tree.at("usage").at("prompt_tokens").is_null());
+  EXPECT_EQ(tree.at("attempts"), nlohmann::json::array());
+}
+
+TEST(FailureJson, TellsTheErrorWithWhatCameBeforeIt) {
+  const Completion completion{.text = "The answ",
+                              .failure = Failure{ErrorCode::kConnection, 0, "it broke"},
+                              .seconds = 1,
+                              .attempts = {{.error = ErrorCode::kConnection}}};
+  const std::string line = failure_json({.id = "7"}, 3, completion, kPool);
+  const auto tree = nlohmann::json::parse(line);
+  EXPECT_EQ(tree.at("id"), 7);
+  EXPECT_EQ(tree.at("error"), "it broke");
+  EXPECT_EQ(tree.at("error_code"), "connection");
+  EXPECT_EQ(tree.at("line"), 3);
+  EXPECT_EQ(tree.at("response"), "The answ");
+  EXPECT_EQ(tree.at("attempts").size(), 1u);
+  EXPECT_EQ(line.find('\n'), line.size() - 1);
+}
+
 TEST(ErrorJson, NamesTheLineAndTheIdIfThereIsOne) {
   EXPECT_EQ(error_json("\"a\"", "no \"query\"", 12),
             "{\"id\": \"a\", \"error\": \"no \\\"query\\\"\", \"line\": 12}\n");

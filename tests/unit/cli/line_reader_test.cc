@@ -1,5 +1,6 @@
 #include "cli/line_reader.h"
 
+#include <array>
 #include <cstdlib>
 #include <fstream>
 #include <string>
@@ -112,6 +113,20 @@ TEST_F(LineReaderTest, AnnouncesThatItMayWait) {
   EXPECT_EQ(waits, 1);
   reader.next();
   EXPECT_EQ(waits, 1);  // the second line came with the first
+}
+
+TEST_F(LineReaderTest, AStopEndsTheWaitAndLeavesNoPartOfALine) {
+  std::array<int, 2> input{}, stop{};
+  ASSERT_EQ(::pipe(input.data()), 0);
+  ASSERT_EQ(::pipe(stop.data()), 0);
+  ASSERT_EQ(::write(input[1], "whole\nhal", 9), 9);
+  const std::string path = "/dev/fd/" + std::to_string(input[0]);
+  LineReader reader(path, {}, stop[0]);
+  ASSERT_EQ(reader.next()->text, "whole");
+  ASSERT_EQ(::write(stop[1], "", 1), 1);
+  EXPECT_FALSE(reader.next());
+  EXPECT_FALSE(reader.next());
+  for (const int descriptor : {input[0], input[1], stop[0], stop[1]}) ::close(descriptor);
 }
 
 TEST_F(LineReaderTest, NamesAFileThatItCannotRead) {

@@ -1,0 +1,141 @@
+#include "cli/servers.h"
+
+#include <cmath>
+#include <utility>
+
+#include <CLI/CLI.hpp>
+
+#include "r2router/error.h"
+
+namespace r2router::cli {
+namespace {
+
+// Enough for every text of a batch, however many are sent at once, and not much of a machine.
+constexpr std::size_t kCacheBytes = std::size_t{64} << 20;
+constexpr std::size_t kMostConcurrent = 256;
+
+constexpr std::pair<const char*, CapField> kCapFields[] = {
+    {"max_completion_tokens", CapField::kMaxCompletionTokens},
+    {"max_tokens", CapField::kMaxTokens}};
+
+// CLI11's own ranges let NaN pass.
+std::string check_seconds(const std::string& text) {
+  double value = 0;
+  if (CLI::detail::lexical_cast(text, value) && value > 0 && std::isfinite(value)) return {};
+  return "expected a number of seconds above 0, found \"" + text + "\"";
+}
+
+std::string check_temperature(const std::string& text) {
+  double value = 0;
+  if (CLI::detail::lexical_cast(text, value) && value >= 0 && std::isfinite(value)) return {};
+  return "expected a number, 0 or more, found \"" + text + "\"";
+}
+
+std::string check_url(const std::string& text) {
+  if (text.starts_with("http://") || text.starts_with("https://")) return {};
+  return "expected an address that begins with http:// or https://, found \"" + text + "\"";
+}
+
+std::string check_cap_field(const std::string& text) {
+  std::string expected;
+  for (const auto& [name, field] : kCapFields) {
+    if (text == name) return {};
+    expected += (expected.empty() ? "" : " or ") + std::string(name);
+  }
+  return "expected " + expected + ", found \"" + text + "\"";
+}
+
+Endpoint endpoint_of(const ServerSettings& settings, const std::string& base_url, Secret key) {
+  Endpoint endpoint{.base_url = base_url, .api_key = std::move(key), .ca_file = settings.ca_file};
+  if (settings.timeout) {
+    endpoint.timeouts.total = *settings.timeout;
+    // An answer that is not streamed begins when it is finished.
+    endpoint.timeouts.first_byte = *settings.timeout;
+  }
+  return endpoint;
+}
+
+}  // namespace
+
+void add_server_options(CLI::App& command, ServerSettings& settings) {
+  const auto option = [&command](const char* name, auto& value, const char* description,
+                                 const char* type) {
+    return command.add_option(name, value, description)->type_name(type)->group("Servers");
+  };
+
+  CLI::Option* embed_url =
+      option("--embed-url", settings.embed_url,
+             "Server that makes embeddings (POST URL/v1/embeddings), for checkpoints without an "
+             "encoder of their own",
+             "URL")
+          ->check(CLI::Validator(check_url, ""));
+  option("--embed-model", settings.embed_model,
+         "What the server calls the embedding model; default: as the checkpoint does", "NAME")
+      ->needs(embed_url);
+  option("--embed-api-key", settings.embed_api_key, "Key for the embedding server", "KEY")
+      ->needs(embed_url);
+
+  CLI::Option* base = option("--llm-api-base", settings.llm_api_base,
+                             "Have each query answered by the model that is chosen "
+                             "(POST URL/chat/completions), such as https://openrouter.ai/api/v1",
+                             "URL")
+                          ->check(CLI::Validator(check_url, ""));
+  option("--llm-api-key", settings.llm_api_key,
+         "Key for that server. Other users can read it in the list of processes: better set "
+         "OPENROUTER_API_KEY, which is taken where this is not given",
+         "KEY")
+      ->needs(base);
+  option("--temperature", settings.temperature, "Of the answers; default: 0.7", "X")
+      ->check(CLI::Validator(check_temperature, ""))
+      ->needs(base);
+  option("--max-fallbacks", settings.max_fallbacks,
+         "How many other models may be asked where the chosen one fails; default: 2", "N")
+      ->check(CLI::Validator(CLI::Range(0, 1000), ""))
+      ->needs(base);
+  option("--cap-field", settings.cap_field,
+         "Field that caps the answer: max_completion_tokens or max_tokens; default: by server",
+         "NAME")
+      ->check(CLI::Validator(check_cap_field, ""))
+      ->needs(base);
+  command.add_flag("--stream", settings.stream, "Print each answer as it comes, one at a time")
+      ->group("Servers")
+      ->needs(base);
+
+  option("--timeout", settings.timeout,
+         "Seconds that an answer or a batch of embeddings may take, retries included; default: 600",
+         "SECONDS")
+      ->check(CLI::Validator(check_seconds, ""));
+  option("--ca-file", settings.ca_file,
+         "Certificate authorities to trust instead of the system's, PEM", "FILE");
+  option("--concurrency", settings.concurrency, "Requests under way at once; default: 4", "N")
+      ->check(CLI::Validator(CLI::Range(std::size_t{1}, kMostConcurrent), ""));
+}
+
+std::shared_ptr<const Embedder> make_embedder(const ServerSettings& settings,
+                                              const Config& config) {
+  if (!settings.embeds()) return nullptr;
+  if (config.encoder) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "this checkpoint has an encoder of its own, and its heads fit no other embeddings: "
+                "leave out --embed-url");
+  }
+  return make_http_embedder(
+      endpoint_of(settings, settings.embed_url, Secret(settings.embed_api_key)),
+      {.model = settings.embed_model.empty() ? config.embedding_model : settings.embed_model,
+       .dimension = config.embedding_dim,
+       .max_concurrency = settings.concurrency,
+       .cache = std::make_shared<EmbeddingCache>(kCacheBytes)});
+}
+
+std::shared_ptr<const LlmClient> make_client(const ServerSettings& settings) {
+  if (!settings.answers()) return nullptr;
+  OpenAiClientOptions options;
+  for (const auto& [name, field] : kCapFields) {
+    if (settings.cap_field == name) options.cap_field = field;
+  }
+  Secret key =
+      settings.llm_api_key.empty() ? api_key_from_environment() : Secret(settings.llm_api_key);
+  return make_openai_client(endpoint_of(settings, settings.llm_api_base, std::move(key)), options);
+}
+
+}  // namespace r2router::cli

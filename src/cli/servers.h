@@ -1,0 +1,45 @@
+// The options of commands that call servers, and the clients that they describe.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "r2router/config.h"
+#include "r2router/embedder.h"
+#include "r2router/llm_client.h"
+
+namespace CLI {
+class App;
+}
+
+namespace r2router::cli {
+
+/// What the command line says of servers.
+struct ServerSettings {
+  std::string embed_url, embed_model, embed_api_key;
+  std::string llm_api_base, llm_api_key, cap_field;
+  std::string ca_file;
+  std::optional<double> timeout;  ///< seconds
+  double temperature = GenerateOptions{}.temperature;
+  std::uint32_t max_fallbacks = GenerateOptions{}.max_fallbacks;
+  std::size_t concurrency = 4;
+  bool stream = false;
+
+  bool embeds() const { return !embed_url.empty(); }
+  bool answers() const { return !llm_api_base.empty(); }
+};
+
+/// Adds the options of servers to `command`, in groups of their own. `settings` must outlive it.
+void add_server_options(CLI::App& command, ServerSettings& settings);
+
+/// The embedder for a checkpoint's queries: null without --embed-url, where the checkpoint's own
+/// encoder is used. Throws Error(kInvalidArgument) if the checkpoint has one and a server is given.
+std::shared_ptr<const Embedder> make_embedder(const ServerSettings& settings, const Config& config);
+
+/// Null without --llm-api-base. The key is --llm-api-key, else the environment's.
+std::shared_ptr<const LlmClient> make_client(const ServerSettings& settings);
+
+}  // namespace r2router::cli
