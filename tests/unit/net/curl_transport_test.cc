@@ -802,7 +802,7 @@ TEST(MakeTransport, RefusesAnAddressThatIsNone) {
                                                         {"http://host/?", "\"?\""},
                                                         {"http://host/v1#", "\"#\""},
                                                         {"sk-secret", "no URL"}}) {
-    const Error error = testing::error_of([&] { make_transport({.base_url = url}); });
+    const Error error = testing::error_of([&url = url] { make_transport({.base_url = url}); });
     EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument) << url;
     EXPECT_THAT(error.what(), AllOf(HasSubstr(part), Not(HasSubstr("sk-secret")))) << url;
   }
