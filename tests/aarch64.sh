@@ -8,11 +8,12 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=$root/build/aarch64
 sysroot=$build/sysroot
 
-bash "$root/.ci/install_packages.sh" cmake ninja-build g++-aarch64-linux-gnu qemu-user
+bash "$root/.ci/install_packages.sh" cmake ninja-build g++-aarch64-linux-gnu qemu-user openssl python3
 
-# The ARM libraries are unpacked into the build folder: the system gets no second architecture.
+# The ARM libraries, and what they need to run, are unpacked into the build folder: the system gets no
+# second architecture.
 if [[ ! -f $sysroot/complete ]]; then
-  mkdir -p "$build"/{packages,apt/state/lists/partial,apt/cache/archives/partial} "$sysroot"
+  mkdir -p "$build"/apt/{state/lists/partial,cache/archives/partial} "$sysroot"
   touch "$build/apt/status"
   apt() {
     apt-get -q -o APT::Architecture=arm64 -o APT::Architectures=arm64 -o Dir::State="$build/apt/state" \
@@ -20,8 +21,9 @@ if [[ ! -f $sysroot/complete ]]; then
       -o APT::Sandbox::User="$(id -un)" -o Acquire::Retries=3 "$@"
   }
   apt update
-  (cd "$build/packages" && apt download zlib1g-dev libgtest-dev libgmock-dev libeigen3-dev nlohmann-json3-dev)
-  for package in "$build"/packages/*.deb; do
+  apt install --yes --download-only --no-install-recommends zlib1g-dev libcurl4-openssl-dev \
+    libgtest-dev libgmock-dev libeigen3-dev nlohmann-json3-dev libstdc++6
+  for package in "$build"/apt/cache/archives/*.deb; do
     dpkg-deb -x "$package" "$sysroot"
   done
   touch "$sysroot/complete"
@@ -32,8 +34,8 @@ cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release \
   -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ \
   -DCMAKE_FIND_ROOT_PATH="$sysroot" -DCMAKE_FIND_ROOT_PATH_MODE_PACKAGE=ONLY \
   -DCMAKE_FIND_ROOT_PATH_MODE_LIBRARY=ONLY -DCMAKE_FIND_ROOT_PATH_MODE_INCLUDE=ONLY \
-  -DZLIB_LIBRARY="$sysroot/usr/lib/aarch64-linux-gnu/libz.a" \
-  -DCMAKE_CROSSCOMPILING_EMULATOR="qemu-aarch64;-L;/usr/aarch64-linux-gnu" \
+  -DCMAKE_EXE_LINKER_FLAGS="-Wl,-rpath-link,$sysroot/usr/lib/aarch64-linux-gnu:$sysroot/lib/aarch64-linux-gnu" \
+  -DCMAKE_CROSSCOMPILING_EMULATOR="qemu-aarch64;-L;$sysroot" \
   -DR2ROUTER_WARNINGS_AS_ERRORS=ON -DR2ROUTER_BUILD_CLI=OFF -DR2ROUTER_BUILD_EXAMPLES=OFF -DR2ROUTER_INSTALL=OFF
 cmake --build "$build" -j "$(nproc)"
 # Left out: what builds for this machine.
