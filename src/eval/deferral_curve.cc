@@ -5,6 +5,8 @@
 #include "r2router/error.h"
 #include "r2router/eval.h"
 
+#include "eval/believed.h"
+
 namespace r2router {
 namespace {
 
@@ -25,36 +27,29 @@ bool cheaper_then_better(const Candidate& a, const Candidate& b) {
   return a.pair < b.pair;
 }
 
-/// Drops every candidate that no λ can choose: one that costs more than another and promises no
-/// more, or that is its equal and comes later. Rounding keeps the order of (1 − λ)·quality and of
-/// λ·cost, so this never changes a choice; it leaves a dozen of more than a hundred.
+/// Drops every candidate that no λ can choose: one that costs as much as another or more and
+/// promises no more, or that is its equal and comes later. Rounding keeps the order of
+/// (1 − λ)·quality and of λ·cost, so this never changes a choice; it leaves a dozen of more than a
+/// hundred, cost and quality both ascending.
 void keep_undominated(std::vector<Candidate>& candidates) {
   std::sort(candidates.begin(), candidates.end(), cheaper_then_better);
   std::size_t kept = 0;
-  double best_of_cheaper = -1;  // the highest quality at a strictly lower cost
   double best_so_far = -1;
   for (const Candidate candidate : candidates) {
-    if (kept > 0) {
-      const Candidate& last = candidates[kept - 1];
-      if (candidate.cost > last.cost) best_of_cheaper = best_so_far;
-      if (candidate.cost == last.cost && candidate.quality == last.quality) continue;
-    }
-    if (candidate.quality <= best_of_cheaper) continue;
+    if (candidate.quality <= best_so_far) continue;
     candidates[kept++] = candidate;
-    best_so_far = std::max(best_so_far, candidate.quality);
+    best_so_far = candidate.quality;
   }
   candidates.resize(kept);
 }
 
-/// The best of candidates in ascending order of cost: of equal risks the cheaper one, then the
-/// first pair.
+/// The best of candidates in ascending order of cost: of equal risks the cheapest.
 const Candidate& choose(const std::vector<Candidate>& candidates, double lambda) {
   const Candidate* best = nullptr;
   double best_risk = 0;
   for (const Candidate& candidate : candidates) {
     const double risk = (1 - lambda) * candidate.quality - lambda * candidate.cost;
-    if (best == nullptr || risk > best_risk ||
-        (risk == best_risk && candidate.cost == best->cost && candidate.pair < best->pair)) {
+    if (best == nullptr || risk > best_risk) {
       best = &candidate;
       best_risk = risk;
     }
@@ -169,11 +164,11 @@ Choices choose_pairs(const OutcomeTable& table, const PredictionTable& predictio
       if (options.unlimited_only && !budget.is_unlimited()) continue;
       if (std::isnan(table.scores[cell])) throw_incomplete(table, query, pair);
       if (std::isnan(predictions.quality[cell])) continue;
-      const double quality = std::min(std::max(predictions.quality[cell], 0.0), 1.0);
-      double tokens = std::max(predictions.output_tokens[cell], options.token_floor);
-      if (!budget.is_unlimited()) tokens = std::min(tokens, static_cast<double>(budget.tokens()));
-      candidates.push_back(
-          {quality, cost_usd(model, input_tokens, tokens), static_cast<std::uint32_t>(pair)});
+      const double tokens =
+          internal::believed_tokens(table, predictions, query, pair, options.token_floor);
+      candidates.push_back({internal::believed_quality(predictions.quality[cell]),
+                            cost_usd(model, input_tokens, tokens),
+                            static_cast<std::uint32_t>(pair)});
     }
     if (candidates.empty()) {
       throw Error(ErrorCode::kInvalidArgument,

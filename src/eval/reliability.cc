@@ -5,6 +5,8 @@
 #include "r2router/error.h"
 #include "r2router/eval.h"
 
+#include "eval/believed.h"
+
 namespace r2router {
 namespace {
 
@@ -16,11 +18,9 @@ OutcomeTable as_predicted(const OutcomeTable& table, const PredictionTable& pred
     for (std::size_t pair = 0; pair < table.pairs.size(); ++pair) {
       const std::size_t cell = table.cell(query, pair);
       if (std::isnan(predictions.quality[cell])) continue;  // never chosen
-      const Budget budget = table.pairs[pair].budget;
-      double tokens = std::max(predictions.output_tokens[cell], options.token_floor);
-      if (!budget.is_unlimited()) tokens = std::min(tokens, static_cast<double>(budget.tokens()));
-      believed.scores[cell] = std::clamp(predictions.quality[cell], 0.0, 1.0);
-      believed.output_tokens[cell] = tokens;
+      believed.scores[cell] = internal::believed_quality(predictions.quality[cell]);
+      believed.output_tokens[cell] =
+          internal::believed_tokens(table, predictions, query, pair, options.token_floor);
     }
   }
   return believed;
