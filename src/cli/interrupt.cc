@@ -13,11 +13,15 @@
 namespace r2router::cli {
 namespace {
 
-volatile std::sig_atomic_t signal_pipe = -1;
+// Of the one Interrupt that there is: a signal's handler can reach nothing else.
+std::atomic<int> signal_pipe = -1;
+std::atomic<bool> signal_came = false;
+static_assert(std::atomic<int>::is_always_lock_free && std::atomic<bool>::is_always_lock_free);
 
 // Almost nothing may be called here: a stop_source is not among it, write() is.
 void on_signal(int) {
   const int error = errno;
+  signal_came = true;
   [[maybe_unused]] const ssize_t written = ::write(signal_pipe, "", 1);
   errno = error;
 }
@@ -28,6 +32,7 @@ Interrupt::Interrupt() {
   if (::pipe2(pipe_, O_CLOEXEC) != 0) {
     throw Error(ErrorCode::kIo, std::string("cannot open a pipe: ") + std::strerror(errno));
   }
+  signal_came = false;
   signal_pipe = pipe_[1];
   ::sigaction(SIGINT, nullptr, &old_action_);
   // A shell starts what runs in the background with SIGINT ignored, and so it stays.
@@ -48,6 +53,8 @@ Interrupt::~Interrupt() {
   ::close(pipe_[0]);
   ::close(pipe_[1]);
 }
+
+bool Interrupt::requested() const { return signal_came; }
 
 // What the signal wrote is left in the pipe, so that whoever else polls it is woken too.
 void Interrupt::watch() {

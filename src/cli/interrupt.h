@@ -20,9 +20,10 @@ class Interrupt {
   Interrupt(const Interrupt&) = delete;
   Interrupt& operator=(const Interrupt&) = delete;
 
-  bool requested() const { return source_.stop_requested(); }
+  bool requested() const;
+  /// Asks for a stop soon after requested() says so.
   std::stop_token token() const { return source_.get_token(); }
-  /// A file descriptor that becomes readable with the request: for poll().
+  /// A file descriptor that becomes readable after requested() has become true: for poll().
   int descriptor() const { return pipe_[0]; }
 
  private:

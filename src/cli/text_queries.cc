@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "cli/constraint_options.h"
 #include "cli/query_line.h"
 #include "core/unicode.h"
 
