@@ -38,6 +38,13 @@ const std::map<std::string, Objective> kObjectives = {{"risk", Objective::kRisk}
                                                       {"cheapest", Objective::kCheapest},
                                                       {"best", Objective::kBest}};
 
+// CLI11's own ranges let NaN pass.
+std::string check_not_negative(const std::string& text) {
+  double value = 0;
+  if (CLI::detail::lexical_cast(text, value) && value >= 0) return {};
+  return "expected a number, 0 or more, found \"" + text + "\"";
+}
+
 template <typename Field>
 void take(const Field& from, Field& to) {
   if (from != Field{}) to = from;
@@ -59,7 +66,8 @@ void add_constraint_options(CLI::App& command, ConstraintSettings& settings) {
           "NAME")
       ->check(CLI::IsMember({"risk", "usd", "cheapest", "best"}));
   for (const auto& [name, field, type, description] : kNumbers) {
-    grouped(command.add_option(name, given.*field, description), type);
+    grouped(command.add_option(name, given.*field, description), type)
+        ->check(CLI::Validator(check_not_negative, ""));
   }
   grouped(command.add_option("--risk-aversion", given.risk_aversion,
                              "Standard deviations of its error that every quality is lowered by"),
