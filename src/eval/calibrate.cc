@@ -90,7 +90,7 @@ class Sample {
   CalibratedSetting setting() const { return setting_; }
 
   /// Calls visit(figures, last, next) for the means at each plateau, from the cheapest on: those of
-  /// settings from `last` (excluded) to `next`. `counts`: how often each query counts.
+  /// settings from `last` (excluded, but for 0) to `next`. `counts`: how often each query counts.
   template <typename Visit>
   void sweep(std::span<const std::uint32_t> counts, Visit visit) const {
     Figures sums;
@@ -103,7 +103,7 @@ class Sample {
     for (std::size_t i = 0; i <= steps_.size();) {
       const bool at_end = i == steps_.size();
       const double next = at_end ? std::numeric_limits<double>::infinity() : steps_[i].setting;
-      if (next > last || at_end) {
+      if (next > last || at_end || i == 0) {
         visit(Figures{sums.cost_usd / total, sums.quality / total}, last, next);
       }
       if (at_end) return;
@@ -277,14 +277,16 @@ Calibration calibrate(std::span<const std::vector<Option>> options, const Calibr
     for (std::size_t draw = 0; draw < counts.size(); ++draw) ++counts[random() % counts.size()];
     // Where a resample cannot reach the target, its nearest end stands for it.
     const Plateau own = find(sample, counts, target);
-    const bool high = !own.found && target.kind != Kind::kCost;
+    const bool highest = target.kind != Kind::kCost;
     double last = own.last, next = own.next;
+    bool first = true, counted = false;
     sample.sweep(counts, [&](const Figures& figures, double from, double to) {
-      if (high || (!own.found && from == 0)) last = from, next = to;
-      if (from < result.setting.value && result.setting.value <= to) {
-        costs.push_back(figures.cost_usd);
-        qualities.push_back(figures.quality);
-      }
+      if (!own.found && (highest || first)) last = from, next = to;
+      first = false;
+      if (counted || result.setting.value > to) return;
+      counted = true;
+      costs.push_back(figures.cost_usd);
+      qualities.push_back(figures.quality);
     });
     settings.push_back(sample.between(last, next));
   }

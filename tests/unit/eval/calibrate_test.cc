@@ -109,7 +109,7 @@ TEST(Calibrate, DecisionsAtTheSettingMeetTheTargetAsNoOtherSettingDoes) {
       }
       // Risk aversion decides on another quality than the one that is counted here.
       if (sample.base.risk_aversion > 0) continue;
-      for (int i = 1; i <= 40; ++i) {
+      for (int i = 0; i <= 40; ++i) {
         Calibration other = found;
         other.setting.value = how.setting == CalibratedSetting::kQualityFraction
                                   ? i / 40.0
