@@ -157,8 +157,10 @@ void sync(const Settings& settings) {
   const Pool pool = read_pool(settings.pool);
   const std::string before = io::read_text(settings.pool, kLargestPool, ErrorCode::kBadConfig);
   Json json = Json::parse(before);  // as read_pool() has checked
-  const auto catalogue =
-      client::fetch_catalogue({.base_url = settings.base_url, .ca_file = settings.ca_file});
+  Endpoint endpoint;
+  endpoint.base_url = settings.base_url;
+  endpoint.ca_file = settings.ca_file;
+  const auto catalogue = client::fetch_catalogue(endpoint);
   check_in_common(pool, catalogue, settings);
   const std::vector<std::string> changes = Synchronisation(json, catalogue).run();
 
