@@ -94,8 +94,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 queries = [line.strip() for line in file if line.strip()]
         for position, query in enumerate(queries):
             answer: dict[str, Any] = {}
-            decision = router.route_text(query)
-            if settings.llm_api_base is not None:
+            asks = settings.llm_api_base is not None
+            # What is asked must be there.
+            decision = router.route_text(query, available_only=True if asks else None)
+            if asks:
                 answer = router.generate(query, decision)
             if settings.json:
                 print(_record(query, decision, answer, settings.verbose))

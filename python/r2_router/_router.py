@@ -502,8 +502,10 @@ class R2Router:
         **constraints: Unpack[Constraints],
     ) -> dict[str, Any] | TextStream:
         """Routes a query and asks the chosen model: ``generate`` of ``route_text``, whose
-        constraints it takes."""
+        constraints it takes. Models that are not available are left out, unless
+        ``available_only=False``."""
         self._client()  # before embeddings are asked for in vain
+        constraints.setdefault("available_only", True)  # what is asked must be there
         decision = self.route_text(query, lambda_val, **constraints)
         work = self._ask(query, decision, None, temperature, timeout, max_fallbacks)
         return _answer(work, stream)
@@ -541,6 +543,7 @@ class R2Router:
         """``route_and_generate`` for asyncio; with ``stream=True`` it returns an
         ``AsyncTextStream``."""
         self._client()
+        constraints.setdefault("available_only", True)
         decision = await self.aroute_text(query, lambda_val, **constraints)
         work = self._ask(query, decision, None, temperature, timeout, max_fallbacks)
         return await _answer_async(work, stream)

@@ -110,7 +110,8 @@ def test_embeddings_of_several_texts_keep_their_order(flow: Flow) -> None:
 
 def test_route_and_generate(flow: Flow) -> None:
     result = flow.router.route_and_generate(QUERY, temperature=0.25)
-    decision = flow.router.route_text(QUERY)
+    decision = flow.router.route_text(QUERY, available_only=True)
+    assert flow.router.model_configs[decision["model"]]["available"]
     assert list(result)[:8] == [
         *("query", "response", "model", "openrouter_id", "budget"),
         *("predicted_quality", "predicted_cost_usd", "risk"),
