@@ -34,7 +34,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       require(tree.at("embedding") == *line.embedding);
       for (const double value : *line.embedding) require(std::isfinite(value));
     }
-    if (line.input_tokens) require(*line.input_tokens >= 0);
+    if (line.options.lambda) require(std::isfinite(*line.options.lambda));
     const r2router::Pool pool = {{.name = "model"}};
     const std::string output =
         r2router::cli::decision_json({.id = line.id, .query = line.query}, {}, {}, pool);
