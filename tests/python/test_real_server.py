@@ -70,7 +70,8 @@ def router(model: str) -> R2Router:
 
 def test_embeddings(router: R2Router) -> None:
     one, two = router.embed([QUERY, "A completely different text about cooking rice."])
-    np.testing.assert_array_equal(router.embed(QUERY)[0], one)
+    # A batch of another size adds up in another order.
+    np.testing.assert_allclose(router.embed(QUERY)[0], one, atol=1e-5)
     assert np.isclose(np.linalg.norm(one), 1, atol=1e-3)
     assert one @ two < 0.999
 
