@@ -33,14 +33,6 @@ struct Settings {
   bool available_only = false, perturb = false, json = false;
 };
 
-std::vector<std::uint32_t> limits_of(const Config& config) {
-  std::vector<std::uint32_t> limits;
-  for (const Budget budget : config.token_limits) {
-    if (!budget.is_unlimited()) limits.push_back(budget.tokens());
-  }
-  return limits;
-}
-
 void evaluate_checkpoint(const Settings& settings) {
   const Router router = Router::from_pretrained(settings.checkpoint_dir, {.log = print_warnings()});
   OutcomeData data = read_outcome_data(settings.data, router.pool());

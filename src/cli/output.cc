@@ -3,6 +3,8 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
+#include <system_error>
 
 #include <unistd.h>
 
@@ -53,6 +55,28 @@ LogCallback print_warnings() {
   return [](LogLevel level, std::string_view message) {
     if (level == LogLevel::kWarning) print_remark("warning", message);
   };
+}
+
+ProgressCallback print_progress() {
+  if (!isatty(STDERR_FILENO)) return {};
+  return [](std::string_view stage, std::size_t done, std::size_t total) {
+    std::string text = "\r\x1b[K";  // back to the line's start, and clear it
+    if (stage != "fitting" || done < total) {
+      text += std::string(stage) + " " + std::to_string(done) + "/" + std::to_string(total);
+    }
+    [[maybe_unused]] const auto written = ::write(STDERR_FILENO, text.data(), text.size());
+  };
+}
+
+void check_output_folder(const std::string& folder) {
+  std::error_code ignored;
+  if (!std::filesystem::exists(folder, ignored)) return;
+  if (std::filesystem::is_directory(folder, ignored) &&
+      std::filesystem::is_empty(folder, ignored)) {
+    return;
+  }
+  throw Error(ErrorCode::kIo, "the output exists already: name a new folder, or remove this one",
+              {.file = folder});
 }
 
 std::string with_thousands(std::uint64_t number) {

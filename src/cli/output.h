@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "r2router/error.h"
+#include "r2router/train.h"
 
 namespace r2router::cli {
 
@@ -34,6 +35,13 @@ void print_remark(std::string_view kind, std::string_view message);
 
 /// Prints the library's warnings as remarks.
 LogCallback print_warnings();
+
+/// Shows on standard error how far training is, if that is a terminal.
+ProgressCallback print_progress();
+
+/// Throws Error(kIo) if `folder` is there and not an empty folder: before hours of work rather than
+/// after them.
+void check_output_folder(const std::string& folder);
 
 /// "1,234,567".
 std::string with_thousands(std::uint64_t number);

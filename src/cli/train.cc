@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdint>
-#include <filesystem>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -12,7 +11,6 @@
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
-#include <unistd.h>
 
 #include "r2router/perturb.h"
 #include "r2router/router.h"
@@ -44,6 +42,7 @@ struct Settings {
   std::vector<std::uint32_t> token_limits = {10, 30, 50, 100, 200, 300, 500, 1000};
   LexicalEncoderSpec encoder;
   std::vector<std::string> features = {"words:1-1"};
+  std::string predictor = "ridge";
   TrainOptions train;
   bool topics = false, augment = false, json = false;
 };
@@ -121,38 +120,38 @@ void check_budget_prompt(const OutcomeTable& table, const Settings& settings) {
       "with {budget} in place of the number");
 }
 
-/// Fails before hours of work rather than after them.
-void check_output(const std::string& folder) {
-  std::error_code ignored;
-  if (!std::filesystem::exists(folder, ignored)) return;
-  if (std::filesystem::is_directory(folder, ignored) &&
-      std::filesystem::is_empty(folder, ignored)) {
-    return;
-  }
-  throw Error(ErrorCode::kIo, "the output exists already: name a new folder, or remove this one",
-              {.file = folder});
-}
-
-ProgressCallback print_progress() {
-  if (!isatty(STDERR_FILENO)) return {};
-  return [](std::string_view stage, std::size_t done, std::size_t total) {
-    std::string text = "\r\x1b[K";  // back to the line's start, and clear it
-    if (stage != "fitting" || done < total) {
-      text += std::string(stage) + " " + std::to_string(done) + "/" + std::to_string(total);
-    }
-    [[maybe_unused]] const auto written = ::write(STDERR_FILENO, text.data(), text.size());
-  };
-}
-
 Json report_json(const Settings& settings, const Checkpoint& checkpoint,
                  const TrainReport& report) {
-  return {{"checkpoint", settings.output},
-          {"training_queries", report.training_queries},
-          {"held_out_queries", report.held_out_queries},
-          {"heads", report.heads},
-          {"alpha", report.alpha},
-          {"default_lambda", report.default_lambda},
-          {"training", Json::parse(checkpoint.config.training)}};
+  return {
+      {"checkpoint", settings.output},
+      {"training_queries", report.training_queries},
+      {"held_out_queries", report.held_out_queries},
+      {"heads", report.heads},
+      {"predictor", to_string(checkpoint.config.predictor)},
+      {"alpha", settings.train.predictor == PredictorKind::kRidge ? Json(report.alpha) : Json()},
+      {"default_lambda", report.default_lambda},
+      {"training", Json::parse(checkpoint.config.training)}};
+}
+
+/// The setting that was chosen, and from how many.
+std::string chosen_text(const Settings& settings, const TrainReport& report) {
+  char text[128];
+  switch (settings.train.predictor) {
+    case PredictorKind::kKnn: {
+      const auto& [neighbours, weighting, metrics] = report.neighbours;
+      std::snprintf(text, sizeof text, "%u nearest neighbours, weighted %s, the best of %zu",
+                    neighbours,
+                    weighting == NearestNeighbours::Weighting::kUniform ? "alike" : "by similarity",
+                    report.neighbour_counts.size());
+      return text;
+    }
+    case PredictorKind::kMlp:
+      return "A perceptron, trained for " + std::to_string(report.epochs) + " epochs, judged";
+    case PredictorKind::kRidge:
+      break;
+  }
+  std::snprintf(text, sizeof text, "α = %g, the best of %zu", report.alpha, report.alphas.size());
+  return text;
 }
 
 std::string report_text(const Settings& settings, const Checkpoint& checkpoint,
@@ -160,20 +159,20 @@ std::string report_text(const Settings& settings, const Checkpoint& checkpoint,
   char text[512];
   std::snprintf(text, sizeof text,
                 "Trained on %s queries (%s held out): %zu models, %zu heads.\n"
-                "α = %g, the best of %zu by area under the cross-validated deferral curve: %.4f "
+                "%s by area under the cross-validated deferral curve: %.4f "
                 "(mean curve: %.4f).\n"
                 "Default λ = %.7g: score %.4f at %.3f of the best available model's cost, "
                 "cross-validated.\n",
                 with_thousands(report.training_queries).c_str(),
                 with_thousands(report.held_out_queries).c_str(), checkpoint.config.models.size(),
-                report.heads, report.alpha, report.alphas.size(), report.metrics.audc,
+                report.heads, chosen_text(settings, report).c_str(), report.metrics.audc,
                 report.mean_curve.audc, report.default_lambda, report.default_score,
                 report.default_cost);
   return text + ("Wrote " + settings.output + ".\n");
 }
 
 void train_checkpoint(Settings& settings) {
-  check_output(settings.output);
+  check_output_folder(settings.output);
   settings.encoder.features.clear();
   for (const std::string& text : settings.features) {
     settings.encoder.features.push_back(parse_features(text));
@@ -297,7 +296,20 @@ void add_train_command(CLI::App& app, int&) {
     command->get_option(option)->excludes("--embeddings");
   }
 
+  command
+      ->add_option("--predictor", settings->predictor,
+                   "ridge: linear heads; knn: nearest neighbours; mlp: a multilayer perceptron")
+      ->check(CLI::IsMember({"ridge", "knn", "mlp"}))
+      ->capture_default_str()
+      ->type_name("KIND");
   command->add_option("--alpha", settings->train.alphas, "Ridge penalties to choose from: X[,X...]")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->capture_default_str()
+      ->type_name("NUMBERS");
+  command
+      ->add_option("--neighbours", settings->train.neighbours,
+                   "Numbers of nearest neighbours to choose from: N[,N...]")
       ->delimiter(',')
       ->allow_extra_args(false)
       ->capture_default_str()
@@ -317,6 +329,13 @@ void add_train_command(CLI::App& app, int&) {
   command->callback([command, settings] {
     if (command->count("--token-limits") > 0 && settings->budgets != "hard-cap") {
       throw CLI::ValidationError("--token-limits is only for --budgets hard-cap");
+    }
+    settings->train.predictor = parse_predictor_kind(settings->predictor);
+    if (command->count("--alpha") > 0 && settings->train.predictor != PredictorKind::kRidge) {
+      throw CLI::ValidationError("--alpha is only for --predictor ridge");
+    }
+    if (command->count("--neighbours") > 0 && settings->train.predictor != PredictorKind::kKnn) {
+      throw CLI::ValidationError("--neighbours is only for --predictor knn");
     }
     train_checkpoint(*settings);
   });

@@ -35,6 +35,8 @@ constexpr std::pair<std::string_view, BudgetMode> kBudgetModes[] = {
     {"prompted", BudgetMode::kPrompted}, {"hard-cap", BudgetMode::kHardCap}};
 constexpr std::pair<std::string_view, DecisionRules> kRules[] = {
     {"reference", DecisionRules::kReference}, {"corrected", DecisionRules::kCorrected}};
+constexpr std::pair<std::string_view, PredictorKind> kPredictorKinds[] = {
+    {"ridge", PredictorKind::kRidge}, {"knn", PredictorKind::kKnn}, {"mlp", PredictorKind::kMlp}};
 constexpr std::pair<std::string_view, LexicalFeatures::Kind> kFeatureKinds[] = {
     {"words", LexicalFeatures::Kind::kWords}, {"characters", LexicalFeatures::Kind::kCharacters}};
 
@@ -300,7 +302,25 @@ ModelSpec io::read_model_spec(const JsonView& field, std::string_view name) {
 }
 
 std::uint32_t io::format_version_for(const Config& config) {
-  return config.encoder && !config.encoder->topics.empty() ? 2 : 1;
+  const bool has_topics = config.encoder && !config.encoder->topics.empty();
+  return has_topics || config.predictor != PredictorKind::kRidge ? 2 : 1;
+}
+
+std::string_view to_string(PredictorKind kind) noexcept {
+  for (const auto& [name, value] : kPredictorKinds) {
+    if (value == kind) return name;
+  }
+  return "unknown";
+}
+
+PredictorKind parse_predictor_kind(std::string_view text) {
+  std::string expected;
+  for (const auto& [name, value] : kPredictorKinds) {
+    if (name == text) return value;
+    expected += (expected.empty() ? "" : ", ") + std::string(name);
+  }
+  throw Error(ErrorCode::kInvalidArgument,
+              "found the predictor " + excerpt(text) + ", expected one of: " + expected);
 }
 
 Config parse_config(std::string_view json, const std::string& file) {
@@ -311,12 +331,22 @@ Config parse_config(std::string_view json, const std::string& file) {
   Config config;
   // The version first: a later one may have changed the meaning of everything else.
   config.format_version = read_format_version(root["format_version"]);
-  root.refuse_misspelt({"format_version", "router_name", "method", "embedding_model",
+  root.refuse_misspelt({"format_version", "router_name", "method", "predictor", "embedding_model",
                         "embedding_dim", "default_lambda", "token_limits", "models", "encoder",
                         "budget_mode", "budget_prompt", "rules", "token_floor", "training"});
 
   if (const JsonView name = root["router_name"]; name.present()) config.router_name = name.string();
   if (const JsonView method = root["method"]; method.present()) config.method = method.string();
+  if (const JsonView predictor = root["predictor"]; predictor.present()) {
+    config.predictor = read_name(predictor, kPredictorKinds);
+    const std::uint32_t least = io::format_version_for(config);
+    if (config.format_version < least) {
+      predictor.fail_with("found a predictor that format version " +
+                          std::to_string(config.format_version) +
+                          " does not have, expected \"ridge\"; set /format_version to " +
+                          std::to_string(least) + " here and in model.safetensors");
+    }
+  }
   if (const JsonView model = root["embedding_model"]; model.present()) {
     config.embedding_model = model.string();
   }
@@ -386,6 +416,10 @@ std::string to_json(const Config& config) {
                {"embedding_model", config.embedding_model},
                {"embedding_dim", config.embedding_dim},
                {"default_lambda", config.default_lambda}};
+  // Left out where it is the default: readers of version 1 need not know it.
+  if (config.predictor != PredictorKind::kRidge) {
+    json["predictor"] = name_of(config.predictor, kPredictorKinds);
+  }
   if (config.encoder) json["encoder"] = encoder_to_json(*config.encoder);
   json["budget_mode"] = name_of(config.budget_mode, kBudgetModes);
   json["budget_prompt"] = config.budget_prompt;
