@@ -38,19 +38,19 @@ const std::map<std::string, Objective> kObjectives = {{"risk", Objective::kRisk}
                                                       {"cheapest", Objective::kCheapest},
                                                       {"best", Objective::kBest}};
 
-// CLI11's own ranges let NaN pass.
-std::string check_not_negative(const std::string& text) {
-  double value = 0;
-  if (CLI::detail::lexical_cast(text, value) && value >= 0) return {};
-  return "expected a number, 0 or more, found \"" + text + "\"";
-}
-
 template <typename Field>
 void take(const Field& from, Field& to) {
   if (from != Field{}) to = from;
 }
 
 }  // namespace
+
+// CLI11's own ranges let NaN pass.
+std::string check_not_negative(const std::string& text) {
+  double value = 0;
+  if (CLI::detail::lexical_cast(text, value) && value >= 0) return {};
+  return "expected a number, 0 or more, found \"" + text + "\"";
+}
 
 void add_constraint_options(CLI::App& command, ConstraintSettings& settings) {
   constexpr const char* kGroup = "What may be chosen, and by what";

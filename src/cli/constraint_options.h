@@ -12,6 +12,9 @@ class App;
 
 namespace r2router::cli {
 
+/// For CLI::Validator: what is wrong with a number that must be 0 or more, or nothing.
+std::string check_not_negative(const std::string& text);
+
 struct ConstraintSettings {
   std::string policy, objective;
   RouteOptions given = {};  ///< what the command line sets itself

@@ -74,12 +74,6 @@ std::string check_input_tokens(const std::string& text) {
   return "expected a whole number, 0 or more, found \"" + text + "\"";
 }
 
-std::string check_not_negative(const std::string& text) {
-  double value = 0;
-  if (CLI::detail::lexical_cast(text, value) && value >= 0) return {};
-  return "expected a number, 0 or more, found \"" + text + "\"";
-}
-
 std::string check_rules(const std::string& text) {
   if (text == "reference" || text == "corrected") return {};
   return "expected reference or corrected, found \"" + text + "\"";
