@@ -6,6 +6,7 @@
 #include "cli/constraint_options.h"
 #include "cli/query_line.h"
 #include "core/unicode.h"
+#include "embed/arguments.h"
 
 namespace r2router::cli {
 namespace {
@@ -13,13 +14,6 @@ namespace {
 // For each request that may be under way. As many as HttpEmbedderOptions sends in one.
 constexpr std::size_t kBatchTexts = 64;
 constexpr std::size_t kBatchBytes = std::size_t{1} << 20;
-
-bool is_blank(std::string_view text) {
-  for (std::size_t position = 0; position < text.size();) {
-    if (!is_space(decode_utf8(text, position))) return false;
-  }
-  return true;
-}
 
 void check_text(std::string_view text, const Error::Where& where) {
   std::size_t bad = 0;
@@ -109,7 +103,7 @@ void TextQueries::run_lines() {
   while (!interrupt_.requested()) {
     const auto line = lines.next();
     if (!line) break;
-    if (!line->too_long && is_blank(line->text)) continue;
+    if (!line->too_long && internal::is_blank(line->text)) continue;
     batch_bytes_ += line->text.size();
     batch_.push_back(settings_.file ? parse_text(*line, lines.name()) : parse_json(*line));
     if (batch_.size() >= batch_texts_ ||
@@ -186,7 +180,7 @@ void TextQueries::route_batch() {
 std::optional<Error> TextQueries::fetch_embeddings() const {
   std::vector<std::string_view> texts;
   for (const Item& item : batch_) {
-    if (item.text && !item.error && !is_blank(*item.text)) texts.push_back(*item.text);
+    if (item.text && !item.error && !internal::is_blank(*item.text)) texts.push_back(*item.text);
   }
   if (texts.size() < 2) return {};
   std::vector<float> embeddings(texts.size() * router_.dimension());
@@ -202,7 +196,7 @@ std::optional<Error> TextQueries::fetch_embeddings() const {
 // The library's own messages speak to programmers: these name the options to use instead.
 Decision TextQueries::route(const Item& item) const {
   if (item.embedding) return router_.route(std::span<const double>(*item.embedding), item.options);
-  if (is_blank(*item.text)) {
+  if (internal::is_blank(*item.text)) {
     throw Error(ErrorCode::kInvalidArgument,
                 "the query is empty or nothing but white space: expected a text to route");
   }

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from fault_server import FaultServer
 
 from r2_router import R2Router
 
@@ -21,6 +23,14 @@ def shared(name: str) -> Path:
     if not path.exists():
         pytest.skip(f"no {name} in ../shared beside the project")
     return path
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[FaultServer]:
+    """A server that answers as it is told to."""
+    instance = FaultServer()
+    yield instance
+    instance.close()
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,6 @@ import re
 import shlex
 import subprocess
 import sysconfig
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +21,6 @@ from fault_server import FaultServer
 from r2_router import R2Router
 
 QUERY = "Who wrote Faust?"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FaultServer]:
-    instance = FaultServer()
-    yield instance
-    instance.close()
 
 
 def endpoints() -> str:

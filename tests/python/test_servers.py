@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +24,6 @@ from r2_router.__main__ import main
 
 KEY = "sk-or-v1-0123456789abcdef"
 QUERY = "Solve the equation: 2x + 5 = 13"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FaultServer]:
-    instance = FaultServer()
-    yield instance
-    instance.close()
 
 
 @pytest.fixture(autouse=True)
