@@ -91,8 +91,12 @@ TEST(OrderedWorkersThreads, PassOnWhatAJobThrows) {
   OrderedWorkers workers(1);
   workers.add([&] { return [&] { told.push_back(0); }; });
   workers.add([]() -> OrderedWorkers::Tell { throw std::runtime_error("a job"); });
-  workers.add([&] { return [&] { told.push_back(2); }; });
-  EXPECT_THROW(workers.finish(), std::runtime_error);
+  EXPECT_THROW(
+      {
+        workers.add([&] { return [&] { told.push_back(2); }; });  // throws if the job has run by now
+        workers.finish();
+      },
+      std::runtime_error);
   EXPECT_THROW(workers.add([] { return [] {}; }), std::runtime_error);
   EXPECT_THAT(told, ElementsAre(0));
 }
