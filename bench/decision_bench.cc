@@ -56,7 +56,7 @@ struct Setting {
 #endif
   }
   const float* weights() const {
-    return std::get<std::vector<float>>(checkpoint.heads.weights).data();
+    return std::get<std::vector<float>>(testing::linear_heads(checkpoint).weights).data();
   }
   std::span<const float> embedding(std::size_t i) const {
     return std::span(embeddings).subspan(i % kRows * kDimension, kDimension);

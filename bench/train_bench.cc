@@ -75,7 +75,7 @@ void train_352_heads(benchmark::State& state) {
   options.alphas = {30};
   options.holdout = 0;
   for (auto _ : state) {
-    benchmark::DoNotOptimize(train(table, embeddings, kDimension, options).heads.intercepts.data());
+    benchmark::DoNotOptimize(train(table, embeddings, kDimension, options).idf.data());
   }
 }
 BENCHMARK(train_352_heads)->UseRealTime()->Unit(benchmark::kSecond)->Iterations(1);

@@ -63,15 +63,22 @@ Scratch& scratch() {
 
 class ScorerSource final : public internal::ExactSource {
  public:
-  ScorerSource(const Scorer& scorer, EmbeddingView embedding)
-      : scorer_(scorer), embedding_(embedding) {}
+  ScorerSource(const Scorer& scorer, EmbeddingView embedding,
+               const internal::EstimateView& estimates)
+      : scorer_(scorer), embedding_(embedding), estimates_(estimates) {}
   void exact(std::size_t pair, double& quality, double& tokens) const override {
-    scorer_.predict_pair(embedding_, pair, quality, tokens);
+    if (estimates_.quality_error[pair] == 0 && estimates_.tokens_error[pair] == 0) {
+      quality = estimates_.quality[pair];
+      tokens = estimates_.tokens[pair];
+    } else {
+      scorer_.predict_pair(embedding_, pair, quality, tokens);
+    }
   }
 
  private:
   const Scorer& scorer_;
   EmbeddingView embedding_;
+  const internal::EstimateView& estimates_;
 };
 
 std::vector<internal::PairFacts> pair_facts(std::span<const Pair> pairs,
@@ -98,10 +105,10 @@ struct Router::Parts {
   Parts(Checkpoint checkpoint, const RouterOptions& options)
       : config(std::move(checkpoint.config)),
         defaults(config.decision_defaults()),
-        scorer(make_linear_scorer(checkpoint.heads, options.kernel)),
+        scorer(make_scorer(checkpoint.predictor, options.kernel)),
         embedder(options.embedder),
         table(std::make_shared<const Pool>(config.models), scorer->pairs(),
-              pair_facts(scorer->pairs(), checkpoint.heads.names, checkpoint.spreads)) {
+              pair_facts(scorer->pairs(), head_names(checkpoint.predictor), checkpoint.spreads)) {
     if (!embedder && config.encoder) {
       embedder = make_lexical_encoder(*config.encoder, std::move(checkpoint.idf),
                                       std::move(checkpoint.topics));
@@ -129,7 +136,7 @@ struct Router::Parts {
         .quality_error = estimates.quality_error,
         .tokens_error = estimates.tokens_error,
         .scale = estimates.scale[row]};
-    return internal::choose(table, memory.rule, view, ScorerSource(*scorer, embedding),
+    return internal::choose(table, memory.rule, view, ScorerSource(*scorer, embedding, view),
                             memory.decision);
   }
 

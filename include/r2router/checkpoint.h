@@ -14,12 +14,12 @@ namespace r2router {
 /// A trained router as plain data.
 struct Checkpoint {
   Config config;
-  LinearHeads heads;
+  Predictor predictor = {};     ///< of the kind that the config names
   std::vector<float> idf = {};  ///< the lexical encoder's weights, if its spec has them
   /// For each head the standard deviation of its error on queries that it was not fitted to, ≥ 0,
   /// in the unit of its target; empty: unknown.
   std::vector<double> spreads = {};
-  TopicScores topics = {};      ///< the lexical encoder's, if its spec names topics
+  TopicScores topics = {};  ///< the lexical encoder's, if its spec names topics
 };
 
 /// Reads a checkpoint folder in either layout: native (config.json + model.safetensors) or released
@@ -34,13 +34,13 @@ R2ROUTER_EXPORT Checkpoint load_checkpoint(const std::string& folder, const LogC
 /// Error(kIo) and leaves nothing behind when that fails; what validate() and to_json() throw.
 R2ROUTER_EXPORT void save_checkpoint(const Checkpoint& checkpoint, const std::string& folder);
 
-/// SHA-256 in hexadecimal of a checkpoint's heads: of model.safetensors, or of a released folder's
-/// joblib files one after another in pool order (limited, unlimited score, unlimited token),
-/// leaving out the models that load_checkpoint() leaves out. Throws what load_checkpoint() throws
-/// for the config.
+/// SHA-256 in hexadecimal of a checkpoint's predictor: of model.safetensors, or of a released
+/// folder's joblib files one after another in pool order (limited, unlimited score, unlimited
+/// token), leaving out the models that load_checkpoint() leaves out. Throws what load_checkpoint()
+/// throws for the config.
 R2ROUTER_EXPORT std::string checkpoint_checksum(const std::string& folder);
 
-/// Throws Error(kBadCheckpoint) if config, heads, IDF and topics do not fit together.
+/// Throws Error(kBadCheckpoint) if config, predictor, spreads, IDF and topics do not fit together.
 R2ROUTER_EXPORT void validate(const Checkpoint& checkpoint, const std::string& file = {});
 
 }  // namespace r2router

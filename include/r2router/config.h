@@ -21,6 +21,19 @@ enum class BudgetMode : std::uint8_t {
   kHardCap,   ///< the answer is cut off at the budget; a cut answer scores 0 in training
 };
 
+/// The kinds of predictors, in the order of Predictor's alternatives.
+enum class PredictorKind : std::uint8_t {
+  kRidge,  ///< linear heads
+  kKnn,    ///< k nearest neighbours
+  kMlp,    ///< a multilayer perceptron
+};
+
+/// "ridge", "knn" or "mlp": the kind's spelling in config.json and on the command line.
+R2ROUTER_EXPORT std::string_view to_string(PredictorKind kind) noexcept;
+
+/// The kind of that spelling. Throws Error(kInvalidArgument) that lists them.
+R2ROUTER_EXPORT PredictorKind parse_predictor_kind(std::string_view text);
+
 /// Contents of config.json. A superset of the released package's: fields that it lacks have the
 /// defaults below. Specified in checkpoints/FORMAT.md.
 struct Config {
@@ -29,6 +42,7 @@ struct Config {
   std::uint32_t format_version = 0;
   std::string router_name = "R2-Router";
   std::string method = {};
+  PredictorKind predictor = PredictorKind::kRidge;
   std::string embedding_model = {};  ///< what an embedding server must serve, or "lexical"
   std::uint32_t embedding_dim = 0;
   double default_lambda = 0.99999;

@@ -32,11 +32,12 @@ struct Predictions {
 /// arithmetic. For row q and pair p: |quality[q·P + p] − exact| ≤ scale[q]·quality_error[p], tokens
 /// likewise.
 struct Estimates {
-  std::vector<double> quality;            ///< rows × pairs
-  std::vector<double> tokens;             ///< rows × pairs
-  std::vector<double> scale;              ///< one for each row; not finite if the embedding is not
-  std::span<const double> quality_error;  ///< one for each pair; owned by the scorer
-  std::span<const double> tokens_error;   ///< one for each pair; owned by the scorer
+  std::vector<double> quality;  ///< rows × pairs
+  std::vector<double> tokens;   ///< rows × pairs
+  std::vector<double> scale;    ///< one for each row; not finite if the embedding is not
+  std::span<const double>
+      quality_error;  ///< one for each pair; owned by the scorer; 0: the estimate is exact
+  std::span<const double> tokens_error;  ///< one for each pair; owned by the scorer
 };
 
 /// Predicts quality and length of every pair from an embedding.
@@ -65,10 +66,10 @@ class R2ROUTER_EXPORT Scorer {
   virtual void estimate(EmbeddingView embeddings, std::size_t rows, Estimates& out) const = 0;
 };
 
-/// What a linear head predicts.
+/// What a head predicts.
 enum class Target : std::uint8_t { kQuality, kTokens };
 
-/// The name of a linear head: which pair, and which of its properties.
+/// The name of a head: which pair, and which of its properties.
 struct HeadName {
   Pair pair;
   Target target = Target::kQuality;
@@ -81,11 +82,58 @@ struct LinearHeads {
   std::size_t dimension = 0;
   /// Grouped by model, each model's quality heads in the decision's tie order. Each pair has
   /// exactly one quality head and at most one length head; an unlimited pair must have one.
-  std::vector<HeadName> names;
+  std::vector<HeadName> names = {};
   /// names.size() × dimension, row-major, in the precision the checkpoint has.
-  std::variant<std::vector<float>, std::vector<double>> weights;
-  std::vector<double> intercepts;  ///< names.size()
+  std::variant<std::vector<float>, std::vector<double>> weights = {};
+  std::vector<double> intercepts = {};  ///< names.size()
 };
+
+/// What each pair was worth for the training queries that are most like a new one.
+/// A head's prediction for an embedding x is the mean of its targets over the `neighbours` queries
+/// of greatest cosine similarity to x (of equal ones those that stand first); for x = 0, which is
+/// like none of them, over all queries.
+struct NearestNeighbours {
+  /// How much a neighbour counts in the mean.
+  enum class Weighting : std::uint8_t {
+    kUniform,     ///< all the same
+    kSimilarity,  ///< its cosine similarity, or nothing below 0; all the same if all are below 0
+  };
+
+  std::size_t dimension = 0;
+  std::vector<HeadName> names = {};  ///< under the same rules as LinearHeads::names
+  std::uint32_t neighbours = 0;      ///< k, from 1 to the number of queries
+  Weighting weighting = Weighting::kUniform;
+  std::vector<float> embeddings = {};  ///< queries × dimension, row-major; of any length
+  std::vector<float> targets = {};     ///< queries × names.size(), row-major
+};
+
+/// A fully connected layer.
+struct DenseLayer {
+  std::vector<float> weights = {};  ///< outputs × inputs, row-major
+  std::vector<float> biases = {};   ///< outputs
+};
+
+/// A multilayer perceptron that all heads share but for its last layer, which has one output for
+/// each. Every layer gives weights·input + biases; between layers stands max(0, ·); and head i
+/// predicts scales[i] / (1 + exp(−output[i])). An input or a value between layers beyond ±10¹⁵⁰
+/// counts as that.
+struct MultilayerPerceptron {
+  std::size_t dimension = 0;
+  std::vector<HeadName> names = {};     ///< under the same rules as LinearHeads::names
+  std::vector<DenseLayer> layers = {};  ///< at least one; the first takes `dimension` inputs
+  /// The largest prediction of each head, > 0: 1 for a quality; for a length, the budget or the
+  /// longest answer that was seen in training.
+  std::vector<double> scales = {};
+};
+
+/// What predicts: data of one of the kinds.
+using Predictor = std::variant<LinearHeads, NearestNeighbours, MultilayerPerceptron>;
+
+/// Names of a predictor's heads.
+R2ROUTER_EXPORT const std::vector<HeadName>& head_names(const Predictor& predictor);
+
+/// Length of the embeddings that a predictor takes.
+R2ROUTER_EXPORT std::size_t dimension_of(const Predictor& predictor);
 
 /// A scorer over linear heads. float32 screening and float64 arithmetic give results that are
 /// identical on every kernel: only speed depends on the machine. `kernel`: a name from
@@ -93,6 +141,22 @@ struct LinearHeads {
 /// or finiteness are wrong; Error(kNotFound) for a kernel that this machine cannot run.
 R2ROUTER_EXPORT std::shared_ptr<const Scorer> make_linear_scorer(const LinearHeads& heads,
                                                                  std::string_view kernel = {});
+
+/// A scorer over the nearest neighbours: an exact search through all of them, in float32 where that
+/// rules queries out and in float64 where it counts. Its predictions are exact ones whichever
+/// method gives them, so Estimates have bounds of 0 and predict_pair() costs as much as predict().
+/// Results, `kernel` and errors: as make_linear_scorer().
+R2ROUTER_EXPORT std::shared_ptr<const Scorer> make_knn_scorer(const NearestNeighbours& neighbours,
+                                                              std::string_view kernel = {});
+
+/// A scorer over a multilayer perceptron, in float64 arithmetic. Bounds of 0, results, `kernel` and
+/// errors: as make_knn_scorer().
+R2ROUTER_EXPORT std::shared_ptr<const Scorer> make_mlp_scorer(
+    const MultilayerPerceptron& perceptron, std::string_view kernel = {});
+
+/// The scorer for this kind of predictor.
+R2ROUTER_EXPORT std::shared_ptr<const Scorer> make_scorer(const Predictor& predictor,
+                                                          std::string_view kernel = {});
 
 /// Names of the compute kernels that this machine can run, slowest first: "baseline" always, then
 /// for x86-64 "avx2" (AVX2 and FMA) and "avx512" (AVX-512 F, BW, DQ, VL).

@@ -1,8 +1,9 @@
 // Training: an outcome table and embeddings -> a checkpoint.
 //
-// Every (model, budget) pair gets two linear heads fitted by ridge regression: one predicts the
-// score, one the length of the answer within its budget, so that a limited budget is charged for
-// what it will really use. The penalty α is the one with the best area under the cross-validated
+// Every (model, budget) pair gets two heads: one predicts the score, one the length of the answer
+// within its budget, so that a limited budget is charged for what it will really use. They are
+// linear and fitted by ridge regression, or ask the nearest neighbours, or share a perceptron.
+// Settings, such as the ridge penalty α, are those with the best area under the cross-validated
 // deferral curve: the α of least squared error leaves heads so noisy that the choice of the best
 // pair picks up the noise.
 #pragma once
@@ -10,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -27,10 +29,30 @@ namespace r2router {
 using ProgressCallback =
     std::function<void(std::string_view stage, std::size_t done, std::size_t total)>;
 
+/// How a multilayer perceptron is trained: by Adam on mini-batches, to the cross-entropy of every
+/// score and of every length as a fraction of the longest. Source: Kingma and Ba, "Adam: a method
+/// for stochastic optimization", 2015.
+struct MlpOptions {
+  std::vector<std::uint32_t> hidden = {256, 128, 64};  ///< outputs of each hidden layer, ≥ 1
+  double learning_rate = 0.0003;                       ///< > 0
+  /// The share of the embedding's numbers that each query goes without, drawn anew every time, from
+  /// 0 to below 1: without it the few hundred thousand weights learn the queries by heart. Source:
+  /// Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014.
+  double dropout = 0.7;
+  std::uint32_t batch = 128;        ///< queries in a mini-batch, ≥ 1
+  std::uint32_t most_epochs = 200;  ///< ≥ 1
+  /// Training ends after this many epochs without a lower loss on a validation fold, ≥ 1.
+  std::uint32_t patience = 5;
+};
+
 struct TrainOptions {
-  /// Ridge penalties to choose from, each > 0, on the scale of sums over queries (as
+  PredictorKind predictor = PredictorKind::kRidge;
+  /// Ridge: penalties to choose from, each > 0, on the scale of sums over queries (as
   /// scikit-learn's), edited copies included.
   std::vector<double> alphas = {10, 20, 30, 50, 80, 120, 200};
+  /// Nearest neighbours: how many to choose from, each ≥ 1. Each is tried with both weightings.
+  std::vector<std::uint32_t> neighbours = {5, 10, 20, 40, 80, 160, 320, 640};
+  MlpOptions mlp = {};
   /// Cross-validation folds, ≥ 2. A fold is made of whole texts: equal texts share it, and edited
   /// copies (add_perturbed_copies()) that of their original. Copies are not measured on.
   std::uint32_t folds = 5;
@@ -49,15 +71,25 @@ struct AlphaResult {
   DeferralMetrics metrics;
 };
 
+/// A number of neighbours with a weighting, and what it is worth likewise.
+struct NeighboursResult {
+  std::uint32_t neighbours = 0;
+  NearestNeighbours::Weighting weighting = NearestNeighbours::Weighting::kUniform;
+  DeferralMetrics metrics;
+};
+
 /// What training found out on its way.
 struct TrainReport {
   std::size_t training_queries = 0;  ///< without edited copies
   std::size_t held_out_queries = 0;
   std::size_t heads = 0;
-  double alpha = 0;                      ///< the chosen one
-  DeferralMetrics metrics = {};          ///< at the chosen α, cross-validated
+  DeferralMetrics metrics = {};          ///< of the chosen settings, cross-validated
+  double alpha = 0;                      ///< ridge: the chosen one
   std::vector<AlphaResult> alphas = {};  ///< cross-validated, in the order of TrainOptions::alphas
-  DeferralMetrics mean_curve;            ///< of no features at all, on the same folds
+  NeighboursResult neighbours = {};      ///< nearest neighbours: the chosen number and weighting
+  std::vector<NeighboursResult> neighbour_counts = {};  ///< cross-validated, all that were tried
+  std::uint32_t epochs = 0;                             ///< perceptron: passes over the queries
+  DeferralMetrics mean_curve;  ///< of no features at all, on the same folds
   double default_lambda = 0;
   /// The cross-validated outcome at the default λ, among available models.
   double default_score = 0;
@@ -89,5 +121,75 @@ R2ROUTER_EXPORT Checkpoint train(const OutcomeTable& table, std::span<const floa
 /// generalization", 1992). Throws Error(kBadData) for a topic that no training query is of.
 R2ROUTER_EXPORT Checkpoint train(const OutcomeTable& table, const LexicalEncoderSpec& encoder,
                                  const TrainOptions& options = {}, TrainReport* report = nullptr);
+
+/// How a model is added to a checkpoint.
+struct AddModelOptions {
+  /// Queries that the new heads are fitted to, from 20 to 2,000.
+  std::uint32_t probes = 300;
+  /// Strengths of the penalty on the distance from the mixture, > 0 and ascending, on the scale of
+  /// TrainOptions::alphas.
+  std::vector<double> alphas = {300, 1000, 3000, 10000};
+  /// Strengths of the penalty that keeps the mixture near equal shares, > 0 and ascending: at 1 the
+  /// equal shares count as much as the probes.
+  std::vector<double> share_penalties = {0.1, 1, 10};
+  std::uint32_t folds = 5;    ///< as TrainOptions::folds, over the probes
+  std::uint32_t holdout = 5;  ///< as TrainOptions::holdout
+  std::uint64_t seed = 0;     ///< varies which queries are probes, and their folds
+  std::uint32_t threads = 0;  ///< as TrainOptions::threads
+  ProgressCallback progress = {};
+};
+
+/// How well heads of one kind predict.
+struct AddedHeads {
+  double alpha = 0;  ///< the chosen strengths
+  double share_penalty = 0;
+  /// For each model of the checkpoint its share in the mixture, averaged over budgets.
+  std::vector<double> shares = {};
+  /// Root-mean-square errors on the probes, cross-validated: of the heads, and of predicting each
+  /// pair's mean. Lengths are in tokens.
+  double error = 0, mean_error = 0;
+};
+
+/// The new heads beside heads fitted to all the outcomes that there are, by ridge regression with
+/// an α of TrainOptions::alphas that is chosen as add_model() chooses its own.
+struct FullTraining {
+  std::size_t training_queries = 0;                   ///< what those are fitted to
+  std::size_t held_out_queries = 0;                   ///< what both are tried on
+  double quality_error = 0, added_quality_error = 0;  ///< root-mean-square
+  double tokens_error = 0, added_tokens_error = 0;
+  Checkpoint checkpoint = {};  ///< the pool with the fully trained heads
+};
+
+struct AddModelReport {
+  std::size_t probes = 0;
+  AddedHeads quality = {}, tokens = {};
+  /// Only if there are more outcomes than probes, and some are held out.
+  std::optional<FullTraining> full = {};
+};
+
+/// Adds the model `name` of the table to a checkpoint of linear heads, at the pool's end, from its
+/// outcomes on a few queries. A head w of the new model minimises
+///     Σ (y − w·x − b)² + α·|w − Σ cⱼ·wⱼ|² + β·v·Σ (cⱼ − 1/m)²
+/// over the probes, the mixture's shares cⱼ included: wⱼ are the m heads of the checkpoint for the
+/// same budget and target, and v is the mean over j of Σ (wⱼ·x − its mean)². α and β, one choice
+/// for the quality heads and one for the lengths, are the largest whose cross-validated squared
+/// error is within one standard error of the least. Where the checkpoint has no such head, it is a
+/// plain ridge regression. If the table has outcomes of the checkpoint's models on the probes as
+/// well, they tell whether the probes are harder than queries are on the whole, and b makes up for
+/// it. Heads, settings and pool of the checkpoint stay as they are but for Config::training, which
+/// records both. If it has spreads, those of the new heads are of their cross-validated errors.
+///
+/// Probes are the queries not held out that have an outcome of each of the model's pairs, the first
+/// of an order by hash. Edited copies take no part. `embeddings` are those that the checkpoint's
+/// heads take, as in train().
+///
+/// Throws Error(kUnsupported) if the checkpoint's heads are not linear; Error(kInvalidArgument) for
+/// options out of range, embeddings that do not fit, a model that the table does not have or that
+/// the pool has already; Error(kBadData) if there are fewer than 20 probes, or the model's budgets
+/// are not among the checkpoint's.
+R2ROUTER_EXPORT Checkpoint add_model(const Checkpoint& checkpoint, const OutcomeTable& table,
+                                     std::span<const float> embeddings, const std::string& name,
+                                     const AddModelOptions& options = {},
+                                     AddModelReport* report = nullptr);
 
 }  // namespace r2router

@@ -27,7 +27,7 @@ using HeadTuple = std::tuple<std::uint32_t, py::object, std::string>;
 
 std::vector<HeadTuple> head_names(const Checkpoint& checkpoint) {
   std::vector<HeadTuple> names;
-  for (const HeadName& name : checkpoint.heads.names) {
+  for (const HeadName& name : r2router::head_names(checkpoint.predictor)) {
     names.emplace_back(name.pair.model, to_python(name.pair.budget),
                        name.target == Target::kQuality ? "quality" : "tokens");
   }
@@ -43,9 +43,17 @@ HeadName to_head_name(const HeadTuple& tuple) {
   return {{model, to_budget(budget)}, target == "quality" ? Target::kQuality : Target::kTokens};
 }
 
+const LinearHeads& linear_heads(const Checkpoint& checkpoint) {
+  if (const auto* heads = std::get_if<LinearHeads>(&checkpoint.predictor)) return *heads;
+  throw Error(ErrorCode::kUnsupported,
+              "the checkpoint's predictor is \"" +
+                  std::string(to_string(checkpoint.config.predictor)) +
+                  "\": only linear heads (\"ridge\") are regressors with coefficients");
+}
+
 // A read-only array of the checkpoint's own memory, which it keeps alive.
 py::array weights(const std::shared_ptr<Checkpoint>& checkpoint) {
-  const LinearHeads& heads = checkpoint->heads;
+  const LinearHeads& heads = linear_heads(*checkpoint);
   py::array array = std::visit(
       [&](const auto& values) -> py::array {
         return py::array_t<typename std::decay_t<decltype(values)>::value_type>(
@@ -56,10 +64,15 @@ py::array weights(const std::shared_ptr<Checkpoint>& checkpoint) {
   return array;
 }
 
+std::vector<HeadName> to_head_names(const std::vector<HeadTuple>& tuples) {
+  std::vector<HeadName> names;
+  for (const HeadTuple& tuple : tuples) names.push_back(to_head_name(tuple));
+  return names;
+}
+
 LinearHeads to_heads(const std::vector<HeadTuple>& names, const py::array& weights,
                      std::vector<double> intercepts) {
-  LinearHeads heads;
-  for (const HeadTuple& name : names) heads.names.push_back(to_head_name(name));
+  LinearHeads heads{.names = to_head_names(names)};
   if (weights.ndim() != 2) {
     throw Error(ErrorCode::kInvalidArgument, "expected weights of shape (heads, dimension)");
   }
@@ -81,10 +94,10 @@ std::shared_ptr<Checkpoint> from_predictors(const std::vector<Dict>& models,
                                             std::vector<double> intercepts,
                                             const std::string& embedding_model) {
   auto checkpoint = std::make_shared<Checkpoint>();
-  checkpoint->heads = to_heads(names, weights, std::move(intercepts));
+  checkpoint->predictor = to_heads(names, weights, std::move(intercepts));
   Config& config = checkpoint->config;
   config.embedding_model = embedding_model;
-  config.embedding_dim = static_cast<std::uint32_t>(checkpoint->heads.dimension);
+  config.embedding_dim = static_cast<std::uint32_t>(dimension_of(checkpoint->predictor));
   config.budget_prompt = default_budget_prompt();
   for (const Dict& model : models) {
     config.models.push_back({
@@ -131,23 +144,81 @@ std::shared_ptr<Checkpoint> load(const std::string& folder, const py::object& lo
   return std::make_shared<Checkpoint>(load_checkpoint(folder, callback));
 }
 
-/// What a pickled checkpoint consists of: config.json, heads, weights, intercepts, IDF weights,
-/// weights and intercepts of topics, spreads.
-using State =
-    std::tuple<std::string, std::vector<HeadTuple>, py::array, std::vector<double>,
-               std::vector<float>, std::vector<float>, std::vector<float>, std::vector<double>>;
+using Floats = py::array_t<float, py::array::c_style>;
+
+Floats to_array(const std::vector<float>& values) {
+  return Floats(static_cast<py::ssize_t>(values.size()), values.data());
+}
+
+std::vector<float> to_vector(const Floats& values) {
+  return {values.data(), values.data() + values.size()};
+}
+
+// A pickled predictor: the numbers of its kind.
+using LinearState = std::tuple<py::array, std::vector<double>>;
+using KnnState = std::tuple<std::uint32_t, bool, Floats, Floats>;
+using MlpState = std::tuple<std::vector<std::pair<Floats, Floats>>, std::vector<double>>;
+
+/// What a pickled checkpoint consists of: config.json, heads, the predictor's numbers, IDF weights,
+/// spreads, weights and intercepts of topics.
+using State = std::tuple<std::string, std::vector<HeadTuple>, py::object, std::vector<float>,
+                         std::vector<double>, std::vector<float>, std::vector<float>>;
+
+py::object predictor_state(const std::shared_ptr<Checkpoint>& checkpoint) {
+  if (const auto* knn = std::get_if<NearestNeighbours>(&checkpoint->predictor)) {
+    return py::cast(KnnState(knn->neighbours,
+                             knn->weighting == NearestNeighbours::Weighting::kSimilarity,
+                             to_array(knn->embeddings), to_array(knn->targets)));
+  }
+  if (const auto* mlp = std::get_if<MultilayerPerceptron>(&checkpoint->predictor)) {
+    MlpState state;
+    for (const auto& [weights, biases] : mlp->layers) {
+      std::get<0>(state).emplace_back(to_array(weights), to_array(biases));
+    }
+    std::get<1>(state) = mlp->scales;
+    return py::cast(state);
+  }
+  return py::cast(LinearState(weights(checkpoint), linear_heads(*checkpoint).intercepts));
+}
 
 State get_state(const std::shared_ptr<Checkpoint>& checkpoint) {
-  return {to_json(checkpoint->config),   head_names(*checkpoint), weights(checkpoint),
-          checkpoint->heads.intercepts,  checkpoint->idf,         checkpoint->topics.weights,
-          checkpoint->topics.intercepts, checkpoint->spreads};
+  return {to_json(checkpoint->config),  head_names(*checkpoint),
+          predictor_state(checkpoint),  checkpoint->idf,
+          checkpoint->spreads,          checkpoint->topics.weights,
+          checkpoint->topics.intercepts};
+}
+
+Predictor to_predictor(const Config& config, const std::vector<HeadTuple>& names,
+                       const py::object& state) {
+  if (config.predictor == PredictorKind::kKnn) {
+    const auto [neighbours, by_similarity, embeddings, targets] = state.cast<KnnState>();
+    using Weighting = NearestNeighbours::Weighting;
+    return NearestNeighbours{
+        .dimension = config.embedding_dim,
+        .names = to_head_names(names),
+        .neighbours = neighbours,
+        .weighting = by_similarity ? Weighting::kSimilarity : Weighting::kUniform,
+        .embeddings = to_vector(embeddings),
+        .targets = to_vector(targets)};
+  }
+  if (config.predictor == PredictorKind::kMlp) {
+    const auto [layers, scales] = state.cast<MlpState>();
+    MultilayerPerceptron mlp{
+        .dimension = config.embedding_dim, .names = to_head_names(names), .scales = scales};
+    for (const auto& [weights, biases] : layers) {
+      mlp.layers.push_back({to_vector(weights), to_vector(biases)});
+    }
+    return mlp;
+  }
+  auto [weights, intercepts] = state.cast<LinearState>();
+  return to_heads(names, weights, std::move(intercepts));
 }
 
 std::shared_ptr<Checkpoint> set_state(State state) {
-  auto& [config, names, weights, intercepts, idf, topic_weights, topic_intercepts, spreads] = state;
+  auto& [config, names, predictor, idf, spreads, topic_weights, topic_intercepts] = state;
   auto checkpoint = std::make_shared<Checkpoint>();
   checkpoint->config = parse_config(config);
-  checkpoint->heads = to_heads(names, weights, std::move(intercepts));
+  checkpoint->predictor = to_predictor(checkpoint->config, names, predictor);
   checkpoint->idf = std::move(idf);
   checkpoint->topics = {std::move(topic_weights), std::move(topic_intercepts)};
   checkpoint->spreads = std::move(spreads);
@@ -179,9 +250,13 @@ void register_checkpoint(py::module_& module) {
                              "(model index, budget, target) of each head.")
       .def_property_readonly("weights", &weights, "(heads, dimension), read-only.")
       .def_property_readonly("intercepts",
-                             [](const Checkpoint& self) { return self.heads.intercepts; })
+                             [](const Checkpoint& self) { return linear_heads(self).intercepts; })
       .def_property_readonly("dimension",
-                             [](const Checkpoint& self) { return self.heads.dimension; })
+                             [](const Checkpoint& self) { return dimension_of(self.predictor); })
+      .def_property_readonly(
+          "predictor",
+          [](const Checkpoint& self) { return std::string(to_string(self.config.predictor)); },
+          "\"ridge\", \"knn\" or \"mlp\".")
       .def_property_readonly("embedding_model",
                              [](const Checkpoint& self) { return self.config.embedding_model; })
       .def_property_readonly("budget_prompt",

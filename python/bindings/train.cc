@@ -37,20 +37,44 @@ Dict to_dict(const DeferralMetrics& metrics) {
               "c95"_a = metrics.c95);
 }
 
-Dict to_dict(const TrainReport& report) {
-  using namespace py::literals;
+/// What was chosen and tried by the kind of predictor.
+void add_settings(const TrainReport& report, PredictorKind kind, Dict& dict) {
+  if (kind == PredictorKind::kMlp) dict["epochs"] = report.epochs;
+  if (kind == PredictorKind::kKnn) {
+    const auto weighting = [](const NeighboursResult& result) {
+      return result.weighting == NearestNeighbours::Weighting::kUniform ? "uniform" : "similarity";
+    };
+    py::typing::List<Dict> counts;
+    for (const NeighboursResult& result : report.neighbour_counts) {
+      Dict entry = to_dict(result.metrics);
+      entry["neighbours"] = result.neighbours;
+      entry["weighting"] = weighting(result);
+      counts.append(entry);
+    }
+    dict["neighbours"] = report.neighbours.neighbours;
+    dict["weighting"] = weighting(report.neighbours);
+    dict["neighbour_counts"] = counts;
+  }
+  if (kind != PredictorKind::kRidge) return;
   py::typing::List<Dict> alphas;
   for (const AlphaResult& result : report.alphas) {
     Dict entry = to_dict(result.metrics);
     entry["alpha"] = result.alpha;
     alphas.append(entry);
   }
-  return Dict("training_queries"_a = report.training_queries,
-              "held_out_queries"_a = report.held_out_queries, "heads"_a = report.heads,
-              "alpha"_a = report.alpha, "metrics"_a = to_dict(report.metrics), "alphas"_a = alphas,
-              "mean_curve"_a = to_dict(report.mean_curve),
-              "default_lambda"_a = report.default_lambda, "default_score"_a = report.default_score,
-              "default_cost"_a = report.default_cost);
+  dict["alpha"] = report.alpha;
+  dict["alphas"] = alphas;
+}
+
+Dict to_dict(const TrainReport& report, PredictorKind kind) {
+  using namespace py::literals;
+  Dict dict("training_queries"_a = report.training_queries,
+            "held_out_queries"_a = report.held_out_queries, "heads"_a = report.heads,
+            "predictor"_a = std::string(to_string(kind)), "metrics"_a = to_dict(report.metrics),
+            "mean_curve"_a = to_dict(report.mean_curve), "default_lambda"_a = report.default_lambda,
+            "default_score"_a = report.default_score, "default_cost"_a = report.default_cost);
+  add_settings(report, kind, dict);
+  return dict;
 }
 
 /// (kind, min_n, max_n, weight) of each family of features.
@@ -116,19 +140,23 @@ std::pair<std::shared_ptr<Checkpoint>, Dict> train_from_files(
     const std::vector<std::uint32_t>& token_limits, const std::string& budget_prompt,
     std::optional<LexicalEncoderSpec> encoder, bool topics,
     const std::optional<py::array_t<float, py::array::c_style>>& embeddings,
-    const std::string& embedding_model, const std::vector<double>& alphas, std::uint32_t folds,
-    std::uint32_t holdout, std::uint64_t seed, std::uint32_t threads, py::object progress) {
+    const std::string& embedding_model, const std::string& predictor,
+    const std::vector<double>& alphas, const std::vector<std::uint32_t>& neighbours,
+    std::uint32_t folds, std::uint32_t holdout, std::uint64_t seed, std::uint32_t threads,
+    py::object progress) {
   Data data;
   if (embeddings) {
     data.embeddings.assign(embeddings->data(), embeddings->data() + embeddings->size());
     data.dimension = static_cast<std::size_t>(embeddings->shape(1));
   }
-  TrainOptions options{.folds = folds,
+  TrainOptions options{.predictor = parse_predictor_kind(predictor),
+                       .folds = folds,
                        .holdout = holdout,
                        .seed = seed,
                        .threads = threads,
                        .progress = to_progress_callback(std::move(progress))};
   if (!alphas.empty()) options.alphas = alphas;
+  if (!neighbours.empty()) options.neighbours = neighbours;
 
   auto checkpoint = std::make_shared<Checkpoint>();
   TrainReport report;
@@ -150,7 +178,7 @@ std::pair<std::shared_ptr<Checkpoint>, Dict> train_from_files(
     if (!encoder) checkpoint->config.embedding_model = embedding_model;
     checkpoint->config.budget_prompt = budget_prompt;
   }
-  return {checkpoint, to_dict(report)};
+  return {checkpoint, to_dict(report, options.predictor)};
 }
 
 }  // namespace
@@ -163,8 +191,9 @@ void register_train(py::module_& module) {
              py::arg("pool"), py::arg("models"), py::arg("coverage"), py::arg("dataset"),
              py::arg("token_limits"), py::arg("budget_prompt"), py::arg("encoder"),
              py::arg("topics"), py::arg("embeddings"), py::arg("embedding_model"),
-             py::arg("alphas"), py::arg("folds"), py::arg("holdout"), py::arg("seed"),
-             py::arg("threads"), py::arg("progress"), "Returns the checkpoint and a report.");
+             py::arg("predictor"), py::arg("alphas"), py::arg("neighbours"), py::arg("folds"),
+             py::arg("holdout"), py::arg("seed"), py::arg("threads"), py::arg("progress"),
+             "Returns the checkpoint and a report.");
 }
 
 }  // namespace r2router::python

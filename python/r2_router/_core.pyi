@@ -20,11 +20,11 @@ class Checkpoint:
     @staticmethod
     def load(folder: str, log: typing.Any = None) -> Checkpoint:
         ...
-    def __getstate__(self) -> tuple[str, list[tuple[int, typing.Any, str]], numpy.ndarray, list[float], list[float], list[float], list[float], list[float]]:
+    def __getstate__(self) -> tuple[str, list[tuple[int, typing.Any, str]], typing.Any, list[float], list[float], list[float], list[float]]:
         ...
     def __init__(self, models: collections.abc.Sequence[dict[str, typing.Any]], head_names: collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.Any, str]], weights: numpy.ndarray, intercepts: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], embedding_model: str) -> None:
         ...
-    def __setstate__(self, arg0: tuple[str, collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.Any, str]], numpy.ndarray, collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]]) -> None:
+    def __setstate__(self, arg0: tuple[str, collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.Any, str]], typing.Any, collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]]) -> None:
         ...
     def save(self, folder: str) -> None:
         ...
@@ -54,6 +54,11 @@ class Checkpoint:
     @property
     def model_configs(self) -> dict[str, dict[str, typing.Any]]:
         ...
+    @property
+    def predictor(self) -> str:
+        """
+        "ridge", "knn" or "mlp".
+        """
     @property
     def weights(self) -> numpy.ndarray:
         """
@@ -185,7 +190,7 @@ def load_policy(path: str) -> RouteOptions:
     ...
 def most_input_tokens(text: str, budget_prompt: str) -> int:
     ...
-def train(*, queries: str, outcomes: str, pool: str, models: collections.abc.Sequence[str], coverage: typing.SupportsFloat | typing.SupportsIndex, dataset: str, token_limits: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], budget_prompt: str, encoder: LexicalEncoder | None, topics: bool, embeddings: typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None, embedding_model: str, alphas: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], folds: typing.SupportsInt | typing.SupportsIndex, holdout: typing.SupportsInt | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex, progress: typing.Any) -> tuple[Checkpoint, dict[str, typing.Any]]:
+def train(*, queries: str, outcomes: str, pool: str, models: collections.abc.Sequence[str], coverage: typing.SupportsFloat | typing.SupportsIndex, dataset: str, token_limits: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], budget_prompt: str, encoder: LexicalEncoder | None, topics: bool, embeddings: typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None, embedding_model: str, predictor: str, alphas: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], neighbours: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], folds: typing.SupportsInt | typing.SupportsIndex, holdout: typing.SupportsInt | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex, progress: typing.Any) -> tuple[Checkpoint, dict[str, typing.Any]]:
     """
     Returns the checkpoint and a report.
     """

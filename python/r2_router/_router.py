@@ -204,7 +204,8 @@ class R2Router:
     def predictors(self) -> FrozenDict[str, Any]:
         """By model, in the order that settles ties, as the constructor takes them; read-only.
 
-        A loaded checkpoint's are objects with ``coef_``, ``intercept_`` and ``predict``.
+        A loaded checkpoint's are objects with ``coef_``, ``intercept_`` and ``predict``. One of
+        nearest neighbours or of a perceptron has none: a ``RuntimeError`` says so.
         """
         if self._predictors is None:
             self._predictors = predictors_of(self._checkpoint)

@@ -60,7 +60,9 @@ def train(
     encoder: LexicalEncoder | None = None,
     embeddings: Any = None,
     embedding_model: str = "",
+    predictor: str = "ridge",
     alphas: Sequence[float] = (),
+    neighbours: Sequence[int] = (),
     folds: int = 5,
     holdout: int = 5,
     seed: int = 0,
@@ -80,19 +82,28 @@ def train(
     - ``budget_prompt``: what models were told under a limited budget, ``{budget}`` standing for it
     - ``encoder``: settings of the built-in encoder; or ``embeddings`` from elsewhere, a row for
       each line of ``queries``, and ``embedding_model``, the model that made them
-    - ``alphas``: ridge penalties to choose from, by cross-validation with ``folds``
+    - ``predictor``: ``"ridge"``, linear heads; ``"knn"``, nearest neighbours; or ``"mlp"``, a
+      multilayer perceptron
+    - ``alphas``, ``neighbours``: ridge penalties, and numbers of nearest neighbours, to choose from
+      by cross-validation with ``folds``
     - ``holdout``: keep one query in this many out of training, for evaluation; 0: none
     - ``threads``: 0 for one each core; the result does not depend on it
     - ``progress``: called with the stage, how much of it is done, and how much there is
 
-    Returns a report: how many queries and heads, the chosen ``alpha``, the cross-validated
-    ``metrics`` and the ``default_lambda``.
+    Returns a report: how many queries and heads, what was chosen (``alpha``; ``neighbours`` and
+    ``weighting``; or ``epochs``), the cross-validated ``metrics`` and the ``default_lambda``.
     """
     folder = os.fspath(output)
     if os.path.exists(folder) and (not os.path.isdir(folder) or os.listdir(folder)):
         raise FileExistsError(f"{folder} exists already: name a new folder, or remove this one")
     if embeddings is not None and encoder is not None:
         raise ValueError("encoder and embeddings are given: expected one of them")
+    if alphas and predictor != "ridge":
+        raise ValueError(f'alphas are given: they are only for predictor="ridge", not {predictor!r}')
+    if neighbours and predictor != "knn":
+        raise ValueError(
+            f'neighbours are given: they are only for predictor="knn", not {predictor!r}'
+        )
     settings = (encoder or LexicalEncoder())._asdict() if embeddings is None else None
     topics = settings is not None and settings.pop("topics")
     checkpoint, report = _core.train(
@@ -108,7 +119,9 @@ def train(
         topics=topics,
         embeddings=None if embeddings is None else _rows(embeddings),
         embedding_model=embedding_model,
+        predictor=predictor,
         alphas=alphas,
+        neighbours=neighbours,
         folds=folds,
         holdout=holdout,
         seed=seed,

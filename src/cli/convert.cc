@@ -9,6 +9,7 @@
 
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "cli/precision.h"
 
 namespace r2router::cli {
 namespace {
@@ -33,16 +34,14 @@ void convert(const Settings& settings) {
     const auto path = std::filesystem::path(settings.destination) / file;
     return std::string(file) + " (" + with_thousands(std::filesystem::file_size(path)) + " bytes)";
   };
-  const LinearHeads& heads = checkpoint.heads;
-  const char* precision =
-      std::holds_alternative<std::vector<float>>(heads.weights) ? "float32" : "float64";
   Output output;
   output.write("Wrote " + settings.destination + ": " + size("config.json") + ", " +
                size("model.safetensors") + ".\n");
   output.write(std::to_string(checkpoint.config.models.size()) + " models, " +
-               std::to_string(heads.names.size()) + " heads of " + std::to_string(heads.dimension) +
-               " " + precision + " weights, SHA-256 " + checkpoint_checksum(settings.destination) +
-               ".\n");
+               std::to_string(head_names(checkpoint.predictor).size()) + " heads of " +
+               std::to_string(dimension_of(checkpoint.predictor)) + " " +
+               precision(checkpoint.predictor) + " weights, SHA-256 " +
+               checkpoint_checksum(settings.destination) + ".\n");
   output.flush();
 }
 

@@ -34,7 +34,8 @@ Examples:
 The router stands beside a point router (its own heads, unlimited budgets only), the mean curve
 (no features: each pair's mean score and length), CARROT-KNN of 5 and of 80 neighbours (knn-5,
 knn-80), random mixing of single models, an oracle that knows every outcome, and each single model;
---against chooses among them. A checkpoint trained for a hard cap is evaluated on unlimited
+--against chooses among them, and with --folds may add routers with other predictors:
+ridge-router, knn-router, mlp-router. A checkpoint trained for a hard cap is evaluated on unlimited
 outcomes cut off at its budgets. With --folds no checkpoint is needed: every query is routed by a
 router that was trained without its text.
 )";
@@ -54,14 +55,6 @@ struct Findings {
   RouterEvaluation evaluation;
   std::optional<Stability> stability = {};  ///< if --perturb asks for it
 };
-
-std::vector<std::uint32_t> limits_of(const Config& config) {
-  std::vector<std::uint32_t> limits;
-  for (const Budget budget : config.token_limits) {
-    if (!budget.is_unlimited()) limits.push_back(budget.tokens());
-  }
-  return limits;
-}
 
 /// The outcomes of --routerarena, after the predictions were written if they were asked for. Only
 /// policies that learn nothing from them stand beside the router, and none of them are held out.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <set>
 #include <string_view>
@@ -23,6 +24,11 @@ constexpr std::size_t kQueriesPerNeighbour = 10;
 constexpr std::string_view kMixing = "random mixing";
 /// Every name of --against that stands for more than one policy.
 constexpr std::string_view kStandard = "standard", kModels = "models";
+/// Routers of each kind of predictor, which cross-validation can train beside the one evaluated.
+constexpr std::pair<std::string_view, PredictorKind> kTrainedRouters[] = {
+    {"ridge router", PredictorKind::kRidge},
+    {"kNN router", PredictorKind::kKnn},
+    {"MLP router", PredictorKind::kMlp}};
 
 /// A name as it is compared: in small letters, with spaces for hyphens.
 std::string plain(std::string_view name) {
@@ -51,13 +57,15 @@ std::optional<std::uint32_t> neighbours_of(const std::string& plain_name) {
 class Selection {
  public:
   /// Throws Error(kNotFound) for a name that is neither of `known` (policies that need no search
-  /// for neighbours) nor of the table's models.
+  /// for neighbours) nor of kTrainedRouters (left out unless they are named), nor of the table's
+  /// models.
   Selection(const std::vector<std::string>& against, const std::vector<std::string>& known,
             const Pool& models)
       : everything_(against.empty()) {
     std::vector<std::string> standard = known;
     standard.emplace_back(kMixing);
     std::vector<std::string> names = standard;
+    for (const auto& [name, kind] : kTrainedRouters) names.emplace_back(name);
     for (const ModelSpec& model : models) names.push_back(model.name);
     names.emplace_back(kStandard);
     names.emplace_back(kModels);
@@ -77,9 +85,9 @@ class Selection {
     }
   }
 
-  bool wants(const std::string& policy) const {
-    return everything_ || policies_.contains(plain(policy));
-  }
+  bool wants(const std::string& policy) const { return everything_ || names(policy); }
+  /// Whether it was asked for by its own name.
+  bool names(std::string_view policy) const { return policies_.contains(plain(policy)); }
   const std::vector<std::uint32_t>& neighbours() const { return neighbours_; }
 
  private:
@@ -107,16 +115,20 @@ class Selection {
   std::vector<std::uint32_t> neighbours_;
 };
 
+/// Trains a router with a kind of predictor on what the one evaluated was trained on.
+using TrainRival = std::function<Router(PredictorKind)>;
+
 /// The router and what it is compared with, and what its default λ comes to.
 struct Contest {
   std::vector<Contender> contenders;
   PolicyPoint at_default;
 };
 
-/// `queries`: how many complete ones all of the data has, by which the k of CARROT-KNN is chosen
-/// unless it is asked for: the same for every fold.
-Contest prepare(const Router& router, const OutcomeData& test, const OutcomeData& training,
-                std::size_t queries, const EvaluationSettings& settings) {
+/// `train_rival` may be empty. `queries`: how many complete ones all of the data has, by which the
+/// k of CARROT-KNN is chosen unless it is asked for: the same for every fold.
+Contest prepare(const Router& router, const TrainRival& train_rival, const OutcomeData& test,
+                const OutcomeData& training, std::size_t queries,
+                const EvaluationSettings& settings) {
   const std::vector<float> embeddings = embed(router, test);
   const PredictionTable predictions =
       predict(test.table, router.pool(), *router.scorer(), embeddings);
@@ -132,6 +144,19 @@ Contest prepare(const Router& router, const OutcomeData& test, const OutcomeData
     if (contender.name == "router" || selection.wants(contender.name)) {
       contest.contenders.push_back(contender);
     }
+  }
+  for (const auto& [name, kind] : kTrainedRouters) {
+    if (!selection.names(name)) continue;
+    if (!train_rival) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  "the policy \"" + std::string(name) +
+                      "\" is a router to be trained beside the one evaluated: give --folds, or "
+                      "leave it out of --against");
+    }
+    const Router rival = train_rival(kind);
+    contest.contenders.push_back(
+        {std::string(name), predict(test.table, rival.pool(), *rival.scorer(), embed(rival, test)),
+         sweep_options});
   }
   std::vector<std::uint32_t> neighbours = selection.neighbours();
   if (settings.against.empty()) {
@@ -215,7 +240,7 @@ RouterEvaluation evaluate_checkpoint(const Router& router, const OutcomeData& da
                                      std::uint32_t holdout, const EvaluationSettings& settings) {
   OutcomeData test = holdout > 0 ? select_part(data, holdout, true) : data;
   test = select_rows(test, complete_queries(test.table));
-  Contest contest = prepare(router, test, select_part(data, holdout, false),
+  Contest contest = prepare(router, {}, test, select_part(data, holdout, false),
                             complete_queries(data.table).size(), settings);
   return finish(std::move(test.table), std::move(contest), settings);
 }
@@ -239,11 +264,15 @@ RouterEvaluation cross_validate(const OutcomeData& data, const LearningSettings&
     const std::vector<std::uint32_t> tested = rows(complete.table, true);
     if (tested.empty()) continue;
     const OutcomeData training = select_rows(data, rows(data.table, false));
-    TrainOptions options = learning.train;
-    options.holdout = 0;
-    const Router router(train_on(training, learning, options));
-    const Contest part = prepare(router, select_rows(complete, tested), training,
-                                 complete.table.queries.size(), settings);
+    const auto train_router = [&](PredictorKind kind) {
+      TrainOptions options = learning.train;
+      options.holdout = 0;
+      options.predictor = kind;
+      return Router(train_on(training, learning, options));
+    };
+    const Contest part =
+        prepare(train_router(learning.train.predictor), train_router, select_rows(complete, tested),
+                training, complete.table.queries.size(), settings);
 
     if (whole.contenders.empty()) {
       for (const Contender& contender : part.contenders) {

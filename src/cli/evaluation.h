@@ -19,7 +19,8 @@ namespace r2router::cli {
 struct EvaluationSettings {
   /// Policies to stand beside the router, by name, in any case and with hyphens for spaces; "knn-7"
   /// is CARROT-KNN of 7 neighbours, "standard" all that need no search for neighbours, "models" all
-  /// single models. Empty: everything.
+  /// single models; in cross-validation "ridge-router", "knn-router" and "mlp-router" are routers
+  /// with that kind of predictor, trained on the same queries. Empty: everything but those.
   std::vector<std::string> against = {};
   bool available_only = false;
   bool by_dataset = false;

@@ -14,6 +14,7 @@
 
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "cli/precision.h"
 
 namespace r2router::cli {
 namespace {
@@ -32,6 +33,20 @@ const char* rules_name(DecisionRules rules) {
 
 const char* budget_mode_name(BudgetMode mode) {
   return mode == BudgetMode::kPrompted ? "prompted" : "hard-cap";
+}
+
+// What is particular to the kind of predictor.
+Json predictor_facts(const Checkpoint& checkpoint) {
+  Json facts = {{"kind", to_string(checkpoint.config.predictor)}};
+  if (const auto* knn = std::get_if<NearestNeighbours>(&checkpoint.predictor)) {
+    facts["neighbours"] = knn->neighbours;
+    facts["weighting"] =
+        knn->weighting == NearestNeighbours::Weighting::kUniform ? "uniform" : "similarity";
+    facts["queries"] = knn->embeddings.size() / knn->dimension;
+  } else if (const auto* mlp = std::get_if<MultilayerPerceptron>(&checkpoint.predictor)) {
+    for (const DenseLayer& layer : mlp->layers) facts["layers"].push_back(layer.biases.size());
+  }
+  return facts;
 }
 
 // The checkpoint as JSON: what the text form shows is taken from here as well.
@@ -69,10 +84,9 @@ Json describe(const std::string& folder, const Checkpoint& checkpoint) {
           {"budget_prompt", config.budget_prompt},
           {"budgets", budgets},
           {"models", models},
-          {"heads", checkpoint.heads.names.size()},
-          {"precision", std::holds_alternative<std::vector<float>>(checkpoint.heads.weights)
-                            ? "float32"
-                            : "float64"},
+          {"predictor", predictor_facts(checkpoint)},
+          {"heads", head_names(checkpoint.predictor).size()},
+          {"precision", precision(checkpoint.predictor)},
           {"training", config.training.empty() ? Json() : Json::parse(config.training)},
           {"checksum_sha256", checkpoint_checksum(folder)},
           {"kernels", kernels},
@@ -110,6 +124,16 @@ std::string padded(std::string text, std::size_t width) {
   return text;
 }
 
+std::string predictor_text(const Json& predictor) {
+  const std::string kind = predictor["kind"];
+  if (kind == "knn") {
+    return "knn, the " + predictor["neighbours"].dump() + " nearest of " +
+           predictor["queries"].dump() + " queries (" + scalar_text(predictor["weighting"]) +
+           " weights)";
+  }
+  return kind == "mlp" ? "mlp, layers of " + joined(predictor["layers"]) : kind;
+}
+
 std::string as_text(const Json& facts) {
   std::string text;
   const auto fact = [&](std::string name, const std::string& value) {
@@ -127,6 +151,7 @@ std::string as_text(const Json& facts) {
   fact("Token floor", facts["token_floor"].dump());
   fact("Budgets", joined(facts["budgets"]) + "  (" + string("budget_mode") + ")");
   fact("Budget prompt", string("budget_prompt"));
+  fact("Predictor", predictor_text(facts["predictor"]));
   fact("Heads", facts["heads"].dump() + ", " + string("precision"));
   fact("SHA-256", string("checksum_sha256"));
   fact("Kernel", string("kernel") + "  (available: " + joined(facts["kernels"]) + ")");

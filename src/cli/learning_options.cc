@@ -138,7 +138,24 @@ std::vector<std::string> add_learning_options(CLI::App& command, LearningSetting
     command.get_option(option)->excludes("--embeddings");
   }
 
+  command
+      .add_option_function<std::string>(
+          "--predictor",
+          [&settings](const std::string& kind) {
+            settings.train.predictor = parse_predictor_kind(kind);
+          },
+          "ridge: linear heads; knn: nearest neighbours; mlp: a multilayer perceptron")
+      ->check(CLI::IsMember({"ridge", "knn", "mlp"}))
+      ->default_str("ridge")
+      ->type_name("KIND");
   command.add_option("--alpha", settings.train.alphas, "Ridge penalties to choose from: X[,X...]")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->capture_default_str()
+      ->type_name("NUMBERS");
+  command
+      .add_option("--neighbours", settings.train.neighbours,
+                  "Numbers of nearest neighbours to choose from: N[,N...]")
       ->delimiter(',')
       ->allow_extra_args(false)
       ->capture_default_str()
@@ -148,8 +165,8 @@ std::vector<std::string> add_learning_options(CLI::App& command, LearningSetting
                   "0: one for each core; the result is the same for any number")
       ->capture_default_str()
       ->type_name("N");
-  std::vector<std::string> all = {"--pool",         "--models", "--coverage",
-                                  "--token-limits", "--alpha",  "--threads"};
+  std::vector<std::string> all = {"--pool",      "--models", "--coverage",   "--token-limits",
+                                  "--predictor", "--alpha",  "--neighbours", "--threads"};
   all.insert(all.end(), encoder_options.begin(), encoder_options.end());
   return all;
 }

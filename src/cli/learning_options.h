@@ -28,9 +28,9 @@ struct LearningSettings {
   bool augment = false;  ///< edits of each query are trained on too
 };
 
-/// Adds --pool, --models, --coverage, --token-limits, the built-in encoder's options, --alpha and
-/// --threads to `command`, whose --embeddings exclude the encoder's; returns the names of those
-/// added. `settings` must outlive it.
+/// Adds --pool, --models, --coverage, --token-limits, the built-in encoder's options, --predictor,
+/// --alpha, --neighbours and --threads to `command`, whose --embeddings exclude the encoder's;
+/// returns the names of those added. `settings` must outlive it.
 std::vector<std::string> add_learning_options(CLI::App& command, LearningSettings& settings);
 
 /// What --features lists; explains its syntax to the footer of --help.

@@ -52,6 +52,7 @@ int run(int argc, char** argv) {
   r2router::cli::add_eval_command(app, exit_code);
   r2router::cli::add_calibrate_command(app, exit_code);
   r2router::cli::add_models_command(app, exit_code);
+  r2router::cli::add_add_model_command(app, exit_code);
   r2router::cli::add_version_command(app, exit_code);
 
   try {

@@ -72,6 +72,14 @@ OutcomeData read_outcome_data(const OutcomeSettings& settings, const Pool& pool)
   return rows.size() == data.table.queries.size() ? data : select_rows(data, rows);
 }
 
+std::vector<std::uint32_t> limits_of(const Config& config) {
+  std::vector<std::uint32_t> limits;
+  for (const Budget budget : config.token_limits) {
+    if (!budget.is_unlimited()) limits.push_back(budget.tokens());
+  }
+  return limits;
+}
+
 OutcomeData select_rows(const OutcomeData& data, std::span<const std::uint32_t> rows) {
   OutcomeData result{.table = select_queries(data.table, rows), .dimension = data.dimension};
   if (data.embeddings.empty()) return result;

@@ -40,6 +40,9 @@ void read_embeddings(const OutcomeSettings& settings, OutcomeData& data);
 /// and Error(kBadData) if the embeddings are not one for each query or no query is of the dataset.
 OutcomeData read_outcome_data(const OutcomeSettings& settings, const Pool& pool);
 
+/// The limited budgets of a config, which a hard cap is derived for.
+std::vector<std::uint32_t> limits_of(const Config& config);
+
 /// The data of these queries (indices into data.table.queries).
 OutcomeData select_rows(const OutcomeData& data, std::span<const std::uint32_t> rows);
 

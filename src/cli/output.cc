@@ -3,6 +3,8 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
+#include <system_error>
 
 #include <unistd.h>
 
@@ -85,6 +87,17 @@ void Progress::show(const std::string& text) {
 void Progress::clear() {
   if (shown_) std::fputs("\r\033[K", stderr);
   shown_ = false;
+}
+
+void check_output_folder(const std::string& folder) {
+  std::error_code ignored;
+  if (!std::filesystem::exists(folder, ignored)) return;
+  if (std::filesystem::is_directory(folder, ignored) &&
+      std::filesystem::is_empty(folder, ignored)) {
+    return;
+  }
+  throw Error(ErrorCode::kIo, "the output exists already: name a new folder, or remove this one",
+              {.file = folder});
 }
 
 std::string with_thousands(std::uint64_t number) {

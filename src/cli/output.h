@@ -57,6 +57,10 @@ class Progress {
   bool shown_ = false;
 };
 
+/// Throws Error(kIo) if `folder` is there and not an empty folder: before hours of work rather than
+/// after them.
+void check_output_folder(const std::string& folder);
+
 /// "1,234,567".
 std::string with_thousands(std::uint64_t number);
 

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -51,27 +50,38 @@ void check_budget_prompt(const OutcomeTable& table, const Settings& settings) {
       "with {budget} in place of the number");
 }
 
-/// Fails before hours of work rather than after them.
-void check_output(const std::string& folder) {
-  std::error_code ignored;
-  if (!std::filesystem::exists(folder, ignored)) return;
-  if (std::filesystem::is_directory(folder, ignored) &&
-      std::filesystem::is_empty(folder, ignored)) {
-    return;
-  }
-  throw Error(ErrorCode::kIo, "the output exists already: name a new folder, or remove this one",
-              {.file = folder});
-}
-
 Json report_json(const Settings& settings, const Checkpoint& checkpoint,
                  const TrainReport& report) {
   return {{"checkpoint", settings.output},
           {"training_queries", report.training_queries},
           {"held_out_queries", report.held_out_queries},
           {"heads", report.heads},
-          {"alpha", report.alpha},
+          {"predictor", to_string(checkpoint.config.predictor)},
+          {"alpha", settings.learning.train.predictor == PredictorKind::kRidge ? Json(report.alpha)
+                                                                               : Json()},
           {"default_lambda", report.default_lambda},
           {"training", Json::parse(checkpoint.config.training)}};
+}
+
+/// The setting that was chosen, and from how many.
+std::string chosen_text(const Settings& settings, const TrainReport& report) {
+  char text[128];
+  switch (settings.learning.train.predictor) {
+    case PredictorKind::kKnn: {
+      const auto& [neighbours, weighting, metrics] = report.neighbours;
+      std::snprintf(text, sizeof text, "%u nearest neighbours, weighted %s, the best of %zu",
+                    neighbours,
+                    weighting == NearestNeighbours::Weighting::kUniform ? "alike" : "by similarity",
+                    report.neighbour_counts.size());
+      return text;
+    }
+    case PredictorKind::kMlp:
+      return "A perceptron, trained for " + std::to_string(report.epochs) + " epochs, judged";
+    case PredictorKind::kRidge:
+      break;
+  }
+  std::snprintf(text, sizeof text, "α = %g, the best of %zu", report.alpha, report.alphas.size());
+  return text;
 }
 
 std::string report_text(const Settings& settings, const Checkpoint& checkpoint,
@@ -79,20 +89,20 @@ std::string report_text(const Settings& settings, const Checkpoint& checkpoint,
   char text[512];
   std::snprintf(text, sizeof text,
                 "Trained on %s queries (%s held out): %zu models, %zu heads.\n"
-                "α = %g, the best of %zu by area under the cross-validated deferral curve: %.4f "
+                "%s by area under the cross-validated deferral curve: %.4f "
                 "(mean curve: %.4f).\n"
                 "Default λ = %.7g: score %.4f at %.3f of the best available model's cost, "
                 "cross-validated.\n",
                 with_thousands(report.training_queries).c_str(),
                 with_thousands(report.held_out_queries).c_str(), checkpoint.config.models.size(),
-                report.heads, report.alpha, report.alphas.size(), report.metrics.audc,
+                report.heads, chosen_text(settings, report).c_str(), report.metrics.audc,
                 report.mean_curve.audc, report.default_lambda, report.default_score,
                 report.default_cost);
   return text + ("Wrote " + settings.output + ".\n");
 }
 
 void train_checkpoint(Settings& settings) {
-  check_output(settings.output);
+  check_output_folder(settings.output);
   const OutcomeData data =
       read_training_data(settings.data, settings.learning, settings.budgets == "hard-cap");
   check_budget_prompt(data.table, settings);
@@ -161,6 +171,13 @@ void add_train_command(CLI::App& app, int&) {
   command->callback([command, settings] {
     if (command->count("--token-limits") > 0 && settings->budgets != "hard-cap") {
       throw CLI::ValidationError("--token-limits is only for --budgets hard-cap");
+    }
+    const PredictorKind predictor = settings->learning.train.predictor;
+    if (command->count("--alpha") > 0 && predictor != PredictorKind::kRidge) {
+      throw CLI::ValidationError("--alpha is only for --predictor ridge");
+    }
+    if (command->count("--neighbours") > 0 && predictor != PredictorKind::kKnn) {
+      throw CLI::ValidationError("--neighbours is only for --predictor knn");
     }
     train_checkpoint(*settings);
   });

@@ -7,6 +7,8 @@
 #include "r2router/error.h"
 #include "r2router/outcomes.h"
 
+#include "core/fold_hash.h"
+
 namespace r2router {
 namespace {
 
@@ -240,9 +242,12 @@ bool is_held_out(std::string_view text, std::uint32_t one_in) noexcept {
   return one_in > 0 && query_hash(text) % one_in == 0;
 }
 
+std::uint64_t internal::fold_hash(std::string_view text, std::uint64_t seed) noexcept {
+  return finalise(query_hash(text) + (seed + 1) * 0x9e3779b97f4a7c15u);
+}
+
 std::uint32_t fold_of(std::string_view text, std::uint32_t folds, std::uint64_t seed) noexcept {
-  const std::uint64_t hash = query_hash(text) + (seed + 1) * 0x9e3779b97f4a7c15u;
-  return static_cast<std::uint32_t>(finalise(hash) % folds);
+  return static_cast<std::uint32_t>(internal::fold_hash(text, seed) % folds);
 }
 
 }  // namespace r2router

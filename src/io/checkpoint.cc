@@ -1,7 +1,6 @@
 #include "r2router/checkpoint.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <filesystem>
@@ -13,6 +12,8 @@
 #include <utility>
 
 #include "core/excerpt.h"
+#include "core/finite.h"
+#include "core/predictor.h"
 #include "core/sha256.h"
 #include "io/file.h"
 #include "io/json.h"
@@ -26,25 +27,13 @@ namespace fs = std::filesystem;
 
 constexpr std::uint64_t kMaxConfigBytes = 4 << 20;
 
-/// True if every value is finite: not all bits of any exponent are set. Free of branches, so that
-/// compilers vectorise it.
-template <typename Value>
-bool all_finite(std::span<const Value> values) {
-  using Bits = std::conditional_t<sizeof(Value) == 4, std::uint32_t, std::uint64_t>;
-  constexpr Bits kExponent = sizeof(Value) == 4 ? 0x7F800000 : 0x7FF0000000000000;
-  Bits bad = 0;
-  for (const Value value : values) {
-    bad |= (std::bit_cast<Bits>(value) & kExponent) == kExponent ? 1 : 0;
-  }
-  return bad == 0;
-}
-
 /// validate() for one checkpoint.
 class Validator {
  public:
   Validator(const Checkpoint& checkpoint, const std::string& file)
       : config_(checkpoint.config),
-        heads_(checkpoint.heads),
+        predictor_(checkpoint.predictor),
+        names_(head_names(checkpoint.predictor)),
         idf_(checkpoint.idf),
         spreads_(checkpoint.spreads),
         topics_(checkpoint.topics),
@@ -79,16 +68,23 @@ class Validator {
 
   /// First, so that the other checks can index without care.
   void check_sizes() const {
-    const std::size_t count = heads_.names.size();
-    const std::size_t values = std::visit([](const auto& v) { return v.size(); }, heads_.weights);
-    if (count == 0) fail("found no heads, expected some for each model; train the router");
-    expect_equal("the heads' dimension", heads_.dimension, config_.embedding_dim,
+    if (static_cast<std::size_t>(config_.predictor) != predictor_.index()) {
+      fail("the config's predictor is \"" + std::string(to_string(config_.predictor)) +
+           "\", found the data of another kind; set Config::predictor");
+    }
+    if (names_.empty()) fail("found no heads, expected some for each model; train the router");
+    expect_equal("the heads' dimension", dimension_of(predictor_), config_.embedding_dim,
                  "the config's embedding_dim");
-    expect_equal("the number of weights", values, count * heads_.dimension,
-                 "the heads' count times their dimension");
-    expect_equal("the number of intercepts", heads_.intercepts.size(), count, "one for each head");
+    if (const auto* heads = std::get_if<LinearHeads>(&predictor_)) {
+      const std::size_t values = std::visit([](const auto& v) { return v.size(); }, heads->weights);
+      expect_equal("the number of weights", values, names_.size() * heads->dimension,
+                   "the heads' count times their dimension");
+      expect_equal("the number of intercepts", heads->intercepts.size(), names_.size(),
+                   "one for each head");
+    }
     if (!spreads_.empty()) {
-      expect_equal("the number of spreads", spreads_.size(), count, "one for each head, or none");
+      expect_equal("the number of spreads", spreads_.size(), names_.size(),
+                   "one for each head, or none");
     }
     const std::size_t dimension = config_.encoder ? config_.encoder->dimension : 0;
     const std::size_t topics = config_.encoder ? config_.encoder->topics.size() : 0;
@@ -108,7 +104,7 @@ class Validator {
   void check_names() const {
     std::set<HeadName> names;
     std::uint32_t model = 0;
-    for (const HeadName& name : heads_.names) {
+    for (const HeadName& name : names_) {
       if (name.pair.model >= config_.models.size()) {
         fail("found a head of model number " + std::to_string(name.pair.model) +
              ", expected less than " + std::to_string(config_.models.size()) +
@@ -124,7 +120,7 @@ class Validator {
     }
     // Only now are all names known, so that a head may stand before the one it needs.
     std::set<std::uint32_t> models;
-    for (const HeadName& name : heads_.names) {
+    for (const HeadName& name : names_) {
       models.insert(name.pair.model);
       if (name.target == Target::kTokens) {
         expect_head(names, {name.pair, Target::kQuality});
@@ -146,7 +142,7 @@ class Validator {
   /// A config need not list the budgets; if it does, it must know those of the heads.
   void check_budgets() const {
     const std::vector<Budget>& limits = config_.token_limits;
-    for (const HeadName& name : heads_.names) {
+    for (const HeadName& name : names_) {
       if (limits.empty() || std::ranges::find(limits, name.pair.budget) != limits.end()) continue;
       fail("found the head " + label(name) +
            ", expected a budget among /token_limits of the config; add it there");
@@ -154,19 +150,7 @@ class Validator {
   }
 
   void check_numbers() const {
-    std::visit(
-        [this](const auto& weights) {
-          using Value = typename std::decay_t<decltype(weights)>::value_type;
-          // Row by row, to be able to name the head.
-          for (std::size_t i = 0; i < heads_.names.size(); ++i) {
-            const std::span<const Value> row(weights.data() + i * heads_.dimension,
-                                             heads_.dimension);
-            if (all_finite(row) && all_finite<double>({&heads_.intercepts[i], 1})) continue;
-            fail("the head " + label(heads_.names[i]) +
-                 " has a weight or intercept that is not finite; train it again");
-          }
-        },
-        heads_.weights);
+    std::visit([this](const auto& data) { check_numbers(data); }, predictor_);
     if (!all_finite<float>(idf_) || std::ranges::any_of(idf_, [](float w) { return w < 0; })) {
       fail("the IDF weights have one that is negative or not finite; train the encoder again");
     }
@@ -178,8 +162,29 @@ class Validator {
     }
   }
 
+  void check_numbers(const LinearHeads& heads) const {
+    std::visit(
+        [&](const auto& weights) {
+          using Value = typename std::decay_t<decltype(weights)>::value_type;
+          // Row by row, to be able to name the head.
+          for (std::size_t i = 0; i < names_.size(); ++i) {
+            const std::span<const Value> row(weights.data() + i * heads.dimension, heads.dimension);
+            if (all_finite(row) && all_finite<double>({&heads.intercepts[i], 1})) continue;
+            fail("the head " + label(names_[i]) +
+                 " has a weight or intercept that is not finite; train it again");
+          }
+        },
+        heads.weights);
+  }
+
+  template <typename Data>
+  void check_numbers(const Data& data) const {
+    if (const std::string fault = find_fault(data); !fault.empty()) fail(fault);
+  }
+
   const Config& config_;
-  const LinearHeads& heads_;
+  const Predictor& predictor_;
+  const std::vector<HeadName>& names_;
   const std::vector<float>& idf_;
   const std::vector<double>& spreads_;
   const TopicScores& topics_;

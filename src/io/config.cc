@@ -9,10 +9,10 @@
 #include <utility>
 
 #include "core/excerpt.h"
+#include "core/format_version.h"
 #include "io/json.h"
 #include "io/json_names.h"
 #include "io/model_spec.h"
-#include "io/native.h"
 
 namespace r2router {
 namespace {
@@ -35,6 +35,8 @@ constexpr double kHighestTokenFloor = 4294967294;
 // The names of enumerations' values in JSON.
 constexpr std::pair<std::string_view, BudgetMode> kBudgetModes[] = {
     {"prompted", BudgetMode::kPrompted}, {"hard-cap", BudgetMode::kHardCap}};
+constexpr std::pair<std::string_view, PredictorKind> kPredictorKinds[] = {
+    {"ridge", PredictorKind::kRidge}, {"knn", PredictorKind::kKnn}, {"mlp", PredictorKind::kMlp}};
 constexpr std::pair<std::string_view, LexicalFeatures::Kind> kFeatureKinds[] = {
     {"words", LexicalFeatures::Kind::kWords}, {"characters", LexicalFeatures::Kind::kCharacters}};
 
@@ -248,7 +250,7 @@ Json model_to_json(const ModelSpec& model) {
 
 /// Refuses `what`, which the config has just been given, if its format version does not have it.
 void expect_version(const Config& config, const JsonView& field, const std::string& what) {
-  const std::uint32_t least = io::format_version_for(config);
+  const std::uint32_t least = internal::format_version_for(config);
   // A released folder, version 0, has what version 1 has.
   if (std::max(config.format_version, std::uint32_t{1}) >= least) return;
   field.fail_with("found " + what + ", which format version " +
@@ -298,12 +300,21 @@ ModelSpec io::read_model_spec(const JsonView& field, std::string_view name) {
   return model;
 }
 
-std::uint32_t io::format_version_for(const Config& config) {
-  const bool topics = config.encoder && !config.encoder->topics.empty();
-  const bool instructions = std::ranges::any_of(config.models, [](const ModelSpec& model) {
-    return !model.instruction.empty() || model.instruction_tokens > 0;
-  });
-  return topics || instructions ? 2 : 1;
+std::string_view to_string(PredictorKind kind) noexcept {
+  for (const auto& [name, value] : kPredictorKinds) {
+    if (value == kind) return name;
+  }
+  return "unknown";
+}
+
+PredictorKind parse_predictor_kind(std::string_view text) {
+  std::string expected;
+  for (const auto& [name, value] : kPredictorKinds) {
+    if (name == text) return value;
+    expected += (expected.empty() ? "" : ", ") + std::string(name);
+  }
+  throw Error(ErrorCode::kInvalidArgument,
+              "found the predictor " + excerpt(text) + ", expected one of: " + expected);
 }
 
 Config parse_config(std::string_view json, const std::string& file) {
@@ -314,12 +325,16 @@ Config parse_config(std::string_view json, const std::string& file) {
   Config config;
   // The version first: a later one may have changed the meaning of everything else.
   config.format_version = read_format_version(root["format_version"]);
-  root.refuse_misspelt({"format_version", "router_name", "method", "embedding_model",
+  root.refuse_misspelt({"format_version", "router_name", "method", "predictor", "embedding_model",
                         "embedding_dim", "default_lambda", "token_limits", "models", "encoder",
                         "budget_mode", "budget_prompt", "rules", "token_floor", "training"});
 
   if (const JsonView name = root["router_name"]; name.present()) config.router_name = name.string();
   if (const JsonView method = root["method"]; method.present()) config.method = method.string();
+  if (const JsonView predictor = root["predictor"]; predictor.present()) {
+    config.predictor = io::read_name(predictor, kPredictorKinds);
+    expect_version(config, predictor, "a predictor other than linear heads");
+  }
   if (const JsonView model = root["embedding_model"]; model.present()) {
     config.embedding_model = model.string();
   }
@@ -378,12 +393,16 @@ Config parse_config(std::string_view json, const std::string& file) {
 }
 
 std::string to_json(const Config& config) {
-  Json json = {{"format_version", io::format_version_for(config)},
+  Json json = {{"format_version", internal::format_version_for(config)},
                {"router_name", config.router_name},
                {"method", config.method},
                {"embedding_model", config.embedding_model},
                {"embedding_dim", config.embedding_dim},
                {"default_lambda", config.default_lambda}};
+  // Left out where it is the default: readers of version 1 need not know it.
+  if (config.predictor != PredictorKind::kRidge) {
+    json["predictor"] = io::name_of(config.predictor, kPredictorKinds);
+  }
   if (config.encoder) json["encoder"] = encoder_to_json(*config.encoder);
   json["budget_mode"] = io::name_of(config.budget_mode, kBudgetModes);
   json["budget_prompt"] = config.budget_prompt;

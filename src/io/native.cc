@@ -1,13 +1,17 @@
 #include "io/native.h"
 
+#include <algorithm>
+#include <charconv>
 #include <limits>
 #include <map>
 #include <string_view>
+#include <system_error>
 #include <utility>
 #include <variant>
 #include <vector>
 
 #include "core/excerpt.h"
+#include "core/format_version.h"
 #include "io/json.h"
 #include "io/safetensors.h"
 
@@ -17,6 +21,14 @@ namespace {
 constexpr const char* kFormat = "r2router";
 constexpr const char* kTopicWeights = "topic_weights";
 constexpr const char* kTopicIntercepts = "topic_intercepts";
+
+// Names in the header's metadata.
+constexpr const char* kSpreads = "spreads";
+constexpr const char* kNeighbours = "neighbours";
+constexpr const char* kWeighting = "weighting";
+constexpr std::pair<std::string_view, NearestNeighbours::Weighting> kWeightings[] = {
+    {"uniform", NearestNeighbours::Weighting::kUniform},
+    {"similarity", NearestNeighbours::Weighting::kSimilarity}};
 
 /// Reports a fault of one member of the header.
 [[noreturn]] void fail(const std::string& message, const std::string& file,
@@ -89,29 +101,35 @@ Json head_to_json(const HeadName& name, const Pool& pool) {
 
 std::string shape_text(const std::vector<std::uint64_t>& shape) { return Json(shape).dump(); }
 
+const TensorView* find_tensor(const Safetensors& contents, const std::string& name) {
+  const auto found = std::ranges::find(contents.tensors, name, &TensorView::name);
+  return found == contents.tensors.end() ? nullptr : &*found;
+}
+
+/// The extent that a shape leaves open.
+constexpr std::uint64_t kAnyExtent = UINT64_MAX;
+
 /// The tensor of this name, which must be there and have this shape.
 const TensorView& find_tensor(const Safetensors& contents, const std::string& name,
                               const std::vector<std::uint64_t>& shape, const std::string& file) {
-  for (const TensorView& tensor : contents.tensors) {
-    if (tensor.name != name) continue;
-    if (tensor.shape != shape) {
-      fail("found the shape " + shape_text(tensor.shape) + ", expected " + shape_text(shape) +
-               " by config.json and the list of heads; fetch the checkpoint again",
-           file, "/" + name + "/shape");
+  const TensorView* tensor = find_tensor(contents, name);
+  if (tensor == nullptr) {
+    fail("this tensor is missing; fetch the checkpoint again, or write it as FORMAT.md says", file,
+         "/" + name);
+  }
+  const bool fits = std::ranges::equal(tensor->shape, shape, [](auto found, auto expected) {
+    return found == expected || expected == kAnyExtent;
+  });
+  if (!fits) {
+    std::string expected = shape_text(shape);
+    if (const auto open = expected.find(std::to_string(kAnyExtent)); open != std::string::npos) {
+      expected.replace(open, std::to_string(kAnyExtent).size(), "any number");
     }
-    return tensor;
+    fail("found the shape " + shape_text(tensor->shape) + ", expected " + expected +
+             " by config.json and the list of heads; fetch the checkpoint again",
+         file, "/" + name + "/shape");
   }
-  fail("this tensor is missing; fetch the checkpoint again, or write it as FORMAT.md says", file,
-       "/" + name);
-}
-
-/// The elements of a tensor that must be float32.
-std::vector<float> copy_floats(const TensorView& tensor, const std::string& file) {
-  if (tensor.type != TensorType::kFloat32) {
-    fail("found float64, expected \"F32\"; convert the tensor to float32", file,
-         "/" + tensor.name + "/dtype");
-  }
-  return copy_elements<float>(tensor);
+  return *tensor;
 }
 
 /// float32 or float64 elements, as float64.
@@ -121,46 +139,50 @@ std::vector<double> copy_as_double(const TensorView& tensor) {
   return {values.begin(), values.end()};
 }
 
+/// Elements of a tensor that must be float32.
+std::vector<float> copy_floats(const TensorView& tensor, const std::string& file) {
+  if (tensor.type != TensorType::kFloat32) {
+    fail("found float64, expected \"F32\"; convert the tensor to float32", file,
+         "/" + tensor.name + "/dtype");
+  }
+  return copy_elements<float>(tensor);
+}
+
 template <typename Value>
 std::span<const std::uint8_t> bytes_of(const std::vector<Value>& values) {
   return {reinterpret_cast<const std::uint8_t*>(values.data()), values.size() * sizeof(Value)};
 }
 
-}  // namespace
+/// The name of a layer's tensor, spelt as PyTorch does.
+std::string layer_name(std::size_t layer, const char* part) {
+  return "layers." + std::to_string(layer) + "." + part;
+}
 
-Checkpoint decode_native(Config config, std::span<const std::uint8_t> bytes,
-                         const std::string& file) {
-  const Safetensors contents = parse_safetensors(bytes, file);
-  expect_metadata(contents, "format", kFormat, file);
-  expect_metadata(contents, "format_version", std::to_string(config.format_version), file);
+std::size_t count_layers(const Safetensors& contents) {
+  std::size_t count = 0;
+  while (find_tensor(contents, layer_name(count, "weight")) != nullptr) ++count;
+  return count;
+}
 
-  Checkpoint checkpoint{.config = std::move(config), .heads = {}};
-  LinearHeads& heads = checkpoint.heads;
-  heads.dimension = checkpoint.config.embedding_dim;
-  heads.names =
-      read_head_names(metadata_of(contents, "heads", file), checkpoint.config.models, file);
-
-  // A tensor that is not known is an error, unlike an unknown field of the config: heads that are
-  // passed over would change decisions.
-  const bool has_idf = checkpoint.config.encoder && checkpoint.config.encoder->has_idf;
-  const bool has_topics = checkpoint.config.encoder && !checkpoint.config.encoder->topics.empty();
-  for (const TensorView& tensor : contents.tensors) {
-    if (tensor.name == "weights" || tensor.name == "intercepts") continue;
-    const bool idf = tensor.name == "idf";
-    const bool topics = tensor.name == kTopicWeights || tensor.name == kTopicIntercepts;
-    if ((idf && has_idf) || (topics && has_topics)) continue;
-    fail(idf ? "found a tensor of IDF weights, expected none: /encoder/idf of config.json is not "
-               "true; set it, or write the checkpoint again"
-         : topics ? "found a tensor of topics, expected none: /encoder/topics of config.json names "
-                    "none; name them, or write the checkpoint again"
-                  : "this tensor is not known, expected \"weights\", \"intercepts\", \"idf\", "
-                    "\"topic_weights\" and \"topic_intercepts\"; write the checkpoint again "
-                    "without it",
-         file, "/" + tensor.name);
+/// Names of the predictor's tensors.
+std::vector<std::string> tensor_names(PredictorKind kind, const Safetensors& contents) {
+  if (kind == PredictorKind::kRidge) return {"weights", "intercepts"};
+  if (kind == PredictorKind::kKnn) return {"embeddings", "targets"};
+  std::vector<std::string> names = {"scales", layer_name(0, "weight"), layer_name(0, "bias")};
+  for (std::size_t i = 1; i < count_layers(contents); ++i) {
+    names.push_back(layer_name(i, "weight"));
+    names.push_back(layer_name(i, "bias"));
   }
-  // Shapes are compared before anything is copied, so sizes are as the config and the list say.
+  return names;
+}
+
+// Each shape is compared before its data are copied, and data are never larger than the file.
+
+LinearHeads read_linear(const Safetensors& contents, std::vector<HeadName> names,
+                        std::size_t dimension, const std::string& file) {
+  LinearHeads heads{.dimension = dimension, .names = std::move(names)};
   const TensorView& weights =
-      find_tensor(contents, "weights", {heads.names.size(), heads.dimension}, file);
+      find_tensor(contents, "weights", {heads.names.size(), dimension}, file);
   if (weights.type == TensorType::kFloat32) {
     heads.weights = copy_elements<float>(weights);
   } else {
@@ -168,34 +190,53 @@ Checkpoint decode_native(Config config, std::span<const std::uint8_t> bytes,
   }
   heads.intercepts =
       copy_as_double(find_tensor(contents, "intercepts", {heads.names.size()}, file));
-  if (const auto spreads = contents.metadata.find("spreads"); spreads != contents.metadata.end()) {
-    checkpoint.spreads = read_spreads(spreads->second, file);
-  }
-  if (has_idf) {
-    const std::uint64_t dimension = checkpoint.config.encoder->dimension;
-    checkpoint.idf = copy_floats(find_tensor(contents, "idf", {dimension}, file), file);
-  }
-  if (has_topics) {
-    const std::uint64_t dimension = checkpoint.config.encoder->dimension;
-    const std::uint64_t count = checkpoint.config.encoder->topics.size();
-    checkpoint.topics = {
-        copy_floats(find_tensor(contents, kTopicWeights, {count, dimension}, file), file),
-        copy_floats(find_tensor(contents, kTopicIntercepts, {count}, file), file)};
-  }
-  return checkpoint;
+  return heads;
 }
 
-std::string encode_native(const Checkpoint& checkpoint) {
-  const LinearHeads& heads = checkpoint.heads;
-  Json names = Json::array();
-  for (const HeadName& name : heads.names) {
-    names.push_back(head_to_json(name, checkpoint.config.models));
+NearestNeighbours read_neighbours(const Safetensors& contents, std::vector<HeadName> names,
+                                  std::size_t dimension, const std::string& file) {
+  NearestNeighbours result{.dimension = dimension, .names = std::move(names)};
+  const std::string& count = metadata_of(contents, kNeighbours, file);
+  const auto [end, error] =
+      std::from_chars(count.data(), count.data() + count.size(), result.neighbours);
+  if (error != std::errc{} || end != count.data() + count.size()) {
+    fail("found " + excerpt(count) + ", expected a whole number of neighbours", file,
+         std::string("/__metadata__/") + kNeighbours);
   }
-  Safetensors contents;
-  contents.metadata = {{"format", kFormat},
-                       {"format_version", std::to_string(format_version_for(checkpoint.config))},
-                       {"heads", names.dump()}};
-  if (!checkpoint.spreads.empty()) contents.metadata["spreads"] = Json(checkpoint.spreads).dump();
+  const std::string& weighting = metadata_of(contents, kWeighting, file);
+  const auto* const known =
+      std::ranges::find(kWeightings, weighting, [](const auto& w) { return w.first; });
+  if (known == std::end(kWeightings)) {
+    fail("found " + excerpt(weighting) + ", expected \"uniform\" or \"similarity\"", file,
+         std::string("/__metadata__/") + kWeighting);
+  }
+  result.weighting = known->second;
+  const TensorView& embeddings = find_tensor(contents, "embeddings", {kAnyExtent, dimension}, file);
+  const TensorView& targets =
+      find_tensor(contents, "targets", {embeddings.shape[0], result.names.size()}, file);
+  result.embeddings = copy_floats(embeddings, file);
+  result.targets = copy_floats(targets, file);
+  return result;
+}
+
+MultilayerPerceptron read_perceptron(const Safetensors& contents, std::vector<HeadName> names,
+                                     std::size_t dimension, const std::string& file) {
+  MultilayerPerceptron result{.dimension = dimension, .names = std::move(names)};
+  std::uint64_t inputs = dimension;
+  const std::size_t layers = std::max<std::size_t>(1, count_layers(contents));
+  for (std::size_t i = 0; i < layers; ++i) {
+    const std::uint64_t outputs = i + 1 == layers ? result.names.size() : kAnyExtent;
+    const TensorView& weights =
+        find_tensor(contents, layer_name(i, "weight"), {outputs, inputs}, file);
+    inputs = weights.shape[0];
+    const TensorView& biases = find_tensor(contents, layer_name(i, "bias"), {inputs}, file);
+    result.layers.push_back({copy_floats(weights, file), copy_floats(biases, file)});
+  }
+  result.scales = copy_as_double(find_tensor(contents, "scales", {result.names.size()}, file));
+  return result;
+}
+
+void write_predictor(const LinearHeads& heads, Safetensors& contents) {
   // float64 first, so that every tensor is aligned.
   contents.tensors.push_back(
       {"intercepts", TensorType::kFloat64, {heads.names.size()}, bytes_of(heads.intercepts)});
@@ -206,6 +247,112 @@ std::string encode_native(const Checkpoint& checkpoint) {
     const auto& doubles = std::get<std::vector<double>>(heads.weights);
     contents.tensors.push_back({"weights", TensorType::kFloat64, shape, bytes_of(doubles)});
   }
+}
+
+void write_predictor(const NearestNeighbours& data, Safetensors& contents) {
+  contents.metadata[kNeighbours] = std::to_string(data.neighbours);
+  contents.metadata[kWeighting] =
+      std::ranges::find(kWeightings, data.weighting, [](const auto& w) { return w.second; })->first;
+  const std::uint64_t queries = data.embeddings.size() / data.dimension;
+  contents.tensors.push_back(
+      {"embeddings", TensorType::kFloat32, {queries, data.dimension}, bytes_of(data.embeddings)});
+  contents.tensors.push_back(
+      {"targets", TensorType::kFloat32, {queries, data.names.size()}, bytes_of(data.targets)});
+}
+
+void write_predictor(const MultilayerPerceptron& data, Safetensors& contents) {
+  contents.tensors.push_back(
+      {"scales", TensorType::kFloat64, {data.names.size()}, bytes_of(data.scales)});
+  for (std::size_t i = 0; i < data.layers.size(); ++i) {
+    const auto& [weights, biases] = data.layers[i];
+    contents.tensors.push_back({layer_name(i, "weight"),
+                                TensorType::kFloat32,
+                                {biases.size(), weights.size() / biases.size()},
+                                bytes_of(weights)});
+    contents.tensors.push_back(
+        {layer_name(i, "bias"), TensorType::kFloat32, {biases.size()}, bytes_of(biases)});
+  }
+}
+
+}  // namespace
+
+Checkpoint decode_native(Config config, std::span<const std::uint8_t> bytes,
+                         const std::string& file) {
+  const Safetensors contents = parse_safetensors(bytes, file);
+  expect_metadata(contents, "format", kFormat, file);
+  expect_metadata(contents, "format_version", std::to_string(config.format_version), file);
+
+  Checkpoint checkpoint{.config = std::move(config)};
+  const PredictorKind kind = checkpoint.config.predictor;
+  const std::size_t dimension = checkpoint.config.embedding_dim;
+  std::vector<HeadName> names =
+      read_head_names(metadata_of(contents, "heads", file), checkpoint.config.models, file);
+
+  // A tensor that is not known is an error, unlike an unknown field of the config: heads that are
+  // passed over would change decisions.
+  const bool has_idf = checkpoint.config.encoder && checkpoint.config.encoder->has_idf;
+  const bool has_topics = checkpoint.config.encoder && !checkpoint.config.encoder->topics.empty();
+  const std::vector<std::string> known = tensor_names(kind, contents);
+  for (const TensorView& tensor : contents.tensors) {
+    const bool idf = tensor.name == "idf";
+    const bool topics = tensor.name == kTopicWeights || tensor.name == kTopicIntercepts;
+    if ((idf && has_idf) || (topics && has_topics)) continue;
+    if (std::ranges::find(known, tensor.name) != known.end()) continue;
+    if (idf) {
+      fail(
+          "found a tensor of IDF weights, expected none: /encoder/idf of config.json is not true; "
+          "set it, or write the checkpoint again",
+          file, "/idf");
+    }
+    if (topics) {
+      fail(
+          "found a tensor of topics, expected none: /encoder/topics of config.json names none; "
+          "name them, or write the checkpoint again",
+          file, "/" + tensor.name);
+    }
+    std::string expected;
+    for (const std::string& name : known) expected += '"' + name + "\", ";
+    fail("this tensor is not known, expected " + expected +
+             "\"idf\", \"topic_weights\" and \"topic_intercepts\"; write the checkpoint again "
+             "without it",
+         file, "/" + tensor.name);
+  }
+  if (kind == PredictorKind::kKnn) {
+    checkpoint.predictor = read_neighbours(contents, std::move(names), dimension, file);
+  } else if (kind == PredictorKind::kMlp) {
+    checkpoint.predictor = read_perceptron(contents, std::move(names), dimension, file);
+  } else {
+    checkpoint.predictor = read_linear(contents, std::move(names), dimension, file);
+  }
+  if (const auto spreads = contents.metadata.find(kSpreads); spreads != contents.metadata.end()) {
+    checkpoint.spreads = read_spreads(spreads->second, file);
+  }
+  if (has_idf) {
+    const std::uint64_t slots = checkpoint.config.encoder->dimension;
+    checkpoint.idf = copy_floats(find_tensor(contents, "idf", {slots}, file), file);
+  }
+  if (has_topics) {
+    const std::uint64_t slots = checkpoint.config.encoder->dimension;
+    const std::uint64_t count = checkpoint.config.encoder->topics.size();
+    checkpoint.topics = {
+        copy_floats(find_tensor(contents, kTopicWeights, {count, slots}, file), file),
+        copy_floats(find_tensor(contents, kTopicIntercepts, {count}, file), file)};
+  }
+  return checkpoint;
+}
+
+std::string encode_native(const Checkpoint& checkpoint) {
+  Json names = Json::array();
+  for (const HeadName& name : head_names(checkpoint.predictor)) {
+    names.push_back(head_to_json(name, checkpoint.config.models));
+  }
+  Safetensors contents;
+  contents.metadata = {
+      {"format", kFormat},
+      {"format_version", std::to_string(internal::format_version_for(checkpoint.config))},
+      {"heads", names.dump()}};
+  if (!checkpoint.spreads.empty()) contents.metadata[kSpreads] = Json(checkpoint.spreads).dump();
+  std::visit([&](const auto& data) { write_predictor(data, contents); }, checkpoint.predictor);
   if (!checkpoint.idf.empty()) {
     contents.tensors.push_back(
         {"idf", TensorType::kFloat32, {checkpoint.idf.size()}, bytes_of(checkpoint.idf)});

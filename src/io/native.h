@@ -14,12 +14,8 @@ namespace r2router::io {
 inline constexpr const char* kConfigName = "config.json";
 inline constexpr const char* kModelName = "model.safetensors";
 
-/// The format version that a config is written in: the lowest that has what it needs, so that older
-/// readers read what they can.
-std::uint32_t format_version_for(const Config& config);
-
-/// Reads heads, IDF and topics, and copies them out of `bytes`. What does not depend on the layout,
-/// such as missing heads and numbers that are not finite, is left to validate(). Throws
+/// Reads predictor, IDF and topics, and copies them out of `bytes`. What does not depend on the
+/// layout, such as missing heads and numbers that are not finite, is left to validate(). Throws
 /// Error(kBadCheckpoint) with `file`.
 Checkpoint decode_native(Config config, std::span<const std::uint8_t> bytes,
                          const std::string& file);

@@ -114,7 +114,7 @@ Checkpoint load_released(const std::string& folder, Config config, const LogCall
   drop_incomplete_models(folder, config, log);
 
   Checkpoint checkpoint;
-  LinearHeads& heads = checkpoint.heads;
+  LinearHeads& heads = checkpoint.predictor.emplace<LinearHeads>();
   heads.dimension = config.embedding_dim;
   std::deque<HeadsFile> files;  // a deque, since `sources` points into its elements
   std::vector<Source> sources;  // one for each of heads.names

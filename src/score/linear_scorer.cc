@@ -1,7 +1,5 @@
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
-#include <cstring>
 #include <limits>
 #include <optional>
 #include <string>
@@ -11,12 +9,15 @@
 
 #include "score/aligned_floats.h"
 #include "score/kernels.h"
+#include "score/layout.h"
 
 namespace r2router {
 namespace {
 
 using score::AlignedFloats;
+using score::describe;
 using score::Kernel;
+using score::throw_bad_checkpoint;
 
 /// Beyond this norm float32 products could overflow.
 constexpr double kLargestNorm = 1e18;
@@ -38,65 +39,12 @@ double dot(const Kernel& kernel, const double* a, const double* b, std::size_t n
   return kernel.dot_double_double(a, b, n);
 }
 
-std::string describe(const HeadName& name) {
-  return "the " + std::string(name.target == Target::kQuality ? "quality" : "token") +
-         " head of model " + std::to_string(name.pair.model) + " at budget " +
-         name.pair.budget.to_string();
-}
-
-[[noreturn]] void bad(const std::string& message) {
-  throw Error(ErrorCode::kBadCheckpoint, message);
-}
-
-/// The quality heads in order, and where each pair's token head is.
-struct Layout {
-  std::vector<Pair> pairs;
-  std::vector<std::size_t> quality_head;                ///< for each pair, an index into names
-  std::vector<std::optional<std::size_t>> tokens_head;  ///< for each pair
-};
-
-Layout lay_out(const LinearHeads& heads) {
-  Layout layout;
-  for (std::size_t h = 0; h < heads.names.size(); ++h) {
-    const HeadName& name = heads.names[h];
-    if (name.target != Target::kQuality) continue;
-    if (!layout.pairs.empty() && name.pair.model != layout.pairs.back().model) {
-      const auto earlier = std::find_if(layout.pairs.begin(), layout.pairs.end(),
-                                        [&](const Pair& p) { return p.model == name.pair.model; });
-      if (earlier != layout.pairs.end())
-        bad(describe(name) + " stands apart from its model's others");
-    }
-    if (std::find(layout.pairs.begin(), layout.pairs.end(), name.pair) != layout.pairs.end()) {
-      bad(describe(name) + " is given twice");
-    }
-    layout.pairs.push_back(name.pair);
-    layout.quality_head.push_back(h);
-  }
-  layout.tokens_head.resize(layout.pairs.size());
-  for (std::size_t h = 0; h < heads.names.size(); ++h) {
-    const HeadName& name = heads.names[h];
-    if (name.target != Target::kTokens) continue;
-    const auto pair = std::find(layout.pairs.begin(), layout.pairs.end(), name.pair);
-    if (pair == layout.pairs.end()) bad(describe(name) + " has no quality head beside it");
-    auto& slot = layout.tokens_head[static_cast<std::size_t>(pair - layout.pairs.begin())];
-    if (slot) bad(describe(name) + " is given twice");
-    slot = h;
-  }
-  for (std::size_t p = 0; p < layout.pairs.size(); ++p) {
-    if (layout.pairs[p].budget.is_unlimited() && !layout.tokens_head[p]) {
-      bad(describe({layout.pairs[p], Target::kTokens}) + " is missing");
-    }
-  }
-  if (layout.pairs.empty()) bad("there is no quality head");
-  return layout;
-}
-
 template <typename Weight>
 class LinearScorer final : public Scorer {
  public:
   LinearScorer(const LinearHeads& heads, const std::vector<Weight>& weights, const Kernel& kernel)
       : kernel_(kernel), dimension_(heads.dimension) {
-    const Layout layout = lay_out(heads);
+    const score::Layout layout = score::lay_out(heads.names);
     pairs_ = layout.pairs;
     // Rows: every pair's quality head, then the token heads; so that row = pair for quality.
     std::vector<std::size_t> order = layout.quality_head;
@@ -228,8 +176,9 @@ class LinearScorer final : public Scorer {
       const Weight* w = weights_.data() + row * dimension_;
       const double norm = std::sqrt(dot(kernel_, w, w, dimension_));
       if (!(norm <= kLargestNorm) || !std::isfinite(intercepts_[row])) {
-        bad(describe(heads.names[order[row]]) + " holds a number that is not finite or is beyond " +
-            "10^18: the file is corrupt, fetch or train it again");
+        throw_bad_checkpoint(describe(heads.names[order[row]]) +
+                             " holds a number that is not finite or is beyond " +
+                             "10^18: the file is corrupt, fetch or train it again");
       }
       errors.push_back(gamma * std::max(norm, kSmallestNorm));
     }
@@ -256,16 +205,17 @@ class LinearScorer final : public Scorer {
 
 std::shared_ptr<const Scorer> make_linear_scorer(const LinearHeads& heads,
                                                  std::string_view kernel) {
-  if (heads.dimension == 0) bad("heads of dimension 0");
+  if (heads.dimension == 0) throw_bad_checkpoint("heads of dimension 0");
   return std::visit(
       [&](const auto& weights) -> std::shared_ptr<const Scorer> {
         using Weight = typename std::decay_t<decltype(weights)>::value_type;
         const std::size_t heads_count = heads.names.size();
         if (weights.size() != heads_count * heads.dimension ||
             heads.intercepts.size() != heads_count) {
-          bad(std::to_string(heads_count) + " heads of dimension " +
-              std::to_string(heads.dimension) + " come with " + std::to_string(weights.size()) +
-              " weights and " + std::to_string(heads.intercepts.size()) + " intercepts");
+          throw_bad_checkpoint(std::to_string(heads_count) + " heads of dimension " +
+                               std::to_string(heads.dimension) + " come with " +
+                               std::to_string(weights.size()) + " weights and " +
+                               std::to_string(heads.intercepts.size()) + " intercepts");
         }
         return std::make_shared<LinearScorer<Weight>>(heads, weights, score::find_kernel(kernel));
       },

@@ -1,7 +1,6 @@
 #include "r2router/train.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -13,16 +12,21 @@
 #include "r2router/error.h"
 #include "r2router/version.h"
 
+#include "core/format_version.h"
 #include "core/parallel.h"
+#include "train/json_text.h"
+#include "train/learner.h"
 #include "train/ridge.h"
 
 namespace r2router {
 namespace {
 
+using internal::json_number;
+using internal::json_text;
+using internal::kHeadsPerPair;
+using internal::Learner;
+using internal::LearningProblem;
 using internal::RidgeProblem;
-
-/// Heads are numbered by pair: its quality head, then its length head.
-constexpr std::size_t kHeadsPerPair = 2;
 
 [[noreturn]] void throw_bad_option(const std::string& message) {
   throw Error(ErrorCode::kInvalidArgument, message);
@@ -39,6 +43,26 @@ void check_options(const TrainOptions& options) {
       throw_bad_option("α is " + std::to_string(alpha) + ": expected a finite number above 0");
     }
   }
+  for (const std::uint32_t neighbours : options.neighbours) {
+    if (neighbours == 0) throw_bad_option("neighbours is 0: expected 1 or more");
+  }
+  if (options.neighbours.empty()) {
+    throw_bad_option("there is no number of neighbours to train with: give at least one");
+  }
+  const MlpOptions& mlp = options.mlp;
+  if (!(mlp.learning_rate > 0) || !std::isfinite(mlp.learning_rate)) {
+    throw_bad_option("learning_rate is " + std::to_string(mlp.learning_rate) +
+                     ": expected a finite number above 0");
+  }
+  if (!(mlp.dropout >= 0 && mlp.dropout < 1)) {
+    throw_bad_option("dropout is " + std::to_string(mlp.dropout) +
+                     ": expected a number from 0 to below 1");
+  }
+  if (mlp.batch == 0 || mlp.most_epochs == 0 || mlp.patience == 0 ||
+      std::find(mlp.hidden.begin(), mlp.hidden.end(), 0u) != mlp.hidden.end()) {
+    throw_bad_option(
+        "batch, most_epochs, patience or the size of a hidden layer is 0: expected 1 or more");
+  }
   if (options.folds < 2) {
     throw_bad_option("folds is " + std::to_string(options.folds) +
                      ": cross-validation needs at least 2");
@@ -52,24 +76,6 @@ void check_options(const TrainOptions& options) {
 
 std::size_t thread_count(const TrainOptions& options) {
   return options.threads > 0 ? options.threads : std::max(1u, std::thread::hardware_concurrency());
-}
-
-void check_embeddings(const OutcomeTable& table, std::span<const float> embeddings,
-                      std::size_t dimension) {
-  if (dimension == 0 || embeddings.size() / dimension != table.queries.size() ||
-      embeddings.size() % dimension != 0) {
-    throw_bad_option("there are " + std::to_string(table.queries.size()) + " queries and " +
-                     std::to_string(embeddings.size()) + " numbers of embeddings of dimension " +
-                     std::to_string(dimension) + ": expected one embedding for each query");
-  }
-  const auto bad = std::find_if(embeddings.begin(), embeddings.end(),
-                                [](float value) { return !std::isfinite(value); });
-  if (bad != embeddings.end()) {
-    const auto position = static_cast<std::size_t>(bad - embeddings.begin());
-    throw_bad_option("the embedding of query \"" + table.queries[position / dimension].id +
-                     "\" has a value that is not a finite number, in dimension " +
-                     std::to_string(position % dimension));
-  }
 }
 
 bool has_outcome(const OutcomeTable& table, std::size_t query) {
@@ -236,20 +242,20 @@ void add_squared_errors(const OutcomeTable& table, const PredictionTable& predic
   }
 }
 
-/// Sweeps of predictions for queries that the heads were not fitted to, for each α.
+/// Sweeps of predictions for queries that the heads were not fitted to, for each setting.
 struct CrossValidation {
   BestSingle best, best_available;
-  std::vector<std::vector<PolicyPoint>> all;        // over the whole pool: chooses α
+  std::vector<std::vector<PolicyPoint>> all;        // over the whole pool: chooses the setting
   std::vector<std::vector<PolicyPoint>> available;  // as users are served: chooses λ
   std::vector<PolicyPoint> mean_curve;
   std::vector<std::vector<double>> squared_errors;  // summed, of each head
   std::size_t tested = 0;                           // queries
 };
 
-CrossValidation cross_validate(const OutcomeTable& table, const RidgeProblem& problem,
-                               const internal::RidgeSolver& solver, std::span<const double> alphas,
-                               double token_floor, std::size_t threads,
-                               const ProgressCallback& progress) {
+CrossValidation cross_validate(const LearningProblem& problem, Learner& learner,
+                               double token_floor) {
+  const OutcomeTable& table = problem.table;
+  const ProgressCallback& progress = problem.options.progress;
   std::set<std::uint32_t> complete;  // edited copies are learned from, but not what is measured on
   for (const std::uint32_t query : complete_queries(table)) {
     if (table.queries[query].original.empty()) complete.insert(query);
@@ -284,9 +290,9 @@ CrossValidation cross_validate(const OutcomeTable& table, const RidgeProblem& pr
   const std::vector<double> lambdas = lambda_grid(result.best.cost_usd);
   const SweepOptions whole_pool{.token_floor = token_floor};
   const SweepOptions as_served{.token_floor = token_floor, .available_only = any_available};
-  result.all.resize(alphas.size());
-  result.available.resize(alphas.size());
-  result.squared_errors.resize(alphas.size());
+  result.all.resize(learner.settings());
+  result.available.resize(learner.settings());
+  result.squared_errors.resize(learner.settings());
 
   for (std::size_t fold = 0; fold < problem.folds.size(); ++fold) {
     if (progress) progress("cross-validating", fold, problem.folds.size());
@@ -297,35 +303,27 @@ CrossValidation cross_validate(const OutcomeTable& table, const RidgeProblem& pr
     add_fold(sweep(fold_table, predict_means(fold_table, select_queries(table, others[fold])),
                    lambdas, whole_pool),
              share, result.mean_curve);
-    const std::vector<internal::LinearFit> fits = solver.fit(alphas, fold);
-    const std::size_t pairs = table.pairs.size();
-    internal::parallel_for(threads, alphas.size(), [&](std::size_t i) {
-      const std::size_t threads_each = alphas.size() == 1 ? threads : 1;
-      const internal::Predicted predicted =
-          internal::predict_heads(problem, fits[i], tested[fold], threads_each);
-      PredictionTable predictions;
-      predictions.quality.resize(tested[fold].size() * pairs);
-      predictions.output_tokens.resize(tested[fold].size() * pairs);
-      for (std::size_t cell = 0; cell < predictions.quality.size(); ++cell) {
-        predictions.quality[cell] = predicted.data()[kHeadsPerPair * cell];
-        predictions.output_tokens[cell] = predicted.data()[kHeadsPerPair * cell + 1];
-      }
-      add_squared_errors(fold_table, predictions, result.squared_errors[i]);
-      add_fold(sweep(fold_table, predictions, lambdas, whole_pool), share, result.all[i]);
-      add_fold(sweep(fold_table, predictions, lambdas, as_served), share, result.available[i]);
+    const std::vector<PredictionTable> predictions = learner.predict_left_out(fold, tested[fold]);
+    internal::parallel_for(problem.threads, predictions.size(), [&](std::size_t i) {
+      add_squared_errors(fold_table, predictions[i], result.squared_errors[i]);
+      add_fold(sweep(fold_table, predictions[i], lambdas, whole_pool), share, result.all[i]);
+      add_fold(sweep(fold_table, predictions[i], lambdas, as_served), share, result.available[i]);
     });
   }
   if (progress) progress("cross-validating", problem.folds.size(), problem.folds.size());
   return result;
 }
 
-/// The index of the best α; of equally good ones the largest, which is safer.
-std::size_t choose_alpha(const std::vector<AlphaResult>& results) {
-  const auto worse = [](const AlphaResult& a, const AlphaResult& b) {
-    return a.metrics.audc != b.metrics.audc ? a.metrics.audc < b.metrics.audc : a.alpha < b.alpha;
-  };
-  return static_cast<std::size_t>(std::max_element(results.begin(), results.end(), worse) -
-                                  results.begin());
+/// The index of the best setting; of equally good ones the most cautious, which is safer.
+std::size_t choose_setting(const Learner& learner, const std::vector<DeferralMetrics>& metrics) {
+  std::size_t best = 0;
+  for (std::size_t i = 1; i < metrics.size(); ++i) {
+    const bool better = metrics[i].audc != metrics[best].audc
+                            ? metrics[i].audc > metrics[best].audc
+                            : learner.caution(i) > learner.caution(best);
+    if (better) best = i;
+  }
+  return best;
 }
 
 /// The cheapest setting that reaches 95 % of the best single model's score, or else the best
@@ -343,31 +341,6 @@ DeferralPoint choose_default(const std::vector<PolicyPoint>& points, const BestS
   return {chosen->cost_usd / best.cost_usd, chosen->score, chosen->lambda};
 }
 
-std::string json_text(std::string_view text) {
-  constexpr char kHex[] = "0123456789abcdef";
-  std::string result = "\"";
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
-      result += {'\\', c};
-    } else if (byte < 0x20) {
-      result += {'\\', 'u', '0', '0', kHex[byte >> 4], kHex[byte & 15]};
-    } else {
-      result += c;
-    }
-  }
-  return result + '"';
-}
-
-std::string json_number(double value) {
-  char buffer[32];
-  return {buffer, std::to_chars(buffer, buffer + sizeof buffer, value).ptr};
-}
-
-std::string json_number(const std::optional<double>& value) {
-  return value ? json_number(*value) : "null";
-}
-
 std::string json_metrics(const DeferralMetrics& metrics) {
   return "{\"audc\": " + json_number(metrics.audc) + ", \"qnc\": " + json_number(metrics.qnc) +
          ", \"peak\": " + json_number(metrics.peak) + ", \"c95\": " + json_number(metrics.c95) +
@@ -377,64 +350,91 @@ std::string json_metrics(const DeferralMetrics& metrics) {
 /// Where the checkpoint comes from, for its config: enough to make it again, and nothing (no date,
 /// no path) that would differ when it is.
 std::string provenance(const OutcomeTable& table, const TrainOptions& options,
-                       const TrainReport& report) {
-  std::string data;
-  for (const DataSource& source : table.sources) {
-    data += (data.empty() ? "" : ", ");
-    data +=
-        "{\"file\": " + json_text(source.file) + ", \"sha256\": " + json_text(source.sha256) + "}";
+                       const TrainReport& report, const Learner& learner, std::size_t chosen,
+                       const std::vector<DeferralMetrics>& metrics) {
+  std::string settings;
+  for (std::size_t i = 0; i < metrics.size(); ++i) {
+    settings += (settings.empty() ? "{" : ", {") + learner.describe(i) +
+                ", \"audc\": " + json_number(metrics[i].audc) + "}";
   }
-  std::string alphas;
-  for (const AlphaResult& result : report.alphas) {
-    alphas += (alphas.empty() ? "" : ", ");
-    alphas += "{\"alpha\": " + json_number(result.alpha) +
-              ", \"audc\": " + json_number(result.metrics.audc) + "}";
-  }
-  return "{\"program\": " + json_text(std::string("r2router ") + version()) + ", \"data\": [" +
-         data + "]" + ", \"training_queries\": " + std::to_string(report.training_queries) +
+  const char* const list = options.predictor == PredictorKind::kRidge ? "alphas" : "settings";
+  return "{\"program\": " + json_text(std::string("r2router ") + version()) +
+         ", \"data\": " + internal::json_sources(table.sources) +
+         ", \"training_queries\": " + std::to_string(report.training_queries) +
          ", \"held_out_queries\": " + std::to_string(report.held_out_queries) +
          ", \"holdout\": " + std::to_string(options.holdout) +
          ", \"folds\": " + std::to_string(options.folds) +
-         ", \"seed\": " + std::to_string(options.seed) +
-         ", \"alpha\": " + json_number(report.alpha) + ", \"cross_validated\": {\"alphas\": [" +
-         alphas + "], \"router\": " + json_metrics(report.metrics) +
+         ", \"seed\": " + std::to_string(options.seed) + ", " + learner.describe(chosen) +
+         ", \"cross_validated\": {\"" + list + "\": [" + settings +
+         "], \"router\": " + json_metrics(report.metrics) +
          ", \"mean_curve\": " + json_metrics(report.mean_curve) +
          ", \"default_lambda\": {\"score\": " + json_number(report.default_score) +
          ", \"cost\": " + json_number(report.default_cost) + "}}}";
 }
 
-LinearHeads make_heads(const OutcomeTable& table, const internal::LinearFit& fit) {
-  LinearHeads heads;
-  heads.dimension = static_cast<std::size_t>(fit.weights.rows());
-  for (const Pair& pair : table.pairs) {
-    heads.names.push_back({pair, Target::kQuality});
-    heads.names.push_back({pair, Target::kTokens});
+std::unique_ptr<Learner> make_learner(const LearningProblem& problem) {
+  switch (problem.options.predictor) {
+    case PredictorKind::kKnn:
+      return internal::make_knn_learner(problem);
+    case PredictorKind::kMlp:
+      return internal::make_mlp_learner(problem);
+    case PredictorKind::kRidge:
+      break;
   }
-  std::vector<float> weights(static_cast<std::size_t>(fit.weights.size()));
-  for (std::size_t i = 0; i < weights.size(); ++i) {
-    // Column-major, one column a head: the rows that are wanted.
-    weights[i] = static_cast<float>(fit.weights.data()[i]);
-  }
-  heads.weights = std::move(weights);
-  heads.intercepts.assign(fit.intercepts.data(), fit.intercepts.data() + fit.intercepts.size());
-  return heads;
+  return internal::make_ridge_learner(problem);
 }
 
 }  // namespace
+
+void internal::check_embeddings(const OutcomeTable& table, std::span<const float> embeddings,
+                                std::size_t dimension) {
+  if (dimension == 0 || embeddings.size() / dimension != table.queries.size() ||
+      embeddings.size() % dimension != 0) {
+    throw_bad_option("there are " + std::to_string(table.queries.size()) + " queries and " +
+                     std::to_string(embeddings.size()) + " numbers of embeddings of dimension " +
+                     std::to_string(dimension) + ": expected one embedding for each query");
+  }
+  const auto bad = std::find_if(embeddings.begin(), embeddings.end(),
+                                [](float value) { return !std::isfinite(value); });
+  if (bad != embeddings.end()) {
+    const auto position = static_cast<std::size_t>(bad - embeddings.begin());
+    throw_bad_option("the embedding of query \"" + table.queries[position / dimension].id +
+                     "\" has a value that is not a finite number, in dimension " +
+                     std::to_string(position % dimension));
+  }
+}
+
+std::vector<HeadName> internal::name_heads(const OutcomeTable& table) {
+  std::vector<HeadName> names;
+  for (const Pair& pair : table.pairs) {
+    names.push_back({pair, Target::kQuality});
+    names.push_back({pair, Target::kTokens});
+  }
+  return names;
+}
+
+std::vector<double> internal::head_targets(const OutcomeTable& table) {
+  std::vector<double> targets(table.scores.size() * kHeadsPerPair);
+  for (std::size_t cell = 0; cell < table.scores.size(); ++cell) {
+    targets[kHeadsPerPair * cell] = table.scores[cell];
+    targets[kHeadsPerPair * cell + 1] = table.output_tokens[cell];
+  }
+  return targets;
+}
 
 Checkpoint train(const OutcomeTable& table, std::span<const float> embeddings,
                  std::size_t dimension, const TrainOptions& options, TrainReport* report_out) {
   check_options(options);
   validate(table);
-  check_embeddings(table, embeddings, dimension);
-  const std::size_t threads = thread_count(options);
+  internal::check_embeddings(table, embeddings, dimension);
 
   TrainReport report;
-  RidgeProblem problem{.embeddings = embeddings,
-                       .dimension = dimension,
-                       .targets = {},
-                       .heads = kHeadsPerPair * table.pairs.size(),
-                       .folds = make_folds(table, options)};
+  const LearningProblem problem{.table = table,
+                                .embeddings = embeddings,
+                                .dimension = dimension,
+                                .folds = make_folds(table, options),
+                                .options = options,
+                                .threads = thread_count(options)};
   check_outcomes(table, problem.folds);
   const auto is_original = [&](std::size_t query) { return table.queries[query].original.empty(); };
   for (const auto& fold : problem.folds) {
@@ -444,30 +444,21 @@ Checkpoint train(const OutcomeTable& table, std::span<const float> embeddings,
   for (const Query& query : table.queries) {
     report.held_out_queries += query.original.empty() && is_held_out(query.text, options.holdout);
   }
-  report.heads = problem.heads;
-
-  std::vector<double> targets(table.scores.size() * kHeadsPerPair);
-  for (std::size_t cell = 0; cell < table.scores.size(); ++cell) {
-    targets[kHeadsPerPair * cell] = table.scores[cell];
-    targets[kHeadsPerPair * cell + 1] = table.output_tokens[cell];
-  }
-  problem.targets = targets;
+  report.heads = kHeadsPerPair * table.pairs.size();
 
   if (options.progress) options.progress("reading embeddings", 0, 1);
-  const internal::RidgeSolver solver(problem, threads);
+  const std::unique_ptr<Learner> learner = make_learner(problem);
   const double token_floor = find_token_floor(table, problem.folds);
-  const CrossValidation validation = cross_validate(table, problem, solver, options.alphas,
-                                                    token_floor, threads, options.progress);
-  const auto metrics = [&](const std::vector<PolicyPoint>& points) {
+  const CrossValidation validation = cross_validate(problem, *learner, token_floor);
+  const auto measured = [&](const std::vector<PolicyPoint>& points) {
     return measure(deferral_curve(points, validation.best.cost_usd), validation.best.score);
   };
-  for (std::size_t i = 0; i < options.alphas.size(); ++i) {
-    report.alphas.push_back({options.alphas[i], metrics(validation.all[i])});
-  }
-  const std::size_t best = choose_alpha(report.alphas);
-  report.alpha = report.alphas[best].alpha;
-  report.metrics = report.alphas[best].metrics;
-  report.mean_curve = metrics(validation.mean_curve);
+  std::vector<DeferralMetrics> metrics;
+  for (const std::vector<PolicyPoint>& points : validation.all) metrics.push_back(measured(points));
+  const std::size_t best = choose_setting(*learner, metrics);
+  report.metrics = metrics[best];
+  learner->report(best, metrics, report);
+  report.mean_curve = measured(validation.mean_curve);
   const DeferralPoint chosen =
       choose_default(validation.available[best], validation.best_available);
   report.default_lambda = chosen.lambda;
@@ -476,14 +467,13 @@ Checkpoint train(const OutcomeTable& table, std::span<const float> embeddings,
 
   if (options.progress) options.progress("fitting", 0, 1);
   Checkpoint checkpoint;
-  checkpoint.heads = make_heads(table, solver.fit({&report.alpha, 1}).front());
+  checkpoint.predictor = learner->fit(best);
   for (const double sum : validation.squared_errors[best]) {
     checkpoint.spreads.push_back(std::sqrt(sum / static_cast<double>(validation.tested)));
   }
   Config& config = checkpoint.config;
-  config.format_version = 1;
-  config.method =
-      "ridge regression: a quality head and a length head for every (model, budget) pair";
+  config.method = learner->method();
+  config.predictor = options.predictor;
   config.embedding_dim = static_cast<std::uint32_t>(dimension);
   config.default_lambda = report.default_lambda;
   std::set<Budget> budgets;
@@ -493,7 +483,8 @@ Checkpoint train(const OutcomeTable& table, std::span<const float> embeddings,
   config.budget_mode = table.budget_mode;
   config.rules = DecisionRules::kCorrected;
   config.token_floor = token_floor;
-  config.training = provenance(table, options, report);
+  config.training = provenance(table, options, report, *learner, best, metrics);
+  config.format_version = internal::format_version_for(config);
   if (options.progress) options.progress("fitting", 1, 1);
   if (report_out != nullptr) *report_out = std::move(report);
   return checkpoint;
@@ -535,7 +526,7 @@ Checkpoint train(const OutcomeTable& table, const LexicalEncoderSpec& encoder,
   Checkpoint checkpoint = train(table, embeddings, encoder.embedding_dimension(), options, report);
   checkpoint.config.embedding_model = "lexical";
   checkpoint.config.encoder = encoder;
-  checkpoint.config.format_version = encoder.topics.empty() ? 1 : 2;
+  checkpoint.config.format_version = internal::format_version_for(checkpoint.config);
   checkpoint.idf = std::move(idf);
   checkpoint.topics = std::move(topics);
   return checkpoint;

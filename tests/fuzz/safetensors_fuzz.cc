@@ -1,10 +1,12 @@
 // Fuzzes model.safetensors: the container, then the native checkpoint in it. What is accepted
 // survives being written and read again.
+#include <cmath>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "r2router/checkpoint.h"
 
@@ -28,10 +30,11 @@ bool same_data(std::span<const std::uint8_t> a, std::span<const std::uint8_t> b)
   return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size()) == 0);
 }
 
-/// The configs that the seeds belong to: of version 1, and with topics.
-Config config(bool has_topics) {
+/// The config that the seeds of a kind of predictor belong to.
+Config config(PredictorKind kind, bool has_topics) {
   Config config;
-  config.format_version = has_topics ? 2 : 1;
+  config.format_version = has_topics || kind != PredictorKind::kRidge ? 2 : 1;
+  config.predictor = kind;
   config.embedding_dim = 4;
   config.models = {{.name = "a"}, {.name = "b"}};
   config.encoder = LexicalEncoderSpec{.dimension = 4, .has_idf = true};
@@ -40,6 +43,29 @@ Config config(bool has_topics) {
     config.encoder->topics = {"law", "history"};
   }
   return config;
+}
+
+/// The numbers that a predictor consists of.
+std::vector<std::vector<double>> numbers_of(const LinearHeads& heads) {
+  const auto widen = [](const auto& weights) {
+    return std::vector<double>(weights.begin(), weights.end());
+  };
+  return {std::visit(widen, heads.weights),
+          heads.intercepts,
+          {static_cast<double>(heads.weights.index())}};
+}
+std::vector<std::vector<double>> numbers_of(const NearestNeighbours& data) {
+  return {{data.embeddings.begin(), data.embeddings.end()},
+          {data.targets.begin(), data.targets.end()},
+          {static_cast<double>(data.neighbours), static_cast<double>(data.weighting)}};
+}
+std::vector<std::vector<double>> numbers_of(const MultilayerPerceptron& data) {
+  std::vector<std::vector<double>> numbers = {data.scales};
+  for (const auto& [weights, biases] : data.layers) {
+    numbers.emplace_back(weights.begin(), weights.end());
+    numbers.emplace_back(biases.begin(), biases.end());
+  }
+  return numbers;
 }
 
 /// Whatever `read` gives; false if it throws the one Error that it may.
@@ -52,6 +78,34 @@ bool accepts(Result& result, Read&& read) {
     require(error.code() == ErrorCode::kBadCheckpoint);
     require(is_utf8(error.what()));
     return false;
+  }
+}
+
+/// What is accepted also predicts finite numbers.
+void fuzz_predictor(std::span<const std::uint8_t> bytes, PredictorKind kind, bool has_topics) {
+  Checkpoint checkpoint;
+  if (!accepts(checkpoint, [&] {
+        Checkpoint decoded = io::decode_native(config(kind, has_topics), bytes, "fuzz");
+        validate(decoded, "fuzz");
+        return decoded;
+      })) {
+    return;
+  }
+  const std::string encoded = io::encode_native(checkpoint);
+  const Checkpoint decoded = io::decode_native(config(kind, has_topics), bytes_of(encoded), "fuzz");
+  validate(decoded);
+  require(head_names(decoded.predictor) == head_names(checkpoint.predictor));
+  require(decoded.idf == checkpoint.idf);
+  require(decoded.topics == checkpoint.topics);
+  require(decoded.spreads == checkpoint.spreads);
+  const auto numbers = [](const auto& data) { return numbers_of(data); };
+  require(std::visit(numbers, decoded.predictor) == std::visit(numbers, checkpoint.predictor));
+  if (kind == PredictorKind::kRidge) return;  // whose products may overflow
+  const float embedding[] = {0.5F, -0.5F, 0.5F, -0.5F};
+  Predictions predictions;
+  make_scorer(checkpoint.predictor)->predict(std::span<const float>(embedding), predictions);
+  for (std::size_t i = 0; i < predictions.quality.size(); ++i) {
+    require(std::isfinite(predictions.quality[i]) && std::isfinite(predictions.tokens[i]));
   }
 }
 
@@ -72,24 +126,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   require(data_bytes < size);
 
-  for (const bool has_topics : {false, true}) {
-    Checkpoint checkpoint;
-    if (!accepts(checkpoint, [&] {
-          Checkpoint decoded = io::decode_native(config(has_topics), bytes, "fuzz");
-          validate(decoded, "fuzz");
-          return decoded;
-        })) {
-      continue;
-    }
-    const std::string encoded = io::encode_native(checkpoint);
-    const Checkpoint decoded = io::decode_native(config(has_topics), bytes_of(encoded), "fuzz");
-    validate(decoded);
-    require(decoded.heads.names == checkpoint.heads.names);
-    require(decoded.heads.weights == checkpoint.heads.weights);
-    require(decoded.heads.intercepts == checkpoint.heads.intercepts);
-    require(decoded.idf == checkpoint.idf);
-    require(decoded.topics == checkpoint.topics);
-    require(decoded.spreads == checkpoint.spreads);
+  for (const PredictorKind kind :
+       {PredictorKind::kRidge, PredictorKind::kKnn, PredictorKind::kMlp}) {
+    for (const bool has_topics : {false, true}) fuzz_predictor(bytes, kind, has_topics);
   }
   return 0;
 }

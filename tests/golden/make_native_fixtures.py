@@ -1,7 +1,7 @@
-"""Writes native_v1/ and npy/ with the tools that others would use: safetensors and NumPy for Python.
+"""Writes native_v1/, native_v2_*/ and npy/ with the tools that others would use: safetensors and NumPy for Python.
 
-Run in this folder; needs numpy and safetensors. The files are kept in the repository: native_v1/ must
-stay readable for as long as version 1 of the format is, so it is never written anew.
+Run in this folder; needs numpy and safetensors. The files are kept in the repository: the folders must stay
+readable for as long as their version of the format is, so they are never written anew.
 """
 
 import json
@@ -60,7 +60,41 @@ CONFIG = {
 }
 
 
+def write_version_2():
+    """The kinds of predictors that version 1 does not have."""
+    idf = (1 + numpy.arange(DIMENSION) / 16).astype("float32")
+
+    def ramp(*shape):
+        count = numpy.prod(shape)
+        return ((numpy.arange(count) * 7 % 23) / 16 - 0.5).reshape(shape).astype("float32")
+
+    predictors = {
+        "knn": (
+            {"embeddings": ramp(5, DIMENSION), "targets": ramp(5, len(HEADS))},
+            {"neighbours": "3", "weighting": "similarity"},
+        ),
+        "mlp": (
+            {
+                "scales": numpy.arange(1, len(HEADS) + 1) * 1.5,
+                "layers.0.weight": ramp(4, DIMENSION),
+                "layers.0.bias": ramp(4),
+                "layers.1.weight": ramp(len(HEADS), 4),
+                "layers.1.bias": ramp(len(HEADS)),
+            },
+            {},
+        ),
+    }
+    for kind, (tensors, metadata) in predictors.items():
+        folder = HERE / f"native_v2_{kind}"
+        folder.mkdir(exist_ok=True)
+        config = CONFIG | {"format_version": 2, "predictor": kind}
+        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        metadata |= {"format": "r2router", "format_version": "2", "heads": json.dumps(HEADS)}
+        save_file(tensors | {"idf": idf}, folder / "model.safetensors", metadata=metadata)
+
+
 def main():
+    write_version_2()
     native = HERE / "native_v1"
     native.mkdir(exist_ok=True)
     (native / "config.json").write_text(json.dumps(CONFIG, indent=2) + "\n", encoding="utf-8")

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "r2router/outcomes.h"
 #include "r2router/router.h"
 
+#include "support/heads.h"
 #include "support/process.h"
 #include "support/temporary_folder.h"
 
@@ -21,7 +23,10 @@ namespace r2router {
 namespace {
 
 using nlohmann::json;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Key;
+using testing::linear_heads;
 using testing::Outcome;
 using testing::put_file;
 using testing::read_file;
@@ -245,7 +250,7 @@ TEST_F(TrainCli, EmbeddingsFromElsewhereFollowTheirQueries) {
   EXPECT_EQ(checkpoint.config.embedding_model, "x/encoder");
   EXPECT_FALSE(checkpoint.config.encoder);
   // The quality head of "small" has learned that proofs fail.
-  EXPECT_LT(std::get<std::vector<float>>(checkpoint.heads.weights)[0], -0.5f);
+  EXPECT_LT(std::get<std::vector<float>>(linear_heads(checkpoint).weights)[0], -0.5f);
 
   const Outcome without = run({"eval", "--checkpoint-dir", folder_ / "router"});
   EXPECT_EQ(without.exit_code, 1);
@@ -330,6 +335,37 @@ TEST_F(TrainCli, CrossValidationKnowsTopicsAndEdits) {
       run({"eval", "--folds", "2", "--pool", folder_ / "pool.json", "--perturb"});
   EXPECT_EQ(outcome.exit_code, 2);
   EXPECT_THAT(outcome.err, HasSubstr("--perturb"));
+}
+
+TEST_F(TrainCli, CrossValidationComparesPredictors) {
+  const auto audcs = [&](const std::string& predictor, const std::string& against) {
+    const Outcome outcome =
+        run({"eval", "--folds", "2", "--pool", folder_ / "pool.json", "--dimension", "64",
+             "--alpha", "1", "--neighbours", "20", "--predictor", predictor, "--against", against,
+             "--resamples", "50", "--json"});
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    const json report = json::parse(outcome.out);
+    std::map<std::string, double> result;
+    for (const json& policy : report["policies"]) {
+      result[policy["policy"]] = policy["audc"].get<double>();
+      EXPECT_EQ(policy.contains("router_minus_policy"), policy["policy"] != "router");
+    }
+    return result;
+  };
+  const auto ridge = audcs("ridge", "knn-router");
+  EXPECT_THAT(ridge, ElementsAre(Key("kNN router"), Key("router")));
+  EXPECT_NE(ridge.at("router"), ridge.at("kNN router"));
+  // Each is what it would be alone.
+  const auto knn = audcs("knn", "ridge-router");
+  EXPECT_EQ(knn.at("router"), ridge.at("kNN router"));
+  EXPECT_EQ(knn.at("ridge router"), ridge.at("router"));
+
+  ASSERT_EQ(train("router").exit_code, 0);
+  const Outcome outcome =
+      run({"eval", "--checkpoint-dir", folder_ / "router", "--against", "mlp-router"});
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("\"MLP router\" is a router to be trained"));
+  EXPECT_THAT(outcome.err, HasSubstr("give --folds"));
 }
 
 TEST_F(TrainCli, AnUnknownPolicyIsNamedWithTheNearest) {
@@ -458,6 +494,83 @@ TEST_F(TrainCli, RouterArenaResultsAreEvaluatedAndPredictionsWritten) {
   EXPECT_THAT(twice.err, HasSubstr("cached.jsonl:91: the result of x/small"));
 }
 
+TEST_F(TrainCli, TrainsEachKindOfPredictor) {
+  for (const std::string kind : {"knn", "mlp"}) {
+    std::vector<std::string> arguments = {
+        "train", "--pool",   folder_ / "pool.json", "--json",      "--dimension",
+        "64",    "--output", folder_ / kind,        "--predictor", kind};
+    if (kind == "knn") arguments.insert(arguments.end(), {"--neighbours", "5,20"});
+    const Outcome outcome = run(arguments);
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+    const json report = json::parse(outcome.out);
+    EXPECT_EQ(report["predictor"], kind);
+    EXPECT_TRUE(report["alpha"].is_null());
+    EXPECT_EQ(report["training"].contains(kind == "knn" ? "neighbours" : "epochs"), true);
+    const Outcome evaluated = run({"eval", "--checkpoint-dir", folder_ / kind, "--json"});
+    ASSERT_EQ(evaluated.exit_code, 0) << evaluated.err;
+    const json full = json::parse(evaluated.out);
+    EXPECT_EQ(full["default_lambda"], report["evaluation"]["default_lambda"]);
+    EXPECT_EQ(full["policies"][0]["audc"], report["evaluation"]["policies"][0]["audc"]);
+
+    const Outcome info = testing::run({R2ROUTER_CLI, "info", folder_ / kind});
+    ASSERT_EQ(info.exit_code, 0) << info.err;
+    EXPECT_THAT(info.out, HasSubstr(kind == "knn" ? "Predictor:      knn, the "
+                                                  : "Predictor:      mlp, layers of 256 128 64 4"));
+    const Router router = Router::from_pretrained(folder_ / kind);
+    RouteOptions options;
+    options.lambda = 0;
+    EXPECT_EQ(router.route_text("prove theorem 9999", options).model().name, "large");
+  }
+}
+
+/// The models but one, then that one from a few of its outcomes.
+TEST_F(TrainCli, AddsAModelFromAFewOutcomes) {
+  ASSERT_EQ(train("base", {"--topics", "--models", "small", "--budgets", "hard-cap",
+                           "--token-limits", "60"})
+                .exit_code,
+            0);
+  const auto add = [&](const std::string& output, const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {"add-model",     "--checkpoint-dir",    folder_ / "base",
+                                          "--pool",        folder_ / "pool.json", "--output",
+                                          folder_ / output};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run(arguments);
+  };
+  const Outcome outcome = add("added", {"--model", "large", "--probes", "60", "--json"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const json report = json::parse(outcome.out);
+  EXPECT_EQ(report["probes"], 60);
+  EXPECT_EQ(report["quality"]["shares"].size(), 1u);
+  EXPECT_GT(report["full_training"]["training_queries"], 100);
+  EXPECT_NEAR(report["audc"].get<double>(), report["full_training"]["audc"].get<double>(), 0.1);
+  const Checkpoint checkpoint = load_checkpoint(folder_ / "added");
+  ASSERT_EQ(checkpoint.config.models.size(), 2u);
+  EXPECT_EQ(checkpoint.config.models[1].name, "large");
+  EXPECT_EQ(checkpoint.config.models[1].output_price_per_million, 10);
+  EXPECT_EQ(linear_heads(checkpoint).names.size(), 8u);
+  RouteOptions options;
+  options.lambda = 0;
+  EXPECT_EQ(Router(checkpoint).route_text("prove theorem 9999", options).model().name, "large");
+
+  const Outcome text = add("text", {"--model", "large", "--probes", "60"});
+  ASSERT_EQ(text.exit_code, 0) << text.err;
+  EXPECT_THAT(text.out, StartsWith("Added large from 60 probes.\n"));
+  EXPECT_THAT(text.out, HasSubstr("AUDC of the router on them: 0."));
+
+  const auto expect_failure = [&](const std::string& part, const std::vector<std::string>& more) {
+    const Outcome failed = add("failed", more);
+    EXPECT_EQ(failed.exit_code, 1);
+    EXPECT_THAT(failed.err, HasSubstr(part));
+    EXPECT_EQ(testing::lines_of(failed.err).size(), 1u) << failed.err;
+    EXPECT_FALSE(std::filesystem::exists(folder_ / "failed"));
+  };
+  expect_failure("there is no model \"huge\" here; there are: small, rare, large",
+                 {"--model", "huge"});
+  expect_failure("has a model \"small\" already", {"--model", "small"});
+  expect_failure("expected at least 20", {"--model", "rare"});
+  expect_failure("probes is 5", {"--model", "large", "--probes", "5"});
+}
+
 TEST_F(TrainCli, FaultsAreOneLineAndLeaveNothingBehind) {
   const auto expect_failure = [&](int exit_code, const std::string& part,
                                   const std::vector<std::string>& more) {
@@ -475,6 +588,9 @@ TEST_F(TrainCli, FaultsAreOneLineAndLeaveNothingBehind) {
   expect_failure(2, "words:2", {"--features", "words:2"});
   expect_failure(2, "--budgets", {"--budgets", "soft"});
   expect_failure(2, "--token-limits is only for", {"--token-limits", "50"});
+  expect_failure(2, "--neighbours is only for", {"--neighbours", "5"});
+  expect_failure(2, "--alpha is only for", {"--predictor", "knn"});
+  expect_failure(2, "--predictor", {"--predictor", "tree"});
   expect_failure(2, "--embeddings", {"--embedding-model", "x"});
   expect_failure(2, "--embeddings excludes --idf", {"--embeddings", "x.npy", "--idf"});
   put_file(folder_ / "pool.json", R"({"models": {"rare": {"openrouter_id": null,

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import r2_router
-from r2_router import LexicalEncoder, LexicalFeatures, R2Router, convert, train
+from r2_router import LexicalEncoder, LexicalFeatures, R2Router, _core, convert, train
 
 QUERIES = 240
 
@@ -63,6 +63,17 @@ def test_an_encoder_learns_topics(data: Path, tmp_path: Path) -> None:
     again = pickle.loads(pickle.dumps(router))
     query = "prove theorem 9999 of number theory"
     assert again.route_text(query)["risk"] == router.route_text(query)["risk"]
+
+
+def test_a_pickled_checkpoint_keeps_every_number(data: Path, tmp_path: Path) -> None:
+    encoder = LexicalEncoder(64, idf=True, topics=True)
+    for kind in ("ridge", "knn", "mlp"):
+        train(*files(data), tmp_path / kind, predictor=kind, encoder=encoder, folds=2)
+        checkpoint = _core.Checkpoint.load(str(tmp_path / kind))
+        pickle.loads(pickle.dumps(checkpoint)).save(str(tmp_path / f"{kind} again"))
+        for file in ("config.json", "model.safetensors"):
+            before = (tmp_path / kind / file).read_bytes()
+            assert (tmp_path / f"{kind} again" / file).read_bytes() == before
 
 
 def test_a_trained_router_knows_hard_from_easy(data: Path, tmp_path: Path) -> None:
@@ -140,6 +151,53 @@ def test_embeddings_from_elsewhere(data: Path, tmp_path: Path) -> None:
         router.embed("text")
 
 
+def test_kinds_of_predictors(data: Path, tmp_path: Path) -> None:
+    reports = {
+        "knn": train(
+            *files(data), tmp_path / "knn", predictor="knn", neighbours=[3, 9], folds=2, threads=1
+        ),
+        "mlp": train(*files(data), tmp_path / "mlp", predictor="mlp", folds=2, threads=1),
+    }
+    assert reports["knn"]["neighbours"] in (3, 9)
+    assert reports["knn"]["weighting"] in ("uniform", "similarity")
+    assert [entry["neighbours"] for entry in reports["knn"]["neighbour_counts"]] == [3, 3, 9, 9]
+    assert reports["mlp"]["epochs"] > 0
+    for kind, report in reports.items():
+        assert report["predictor"] == kind
+        router = R2Router.from_pretrained(tmp_path / kind)
+        text = "prove theorem 900 of number theory"
+        decision = router.route_text(text, 0)
+        assert pickle.loads(pickle.dumps(router)).route_text(text, 0) == decision
+        with pytest.raises(RuntimeError, match=f'"{kind}": only linear heads'):
+            _ = router.predictors
+
+
+def test_nearest_neighbours_equal_scikit_learn(data: Path, tmp_path: Path) -> None:
+    neighbors = pytest.importorskip("sklearn.neighbors")
+    embeddings = np.random.default_rng(2).standard_normal((QUERIES, 24)).astype(np.float32)
+    for k in (1, 7):
+        folder = tmp_path / str(k)
+        options: dict[str, Any] = {"predictor": "knn", "neighbours": [k], "folds": 2, "holdout": 0}
+        report = train(*files(data), folder, embeddings=embeddings, **options)
+        outcomes = [json.loads(line) for line in files(data)[1].read_text().splitlines()]
+        small = {o["query_id"]: o["score"] for o in outcomes if o["model"] == "small"}
+        with gzip.open(files(data)[0], "rt") as lines:
+            targets = [small[json.loads(line)["query_id"]] for line in lines]
+        by_similarity = report["weighting"] == "similarity"
+        regressor = neighbors.KNeighborsRegressor(
+            k,
+            metric="cosine",
+            algorithm="brute",
+            weights=(lambda distances: 1 - distances) if by_similarity else "uniform",
+        )
+        regressor.fit(embeddings.astype(np.float64), targets)
+        router = R2Router.from_pretrained(folder)
+        tests = np.random.default_rng(3).standard_normal((20, 24))
+        expected = regressor.predict(tests)
+        found = [router.quality_curve(row)["small"].quality[0] for row in tests]
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
 def test_bad_requests(data: Path, tmp_path: Path) -> None:
     queries, outcomes, pool = files(data)
     (tmp_path / "full").mkdir()
@@ -169,6 +227,9 @@ def test_bad_requests(data: Path, tmp_path: Path) -> None:
     check(ValueError, "folds is 1", folds=1)
     check(ValueError, "holdout is 1", holdout=1)
     check(ValueError, "α is -1", alphas=[-1])
+    check(ValueError, "found the predictor", predictor="tree")
+    check(ValueError, "alphas are given", predictor="knn", alphas=[1])
+    check(ValueError, "neighbours are given", neighbours=[1])
     check(TypeError, "incompatible", threads="many")
 
 

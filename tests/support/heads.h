@@ -11,6 +11,14 @@
 
 namespace r2router::testing {
 
+/// The heads of a checkpoint that has linear ones.
+inline LinearHeads& linear_heads(Checkpoint& checkpoint) {
+  return std::get<LinearHeads>(checkpoint.predictor);
+}
+inline const LinearHeads& linear_heads(const Checkpoint& checkpoint) {
+  return std::get<LinearHeads>(checkpoint.predictor);
+}
+
 /// A checkpoint of random heads: `models` models, each with `budgets` limited budgets and
 /// unlimited. Some models share prices and some heads share weights, so that ties occur.
 inline Checkpoint random_checkpoint(std::uint32_t models, std::uint32_t budgets,
@@ -25,12 +33,13 @@ inline Checkpoint random_checkpoint(std::uint32_t models, std::uint32_t budgets,
   config.embedding_dim = static_cast<std::uint32_t>(dimension);
   for (std::uint32_t b = 1; b <= budgets; ++b) config.token_limits.emplace_back(b * 50);
   config.token_limits.push_back(Budget::unlimited());
-  checkpoint.heads.dimension = dimension;
+  LinearHeads& heads = linear_heads(checkpoint);
+  heads.dimension = dimension;
   std::vector<float> weights;
   const auto add_head = [&](Pair pair, Target target, float scale, double intercept) {
-    checkpoint.heads.names.push_back({pair, target});
+    heads.names.push_back({pair, target});
     for (std::size_t k = 0; k < dimension; ++k) weights.push_back(scale * normal(random));
-    checkpoint.heads.intercepts.push_back(intercept);
+    heads.intercepts.push_back(intercept);
   };
   for (std::uint32_t m = 0; m < models; ++m) {
     ModelSpec model;
@@ -47,7 +56,7 @@ inline Checkpoint random_checkpoint(std::uint32_t models, std::uint32_t budgets,
       }
     }
   }
-  checkpoint.heads.weights = std::move(weights);
+  heads.weights = std::move(weights);
   return checkpoint;
 }
 

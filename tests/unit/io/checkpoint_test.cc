@@ -27,6 +27,7 @@ using testing::error_of;
 using testing::expect_error;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using testing::linear_heads;
 using testing::put_file;
 using testing::read_file;
 using testing::TemporaryFolder;
@@ -51,7 +52,7 @@ Checkpoint small() {
   config.encoder = LexicalEncoderSpec{.dimension = 3, .has_idf = true};
   config.budget_prompt = "{budget}!";
   config.training = R"({"alpha": 1.50})";
-  LinearHeads& heads = checkpoint.heads;
+  LinearHeads& heads = linear_heads(checkpoint);
   heads.dimension = 3;
   heads.names = {{{0, Budget(20)}, Target::kQuality}, {{0, Budget(10)}, Target::kQuality},
                  {{0, Budget(10)}, Target::kTokens},  {{0, kUnlimited}, Target::kQuality},
@@ -82,15 +83,16 @@ std::string raw(const std::vector<Value>& values) {
 }
 
 std::string raw_weights(const Checkpoint& checkpoint) {
-  return std::visit([](const auto& weights) { return raw(weights); }, checkpoint.heads.weights);
+  return std::visit([](const auto& weights) { return raw(weights); },
+                    linear_heads(checkpoint).weights);
 }
 
 void expect_same(const Checkpoint& a, const Checkpoint& b) {
-  EXPECT_EQ(a.heads.dimension, b.heads.dimension);
-  EXPECT_EQ(a.heads.names, b.heads.names);
-  EXPECT_EQ(a.heads.weights.index(), b.heads.weights.index());
+  EXPECT_EQ(linear_heads(a).dimension, linear_heads(b).dimension);
+  EXPECT_EQ(linear_heads(a).names, linear_heads(b).names);
+  EXPECT_EQ(linear_heads(a).weights.index(), linear_heads(b).weights.index());
   EXPECT_EQ(raw_weights(a), raw_weights(b));
-  EXPECT_EQ(raw(a.heads.intercepts), raw(b.heads.intercepts));
+  EXPECT_EQ(raw(linear_heads(a).intercepts), raw(linear_heads(b).intercepts));
   EXPECT_EQ(raw(a.idf), raw(b.idf));
   EXPECT_EQ(raw(a.spreads), raw(b.spreads));
   EXPECT_EQ(raw(a.topics.weights), raw(b.topics.weights));
@@ -107,7 +109,7 @@ TEST(LoadCheckpoint, ReadsVersion1AsItWasFirstWritten) {
   EXPECT_EQ(config.budget_mode, BudgetMode::kHardCap);
   ASSERT_EQ(config.models.size(), 2U);
   EXPECT_EQ(config.models[1].name, "large / ünï");
-  const LinearHeads& heads = checkpoint.heads;
+  const LinearHeads& heads = linear_heads(checkpoint);
   EXPECT_EQ(heads.dimension, 8U);
   EXPECT_THAT(heads.names, ElementsAre(HeadName{{0, Budget(20)}, Target::kQuality},
                                        HeadName{{0, kUnlimited}, Target::kQuality},
@@ -178,7 +180,7 @@ TEST(SaveCheckpoint, LoadingGivesTheSameBits) {
   Checkpoint doubles = small();
   std::vector<double> weights;
   for (int i = 0; i < 18; ++i) weights.push_back(1.0 / (i + 1));
-  doubles.heads.weights = weights;
+  linear_heads(doubles).weights = weights;
   doubles.config.encoder.reset();
   doubles.idf.clear();
   save_checkpoint(doubles, folder / "doubles");
@@ -250,7 +252,7 @@ TEST(SaveCheckpoint, NeverWritesOverAnything) {
   save_checkpoint(small(), folder / "c");
   const std::string before = read_file(folder / "c/model.safetensors");
   Checkpoint other = small();
-  other.heads.intercepts[0] = 7;
+  linear_heads(other).intercepts[0] = 7;
   expect_error(ErrorCode::kIo, "found a folder that is not empty",
                [&] { save_checkpoint(other, folder / "c"); });
   EXPECT_EQ(read_file(folder / "c/model.safetensors"), before);
@@ -278,7 +280,7 @@ TEST(Checkpoint, AReleasedFolderConvertsWithoutLoss) {
   R2ROUTER_SKIP_WITHOUT(released);
   const TemporaryFolder folder;
   const Checkpoint before = load_checkpoint(released);
-  EXPECT_EQ(before.heads.names.size(), 187U);
+  EXPECT_EQ(linear_heads(before).names.size(), 187U);
   save_checkpoint(before, folder / "native");
   const Checkpoint after = load_checkpoint(folder / "native");
   expect_same(after, before);
@@ -369,8 +371,8 @@ void expect_bad_parts(const std::string& part, const std::function<void(Parts&)>
 TEST(NativeModel, ReadsFloat32Intercepts) {
   const Checkpoint checkpoint = Parts().decode();
   EXPECT_NO_THROW(validate(checkpoint));
-  EXPECT_THAT(checkpoint.heads.intercepts, ElementsAre(1, 2, 3, 4));
-  EXPECT_EQ(checkpoint.heads.names[3], (HeadName{{1, Budget(20)}, Target::kQuality}));
+  EXPECT_THAT(linear_heads(checkpoint).intercepts, ElementsAre(1, 2, 3, 4));
+  EXPECT_EQ(linear_heads(checkpoint).names[3], (HeadName{{1, Budget(20)}, Target::kQuality}));
   EXPECT_THAT(checkpoint.idf, ElementsAre(1, 2, 3));
 }
 
@@ -457,13 +459,13 @@ void expect_invalid(const std::string& part, const std::function<void(Checkpoint
 TEST(Validate, AcceptsAWholeCheckpoint) { EXPECT_NO_THROW(validate(small())); }
 
 TEST(Validate, ChecksSizes) {
-  expect_invalid("found no heads", [](Checkpoint& c) { c.heads = {}; });
+  expect_invalid("found no heads", [](Checkpoint& c) { linear_heads(c) = {}; });
   expect_invalid("the heads' dimension is 3, expected 4, the config's embedding_dim",
                  [](Checkpoint& c) { c.config.embedding_dim = 4; });
   expect_invalid("the number of weights is 17, expected 18",
-                 [](Checkpoint& c) { std::get<0>(c.heads.weights).pop_back(); });
+                 [](Checkpoint& c) { std::get<0>(linear_heads(c).weights).pop_back(); });
   expect_invalid("the number of intercepts is 7, expected 6",
-                 [](Checkpoint& c) { c.heads.intercepts.push_back(0); });
+                 [](Checkpoint& c) { linear_heads(c).intercepts.push_back(0); });
   expect_invalid("the number of spreads is 5, expected 6",
                  [](Checkpoint& c) { c.spreads.pop_back(); });
   expect_invalid("the number of IDF weights is 2, expected 3",
@@ -498,7 +500,7 @@ TEST(Validate, ChecksTopics) {
 
 TEST(Validate, ChecksThatEachPairHasItsHeads) {
   const auto rename = [](std::size_t head, HeadName name) {
-    return [=](Checkpoint& c) { c.heads.names[head] = name; };
+    return [=](Checkpoint& c) { linear_heads(c).names[head] = name; };
   };
   expect_invalid(R"(the head ["a", 20, "quality"] occurs twice)",
                  rename(1, {{0, Budget(20)}, Target::kQuality}));
@@ -527,14 +529,14 @@ TEST(Validate, ChecksThatNumbersAreFinite) {
       const char* heads[] = {R"(["a", 20, "quality"])", R"(["a", 10, "tokens"])",
                              R"(["b", 20, "quality"])"};
       expect_invalid(std::string("the head ") + heads[at / 8] + " has a weight or intercept",
-                     [=](Checkpoint& c) { std::get<0>(c.heads.weights)[at] = bad; });
+                     [=](Checkpoint& c) { std::get<0>(linear_heads(c).weights)[at] = bad; });
     }
   }
   expect_invalid(R"(the head ["a", "unlimited", "tokens"] has a weight or intercept)",
-                 [=](Checkpoint& c) { c.heads.intercepts[4] = infinity; });
+                 [=](Checkpoint& c) { linear_heads(c).intercepts[4] = infinity; });
   expect_invalid(R"(the head ["b", 20, "quality"] has a weight or intercept)", [=](Checkpoint& c) {
-    c.heads.weights = std::vector<double>(18, 1e308);
-    std::get<1>(c.heads.weights)[16] = -infinity;
+    linear_heads(c).weights = std::vector<double>(18, 1e308);
+    std::get<1>(linear_heads(c).weights)[16] = -infinity;
   });
   for (const float bad : {kNaN, static_cast<float>(infinity), -0.5F}) {
     expect_invalid("the IDF weights have one that is negative or not finite",
@@ -545,8 +547,8 @@ TEST(Validate, ChecksThatNumbersAreFinite) {
                    [=](Checkpoint& c) { c.spreads[5] = bad; });
   }
   Checkpoint extreme = small();
-  std::get<0>(extreme.heads.weights).assign(18, std::numeric_limits<float>::max());
-  std::get<0>(extreme.heads.weights)[1] = std::numeric_limits<float>::denorm_min();
+  std::get<0>(linear_heads(extreme).weights).assign(18, std::numeric_limits<float>::max());
+  std::get<0>(linear_heads(extreme).weights)[1] = std::numeric_limits<float>::denorm_min();
   EXPECT_NO_THROW(validate(extreme));
 }
 

@@ -344,6 +344,31 @@ TEST(Config, AnInstructionNeedsFormatVersion2) {
   expect_bad(json, "/models/zeta/instruction_tokens", "from 0 to 1000000");
 }
 
+TEST(Config, NamesItsPredictorInTheVersionThatHasThem) {
+  EXPECT_EQ(parse(full()).predictor, PredictorKind::kRidge);
+  for (const char* kind : {"knn", "mlp"}) {
+    const Json json = with(with(full(), "/format_version", 2), "/predictor", kind);
+    const Config config = parse(json);
+    EXPECT_EQ(to_string(config.predictor), kind);
+    const Json written = Json::parse(to_json(config));
+    EXPECT_EQ(written["predictor"], kind);
+    EXPECT_EQ(written["format_version"], 2);
+    expect_bad(with(full(), "/predictor", kind), "/predictor", "format version 1 does not have");
+  }
+  // What older readers can read is written for them.
+  const Json ridge = with(with(full(), "/format_version", 2), "/predictor", "ridge");
+  const Json written = Json::parse(to_json(parse(ridge)));
+  EXPECT_EQ(written["format_version"], 1);
+  EXPECT_FALSE(written.contains("predictor"));
+
+  expect_bad(with(full(), "/predictor", "lasso"), "/predictor",
+             "expected \"ridge\" or \"knn\" or \"mlp\"");
+  expect_bad(with(full(), "/predictor", 1), "/predictor", "found the number 1");
+  expect_bad(with(full(), "/predictr", "knn"), "/predictr", "looks like \"predictor\"");
+  expect_error(ErrorCode::kInvalidArgument, "expected one of: ridge, knn, mlp",
+               [] { parse_predictor_kind("tree"); });
+}
+
 TEST(Config, KeepsNumbersToTheLastBit) {
   Config config = parse(full());
   config.default_lambda = 0.1 + 0.2;

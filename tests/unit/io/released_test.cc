@@ -15,9 +15,12 @@
 
 #include "r2router/error.h"
 
+#include "support/heads.h"
+
 namespace r2router::io {
 namespace {
 
+using r2router::testing::linear_heads;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 namespace fs = std::filesystem;
@@ -83,20 +86,20 @@ TEST_F(Released, KeepsTheDictsOrderThenUnlimitedQualityThenTokens) {
   EXPECT_THAT(warnings_, ElementsAre());
   const Budget unlimited;
   EXPECT_THAT(
-      checkpoint.heads.names,
+      linear_heads(checkpoint).names,
       ElementsAre(
           HeadName{{0, Budget(20)}, Target::kQuality}, HeadName{{0, Budget(10)}, Target::kQuality},
           HeadName{{0, Budget(4000)}, Target::kQuality}, HeadName{{0, unlimited}, Target::kQuality},
           HeadName{{0, unlimited}, Target::kTokens}, HeadName{{1, Budget(300)}, Target::kQuality},
           HeadName{{1, unlimited}, Target::kQuality}, HeadName{{1, unlimited}, Target::kTokens}));
-  EXPECT_EQ(checkpoint.heads.dimension, 5u);
-  const auto* weights = std::get_if<std::vector<float>>(&checkpoint.heads.weights);
+  EXPECT_EQ(linear_heads(checkpoint).dimension, 5u);
+  const auto* weights = std::get_if<std::vector<float>>(&linear_heads(checkpoint).weights);
   ASSERT_NE(weights, nullptr);
   ASSERT_EQ(weights->size(), 8u * 5);
-  ASSERT_EQ(checkpoint.heads.intercepts.size(), 8u);
+  ASSERT_EQ(linear_heads(checkpoint).intercepts.size(), 8u);
   // The same file stands in row 3 and in row 7, another one between them.
   EXPECT_TRUE(std::equal(weights->begin() + 15, weights->begin() + 20, weights->begin() + 35));
-  EXPECT_EQ(checkpoint.heads.intercepts[3], checkpoint.heads.intercepts[7]);
+  EXPECT_EQ(linear_heads(checkpoint).intercepts[3], linear_heads(checkpoint).intercepts[7]);
   EXPECT_FALSE(std::equal(weights->begin() + 15, weights->begin() + 20, weights->begin() + 20));
 }
 
@@ -105,10 +108,10 @@ TEST_F(Released, OneFloat64FileMakesAllHeadsFloat64) {
   const Checkpoint narrow = load();
   add_model("wide", "numpy2_float32_zlib.joblib", kSingle, "numpy1_float64_protocol2.joblib");
   const Checkpoint wide = load();
-  const auto* weights = std::get_if<std::vector<double>>(&wide.heads.weights);
+  const auto* weights = std::get_if<std::vector<double>>(&linear_heads(wide).weights);
   ASSERT_NE(weights, nullptr);
   ASSERT_EQ(weights->size(), 10u * 5);
-  const auto& floats = std::get<std::vector<float>>(narrow.heads.weights);
+  const auto& floats = std::get<std::vector<float>>(linear_heads(narrow).weights);
   EXPECT_EQ(std::vector<double>(floats.begin(), floats.end()),
             std::vector<double>(weights->begin(), weights->begin() + 25));
   // The last head has digits that float32 would have lost.
@@ -123,7 +126,7 @@ TEST_F(Released, AModelWithoutAFileIsLeftOutWithAWarning) {
   ASSERT_EQ(checkpoint.config.models.size(), 1u);
   EXPECT_EQ(checkpoint.config.models[0].name, "whole");
   EXPECT_THAT(checkpoint.config.checkpoint_dirs, ElementsAre("whole_dir"));
-  EXPECT_EQ(checkpoint.heads.names.front().pair.model, 0u);
+  EXPECT_EQ(linear_heads(checkpoint).names.front().pair.model, 0u);
   ASSERT_EQ(warnings_.size(), 2u);
   EXPECT_THAT(warnings_[0], HasSubstr("model incomplete"));
   EXPECT_THAT(warnings_[0], HasSubstr("incomplete_dir/unlimited_score_predictor.joblib"));
@@ -225,7 +228,7 @@ TEST(ReleasedCheckpoint, HasTheNumbersThatPythonReads) {
                     [&](LogLevel, std::string_view text) { warnings.emplace_back(text); });
   EXPECT_THAT(warnings, ElementsAre());
 
-  const LinearHeads& heads = checkpoint.heads;
+  const LinearHeads& heads = linear_heads(checkpoint);
   ASSERT_EQ(checkpoint.config.models.size(), 11u);
   ASSERT_EQ(heads.names.size(), 187u);
   ASSERT_EQ(heads.dimension, 1024u);

@@ -87,7 +87,7 @@ TEST(Router, ConstrainedDecisionsEqualTheStagesToo) {
   std::mt19937_64 random(38);
   Checkpoint checkpoint = random_checkpoint(6, 4, kDimension, 37, true);
   std::vector<double> spreads;
-  for (const HeadName& name : checkpoint.heads.names) {
+  for (const HeadName& name : head_names(checkpoint.predictor)) {
     checkpoint.spreads.push_back(static_cast<double>(random() % 100) / 300);
     if (name.target == Target::kQuality) spreads.push_back(checkpoint.spreads.back());
   }

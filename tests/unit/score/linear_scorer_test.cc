@@ -12,13 +12,18 @@
 namespace r2router {
 namespace {
 
-using testing::random_checkpoint;
 using testing::random_embeddings;
 
 constexpr std::size_t kDimension = 300;
 
+LinearHeads random_heads(std::uint32_t models, std::uint32_t budgets, std::size_t dimension,
+                         std::uint64_t seed, bool token_head_for_each_pair = false) {
+  return testing::linear_heads(
+      testing::random_checkpoint(models, budgets, dimension, seed, token_head_for_each_pair));
+}
+
 TEST(LinearScorer, PredictsWeightsTimesEmbeddingPlusIntercept) {
-  const LinearHeads heads = random_checkpoint(3, 2, kDimension, 1).heads;
+  const LinearHeads heads = random_heads(3, 2, kDimension, 1);
   const auto scorer = make_linear_scorer(heads);
   const auto x = random_embeddings(1, kDimension, 2);
   Predictions predictions;
@@ -45,7 +50,7 @@ TEST(LinearScorer, PredictsWeightsTimesEmbeddingPlusIntercept) {
 
 TEST(LinearScorer, EstimatesStayWithinTheirBoundsOnEveryKernel) {
   for (const bool narrow : {true, false}) {
-    LinearHeads heads = random_checkpoint(5, 3, kDimension, 3, true).heads;
+    LinearHeads heads = random_heads(5, 3, kDimension, 3, true);
     if (!narrow) {
       const auto& floats = std::get<std::vector<float>>(heads.weights);
       std::vector<double> doubles(floats.begin(), floats.end());
@@ -91,7 +96,7 @@ TEST(LinearScorer, EstimatesStayWithinTheirBoundsOnEveryKernel) {
 }
 
 TEST(LinearScorer, MarksEmbeddingsThatAreNotFinite) {
-  const auto scorer = make_linear_scorer(random_checkpoint(2, 1, kDimension, 5).heads);
+  const auto scorer = make_linear_scorer(random_heads(2, 1, kDimension, 5));
   auto x = random_embeddings(3, kDimension, 6);
   x[kDimension + 7] = std::numeric_limits<float>::quiet_NaN();
   x[2 * kDimension] = std::numeric_limits<float>::infinity();
@@ -113,8 +118,7 @@ class BadHeads : public ::testing::Test {
       EXPECT_NE(std::string(error.what()).find(words), std::string::npos) << error.what();
     }
   }
-  LinearHeads heads_ =
-      random_checkpoint(2, 1, 8, 9).heads;  // per model: quality 50, quality, tokens
+  LinearHeads heads_ = random_heads(2, 1, 8, 9);  // per model: quality 50, quality, tokens
 };
 
 TEST_F(BadHeads, WithTooFewWeights) {

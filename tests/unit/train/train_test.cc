@@ -12,12 +12,14 @@
 #include "r2router/perturb.h"
 
 #include "support/errors.h"
+#include "support/heads.h"
 
 namespace r2router {
 namespace {
 
 using ::testing::ElementsAre;
 using testing::expect_error;
+using testing::linear_heads;
 
 constexpr std::size_t kDimension = 3;
 
@@ -77,7 +79,7 @@ TEST(Train, LearnsWhatCanBeLearned) {
   EXPECT_EQ(report.heads, 4u);
   EXPECT_EQ(report.training_queries + report.held_out_queries, 400u);
 
-  const auto& weights = std::get<std::vector<float>>(checkpoint.heads.weights);
+  const auto& weights = std::get<std::vector<float>>(linear_heads(checkpoint).weights);
   const auto weight = [&](std::size_t head, std::size_t feature) {
     return weights[head * kDimension + feature];
   };
@@ -87,7 +89,7 @@ TEST(Train, LearnsWhatCanBeLearned) {
   EXPECT_NEAR(weight(1, 2), 50, 2);
   EXPECT_GT(weight(2, 0), 0.2);
   EXPECT_NEAR(weight(3, 2), 100, 2);
-  EXPECT_NEAR(checkpoint.heads.intercepts[3], 200, 2);
+  EXPECT_NEAR(linear_heads(checkpoint).intercepts[3], 200, 2);
   // A right answer for half of the values is 0.25 off a line through them in the root of the mean
   // square, and 0.375 where half of those are thrown in at random; lengths are rounded.
   ASSERT_EQ(checkpoint.spreads.size(), 4U);
@@ -104,8 +106,8 @@ TEST(Train, IsTheSameBitForBitOnAnyNumberOfThreads) {
   const Checkpoint two = train(data.table, data.embeddings, kDimension, options);
   options.threads = 1;
   const Checkpoint one = train(data.table, data.embeddings, kDimension, options);
-  EXPECT_EQ(one.heads.weights, two.heads.weights);
-  EXPECT_EQ(one.heads.intercepts, two.heads.intercepts);
+  EXPECT_EQ(linear_heads(one).weights, linear_heads(two).weights);
+  EXPECT_EQ(linear_heads(one).intercepts, linear_heads(two).intercepts);
   EXPECT_EQ(one.spreads, two.spreads);
   EXPECT_EQ(to_json(one.config), to_json(two.config));
 }
@@ -125,8 +127,8 @@ TEST(Train, NothingIsLearnedFromWhatIsHeldOut) {
   }
   ASSERT_GT(held_out, 40u);
   const Checkpoint after = train(data.table, data.embeddings, kDimension, quick());
-  EXPECT_EQ(after.heads.weights, before.heads.weights);
-  EXPECT_EQ(after.heads.intercepts, before.heads.intercepts);
+  EXPECT_EQ(linear_heads(after).weights, linear_heads(before).weights);
+  EXPECT_EQ(linear_heads(after).intercepts, linear_heads(before).intercepts);
   EXPECT_EQ(to_json(after.config), to_json(before.config));
 
   TrainOptions everything = quick();
@@ -134,7 +136,7 @@ TEST(Train, NothingIsLearnedFromWhatIsHeldOut) {
   TrainReport report;
   const Checkpoint all = train(data.table, data.embeddings, kDimension, everything, &report);
   EXPECT_EQ(report.held_out_queries, 0u);
-  EXPECT_NE(all.heads.weights, before.heads.weights);
+  EXPECT_NE(linear_heads(all).weights, linear_heads(before).weights);
 }
 
 TEST(Train, LengthHeadsPredictWhatTheBudgetWillReallyUse) {
@@ -149,11 +151,13 @@ TEST(Train, LengthHeadsPredictWhatTheBudgetWillReallyUse) {
   for (std::size_t query = 0; query < 400; ++query) {
     mean += std::min(150.0, data.table.output_tokens[data.table.cell(query, 1)]) / 400;
   }
-  const auto head = std::find(checkpoint.heads.names.begin(), checkpoint.heads.names.end(),
-                              HeadName{{1, Budget(150)}, Target::kTokens});
-  ASSERT_NE(head, checkpoint.heads.names.end());
+  const auto head =
+      std::find(linear_heads(checkpoint).names.begin(), linear_heads(checkpoint).names.end(),
+                HeadName{{1, Budget(150)}, Target::kTokens});
+  ASSERT_NE(head, linear_heads(checkpoint).names.end());
   const double intercept =
-      checkpoint.heads.intercepts[static_cast<std::size_t>(head - checkpoint.heads.names.begin())];
+      linear_heads(checkpoint)
+          .intercepts[static_cast<std::size_t>(head - linear_heads(checkpoint).names.begin())];
   EXPECT_NEAR(intercept, mean, 2);
   EXPECT_LT(mean, 149);
 }
@@ -240,7 +244,7 @@ TEST(Train, ModelsMayHaveSeenDifferentQueries) {
   }
   TrainReport report;
   const Checkpoint checkpoint = train(data.table, data.embeddings, kDimension, quick(), &report);
-  const auto& weights = std::get<std::vector<float>>(checkpoint.heads.weights);
+  const auto& weights = std::get<std::vector<float>>(linear_heads(checkpoint).weights);
   EXPECT_GT(weights[0 * kDimension + 1], 0.5);
   EXPECT_NEAR(weights[3 * kDimension + 2], 100, 3);
   EXPECT_GT(report.training_queries, 300u);  // the cheap model learns from all
@@ -263,7 +267,7 @@ TEST(Train, BringsItsOwnLexicalEncoder) {
     ASSERT_EQ(checkpoint.idf.size(), has_idf ? 64u : 0u);
     // "prove" says that the cheap model will fail; its quality head is the first.
     const auto embedder = make_lexical_encoder(encoder, checkpoint.idf);
-    const auto scorer = make_linear_scorer(checkpoint.heads);
+    const auto scorer = make_linear_scorer(linear_heads(checkpoint));
     Predictions hard, easy;
     scorer->predict(std::span<const float>(embedder->embed_one("prove that 7777")), hard);
     scorer->predict(std::span<const float>(embedder->embed_one("what is 7777")), easy);
@@ -373,7 +377,7 @@ TEST(Train, HeadsMeetTopicsThatWereNotLearnedFromTheirOwnQuery) {
   options.holdout = 0;
   options.alphas = {0.1};
   const Checkpoint checkpoint = train(data.table, encoder, options);
-  const auto& weights = std::get<std::vector<float>>(checkpoint.heads.weights);
+  const auto& weights = std::get<std::vector<float>>(linear_heads(checkpoint).weights);
   EXPECT_LT(weights[256] - weights[257], 0.2);
 }
 
@@ -422,7 +426,90 @@ TEST(Train, EditedCopiesShareTheirOriginalsSplit) {
     data.table.scores[data.table.cell(query, 0)] = 0;
   }
   const Checkpoint after = train(add_perturbed_copies(data.table), encoder, options);
-  EXPECT_EQ(after.heads.weights, before.heads.weights);
+  EXPECT_EQ(linear_heads(after).weights, linear_heads(before).weights);
+}
+
+TEST(Train, NearestNeighboursAreChosenByValidation) {
+  const Synthetic data;
+  TrainOptions options = quick();
+  options.predictor = PredictorKind::kKnn;
+  options.neighbours = {1, 15, 100'000};  // the last is more than there are: passed over
+  TrainReport report;
+  const Checkpoint checkpoint = train(data.table, data.embeddings, kDimension, options, &report);
+  EXPECT_NO_THROW(validate(checkpoint));
+  const auto& knn = std::get<NearestNeighbours>(checkpoint.predictor);
+  EXPECT_EQ(knn.neighbours, 15u);
+  ASSERT_EQ(checkpoint.spreads.size(), 4U);
+  EXPECT_NEAR(checkpoint.spreads[0], 0.25, 0.1);
+  EXPECT_NEAR(checkpoint.spreads[1], 15, 10);
+  EXPECT_EQ(report.neighbours.neighbours, 15u);
+  EXPECT_EQ(report.neighbours.weighting, knn.weighting);
+  ASSERT_EQ(report.neighbour_counts.size(), 4u);
+  EXPECT_EQ(report.neighbour_counts[2].metrics.audc >= report.neighbour_counts[0].metrics.audc,
+            true);
+  EXPECT_EQ(knn.embeddings.size(), report.training_queries * kDimension);
+  EXPECT_GT(report.metrics.audc, report.mean_curve.audc + 0.05);
+  const auto training = nlohmann::json::parse(checkpoint.config.training);
+  EXPECT_EQ(training["neighbours"], 15);
+  EXPECT_EQ(training["cross_validated"]["settings"].size(), 4u);
+
+  options.threads = 1;
+  const Checkpoint one = train(data.table, data.embeddings, kDimension, options);
+  EXPECT_EQ(std::get<NearestNeighbours>(one.predictor).targets, knn.targets);
+  EXPECT_EQ(to_json(one.config), to_json(checkpoint.config));
+
+  options.neighbours = {100'000};
+  expect_error(ErrorCode::kBadData, "no number of neighbours",
+               [&] { train(data.table, data.embeddings, kDimension, options); });
+}
+
+TEST(Train, NearestNeighboursAreQueriesWithEveryOutcome) {
+  Synthetic data;
+  data.table.scores[0] = data.table.output_tokens[0] = std::nan("");
+  TrainOptions options = quick();
+  options.predictor = PredictorKind::kKnn;
+  options.neighbours = {5};
+  options.holdout = 0;
+  const Checkpoint checkpoint = train(data.table, data.embeddings, kDimension, options);
+  const auto& knn = std::get<NearestNeighbours>(checkpoint.predictor);
+  EXPECT_EQ(knn.embeddings.size(), 399 * kDimension);
+  EXPECT_EQ(knn.embeddings[0], data.embeddings[kDimension]);
+}
+
+TEST(Train, APerceptronLearnsWhatCanBeLearned) {
+  const Synthetic data(800);
+  TrainOptions options = quick();
+  options.predictor = PredictorKind::kMlp;
+  options.mlp = {.hidden = {16},
+                 .learning_rate = 0.01,
+                 .dropout = 0,
+                 .batch = 32,
+                 .most_epochs = 60,
+                 .patience = 10};
+  TrainReport report;
+  const Checkpoint checkpoint = train(data.table, data.embeddings, kDimension, options, &report);
+  EXPECT_NO_THROW(validate(checkpoint));
+  EXPECT_GT(report.epochs, 0u);
+  ASSERT_EQ(checkpoint.spreads.size(), 4U);
+  EXPECT_LT(checkpoint.spreads[0], 0.25);  // which no line comes below
+  EXPECT_LT(checkpoint.spreads[1], 15);
+  EXPECT_GT(report.metrics.audc, report.mean_curve.audc + 0.05);
+  EXPECT_EQ(nlohmann::json::parse(checkpoint.config.training)["epochs"], report.epochs);
+  // The second feature says that the cheap model is right, the third how long answers are.
+  const auto scorer = make_scorer(checkpoint.predictor);
+  Predictions right, wrong;
+  scorer->predict(std::span<const float>(std::vector<float>{0, 0.8F, 0.5F}), right);
+  scorer->predict(std::span<const float>(std::vector<float>{0, -0.8F, -0.5F}), wrong);
+  EXPECT_GT(right.quality[0], wrong.quality[0] + 0.5);
+  EXPECT_NEAR(right.tokens[1], 250, 30);
+  EXPECT_NEAR(wrong.tokens[1], 150, 30);
+
+  options.threads = 1;
+  const Checkpoint one = train(data.table, data.embeddings, kDimension, options);
+  const auto first_weights = [](const Checkpoint& c) {
+    return std::get<MultilayerPerceptron>(c.predictor).layers[0].weights;
+  };
+  EXPECT_EQ(first_weights(one), first_weights(checkpoint));
 }
 
 TEST(Train, ReportsProgressInOrder) {
@@ -448,6 +535,11 @@ TEST(Train, BadOptionsAreRefused) {
   expect_fault("no α", [](TrainOptions& options) { options.alphas.clear(); });
   expect_fault("α is 0.0", [](TrainOptions& options) { options.alphas = {0}; });
   expect_fault("α is", [](TrainOptions& options) { options.alphas = {std::nan("")}; });
+  expect_fault("no number of neighbours", [](TrainOptions& o) { o.neighbours.clear(); });
+  expect_fault("neighbours is 0", [](TrainOptions& o) { o.neighbours = {5, 0}; });
+  expect_fault("learning_rate is 0", [](TrainOptions& o) { o.mlp.learning_rate = 0; });
+  expect_fault("dropout is 1.0", [](TrainOptions& o) { o.mlp.dropout = 1; });
+  expect_fault("the size of a hidden layer is 0", [](TrainOptions& o) { o.mlp.hidden = {4, 0}; });
   expect_fault("folds is 1", [](TrainOptions& options) { options.folds = 1; });
   expect_fault("holdout is 1", [](TrainOptions& options) { options.holdout = 1; });
   expect_error(ErrorCode::kInvalidArgument, "one embedding for each query",

@@ -1,0 +1,205 @@
+// r2-router add-model: a new model for a checkpoint, from a few of its outcomes.
+#include <algorithm>
+#include <cstdio>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "r2router/router.h"
+#include "r2router/train.h"
+
+#include "cli/commands.h"
+#include "cli/evaluation.h"
+#include "cli/learning_options.h"
+#include "cli/outcome_data.h"
+#include "cli/output.h"
+
+namespace r2router::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr const char* kFooter = R"(
+Example:
+  r2-router add-model --checkpoint-dir my-router --pool models.json --model new-model \
+    --queries queries.jsonl --outcomes outcomes.jsonl --output my-router-2
+
+A few hundred outcomes of the new model are enough: its heads begin as a mixture of those that are
+there. The others stay as they are. Under a hard cap, limited budgets are derived from unlimited
+answers. If there are more outcomes than probes, the new heads are compared with heads fitted to all
+of them, on the queries held out; if the file has the other models' outcomes too, so are the routers.)";
+
+struct Settings {
+  OutcomeSettings data;
+  std::string checkpoint_dir, pool, model, output;
+  AddModelOptions options;
+  bool json = false;
+};
+
+/// What the two routers are worth on the same queries.
+struct Comparison {
+  DeferralMetrics added, full;
+};
+
+/// The checkpoint's models, then the new one as the pool file has it.
+Pool extend_pool(const Config& config, const Settings& settings) {
+  Pool pool = config.models;
+  const auto has_name = [&](const ModelSpec& model) { return model.name == settings.model; };
+  if (std::any_of(pool.begin(), pool.end(), has_name)) return pool;  // add_model() refuses it
+  std::string names;
+  for (const ModelSpec& model : read_pool(settings.pool)) {
+    if (has_name(model)) {
+      pool.push_back(model);
+      return pool;
+    }
+    names += (names.empty() ? "" : ", ") + model.name;
+  }
+  throw Error(ErrorCode::kNotFound,
+              "there is no model \"" + settings.model + "\" here; there are: " + names,
+              {.file = settings.pool});
+}
+
+/// Both routers on the held-out queries that every model answered, if there are any.
+std::optional<Comparison> compare(const Checkpoint& added, const Checkpoint& full,
+                                  const OutcomeData& data, std::uint32_t holdout) {
+  if (data.table.models.size() != added.config.models.size()) return std::nullopt;
+  const OutcomeTable held_out = select_part(data, holdout, true).table;
+  if (complete_queries(held_out).empty()) return std::nullopt;
+  const auto metrics = [&](const Checkpoint& checkpoint) {
+    return evaluate_checkpoint(Router(checkpoint), data, holdout, {.against = {"oracle"}})
+        .evaluation.policies.front()
+        .metrics;
+  };
+  return Comparison{metrics(added), metrics(full)};
+}
+
+Json heads_json(const AddedHeads& heads, const Pool& pool) {
+  Json shares = Json::object();
+  for (std::size_t i = 0; i < heads.shares.size(); ++i) shares[pool[i].name] = heads.shares[i];
+  return {{"alpha", heads.alpha},
+          {"share_penalty", heads.share_penalty},
+          {"error", heads.error},
+          {"mean_error", heads.mean_error},
+          {"shares", shares}};
+}
+
+Json report_json(const Settings& settings, const Checkpoint& added, const AddModelReport& report,
+                 const std::optional<Comparison>& comparison) {
+  Json json = {{"checkpoint", settings.output},
+               {"model", settings.model},
+               {"probes", report.probes},
+               {"quality", heads_json(report.quality, added.config.models)},
+               {"tokens", heads_json(report.tokens, added.config.models)}};
+  if (report.full) {
+    json["full_training"] = {{"training_queries", report.full->training_queries},
+                             {"held_out_queries", report.full->held_out_queries},
+                             {"quality_error", report.full->quality_error},
+                             {"added_quality_error", report.full->added_quality_error},
+                             {"tokens_error", report.full->tokens_error},
+                             {"added_tokens_error", report.full->added_tokens_error}};
+  }
+  if (comparison) {
+    json["audc"] = comparison->added.audc;
+    json["full_training"]["audc"] = comparison->full.audc;
+  }
+  return json;
+}
+
+std::string report_text(const Settings& settings, const AddModelReport& report,
+                        const std::optional<Comparison>& comparison) {
+  char text[512];
+  std::snprintf(text, sizeof text,
+                "Added %s from %s probes.\n"
+                "Error on the probes, cross-validated: quality %.4f (predicting the mean: %.4f), "
+                "length %.1f tokens (%.1f).\n",
+                settings.model.c_str(), with_thousands(report.probes).c_str(), report.quality.error,
+                report.quality.mean_error, report.tokens.error, report.tokens.mean_error);
+  std::string result = text;
+  if (report.full) {
+    const FullTraining& full = *report.full;
+    std::snprintf(text, sizeof text,
+                  "Error on %s queries held out: quality %.4f, length %.1f tokens; of heads fitted "
+                  "to all %s outcomes: %.4f, %.1f.\n",
+                  with_thousands(full.held_out_queries).c_str(), full.added_quality_error,
+                  full.added_tokens_error, with_thousands(full.training_queries).c_str(),
+                  full.quality_error, full.tokens_error);
+    result += text;
+  }
+  if (comparison) {
+    std::snprintf(text, sizeof text, "AUDC of the router on them: %.4f; with those heads: %.4f.\n",
+                  comparison->added.audc, comparison->full.audc);
+    result += text;
+  }
+  return result + "Wrote " + settings.output + ".\n";
+}
+
+void add_model_to_checkpoint(Settings& settings) {
+  check_output_folder(settings.output);
+  const Checkpoint checkpoint = load_checkpoint(settings.checkpoint_dir, print_warnings());
+  OutcomeData data = read_outcome_data(settings.data, extend_pool(checkpoint.config, settings));
+  const bool limited = std::any_of(data.table.pairs.begin(), data.table.pairs.end(),
+                                   [](const Pair& pair) { return !pair.budget.is_unlimited(); });
+  if (checkpoint.config.budget_mode == BudgetMode::kHardCap && !limited) {
+    data.table = apply_hard_cap(data.table, limits_of(checkpoint.config));
+  }
+  settings.options.holdout = settings.data.holdout;
+  settings.options.progress = print_progress();
+  AddModelReport report;
+  const Checkpoint added = add_model(checkpoint, data.table, embed(Router(checkpoint), data),
+                                     settings.model, settings.options, &report);
+  save_checkpoint(added, settings.output);
+
+  const std::optional<Comparison> comparison =
+      report.full ? compare(added, report.full->checkpoint, data, settings.data.holdout)
+                  : std::nullopt;
+  Output output;
+  output.write(settings.json ? report_json(settings, added, report, comparison).dump(2) + '\n'
+                             : report_text(settings, report, comparison));
+  output.flush();
+}
+
+}  // namespace
+
+void add_add_model_command(CLI::App& app, int&) {
+  CLI::App* command = app.add_subcommand(
+      "add-model", "Add a model to a checkpoint from a few of its outcomes, without retraining");
+  command->footer(kFooter);
+  const auto settings = std::make_shared<Settings>();
+  add_outcome_options(*command, settings->data);
+  command->add_option("--checkpoint-dir", settings->checkpoint_dir, "The checkpoint to add it to")
+      ->required()
+      ->type_name("DIR");
+  command->add_option("--pool", settings->pool, "Models and prices, JSON: the new one's are read")
+      ->required()
+      ->type_name("FILE");
+  command->add_option("--model", settings->model, "The new model's name in the pool and outcomes")
+      ->required()
+      ->type_name("NAME");
+  command
+      ->add_option("--output", settings->output,
+                   "The new checkpoint's folder, which must not exist yet")
+      ->required()
+      ->type_name("DIR");
+  command
+      ->add_option("--probes", settings->options.probes, "Queries to fit the new model's heads to")
+      ->capture_default_str()
+      ->type_name("N");
+  command
+      ->add_option("--seed", settings->options.seed, "Varies which queries are probes, and folds")
+      ->capture_default_str()
+      ->type_name("N");
+  command
+      ->add_option("--threads", settings->options.threads,
+                   "0: one for each core; the result is the same for any number")
+      ->capture_default_str()
+      ->type_name("N");
+  command->add_flag("--json", settings->json, "Print one JSON object");
+  command->callback([settings] { add_model_to_checkpoint(*settings); });
+}
+
+}  // namespace r2router::cli

@@ -1,0 +1,23 @@
+#include "r2router/scorer.h"
+
+namespace r2router {
+namespace {
+
+std::shared_ptr<const Scorer> make(const LinearHeads& heads, std::string_view kernel) {
+  return make_linear_scorer(heads, kernel);
+}
+std::shared_ptr<const Scorer> make(const NearestNeighbours& neighbours, std::string_view kernel) {
+  return make_knn_scorer(neighbours, kernel);
+}
+std::shared_ptr<const Scorer> make(const MultilayerPerceptron& perceptron,
+                                   std::string_view kernel) {
+  return make_mlp_scorer(perceptron, kernel);
+}
+
+}  // namespace
+
+std::shared_ptr<const Scorer> make_scorer(const Predictor& predictor, std::string_view kernel) {
+  return std::visit([&](const auto& data) { return make(data, kernel); }, predictor);
+}
+
+}  // namespace r2router

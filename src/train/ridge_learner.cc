@@ -1,0 +1,93 @@
+// Linear heads, by ridge regression.
+#include <utility>
+
+#include "core/parallel.h"
+#include "train/json_text.h"
+#include "train/learner.h"
+#include "train/ridge.h"
+
+namespace r2router::internal {
+namespace {
+
+LinearHeads make_heads(const OutcomeTable& table, const LinearFit& fit) {
+  LinearHeads heads;
+  heads.dimension = static_cast<std::size_t>(fit.weights.rows());
+  heads.names = name_heads(table);
+  std::vector<float> weights(static_cast<std::size_t>(fit.weights.size()));
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    // Column-major, one column a head: the rows that are wanted.
+    weights[i] = static_cast<float>(fit.weights.data()[i]);
+  }
+  heads.weights = std::move(weights);
+  heads.intercepts.assign(fit.intercepts.data(), fit.intercepts.data() + fit.intercepts.size());
+  return heads;
+}
+
+class RidgeLearner final : public Learner {
+ public:
+  explicit RidgeLearner(const LearningProblem& problem)
+      : problem_(problem),
+        targets_(head_targets(problem.table)),
+        ridge_{.embeddings = problem.embeddings,
+               .dimension = problem.dimension,
+               .targets = targets_,
+               .heads = kHeadsPerPair * problem.table.pairs.size(),
+               .folds = problem.folds},
+        solver_(ridge_, problem.threads) {}
+
+  std::size_t settings() const override { return alphas().size(); }
+  double caution(std::size_t setting) const override { return alphas()[setting]; }
+
+  std::vector<PredictionTable> predict_left_out(std::size_t left_out,
+                                                std::span<const std::uint32_t> queries) override {
+    const std::vector<LinearFit> fits = solver_.fit(alphas(), left_out);
+    std::vector<PredictionTable> results(alphas().size());
+    parallel_for(problem_.threads, alphas().size(), [&](std::size_t i) {
+      const std::size_t threads_each = alphas().size() == 1 ? problem_.threads : 1;
+      const Predicted predicted = predict_heads(ridge_, fits[i], queries, threads_each);
+      const auto cells = queries.size() * problem_.table.pairs.size();
+      results[i].quality.resize(cells);
+      results[i].output_tokens.resize(cells);
+      for (std::size_t cell = 0; cell < cells; ++cell) {
+        results[i].quality[cell] = predicted.data()[kHeadsPerPair * cell];
+        results[i].output_tokens[cell] = predicted.data()[kHeadsPerPair * cell + 1];
+      }
+    });
+    return results;
+  }
+
+  Predictor fit(std::size_t setting) override {
+    return make_heads(problem_.table, solver_.fit({&alphas()[setting], 1}).front());
+  }
+
+  void report(std::size_t chosen, std::span<const DeferralMetrics> metrics,
+              TrainReport& report) const override {
+    report.alpha = alphas()[chosen];
+    for (std::size_t i = 0; i < alphas().size(); ++i) {
+      report.alphas.push_back({alphas()[i], metrics[i]});
+    }
+  }
+
+  std::string method() const override {
+    return "ridge regression: a quality head and a length head for every (model, budget) pair";
+  }
+  std::string describe(std::size_t setting) const override {
+    return "\"alpha\": " + json_number(alphas()[setting]);
+  }
+
+ private:
+  const std::vector<double>& alphas() const { return problem_.options.alphas; }
+
+  const LearningProblem& problem_;
+  std::vector<double> targets_;
+  RidgeProblem ridge_;
+  RidgeSolver solver_;
+};
+
+}  // namespace
+
+std::unique_ptr<Learner> make_ridge_learner(const LearningProblem& problem) {
+  return std::make_unique<RidgeLearner>(problem);
+}
+
+}  // namespace r2router::internal
