@@ -97,7 +97,9 @@ struct TrainReport {
 };
 
 /// Fits a checkpoint to embeddings computed elsewhere: table.queries.size() × dimension, row after
-/// row. α is the one of the best cross-validated AUDC over the whole pool, the largest of equals.
+/// row. The settings of the predictor (α; neighbours and weighting) are those of the best
+/// cross-validated AUDC over the whole pool; of equals the largest α or the most neighbours. A
+/// perceptron is trained for as many epochs as were best, in the median, for the folds' own.
 ///
 /// The checkpoint decides by the corrected rules. Its default λ reaches 95 % of the best single
 /// model's score at least cost on queries that the heads were not fitted to; if no λ reaches that,

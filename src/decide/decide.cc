@@ -56,7 +56,8 @@ void bound_by_constraints(const DecisionTable& table, const Rule& rule, const Go
     const double tokens = std::max(estimates.tokens[i], rule.token_floor);
     const Point worst{.quality = clip_quality(quality - quality_error),
                       .tokens = std::min(tokens + tokens_error, cap)};
-    if (missed(terms, rule, goal, cap, worst) != 0) scratch.lower[i] = -kInfinity;
+    if (missed(terms, rule, goal, cap, worst) == 0) continue;  // then the best misses none either
+    scratch.lower[i] = -kInfinity;
     // A budget that is left out can still bound those between it and the next: only where not even
     // the smallest fits are they out too.
     const bool stretches = rule.continuous && std::isfinite(cap);
