@@ -97,9 +97,9 @@ std::vector<std::vector<std::uint32_t>> make_folds(const OutcomeTable& table,
   for (const auto& fold : folds) queries += fold.size();
   for (const auto& fold : folds) {
     if (!fold.empty()) continue;
-    throw_bad_data("there are " + std::to_string(queries) +
-                   " queries to train on, too few to fill " + std::to_string(options.folds) +
-                   " folds: give more queries, or ask for fewer folds");
+    throw_bad_data("queries to train on: " + std::to_string(queries) + ", too few to fill " +
+                   std::to_string(options.folds) +
+                   " folds; give more queries, or ask for fewer folds");
   }
   return folds;
 }
