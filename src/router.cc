@@ -105,7 +105,7 @@ struct Router::Parts {
   Parts(Checkpoint checkpoint, const RouterOptions& options)
       : config(std::move(checkpoint.config)),
         defaults(config.decision_defaults()),
-        scorer(make_scorer(checkpoint.predictor, options.kernel)),
+        scorer(make_scorer(checkpoint.predictor, checkpoint.length_curves, options.kernel)),
         embedder(options.embedder),
         table(std::make_shared<const Pool>(config.models), scorer->pairs(),
               pair_facts(scorer->pairs(), head_names(checkpoint.predictor), checkpoint.spreads)) {

@@ -20,6 +20,9 @@ struct Checkpoint {
   /// in the unit of its target; empty: unknown.
   std::vector<double> spreads = {};
   TopicScores topics = {};  ///< the lexical encoder's, if its spec names topics
+  /// One for each length head, in the order of the heads, of Config::length_points points; empty if
+  /// that is 0.
+  std::vector<LengthCurve> length_curves = {};
 };
 
 /// Reads a checkpoint folder in either layout: native (config.json + model.safetensors) or released
@@ -40,7 +43,8 @@ R2ROUTER_EXPORT void save_checkpoint(const Checkpoint& checkpoint, const std::st
 /// throws for the config.
 R2ROUTER_EXPORT std::string checkpoint_checksum(const std::string& folder);
 
-/// Throws Error(kBadCheckpoint) if config, predictor, spreads, IDF and topics do not fit together.
+/// Throws Error(kBadCheckpoint) if config, predictor, spreads, IDF, topics and length curves do not
+/// fit together.
 R2ROUTER_EXPORT void validate(const Checkpoint& checkpoint, const std::string& file = {});
 
 }  // namespace r2router

@@ -57,6 +57,8 @@ struct Config {
   std::string budget_prompt = {};
   DecisionRules rules = DecisionRules::kReference;
   double token_floor = 0;  ///< tokens
+  /// Points of each of Checkpoint::length_curves; 0: lengths are as the heads give them.
+  std::uint32_t length_points = 0;
   std::string training =
       {};  ///< provenance: a JSON object as text, carried through unchanged; or empty
 

@@ -19,8 +19,9 @@ namespace r2router {
 /// call.
 using EmbeddingView = std::variant<std::span<const float>, std::span<const double>>;
 
-/// Raw predictions for one query, one element for each of Scorer::pairs(): as the heads give them,
-/// neither clipped nor floored (that is the decision's work, since the rules differ in it).
+/// Raw predictions for one query, one element for each of Scorer::pairs(): as the heads and length
+/// curves give them, neither clipped nor floored (that is the decision's work, since the rules
+/// differ in it).
 struct Predictions {
   std::vector<double> quality;  ///< may lie outside [0, 1]
   std::vector<double>
@@ -126,6 +127,14 @@ struct MultilayerPerceptron {
   std::vector<double> scales = {};
 };
 
+/// How long answers turned out to be where a length head predicted so many tokens: piecewise linear
+/// through the points, and of slope 1 beyond them. It undoes what the heads' shrinkage towards
+/// the mean, which the choice of a pair profits from, does to predicted costs.
+struct LengthCurve {
+  std::vector<double> predicted = {};  ///< tokens as the head gives them, ascending; two or more
+  std::vector<double> observed = {};  ///< tokens, one for each: ≥ 0, none less than the one before
+};
+
 /// What predicts: data of one of the kinds.
 using Predictor = std::variant<LinearHeads, NearestNeighbours, MultilayerPerceptron>;
 
@@ -154,8 +163,10 @@ R2ROUTER_EXPORT std::shared_ptr<const Scorer> make_knn_scorer(const NearestNeigh
 R2ROUTER_EXPORT std::shared_ptr<const Scorer> make_mlp_scorer(
     const MultilayerPerceptron& perceptron, std::string_view kernel = {});
 
-/// The scorer for this kind of predictor.
+/// The scorer for this kind of predictor, with its lengths corrected by `curves`: one for each
+/// length head in the order of their names, or none at all. Throws as make_linear_scorer() does.
 R2ROUTER_EXPORT std::shared_ptr<const Scorer> make_scorer(const Predictor& predictor,
+                                                          std::span<const LengthCurve> curves = {},
                                                           std::string_view kernel = {});
 
 /// Names of the compute kernels that this machine can run, slowest first: "baseline" always, then

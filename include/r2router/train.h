@@ -101,6 +101,11 @@ struct TrainReport {
 /// cross-validated AUDC over the whole pool; of equals the largest α or the most neighbours. A
 /// perceptron is trained for as many epochs as were best, in the median, for the folds' own.
 ///
+/// Lengths are then corrected, where there are queries enough (some 125 of every five folds): each
+/// length head gets a curve, by isotonic regression of the observed lengths on those that were
+/// predicted without the query's fold. AUDC and the default λ are those of corrected lengths, each
+/// fold's by curves from the others.
+///
 /// The checkpoint decides by the corrected rules. Its default λ reaches 95 % of the best single
 /// model's score at least cost on queries that the heads were not fitted to; if no λ reaches that,
 /// it is the one of the best score. Only available models count there, since those are what a user
@@ -179,7 +184,8 @@ struct AddModelReport {
 /// plain ridge regression. If the table has outcomes of the checkpoint's models on the probes as
 /// well, they tell whether the probes are harder than queries are on the whole, and b makes up for
 /// it. Heads, settings and pool of the checkpoint stay as they are but for Config::training, which
-/// records both. If it has spreads, those of the new heads are of their cross-validated errors.
+/// records both. Length curves are straight for the new heads. If it has spreads, those of the new
+/// heads are of their cross-validated errors.
 ///
 /// Probes are the queries not held out that have an outcome of each of the model's pairs, the first
 /// of an order by hash. Edited copies take no part. `embeddings` are those that the checkpoint's

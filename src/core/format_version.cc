@@ -9,7 +9,8 @@ std::uint32_t internal::format_version_for(const Config& config) {
   const bool instructions = std::ranges::any_of(config.models, [](const ModelSpec& model) {
     return !model.instruction.empty() || model.instruction_tokens > 0;
   });
-  return topics || instructions || config.predictor != PredictorKind::kRidge ? 2 : 1;
+  const bool predictor = config.predictor != PredictorKind::kRidge || config.length_points > 0;
+  return topics || instructions || predictor ? 2 : 1;
 }
 
 }  // namespace r2router

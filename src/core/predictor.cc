@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "core/finite.h"
 
@@ -64,6 +65,24 @@ std::string find_fault(const MultilayerPerceptron& data) {
                    [](double scale) { return scale > 0 && std::isfinite(scale); })) {
     return "found " + std::to_string(data.scales.size()) + " scales, expected " +
            std::to_string(heads) + ", one for each head, all finite and above 0";
+  }
+  return {};
+}
+
+std::string find_fault(const LengthCurve& curve) {
+  const auto& [predicted, observed] = curve;
+  if (predicted.size() < 2 || observed.size() != predicted.size()) {
+    return "a length curve has " + std::to_string(predicted.size()) + " predicted and " +
+           std::to_string(observed.size()) + " observed lengths, expected two or more of each";
+  }
+  if (!all_finite<double>(predicted) || !all_finite<double>(observed) || observed.front() < 0) {
+    return "a length curve has a number that is negative or not finite; train the router again";
+  }
+  if (std::adjacent_find(predicted.begin(), predicted.end(), std::greater_equal<>()) !=
+          predicted.end() ||
+      !std::is_sorted(observed.begin(), observed.end())) {
+    return "a length curve descends, expected predicted lengths that ascend and observed ones of "
+           "which none is less than the one before; train the router again";
   }
   return {};
 }

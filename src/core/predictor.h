@@ -11,5 +11,6 @@ namespace r2router {
 /// expected and what to do; empty if nothing is. Names of heads are not looked at.
 std::string find_fault(const NearestNeighbours& neighbours);
 std::string find_fault(const MultilayerPerceptron& perceptron);
+std::string find_fault(const LengthCurve& curve);
 
 }  // namespace r2router

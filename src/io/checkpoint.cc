@@ -37,6 +37,7 @@ class Validator {
         idf_(checkpoint.idf),
         spreads_(checkpoint.spreads),
         topics_(checkpoint.topics),
+        curves_(checkpoint.length_curves),
         file_(file) {}
 
   void run() const {
@@ -85,6 +86,15 @@ class Validator {
     if (!spreads_.empty()) {
       expect_equal("the number of spreads", spreads_.size(), names_.size(),
                    "one for each head, or none");
+    }
+    const bool has_curves = config_.length_points > 0;
+    const auto lengths =
+        static_cast<std::size_t>(std::ranges::count(names_, Target::kTokens, &HeadName::target));
+    expect_equal("the number of length curves", curves_.size(), has_curves ? lengths : 0,
+                 has_curves ? "one for each length head" : "since the config has no length_points");
+    for (const LengthCurve& curve : curves_) {
+      expect_equal("the number of a length curve's points", curve.predicted.size(),
+                   config_.length_points, "the config's length_points");
     }
     const std::size_t dimension = config_.encoder ? config_.encoder->dimension : 0;
     const std::size_t topics = config_.encoder ? config_.encoder->topics.size() : 0;
@@ -157,6 +167,7 @@ class Validator {
     if (!std::ranges::all_of(spreads_, [](double s) { return s >= 0 && std::isfinite(s); })) {
       fail("the spreads have one that is negative or not finite; train the router again");
     }
+    for (const LengthCurve& curve : curves_) check_numbers(curve);
     if (!all_finite<float>(topics_.weights) || !all_finite<float>(topics_.intercepts)) {
       fail("the topics have a weight or intercept that is not finite; train the encoder again");
     }
@@ -188,6 +199,7 @@ class Validator {
   const std::vector<float>& idf_;
   const std::vector<double>& spreads_;
   const TopicScores& topics_;
+  const std::vector<LengthCurve>& curves_;
   const std::string& file_;
 };
 

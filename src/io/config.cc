@@ -31,6 +31,7 @@ constexpr double kHighestPrice = 1e9;
 constexpr double kLongestDelay = 1e9, kLowestSpeed = 1e-9, kHighestSpeed = 1e9;
 constexpr std::uint32_t kMostInstructionTokens = 1000000;
 constexpr double kHighestTokenFloor = 4294967294;
+constexpr std::uint32_t kMostLengthPoints = 1000;
 
 // The names of enumerations' values in JSON.
 constexpr std::pair<std::string_view, BudgetMode> kBudgetModes[] = {
@@ -327,7 +328,8 @@ Config parse_config(std::string_view json, const std::string& file) {
   config.format_version = read_format_version(root["format_version"]);
   root.refuse_misspelt({"format_version", "router_name", "method", "predictor", "embedding_model",
                         "embedding_dim", "default_lambda", "token_limits", "models", "encoder",
-                        "budget_mode", "budget_prompt", "rules", "token_floor", "training"});
+                        "budget_mode", "budget_prompt", "rules", "token_floor", "length_points",
+                        "training"});
 
   if (const JsonView name = root["router_name"]; name.present()) config.router_name = name.string();
   if (const JsonView method = root["method"]; method.present()) config.method = method.string();
@@ -383,6 +385,10 @@ Config parse_config(std::string_view json, const std::string& file) {
     config.token_floor =
         floor.number(0, kHighestTokenFloor, "a number of tokens from 0 to 4294967294");
   }
+  if (const JsonView points = root["length_points"]; points.present()) {
+    config.length_points = read_uint32(points, 2, kMostLengthPoints);
+    expect_version(config, points, "length curves");
+  }
   for (std::size_t i = 0; i < members.size(); ++i) {
     if (members[i].first != "training") continue;
     // Members keep the text's order, so the position among them finds the text.
@@ -408,6 +414,7 @@ std::string to_json(const Config& config) {
   json["budget_prompt"] = config.budget_prompt;
   json["rules"] = io::name_of(config.rules, io::kDecisionRules);
   json["token_floor"] = config.token_floor;
+  if (config.length_points > 0) json["length_points"] = config.length_points;
   for (const Budget budget : config.token_limits) {
     json["token_limits"].push_back(io::budget_to_json(budget));
   }

@@ -21,6 +21,7 @@ namespace {
 constexpr const char* kFormat = "r2router";
 constexpr const char* kTopicWeights = "topic_weights";
 constexpr const char* kTopicIntercepts = "topic_intercepts";
+constexpr const char* kLengthCurves = "length_curves";
 
 // Names in the header's metadata.
 constexpr const char* kSpreads = "spreads";
@@ -176,6 +177,10 @@ std::vector<std::string> tensor_names(PredictorKind kind, const Safetensors& con
   return names;
 }
 
+std::size_t count_length_heads(const std::vector<HeadName>& names) {
+  return static_cast<std::size_t>(std::ranges::count(names, Target::kTokens, &HeadName::target));
+}
+
 // Each shape is compared before its data are copied, and data are never larger than the file.
 
 LinearHeads read_linear(const Safetensors& contents, std::vector<HeadName> names,
@@ -236,8 +241,27 @@ MultilayerPerceptron read_perceptron(const Safetensors& contents, std::vector<He
   return result;
 }
 
+std::vector<LengthCurve> read_length_curves(const Safetensors& contents,
+                                            const std::vector<HeadName>& names, std::size_t points,
+                                            const std::string& file) {
+  const std::size_t count = count_length_heads(names);
+  const std::vector<double> numbers =
+      copy_as_double(find_tensor(contents, kLengthCurves, {count, 2, points}, file));
+  std::vector<LengthCurve> curves(count);
+  auto next = numbers.begin();
+  const auto take = [&] {
+    const auto begin = next;
+    next += static_cast<std::ptrdiff_t>(points);
+    return std::vector<double>(begin, next);
+  };
+  for (LengthCurve& curve : curves) {
+    curve.predicted = take();
+    curve.observed = take();
+  }
+  return curves;
+}
+
 void write_predictor(const LinearHeads& heads, Safetensors& contents) {
-  // float64 first, so that every tensor is aligned.
   contents.tensors.push_back(
       {"intercepts", TensorType::kFloat64, {heads.names.size()}, bytes_of(heads.intercepts)});
   const std::vector<std::uint64_t> shape = {heads.names.size(), heads.dimension};
@@ -292,11 +316,13 @@ Checkpoint decode_native(Config config, std::span<const std::uint8_t> bytes,
   // passed over would change decisions.
   const bool has_idf = checkpoint.config.encoder && checkpoint.config.encoder->has_idf;
   const bool has_topics = checkpoint.config.encoder && !checkpoint.config.encoder->topics.empty();
+  const std::size_t points = checkpoint.config.length_points;
   const std::vector<std::string> known = tensor_names(kind, contents);
   for (const TensorView& tensor : contents.tensors) {
     const bool idf = tensor.name == "idf";
     const bool topics = tensor.name == kTopicWeights || tensor.name == kTopicIntercepts;
-    if ((idf && has_idf) || (topics && has_topics)) continue;
+    const bool curves = tensor.name == kLengthCurves;
+    if ((idf && has_idf) || (topics && has_topics) || (curves && points > 0)) continue;
     if (std::ranges::find(known, tensor.name) != known.end()) continue;
     if (idf) {
       fail(
@@ -310,11 +336,17 @@ Checkpoint decode_native(Config config, std::span<const std::uint8_t> bytes,
           "name them, or write the checkpoint again",
           file, "/" + tensor.name);
     }
+    if (curves) {
+      fail(
+          "found a tensor of length curves, expected none: config.json has no /length_points; set "
+          "it, or write the checkpoint again",
+          file, "/" + tensor.name);
+    }
     std::string expected;
     for (const std::string& name : known) expected += '"' + name + "\", ";
     fail("this tensor is not known, expected " + expected +
-             "\"idf\", \"topic_weights\" and \"topic_intercepts\"; write the checkpoint again "
-             "without it",
+             "\"idf\", \"topic_weights\", \"topic_intercepts\" and \"length_curves\"; write the "
+             "checkpoint again without it",
          file, "/" + tensor.name);
   }
   if (kind == PredictorKind::kKnn) {
@@ -326,6 +358,10 @@ Checkpoint decode_native(Config config, std::span<const std::uint8_t> bytes,
   }
   if (const auto spreads = contents.metadata.find(kSpreads); spreads != contents.metadata.end()) {
     checkpoint.spreads = read_spreads(spreads->second, file);
+  }
+  if (points > 0) {
+    checkpoint.length_curves =
+        read_length_curves(contents, head_names(checkpoint.predictor), points, file);
   }
   if (has_idf) {
     const std::uint64_t slots = checkpoint.config.encoder->dimension;
@@ -352,6 +388,19 @@ std::string encode_native(const Checkpoint& checkpoint) {
       {"format_version", std::to_string(internal::format_version_for(checkpoint.config))},
       {"heads", names.dump()}};
   if (!checkpoint.spreads.empty()) contents.metadata[kSpreads] = Json(checkpoint.spreads).dump();
+  std::vector<double> curve_numbers;
+  for (const auto& [predicted, observed] : checkpoint.length_curves) {
+    curve_numbers.insert(curve_numbers.end(), predicted.begin(), predicted.end());
+    curve_numbers.insert(curve_numbers.end(), observed.begin(), observed.end());
+  }
+  // float64 before float32, so that every tensor is aligned.
+  if (!curve_numbers.empty()) {
+    contents.tensors.push_back(
+        {kLengthCurves,
+         TensorType::kFloat64,
+         {checkpoint.length_curves.size(), 2, checkpoint.config.length_points},
+         bytes_of(curve_numbers)});
+  }
   std::visit([&](const auto& data) { write_predictor(data, contents); }, checkpoint.predictor);
   if (!checkpoint.idf.empty()) {
     contents.tensors.push_back(

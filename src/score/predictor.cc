@@ -1,4 +1,8 @@
+#include <utility>
+
 #include "r2router/scorer.h"
+
+#include "score/length_curves.h"
 
 namespace r2router {
 namespace {
@@ -16,8 +20,13 @@ std::shared_ptr<const Scorer> make(const MultilayerPerceptron& perceptron,
 
 }  // namespace
 
-std::shared_ptr<const Scorer> make_scorer(const Predictor& predictor, std::string_view kernel) {
-  return std::visit([&](const auto& data) { return make(data, kernel); }, predictor);
+std::shared_ptr<const Scorer> make_scorer(const Predictor& predictor,
+                                          std::span<const LengthCurve> curves,
+                                          std::string_view kernel) {
+  std::shared_ptr<const Scorer> scorer =
+      std::visit([&](const auto& data) { return make(data, kernel); }, predictor);
+  if (curves.empty()) return scorer;
+  return score::correct_lengths(std::move(scorer), head_names(predictor), curves);
 }
 
 }  // namespace r2router

@@ -56,12 +56,13 @@ class KnnLearner final : public Learner {
   double caution(std::size_t setting) const override { return settings_[setting].neighbours; }
 
   std::vector<PredictionTable> predict_left_out(std::size_t left_out,
-                                                std::span<const std::uint32_t> queries) override {
+                                                std::span<const std::uint32_t> queries,
+                                                std::span<const std::size_t> settings) override {
     const NearestNeighbours data = gather(left_out);
     const score::NeighbourSearch search(data.embeddings, data.dimension, score::find_kernel({}));
     const std::vector<double> means = score::average_targets(data.targets, data.names.size());
     const std::size_t pairs = problem_.table.pairs.size();
-    std::vector<PredictionTable> results(settings_.size());
+    std::vector<PredictionTable> results(settings.size());
     for (PredictionTable& result : results) {
       result.quality.resize(queries.size() * pairs);
       result.output_tokens.resize(queries.size() * pairs);
@@ -79,13 +80,14 @@ class KnnLearner final : public Learner {
       std::vector<std::vector<score::Neighbour>> found;
       search.search(embeddings, count, most_, found);
       std::vector<double> heads = means;
-      for (std::size_t i = 0; i < settings_.size(); ++i) {
+      for (std::size_t i = 0; i < settings.size(); ++i) {
+        const auto& [neighbours, weighting] = settings_[settings[i]];
         for (std::size_t r = 0; r < count; ++r) {
           if (found[r].empty()) {
             heads = means;
           } else {
-            score::average_targets(std::span(found[r]).first(settings_[i].neighbours),
-                                   settings_[i].weighting, data.targets, heads);
+            score::average_targets(std::span(found[r]).first(neighbours), weighting, data.targets,
+                                   heads);
           }
           for (std::size_t pair = 0; pair < pairs; ++pair) {
             const std::size_t cell = (begin + r) * pairs + pair;

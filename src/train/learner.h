@@ -51,10 +51,11 @@ class Learner {
   /// Of equally good settings the one of greatest caution is chosen.
   virtual double caution(std::size_t setting) const = 0;
 
-  /// For each setting, what a predictor fitted to all other folds predicts for these queries of the
-  /// fold `left_out`.
+  /// For each of `settings`, what a predictor fitted to all other folds predicts for these queries
+  /// of the fold `left_out`.
   virtual std::vector<PredictionTable> predict_left_out(std::size_t left_out,
-                                                        std::span<const std::uint32_t> queries) = 0;
+                                                        std::span<const std::uint32_t> queries,
+                                                        std::span<const std::size_t> settings) = 0;
 
   /// The predictor of a setting, fitted to all folds.
   virtual Predictor fit(std::size_t setting) = 0;

@@ -226,7 +226,8 @@ class MlpLearner final : public Learner {
   double caution(std::size_t) const override { return 0; }
 
   std::vector<PredictionTable> predict_left_out(std::size_t left_out,
-                                                std::span<const std::uint32_t> queries) override {
+                                                std::span<const std::uint32_t> queries,
+                                                std::span<const std::size_t>) override {
     const std::shared_ptr<const Scorer> scorer = make_mlp_scorer(perceptrons_[left_out]);
     PredictionTable result;
     Predictions predictions;

@@ -39,11 +39,14 @@ class RidgeLearner final : public Learner {
   double caution(std::size_t setting) const override { return alphas()[setting]; }
 
   std::vector<PredictionTable> predict_left_out(std::size_t left_out,
-                                                std::span<const std::uint32_t> queries) override {
-    const std::vector<LinearFit> fits = solver_.fit(alphas(), left_out);
-    std::vector<PredictionTable> results(alphas().size());
-    parallel_for(problem_.threads, alphas().size(), [&](std::size_t i) {
-      const std::size_t threads_each = alphas().size() == 1 ? problem_.threads : 1;
+                                                std::span<const std::uint32_t> queries,
+                                                std::span<const std::size_t> settings) override {
+    std::vector<double> chosen;
+    for (const std::size_t setting : settings) chosen.push_back(alphas()[setting]);
+    const std::vector<LinearFit> fits = solver_.fit(chosen, left_out);
+    std::vector<PredictionTable> results(chosen.size());
+    parallel_for(problem_.threads, chosen.size(), [&](std::size_t i) {
+      const std::size_t threads_each = chosen.size() == 1 ? problem_.threads : 1;
       const Predicted predicted = predict_heads(ridge_, fits[i], queries, threads_each);
       const auto cells = queries.size() * problem_.table.pairs.size();
       results[i].quality.resize(cells);

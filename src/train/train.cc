@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <map>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <set>
 #include <thread>
@@ -14,18 +16,23 @@
 
 #include "core/format_version.h"
 #include "core/parallel.h"
+#include "score/length_curves.h"
 #include "train/json_text.h"
 #include "train/learner.h"
+#include "train/length_curves.h"
 #include "train/ridge.h"
 
 namespace r2router {
 namespace {
 
+using internal::fit_length_curve;
 using internal::json_number;
 using internal::json_text;
 using internal::kHeadsPerPair;
 using internal::Learner;
 using internal::LearningProblem;
+using internal::Length;
+using internal::length_points;
 using internal::RidgeProblem;
 
 [[noreturn]] void throw_bad_option(const std::string& message) {
@@ -242,75 +249,147 @@ void add_squared_errors(const OutcomeTable& table, const PredictionTable& predic
   }
 }
 
-/// Sweeps of predictions for queries that the heads were not fitted to, for each setting.
-struct CrossValidation {
+/// What settings are judged by: queries that the heads were not fitted to.
+struct Trial {
+  std::vector<std::vector<std::uint32_t>> tested;  // of each fold: complete, and no edited copies
+  std::vector<std::uint32_t> all_tested;
   BestSingle best, best_available;
-  std::vector<std::vector<PolicyPoint>> all;        // over the whole pool: chooses the setting
-  std::vector<std::vector<PolicyPoint>> available;  // as users are served: chooses λ
-  std::vector<PolicyPoint> mean_curve;
-  std::vector<std::vector<double>> squared_errors;  // summed, of each head
-  std::size_t tested = 0;                           // queries
+  std::vector<double> lambdas;
+  SweepOptions whole_pool, as_served;
+
+  double share(std::size_t fold) const {
+    return static_cast<double>(tested[fold].size()) / static_cast<double>(all_tested.size());
+  }
 };
 
-CrossValidation cross_validate(const LearningProblem& problem, Learner& learner,
-                               double token_floor) {
+Trial make_trial(const LearningProblem& problem, double token_floor) {
   const OutcomeTable& table = problem.table;
-  const ProgressCallback& progress = problem.options.progress;
   std::set<std::uint32_t> complete;  // edited copies are learned from, but not what is measured on
   for (const std::uint32_t query : complete_queries(table)) {
     if (table.queries[query].original.empty()) complete.insert(query);
   }
-  std::vector<std::vector<std::uint32_t>> tested, others(problem.folds.size());
-  std::vector<std::uint32_t> all_tested;
-  for (std::size_t fold = 0; fold < problem.folds.size(); ++fold) {
-    std::vector<std::uint32_t>& queries = tested.emplace_back();
-    for (const std::uint32_t query : problem.folds[fold]) {
-      if (complete.contains(query)) queries.push_back(query);
-      for (std::size_t other = 0; other < others.size(); ++other) {
-        if (other != fold) others[other].push_back(query);
-      }
-    }
-    all_tested.insert(all_tested.end(), queries.begin(), queries.end());
+  Trial trial;
+  for (const std::vector<std::uint32_t>& fold : problem.folds) {
+    std::vector<std::uint32_t>& queries = trial.tested.emplace_back();
+    std::ranges::copy_if(fold, std::back_inserter(queries),
+                         [&](std::uint32_t query) { return complete.contains(query); });
+    trial.all_tested.insert(trial.all_tested.end(), queries.begin(), queries.end());
   }
-  if (all_tested.empty()) {
+  if (trial.all_tested.empty()) {
     throw_bad_data(
         "no query that is trained on has an outcome of every (model, budget) pair, so no "
         "trade-off can be measured: choose models that answered the same queries");
   }
-
-  CrossValidation result;
-  result.tested = all_tested.size();
   const bool any_available = std::any_of(table.models.begin(), table.models.end(),
                                          [](const ModelSpec& model) { return model.available; });
-  {
-    const OutcomeTable every_fold = select_queries(table, all_tested);
-    result.best = best_single(every_fold);
-    result.best_available = best_single(every_fold, any_available);
-  }
-  const std::vector<double> lambdas = lambda_grid(result.best.cost_usd);
-  const SweepOptions whole_pool{.token_floor = token_floor};
-  const SweepOptions as_served{.token_floor = token_floor, .available_only = any_available};
-  result.all.resize(learner.settings());
-  result.available.resize(learner.settings());
-  result.squared_errors.resize(learner.settings());
+  const OutcomeTable every_fold = select_queries(table, trial.all_tested);
+  trial.best = best_single(every_fold);
+  trial.best_available = best_single(every_fold, any_available);
+  trial.lambdas = lambda_grid(trial.best.cost_usd);
+  trial.whole_pool = {.token_floor = token_floor};
+  trial.as_served = {.token_floor = token_floor, .available_only = any_available};
+  return trial;
+}
 
+/// The sweep over the whole pool of each setting, and of the mean curve.
+struct Comparison {
+  std::vector<std::vector<PolicyPoint>> settings;
+  std::vector<PolicyPoint> mean_curve;
+};
+
+Comparison compare_settings(const LearningProblem& problem, const Trial& trial, Learner& learner) {
+  const ProgressCallback& progress = problem.options.progress;
+  std::vector<std::size_t> settings(learner.settings());
+  std::iota(settings.begin(), settings.end(), std::size_t{0});
+  Comparison result;
+  result.settings.resize(settings.size());
   for (std::size_t fold = 0; fold < problem.folds.size(); ++fold) {
     if (progress) progress("cross-validating", fold, problem.folds.size());
-    if (tested[fold].empty()) continue;
-    const OutcomeTable fold_table = select_queries(table, tested[fold]);
-    const double share =
-        static_cast<double>(tested[fold].size()) / static_cast<double>(all_tested.size());
-    add_fold(sweep(fold_table, predict_means(fold_table, select_queries(table, others[fold])),
-                   lambdas, whole_pool),
-             share, result.mean_curve);
-    const std::vector<PredictionTable> predictions = learner.predict_left_out(fold, tested[fold]);
+    if (trial.tested[fold].empty()) continue;
+    std::vector<std::uint32_t> others;
+    for (std::size_t other = 0; other < problem.folds.size(); ++other) {
+      if (other == fold) continue;
+      others.insert(others.end(), problem.folds[other].begin(), problem.folds[other].end());
+    }
+    const OutcomeTable table = select_queries(problem.table, trial.tested[fold]);
+    add_fold(sweep(table, predict_means(table, select_queries(problem.table, others)),
+                   trial.lambdas, trial.whole_pool),
+             trial.share(fold), result.mean_curve);
+    const std::vector<PredictionTable> predictions =
+        learner.predict_left_out(fold, trial.tested[fold], settings);
     internal::parallel_for(problem.threads, predictions.size(), [&](std::size_t i) {
-      add_squared_errors(fold_table, predictions[i], result.squared_errors[i]);
-      add_fold(sweep(fold_table, predictions[i], lambdas, whole_pool), share, result.all[i]);
-      add_fold(sweep(fold_table, predictions[i], lambdas, as_served), share, result.available[i]);
+      add_fold(sweep(table, predictions[i], trial.lambdas, trial.whole_pool), trial.share(fold),
+               result.settings[i]);
     });
   }
   if (progress) progress("cross-validating", problem.folds.size(), problem.folds.size());
+  return result;
+}
+
+/// The predicted and observed lengths of a pair in all folds but one, or in all.
+std::vector<Length> lengths_of(const std::vector<OutcomeTable>& tables,
+                               const std::vector<PredictionTable>& predictions, std::size_t pair,
+                               std::size_t left_out) {
+  std::vector<Length> lengths;
+  for (std::size_t fold = 0; fold < tables.size(); ++fold) {
+    if (fold == left_out) continue;
+    for (std::size_t query = 0; query < tables[fold].queries.size(); ++query) {
+      const std::size_t cell = tables[fold].cell(query, pair);
+      lengths.push_back({predictions[fold].output_tokens[cell], tables[fold].output_tokens[cell]});
+    }
+  }
+  return lengths;
+}
+
+/// What the chosen setting is worth, with its lengths corrected.
+struct Validation {
+  std::vector<LengthCurve> curves;     // one for each pair, or none if there are too few queries
+  std::vector<PolicyPoint> all;        // over the whole pool
+  std::vector<PolicyPoint> available;  // as users are served: chooses λ
+  std::vector<double> squared_errors;  // summed, of each head
+};
+
+Validation validate_setting(const LearningProblem& problem, const Trial& trial, Learner& learner,
+                            std::size_t setting) {
+  const std::size_t folds = problem.folds.size(), pairs = problem.table.pairs.size();
+  std::vector<OutcomeTable> tables(folds);
+  std::vector<PredictionTable> predictions(folds);
+  for (std::size_t fold = 0; fold < folds; ++fold) {
+    tables[fold] = select_queries(problem.table, trial.tested[fold]);
+    if (trial.tested[fold].empty()) continue;
+    predictions[fold] = learner.predict_left_out(fold, trial.tested[fold], {&setting, 1}).front();
+  }
+  // Curves that correct a fold must not have seen it; where there are too few for those, there are
+  // none at all.
+  std::size_t fewest = trial.all_tested.size();
+  for (const std::vector<std::uint32_t>& fold : trial.tested) {
+    fewest = std::min(fewest, trial.all_tested.size() - fold.size());
+  }
+  const std::size_t points = length_points(fewest);
+  Validation result;
+  std::vector<PredictionTable> corrected = predictions;
+  if (points >= 2) {
+    result.curves.resize(pairs);
+    internal::parallel_for(problem.threads, pairs, [&](std::size_t pair) {
+      result.curves[pair] = fit_length_curve(lengths_of(tables, predictions, pair, folds), points);
+      for (std::size_t fold = 0; fold < folds; ++fold) {
+        const LengthCurve curve =
+            fit_length_curve(lengths_of(tables, predictions, pair, fold), points);
+        for (std::size_t query = 0; query < tables[fold].queries.size(); ++query) {
+          double& tokens = corrected[fold].output_tokens[tables[fold].cell(query, pair)];
+          tokens = score::correct(curve, tokens);
+        }
+      }
+    });
+  }
+  for (std::size_t fold = 0; fold < folds; ++fold) {
+    if (trial.tested[fold].empty()) continue;
+    add_squared_errors(tables[fold], corrected[fold], result.squared_errors);
+    add_fold(sweep(tables[fold], corrected[fold], trial.lambdas, trial.whole_pool),
+             trial.share(fold), result.all);
+    add_fold(sweep(tables[fold], corrected[fold], trial.lambdas, trial.as_served),
+             trial.share(fold), result.available);
+  }
   return result;
 }
 
@@ -449,18 +528,19 @@ Checkpoint train(const OutcomeTable& table, std::span<const float> embeddings,
   if (options.progress) options.progress("reading embeddings", 0, 1);
   const std::unique_ptr<Learner> learner = make_learner(problem);
   const double token_floor = find_token_floor(table, problem.folds);
-  const CrossValidation validation = cross_validate(problem, *learner, token_floor);
+  const Trial trial = make_trial(problem, token_floor);
   const auto measured = [&](const std::vector<PolicyPoint>& points) {
-    return measure(deferral_curve(points, validation.best.cost_usd), validation.best.score);
+    return measure(deferral_curve(points, trial.best.cost_usd), trial.best.score);
   };
+  const Comparison comparison = compare_settings(problem, trial, *learner);
   std::vector<DeferralMetrics> metrics;
-  for (const std::vector<PolicyPoint>& points : validation.all) metrics.push_back(measured(points));
+  for (const auto& points : comparison.settings) metrics.push_back(measured(points));
   const std::size_t best = choose_setting(*learner, metrics);
-  report.metrics = metrics[best];
   learner->report(best, metrics, report);
-  report.mean_curve = measured(validation.mean_curve);
-  const DeferralPoint chosen =
-      choose_default(validation.available[best], validation.best_available);
+  report.mean_curve = measured(comparison.mean_curve);
+  const Validation validation = validate_setting(problem, trial, *learner, best);
+  report.metrics = measured(validation.all);
+  const DeferralPoint chosen = choose_default(validation.available, trial.best_available);
   report.default_lambda = chosen.lambda;
   report.default_score = chosen.score;
   report.default_cost = chosen.cost;
@@ -468,9 +548,10 @@ Checkpoint train(const OutcomeTable& table, std::span<const float> embeddings,
   if (options.progress) options.progress("fitting", 0, 1);
   Checkpoint checkpoint;
   checkpoint.predictor = learner->fit(best);
-  for (const double sum : validation.squared_errors[best]) {
-    checkpoint.spreads.push_back(std::sqrt(sum / static_cast<double>(validation.tested)));
+  for (const double sum : validation.squared_errors) {
+    checkpoint.spreads.push_back(std::sqrt(sum / static_cast<double>(trial.all_tested.size())));
   }
+  checkpoint.length_curves = validation.curves;  // a length head for each pair, in the same order
   Config& config = checkpoint.config;
   config.method = learner->method();
   config.predictor = options.predictor;
@@ -483,6 +564,9 @@ Checkpoint train(const OutcomeTable& table, std::span<const float> embeddings,
   config.budget_mode = table.budget_mode;
   config.rules = DecisionRules::kCorrected;
   config.token_floor = token_floor;
+  if (!validation.curves.empty()) {
+    config.length_points = static_cast<std::uint32_t>(validation.curves.front().predicted.size());
+  }
   config.training = provenance(table, options, report, *learner, best, metrics);
   config.format_version = internal::format_version_for(config);
   if (options.progress) options.progress("fitting", 1, 1);
