@@ -159,10 +159,14 @@ using LinearState = std::tuple<py::array, std::vector<double>>;
 using KnnState = std::tuple<std::uint32_t, bool, Floats, Floats>;
 using MlpState = std::tuple<std::vector<std::pair<Floats, Floats>>, std::vector<double>>;
 
+/// A pickled length curve: lengths predicted, and observed.
+using CurveState = std::pair<std::vector<double>, std::vector<double>>;
+
 /// What a pickled checkpoint consists of: config.json, heads, the predictor's numbers, IDF weights,
-/// spreads, weights and intercepts of topics.
+/// spreads, weights and intercepts of topics, length curves.
 using State = std::tuple<std::string, std::vector<HeadTuple>, py::object, std::vector<float>,
-                         std::vector<double>, std::vector<float>, std::vector<float>>;
+                         std::vector<double>, std::vector<float>, std::vector<float>,
+                         std::vector<CurveState>>;
 
 py::object predictor_state(const std::shared_ptr<Checkpoint>& checkpoint) {
   if (const auto* knn = std::get_if<NearestNeighbours>(&checkpoint->predictor)) {
@@ -182,10 +186,14 @@ py::object predictor_state(const std::shared_ptr<Checkpoint>& checkpoint) {
 }
 
 State get_state(const std::shared_ptr<Checkpoint>& checkpoint) {
-  return {to_json(checkpoint->config),  head_names(*checkpoint),
-          predictor_state(checkpoint),  checkpoint->idf,
-          checkpoint->spreads,          checkpoint->topics.weights,
-          checkpoint->topics.intercepts};
+  std::vector<CurveState> curves;
+  for (const auto& [predicted, observed] : checkpoint->length_curves) {
+    curves.emplace_back(predicted, observed);
+  }
+  return {to_json(checkpoint->config),   head_names(*checkpoint),
+          predictor_state(checkpoint),   checkpoint->idf,
+          checkpoint->spreads,           checkpoint->topics.weights,
+          checkpoint->topics.intercepts, std::move(curves)};
 }
 
 Predictor to_predictor(const Config& config, const std::vector<HeadTuple>& names,
@@ -215,12 +223,15 @@ Predictor to_predictor(const Config& config, const std::vector<HeadTuple>& names
 }
 
 std::shared_ptr<Checkpoint> set_state(State state) {
-  auto& [config, names, predictor, idf, spreads, topic_weights, topic_intercepts] = state;
+  auto& [config, names, predictor, idf, spreads, topic_weights, topic_intercepts, curves] = state;
   auto checkpoint = std::make_shared<Checkpoint>();
   checkpoint->config = parse_config(config);
   checkpoint->predictor = to_predictor(checkpoint->config, names, predictor);
   checkpoint->idf = std::move(idf);
   checkpoint->topics = {std::move(topic_weights), std::move(topic_intercepts)};
+  for (auto& [predicted, observed] : curves) {
+    checkpoint->length_curves.push_back({std::move(predicted), std::move(observed)});
+  }
   checkpoint->spreads = std::move(spreads);
   validate(*checkpoint);
   return checkpoint;

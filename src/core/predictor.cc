@@ -7,6 +7,12 @@
 #include "core/finite.h"
 
 namespace r2router {
+namespace {
+
+/// Tokens. Keeps the arithmetic of length curves finite.
+constexpr double kLongestLength = 1e100;
+
+}  // namespace
 
 const std::vector<HeadName>& head_names(const Predictor& predictor) {
   return std::visit(
@@ -75,8 +81,11 @@ std::string find_fault(const LengthCurve& curve) {
     return "a length curve has " + std::to_string(predicted.size()) + " predicted and " +
            std::to_string(observed.size()) + " observed lengths, expected two or more of each";
   }
-  if (!all_finite<double>(predicted) || !all_finite<double>(observed) || observed.front() < 0) {
-    return "a length curve has a number that is negative or not finite; train the router again";
+  const auto is_length = [](double tokens) { return std::abs(tokens) <= kLongestLength; };
+  if (!std::ranges::all_of(predicted, is_length) || !std::ranges::all_of(observed, is_length) ||
+      observed.front() < 0) {
+    return "a length curve has a number that is negative, not finite or beyond 1e100; train the "
+           "router again";
   }
   if (std::adjacent_find(predicted.begin(), predicted.end(), std::greater_equal<>()) !=
           predicted.end() ||

@@ -13,6 +13,9 @@
 namespace r2router::score {
 namespace {
 
+/// Beyond the height of any curve, and no NaN when multiplied by zero.
+constexpr double kLargestError = 1e200;
+
 /// The greatest rise of a curve by which the error of a prediction can grow.
 double steepest(const LengthCurve& curve) {
   double result = 1;  // beyond the ends
@@ -48,9 +51,12 @@ class CorrectedScorer final : public Scorer {
       const LengthCurve& curve = curves[*curve_of[*layout.tokens_head[pair]]];
       if (const std::string fault = find_fault(curve); !fault.empty()) throw_bad_checkpoint(fault);
       curves_.emplace_back(pair, curve);
-      // The small parts cover the rounding of correct() itself.
+      // The small parts cover the rounding of correct() itself. No curve is higher than the limit.
       double& error = tokens_error_[pair];
-      if (error > 0) error = error * steepest(curve) * (1 + 1e-6) + 1e-12 * curve.observed.back();
+      if (error > 0) {
+        error = error * steepest(curve) * (1 + 1e-6) + 1e-12 * curve.observed.back();
+        error = std::min(error, kLargestError);
+      }
     }
   }
 

@@ -41,6 +41,7 @@ Config config(PredictorKind kind, bool has_topics) {
   if (has_topics) {
     config.encoder->dimension = 2;
     config.encoder->topics = {"law", "history"};
+    config.length_points = 2;
   }
   return config;
 }
@@ -98,12 +99,18 @@ void fuzz_predictor(std::span<const std::uint8_t> bytes, PredictorKind kind, boo
   require(decoded.idf == checkpoint.idf);
   require(decoded.topics == checkpoint.topics);
   require(decoded.spreads == checkpoint.spreads);
+  require(decoded.length_curves.size() == checkpoint.length_curves.size());
+  for (std::size_t i = 0; i < decoded.length_curves.size(); ++i) {
+    require(decoded.length_curves[i].predicted == checkpoint.length_curves[i].predicted);
+    require(decoded.length_curves[i].observed == checkpoint.length_curves[i].observed);
+  }
   const auto numbers = [](const auto& data) { return numbers_of(data); };
   require(std::visit(numbers, decoded.predictor) == std::visit(numbers, checkpoint.predictor));
   if (kind == PredictorKind::kRidge) return;  // whose products may overflow
   const float embedding[] = {0.5F, -0.5F, 0.5F, -0.5F};
   Predictions predictions;
-  make_scorer(checkpoint.predictor)->predict(std::span<const float>(embedding), predictions);
+  make_scorer(checkpoint.predictor, checkpoint.length_curves)
+      ->predict(std::span<const float>(embedding), predictions);
   for (std::size_t i = 0; i < predictions.quality.size(); ++i) {
     require(std::isfinite(predictions.quality[i]) && std::isfinite(predictions.tokens[i]));
   }

@@ -344,6 +344,20 @@ TEST(Config, AnInstructionNeedsFormatVersion2) {
   expect_bad(json, "/models/zeta/instruction_tokens", "from 0 to 1000000");
 }
 
+TEST(Config, LengthCurvesNeedFormatVersion2) {
+  expect_bad(with(full(), "/length_points", 20), "/length_points",
+             "found length curves, which format version 1 does not have");
+  const Json json = with(with(full(), "/format_version", 2), "/length_points", 20);
+  EXPECT_EQ(parse(json).length_points, 20u);
+  const Json written = Json::parse(to_json(parse(json)));
+  EXPECT_EQ(written["length_points"], 20);
+  EXPECT_EQ(written["format_version"], 2);
+  EXPECT_FALSE(Json::parse(to_json(parse(full()))).contains("length_points"));
+  for (const Json& bad : {Json(1), Json(1001), Json(2.5), Json("20")}) {
+    expect_bad(with(json, "/length_points", bad), "/length_points", "expected");
+  }
+}
+
 TEST(Config, NamesItsPredictorInTheVersionThatHasThem) {
   EXPECT_EQ(parse(full()).predictor, PredictorKind::kRidge);
   for (const char* kind : {"knn", "mlp"}) {

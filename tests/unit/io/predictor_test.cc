@@ -76,6 +76,10 @@ TEST(NativePredictor, SavingAndLoadingGivesTheSameBits) {
     before.idf.resize(6);
     before.topics = {{1, 2, 3, 4, 5, 6, -1, -2, -3, -4, -5, -6}, {0.5F, -0.25F}};
     before.spreads.assign(head_names(before.predictor).size(), 1.0 / 3);
+    before.config.length_points = 3;
+    before.length_curves = {{.predicted = {1, 2.5, 1e6}, .observed = {0, 1.0 / 3, 1e100}},
+                            {.predicted = {-1, 0, 1e-300}, .observed = {7, 7, 7}},
+                            {.predicted = {4, 5, 6}, .observed = {8, 9, 10}}};
     save_checkpoint(before, folder / kind);
     const Checkpoint after = load_checkpoint(folder / kind);
     EXPECT_EQ(to_json(after.config), to_json(before.config));
@@ -83,6 +87,11 @@ TEST(NativePredictor, SavingAndLoadingGivesTheSameBits) {
     EXPECT_EQ(after.idf, before.idf);
     EXPECT_EQ(after.topics, before.topics);
     EXPECT_EQ(after.spreads, before.spreads);
+    ASSERT_EQ(after.length_curves.size(), 3U);
+    for (std::size_t i = 0; i < 3; ++i) {
+      EXPECT_EQ(after.length_curves[i].predicted, before.length_curves[i].predicted);
+      EXPECT_EQ(after.length_curves[i].observed, before.length_curves[i].observed);
+    }
     if (kind == "knn") {
       const auto& a = std::get<NearestNeighbours>(after.predictor);
       const auto& b = std::get<NearestNeighbours>(before.predictor);
@@ -112,6 +121,7 @@ struct Parts {
       {"heads", R"([["a", "unlimited", "quality"], ["a", "unlimited", "tokens"]])"}};
   std::map<std::string, std::vector<std::uint64_t>> shapes;
   std::string wide = {};  ///< the tensor that is float64
+  std::uint32_t length_points = 0;
 
   static Parts knn() {
     Parts parts{.kind = PredictorKind::kKnn,
@@ -143,6 +153,7 @@ struct Parts {
     config.format_version = 2;
     config.predictor = kind;
     config.embedding_dim = 3;
+    config.length_points = length_points;
     config.models = {{.name = "a"}};
     return io::decode_native(
         config, {reinterpret_cast<const std::uint8_t*>(file.data()), file.size()}, "m.safetensors");
@@ -218,6 +229,36 @@ TEST(NativePredictor, ChecksAPerceptron) {
   });
   expect("/layers.1.weight/dtype: found float64", [](Parts& p) { p.wide = "layers.1.weight"; });
   expect("/scales/shape: found the shape [3]", [](Parts& p) { p.shapes["scales"] = {3}; });
+}
+
+TEST(NativePredictor, ChecksLengthCurves) {
+  const auto spoil = [](std::uint32_t points, const std::vector<std::uint64_t>& shape) {
+    return [=](Parts& parts) {
+      parts.length_points = points;
+      if (!shape.empty()) parts.shapes["length_curves"] = shape;
+    };
+  };
+  expect_bad_parts(Parts::mlp(), "/length_curves: found a tensor of length curves, expected none",
+                   spoil(0, {1, 2, 3}));
+  expect_bad_parts(Parts::mlp(), "/length_curves: this tensor is missing", spoil(3, {}));
+  expect_bad_parts(Parts::mlp(), "/length_curves/shape: found the shape [1,2,4], expected [1,2,3]",
+                   spoil(3, {1, 2, 4}));
+  Parts parts = Parts::knn();
+  spoil(3, {1, 2, 3})(parts);
+  Checkpoint checkpoint = parts.decode();
+  expect_error(ErrorCode::kBadCheckpoint, "a length curve descends",
+               [&] { validate(checkpoint); });  // it is all zeros
+  checkpoint.length_curves = {{.predicted = {1, 2, 3}, .observed = {0, 0, 0}}};
+  EXPECT_NO_THROW(validate(checkpoint));
+  checkpoint.length_curves.push_back(checkpoint.length_curves[0]);
+  expect_error(ErrorCode::kBadCheckpoint, "the number of length curves is 2, expected 1",
+               [&] { validate(checkpoint); });
+  checkpoint.length_curves = {{.predicted = {1, 2}, .observed = {0, 0}}};
+  expect_error(ErrorCode::kBadCheckpoint, "the number of a length curve's points is 2, expected 3",
+               [&] { validate(checkpoint); });
+  checkpoint.config.length_points = 0;
+  expect_error(ErrorCode::kBadCheckpoint, "since the config has no length_points",
+               [&] { validate(checkpoint); });
 }
 
 TEST(NativePredictor, ConfigAndDataMustAgree) {

@@ -173,7 +173,38 @@ TEST(Train, TakesTheLargestOfEquallyGoodAlphas) {
   ASSERT_EQ(report.alphas.size(), 4u);
   EXPECT_EQ(report.alphas[2].alpha, 1e-7);
   EXPECT_LT(report.alphas[3].metrics.audc, report.alphas[0].metrics.audc);
-  EXPECT_EQ(report.metrics.audc, report.alphas[1].metrics.audc);
+}
+
+/// Heads that are shrunk too far predict short answers too long and long ones too short.
+TEST(Train, CorrectsLengthsThatShrinkageKeepsFromVarying) {
+  const Synthetic data(1600);
+  TrainOptions options = quick();
+  options.alphas = {1000};
+  const Checkpoint checkpoint = train(data.table, data.embeddings, kDimension, options);
+  EXPECT_EQ(checkpoint.config.length_points, 20u);
+  EXPECT_EQ(checkpoint.config.format_version, 2u);
+  ASSERT_EQ(checkpoint.length_curves.size(), 2u);
+  const auto plain = make_scorer(checkpoint.predictor);
+  const auto corrected = make_scorer(checkpoint.predictor, checkpoint.length_curves);
+  double error = 0, plain_error = 0, held_out = 0;
+  for (std::size_t query = 0; query < data.table.queries.size(); ++query) {
+    if (!is_held_out(data.table.queries[query].text, options.holdout)) continue;
+    const auto x = std::span(data.embeddings).subspan(query * kDimension, kDimension);
+    Predictions before, after;
+    plain->predict(x, before);
+    corrected->predict(x, after);
+    const double truth = data.table.output_tokens[data.table.cell(query, 1)];
+    plain_error += std::abs(before.tokens[1] - truth);
+    error += std::abs(after.tokens[1] - truth);
+    ++held_out;
+  }
+  EXPECT_GT(plain_error / held_out, 20);
+  EXPECT_LT(error / held_out, 10);
+  // The spread is that of the corrected lengths.
+  EXPECT_LT(checkpoint.spreads[3], 10);
+
+  const Synthetic few(120);
+  EXPECT_EQ(train(few.table, few.embeddings, kDimension, options).config.length_points, 0u);
 }
 
 TEST(Train, TheDefaultLambdaBuysNearlyTheBestScoreForLittle) {
