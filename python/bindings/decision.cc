@@ -114,6 +114,7 @@ Dict Choice::explain() const {
     left_out[py::str(std::string(to_string(static_cast<Constraint>(i))))] = explanation.left_out[i];
   }
   Dict values;
+  values["reason"] = to_string(reason_);
   values["runner_up"] = py::none();
   if (explanation.runner_up) values["runner_up"] = labels_->option(*explanation.runner_up);
   values["margin"] = explanation.margin;

@@ -76,6 +76,7 @@ class Decision(dict[str, Any]):
     def explain(self) -> dict[str, Any]:
         """How the decision came about.
 
+        - ``reason``: what it won by, as in ``details``
         - ``runner_up``: the next best option, or None; ``margin``: how much more ``risk`` the
           chosen one has
         - ``win_probability``: the chance that the chosen one is the better of the two, or None

@@ -105,6 +105,7 @@ RouteOptions with_constraints(const CLI::App& command, const ConstraintSettings&
   take(options.deny, result.deny);
   take(options.available_only, result.available_only);
   take(options.rules, result.rules);
+  take(options.explain, result.explain);
   if (command.count("--risk-aversion") > 0) result.risk_aversion = given.risk_aversion;
   for (const auto& flag : kFlags) {
     const auto field = std::get<1>(flag);

@@ -1,5 +1,6 @@
 #include "cli/decision_json.h"
 
+#include <algorithm>
 #include <charconv>
 #include <utility>
 
@@ -97,6 +98,35 @@ void write_option(ObjectWriter& object, const Option& option, const Pool& pool) 
   object.number("risk", option.risk);
 }
 
+// The members of Python's Decision.explain().
+void write_explanation(ObjectWriter& object, const Decision& decision) {
+  const Explanation& explanation = *decision.explanation;
+  object.text("reason", to_string(decision.reason));
+  if (explanation.runner_up) {
+    object.object("runner_up", [&](ObjectWriter& option) {
+      write_option(option, *explanation.runner_up, *decision.pool);
+    });
+  } else {
+    object.null("runner_up");
+  }
+  object.number("margin", explanation.margin);
+  object.number_or_null("win_probability", explanation.win_probability);
+  object.boolean("confident", explanation.confident());
+  object.object("left_out", [&](ObjectWriter& counts) {
+    for (std::size_t i = 0; i < kConstraints; ++i) {
+      counts.number(to_string(static_cast<Constraint>(i)), explanation.left_out[i]);
+    }
+  });
+}
+
+// What was predicted of the pair that was asked last: after a fallback it is not the chosen one.
+const Option& asked_option(const Decision& decision, const Completion& completion) {
+  const auto asked = std::ranges::find_if(decision.ranking, [&](const Option& option) {
+    return Pair{option.model, option.budget} == completion.pair;
+  });
+  return asked == decision.ranking.end() ? decision.chosen : *asked;
+}
+
 // Where the server has answered: its HTTP status.
 std::optional<int> known(int http_status) {
   return http_status == 0 ? std::nullopt : std::optional(http_status);
@@ -141,17 +171,20 @@ void write_completion(ObjectWriter& object, const Completion& completion, const 
   });
 }
 
-std::string result_json(const QueryLabel& label, const Option& chosen,
-                        std::span<const Option> ranking, const Pool& pool,
-                        const Completion* completion) {
+std::string result_json(const QueryLabel& label, const Decision& decision, const Option& option,
+                        const Completion* completion, bool all_options) {
   std::string line;
   ObjectWriter object(line);
   write_label(object, label);
-  write_option(object, chosen, pool);
-  if (completion != nullptr) write_completion(object, *completion, pool);
-  if (!ranking.empty()) {
-    object.list("all_options", ranking, [&](ObjectWriter& entry, const Option& option) {
-      write_option(entry, option, pool);
+  write_option(object, option, *decision.pool);
+  if (completion != nullptr) write_completion(object, *completion, *decision.pool);
+  if (decision.explanation) {
+    object.object("explanation",
+                  [&](ObjectWriter& members) { write_explanation(members, decision); });
+  }
+  if (all_options) {
+    object.list("all_options", decision.ranking, [&](ObjectWriter& entry, const Option& ranked) {
+      write_option(entry, ranked, *decision.pool);
     });
   }
   object.close();
@@ -161,15 +194,13 @@ std::string result_json(const QueryLabel& label, const Option& chosen,
 
 }  // namespace
 
-std::string decision_json(const QueryLabel& label, const Option& chosen,
-                          std::span<const Option> ranking, const Pool& pool) {
-  return result_json(label, chosen, ranking, pool, nullptr);
+std::string decision_json(const QueryLabel& label, const Decision& decision, bool all_options) {
+  return result_json(label, decision, decision.chosen, nullptr, all_options);
 }
 
-std::string answer_json(const QueryLabel& label, const Option& chosen,
-                        std::span<const Option> ranking, const Pool& pool,
-                        const Completion& completion) {
-  return result_json(label, chosen, ranking, pool, &completion);
+std::string answer_json(const QueryLabel& label, const Decision& decision,
+                        const Completion& completion, bool all_options) {
+  return result_json(label, decision, asked_option(decision, completion), &completion, all_options);
 }
 
 std::string error_json(std::string_view id, std::string_view message, std::uint64_t line_number) {

@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 
@@ -19,16 +18,16 @@ struct QueryLabel {
   std::optional<std::uint64_t> row = {};  ///< of an embedding in its file, from 0
 };
 
-/// One object and a line break: the label, the chosen option and, unless `ranking` is empty, all of
-/// it as "all_options". Numbers are the shortest that read back as the same double.
-std::string decision_json(const QueryLabel& label, const Option& chosen,
-                          std::span<const Option> ranking, const Pool& pool);
+/// One object and a line break: the label, the chosen option, the decision's explanation as
+/// "explanation" if it has one and, with `all_options`, its ranking under that name. Numbers are
+/// the shortest that read back as the same double.
+std::string decision_json(const QueryLabel& label, const Decision& decision, bool all_options);
 
-/// The same with the answer that the chosen option gave: "response", "usage", "charged_usd",
-/// "computed_usd", "attempts" and what else a Completion holds; null for what is not known.
-std::string answer_json(const QueryLabel& label, const Option& chosen,
-                        std::span<const Option> ranking, const Pool& pool,
-                        const Completion& completion);
+/// The same of the option that answered, which after a fallback is not the chosen one, with its
+/// answer: "response", "usage", "charged_usd", "computed_usd", "attempts" and what else a
+/// Completion holds; null for what is not known.
+std::string answer_json(const QueryLabel& label, const Decision& decision,
+                        const Completion& completion, bool all_options);
 
 /// One object and a line break: "error", "line" and the id, if it is known.
 std::string error_json(std::string_view id, std::string_view message, std::uint64_t line);

@@ -34,6 +34,32 @@ std::string best_quality_text(const Decision& decision) {
   return text;
 }
 
+const char* reason_text(Reason reason) {
+  switch (reason) {
+    case Reason::kRisk:
+      return "the highest risk, (1 − lambda)·quality − lambda·cost";
+    case Reason::kUsd:
+      return "the highest quality − cost / willingness to pay";
+    case Reason::kCheapest:
+      return "the lowest cost";
+    case Reason::kBest:
+      return "the highest quality";
+    case Reason::kQualityMissed:
+      break;
+  }
+  return "the highest quality; none has the quality that was asked for";
+}
+
+std::string left_out_text(const Explanation& explanation) {
+  std::string text;
+  for (std::size_t i = 0; i < kConstraints; ++i) {
+    if (explanation.left_out[i] == 0) continue;
+    text += (text.empty() ? "" : ", ") + with_thousands(explanation.left_out[i]) + " by " +
+            std::string(to_string(static_cast<Constraint>(i)));
+  }
+  return text.empty() ? "no pair" : "pairs: " + text;
+}
+
 }  // namespace
 
 // Models that the options leave out do not appear in the ranking: it tells the candidates.
@@ -66,6 +92,26 @@ std::string decision_text(const Decision& decision) {
   text += "\nBest quality:      " + best_quality_text(decision);
   text += format("\nLambda:            %.10g  (0 quality alone, 1 cost alone)\n", decision.lambda);
   return text;
+}
+
+std::string explanation_text(const Decision& decision) {
+  const Explanation& explanation = *decision.explanation;
+  std::string text = "Reason:            ";
+  text += reason_text(decision.reason);
+  if (explanation.runner_up) {
+    const Option& second = *explanation.runner_up;
+    text += "\nRunner-up:         " + decision.model(second).name + ", " +
+            budget_text(second.budget) +
+            format("  (quality %.4f, $%.8f)", second.quality, second.cost_usd);
+    text += format("\nMargin:            %.4g of risk", explanation.margin);
+    if (explanation.win_probability) {
+      text += format("; better than the runner-up with a chance of %.0f %%",
+                     100 * *explanation.win_probability);
+    }
+  } else {
+    text += "\nRunner-up:         none";
+  }
+  return text + "\nLeft out:          " + left_out_text(explanation) + '\n';
 }
 
 std::string ranking_text(const Decision& decision) {

@@ -17,6 +17,10 @@ std::string candidates_text(const Decision& decision);
 /// What was chosen and what is expected of it, a fact a line. `decision.ranking` must be filled.
 std::string decision_text(const Decision& decision);
 
+/// What the choice won by, the runner-up and what the constraints left out, a fact a line.
+/// `decision.explanation` must be filled.
+std::string explanation_text(const Decision& decision);
+
 /// The best kTableRows of `decision.ranking` as an aligned table.
 std::string ranking_text(const Decision& decision);
 

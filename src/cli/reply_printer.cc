@@ -1,29 +1,13 @@
 #include "cli/reply_printer.h"
 
-#include <algorithm>
-#include <span>
-
 #include "cli/answer_text.h"
 #include "cli/decision_text.h"
 
 namespace r2router::cli {
-namespace {
-
-/// What was predicted of the pair that was asked last: after a fallback it is not the chosen one.
-const Option& asked_option(const Decision& decision, const Completion& completion) {
-  const auto asked = std::ranges::find_if(decision.ranking, [&](const Option& option) {
-    return Pair{option.model, option.budget} == completion.pair;
-  });
-  return asked == decision.ranking.end() ? decision.chosen : *asked;
-}
-
-}  // namespace
 
 void ReplyPrinter::decision(const ReplyLabel& label, const Decision& decision) {
   if (form_ == Form::kJson) {
-    output_.write(decision_json(label.query, decision.chosen,
-                                verbose_ ? std::span(decision.ranking) : std::span<const Option>(),
-                                *decision.pool));
+    output_.write(decision_json(label.query, decision, verbose_));
     return;
   }
   // The candidates are the same for every query, so they are listed once.
@@ -35,6 +19,7 @@ void ReplyPrinter::decision(const ReplyLabel& label, const Decision& decision) {
     output_.write("\nRow:               " + std::to_string(*label.query.row) + '\n');
   }
   output_.write(decision_text(decision));
+  if (decision.explanation) output_.write(explanation_text(decision));
   if (verbose_) output_.write("\n" + ranking_text(decision));
 }
 
@@ -47,9 +32,7 @@ void ReplyPrinter::answer(const ReplyLabel& label, const Decision& decision,
   } else if (completion.failure) {
     output_.write(failure_json(label.query, label.line, completion, *decision.pool));
   } else {
-    output_.write(answer_json(label.query, asked_option(decision, completion),
-                              verbose_ ? std::span(decision.ranking) : std::span<const Option>(),
-                              *decision.pool, completion));
+    output_.write(answer_json(label.query, decision, completion, verbose_));
   }
 }
 

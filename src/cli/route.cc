@@ -29,6 +29,7 @@ constexpr const char* kFooter = R"(Examples:
   r2-router route --query "Solve the equation: 2x + 5 = 13"
   r2-router route --query "Prove Fermat's little theorem" --lambda 0.999 --verbose
   r2-router route --file prompts.txt --json
+  r2-router route --query "Who wrote Faust?" --max-cost 0.0001 --explain
   cat queries.jsonl | r2-router route --input - > decisions.jsonl
   r2-router route --checkpoint-dir DIR --embeddings embeddings.npy --json
   r2-router route --query "Who wrote Faust?" --llm-api-base https://openrouter.ai/api/v1 --stream
@@ -41,6 +42,10 @@ constexpr const char* kFooter = R"(Examples:
 "min_quality", "quality_fraction", "willingness_to_pay", "max_output_tokens", "max_latency_ms" and
 "token_floor" override the options. A line that is wrong gives {"error": ..., "line": N}, the others
 are routed, and the exit code is 1. Blank lines of --input and --file are passed over.
+
+"explanation" has "reason", "runner_up", "margin" (how much more risk the choice has),
+"win_probability" (null where the checkpoint does not know how far its predictions are off),
+"confident" (95 % or more) and "left_out", for each constraint the pairs that do not meet it.
 
 With --llm-api-base each query is answered by the model that is chosen for it, within its cap; where
 that fails, by the next best. JSON then has the pair that answered, and beside it "response",
@@ -121,6 +126,7 @@ void route_embeddings(const RouteSettings& settings, const Router& router) {
                        settings.verbose);
   RouteOptions options = settings.options;
   options.rank = text || settings.verbose;
+  const bool choice_only = !options.rank && !options.explain;
   std::visit(
       [&](const auto& values) {
         const auto bad = std::find_if(values.begin(), values.end(),
@@ -133,7 +139,7 @@ void route_embeddings(const RouteSettings& settings, const Router& router) {
                           ": expected finite numbers",
                       {.file = file});
         }
-        if (!options.rank) {  // only the choice is printed: all rows in one product
+        if (choice_only) {  // nothing else is printed: all rows in one product
           const BatchDecision batch = router.route_batch(std::span(values), options);
           for (std::size_t row = 0; row < array.rows; ++row) {
             printer.decision({.query = {.row = row}},
@@ -259,6 +265,9 @@ void add_route_command(CLI::App& app, int& exit_code) {
   command->add_flag("--json", settings->route.json, "Print one JSON object a query");
   command->add_flag("--verbose", settings->route.verbose,
                     "Show the other options too, best first (all_options in JSON)");
+  command->add_flag("--explain", options.explain,
+                    "Tell of each choice what it won by, the runner-up, the margin, the chance to "
+                    "be the better of the two, and what each limit left out (explanation in JSON)");
   add_server_options(*command, settings->route.servers);
 
   command->set_help_flag("-h,--help", "Print this help and exit");  // moves it behind the sources

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -35,9 +36,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       for (const double value : *line.embedding) require(std::isfinite(value));
     }
     if (line.options.lambda) require(std::isfinite(*line.options.lambda));
-    const r2router::Pool pool = {{.name = "model"}};
+    const r2router::Decision decision{
+        .pool = std::make_shared<const r2router::Pool>(r2router::Pool{{.name = "model"}})};
     const std::string output =
-        r2router::cli::decision_json({.id = line.id, .query = line.query}, {}, {}, pool);
+        r2router::cli::decision_json({.id = line.id, .query = line.query}, decision, false);
     require(output.find('\n') == output.size() - 1);
     require(nlohmann::json::parse(output).at("model") == "model");
   } else {

@@ -83,19 +83,22 @@ class CliTest : public ::testing::Test {
   std::string folder_, checkpoint_;
 };
 
-/// What a JSON line must say for a decision of the library.
-void expect_same(const json& line, const Decision& decision) {
-  EXPECT_EQ(line.at("model"), decision.model().name);
-  EXPECT_EQ(line.at("openrouter_id"), decision.model().openrouter_id);
-  if (decision.chosen.budget.is_unlimited()) {
+/// What a JSON object must say for an option of a decision of the library, or its choice.
+void expect_same(const json& line, const Option& option, const Decision& decision) {
+  EXPECT_EQ(line.at("model"), decision.model(option).name);
+  EXPECT_EQ(line.at("openrouter_id"), decision.model(option).openrouter_id);
+  if (option.budget.is_unlimited()) {
     EXPECT_EQ(line.at("budget"), "unlimited");
   } else {
-    EXPECT_EQ(line.at("budget"), decision.chosen.budget.tokens());
+    EXPECT_EQ(line.at("budget"), option.budget.tokens());
   }
-  EXPECT_EQ(line.at("predicted_quality"), decision.chosen.quality);
-  EXPECT_EQ(line.at("predicted_output_tokens"), decision.chosen.output_tokens);
-  EXPECT_EQ(line.at("predicted_cost_usd"), decision.chosen.cost_usd);
-  EXPECT_EQ(line.at("risk"), decision.chosen.risk);
+  EXPECT_EQ(line.at("predicted_quality"), option.quality);
+  EXPECT_EQ(line.at("predicted_output_tokens"), option.output_tokens);
+  EXPECT_EQ(line.at("predicted_cost_usd"), option.cost_usd);
+  EXPECT_EQ(line.at("risk"), option.risk);
+}
+void expect_same(const json& line, const Decision& decision) {
+  expect_same(line, decision.chosen, decision);
 }
 
 std::string npy(const std::string& type, const std::string& shape, const std::string& data) {
@@ -171,6 +174,50 @@ TEST_F(CliTest, ListsAllOptionsInJsonWhenVerbose) {
     EXPECT_EQ(option.at("model"), decision.model(decision.ranking[i]).name);
     EXPECT_EQ(option.at("risk"), decision.ranking[i].risk);
     EXPECT_EQ(option.size(), 7u);
+  }
+}
+
+TEST_F(CliTest, ExplainsChoicesOnRequest) {
+  const RouteOptions options{.max_output_tokens = 120, .rank = true, .explain = true};
+  const Decision decision = router().route_text(kPrompt, options);
+  const Outcome text = route({"--query", kPrompt, "--explain", "--max-output-tokens", "120"});
+  EXPECT_EQ(text.exit_code, 0) << text.err;
+  const Option& second = *decision.explanation->runner_up;
+  EXPECT_THAT(text.out, HasSubstr("\nReason:            the highest risk"));
+  EXPECT_THAT(text.out, HasSubstr("\nRunner-up:         " + decision.model(second).name + ", " +
+                                  second.budget.to_string() + " tokens  (quality "));
+  EXPECT_THAT(text.out, HasSubstr("\nMargin:            "));
+  // Each model's budget 150 is too long at least; model-3 is not available.
+  const std::uint32_t too_long =
+      decision.explanation->left_out[static_cast<std::size_t>(Constraint::kMaxOutputTokens)];
+  EXPECT_GE(too_long, 5u);
+  EXPECT_THAT(text.out, HasSubstr("\nLeft out:          pairs: 4 by models, " +
+                                  std::to_string(too_long) + " by max_output_tokens\n"));
+  EXPECT_THAT(text.out, Not(HasSubstr("chance")));  // the checkpoint has no spreads
+
+  const auto explanation = [&](std::vector<std::string> arguments, const std::string& input = {}) {
+    arguments.insert(arguments.end(), {"--explain", "--json", "--max-output-tokens", "120"});
+    const Outcome outcome = route(arguments, input);
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    return json::parse(outcome.out).at("explanation");
+  };
+  const json of_query = explanation({"--query", kPrompt});
+  EXPECT_EQ(of_query.at("reason"), "risk");
+  expect_same(of_query.at("runner_up"), *decision.explanation->runner_up, decision);
+  EXPECT_EQ(of_query.at("margin"), decision.explanation->margin);
+  EXPECT_EQ(of_query.at("left_out").at("max_output_tokens"), too_long);
+  EXPECT_EQ(explanation({"--input", "-"}, json({{"query", kPrompt}}).dump()), of_query);
+
+  // Several embeddings are otherwise decided in one product, which explains nothing.
+  const std::vector<float> embeddings = testing::random_embeddings(2, kDimension, 3);
+  const std::string file = write("two.npy", npy("<f4", "(2, 64)", bytes_of(embeddings)));
+  const Outcome rows = route({"--embeddings", file, "--json", "--explain"});
+  ASSERT_EQ(lines_of(rows.out).size(), 2u) << rows.err;
+  for (std::size_t row = 0; row < 2; ++row) {
+    const Decision expected = router().route(
+        std::span(embeddings).subspan(row * kDimension, kDimension), {.explain = true});
+    EXPECT_EQ(json::parse(lines_of(rows.out)[row]).at("explanation").at("margin"),
+              expected.explanation->margin);
   }
 }
 

@@ -172,6 +172,7 @@ def test_an_explanation_names_the_runner_up(router: R2Router) -> None:
     explanation = decision.explain()
     assert explanation["runner_up"] == decision["all_options"][1]
     assert explanation["margin"] >= 0
+    assert explanation["reason"] == decision.details["reason"] == "cheapest"
     assert explanation["left_out"]["max_output_tokens"] >= 4  # each model's 400 at least
     assert explanation["left_out"]["models"] == 0
     assert explanation["win_probability"] is None

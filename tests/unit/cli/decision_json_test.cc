@@ -1,7 +1,8 @@
 #include "cli/decision_json.h"
 
-#include <array>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -21,16 +22,22 @@ Option option(std::uint32_t model, Budget budget) {
           .risk = -0.3};
 }
 
+Decision decision(const Option& chosen, std::vector<Option> ranking = {}) {
+  return {
+      .chosen = chosen, .ranking = std::move(ranking), .pool = std::make_shared<const Pool>(kPool)};
+}
+
 TEST(DecisionJson, WritesTheReferenceKeysInItsOrder) {
-  EXPECT_EQ(decision_json({.query = "hi"}, option(1, Budget(10)), {}, kPool),
+  EXPECT_EQ(decision_json({.query = "hi"}, decision(option(1, Budget(10))), false),
             "{\"query\": \"hi\", \"model\": \"se\\\"cond\", \"openrouter_id\": \"vendor/second\", "
             "\"budget\": 10, \"predicted_quality\": 0.1, \"predicted_output_tokens\": 10, "
             "\"predicted_cost_usd\": 6.404e-05, \"risk\": -0.3}\n");
 }
 
 TEST(DecisionJson, ListsEveryOptionWithTheSameKeysAndNoNesting) {
-  const std::array ranking = {option(1, Budget::unlimited()), option(0, Budget(20))};
-  const auto tree = nlohmann::json::parse(decision_json({.row = 3}, ranking[0], ranking, kPool));
+  const std::vector ranking = {option(1, Budget::unlimited()), option(0, Budget(20))};
+  const auto tree =
+      nlohmann::json::parse(decision_json({.row = 3}, decision(ranking[0], ranking), true));
   EXPECT_EQ(tree.at("row"), 3);
   EXPECT_FALSE(tree.contains("query"));
   ASSERT_EQ(tree.at("all_options").size(), 2u);
@@ -44,7 +51,7 @@ TEST(DecisionJson, KeepsEveryBitOfANumber) {
   for (const double value : {0.1 + 0.2, 1.0 / 3, 5e-324, 1.7976931348623157e308, 123456789012.5}) {
     Option chosen = option(0, Budget(10));
     chosen.risk = value;
-    const auto tree = nlohmann::json::parse(decision_json({}, chosen, {}, kPool));
+    const auto tree = nlohmann::json::parse(decision_json({}, decision(chosen), false));
     EXPECT_EQ(tree.at("risk").get<double>(), value);
   }
 }
@@ -52,10 +59,38 @@ TEST(DecisionJson, KeepsEveryBitOfANumber) {
 TEST(DecisionJson, StaysOneLineOfJsonWhateverTheTextHolds) {
   const std::string query = "two\nlines \x01 and a bad byte \xff";
   const std::string line =
-      decision_json({.id = "1.50", .query = query}, option(0, Budget(1)), {}, kPool);
+      decision_json({.id = "1.50", .query = query}, decision(option(0, Budget(1))), false);
   EXPECT_EQ(line.find('\n'), line.size() - 1);
   EXPECT_TRUE(line.starts_with("{\"id\": 1.50, \"query\": \"two\\nlines"));
   EXPECT_TRUE(nlohmann::json::accept(line));
+}
+
+TEST(DecisionJson, ExplainsWhereTheDecisionDoes) {
+  Decision explained = decision(option(1, Budget(10)));
+  explained.reason = Reason::kCheapest;
+  explained.explanation = {.runner_up = option(0, Budget()),
+                           .margin = 0.1 + 0.2,
+                           .win_probability = 0.96,
+                           .left_out = {4, 0, 3, 2, 1, 9}};
+  auto tree = nlohmann::json::parse(decision_json({}, explained, false));
+  const auto expected = nlohmann::json::parse(R"({
+    "reason": "cheapest",
+    "runner_up": {"model": "first", "openrouter_id": "", "budget": "unlimited",
+                  "predicted_quality": 0.1, "predicted_output_tokens": 10.0,
+                  "predicted_cost_usd": 6.404e-05, "risk": -0.3},
+    "margin": 0.30000000000000004, "win_probability": 0.96, "confident": true,
+    "left_out": {"models": 4, "max_cost": 0, "max_output_tokens": 3, "context": 2,
+                 "max_latency": 1, "quality": 9}
+  })");
+  EXPECT_EQ(tree.at("explanation"), expected);
+  tree = nlohmann::json::parse(answer_json({}, explained, {}, false));
+  EXPECT_EQ(tree.at("explanation"), expected);
+
+  explained.explanation = Explanation{};
+  tree = nlohmann::json::parse(decision_json({}, explained, false));
+  EXPECT_TRUE(tree.at("explanation").at("runner_up").is_null());
+  EXPECT_TRUE(tree.at("explanation").at("win_probability").is_null());
+  EXPECT_FALSE(tree.at("explanation").at("confident"));
 }
 
 TEST(AnswerJson, AddsAllThatIsKnownOfTheAnswer) {
@@ -82,9 +117,9 @@ TEST(AnswerJson, AddsAllThatIsKnownOfTheAnswer) {
                     .seconds = 0.25,
                     .cost_usd = 0},
                    {.pair = {1, Budget(10)}, .model = "vendor/second", .max_tokens = 16}}};
-  const std::array ranking = {option(1, Budget(10)), option(0, Budget())};
+  const std::vector ranking = {option(0, Budget()), option(1, Budget(10))};
   const auto tree = nlohmann::json::parse(
-      answer_json({.query = "2 + 2?"}, ranking[0], ranking, kPool, completion));
+      answer_json({.query = "2 + 2?"}, decision(ranking[0], ranking), completion, true));
   const auto expected = nlohmann::json::parse(R"({
     "query": "2 + 2?", "model": "se\"cond", "openrouter_id": "vendor/second", "budget": 10,
     "predicted_quality": 0.1, "predicted_output_tokens": 10.0, "predicted_cost_usd": 6.404e-05,
@@ -105,7 +140,8 @@ TEST(AnswerJson, AddsAllThatIsKnownOfTheAnswer) {
 }
 
 TEST(AnswerJson, SaysNullForWhatIsNotKnown) {
-  const auto tree = nlohmann::json::parse(answer_json({}, option(0, Budget()), {}, kPool, {}));
+  const auto tree =
+      nlohmann::json::parse(answer_json({}, decision(option(0, Budget())), {}, false));
   for (const char* key :
        {"charged_usd", "computed_usd", "served_model", "finish_reason", "first_text_seconds"}) {
     EXPECT_TRUE(tree.at(key).is_null()) << key;
