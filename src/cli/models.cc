@@ -1,6 +1,5 @@
 // r2-router models: pool files and what a server's catalogue says of their models.
 #include <algorithm>
-#include <cstdio>
 #include <ctime>
 #include <filesystem>
 #include <iostream>
@@ -17,6 +16,7 @@
 #include "cli/commands.h"
 #include "cli/output.h"
 #include "client/catalogue.h"
+#include "core/usd.h"
 #include "io/file.h"
 
 namespace r2router::cli {
@@ -48,12 +48,6 @@ std::string today() {
   ::gmtime_r(&now, &date);
   char text[11];
   std::strftime(text, sizeof text, "%Y-%m-%d", &date);
-  return text;
-}
-
-std::string dollars(double price) {
-  char text[40];
-  std::snprintf(text, sizeof text, "$%.10g", price);
   return text;
 }
 
@@ -110,11 +104,11 @@ class Synchronisation {
     Json& old = model.at(kind + "_price_per_million");
     if (!price) {
       print_remark("warning", name + ": the catalogue has no fixed " + kind +
-                                  " price; the pool's stays, " + dollars(old.get<double>()) +
+                                  " price; the pool's stays, " + usd_text(old.get<double>()) +
                                   " per million tokens");
     } else if (old != *price) {
-      changes_.push_back(name + ": " + kind + " " + dollars(old.get<double>()) + " → " +
-                         dollars(*price) + " per million tokens");
+      changes_.push_back(name + ": " + kind + " " + usd_text(old.get<double>()) + " → " +
+                         usd_text(*price) + " per million tokens");
       old = *price;
     }
   }

@@ -1,9 +1,7 @@
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 #include <cmath>
 #include <cstdint>
-#include <iterator>
 #include <limits>
 #include <span>
 #include <string>
@@ -13,6 +11,8 @@
 
 #include "r2router/llm_client.h"
 
+#include "core/usd.h"
+
 namespace r2router {
 namespace {
 
@@ -21,12 +21,6 @@ using Clock = std::chrono::steady_clock;
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 double per_token(double price_per_million) { return price_per_million / 1e6; }
-
-std::string dollars(double usd) {
-  char digits[32];
-  const auto end = std::to_chars(std::begin(digits), std::end(digits), usd).ptr;
-  return "$" + std::string(digits, end);
-}
 
 Clock::time_point after(double seconds) {
   // A time point in integer nanoseconds overflows after 292 years, and nobody waits for one.
@@ -143,7 +137,7 @@ class Generation {
       if (too_dear == nullptr) too_dear = &option;
     }
     if (too_dear != nullptr) {
-      last.failure->message += "; of the cost limit of " + dollars(*decision_.max_cost_usd) +
+      last.failure->message += "; of the cost limit of " + usd_text(*decision_.max_cost_usd) +
                                " too little is left to try " + model(*too_dear).name;
     }
     return nullptr;
@@ -215,8 +209,8 @@ class Generation {
     return {
         .failure = Failure{.code = ErrorCode::kBudget,
                            .message = "an answer by " + model(option).name + " may cost " +
-                                      dollars(option.worst_case_cost_usd) + ", the cost limit is " +
-                                      dollars(*decision_.max_cost_usd) +
+                                      usd_text(option.worst_case_cost_usd) +
+                                      ", the cost limit is " + usd_text(*decision_.max_cost_usd) +
                                       ": decide within that limit, or raise it"},
         .pair = {option.model, option.budget},
         .requested_model = requested_model};

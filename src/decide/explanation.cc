@@ -1,14 +1,13 @@
 // How a decision came about: its ranking and runner-up, and what the constraints left out.
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cmath>
-#include <iterator>
 #include <numbers>
 #include <string>
 
 #include "r2router/error.h"
 
+#include "core/usd.h"
 #include "decide/candidates.h"
 
 namespace r2router::internal {
@@ -41,13 +40,6 @@ std::array<std::uint32_t, kConstraints> count_left_out(const DecisionTable& tabl
                   for (unsigned c = 0; c < kConstraints; ++c) counts[c] += bits >> c & 1U;
                 });
   return counts;
-}
-
-/// A dollar amount with all its digits, so that it can be given back as a limit.
-std::string usd(double amount) {
-  char digits[32];
-  const auto end = std::to_chars(std::begin(digits), std::end(digits), amount).ptr;
-  return "$" + std::string(digits, end);
 }
 
 std::vector<Option> rank(const DecisionTable& table, const Rule& rule, const Goal& goal,
@@ -106,9 +98,10 @@ void throw_nothing_left(const DecisionTable& table, const Rule& rule, const Goal
                   name = (*table.pool())[pair.model].name + " at budget " + pair.budget.to_string();
                 });
   if (!name.empty()) {
-    throw Error(ErrorCode::kBudget, "no pair fits max_cost_usd, " + usd(rule.max_cost_usd) +
+    throw Error(ErrorCode::kBudget, "no pair fits max_cost_usd, " + usd_text(rule.max_cost_usd) +
                                         ": the cheapest, " + name + ", may cost up to " +
-                                        usd(cheapest) + "; raise the limit or shorten the query");
+                                        usd_text(cheapest) +
+                                        "; raise the limit or shorten the query");
   }
   const auto counts = count_left_out(table, rule, goal, source);
   if (counts[static_cast<std::size_t>(Constraint::kModels)] == table.pairs().size()) {
