@@ -33,8 +33,9 @@ struct DecisionDefaults {
 ///
 /// A cap (CapRule) must stay within max_output_tokens, within what is left of the context, and
 /// within what max_cost_usd pays for:
-///   (max_cost_usd − (max_input_tokens + instruction_tokens)·input_price/10⁶) / (output_price/10⁶)
-/// tokens.
+///   (max_cost_usd − (max_input_tokens + most_instruction)·input_price/10⁶) / (output_price/10⁶)
+/// tokens, most_instruction being the larger of instruction_tokens and the instruction's bytes,
+/// since no tokenizer makes more tokens than bytes.
 /// It is lowered to fit, but not below the pair's budget or the cap rule's minimum: then the pair
 /// is left out. For an unlimited pair the predicted length, as far as the cap rule admits it,
 /// stands for the budget.

@@ -58,7 +58,9 @@ struct ModelSpec {
   /// What the model is to be told beside the query, such as "Be concise."; empty: nothing. One
   /// model under several instructions is an entry of the pool for each.
   std::string instruction = {};
-  std::uint32_t instruction_tokens = 0;  ///< input tokens that the instruction adds to every query
+  /// Input tokens that the instruction is expected to add to every query; at worst it adds as many
+  /// as it has bytes.
+  std::uint32_t instruction_tokens = 0;
 
   friend bool operator==(const ModelSpec&, const ModelSpec&) = default;
 };

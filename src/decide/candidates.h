@@ -31,14 +31,13 @@ struct Terms {
   double cap_limit;               ///< the largest cap within all limits
 
   Terms(const ModelSpec& model, const Rule& rule)
-      : input_usd(input_cost(model, rule.input.expected)),
-        worst_input_usd(input_cost(model, rule.input.most)),
+      : input_usd(input_cost(model, rule.input.expected + model.instruction_tokens)),
+        worst_input_usd(input_cost(model, most_input(model, rule))),
         output_per_million(model.output_price_per_million),
         delay_ms(kInfinity),
         ms_per_token(0),
         context_left(model.context_tokens
-                         ? *model.context_tokens -
-                               static_cast<double>(rule.input.most + model.instruction_tokens)
+                         ? *model.context_tokens - static_cast<double>(most_input(model, rule))
                          : kLargestCap),
         affordable(affordable_tokens(rule.max_cost_usd)),
         cap_limit(std::min({rule.max_output_tokens, context_left, affordable})) {
@@ -58,8 +57,13 @@ struct Terms {
 
  private:
   static double input_cost(const ModelSpec& model, std::int64_t tokens) {
-    return static_cast<double>(tokens + model.instruction_tokens) * model.input_price_per_million /
-           kPerMillion;
+    return static_cast<double>(tokens) * model.input_price_per_million / kPerMillion;
+  }
+
+  /// No tokenizer makes more tokens than bytes; what a pool says beyond that stands.
+  static std::int64_t most_input(const ModelSpec& model, const Rule& rule) {
+    const auto bytes = static_cast<std::int64_t>(model.instruction.size());
+    return rule.input.most + std::max<std::int64_t>(model.instruction_tokens, bytes);
   }
 
   /// The largest whole number of tokens, to kLargestCap, whose worst-case cost is within `limit`.

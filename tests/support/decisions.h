@@ -63,6 +63,7 @@ inline Case random_constrained_case(std::mt19937_64& random, std::size_t models,
     if (random() % 4 != 0) model.output_tokens_per_second = pick({7, 33, 250});
     if (random() % 3 == 0) model.context_tokens = 130 + random() % 700;
     if (random() % 3 == 0) model.instruction_tokens = random() % 100;
+    if (random() % 3 == 0) model.instruction = std::string(random() % 100, 'x');
   }
   c.pool = std::make_shared<const Pool>(pool);
   for (double& tokens : c.predictions.tokens) tokens *= pick({-0.1, 0.3, 0.77, 1.0, 1.6});

@@ -138,7 +138,9 @@ class BruteForce {
     };
     const std::int64_t query = options_.input_tokens.value_or(100);
     const std::int64_t input = query + model.instruction_tokens;
-    const std::int64_t most = options_.max_input_tokens.value_or(query) + model.instruction_tokens;
+    const std::int64_t most =
+        options_.max_input_tokens.value_or(query) +
+        std::max<std::int64_t>(model.instruction_tokens, std::ssize(model.instruction));
     const double needed = pair.budget.is_unlimited()
                               ? std::min<double>(std::ceil(tokens), options_.cap.unlimited)
                               : pair.budget.tokens();

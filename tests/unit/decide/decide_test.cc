@@ -385,5 +385,23 @@ TEST(Decide, ChargesAModelForTheTokensOfItsInstruction) {
   EXPECT_DOUBLE_EQ(decision.ranking[1].cost_usd, 0.005);
 }
 
+// It may have as many tokens as bytes, whatever is expected of it.
+TEST(Decide, CountsEveryByteOfAnInstructionAtWorst) {
+  const std::string instruction = "Answer in one sentence, and say nothing else.";
+  const auto worst_cost_with = [&](std::uint32_t instruction_tokens) {
+    const auto pool =
+        std::make_shared<const Pool>(Pool{{.name = "told",
+                                           .input_price_per_million = 10,
+                                           .instruction = instruction,
+                                           .instruction_tokens = instruction_tokens}});
+    const std::vector<Pair> pairs = {{0, Budget()}};
+    const Option chosen = decide(pool, pairs, {{0.5}, {10}}, {.input_tokens = 100}).chosen;
+    EXPECT_DOUBLE_EQ(chosen.cost_usd, (100 + instruction_tokens) * 1e-5);
+    return chosen.worst_case_cost_usd;
+  };
+  EXPECT_DOUBLE_EQ(worst_cost_with(9), (100 + static_cast<double>(instruction.size())) * 1e-5);
+  EXPECT_DOUBLE_EQ(worst_cost_with(400), 500 * 1e-5);
+}
+
 }  // namespace
 }  // namespace r2router

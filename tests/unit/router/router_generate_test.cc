@@ -37,6 +37,10 @@ Router text_router() {
   Checkpoint checkpoint = testing::random_checkpoint(6, 5, kDimension, 61, true);
   checkpoint.config.rules = DecisionRules::kCorrected;
   checkpoint.config.budget_prompt = "Use at most {budget} tokens, whatever the question.";
+  for (std::size_t model = 0; model < checkpoint.config.models.size(); model += 2) {
+    checkpoint.config.models[model].instruction = std::string(40 * model, '!') + " Be brief.";
+    checkpoint.config.models[model].instruction_tokens = 3;
+  }
   return Router(std::move(checkpoint),
                 {.embedder = make_lexical_encoder({.dimension = kDimension})});
 }
@@ -72,7 +76,9 @@ TEST(RouterGenerate, SendsTheQueryWithTheCheckpointsInstruction) {
   ASSERT_FALSE(decision.chosen.budget.is_unlimited());
   const Completion completion = router.generate(*client, "What is x?", decision);
   EXPECT_TRUE(completion.ok());
-  const std::string instruction =
+  std::string instruction = decision.model().instruction;
+  if (!instruction.empty()) instruction += "\n\n";
+  instruction +=
       "Use at most " + decision.chosen.budget.to_string() + " tokens, whatever the question.";
   const Json body = server().requests(url).at(0).json();
   EXPECT_EQ(body.at("model"), decision.model().openrouter_id);
