@@ -48,6 +48,13 @@ EmbeddingView slice(const EmbeddingView& view, std::size_t offset, std::size_t c
                                                " is NaN or infinite: expected finite numbers");
 }
 
+void check_one_each(std::span<const std::int64_t> numbers, const char* name, std::size_t rows) {
+  if (numbers.empty() || numbers.size() == rows) return;
+  throw Error(ErrorCode::kInvalidArgument,
+              "there are " + std::to_string(rows) + " embeddings, but " + name + " has " +
+                  std::to_string(numbers.size()) + " numbers: give one each, or none");
+}
+
 /// Memory that a thread reuses from call to call.
 struct Scratch {
   internal::Rule rule;
@@ -124,7 +131,8 @@ struct Router::Parts {
   Decision route(EmbeddingView embedding, const RouteOptions& options,
                  internal::InputTokens input_tokens) const;
   BatchDecision route_batch(EmbeddingView embeddings, const RouteOptions& options,
-                            std::span<const std::int64_t> input_tokens) const;
+                            std::span<const std::int64_t> input_tokens,
+                            std::span<const std::int64_t> max_input_tokens) const;
   /// Chooses for a row of the thread's estimates, by the thread's rule.
   internal::Choice choose(EmbeddingView embedding, std::size_t row) const {
     Scratch& memory = scratch();
@@ -171,7 +179,8 @@ Decision Router::Parts::route(EmbeddingView embedding, const RouteOptions& optio
 }
 
 BatchDecision Router::Parts::route_batch(EmbeddingView embeddings, const RouteOptions& options,
-                                         std::span<const std::int64_t> input_tokens) const {
+                                         std::span<const std::int64_t> input_tokens,
+                                         std::span<const std::int64_t> max_input_tokens) const {
   const std::size_t dimension = scorer->dimension();
   if (length(embeddings) % dimension != 0) {
     throw Error(ErrorCode::kInvalidArgument,
@@ -179,15 +188,16 @@ BatchDecision Router::Parts::route_batch(EmbeddingView embeddings, const RouteOp
                     " numbers, which is not a multiple of " + std::to_string(dimension));
   }
   const std::size_t rows = length(embeddings) / dimension;
-  if (!input_tokens.empty() && input_tokens.size() != rows) {
-    throw Error(ErrorCode::kInvalidArgument,
-                "there are " + std::to_string(rows) + " embeddings, but input_tokens has " +
-                    std::to_string(input_tokens.size()) + " numbers: give one each, or none");
-  }
+  check_one_each(input_tokens, "input_tokens", rows);
+  check_one_each(max_input_tokens, "max_input_tokens", rows);
+  const bool lengths_differ = !input_tokens.empty() || !max_input_tokens.empty();
   const auto input_of_row = [&](std::size_t row) {
-    return internal::resolve_input(input_tokens[row], options.max_input_tokens, {});
+    return internal::resolve_input(
+        input_tokens.empty() ? options.input_tokens : input_tokens[row],
+        max_input_tokens.empty() ? options.max_input_tokens : max_input_tokens[row],
+        kDefaultInputTokens);
   };
-  for (std::size_t row = 0; row < input_tokens.size(); ++row) input_of_row(row);
+  for (std::size_t row = 0; lengths_differ && row < rows; ++row) input_of_row(row);
 
   BatchDecision batch{.options = {}, .reasons = {}, .pool = table.pool()};
   batch.options.reserve(rows);
@@ -201,7 +211,7 @@ BatchDecision Router::Parts::route_batch(EmbeddingView embeddings, const RouteOp
     for (std::size_t r = 0; r < count; ++r) {
       const EmbeddingView embedding = slice(embeddings, (begin + r) * dimension, dimension);
       if (!std::isfinite(memory.estimates.scale[r])) throw_not_finite(embedding, begin + r);
-      if (!input_tokens.empty()) memory.rule.input = input_of_row(begin + r);
+      if (lengths_differ) memory.rule.input = input_of_row(begin + r);
       const Decision decision = internal::make_decision(table, memory.rule, choose(embedding, r));
       batch.options.push_back(decision.chosen);
       batch.reasons.push_back(decision.reason);
@@ -279,13 +289,15 @@ Decision Router::route_text(std::string_view query, const RouteOptions& options)
 }
 
 BatchDecision Router::route_batch(std::span<const float> embeddings, const RouteOptions& options,
-                                  std::span<const std::int64_t> input_tokens) const {
-  return parts_->route_batch(embeddings, options, input_tokens);
+                                  std::span<const std::int64_t> input_tokens,
+                                  std::span<const std::int64_t> max_input_tokens) const {
+  return parts_->route_batch(embeddings, options, input_tokens, max_input_tokens);
 }
 
 BatchDecision Router::route_batch(std::span<const double> embeddings, const RouteOptions& options,
-                                  std::span<const std::int64_t> input_tokens) const {
-  return parts_->route_batch(embeddings, options, input_tokens);
+                                  std::span<const std::int64_t> input_tokens,
+                                  std::span<const std::int64_t> max_input_tokens) const {
+  return parts_->route_batch(embeddings, options, input_tokens, max_input_tokens);
 }
 
 Completion Router::generate(const LlmClient& client, std::string_view query,

@@ -88,13 +88,15 @@ class R2ROUTER_EXPORT Router {
   Decision route_text(std::string_view query, const RouteOptions& options = {}) const;
 
   /// Chooses for `embeddings.size() / dimension()` rows at once: one matrix product instead of many
-  /// matrix-vector products, with the same choices. `input_tokens`: one number for each row, or
-  /// empty to use options.input_tokens for all. options.rank and
-  /// options.explain are not used.
+  /// matrix-vector products, with the same choices. `input_tokens` and `max_input_tokens`: one
+  /// number for each row, or empty to use the options' for all. options.rank and options.explain
+  /// are not used.
   BatchDecision route_batch(std::span<const float> embeddings, const RouteOptions& options = {},
-                            std::span<const std::int64_t> input_tokens = {}) const;
+                            std::span<const std::int64_t> input_tokens = {},
+                            std::span<const std::int64_t> max_input_tokens = {}) const;
   BatchDecision route_batch(std::span<const double> embeddings, const RouteOptions& options = {},
-                            std::span<const std::int64_t> input_tokens = {}) const;
+                            std::span<const std::int64_t> input_tokens = {},
+                            std::span<const std::int64_t> max_input_tokens = {}) const;
 
   /// Asks the decision's model for an answer within its cap, with the checkpoint's budget
   /// instruction; the free function generate() of llm_client.h says how it falls back and throws.

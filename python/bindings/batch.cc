@@ -29,12 +29,16 @@ std::optional<std::size_t> find_not_finite(const EmbeddingView& view) {
 
 BatchDecision route_block(const Router& router, const EmbeddingView& view, std::size_t begin,
                           std::size_t count, const RouteOptions& options,
-                          std::span<const std::int64_t> input_tokens) {
+                          std::span<const std::int64_t> input_tokens,
+                          std::span<const std::int64_t> max_input_tokens) {
   const std::size_t dimension = router.dimension();
   const EmbeddingView block = slice(view, begin * dimension, count * dimension);
   try {
     return std::visit(
-        [&](auto values) { return router.route_batch(values, options, input_tokens); }, block);
+        [&](auto values) {
+          return router.route_batch(values, options, input_tokens, max_input_tokens);
+        },
+        block);
   } catch (const Error&) {
     // The library counts rows from the block's first.
     const auto bad = begin > 0 ? find_not_finite(block) : std::nullopt;
@@ -46,10 +50,27 @@ BatchDecision route_block(const Router& router, const EmbeddingView& view, std::
   }
 }
 
+std::span<const std::int64_t> one_each(const TokenCounts& numbers, const char* name,
+                                       std::size_t rows) {
+  const auto size = static_cast<std::size_t>(numbers.size());
+  if (size > 0 && size != rows) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "there are " + std::to_string(rows) + " embeddings, but " + name + " has " +
+                    std::to_string(size) + " numbers: give one for each, or one for all");
+  }
+  return {numbers.data(), size};
+}
+
+/// The part of them that belongs to some rows; none stay none.
+std::span<const std::int64_t> part(std::span<const std::int64_t> numbers, std::size_t begin,
+                                   std::size_t count) {
+  return numbers.empty() ? numbers : numbers.subspan(begin, count);
+}
+
 }  // namespace
 
 Batch route_batch(const Router& router, const py::array& embeddings, const RouteOptions& options,
-                  const py::array_t<std::int64_t>& input_tokens) {
+                  const TokenCounts& input_tokens, const TokenCounts& max_input_tokens) {
   const EmbeddingView all = view(embeddings);
   if (embeddings.ndim() != 2 ||
       static_cast<std::size_t>(embeddings.shape(1)) != router.dimension()) {
@@ -57,12 +78,8 @@ Batch route_batch(const Router& router, const py::array& embeddings, const Route
                 "expected embeddings of shape (N, " + std::to_string(router.dimension()) + ")");
   }
   const auto rows = static_cast<std::size_t>(embeddings.shape(0));
-  const auto tokens = std::span(input_tokens.data(), static_cast<std::size_t>(input_tokens.size()));
-  if (!tokens.empty() && tokens.size() != rows) {
-    throw Error(ErrorCode::kInvalidArgument,
-                "there are " + std::to_string(rows) + " embeddings, but input_tokens has " +
-                    std::to_string(tokens.size()) + " numbers: give one for each, or one for all");
-  }
+  const auto tokens = one_each(input_tokens, "input_tokens", rows);
+  const auto most_tokens = one_each(max_input_tokens, "max_input_tokens", rows);
 
   const auto count = static_cast<py::ssize_t>(rows);
   Batch batch{py::array_t<std::int32_t>(count), py::array_t<std::int64_t>(count),
@@ -82,8 +99,8 @@ Batch route_batch(const Router& router, const py::array& embeddings, const Route
     {
       const py::gil_scoped_release released;
       const BatchDecision block =
-          route_block(router, all, begin, block_rows, options,
-                      tokens.empty() ? tokens : tokens.subspan(begin, block_rows));
+          route_block(router, all, begin, block_rows, options, part(tokens, begin, block_rows),
+                      part(most_tokens, begin, block_rows));
       for (std::size_t i = 0; i < block_rows; ++i) {
         const Option& option = block.options[i];
         const std::size_t row = begin + i;

@@ -115,8 +115,11 @@ struct Batch {
   py::array_t<double> quality, output_tokens, cost_usd, risk;
 };
 
+/// Numbers of tokens, one after another in memory.
+using TokenCounts = py::array_t<std::int64_t, py::array::c_style | py::array::forcecast>;
+
 /// Releases the GIL, and lets Python handle signals (Ctrl-C) between blocks of rows.
 Batch route_batch(const Router& router, const py::array& embeddings, const RouteOptions& options,
-                  const py::array_t<std::int64_t>& input_tokens);
+                  const TokenCounts& input_tokens, const TokenCounts& max_input_tokens);
 
 }  // namespace r2router::python

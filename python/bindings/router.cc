@@ -34,8 +34,8 @@ class RouterBinding {
   }
 
   Batch route_batch(const py::array& embeddings, const RouteOptions& options,
-                    const py::array_t<std::int64_t>& input_tokens) const {
-    return python::route_batch(router_, embeddings, options, input_tokens);
+                    const TokenCounts& input_tokens, const TokenCounts& max_input_tokens) const {
+    return python::route_batch(router_, embeddings, options, input_tokens, max_input_tokens);
   }
 
   py::array_t<float> embed(const std::vector<std::string>& texts) const {
@@ -161,7 +161,8 @@ void register_router(py::module_& module) {
            py::arg("checkpoint"), py::arg("kernel") = "")
       .def("route", &RouterBinding::route, py::arg("embedding"), py::arg("options"))
       .def("route_batch", &RouterBinding::route_batch, py::arg("embeddings"), py::arg("options"),
-           py::arg("input_tokens"), "input_tokens: one for each row, or none to use the options'.")
+           py::arg("input_tokens"), py::arg("max_input_tokens"),
+           "input_tokens, max_input_tokens: one for each row, or none to use the options'.")
       .def("embed", &RouterBinding::embed, py::arg("texts"))
       .def("generate", &RouterBinding::generate, py::arg("client"), py::arg("messages"),
            py::arg("choice"), py::arg("temperature"), py::arg("timeout"), py::arg("max_fallbacks"),

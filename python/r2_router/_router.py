@@ -348,26 +348,59 @@ class R2Router:
         self,
         embeddings: Any,
         lambda_val: float | None = None,
-        input_tokens: Any = INPUT_TOKENS,
+        input_tokens: Any = None,
+        *,
+        texts: Sequence[str] | None = None,
         **constraints: Unpack[Constraints],
     ) -> RouteBatch:
         """The choices for the rows of an (N, d) array: the same as ``route`` makes, much faster.
 
-        ``input_tokens``: an int for all rows, or one for each.
+        ``input_tokens``: an int for all rows, or one for each; None: 100. Or give the ``texts``
+        that the rows are embeddings of: then the choices are those of ``route_text``, which
+        estimates each text's length and, for ``max_cost_usd``, bounds it.
         """
         rows = as_embeddings(embeddings, self._dimension)
+        expected: Any = []
+        most: list[int] = []
+        if texts is not None:
+            if input_tokens is not None:
+                raise ValueError(
+                    "texts and input_tokens are given, which both say how long the queries are: "
+                    "leave one of them out"
+                )
+            expected, most = self._lengths(texts, len(rows))
         for_all = np.ndim(input_tokens) == 0
+        if not for_all:
+            expected = input_tokens
         options = route_options(
             lambda_val,
-            input_tokens if for_all else INPUT_TOKENS,
+            INPUT_TOKENS if input_tokens is None or not for_all else input_tokens,
             constraints,
             default_lambda=self.lambda_val,
         )
-        for_each = as_input_tokens([] if for_all else input_tokens, 0 if for_all else len(rows))
+        for_each = texts is not None or not for_all
         return RouteBatch(
             tuple(self._model_configs),
             tuple(config.get("openrouter_id") or "" for config in self._model_configs.values()),
-            self._native.route_batch(rows, options, for_each),
+            self._native.route_batch(
+                rows,
+                options,
+                as_input_tokens(expected, len(rows) if for_each else 0),
+                as_input_tokens(most, len(most)),
+            ),
+        )
+
+    def _lengths(self, texts: Sequence[str], count: int) -> tuple[list[int], list[int]]:
+        """For each of ``count`` texts its tokens as they are estimated, and the most there can be."""
+        queries = _as_texts(texts)
+        if len(queries) != count:
+            raise ValueError(
+                f"there are {count} embeddings and {len(queries)} texts: expected the text of each"
+            )
+        prompt = self._checkpoint.budget_prompt
+        return (
+            [_core.estimate_input_tokens(text) for text in queries],
+            [_core.most_input_tokens(text, prompt) for text in queries],
         )
 
     def quality_curve(

@@ -59,6 +59,32 @@ def test_one_number_of_input_tokens_for_all(small_router: R2Router) -> None:
     assert for_all.to_dicts() == for_each.to_dicts()
 
 
+def test_input_tokens_need_not_lie_side_by_side(small_router: R2Router) -> None:
+    embeddings, tokens = rows(20), np.arange(0, 40_000, 1000)
+    strided = small_router.route_batch(embeddings, input_tokens=tokens[::-2])
+    assert (
+        strided.to_dicts()
+        == small_router.route_batch(embeddings, 0.99999, tokens[::-2].copy()).to_dicts()
+    )
+
+
+def test_texts_say_how_long_each_query_is_and_can_be(lexical_router: R2Router) -> None:
+    texts = ["short", "as long as a whole sentence with ünï " * 20, "数学" * 9, "x " * 300]
+    embeddings = lexical_router.embed(texts)
+    # The longest text's bytes alone may cost more than this; the shortest one's do not.
+    limits = {"lambda_val": 0.5, "max_cost_usd": 0.003, "available_only": False}
+    batch = lexical_router.route_batch(embeddings, texts=texts, **limits)
+    one_by_one = lexical_router.route_text(texts, **limits)
+    assert batch.to_dicts() == [without_options(decision) for decision in one_by_one]
+    assert len({decision["model"] for decision in one_by_one}) > 1
+    with pytest.raises(ValueError, match="leave one of them out"):
+        lexical_router.route_batch(embeddings, input_tokens=5, texts=texts)
+    with pytest.raises(ValueError, match="4 embeddings and 3 texts"):
+        lexical_router.route_batch(embeddings, texts=texts[:3])
+    with pytest.raises(TypeError, match="query 1 is of the type int"):
+        lexical_router.route_batch(embeddings, texts=["a", 1, "b", "c"])  # type: ignore[list-item]
+
+
 @pytest.mark.parametrize("empty", [[], np.empty((0, 4)), np.empty((0, 4), np.float32)])
 def test_no_rows(empty: Any, small_router: R2Router) -> None:
     batch = small_router.route_batch(empty)
@@ -139,7 +165,10 @@ def test_signals_are_handled_during_a_batch(small_router: R2Router) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0.005, 0.005)
         with pytest.raises(Stopped):
             small_router._native.route_batch(
-                embeddings, _options(small_router), np.empty(0, np.int64)
+                embeddings,
+                _options(small_router),
+                np.empty(0, np.int64),
+                np.empty(0, np.int64),
             )
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)

@@ -138,15 +138,23 @@ TEST(Router, BatchTakesTheInputTokensOfEachRow) {
   const Router router(random_checkpoint(4, 3, kDimension, 23));
   const auto embeddings = random_embeddings(3, kDimension, 24);
   const std::vector<std::int64_t> input_tokens = {0, 1'000'000, 70};
-  RouteOptions options;
-  options.lambda = 0.9;
-  const BatchDecision batch = router.route_batch(embeddings, options, input_tokens);
-  for (std::size_t r = 0; r < 3; ++r) {
-    options.input_tokens = input_tokens[r];
-    EXPECT_EQ(
-        batch.options[r],
-        router.route(std::span(embeddings).subspan(r * kDimension, kDimension), options).chosen);
-  }
+  const std::vector<std::int64_t> most_tokens = {500, 1'000'000, 90};
+  const RouteOptions options{.lambda = 0.9, .input_tokens = 40};
+  const auto expect_rows = [&](std::span<const std::int64_t> expected,
+                               std::span<const std::int64_t> most) {
+    const BatchDecision batch = router.route_batch(embeddings, options, expected, most);
+    for (std::size_t r = 0; r < 3; ++r) {
+      RouteOptions of_row = options;
+      if (!expected.empty()) of_row.input_tokens = expected[r];
+      if (!most.empty()) of_row.max_input_tokens = most[r];
+      EXPECT_EQ(
+          batch.options[r],
+          router.route(std::span(embeddings).subspan(r * kDimension, kDimension), of_row).chosen);
+    }
+  };
+  expect_rows(input_tokens, {});
+  expect_rows(input_tokens, most_tokens);
+  expect_rows({}, most_tokens);
   EXPECT_TRUE(router.route_batch(std::span<const float>{}).options.empty());
 }
 
@@ -237,6 +245,10 @@ TEST(Router, RefusesBadEmbeddings) {
   const std::vector<std::int64_t> two = {1, 2};
   expect_error(ErrorCode::kInvalidArgument, "input_tokens has 2",
                [&] { router.route_batch(embedding, {}, two); });
+  expect_error(ErrorCode::kInvalidArgument, "max_input_tokens has 2",
+               [&] { router.route_batch(embedding, {}, {}, two); });
+  expect_error(ErrorCode::kInvalidArgument, "max_input_tokens is 1, but the query has 100",
+               [&] { router.route_batch(embedding, {}, {}, std::span(two).first(1)); });
   embedding[77] = NAN;
   expect_error(ErrorCode::kInvalidArgument, "element 77", [&] { router.route(embedding); });
   embedding[77] = 0;
