@@ -50,6 +50,9 @@ class R2ROUTER_EXPORT Error : public std::runtime_error {
     std::optional<std::uint64_t> byte_offset = {};  ///< position in a binary file
     std::string pointer = {};                       ///< JSON pointer (RFC 6901) in a config
     std::optional<std::uint64_t> line = {};         ///< 1-based line in a line-oriented file
+    /// The option that cannot be met, by its field's name; a program that calls it otherwise can
+    /// say so with message().
+    std::string option = {};
   };
 
   /// `message`: found, expected and remedy. `where` is put before it in `what()`.
@@ -58,9 +61,12 @@ class R2ROUTER_EXPORT Error : public std::runtime_error {
 
   ErrorCode code() const noexcept { return code_; }
   const Where& where() const noexcept { return where_; }
+  /// what() without where().
+  const std::string& message() const noexcept { return message_; }
 
  private:
   ErrorCode code_;
+  std::string message_;
   Where where_;
 };
 

@@ -114,4 +114,22 @@ RouteOptions with_constraints(const CLI::App& command, const ConstraintSettings&
   return result;
 }
 
+Error with_flag_named(const Error& error, const ConstraintSettings& settings,
+                      const RouteOptions& options) {
+  for (const auto& [name, field] : kRouteNumbers) {
+    // A query line or a policy that set it calls it as the library does.
+    if (name != error.where().option || !(settings.given.*field) ||
+        settings.given.*field != options.*field) {
+      continue;
+    }
+    for (const auto& number : kNumbers) {
+      if (std::get<1>(number) != field) continue;
+      Error::Where where = error.where();
+      where.option = std::get<0>(number);
+      return Error(error.code(), error.message(), where);
+    }
+  }
+  return error;
+}
+
 }  // namespace r2router::cli

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "r2router/error.h"
 #include "r2router/options.h"
 
 namespace CLI {
@@ -31,5 +32,10 @@ void take_numbers(const RouteOptions& from, RouteOptions& to);
 /// says. Throws what load_policy() throws.
 RouteOptions with_constraints(const CLI::App& command, const ConstraintSettings& settings,
                               const RouteOptions& options);
+
+/// The error with the command line's own name for the option that cannot be met, if the command
+/// line set it. `options`: those of the call.
+Error with_flag_named(const Error& error, const ConstraintSettings& settings,
+                      const RouteOptions& options);
 
 }  // namespace r2router::cli

@@ -60,7 +60,6 @@ under way is cancelled, what is finished is printed, and the exit code is 130.)"
 struct Settings {
   RouteSettings route;
   std::string query, file, input, embeddings, rules;
-  ConstraintSettings constraints;
   double lambda = 0, token_floor = 0;
   std::int64_t input_tokens = 0;
   bool available_only = false, all_models = false;
@@ -175,7 +174,7 @@ void collect_options(const CLI::App& command, Settings& settings) {
   if (settings.all_models) options.available_only = false;
   if (settings.rules == "reference") options.rules = DecisionRules::kReference;
   if (settings.rules == "corrected") options.rules = DecisionRules::kCorrected;
-  options = with_constraints(command, settings.constraints, options);
+  options = with_constraints(command, route.constraints, options);
 }
 
 // What CLI11 cannot know of options that do not go together.
@@ -254,7 +253,7 @@ void add_route_command(CLI::App& app, int& exit_code) {
                    "Least number of tokens that an answer is assumed to take")
       ->check(CLI::Validator(check_not_negative, ""))
       ->type_name("N");
-  add_constraint_options(*command, settings->constraints);
+  add_constraint_options(*command, settings->route.constraints);
   command
       ->add_option("--rules", settings->rules,
                    "reference: decide as the Python package does; corrected: without its faults")
@@ -279,7 +278,11 @@ void add_route_command(CLI::App& app, int& exit_code) {
     check_servers(route);
     Router router = make_router(route);
     if (route.embeddings) {
-      route_embeddings(route, router);
+      try {
+        route_embeddings(route, router);
+      } catch (const Error& error) {
+        throw with_flag_named(error, route.constraints, route.options);
+      }
     } else {
       exit_code = TextQueries(route, std::move(router), make_client(route.servers)).run();
     }

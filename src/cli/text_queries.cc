@@ -195,12 +195,18 @@ std::optional<Error> TextQueries::fetch_embeddings() const {
 
 // The library's own messages speak to programmers: these name the options to use instead.
 Decision TextQueries::route(const Item& item) const {
-  if (item.embedding) return router_.route(std::span<const double>(*item.embedding), item.options);
-  if (internal::is_blank(*item.text)) {
+  if (item.text && internal::is_blank(*item.text)) {
     throw Error(ErrorCode::kInvalidArgument,
                 "the query is empty or nothing but white space: expected a text to route");
   }
-  if (router_.embedder()) return router_.route_text(*item.text, item.options);
+  if (item.embedding || router_.embedder()) {
+    try {
+      return item.embedding ? router_.route(std::span<const double>(*item.embedding), item.options)
+                            : router_.route_text(*item.text, item.options);
+    } catch (const Error& error) {
+      throw with_flag_named(error, settings_.constraints, item.options);
+    }
+  }
   throw Error(ErrorCode::kUnsupported,
               "this checkpoint has no encoder for text: name a server that serves " +
                   router_.config().embedding_model +

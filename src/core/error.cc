@@ -10,6 +10,7 @@ std::string compose(const std::string& message, const Error::Where& where) {
     text += (text.empty() ? "byte " : " at byte ") + std::to_string(*where.byte_offset);
   }
   if (!where.pointer.empty()) text += (text.empty() ? "at " : " at ") + where.pointer;
+  if (!where.option.empty()) text += (text.empty() ? "" : " at ") + where.option;
   return text.empty() ? message : text + ": " + message;
 }
 
@@ -60,7 +61,10 @@ std::string_view to_string(ErrorCode code) noexcept {
 }
 
 Error::Error(ErrorCode code, const std::string& message, Where where)
-    : std::runtime_error(compose(message, where)), code_(code), where_(std::move(where)) {}
+    : std::runtime_error(compose(message, where)),
+      code_(code),
+      message_(message),
+      where_(std::move(where)) {}
 
 Error::Error(ErrorCode code, const std::string& message) : Error(code, message, Where{}) {}
 

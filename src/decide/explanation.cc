@@ -98,10 +98,11 @@ void throw_nothing_left(const DecisionTable& table, const Rule& rule, const Goal
                   name = (*table.pool())[pair.model].name + " at budget " + pair.budget.to_string();
                 });
   if (!name.empty()) {
-    throw Error(ErrorCode::kBudget, "no pair fits max_cost_usd, " + usd_text(rule.max_cost_usd) +
-                                        ": the cheapest, " + name + ", may cost up to " +
-                                        usd_text(cheapest) +
-                                        "; raise the limit or shorten the query");
+    throw Error(ErrorCode::kBudget,
+                "no pair fits " + usd_text(rule.max_cost_usd) + ": the cheapest, " + name +
+                    ", may cost up to " + usd_text(cheapest) +
+                    "; raise the limit or shorten the query",
+                {.option = "max_cost_usd"});
   }
   const auto counts = count_left_out(table, rule, goal, source);
   if (counts[static_cast<std::size_t>(Constraint::kModels)] == table.pairs().size()) {

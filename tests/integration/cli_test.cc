@@ -257,6 +257,24 @@ TEST_F(CliTest, PassesEveryOptionToTheLibrary) {
   }
 }
 
+TEST_F(CliTest, NamesTheOptionThatTooLowALimitOnCostCameFrom) {
+  const auto error = [](const std::string& name) {
+    return is_one_error_line(name + ": no pair fits $0.00000001: the cheapest, model-");
+  };
+  const Outcome query = route({"--query", kPrompt, "--max-cost", "1e-8"});
+  EXPECT_EQ(query.exit_code, 1);
+  EXPECT_THAT(query.err, error("--max-cost"));
+  const std::vector<float> embeddings = testing::random_embeddings(2, kDimension, 3);
+  const std::string file = write("two.npy", npy("<f4", "(2, 64)", bytes_of(embeddings)));
+  EXPECT_THAT(route({"--embeddings", file, "--max-cost", "1e-8"}).err, error("--max-cost"));
+  // A line and a policy spell it as the library does.
+  const std::string line = R"({"query": "one", "max_cost_usd": 1e-8})";
+  EXPECT_THAT(json::parse(route({"--input", "-", "--max-cost", "1"}, line).out).at("error"),
+              StartsWith("max_cost_usd: no pair fits $0.00000001"));
+  const std::string policy = write("policy.json", R"({"max_cost_usd": 1e-8})");
+  EXPECT_THAT(route({"--query", kPrompt, "--policy", policy}).err, error("max_cost_usd"));
+}
+
 // --- route --file
 
 TEST_F(CliTest, RoutesAFileAQueryALine) {
