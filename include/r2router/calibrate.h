@@ -1,10 +1,13 @@
 // Calibration: a sample of queries and a target -> the setting that meets it. Needs predictions
-// only, no outcomes.
+// only; where the outcomes of the sample are known, the target is met by what was really paid and
+// scored.
 //
 // As a setting grows, each query moves from one of its options to the next: with
 // willingness_to_pay along the upper hull of quality over cost, with quality_fraction up the
 // staircase of the cheapest option of at least a quality. So the sample's mean cost and mean
 // quality are staircases of the setting, whose steps are known exactly, and no grid is searched.
+// Predicted, they only rise; realised, they may fall too: of the settings that meet a target, the
+// highest within a cost and the lowest with a quality is taken.
 #pragma once
 
 #include <cstddef>
@@ -23,9 +26,11 @@ namespace r2router {
 /// What the means over a sample of queries are to be.
 struct CalibrationTarget {
   enum class Kind : std::uint8_t {
-    kCost,         ///< predicted cost of a query at most `value`, USD
-    kQuality,      ///< predicted quality at least `value`, from 0 to 1
-    kShareOfBest,  ///< quality at least `value` of what the best option of each query gives, 0 to 1
+    kCost,     ///< cost of a query at most `value`, USD
+    kQuality,  ///< quality at least `value`, from 0 to 1
+    /// Quality at least `value`, from 0 to 1, of what each query's best option (as predicted)
+    /// gives.
+    kShareOfBest,
   };
   Kind kind = Kind::kCost;
   double value = 0;
@@ -49,6 +54,16 @@ struct CalibrationOptions {
   std::uint64_t seed = 0;          ///< of the bootstrap
 };
 
+/// What an option really cost and scored.
+struct RealisedOption {
+  double cost_usd = 0, quality = 0;
+};
+
+/// Means per query.
+struct MeanFigures {
+  double cost_usd = 0, quality = 0;
+};
+
 /// A figure of the sample and its 95 % bootstrap interval over queries.
 struct CalibratedFigure {
   double value = 0, low = 0, high = 0;
@@ -58,19 +73,25 @@ struct Calibration {
   CalibrationTarget target = {};
   CalibratedSetting kind = CalibratedSetting::kWillingnessToPay;  ///< what `setting` is of
   CalibratedFigure setting = {};  ///< what meets the target, on the sample and on its resamples
+  /// Whether the target is met by realised figures, and so these are; otherwise by predicted ones.
+  bool realised = false;
   // At that setting, per query:
   CalibratedFigure cost_usd = {};
   CalibratedFigure quality = {};
-  double best_quality = 0;  ///< mean of each query's best
+  double best_quality = 0;     ///< mean of each query's best (as predicted)
+  MeanFigures predicted = {};  ///< at that setting too, for comparison with what is realised
   std::size_t queries = 0;
 };
 
 /// Finds the setting. `options`: for each query all that may be chosen, as Decision::ranking gives
-/// it for Objective::kBest under the constraints that shall hold.
+/// it for Objective::kBest under the constraints that shall hold. `realised`: what each of them
+/// came to, in the same order; empty: unknown, and predictions stand for it.
 /// Throws Error(kInvalidArgument) for no queries or a query without options, options out of range,
-/// or a target out of reach, with the range that is within.
+/// realised ones that are not one for each or not finite, or a target out of reach, with the range
+/// that is within.
 R2ROUTER_EXPORT Calibration calibrate(std::span<const std::vector<Option>> options,
                                       const CalibrationTarget& target,
-                                      const CalibrationOptions& how = {});
+                                      const CalibrationOptions& how = {},
+                                      std::span<const std::vector<RealisedOption>> realised = {});
 
 }  // namespace r2router

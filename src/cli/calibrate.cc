@@ -2,23 +2,30 @@
 #include "r2router/calibrate.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
+#include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
-#include <variant>
+#include <utility>
 #include <vector>
 
 #include <CLI/CLI.hpp>
 
+#include "r2router/eval.h"
 #include "r2router/outcomes.h"
 #include "r2router/policy.h"
 #include "r2router/router.h"
 
 #include "cli/commands.h"
+#include "cli/evaluation.h"
+#include "cli/load_router.h"
+#include "cli/outcome_data.h"
 #include "cli/output.h"
+#include "cli/servers.h"
 #include "io/file.h"
-#include "io/npy.h"
 
 namespace r2router::cli {
 namespace {
@@ -28,95 +35,211 @@ Examples:
   r2-router calibrate --queries queries.jsonl --target "$0.05/1k" --output cheap.json
   r2-router calibrate --queries queries.jsonl --target "95% of best" --output good.json
   r2-router calibrate --queries queries.jsonl --target "quality 0.7" --policy limits.json --output q.json
+  r2-router calibrate --queries queries.jsonl --outcomes outcomes.jsonl --target "$0.05/1k" --output o.json
   r2-router route --policy cheap.json --query "..."
 
-Targets are means over the queries, as they are predicted: a cost for a thousand queries (or for
-one, "$0.00005"), a share of the quality that the best option of each query gives, or a quality. Of
-the settings that meet the target the cheapest is taken, or for a cost the best. Intervals hold
-95 % of bootstrap resamples of the queries.)";
+Targets are means over the queries: a cost for a thousand queries (or for one, "$0.00005"), a share
+of the quality that the best option of each query gives, or a quality. They are met by what is
+predicted; with --outcomes by what the answers really cost and scored, which for the best option is
+what the one with the best prediction scored. Of the settings that meet the target the lowest is
+taken, or for a cost the highest: as predicted, the cheapest or the best. Intervals hold 95 % of
+bootstrap resamples of the queries.
+
+With --outcomes a checkpoint that was trained for a hard cap is calibrated on unlimited outcomes cut
+off at its budgets, and queries that lack an outcome of what may be chosen are left out. Predictions
+look better than they are on queries that the checkpoint was trained on: calibrate on others.)";
 
 struct Settings {
-  std::string queries, embeddings, checkpoint_dir, policy, target, setting = "willingness-to-pay";
+  OutcomeSettings data;
+  std::string checkpoint_dir, pool, policy, target, setting = "willingness-to-pay";
   std::string output;
+  ServerSettings servers;
   CalibrationOptions options;
 };
 
+/// What is calibrated on.
+struct Sample {
+  std::vector<std::vector<Option>> options = {};  ///< for each query all that may be chosen
+  std::vector<std::vector<RealisedOption>> realised = {};  ///< what each came to; empty: unknown
+  std::size_t incomplete = 0;  ///< queries left out for lack of outcomes
+};
+
+OutcomeData read_data(const OutcomeSettings& settings, const Router& router) {
+  OutcomeData data;
+  if (settings.outcomes.empty()) {
+    data.table.queries = read_queries(settings.queries);
+    read_embeddings(settings, data);
+  } else {
+    data = read_outcome_data(settings, router.pool());
+    const bool unlimited = std::ranges::all_of(
+        data.table.pairs, [](const Pair& pair) { return pair.budget.is_unlimited(); });
+    if (unlimited && router.config().budget_mode == BudgetMode::kHardCap) {
+      data.table = apply_hard_cap(data.table, limits_of(router.config()));
+    }
+  }
+  if (!data.embeddings.empty() && data.dimension != router.dimension()) {
+    throw Error(ErrorCode::kBadData,
+                "the file has rows of " + std::to_string(data.dimension) + " numbers: expected " +
+                    std::to_string(router.dimension()) +
+                    ", made by the encoder that the checkpoint was trained with (" +
+                    router.config().embedding_model + ")",
+                {.file = settings.embeddings});
+  }
+  if (data.embeddings.empty() && !router.embedder()) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "the checkpoint has no encoder of its own: name a server that serves " +
+                    router.config().embedding_model +
+                    " with --embed-url, or give the queries' embeddings with --embeddings");
+  }
+  return data;
+}
+
 /// For each query all that may be chosen under the constraints.
-std::vector<std::vector<Option>> options_of_queries(const Settings& settings, const Router& router,
-                                                    const RouteOptions& base) {
-  const std::vector<Query> queries = read_queries(settings.queries);
+std::vector<std::vector<Option>> rank_options(const Router& router, const OutcomeData& data,
+                                              const RouteOptions& base) {
   RouteOptions options = base;
   options.objective = Objective::kBest;
   options.lambda.reset();
   options.willingness_to_pay.reset();
   options.quality_fraction.reset();
   options.rank = true;
+  const std::vector<float> embeddings = embed(router, data);
   std::vector<std::vector<Option>> result;
-  if (settings.embeddings.empty()) {
-    for (const Query& query : queries) {
-      options.input_tokens = query.input_tokens;
-      options.max_input_tokens = std::max(
-          query.input_tokens, most_input_tokens(query.text, router.config().budget_prompt));
-      result.push_back(router.route_text(query.text, options).ranking);
-    }
-    return result;
+  for (std::size_t row = 0; row < data.table.queries.size(); ++row) {
+    const Query& query = data.table.queries[row];
+    options.input_tokens = query.input_tokens;
+    options.max_input_tokens =
+        std::max(query.input_tokens, most_input_tokens(query.text, router.config().budget_prompt));
+    const auto embedding =
+        std::span(embeddings).subspan(row * router.dimension(), router.dimension());
+    result.push_back(router.route(embedding, options).ranking);
   }
-  const io::NpyArray array = io::read_npy(settings.embeddings);
-  if (array.rows != queries.size() || array.columns != router.dimension()) {
-    throw Error(ErrorCode::kBadData,
-                "the file has " + std::to_string(array.rows) + " rows of " +
-                    std::to_string(array.columns) + " numbers: expected " +
-                    std::to_string(router.dimension()) + " for each of the " +
-                    std::to_string(queries.size()) + " queries of " + settings.queries,
-                {.file = settings.embeddings});
-  }
-  std::visit(
-      [&](const auto& values) {
-        for (std::size_t row = 0; row < queries.size(); ++row) {
-          options.input_tokens = queries[row].input_tokens;
-          const auto embedding = std::span(values).subspan(row * array.columns, array.columns);
-          result.push_back(router.route(embedding, options).ranking);
-        }
-      },
-      array.values);
   return result;
 }
 
-std::string figure(const char* format, const CalibratedFigure& figure, double scale = 1) {
-  char text[128];
-  const auto number = [&](double value) {
-    std::snprintf(text, sizeof text, format, scale * value);
-    return std::string(text);
-  };
-  return number(figure.value) + "  (" + number(figure.low) + " to " + number(figure.high) + ")";
+/// Finds what options came to.
+class Outcomes {
+ public:
+  /// Both must outlive the object.
+  Outcomes(const OutcomeTable& table, const Pool& pool) : table_(table), pool_(pool) {
+    for (std::size_t i = 0; i < table.pairs.size(); ++i) {
+      const Pair& pair = table.pairs[i];
+      pairs_[{table.models[pair.model].name, pair.budget}] = i;
+    }
+  }
+
+  /// Empty if one of them was not observed. Throws Error(kBadData) for an option that no query has
+  /// an outcome of.
+  std::optional<std::vector<RealisedOption>> of(std::size_t query,
+                                                std::span<const Option> options) const {
+    std::vector<RealisedOption> realised;
+    for (const Option& option : options) {
+      const std::size_t cell = table_.cell(query, pair_of(option));
+      if (std::isnan(table_.scores[cell])) return std::nullopt;
+      realised.push_back(
+          {.cost_usd = cost_usd(pool_[option.model], table_.queries[query].input_tokens,
+                                table_.output_tokens[cell]),
+           .quality = table_.scores[cell]});
+    }
+    return realised;
+  }
+
+ private:
+  std::size_t pair_of(const Option& option) const {
+    const ModelSpec& model = pool_[option.model];
+    const auto found = pairs_.find({model.name, option.budget});
+    if (found != pairs_.end()) return found->second;
+    throw Error(ErrorCode::kBadData,
+                "there are no outcomes of \"" + model.name + "\" at budget " +
+                    option.budget.to_string() +
+                    ", which may be chosen: add some, or leave the model out with \"deny\" in a "
+                    "file for --policy");
+  }
+
+  const OutcomeTable& table_;
+  const Pool& pool_;
+  std::map<std::pair<std::string_view, Budget>, std::size_t> pairs_;
+};
+
+Sample read_sample(const Settings& settings, const Router& router, const RouteOptions& base) {
+  const OutcomeData data = read_data(settings.data, router);
+  Sample sample{.options = rank_options(router, data, base)};
+  if (settings.data.outcomes.empty()) return sample;
+  if (base.continuous) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "the policy is continuous, but there are no outcomes of budgets between the "
+                "trained ones: leave out --outcomes, or \"continuous\" in the policy",
+                {.file = settings.policy});
+  }
+  const Outcomes outcomes(data.table, router.pool());
+  std::vector<std::vector<Option>> complete;
+  for (std::size_t query = 0; query < sample.options.size(); ++query) {
+    auto realised = outcomes.of(query, sample.options[query]);
+    if (!realised) continue;
+    complete.push_back(std::move(sample.options[query]));
+    sample.realised.push_back(std::move(*realised));
+  }
+  sample.incomplete = sample.options.size() - complete.size();
+  sample.options = std::move(complete);
+  if (sample.options.empty()) {
+    throw Error(ErrorCode::kBadData,
+                "no query has an outcome of every (model, budget) pair that may be chosen for it: "
+                "leave models out with \"deny\" in a file for --policy",
+                {.file = settings.data.outcomes});
+  }
+  return sample;
 }
 
-std::string report(const Calibration& calibration) {
+std::string number(const char* format, double value) {
+  char text[128];
+  std::snprintf(text, sizeof text, format, value);
+  return text;
+}
+
+std::string figure(const char* format, const CalibratedFigure& figure, double scale = 1) {
+  return number(format, scale * figure.value) + "  (" + number(format, scale * figure.low) +
+         " to " + number(format, scale * figure.high) + ")";
+}
+
+std::string report(const Calibration& calibration, std::size_t incomplete) {
   const bool by_price = calibration.kind == CalibratedSetting::kWillingnessToPay;
-  std::string text = "Queries:            " + std::to_string(calibration.queries) + '\n';
+  const MeanFigures& predicted = calibration.predicted;
+  std::string text = "Queries:            " + std::to_string(calibration.queries);
+  if (incomplete > 0) text += "  (" + std::to_string(incomplete) + " more lack an outcome)";
+  text += "\nFigures:            ";
+  text += calibration.realised ? "realised, as the outcomes say\n" : "predicted\n";
   text += by_price ? "Willingness to pay: " : "Quality fraction:   ";
   text += figure(by_price ? "$%.6g" : "%.4f", calibration.setting);
   text += by_price ? " for quality 1 instead of 0\n" : " of each query's best\n";
   text +=
       "Mean cost:          " + figure("$%.4g", calibration.cost_usd, 1000) + " for 1,000 queries\n";
+  if (calibration.realised) {
+    text += "  as predicted:     " + number("$%.4g", 1000 * predicted.cost_usd);
+    if (calibration.cost_usd.value > 0) {
+      text += number(", %+.1f %%", 100 * (predicted.cost_usd / calibration.cost_usd.value - 1));
+    }
+    text += '\n';
+  }
   text += "Mean quality:       " + figure("%.4f", calibration.quality) + '\n';
-  char share[64];
-  std::snprintf(
-      share, sizeof share, "%.4f at most, %.1f %% of it reached\n", calibration.best_quality,
-      calibration.best_quality > 0 ? 100 * calibration.quality.value / calibration.best_quality
-                                   : 100.0);
-  return text + "Best quality:       " + share;
+  if (calibration.realised) {
+    text += "  as predicted:     " + number("%.4f", predicted.quality) + '\n';
+  }
+  const double best = calibration.best_quality;
+  text += number("Best quality:       %.4f, ", best);
+  return text + number("%.1f %% of it reached\n",
+                       best > 0 ? 100 * calibration.quality.value / best : 100.0);
 }
 
 void calibrate_policy(const Settings& settings) {
   const CalibrationTarget target = parse_target(settings.target);
   const RouteOptions base = settings.policy.empty() ? RouteOptions{} : load_policy(settings.policy);
-  const Router router = Router::from_pretrained(settings.checkpoint_dir, {.log = print_warnings()});
+  const Router router = load_router(settings.checkpoint_dir, settings.pool, settings.servers);
+  const Sample sample = read_sample(settings, router, base);
   const Calibration calibration =
-      calibrate(options_of_queries(settings, router, base), target, settings.options);
+      calibrate(sample.options, target, settings.options, sample.realised);
   io::write_file(settings.output, to_json(base, calibration));
   Output output;
-  output.write(report(calibration) + "Policy:             " + settings.output + '\n');
+  output.write(report(calibration, sample.incomplete) + "Policy:             " + settings.output + '\n');
   output.flush();
 }
 
@@ -131,10 +254,15 @@ void add_calibrate_command(CLI::App& app, int&) {
                               const char* type) {
     return command->add_option(name, value, description)->type_name(type);
   };
-  text("--queries", settings->queries,
+  text("--queries", settings->data.queries,
        "A sample of queries, JSON lines (may be gzipped): query_id, query; optionally query_tokens",
        "FILE")
       ->required();
+  text("--outcomes", settings->data.outcomes,
+       "Outcomes of the queries, as eval takes them: the target is met by real costs and scores; "
+       "may "
+       "be the file of --queries",
+       "FILE");
   text("--target", settings->target, "What to meet, see below", "TARGET")->required();
   text("--output", settings->output, "Policy file to write", "FILE.json")->required();
   text("--policy", settings->policy, "Policy whose constraints shall hold", "FILE.json");
@@ -145,17 +273,20 @@ void add_calibrate_command(CLI::App& app, int&) {
       "NAME")
       ->check(CLI::IsMember({"willingness-to-pay", "fraction"}))
       ->capture_default_str();
-  text("--embeddings", settings->embeddings,
+  text("--embeddings", settings->data.embeddings,
        "Embeddings from elsewhere: NumPy float32 or float64, a row for each line of --queries",
        "FILE.npy");
   text("--checkpoint-dir", settings->checkpoint_dir,
        "Checkpoint folder; default: the one that came with r2-router", "DIR");
+  text("--pool", settings->pool, "Take prices and availability from this pool file, as route does",
+       "FILE.json");
   command->add_option("--resamples", settings->options.resamples, "Resamples of the bootstrap")
       ->capture_default_str()
       ->type_name("N");
   command->add_option("--seed", settings->options.seed, "Seed of the bootstrap")
       ->capture_default_str()
       ->type_name("N");
+  add_embedding_server_options(*command, settings->servers);
   command->callback([settings] {
     settings->options.setting = settings->setting == "fraction"
                                     ? CalibratedSetting::kQualityFraction

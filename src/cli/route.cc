@@ -10,12 +10,11 @@
 
 #include <CLI/CLI.hpp>
 
-#include "r2router/outcomes.h"
 #include "r2router/router.h"
 
 #include "cli/commands.h"
 #include "cli/constraint_options.h"
-#include "cli/output.h"
+#include "cli/load_router.h"
 #include "cli/reply_printer.h"
 #include "cli/route_settings.h"
 #include "cli/servers.h"
@@ -94,17 +93,6 @@ void check_one_source(const CLI::App& command) {
   throw CLI::ValidationError(count == 0
                                  ? "nothing to route: give --query, --file, --input or --embeddings"
                                  : given + " are given: expected one of them");
-}
-
-Router make_router(const RouteSettings& settings) {
-  const LogCallback log = print_warnings();
-  Checkpoint checkpoint = load_checkpoint(
-      settings.checkpoint_dir.empty() ? Router::default_checkpoint_path() : settings.checkpoint_dir,
-      log);
-  if (!settings.pool.empty()) apply_pool(checkpoint.config, read_pool(settings.pool), log);
-  auto embedder = make_embedder(settings.servers, checkpoint.config);
-  return Router(std::move(checkpoint),
-                {.kernel = settings.kernel, .embedder = std::move(embedder), .log = log});
 }
 
 // Embeddings are only routed: there is no text that could be answered.
@@ -267,7 +255,8 @@ void add_route_command(CLI::App& app, int& exit_code) {
   command->add_flag("--explain", options.explain,
                     "Tell of each choice what it won by, the runner-up, the margin, the chance to "
                     "be the better of the two, and what each limit left out (explanation in JSON)");
-  add_server_options(*command, settings->route.servers);
+  add_embedding_server_options(*command, settings->route.servers);
+  add_answer_server_options(*command, settings->route.servers);
 
   command->set_help_flag("-h,--help", "Print this help and exit");  // moves it behind the sources
 
@@ -276,7 +265,7 @@ void add_route_command(CLI::App& app, int& exit_code) {
     collect_options(*command, *settings);
     const RouteSettings& route = settings->route;
     check_servers(route);
-    Router router = make_router(route);
+    Router router = load_router(route.checkpoint_dir, route.pool, route.servers, route.kernel);
     if (route.embeddings) {
       try {
         route_embeddings(route, router);

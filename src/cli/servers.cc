@@ -55,60 +55,67 @@ Endpoint endpoint_of(const ServerSettings& settings, const std::string& base_url
   return endpoint;
 }
 
+/// Adds an option to the group of servers.
+struct OptionAdder {
+  CLI::App& command;
+
+  template <typename Value>
+  CLI::Option* operator()(const char* name, Value& value, const char* description,
+                          const char* type) const {
+    return command.add_option(name, value, description)->type_name(type)->group("Servers");
+  }
+};
+
 }  // namespace
 
-void add_server_options(CLI::App& command, ServerSettings& settings) {
-  const auto option = [&command](const char* name, auto& value, const char* description,
-                                 const char* type) {
-    return command.add_option(name, value, description)->type_name(type)->group("Servers");
-  };
-
+void add_embedding_server_options(CLI::App& command, ServerSettings& settings) {
+  const OptionAdder add{command};
   CLI::Option* embed_url =
-      option("--embed-url", settings.embed_url,
-             "Server that makes embeddings (POST URL/v1/embeddings), for checkpoints without an "
-             "encoder of their own",
-             "URL")
+      add("--embed-url", settings.embed_url,
+          "Server that makes embeddings (POST URL/v1/embeddings), for checkpoints without an "
+          "encoder of their own",
+          "URL")
           ->check(CLI::Validator(check_url, ""));
-  option("--embed-model", settings.embed_model,
-         "What the server calls the embedding model; default: as the checkpoint does", "NAME")
+  add("--embed-model", settings.embed_model,
+      "What the server calls the embedding model; default: as the checkpoint does", "NAME")
       ->needs(embed_url);
-  option("--embed-api-key", settings.embed_api_key, "Key for the embedding server", "KEY")
+  add("--embed-api-key", settings.embed_api_key, "Key for the embedding server", "KEY")
       ->needs(embed_url);
+  add("--timeout", settings.timeout,
+      "Seconds that a request may take, retries included; default: 600", "SECONDS")
+      ->check(CLI::Validator(check_seconds, ""));
+  add("--ca-file", settings.ca_file,
+      "Certificate authorities to trust instead of the system's, PEM", "FILE");
+  add("--concurrency", settings.concurrency, "Requests under way at once; default: 4", "N")
+      ->check(CLI::Validator(CLI::Range(std::size_t{1}, kMostConcurrent), ""));
+}
 
-  CLI::Option* base = option("--llm-api-base", settings.llm_api_base,
-                             "Have each query answered by the model that is chosen "
-                             "(POST URL/chat/completions), such as https://openrouter.ai/api/v1",
-                             "URL")
+void add_answer_server_options(CLI::App& command, ServerSettings& settings) {
+  const OptionAdder add{command};
+  CLI::Option* base = add("--llm-api-base", settings.llm_api_base,
+                          "Have each query answered by the model that is chosen "
+                          "(POST URL/chat/completions), such as https://openrouter.ai/api/v1",
+                          "URL")
                           ->check(CLI::Validator(check_url, ""));
-  option("--llm-api-key", settings.llm_api_key,
-         "Key for that server. Other users can read it in the list of processes: better set "
-         "OPENROUTER_API_KEY, which is taken where this is not given",
-         "KEY")
+  add("--llm-api-key", settings.llm_api_key,
+      "Key for that server. Other users can read it in the list of processes: better set "
+      "OPENROUTER_API_KEY, which is taken where this is not given",
+      "KEY")
       ->needs(base);
-  option("--temperature", settings.temperature, "Of the answers; default: 0.7", "X")
+  add("--temperature", settings.temperature, "Of the answers; default: 0.7", "X")
       ->check(CLI::Validator(check_temperature, ""))
       ->needs(base);
-  option("--max-fallbacks", settings.max_fallbacks,
-         "How many other models may be asked where the chosen one fails; default: 2", "N")
+  add("--max-fallbacks", settings.max_fallbacks,
+      "How many other models may be asked where the chosen one fails; default: 2", "N")
       ->check(CLI::Validator(CLI::Range(0, 1000), ""))
       ->needs(base);
-  option("--cap-field", settings.cap_field,
-         "Field that caps the answer: max_completion_tokens or max_tokens; default: by server",
-         "NAME")
+  add("--cap-field", settings.cap_field,
+      "Field that caps the answer: max_completion_tokens or max_tokens; default: by server", "NAME")
       ->check(CLI::Validator(check_cap_field, ""))
       ->needs(base);
   command.add_flag("--stream", settings.stream, "Print each answer as it comes, one at a time")
       ->group("Servers")
       ->needs(base);
-
-  option("--timeout", settings.timeout,
-         "Seconds that an answer or a batch of embeddings may take, retries included; default: 600",
-         "SECONDS")
-      ->check(CLI::Validator(check_seconds, ""));
-  option("--ca-file", settings.ca_file,
-         "Certificate authorities to trust instead of the system's, PEM", "FILE");
-  option("--concurrency", settings.concurrency, "Requests under way at once; default: 4", "N")
-      ->check(CLI::Validator(CLI::Range(std::size_t{1}, kMostConcurrent), ""));
 }
 
 std::shared_ptr<const Embedder> make_embedder(const ServerSettings& settings,

@@ -32,8 +32,12 @@ struct ServerSettings {
   bool answers() const { return !llm_api_base.empty(); }
 };
 
-/// Adds the options of servers to `command`, in groups of their own. `settings` must outlive it.
-void add_server_options(CLI::App& command, ServerSettings& settings);
+/// Adds --embed-url and what goes with it to `command`, in the group of servers. `settings` must
+/// outlive it.
+void add_embedding_server_options(CLI::App& command, ServerSettings& settings);
+
+/// The same for --llm-api-base.
+void add_answer_server_options(CLI::App& command, ServerSettings& settings);
 
 /// The embedder for a checkpoint's queries: null without --embed-url, where the checkpoint's own
 /// encoder is used. Throws Error(kInvalidArgument) if the checkpoint has one and a server is given.

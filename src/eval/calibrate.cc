@@ -22,30 +22,48 @@ using Kind = CalibrationTarget::Kind;
 struct Step {
   double setting = 0;
   std::uint32_t query = 0;
-  double cost_usd = 0, quality = 0;  ///< how much more the next one has
+  MeanFigures counted, predicted;  ///< how much more the next one has
 };
 
-/// Means, or one query's figures.
-struct Figures {
-  double cost_usd = 0, quality = 0;
-};
-
-/// What a query is decided on. `weighed` differs from `quality` under risk aversion.
+/// What a query is decided on, and what then counts. `weighed` differs from the predicted quality
+/// under risk aversion.
 struct Point {
-  double cost_usd, quality, weighed;
+  Pair pair;
+  MeanFigures predicted;
+  double weighed;
+  MeanFigures counted;
 };
+
+MeanFigures difference(const MeanFigures& from, const MeanFigures& to) {
+  return {to.cost_usd - from.cost_usd, to.quality - from.quality};
+}
+
+void add(const MeanFigures& figures, double times, MeanFigures& sum) {
+  sum.cost_usd += times * figures.cost_usd;
+  sum.quality += times * figures.quality;
+}
 
 /// The options that are best for some setting, cheapest first: each costs more than the one before
-/// and is better.
-std::vector<Point> staircase(std::span<const Option> options) {
+/// and is better. `realised`: one for each option, or none.
+std::vector<Point> staircase(std::span<const Option> options,
+                             std::span<const RealisedOption> realised, CalibratedSetting setting) {
   std::vector<Point> points;
   // A ranking for Objective::kBest has λ = 0, where the risk is the quality as it is weighed.
-  for (const Option& option : options) {
-    points.push_back({option.cost_usd, option.quality, option.risk});
+  for (std::size_t i = 0; i < options.size(); ++i) {
+    const Option& option = options[i];
+    const MeanFigures predicted{option.cost_usd, option.quality};
+    points.push_back(
+        {{option.model, option.budget},
+         predicted,
+         option.risk,
+         realised.empty() ? predicted : MeanFigures{realised[i].cost_usd, realised[i].quality}});
   }
-  // As decisions break ties.
-  std::ranges::sort(points, {}, [](const Point& point) {
-    return std::tuple(point.cost_usd, -point.weighed, -point.quality);
+  // As decisions break ties: for the cheapest of at least a quality, as it is weighed, by the
+  // quality as it is predicted. What is still equal goes by its order in the pool.
+  const bool by_price = setting == CalibratedSetting::kWillingnessToPay;
+  std::ranges::sort(points, {}, [&](const Point& point) {
+    return std::tuple(point.predicted.cost_usd, by_price ? -point.weighed : 0.0,
+                      -point.predicted.quality, point.pair);
   });
   std::vector<Point> stairs;
   for (const Point& point : points) {
@@ -55,7 +73,7 @@ std::vector<Point> staircase(std::span<const Option> options) {
 }
 
 double price_of_quality(const Point& from, const Point& to) {
-  return (to.cost_usd - from.cost_usd) / (to.weighed - from.weighed);
+  return (to.predicted.cost_usd - from.predicted.cost_usd) / (to.weighed - from.weighed);
 }
 
 /// The stairs that lie on the upper hull of quality over cost.
@@ -73,15 +91,19 @@ std::vector<Point> hull(const std::vector<Point>& stairs) {
 
 class Sample {
  public:
-  Sample(std::span<const std::vector<Option>> options, CalibratedSetting setting)
+  Sample(std::span<const std::vector<Option>> options,
+         std::span<const std::vector<RealisedOption>> realised, CalibratedSetting setting)
       : setting_(setting) {
-    for (const std::vector<Option>& of_query : options) {
-      if (of_query.empty()) {
+    for (std::size_t query = 0; query < options.size(); ++query) {
+      if (options[query].empty()) {
         throw Error(ErrorCode::kInvalidArgument,
-                    "query " + std::to_string(cheapest_.size()) +
+                    "query " + std::to_string(query) +
                         " has no options: rank them with RouteOptions::rank");
       }
-      add(staircase(of_query));
+      add_query(staircase(
+          options[query],
+          realised.empty() ? std::span<const RealisedOption>() : std::span(realised[query]),
+          setting));
     }
     std::ranges::stable_sort(steps_, {}, &Step::setting);
   }
@@ -93,10 +115,9 @@ class Sample {
   /// settings from `last` (excluded, but for 0) to `next`. `counts`: how often each query counts.
   template <typename Visit>
   void sweep(std::span<const std::uint32_t> counts, Visit visit) const {
-    Figures sums;
+    MeanFigures sums;
     for (std::size_t query = 0; query < cheapest_.size(); ++query) {
-      sums.cost_usd += counts[query] * cheapest_[query].cost_usd;
-      sums.quality += counts[query] * cheapest_[query].quality;
+      add(cheapest_[query].counted, counts[query], sums);
     }
     const auto total = static_cast<double>(cheapest_.size());
     double last = 0;
@@ -104,15 +125,25 @@ class Sample {
       const bool at_end = i == steps_.size();
       const double next = at_end ? std::numeric_limits<double>::infinity() : steps_[i].setting;
       if (next > last || at_end || i == 0) {
-        visit(Figures{sums.cost_usd / total, sums.quality / total}, last, next);
+        visit(MeanFigures{sums.cost_usd / total, sums.quality / total}, last, next);
       }
       if (at_end) return;
       last = next;
       for (; i < steps_.size() && steps_[i].setting == last; ++i) {
-        sums.cost_usd += counts[steps_[i].query] * steps_[i].cost_usd;
-        sums.quality += counts[steps_[i].query] * steps_[i].quality;
+        add(steps_[i].counted, counts[steps_[i].query], sums);
       }
     }
+  }
+
+  /// The predicted means at a setting, whatever counts.
+  MeanFigures predicted_at(double setting) const {
+    const double share = 1 / static_cast<double>(cheapest_.size());
+    MeanFigures means;
+    for (const Point& point : cheapest_) add(point.predicted, share, means);
+    for (const Step& step : steps_) {
+      if (step.setting < setting) add(step.predicted, share, means);
+    }
+    return means;
   }
 
   double best_quality(std::span<const std::uint32_t> counts) const {
@@ -129,55 +160,68 @@ class Sample {
   }
 
  private:
-  void add(const std::vector<Point>& stairs) {
+  void add_query(const std::vector<Point>& stairs) {
     const auto query = static_cast<std::uint32_t>(cheapest_.size());
-    cheapest_.push_back({stairs.front().cost_usd, stairs.front().quality});
-    best_.push_back(stairs.back().quality);
+    cheapest_.push_back(stairs.front());
+    best_.push_back(stairs.back().counted.quality);
     const bool by_price = setting_ == CalibratedSetting::kWillingnessToPay;
     const std::vector<Point>& points = by_price ? hull(stairs) : stairs;
     for (std::size_t i = 1; i < points.size(); ++i) {
       const Point &from = points[i - 1], &to = points[i];
       steps_.push_back(
           {by_price ? price_of_quality(from, to) : from.weighed / stairs.back().weighed, query,
-           to.cost_usd - from.cost_usd, to.quality - from.quality});
+           difference(from.counted, to.counted), difference(from.predicted, to.predicted)});
     }
   }
 
   CalibratedSetting setting_;
-  std::vector<Figures> cheapest_;  ///< of each query
-  std::vector<double> best_;       ///< the highest quality of each query
-  std::vector<Step> steps_;        ///< ascending by setting
+  std::vector<Point> cheapest_;  ///< of each query
+  std::vector<double> best_;     ///< what counts of the best option of each query
+  std::vector<Step> steps_;      ///< ascending by setting
 };
 
-/// The plateau that meets the target: the last one within a cost, the first one with a quality.
+/// The means of the settings from `last` (excluded, but for 0) to `next`.
 struct Plateau {
   double last = 0, next = 0;
-  Figures figures;
-  bool found = false;
-  Figures cheapest, best;  ///< the ends of what is in reach
+  MeanFigures figures;
 };
 
-Plateau find(const Sample& sample, std::span<const std::uint32_t> counts,
-             const CalibrationTarget& target) {
+/// What a sample has for a target.
+struct Search {
+  std::optional<Plateau> found;  ///< the last one within a cost, the first one with a quality
+  Plateau nearest;               ///< the one of the least cost, or of the highest quality
+  MeanFigures least, most;       ///< the ranges of all
+};
+
+Search find(const Sample& sample, std::span<const std::uint32_t> counts,
+            const CalibrationTarget& target) {
   // Sums of the same numbers in another order must not miss a target that they are equal to.
   const double slack = 1e-12;
+  const bool by_cost = target.kind == Kind::kCost;
   const double quality =
       target.kind == Kind::kShareOfBest ? target.value * sample.best_quality(counts) : target.value;
-  Plateau plateau;
+  Search search;
   bool first = true;
-  sample.sweep(counts, [&](const Figures& figures, double last, double next) {
-    if (std::exchange(first, false)) plateau.cheapest = figures;
-    plateau.best = figures;
-    const bool meets = target.kind == Kind::kCost
-                           ? figures.cost_usd <= target.value * (1 + slack)
-                           : !plateau.found && figures.quality >= quality * (1 - slack);
-    if (!meets) return;
-    plateau.last = last;
-    plateau.next = next;
-    plateau.figures = figures;
-    plateau.found = true;
+  sample.sweep(counts, [&](const MeanFigures& figures, double last, double next) {
+    const Plateau plateau{last, next, figures};
+    if (std::exchange(first, false)) {
+      search.nearest = plateau;
+      search.least = search.most = figures;
+    }
+    const MeanFigures& nearest = search.nearest.figures;
+    if (by_cost ? figures.cost_usd < nearest.cost_usd : figures.quality >= nearest.quality) {
+      search.nearest = plateau;
+    }
+    search.least = {std::min(search.least.cost_usd, figures.cost_usd),
+                    std::min(search.least.quality, figures.quality)};
+    search.most = {std::max(search.most.cost_usd, figures.cost_usd),
+                   std::max(search.most.quality, figures.quality)};
+    if (by_cost ? figures.cost_usd <= target.value * (1 + slack)
+                : !search.found && figures.quality >= quality * (1 - slack)) {
+      search.found = plateau;
+    }
   });
-  return plateau;
+  return search;
 }
 
 std::string number(double value) {
@@ -186,21 +230,44 @@ std::string number(double value) {
           std::to_chars(digits, digits + sizeof digits, value, std::chars_format::general, 6).ptr};
 }
 
-[[noreturn]] void throw_out_of_reach(const CalibrationTarget& target, const Plateau& plateau) {
+[[noreturn]] void throw_out_of_reach(const CalibrationTarget& target, const Search& search) {
   if (target.kind == Kind::kCost) {
+    const double least = search.least.cost_usd, most = search.most.cost_usd;
     throw Error(ErrorCode::kInvalidArgument,
                 "a mean cost of $" + number(target.value) +
-                    " a query is out of reach: on this sample the cheapest options cost $" +
-                    number(plateau.cheapest.cost_usd) + " and the best ones $" +
-                    number(plateau.best.cost_usd) + " ($" +
-                    number(1000 * plateau.cheapest.cost_usd) + " to $" +
-                    number(1000 * plateau.best.cost_usd) + " for a thousand)");
+                    " a query is out of reach: on this sample it goes from $" + number(least) +
+                    " to $" + number(most) + " ($" + number(1000 * least) + " to $" +
+                    number(1000 * most) + " for a thousand)");
   }
   throw Error(ErrorCode::kInvalidArgument, "a mean quality of " + number(target.value) +
                                                " is out of reach: on this sample it goes from " +
-                                               number(plateau.cheapest.quality) +
-                                               ", of the cheapest options, to " +
-                                               number(plateau.best.quality) + ", of the best ones");
+                                               number(search.least.quality) + " to " +
+                                               number(search.most.quality));
+}
+
+void check_realised(std::span<const std::vector<Option>> options,
+                    std::span<const std::vector<RealisedOption>> realised) {
+  if (realised.empty()) return;
+  if (realised.size() != options.size()) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "there are " + std::to_string(options.size()) + " queries, but outcomes of " +
+                    std::to_string(realised.size()) + ": give those of each, or none");
+  }
+  for (std::size_t query = 0; query < options.size(); ++query) {
+    if (realised[query].size() != options[query].size()) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  "query " + std::to_string(query) + " has " +
+                      std::to_string(options[query].size()) + " options, but " +
+                      std::to_string(realised[query].size()) + " outcomes: expected one of each");
+    }
+    for (std::size_t i = 0; i < realised[query].size(); ++i) {
+      const RealisedOption& outcome = realised[query][i];
+      if (std::isfinite(outcome.cost_usd) && std::isfinite(outcome.quality)) continue;
+      throw Error(ErrorCode::kInvalidArgument, "outcome " + std::to_string(i) + " of query " +
+                                                   std::to_string(query) +
+                                                   " is not finite: expected a cost and a quality");
+    }
+  }
 }
 
 /// The 2.5 % and 97.5 % quantiles.
@@ -251,7 +318,8 @@ CalibrationTarget parse_target(std::string_view text) {
 }
 
 Calibration calibrate(std::span<const std::vector<Option>> options, const CalibrationTarget& target,
-                      const CalibrationOptions& how) {
+                      const CalibrationOptions& how,
+                      std::span<const std::vector<RealisedOption>> realised) {
   if (options.empty()) {
     throw Error(ErrorCode::kInvalidArgument, "there are no queries to calibrate on");
   }
@@ -259,15 +327,17 @@ Calibration calibrate(std::span<const std::vector<Option>> options, const Calibr
     throw Error(ErrorCode::kInvalidArgument,
                 "resamples is " + std::to_string(how.resamples) + ": expected 1 to 100000");
   }
-  const Sample sample(options, how.setting);
+  check_realised(options, realised);
+  const Sample sample(options, realised, how.setting);
   std::vector<std::uint32_t> counts(sample.queries(), 1);
-  const Plateau plateau = find(sample, counts, target);
-  if (!plateau.found) throw_out_of_reach(target, plateau);
-  Calibration result{.target = target, .kind = how.setting};
-  result.setting.value = sample.between(plateau.last, plateau.next);
-  result.cost_usd.value = plateau.figures.cost_usd;
-  result.quality.value = plateau.figures.quality;
+  const Search search = find(sample, counts, target);
+  if (!search.found) throw_out_of_reach(target, search);
+  Calibration result{.target = target, .kind = how.setting, .realised = !realised.empty()};
+  result.setting.value = sample.between(search.found->last, search.found->next);
+  result.cost_usd.value = search.found->figures.cost_usd;
+  result.quality.value = search.found->figures.quality;
   result.best_quality = sample.best_quality(counts);
+  result.predicted = sample.predicted_at(result.setting.value);
   result.queries = sample.queries();
 
   std::mt19937_64 random(how.seed);
@@ -275,20 +345,16 @@ Calibration calibrate(std::span<const std::vector<Option>> options, const Calibr
   for (std::uint32_t i = 0; i < how.resamples; ++i) {
     std::ranges::fill(counts, 0);
     for (std::size_t draw = 0; draw < counts.size(); ++draw) ++counts[random() % counts.size()];
-    // Where a resample cannot reach the target, its nearest end stands for it.
-    const Plateau own = find(sample, counts, target);
-    const bool highest = target.kind != Kind::kCost;
-    double last = own.last, next = own.next;
-    bool first = true, counted = false;
-    sample.sweep(counts, [&](const Figures& figures, double from, double to) {
-      if (!own.found && (highest || first)) last = from, next = to;
-      first = false;
-      if (counted || result.setting.value > to) return;
-      counted = true;
+    const Search own = find(sample, counts, target);
+    const Plateau plateau = own.found.value_or(own.nearest);
+    settings.push_back(sample.between(plateau.last, plateau.next));
+    bool passed = false;
+    sample.sweep(counts, [&](const MeanFigures& figures, double, double next) {
+      if (passed || result.setting.value > next) return;
+      passed = true;
       costs.push_back(figures.cost_usd);
       qualities.push_back(figures.quality);
     });
-    settings.push_back(sample.between(last, next));
   }
   set_interval(std::move(settings), result.setting);
   set_interval(std::move(costs), result.cost_usd);

@@ -186,11 +186,16 @@ RouteOptions calibrated_policy(const RouteOptions& base, const Calibration& cali
 std::string to_json(const RouteOptions& base, const Calibration& calibration) {
   Json json = policy_json(calibrated_policy(base, calibration));
   json["calibration"] = {{"target", target_json(calibration.target)},
+                         {"figures", calibration.realised ? "realised" : "predicted"},
                          {"queries", calibration.queries},
                          {"setting", figure_json(calibration.setting)},
                          {"cost_usd", figure_json(calibration.cost_usd)},
                          {"quality", figure_json(calibration.quality)},
                          {"best_quality", calibration.best_quality}};
+  if (calibration.realised) {
+    json["calibration"]["predicted"] = {{"cost_usd", calibration.predicted.cost_usd},
+                                        {"quality", calibration.predicted.quality}};
+  }
   return text_of(json);
 }
 

@@ -4,15 +4,22 @@
 
 #ifdef R2ROUTER_CLI
 
+#include <algorithm>
 #include <cstdint>
+#include <cstdio>
+#include <filesystem>
 #include <string>
 #include <vector>
 
 #include <nlohmann/json.hpp>
 
+#include "r2router/calibrate.h"
+#include "r2router/eval.h"
+#include "r2router/outcomes.h"
 #include "r2router/policy.h"
 #include "r2router/router.h"
 
+#include "support/fault_server.h"
 #include "support/heads.h"
 #include "support/process.h"
 #include "support/temporary_folder.h"
@@ -31,9 +38,10 @@ class CalibrateCli : public ::testing::Test {
 
   void SetUp() override {
     Checkpoint checkpoint = testing::random_checkpoint(5, 3, kDimension, 1);
+    checkpoint.config.rules = DecisionRules::kCorrected;
+    save_checkpoint(checkpoint, external_);
     checkpoint.config.embedding_model = "lexical";
     checkpoint.config.encoder = LexicalEncoderSpec{.dimension = kDimension};
-    checkpoint.config.rules = DecisionRules::kCorrected;
     save_checkpoint(checkpoint, checkpoint_);
     std::string lines, prompts;
     for (int i = 0; i < 200; ++i) {
@@ -73,9 +81,57 @@ class CalibrateCli : public ::testing::Test {
     return sum / static_cast<double>(decisions.size());
   }
 
+  /// For every option of every query a line of outcomes: half as long as predicted, and a score.
+  std::vector<json> outcomes() const {
+    const Router router = Router::from_pretrained(checkpoint_);
+    std::vector<json> result;
+    for (const std::string& line : lines_of(testing::read_file(queries_))) {
+      const json query = json::parse(line);
+      for (const Option& option :
+           router.route_text(query["query"].get<std::string>(), {.rank = true}).ranking) {
+        const json budget =
+            option.budget.is_unlimited() ? json("unlimited") : json(option.budget.tokens());
+        result.push_back({{"query_id", query["query_id"]},
+                          {"model", router.pool()[option.model].name},
+                          {"budget", budget},
+                          {"output_tokens", option.output_tokens / 2},
+                          {"score", option.quality > 0.5 ? 0.75 : 0.25}});
+      }
+    }
+    return result;
+  }
+  std::string write_outcomes(const std::vector<json>& outcomes) const {
+    std::string lines;
+    for (const json& outcome : outcomes) lines += outcome.dump() + "\n";
+    testing::put_file(folder_ / "outcomes.jsonl", lines);
+    return folder_ / "outcomes.jsonl";
+  }
+  /// What decisions for the queries, in their order, cost and scored on average.
+  MeanFigures realised(const std::vector<json>& decisions,
+                       const std::vector<json>& outcomes) const {
+    const Pool pool = Router::from_pretrained(checkpoint_).pool();
+    const std::vector<Query> queries = read_queries(queries_);
+    MeanFigures means;
+    for (std::size_t i = 0; i < decisions.size(); ++i) {
+      for (const json& outcome : outcomes) {
+        if (outcome["query_id"] != queries[i].id || outcome["model"] != decisions[i]["model"] ||
+            outcome["budget"] != decisions[i]["budget"]) {
+          continue;
+        }
+        const auto model =
+            std::ranges::find(pool, outcome["model"].get<std::string>(), &ModelSpec::name);
+        means.cost_usd += cost_usd(*model, queries[i].input_tokens, outcome["output_tokens"]) /
+                          static_cast<double>(decisions.size());
+        means.quality += outcome["score"].get<double>() / static_cast<double>(decisions.size());
+      }
+    }
+    return means;
+  }
+
   testing::TemporaryFolder folder_;
-  std::string checkpoint_ = folder_ / "checkpoint", queries_ = folder_ / "queries.jsonl",
-              prompts_ = folder_ / "prompts.txt", policy_file_ = folder_ / "policy.json";
+  std::string external_ = folder_ / "external", checkpoint_ = folder_ / "checkpoint",
+              queries_ = folder_ / "queries.jsonl", prompts_ = folder_ / "prompts.txt",
+              policy_file_ = folder_ / "policy.json";
 };
 
 TEST_F(CalibrateCli, ThePolicyMeetsTheTargetOnTheSameQueries) {
@@ -109,6 +165,107 @@ TEST_F(CalibrateCli, ThePolicyMeetsTheTargetOnTheSameQueries) {
       1e-12);
 }
 
+TEST_F(CalibrateCli, OutcomesMeetTheTargetWhereTheyAreGiven) {
+  const std::vector<json> known = outcomes();
+  const std::string file = write_outcomes(known);
+  const MeanFigures cheapest = realised(route({"--objective", "cheapest"}), known);
+  const MeanFigures best = realised(route({"--objective", "best"}), known);
+  const double target = (cheapest.cost_usd + best.cost_usd) / 2;
+  const Outcome outcome =
+      calibrate("$" + std::to_string(1e3 * target) + "/1k", {"--outcomes", file});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const std::vector<json> decisions = route({"--policy", policy_file_});
+  const MeanFigures means = realised(decisions, known);
+  EXPECT_LE(means.cost_usd, target * 1.0001);
+  EXPECT_GT(means.cost_usd, target * 0.97);
+  const json found = json::parse(testing::read_file(policy_file_))["calibration"];
+  EXPECT_EQ(found["figures"], "realised");
+  EXPECT_NEAR(found["cost_usd"]["value"], means.cost_usd, 1e-12);
+  EXPECT_NEAR(found["quality"]["value"], means.quality, 1e-12);
+  EXPECT_NEAR(found["best_quality"], best.quality, 1e-12);
+  EXPECT_NEAR(found["predicted"]["cost_usd"], mean(decisions, "predicted_cost_usd"), 1e-12);
+  EXPECT_THAT(outcome.out, HasSubstr("\nFigures:            realised"));
+  char excess[64];
+  std::snprintf(excess, sizeof excess, ", %+.1f %%\n",
+                100 * (mean(decisions, "predicted_cost_usd") / means.cost_usd - 1));
+  EXPECT_THAT(outcome.out, HasSubstr(excess));
+
+  ASSERT_EQ(calibrate("90% of best", {"--outcomes", file}).exit_code, 0);
+  EXPECT_GE(realised(route({"--policy", policy_file_}), known).quality, 0.9 * best.quality - 1e-9);
+  EXPECT_THAT(calibrate("90% of best").out, HasSubstr("\nFigures:            predicted\n"));
+}
+
+TEST_F(CalibrateCli, SaysWhichOutcomesAreMissing) {
+  std::vector<json> known = outcomes();
+  known.erase(known.begin() + 3);
+  Outcome outcome = calibrate("90% of best", {"--outcomes", write_outcomes(known)});
+  EXPECT_THAT(outcome.out, HasSubstr("Queries:            199  (1 more lack an outcome)\n"));
+
+  const auto without = [&](const std::string& model) {
+    std::vector<json> rest = known;
+    std::erase_if(rest, [&](const json& line) { return line["model"] == model; });
+    return write_outcomes(rest);
+  };
+  outcome = calibrate("90% of best", {"--outcomes", without("model-2")});
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("there are no outcomes of \"model-2\" at budget "));
+  const std::string base = folder_ / "base.json";
+  testing::put_file(base, R"({"deny": ["model-2"]})");
+  EXPECT_EQ(
+      calibrate("90% of best", {"--outcomes", without("model-2"), "--policy", base}).exit_code, 0);
+  testing::put_file(base, R"({"continuous": true})");
+  outcome = calibrate("90% of best", {"--outcomes", write_outcomes(known), "--policy", base});
+  EXPECT_THAT(outcome.err, HasSubstr("leave out --outcomes"));
+
+  known[7]["score"] = 1.5;
+  outcome = calibrate("90% of best", {"--outcomes", write_outcomes(known)});
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("outcomes.jsonl:8"));
+}
+
+TEST_F(CalibrateCli, CutsUnlimitedOutcomesOffForAHardCap) {
+  Checkpoint checkpoint = load_checkpoint(checkpoint_);
+  checkpoint.config.budget_mode = BudgetMode::kHardCap;
+  std::filesystem::remove_all(checkpoint_);
+  save_checkpoint(checkpoint, checkpoint_);
+  std::vector<json> known = outcomes();
+  std::erase_if(known, [](const json& line) { return line["budget"] != "unlimited"; });
+  const std::string file = write_outcomes(known);
+  ASSERT_EQ(calibrate("90% of best", {"--outcomes", file}).exit_code, 0);
+  const json found = json::parse(testing::read_file(policy_file_))["calibration"];
+  double quality = 0;
+  const std::vector<json> decisions = route({"--policy", policy_file_});
+  const std::vector<Query> queries = read_queries(queries_);
+  for (std::size_t i = 0; i < decisions.size(); ++i) {
+    for (const json& line : known) {
+      if (line["query_id"] != queries[i].id || line["model"] != decisions[i]["model"]) continue;
+      const bool cut =
+          decisions[i]["budget"] != "unlimited" && decisions[i]["budget"] < line["output_tokens"];
+      quality += cut ? 0 : line["score"].get<double>() / static_cast<double>(decisions.size());
+    }
+  }
+  EXPECT_NEAR(found["quality"]["value"], quality, 1e-12);
+}
+
+TEST_F(CalibrateCli, TakesEmbeddingsOfAServer) {
+  checkpoint_ = external_;
+  Outcome outcome = calibrate("90% of best");
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("with --embed-url, or give"));
+  testing::FaultServer& server = testing::FaultServer::instance();
+  const std::string url = server.script({{testing::service({{"dimension", kDimension}})}});
+  outcome = calibrate("90% of best", {"--embed-url", url});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  std::size_t texts = 0;
+  for (const testing::SeenRequest& request : server.requests(url)) {
+    texts += request.json()["input"].size();
+  }
+  EXPECT_EQ(texts, 200U);
+  const json found = json::parse(testing::read_file(policy_file_))["calibration"];
+  EXPECT_NEAR(mean(route({"--policy", policy_file_, "--embed-url", url}), "predicted_quality"),
+              found["quality"]["value"], 1e-12);
+}
+
 TEST_F(CalibrateCli, ConstraintsOfAPolicyHold) {
   const std::string base = folder_ / "base.json";
   testing::put_file(base, R"({"deny": ["model-2"], "max_output_tokens": 150})");
@@ -125,7 +282,7 @@ TEST_F(CalibrateCli, ConstraintsOfAPolicyHold) {
 TEST_F(CalibrateCli, TellsWhatIsInReach) {
   const Outcome outcome = calibrate("$0.0000001/1k");
   EXPECT_EQ(outcome.exit_code, 1);
-  EXPECT_THAT(outcome.err, HasSubstr("out of reach: on this sample the cheapest options cost"));
+  EXPECT_THAT(outcome.err, HasSubstr("out of reach: on this sample it goes from $"));
   EXPECT_EQ(calibrate("cheap").exit_code, 1);
   EXPECT_EQ(run({"route", "--query", "x", "--policy", folder_ / "none.json"}).exit_code, 1);
 }

@@ -126,6 +126,80 @@ TEST(Calibrate, DecisionsAtTheSettingMeetTheTargetAsNoOtherSettingDoes) {
   }
 }
 
+// Whatever answers cost and scored: the figures are those of the decisions, and of the settings
+// that meet the target it is the last one within a cost, the first one with a quality.
+TEST(Calibrate, OutcomesMeetTheTargetWhereTheyAreKnown) {
+  std::mt19937_64 random(63);
+  std::uniform_real_distribution<double> uniform;
+  for (int round = 0; round < 60; ++round) {
+    const Sample sample(random, 30);
+    const auto options = sample.options();
+    std::vector<std::vector<RealisedOption>> realised;
+    for (const std::vector<Option>& of_query : options) {
+      std::vector<RealisedOption>& outcomes = realised.emplace_back();
+      for (const Option& option : of_query) {
+        outcomes.push_back({option.cost_usd * 2 * uniform(random), uniform(random)});
+      }
+    }
+    CalibrationOptions how{.resamples = 20};
+    how.setting =
+        round % 2 == 0 ? CalibratedSetting::kWillingnessToPay : CalibratedSetting::kQualityFraction;
+    const auto means_at = [&](const RouteOptions& policy) {
+      MeanFigures means;
+      for (std::size_t query = 0; query < options.size(); ++query) {
+        const Option chosen = sample.decide_on(query, policy).chosen;
+        for (std::size_t i = 0; i < options[query].size(); ++i) {
+          const Option& option = options[query][i];
+          if (option.model != chosen.model || option.budget != chosen.budget) continue;
+          means.cost_usd += realised[query][i].cost_usd / static_cast<double>(options.size());
+          means.quality += realised[query][i].quality / static_cast<double>(options.size());
+        }
+      }
+      return means;
+    };
+    const auto means_of = [&](double setting) {
+      Calibration there{.kind = how.setting};
+      there.setting.value = setting;
+      return means_at(calibrated_policy(sample.base, there));
+    };
+    const auto grid_at = [&](int i) {
+      return how.setting == CalibratedSetting::kQualityFraction ? i / 40.0
+                                                                : std::pow(10, i / 5.0 - 7);
+    };
+    RouteOptions best = sample.base;
+    best.objective = Objective::kBest;
+    const MeanFigures reached = means_of(grid_at(static_cast<int>(random() % 41)));
+    const CalibrationTarget targets[] = {{Kind::kCost, reached.cost_usd},
+                                         {Kind::kQuality, reached.quality},
+                                         {Kind::kShareOfBest, uniform(random)}};
+    for (const CalibrationTarget& target : targets) {
+      const Calibration found = calibrate(options, target, how, realised);
+      EXPECT_TRUE(found.realised);
+      const MeanFigures means = means_of(found.setting.value);
+      ASSERT_NEAR(means.cost_usd, found.cost_usd.value, 1e-12);
+      ASSERT_NEAR(means.quality, found.quality.value, 1e-12);
+      ASSERT_NEAR(found.best_quality, means_at(best).quality, 1e-12);
+      const auto [cost, quality] = sample.means(calibrated_policy(sample.base, found));
+      ASSERT_NEAR(found.predicted.cost_usd, cost, 1e-12);
+      ASSERT_NEAR(found.predicted.quality, quality, 1e-12);
+      const auto meets = [&](const MeanFigures& figures, double slack) {
+        if (target.kind == Kind::kCost) return figures.cost_usd <= target.value * (1 + slack);
+        const double wanted =
+            target.kind == Kind::kQuality ? target.value : target.value * found.best_quality;
+        return figures.quality >= wanted * (1 - slack);
+      };
+      ASSERT_TRUE(meets(means, 1e-9));
+      for (int i = 0; i <= 40; ++i) {
+        const bool beyond = target.kind == Kind::kCost ? grid_at(i) > found.setting.value
+                                                       : grid_at(i) < found.setting.value;
+        const MeanFigures other = means_of(grid_at(i));
+        const bool same = std::abs(other.cost_usd - means.cost_usd) < 1e-12;
+        ASSERT_TRUE(!beyond || same || !meets(other, -1e-9));
+      }
+    }
+  }
+}
+
 // The interval is as wide as the spread of the mean over fresh samples.
 TEST(Calibrate, IntervalsCoverTheMeanOfManyQueries) {
   std::mt19937_64 random(62);
@@ -150,6 +224,19 @@ TEST(Calibrate, IntervalsCoverTheMeanOfManyQueries) {
   }
   EXPECT_GT(covered, 0.88 * kSamples);
   EXPECT_LT(covered, 0.99 * kSamples);
+
+  // Predictions are all the same here, so that only outcomes can make the interval.
+  covered = 0;
+  for (int i = 0; i < kSamples; ++i) {
+    const std::vector<std::vector<Option>> options(100, {option(0.5, 1)});
+    std::vector<std::vector<RealisedOption>> realised;
+    for (int query = 0; query < 100; ++query) realised.push_back({{uniform(random), 0.5}});
+    const Calibration found =
+        calibrate(options, {Kind::kQuality, 0.5}, {.resamples = 200, .seed = 7}, realised);
+    covered += found.cost_usd.low <= 0.5 && 0.5 <= found.cost_usd.high;
+  }
+  EXPECT_GT(covered, 0.88 * kSamples);
+  EXPECT_LT(covered, 0.99 * kSamples);
 }
 
 TEST(Calibrate, ReadsTargetsAsPeopleWriteThem) {
@@ -166,11 +253,11 @@ TEST(Calibrate, ReadsTargetsAsPeopleWriteThem) {
 
 TEST(Calibrate, SaysWhatIsInReach) {
   const std::vector<std::vector<Option>> options = {{option(0.5, 0.001), option(0.75, 0.002)}};
-  expect_error(ErrorCode::kInvalidArgument, "cost $0.001 and the best ones $0.002 ($1 to $2 for",
+  expect_error(ErrorCode::kInvalidArgument, "goes from $0.001 to $0.002 ($1 to $2 for a thousand",
                [&] {
                  calibrate(options, {Kind::kCost, 0.0005});
                });
-  expect_error(ErrorCode::kInvalidArgument, "from 0.5, of the cheapest options, to 0.75", [&] {
+  expect_error(ErrorCode::kInvalidArgument, "it goes from 0.5 to 0.75", [&] {
     calibrate(options, {Kind::kQuality, 0.8});
   });
   EXPECT_EQ(calibrate(options, {Kind::kCost, 5}).quality.value, 0.75);
@@ -181,6 +268,28 @@ TEST(Calibrate, SaysWhatIsInReach) {
                [&] { calibrate(empty, {}); });
   expect_error(ErrorCode::kInvalidArgument, "resamples is 0",
                [&] { calibrate(options, {}, {.resamples = 0}); });
+
+  // The dearer option scored less, and cost less than was predicted.
+  const std::vector<std::vector<RealisedOption>> realised = {{{0.003, 0.5}, {0.0025, 0.25}}};
+  const auto calibrate_on = [&](const CalibrationTarget& target) {
+    return calibrate(options, target, {.resamples = 1}, realised);
+  };
+  expect_error(ErrorCode::kInvalidArgument, "goes from $0.0025 to $0.003", [&] {
+    calibrate_on({Kind::kCost, 0.0024});
+  });
+  expect_error(ErrorCode::kInvalidArgument, "goes from 0.25 to 0.5", [&] {
+    calibrate_on({Kind::kQuality, 0.6});
+  });
+  EXPECT_EQ(calibrate_on({Kind::kShareOfBest, 1}).quality.value, 0.5);
+  std::vector<std::vector<RealisedOption>> bad(2);
+  const auto expect_refused = [&](const char* words) {
+    expect_error(ErrorCode::kInvalidArgument, words, [&] { calibrate(options, {}, {}, bad); });
+  };
+  expect_refused("there are 1 queries, but outcomes of 2");
+  bad = {{{0.003, 0.5}}};
+  expect_refused("query 0 has 2 options, but 1 outcomes");
+  bad = {{{0.003, 0.5}, {0.001, NAN}}};
+  expect_refused("outcome 1 of query 0 is not finite");
 }
 
 }  // namespace

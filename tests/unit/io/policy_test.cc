@@ -63,6 +63,14 @@ TEST(Policy, ACalibrationStandsBesideWhatItFound) {
   const auto parsed = nlohmann::json::parse(json);
   EXPECT_EQ(parsed["calibration"]["target"]["cost_usd"], 0.00005);
   EXPECT_EQ(parsed["calibration"]["setting"]["high"], 0.003);
+  EXPECT_EQ(parsed["calibration"]["figures"], "predicted");
+  EXPECT_FALSE(parsed["calibration"].contains("predicted"));
+  calibration.realised = true;
+  calibration.predicted = {.cost_usd = 0.00004, .quality = 0.5};
+  const auto realised = nlohmann::json::parse(to_json(base, calibration))["calibration"];
+  EXPECT_EQ(realised["figures"], "realised");
+  EXPECT_EQ(realised["predicted"]["cost_usd"], 0.00004);
+  EXPECT_EQ(realised["predicted"]["quality"], 0.5);
   calibration.kind = CalibratedSetting::kQualityFraction;
   EXPECT_EQ(parse_policy(to_json(base, calibration)).quality_fraction, 0.002);
 }
