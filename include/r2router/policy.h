@@ -23,6 +23,17 @@ R2ROUTER_EXPORT RouteOptions parse_policy(std::string_view json,
 /// Reads a policy file. Throws Error(kNotFound), Error(kIo) and what parse_policy() throws.
 R2ROUTER_EXPORT RouteOptions load_policy(const std::string& path);
 
+/// Where a checkpoint's folder keeps the policy of a name: FOLDER/policies/NAME.json. Throws
+/// Error(kInvalidArgument) for a name that has anything but letters, digits, - and _.
+R2ROUTER_EXPORT std::string named_policy_path(std::string_view name,
+                                              const std::string& checkpoint_folder);
+
+/// The file that is meant by `policy`, which is the path of one that exists, or else the name of
+/// one in the checkpoint's folder (empty: there is no folder). Throws Error(kNotFound) that lists
+/// the names that are there, the nearest first.
+R2ROUTER_EXPORT std::string find_policy(const std::string& policy,
+                                        const std::string& checkpoint_folder);
+
 /// The policy as JSON text; parse_policy() gives it back. What is of one call alone (input_tokens,
 /// max_input_tokens, cancel, rank, explain) is left out.
 R2ROUTER_EXPORT std::string to_json(const RouteOptions& policy);

@@ -110,7 +110,13 @@ void register_options(py::module_& module) {
            py::arg("max_output_tokens") = none, py::arg("max_latency_ms") = none,
            py::arg("continuous") = none, py::arg("monotone") = none,
            py::arg("max_input_tokens") = none);
-  module.def("load_policy", &load_policy, py::arg("path"));
+  module.def(
+      "load_policy",
+      [](const std::string& policy, const std::string& checkpoint_folder) {
+        return load_policy(find_policy(policy, checkpoint_folder));
+      },
+      py::arg("policy"), py::arg("checkpoint_folder"),
+      "policy: a file, or a name in the folder; an empty folder: there is none.");
 }
 
 }  // namespace r2router::python

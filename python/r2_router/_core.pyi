@@ -162,9 +162,9 @@ class Router:
         """
     def route(self, embedding: numpy.ndarray, options: RouteOptions) -> Choice:
         ...
-    def route_batch(self, embeddings: numpy.ndarray, options: RouteOptions, input_tokens: typing.Annotated[numpy.typing.ArrayLike, numpy.int64]) -> Batch:
+    def route_batch(self, embeddings: numpy.ndarray, options: RouteOptions, input_tokens: typing.Annotated[numpy.typing.ArrayLike, numpy.int64], max_input_tokens: typing.Annotated[numpy.typing.ArrayLike, numpy.int64]) -> Batch:
         """
-        input_tokens: one for each row, or none to use the options'.
+        input_tokens, max_input_tokens: one for each row, or none to use the options'.
         """
 class LexicalEncoder:
     """
@@ -186,8 +186,10 @@ def default_checkpoint_path() -> str:
     """
 def estimate_input_tokens(text: str) -> int:
     ...
-def load_policy(path: str) -> RouteOptions:
-    ...
+def load_policy(policy: str, checkpoint_folder: str) -> RouteOptions:
+    """
+    policy: a file, or a name in the folder; an empty folder: there is none.
+    """
 def most_input_tokens(text: str, budget_prompt: str) -> int:
     ...
 def train(*, queries: str, outcomes: str, pool: str, models: collections.abc.Sequence[str], coverage: typing.SupportsFloat | typing.SupportsIndex, dataset: str, token_limits: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], budget_prompt: str, encoder: LexicalEncoder | None, topics: bool, embeddings: typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None, embedding_model: str, predictor: str, alphas: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], neighbours: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], folds: typing.SupportsInt | typing.SupportsIndex, holdout: typing.SupportsInt | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex, progress: typing.Any) -> tuple[Checkpoint, dict[str, typing.Any]]:

@@ -47,7 +47,8 @@ class Constraints(TypedDict, total=False):
     continuous: bool | None
     #: With ``continuous``: count on a larger budget for at least the quality of a smaller one.
     monotone: bool | None
-    #: A policy file, as ``r2-router calibrate`` writes: what it sets holds unless set here.
+    #: A policy file, as ``r2-router calibrate`` writes, or the name of one in the checkpoint's folder
+    #: (``--name``): what it sets holds unless set here.
     policy: str | os.PathLike[str] | None
     #: Consider only pairs that cannot cost more than this, USD: their cap times the price, and all
     #: that the query can be billed for.
@@ -71,7 +72,7 @@ _EXPECTED = {
     "max_latency_ms": "a number of milliseconds, 0 or more",
     "continuous": "True, False or None",
     "monotone": "True, False or None",
-    "policy": "the path of a policy file",
+    "policy": "the path of a policy file, or the name of a policy of the checkpoint",
 }
 
 
@@ -88,9 +89,11 @@ def route_options(
     max_input_tokens: int | None = None,
     *,
     default_lambda: float | None = None,
+    checkpoint_folder: str = "",
 ) -> _core.RouteOptions:
     """The options for the native library, or a TypeError that names the wrong one.
 
+    ``checkpoint_folder``: where policies are found by name, if there is one.
     ``default_lambda`` takes the place of a ``lambda_val`` that is None, unless a constraint or a
     policy says by what else to choose.
     """
@@ -113,7 +116,7 @@ def route_options(
     if lambda_val is not None:
         given["lambda_val"] = lambda_val
     if "policy" in given:
-        given["policy"] = _policy(given["policy"])
+        given["policy"] = _policy(given["policy"], checkpoint_folder)
     try:
         return _core.RouteOptions(
             **given, max_input_tokens=max_input_tokens, default_lambda=default_lambda
@@ -128,11 +131,11 @@ def route_options(
     raise AssertionError("unreachable")
 
 
-def _policy(path: Any) -> _core.RouteOptions:
+def _policy(policy: Any, checkpoint_folder: str) -> _core.RouteOptions:
     try:
-        return _core.load_policy(os.fspath(path))
+        return _core.load_policy(os.fspath(policy), checkpoint_folder)
     except TypeError:
-        raise TypeError(f"policy is {path!r}: expected {_EXPECTED['policy']}") from None
+        raise TypeError(f"policy is {policy!r}: expected {_EXPECTED['policy']}") from None
 
 
 def _check_name(name: str) -> None:

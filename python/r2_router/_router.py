@@ -68,7 +68,8 @@ class R2Router:
       ``risk_aversion``: by what to choose, if not by lambda
     - ``max_output_tokens``, ``max_latency_ms``: limits on the answer
     - ``continuous``, ``monotone``: budgets between the trained ones
-    - ``policy``: a file that sets some of these, as ``r2-router calibrate`` writes it
+    - ``policy``: a file that sets some of these, as ``r2-router calibrate`` writes it, or the name
+      of one that it keeps in the checkpoint's folder
     """
 
     lambda_val: float
@@ -76,6 +77,8 @@ class R2Router:
     llm_api_base: str | None
     llm_api_key: str | None
     _model_configs: FrozenDict[str, Any]
+    #: Of the checkpoint, where policies are found by name; empty if it did not come from one.
+    _folder: str
     #: None: those of the checkpoint, for which objects are made when somebody looks.
     _predictors: FrozenDict[str, Any] | None
 
@@ -102,6 +105,7 @@ class R2Router:
         "input_price_per_million": ..., "output_price_per_million": ...}``.
         """
         checkpoint = checkpoint_of(predictors, model_configs, _EMBEDDING_MODEL)
+        self._folder = ""
         self._set_up(checkpoint, lambda_val, embed_url, llm_api_base, llm_api_key)
         self._set_servers(embed_model, embed_api_key, ca_file, timeout, cache_bytes)
         self._predictors = freeze(predictors)
@@ -132,6 +136,7 @@ class R2Router:
         folder = checkpoint_folder(path)
         checkpoint = _core.Checkpoint.load(folder, logger.log)
         router = cls.__new__(cls)
+        router._folder = folder
         if lambda_val is None:
             lambda_val = checkpoint.default_lambda
         router._set_up(checkpoint, lambda_val, embed_url, llm_api_base, llm_api_key)
@@ -263,10 +268,23 @@ class R2Router:
         ``lambda_val`` weighs cost (USD) against quality: 0 looks at quality alone, 1 at cost alone;
         None is the router's. Predictions are made in float64 whatever the array's type.
         """
-        options = route_options(
-            lambda_val, input_tokens, constraints, default_lambda=self.lambda_val
+        return self._choose(embedding, self._options(lambda_val, input_tokens, constraints))
+
+    def _options(
+        self,
+        lambda_val: float | None,
+        input_tokens: int,
+        constraints: Constraints,
+        max_input_tokens: int | None = None,
+    ) -> _core.RouteOptions:
+        return route_options(
+            lambda_val,
+            input_tokens,
+            constraints,
+            max_input_tokens,
+            default_lambda=self.lambda_val,
+            checkpoint_folder=self._folder,
         )
-        return self._choose(embedding, options)
 
     def _choose(self, embedding: Any, options: _core.RouteOptions) -> Decision:
         choice = self._native.route(as_embedding(embedding, self._dimension), options)
@@ -330,17 +348,14 @@ class R2Router:
         decisions = []
         for text, embedding in zip(queries, embeddings, strict=True):
             if input_tokens is None:
-                options = route_options(
+                options = self._options(
                     lambda_val,
                     _core.estimate_input_tokens(text),
                     constraints,
                     _core.most_input_tokens(text, self._checkpoint.budget_prompt),
-                    default_lambda=self.lambda_val,
                 )
             else:
-                options = route_options(
-                    lambda_val, input_tokens, constraints, default_lambda=self.lambda_val
-                )
+                options = self._options(lambda_val, input_tokens, constraints)
             decisions.append(self._choose(embedding, options))
         return decisions[0] if isinstance(query, str) else decisions
 
@@ -372,11 +387,10 @@ class R2Router:
         for_all = np.ndim(input_tokens) == 0
         if not for_all:
             expected = input_tokens
-        options = route_options(
+        options = self._options(
             lambda_val,
             INPUT_TOKENS if input_tokens is None or not for_all else input_tokens,
             constraints,
-            default_lambda=self.lambda_val,
         )
         for_each = texts is not None or not for_all
         return RouteBatch(

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <optional>
@@ -20,6 +21,7 @@
 #include "r2router/router.h"
 
 #include "cli/commands.h"
+#include "cli/constraint_options.h"
 #include "cli/evaluation.h"
 #include "cli/load_router.h"
 #include "cli/outcome_data.h"
@@ -33,10 +35,10 @@ namespace {
 constexpr const char* kFooter = R"(
 Examples:
   r2-router calibrate --queries queries.jsonl --target "$0.05/1k" --output cheap.json
-  r2-router calibrate --queries queries.jsonl --target "95% of best" --output good.json
+  r2-router calibrate --queries queries.jsonl --target "95% of best" --name good
   r2-router calibrate --queries queries.jsonl --target "quality 0.7" --policy limits.json --output q.json
   r2-router calibrate --queries queries.jsonl --outcomes outcomes.jsonl --target "$0.05/1k" --output o.json
-  r2-router route --policy cheap.json --query "..."
+  r2-router route --policy good --query "..."
 
 Targets are means over the queries: a cost for a thousand queries (or for one, "$0.00005"), a share
 of the quality that the best option of each query gives, or a quality. They are met by what is
@@ -52,7 +54,7 @@ look better than they are on queries that the checkpoint was trained on: calibra
 struct Settings {
   OutcomeSettings data;
   std::string checkpoint_dir, pool, policy, target, setting = "willingness-to-pay";
-  std::string output;
+  std::string output, name;
   ServerSettings servers;
   CalibrationOptions options;
 };
@@ -232,14 +234,19 @@ std::string report(const Calibration& calibration, std::size_t incomplete) {
 
 void calibrate_policy(const Settings& settings) {
   const CalibrationTarget target = parse_target(settings.target);
-  const RouteOptions base = settings.policy.empty() ? RouteOptions{} : load_policy(settings.policy);
+  const std::string file =
+      settings.name.empty()
+          ? settings.output
+          : named_policy_path(settings.name, checkpoint_folder(settings.checkpoint_dir));
+  const RouteOptions base = read_policy(settings.policy, settings.checkpoint_dir);
   const Router router = load_router(settings.checkpoint_dir, settings.pool, settings.servers);
   const Sample sample = read_sample(settings, router, base);
   const Calibration calibration =
       calibrate(sample.options, target, settings.options, sample.realised);
-  io::write_file(settings.output, to_json(base, calibration));
+  if (!settings.name.empty()) io::make_folder(std::filesystem::path(file).parent_path().string());
+  io::write_file(file, to_json(base, calibration));
   Output output;
-  output.write(report(calibration, sample.incomplete) + "Policy:             " + settings.output + '\n');
+  output.write(report(calibration, sample.incomplete) + "Policy:             " + file + '\n');
   output.flush();
 }
 
@@ -264,8 +271,14 @@ void add_calibrate_command(CLI::App& app, int&) {
        "be the file of --queries",
        "FILE");
   text("--target", settings->target, "What to meet, see below", "TARGET")->required();
-  text("--output", settings->output, "Policy file to write", "FILE.json")->required();
-  text("--policy", settings->policy, "Policy whose constraints shall hold", "FILE.json");
+  CLI::Option* output =
+      text("--output", settings->output, "Policy file to write or replace", "FILE.json");
+  text("--name", settings->name,
+       "Instead of --output: keep the policy in the checkpoint's folder, where route --policy NAME "
+       "and Python find it; letters, digits, - and _",
+       "NAME")
+      ->excludes(output);
+  text("--policy", settings->policy, "Policy whose constraints shall hold", "FILE.json|NAME");
   text(
       "--setting", settings->setting,
       "What to find: willingness-to-pay, the cheapest way to a mean; or fraction, the share of its "
@@ -287,7 +300,10 @@ void add_calibrate_command(CLI::App& app, int&) {
       ->capture_default_str()
       ->type_name("N");
   add_embedding_server_options(*command, settings->servers);
-  command->callback([settings] {
+  command->callback([command, settings] {
+    if (command->count("--output") + command->count("--name") == 0) {
+      throw CLI::ValidationError("no place for the policy: give --name or --output");
+    }
     settings->options.setting = settings->setting == "fraction"
                                     ? CalibratedSetting::kQualityFraction
                                     : CalibratedSetting::kWillingnessToPay;

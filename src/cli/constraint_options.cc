@@ -9,6 +9,7 @@
 
 #include "r2router/policy.h"
 
+#include "cli/load_router.h"
 #include "core/route_numbers.h"
 
 namespace r2router::cli {
@@ -60,8 +61,9 @@ void add_constraint_options(CLI::App& command, ConstraintSettings& settings) {
   };
   RouteOptions& given = settings.given;
   grouped(command.add_option("--policy", settings.policy,
-                             "Take what is not given here from a file (see r2-router calibrate)"),
-          "FILE.json");
+                             "Take what is not given here from a file, or from a policy that is "
+                             "kept in the checkpoint's folder (see r2-router calibrate)"),
+          "FILE.json|NAME");
   grouped(command.add_option("--objective", settings.objective, "What to choose the best by"),
           "NAME")
       ->check(CLI::IsMember({"risk", "usd", "cheapest", "best"}));
@@ -91,9 +93,14 @@ void take_numbers(const RouteOptions& from, RouteOptions& to) {
   take(from.max_output_tokens, to.max_output_tokens);
 }
 
+RouteOptions read_policy(const std::string& policy, const std::string& checkpoint_dir) {
+  if (policy.empty()) return {};
+  return load_policy(find_policy(policy, checkpoint_folder(checkpoint_dir)));
+}
+
 RouteOptions with_constraints(const CLI::App& command, const ConstraintSettings& settings,
-                              const RouteOptions& options) {
-  RouteOptions result = settings.policy.empty() ? RouteOptions{} : load_policy(settings.policy);
+                              const RouteOptions& options, const RouteOptions& policy) {
+  RouteOptions result = policy;
   RouteOptions given = settings.given;
   if (!settings.objective.empty()) given.objective = kObjectives.at(settings.objective);
   given.lambda = options.lambda;

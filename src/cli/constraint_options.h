@@ -28,10 +28,13 @@ void add_constraint_options(CLI::App& command, ConstraintSettings& settings);
 /// Takes over the numbers that `from` sets; where it says by what to choose, `to` no longer does.
 void take_numbers(const RouteOptions& from, RouteOptions& to);
 
-/// `options` with what the policy file says where they say nothing, and with what the command line
-/// says. Throws what load_policy() throws.
+/// The options of --policy, a file or a name in the folder of --checkpoint-dir; empty: none. Throws
+/// what find_policy() and load_policy() throw.
+RouteOptions read_policy(const std::string& policy, const std::string& checkpoint_dir);
+
+/// `policy` with what the options and the command line say instead.
 RouteOptions with_constraints(const CLI::App& command, const ConstraintSettings& settings,
-                              const RouteOptions& options);
+                              const RouteOptions& options, const RouteOptions& policy);
 
 /// The error with the command line's own name for the option that cannot be met, if the command
 /// line set it. `options`: those of the call.

@@ -162,7 +162,8 @@ void collect_options(const CLI::App& command, Settings& settings) {
   if (settings.all_models) options.available_only = false;
   if (settings.rules == "reference") options.rules = DecisionRules::kReference;
   if (settings.rules == "corrected") options.rules = DecisionRules::kCorrected;
-  options = with_constraints(command, route.constraints, options);
+  options = with_constraints(command, route.constraints, options,
+                             read_policy(route.constraints.policy, route.checkpoint_dir));
 }
 
 // What CLI11 cannot know of options that do not go together.

@@ -195,6 +195,10 @@ void write_file(const std::string& path, std::string_view contents) {
   sync_folder(parent_of(path));
 }
 
+void make_folder(const std::string& path) {
+  if (::mkdir(path.c_str(), 0777) != 0 && errno != EEXIST) fail("create the folder", path, errno);
+}
+
 AtomicFolder::AtomicFolder(const std::string& target) : target_(target) {
   while (target_.size() > 1 && target_.back() == '/') target_.pop_back();
   // rename() below has the last word; asking first spares the work of writing in vain.

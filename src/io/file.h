@@ -40,6 +40,9 @@ std::string read_text(const std::string& path, std::uint64_t max_bytes, ErrorCod
 /// Writes or replaces a file in one step: readers see the old contents or the new, never a part.
 void write_file(const std::string& path, std::string_view contents);
 
+/// Makes a folder, unless there is one; its parent folder must exist.
+void make_folder(const std::string& path);
+
 /// A folder that appears whole or not at all: files are written into a hidden folder beside
 /// `target`, which takes its place on commit(). Without commit() the destructor removes it.
 /// A process that is killed in between leaves the hidden folder `.<name>.tmp-…`, never half a

@@ -1,10 +1,16 @@
 #include "r2router/policy.h"
 
+#include <algorithm>
 #include <cstdint>
+#include <filesystem>
 #include <limits>
 #include <string>
+#include <system_error>
 #include <utility>
+#include <vector>
 
+#include "core/edit_distance.h"
+#include "core/excerpt.h"
 #include "core/route_numbers.h"
 #include "io/file.h"
 #include "io/json.h"
@@ -17,7 +23,10 @@ using io::Json;
 using io::JsonDocument;
 using io::JsonView;
 
+namespace fs = std::filesystem;
+
 constexpr std::uint64_t kMaxPolicyBytes = 1 << 20;
+constexpr const char* kPolicySuffix = ".json";
 
 constexpr std::pair<std::string_view, Objective> kObjectives[] = {
     {"risk", Objective::kRisk},
@@ -151,6 +160,30 @@ Json target_json(const CalibrationTarget& target) {
   return {{"share_of_best", target.value}};
 }
 
+bool is_policy_name(std::string_view name) {
+  constexpr std::string_view kAllowed =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
+  return !name.empty() && name.find_first_not_of(kAllowed) == name.npos;
+}
+
+fs::path policies_folder(const std::string& checkpoint_folder) {
+  return fs::path(checkpoint_folder) / "policies";
+}
+
+/// Those that a checkpoint's folder keeps.
+std::vector<std::string> policy_names(const std::string& checkpoint_folder) {
+  std::vector<std::string> names;
+  std::error_code none;
+  for (fs::directory_iterator entry(policies_folder(checkpoint_folder), none), end;
+       !none && entry != end; entry.increment(none)) {
+    const fs::path file = entry->path().filename();
+    if (file.extension() == kPolicySuffix && is_policy_name(file.stem().string())) {
+      names.push_back(file.stem().string());
+    }
+  }
+  return names;
+}
+
 }  // namespace
 
 RouteOptions parse_policy(std::string_view json, const std::string& file) {
@@ -164,6 +197,40 @@ RouteOptions parse_policy(std::string_view json, const std::string& file) {
 
 RouteOptions load_policy(const std::string& path) {
   return parse_policy(io::read_text(path, kMaxPolicyBytes, ErrorCode::kBadConfig), path);
+}
+
+std::string named_policy_path(std::string_view name, const std::string& checkpoint_folder) {
+  if (!is_policy_name(name)) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "the policy's name is " + excerpt(name) +
+                    ": expected letters, digits, - and _, at least one of them");
+  }
+  return (policies_folder(checkpoint_folder) / name).string() + kPolicySuffix;
+}
+
+std::string find_policy(const std::string& policy, const std::string& checkpoint_folder) {
+  std::error_code ignored;  // what cannot be looked at is not there
+  const fs::file_status status = fs::status(policy, ignored);
+  if (fs::exists(status) && !fs::is_directory(status)) return policy;
+  if (checkpoint_folder.empty()) {
+    throw Error(ErrorCode::kNotFound, "there is no such file: expected a policy's",
+                {.file = policy});
+  }
+  if (is_policy_name(policy)) {
+    const std::string path = named_policy_path(policy, checkpoint_folder);
+    if (fs::exists(path, ignored)) return path;
+  }
+  std::vector<std::string> names = policy_names(checkpoint_folder);
+  std::ranges::sort(names, {}, [&](const std::string& name) {
+    return std::pair(internal::edit_distance(policy, name), name);
+  });
+  std::string known;
+  for (const std::string& name : names) known += (known.empty() ? " " : ", ") + name;
+  throw Error(ErrorCode::kNotFound,
+              "expected the path of a policy file or the name of one in " +
+                  policies_folder(checkpoint_folder).string() +
+                  (known.empty() ? ", which has none" : "; there are:" + known),
+              {.file = policy});
 }
 
 std::string to_json(const RouteOptions& policy) { return text_of(policy_json(policy)); }

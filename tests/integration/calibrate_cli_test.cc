@@ -279,6 +279,41 @@ TEST_F(CalibrateCli, ConstraintsOfAPolicyHold) {
   }
 }
 
+TEST_F(CalibrateCli, KeepsPoliciesByNameInTheCheckpointsFolder) {
+  const auto calibrate_as = [&](const std::string& name, const std::string& target) {
+    return run({"calibrate", "--queries", queries_, "--target", target, "--name", name,
+                "--resamples", "10"});
+  };
+  const Outcome outcome = calibrate_as("good", "95% of best");
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const std::string file = checkpoint_ + "/policies/good.json";
+  EXPECT_THAT(outcome.out, HasSubstr("Policy:             " + file + "\n"));
+  ASSERT_EQ(calibrate_as("cheap_1", "70% of best").exit_code, 0);
+  const std::vector<json> named = route({"--policy", "good"});
+  EXPECT_EQ(named, route({"--policy", file}));
+  EXPECT_NE(named, route({"--policy", "cheap_1"}));
+  // As --output does, it replaces what is there.
+  ASSERT_EQ(calibrate_as("good", "70% of best").exit_code, 0);
+  EXPECT_EQ(route({"--policy", "good"}), route({"--policy", "cheap_1"}));
+  // A policy to start from is found in the same way.
+  ASSERT_EQ(calibrate("80% of best", {"--policy", "good"}).exit_code, 0);
+
+  const Outcome unknown = run({"route", "--query", "x", "--policy", "goof"});
+  EXPECT_EQ(unknown.exit_code, 1);
+  EXPECT_THAT(unknown.err, HasSubstr("error: goof: expected the path of a policy file or the name "
+                                     "of one in " +
+                                     checkpoint_ + "/policies; there are: good, cheap_1\n"));
+  for (const char* name : {"../good", "a b", "good.json"}) {
+    const Outcome refused = calibrate_as(name, "95% of best");
+    EXPECT_EQ(refused.exit_code, 1);
+    EXPECT_THAT(refused.err, HasSubstr("expected letters, digits, - and _"));
+  }
+  const Outcome nowhere = run({"calibrate", "--queries", queries_, "--target", "95% of best"});
+  EXPECT_EQ(nowhere.exit_code, 2);
+  EXPECT_THAT(nowhere.err, HasSubstr("give --name or --output"));
+  EXPECT_EQ(calibrate("95% of best", {"--name", "good"}).exit_code, 2);
+}
+
 TEST_F(CalibrateCli, TellsWhatIsInReach) {
   const Outcome outcome = calibrate("$0.0000001/1k");
   EXPECT_EQ(outcome.exit_code, 1);

@@ -6,12 +6,13 @@ import itertools
 import json
 import pickle
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, make_model_configs, make_predictors
 
 from r2_router import R2Router
 
@@ -206,6 +207,23 @@ def test_a_policy_holds_unless_the_call_says_otherwise(router: R2Router, tmp_pat
         router.route(embedding, policy=file)
     with pytest.raises(FileNotFoundError):
         router.route(embedding, policy=tmp_path / "none.json")
+
+
+def test_a_policy_is_found_by_its_name(native_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(native_folder, folder)
+    (folder / "policies").mkdir()
+    (folder / "policies" / "best.json").write_text('{"objective": "best", "available_only": false}')
+    named = R2Router.from_pretrained(folder)
+    expected = named.route_text("which one", objective="best", available_only=False)
+    assert expected != named.route_text("which one")
+    assert named.route_text("which one", policy="best") == expected
+    assert pickle.loads(pickle.dumps(named)).route_text("which one", policy="best") == expected
+    with pytest.raises(FileNotFoundError, match=r"bset: expected the path.*there are: best"):
+        named.route_text("which one", policy="bset")
+    without_folder = R2Router(make_predictors(), make_model_configs())
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        without_folder.route([0.0] * 4, policy="best")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 #include "r2router/policy.h"
 
+#include <filesystem>
 #include <random>
 #include <string>
 
@@ -73,6 +74,40 @@ TEST(Policy, ACalibrationStandsBesideWhatItFound) {
   EXPECT_EQ(realised["predicted"]["quality"], 0.5);
   calibration.kind = CalibratedSetting::kQualityFraction;
   EXPECT_EQ(parse_policy(to_json(base, calibration)).quality_fraction, 0.002);
+}
+
+TEST(Policy, IsFoundByPathOrElseByNameInTheCheckpointsFolder) {
+  const testing::TemporaryFolder folder;
+  const std::string checkpoint = folder / "checkpoint";
+  std::filesystem::create_directories(checkpoint + "/policies");
+  for (const char* name : {"good.json", "better.json", "b-2.json", "notes.txt", "no name.json"}) {
+    testing::put_file(checkpoint + "/policies/" + name, "{}");
+  }
+  EXPECT_EQ(named_policy_path("good", checkpoint), checkpoint + "/policies/good.json");
+  EXPECT_EQ(find_policy("good", checkpoint), named_policy_path("good", checkpoint));
+  EXPECT_EQ(find_policy("b-2", checkpoint), named_policy_path("b-2", checkpoint));
+  EXPECT_EQ(find_policy("/dev/null", checkpoint), "/dev/null");
+  // A file that is there is meant, whatever its name; a folder is not a file.
+  const std::filesystem::path before = std::filesystem::current_path();
+  std::filesystem::current_path(folder.path());
+  std::filesystem::create_directory("good");
+  testing::put_file("better", "{}");
+  EXPECT_EQ(find_policy("good", checkpoint), named_policy_path("good", checkpoint));
+  EXPECT_EQ(find_policy("better", checkpoint), "better");
+  std::filesystem::current_path(before);
+
+  expect_error(ErrorCode::kNotFound, checkpoint + "/policies; there are: better, b-2, good",
+               [&] { find_policy("bette", checkpoint); });
+  expect_error(ErrorCode::kNotFound, "there are: good",
+               [&] { find_policy("../good", checkpoint); });
+  std::filesystem::remove_all(checkpoint + "/policies");
+  expect_error(ErrorCode::kNotFound, "/policies, which has none",
+               [&] { find_policy("good", checkpoint); });
+  expect_error(ErrorCode::kNotFound, "no such file", [&] { find_policy("good", ""); });
+  for (const char* bad : {"", "a b", "a/b", "..", "ü", "a.json"}) {
+    expect_error(ErrorCode::kInvalidArgument, "expected letters, digits, - and _",
+                 [&] { named_policy_path(bad, checkpoint); });
+  }
 }
 
 TEST(Policy, RefusesWhatItDoesNotKnow) {
