@@ -47,8 +47,8 @@ class Constraints(TypedDict, total=False):
     continuous: bool | None
     #: With ``continuous``: count on a larger budget for at least the quality of a smaller one.
     monotone: bool | None
-    #: A policy file, as ``r2-router calibrate`` writes, or the name of one in the checkpoint's folder
-    #: (``--name``): what it sets holds unless set here.
+    #: A policy file, as ``r2-router calibrate`` writes, or the name of one in the checkpoint's
+    #: folder (``--name``): what it sets holds unless set here.
     policy: str | os.PathLike[str] | None
     #: Consider only pairs that cannot cost more than this, USD: their cap times the price, and all
     #: that the query can be billed for.

@@ -405,7 +405,7 @@ class R2Router:
         )
 
     def _lengths(self, texts: Sequence[str], count: int) -> tuple[list[int], list[int]]:
-        """For each of ``count`` texts its tokens as they are estimated, and the most there can be."""
+        """For each of ``count`` texts its tokens as estimated, and the most there can be."""
         queries = _as_texts(texts)
         if len(queries) != count:
             raise ValueError(

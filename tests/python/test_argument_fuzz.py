@@ -132,7 +132,10 @@ def test_the_native_module_itself(data: st.DataObject) -> None:
     options = _core.RouteOptions(0.5, 10)
     calls: list[tuple[Any, tuple[Any, ...]]] = [
         (ROUTER._native.route, (arrays | things, st.just(options))),
-        (ROUTER._native.route_batch, (arrays | good_rows, st.just(options), *(arrays | things,) * 2)),
+        (
+            ROUTER._native.route_batch,
+            (arrays | good_rows, st.just(options), *(arrays | things,) * 2),
+        ),
         (ROUTER._native.quality_curves, (arrays | things, st.integers() | things)),
         (ROUTER._native.embed, (things,)),
         (_core.Checkpoint, (things, things, arrays, things, things)),

@@ -1,4 +1,4 @@
-"""The README's commands that call servers, run as they stand but for the addresses."""
+"""The README's commands, run as they stand but for the addresses of servers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sysconfig
 from pathlib import Path
@@ -18,30 +19,31 @@ import pytest
 from conftest import ROOT
 from fault_server import FaultServer
 
-from r2_router import R2Router
+from r2_router import R2Router, _core
 
 QUERY = "Who wrote Faust?"
 
 
-def endpoints() -> str:
+def section(title: str) -> str:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    found = re.search(r"^## Endpoints\n(.*?)^## ", text, re.MULTILINE | re.DOTALL)
+    found = re.search(rf"^## {title}\n(.*?)^## ", text, re.MULTILINE | re.DOTALL)
     assert found
     return found.group(1)
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", endpoints(), re.MULTILINE | re.DOTALL)
+def blocks(title: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", section(title), re.MULTILINE | re.DOTALL)
 
 
-def commands() -> list[list[str]]:
-    lines = "".join(blocks("sh")).replace("\\\n", " ").splitlines()
+def commands(title: str) -> list[list[str]]:
+    lines = "".join(blocks(title, "sh")).replace("\\\n", " ").splitlines()
     return [shlex.split(line, comments=True) for line in lines]
 
 
 def flags_of_servers() -> list[list[str]]:
     """The flags that the table of servers shows."""
-    return [shlex.split(flags) for flags in re.findall(r"`(--[a-z-]+ http[^`]*)`", endpoints())]
+    flags = re.findall(r"`(--[a-z-]+ http[^`]*)`", section("Endpoints"))
+    return [shlex.split(flag) for flag in flags]
 
 
 def program() -> str:
@@ -49,6 +51,21 @@ def program() -> str:
     if not path.exists():
         pytest.skip("no r2-router program beside this Python")
     return str(path)
+
+
+def run_program(command: list[str], folder: Path) -> str:
+    assert command[0] == "r2-router"
+    done = subprocess.run(
+        [program(), *command[1:]],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env=os.environ | {"OPENROUTER_API_KEY": "sk-test"},
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 class Stand:
@@ -76,21 +93,13 @@ def run(command: list[str], folder: Path, stand: Stand, released: Path) -> str:
         else word.replace("RELEASED_FOLDER", str(released))
         for word in command
     ]
-    done = subprocess.run(
-        [program(), *replaced[1:]],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=folder,
-        env=os.environ | {"OPENROUTER_API_KEY": "sk-test"},
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return run_program(replaced, folder)
 
 
-@pytest.mark.parametrize("command", commands(), ids=lambda command: " ".join(command[2:])[:60])
-def test_commands(
+@pytest.mark.parametrize(
+    "command", commands("Endpoints"), ids=lambda command: " ".join(command[2:])[:60]
+)
+def test_endpoints(
     command: list[str], tmp_path: Path, server: FaultServer, released_folder: Path
 ) -> None:
     assert command[:2] == ["r2-router", "route"]
@@ -124,7 +133,7 @@ def test_addresses_of_servers(
 def test_python(server: FaultServer, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setenv("OPENROUTER_API_KEY", "sk-test")
     stand = Stand(server)
-    (block,) = blocks("python")
+    (block,) = blocks("Endpoints", "python")
     source = re.sub(r"https?://[^\"]+", lambda url: stand.address(url.group()), block)
     names: dict[str, Any] = {"R2Router": R2Router}
     code = compile(source, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
@@ -134,3 +143,61 @@ def test_python(server: FaultServer, monkeypatch: pytest.MonkeyPatch, capsys: An
     out = capsys.readouterr().out
     assert out.count(f"An answer to: {QUERY}") == 2
     assert names["answer"]["response"] == f"An answer to: {QUERY}"
+
+
+QUESTIONS = [
+    f"Which of these {noun} is {adjective}, and why? {'Explain each of them. ' * detail}"
+    for noun in ("numbers", "organs", "laws", "elements", "empires")
+    for adjective in ("prime", "the largest", "not like the others")
+    for detail in range(4)
+]
+
+
+def test_limits_and_targets(tmp_path: Path) -> None:
+    """All of the section's commands, in order: a policy must be there before it is used."""
+    default = _core.default_checkpoint_path()
+    shutil.copytree(default, tmp_path / "my-router")
+    models = list(R2Router.from_pretrained().model_configs)
+    queries = [{"query_id": str(i), "query": text} for i, text in enumerate(QUESTIONS)]
+    outcomes = [
+        {
+            "query_id": str(i),
+            "model": model,
+            "score": float((i + rank) % 3 > 0),
+            "output_tokens": 40 + 7 * i % 100 + 10 * rank,
+        }
+        for i in range(len(QUESTIONS))
+        for rank, model in enumerate(models)
+    ]
+    for name, lines in (("queries", queries), ("outcomes", outcomes)):
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (tmp_path / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    (tmp_path / "prompts.txt").write_text(f"{QUERY}\nAnd who set it to music?\n")
+
+    for command in commands("Limits and targets"):
+        out = run_program(command, tmp_path)
+        if command[1] == "route":
+            assert "Selected LLM:" in out
+        else:
+            assert command[1] == "calibrate"
+            realised = "--outcomes" in command
+            assert f"Figures:            {'realised' if realised else 'predicted'}" in out
+        if "--explain" in command:
+            assert "Runner-up:" in out
+    for file in ("cheap.json", "good.json", "paid.json", "my-router/policies/cheap.json"):
+        policy = json.loads((tmp_path / file).read_text(encoding="utf-8"))
+        assert policy["objective"] == "usd", file
+    with_limits, by_name = (
+        R2Router.from_pretrained(tmp_path / "my-router").route_text(QUERY, policy=policy)
+        for policy in (tmp_path / "my-router/policies/cheap.json", "cheap")
+    )
+    assert with_limits == by_name
+
+
+def test_limits_in_python() -> None:
+    (block,) = blocks("Limits and targets", "python")
+    names: dict[str, Any] = {"router": R2Router.from_pretrained()}
+    exec(compile(block, "README.md", "exec"), names)
+    details = names["decision"].details
+    assert details["worst_case_cost_usd"] <= 0.001
+    assert names["decision"].explain()["reason"] == details["reason"] == "cheapest"
