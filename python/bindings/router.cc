@@ -158,7 +158,7 @@ void register_router(py::module_& module) {
   py::class_<RouterBinding>(module, "Router",
                             "Immutable; every method may be called from many threads.")
       .def(py::init<const std::shared_ptr<Checkpoint>&, const std::string&>(),
-           py::arg("checkpoint"), py::arg("kernel") = "")
+           py::arg("checkpoint").none(false), py::arg("kernel") = "")
       .def("route", &RouterBinding::route, py::arg("embedding"), py::arg("options"))
       .def("route_batch", &RouterBinding::route_batch, py::arg("embeddings"), py::arg("options"),
            py::arg("input_tokens"), py::arg("max_input_tokens"),

@@ -149,3 +149,8 @@ def test_the_native_module_itself(data: st.DataObject) -> None:
     arguments = [data.draw(strategy) for strategy in strategies]
     with contextlib.suppress(TypeError, ValueError, RuntimeError, OSError):
         call(*arguments)
+
+
+def test_a_native_router_needs_a_checkpoint() -> None:
+    with pytest.raises(TypeError):
+        _core.Router(None, "")  # type: ignore[arg-type]
