@@ -34,18 +34,19 @@ EmbeddingView slice(const EmbeddingView& view, std::size_t offset, std::size_t c
                     view);
 }
 
-[[noreturn]] void throw_not_finite(const EmbeddingView& view, std::optional<std::size_t> row) {
+[[noreturn]] void throw_bad_element(const EmbeddingView& view, std::optional<std::size_t> row) {
   const std::size_t element = std::visit(
       [](auto values) {
-        const auto bad = std::find_if(values.begin(), values.end(),
-                                      [](auto value) { return !std::isfinite(value); });
+        const auto bad = std::find_if(values.begin(), values.end(), [](auto value) {
+          return !(std::abs(value) <= kLargestEmbeddingElement);
+        });
         return static_cast<std::size_t>(bad - values.begin());
       },
       view);
-  throw Error(ErrorCode::kInvalidArgument, "element " + std::to_string(element) +
-                                               " of the embedding" +
-                                               (row ? " in row " + std::to_string(*row) : "") +
-                                               " is NaN or infinite: expected finite numbers");
+  throw Error(ErrorCode::kInvalidArgument,
+              "element " + std::to_string(element) + " of the embedding" +
+                  (row ? " in row " + std::to_string(*row) : "") +
+                  " is NaN, infinite or beyond 1e250: expected finite numbers");
 }
 
 void check_one_each(std::span<const std::int64_t> numbers, const char* name, std::size_t rows) {
@@ -167,7 +168,7 @@ Decision Router::Parts::route(EmbeddingView embedding, const RouteOptions& optio
   Scratch& memory = scratch();
   internal::resolve(options, defaults, *table.pool(), input_tokens, memory.rule);
   scorer->estimate(embedding, 1, memory.estimates);
-  if (!std::isfinite(memory.estimates.scale[0])) throw_not_finite(embedding, {});
+  if (!std::isfinite(memory.estimates.scale[0])) throw_bad_element(embedding, {});
   const internal::Choice choice = choose(embedding, 0);
   Decision decision = internal::make_decision(table, memory.rule, choice);
   if (options.rank || options.explain) {
@@ -210,7 +211,7 @@ BatchDecision Router::Parts::route_batch(EmbeddingView embeddings, const RouteOp
                      memory.estimates);
     for (std::size_t r = 0; r < count; ++r) {
       const EmbeddingView embedding = slice(embeddings, (begin + r) * dimension, dimension);
-      if (!std::isfinite(memory.estimates.scale[r])) throw_not_finite(embedding, begin + r);
+      if (!std::isfinite(memory.estimates.scale[r])) throw_bad_element(embedding, begin + r);
       if (lengths_differ) memory.rule.input = input_of_row(begin + r);
       const Decision decision = internal::make_decision(table, memory.rule, choose(embedding, r));
       batch.options.push_back(decision.chosen);

@@ -19,6 +19,9 @@ namespace r2router {
 /// call.
 using EmbeddingView = std::variant<std::span<const float>, std::span<const double>>;
 
+/// An embedding's numbers may not be larger: products of larger ones could overflow.
+inline constexpr double kLargestEmbeddingElement = 1e250;
+
 /// Raw predictions for one query, one element for each of Scorer::pairs(): as the heads and length
 /// curves give them, neither clipped nor floored (that is the decision's work, since the rules
 /// differ in it).
@@ -35,7 +38,8 @@ struct Predictions {
 struct Estimates {
   std::vector<double> quality;  ///< rows × pairs
   std::vector<double> tokens;   ///< rows × pairs
-  std::vector<double> scale;    ///< one for each row; not finite if the embedding is not
+  std::vector<double> scale;    ///< one for each row; not finite if the embedding has a number that
+                                ///< is none, or too large
   std::span<const double>
       quality_error;  ///< one for each pair; owned by the scorer; 0: the estimate is exact
   std::span<const double> tokens_error;  ///< one for each pair; owned by the scorer
@@ -54,7 +58,8 @@ class R2ROUTER_EXPORT Scorer {
   /// model.
   virtual std::span<const Pair> pairs() const = 0;
 
-  /// Exact predictions (float64 arithmetic) for one embedding of dimension() finite numbers.
+  /// Exact predictions (float64 arithmetic) for one embedding of dimension() numbers, none beyond
+  /// ±kLargestEmbeddingElement.
   /// Reuses the vectors of `out`.
   virtual void predict(EmbeddingView embedding, Predictions& out) const = 0;
 

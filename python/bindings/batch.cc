@@ -16,11 +16,12 @@ EmbeddingView slice(const EmbeddingView& view, std::size_t offset, std::size_t c
                     view);
 }
 
-std::optional<std::size_t> find_not_finite(const EmbeddingView& view) {
+std::optional<std::size_t> find_bad_element(const EmbeddingView& view) {
   return std::visit(
       [](auto values) -> std::optional<std::size_t> {
-        const auto bad = std::find_if(values.begin(), values.end(),
-                                      [](auto value) { return !std::isfinite(value); });
+        const auto bad = std::find_if(values.begin(), values.end(), [](auto value) {
+          return !(std::abs(value) <= kLargestEmbeddingElement);
+        });
         if (bad == values.end()) return {};
         return static_cast<std::size_t>(bad - values.begin());
       },
@@ -41,12 +42,12 @@ BatchDecision route_block(const Router& router, const EmbeddingView& view, std::
         block);
   } catch (const Error&) {
     // The library counts rows from the block's first.
-    const auto bad = begin > 0 ? find_not_finite(block) : std::nullopt;
+    const auto bad = begin > 0 ? find_bad_element(block) : std::nullopt;
     if (!bad) throw;
-    throw Error(ErrorCode::kInvalidArgument, "element " + std::to_string(*bad % dimension) +
-                                                 " of the embedding in row " +
-                                                 std::to_string(begin + *bad / dimension) +
-                                                 " is NaN or infinite: expected finite numbers");
+    throw Error(ErrorCode::kInvalidArgument,
+                "element " + std::to_string(*bad % dimension) + " of the embedding in row " +
+                    std::to_string(begin + *bad / dimension) +
+                    " is NaN, infinite or beyond 1e250: expected finite numbers");
   }
 }
 

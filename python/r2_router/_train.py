@@ -99,7 +99,9 @@ def train(
     if embeddings is not None and encoder is not None:
         raise ValueError("encoder and embeddings are given: expected one of them")
     if alphas and predictor != "ridge":
-        raise ValueError(f'alphas are given: they are only for predictor="ridge", not {predictor!r}')
+        raise ValueError(
+            f'alphas are given: they are only for predictor="ridge", not {predictor!r}'
+        )
     if neighbours and predictor != "knn":
         raise ValueError(
             f'neighbours are given: they are only for predictor="knn", not {predictor!r}'

@@ -144,10 +144,10 @@ class LinearScorer final : public Scorer {
       if (norm <= kLargestNorm) {
         scale[r] = std::max(norm, kSmallestNorm);
       } else {
-        // Too large for float32, or not finite at all.
-        const bool finite =
-            std::all_of(x, x + dimension_, [](Number v) { return std::isfinite(v); });
-        scale[r] = finite ? kUnbounded : std::numeric_limits<double>::quiet_NaN();
+        // Too large for float32, or for any arithmetic.
+        const bool usable = std::all_of(
+            x, x + dimension_, [](Number v) { return std::abs(v) <= kLargestEmbeddingElement; });
+        scale[r] = usable ? kUnbounded : std::numeric_limits<double>::quiet_NaN();
       }
     }
   }

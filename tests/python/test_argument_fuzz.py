@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,12 @@ from hypothesis.extra import numpy as npst
 from r2_router import R2Router, _core
 
 ROUTER = R2Router(make_predictors(), make_model_configs())
+
+# The same examples in every run, so that only a change can break it; R2ROUTER_FUZZ_LENGTH=50 draws
+# new ones, 50 times as many.
+LENGTH = int(os.environ.get("R2ROUTER_FUZZ_LENGTH", "1"))
+REPEATABLE = "R2ROUTER_FUZZ_LENGTH" not in os.environ
+EXAMPLES = settings(deadline=None, derandomize=REPEATABLE, database=None)
 
 scalars = (
     st.none()
@@ -68,7 +75,7 @@ def check_option(option: dict[str, Any]) -> None:
     assert option["predicted_cost_usd"] >= 0
 
 
-@settings(max_examples=600, deadline=None)
+@settings(EXAMPLES, max_examples=600 * LENGTH)
 @given(embeddings, options)
 @pytest.mark.filterwarnings("ignore")
 def test_route(embedding: Any, arguments: dict[str, Any]) -> None:
@@ -83,7 +90,7 @@ def test_route(embedding: Any, arguments: dict[str, Any]) -> None:
     json.dumps(decision)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(EXAMPLES, max_examples=400 * LENGTH)
 @given(embeddings, options)
 @pytest.mark.filterwarnings("ignore")
 def test_route_batch(rows: Any, arguments: dict[str, Any]) -> None:
@@ -97,7 +104,7 @@ def test_route_batch(rows: Any, arguments: dict[str, Any]) -> None:
         check_option(option)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(EXAMPLES, max_examples=200 * LENGTH)
 @given(things, things)
 def test_text(text: Any, value: Any) -> None:
     if isinstance(text, list) and not text:
@@ -107,7 +114,7 @@ def test_text(text: Any, value: Any) -> None:
         ROUTER.route_text(text, value)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(EXAMPLES, max_examples=300 * LENGTH)
 @given(
     st.dictionaries(
         st.sampled_from(["alpha", "beta"]),
@@ -124,7 +131,7 @@ def test_constructor(predictors: Any, configs: Any) -> None:
         R2Router(predictors, configs)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(EXAMPLES, max_examples=300 * LENGTH)
 @given(st.data())
 @pytest.mark.filterwarnings("ignore")
 def test_the_native_module_itself(data: st.DataObject) -> None:

@@ -92,7 +92,7 @@ def test_a_trained_router_knows_hard_from_easy(data: Path, tmp_path: Path) -> No
     assert report["heads"] == 4
     assert report["alpha"] in (1, 10)
     assert [entry["alpha"] for entry in report["alphas"]] == [1, 10]
-    assert report["metrics"]["audc"] > report["mean_curve"]["audc"] + 0.02
+    assert report["metrics"]["audc"] > report["mean_curve"]["audc"] + 0.01
     assert stages[-1] == ("fitting", 1, 1)
     assert ("cross-validating", 3, 3) in stages
 

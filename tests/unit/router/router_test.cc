@@ -271,6 +271,12 @@ TEST(Router, AcceptsEmbeddingsBeyondTheRangeOfFloat32) {
              options, router.config().decision_defaults())
           .chosen;
   EXPECT_EQ(router.route(embedding, options).chosen, expected);
+  // Products of still larger ones would overflow.
+  embedding[3] = -1.1e250;
+  expect_error(ErrorCode::kInvalidArgument, "element 3 of the embedding is NaN, infinite or beyond",
+               [&] { router.route(embedding); });
+  expect_error(ErrorCode::kInvalidArgument, "element 3 of the embedding in row 0",
+               [&] { router.route_batch(embedding); });
 }
 
 TEST(Router, RoutesTextWithTheEmbedderItIsGiven) {
