@@ -49,7 +49,8 @@ bootstrap resamples of the queries.
 
 With --outcomes a checkpoint that was trained for a hard cap is calibrated on unlimited outcomes cut
 off at its budgets, and queries that lack an outcome of what may be chosen are left out. Predictions
-look better than they are on queries that the checkpoint was trained on: calibrate on others.)";
+look better than they are on queries that the checkpoint was trained on, so those that train's own
+--holdout kept out are calibrated on; for queries that it never saw, give --holdout 0.)";
 
 struct Settings {
   OutcomeSettings data;
@@ -77,6 +78,13 @@ OutcomeData read_data(const OutcomeSettings& settings, const Router& router) {
         data.table.pairs, [](const Pair& pair) { return pair.budget.is_unlimited(); });
     if (unlimited && router.config().budget_mode == BudgetMode::kHardCap) {
       data.table = apply_hard_cap(data.table, limits_of(router.config()));
+    }
+    if (settings.holdout > 0) data = select_part(data, settings.holdout, true);
+    if (data.table.queries.empty()) {
+      throw Error(ErrorCode::kBadData,
+                  "none of the queries is one that --holdout " + std::to_string(settings.holdout) +
+                      " keeps out of training: give more, or --holdout 0 if none was trained on",
+                  {.file = settings.queries});
     }
   }
   if (!data.embeddings.empty() && data.dimension != router.dimension()) {
@@ -261,15 +269,10 @@ void add_calibrate_command(CLI::App& app, int&) {
                               const char* type) {
     return command->add_option(name, value, description)->type_name(type);
   };
-  text("--queries", settings->data.queries,
-       "A sample of queries, JSON lines (may be gzipped): query_id, query; optionally query_tokens",
-       "FILE")
-      ->required();
-  text("--outcomes", settings->data.outcomes,
-       "Outcomes of the queries, as eval takes them: the target is met by real costs and scores; "
-       "may "
-       "be the file of --queries",
-       "FILE");
+  add_outcome_options(*command, settings->data);
+  CLI::Option* outcomes = command->get_option("--outcomes")->required(false);
+  command->get_option("--dataset")->needs(outcomes);
+  command->get_option("--holdout")->needs(outcomes);
   text("--target", settings->target, "What to meet, see below", "TARGET")->required();
   CLI::Option* output =
       text("--output", settings->output, "Policy file to write or replace", "FILE.json");
@@ -286,9 +289,6 @@ void add_calibrate_command(CLI::App& app, int&) {
       "NAME")
       ->check(CLI::IsMember({"willingness-to-pay", "fraction"}))
       ->capture_default_str();
-  text("--embeddings", settings->data.embeddings,
-       "Embeddings from elsewhere: NumPy float32 or float64, a row for each line of --queries",
-       "FILE.npy");
   text("--checkpoint-dir", settings->checkpoint_dir,
        "Checkpoint folder; default: the one that came with r2-router", "DIR");
   text("--pool", settings->pool, "Take prices and availability from this pool file, as route does",

@@ -62,6 +62,11 @@ class CalibrateCli : public ::testing::Test {
     std::vector<std::string> arguments = {"calibrate",  "--queries",   queries_,
                                           "--target",   target,        "--output",
                                           policy_file_, "--resamples", "50"};
+    // The checkpoint was trained on none of them.
+    if (!more.empty() && more.front() == "--outcomes" &&
+        std::ranges::find(more, "--holdout") == more.end()) {
+      more.insert(more.end(), {"--holdout", "0"});
+    }
     arguments.insert(arguments.end(), more.begin(), more.end());
     return run(arguments);
   }
@@ -193,6 +198,29 @@ TEST_F(CalibrateCli, OutcomesMeetTheTargetWhereTheyAreGiven) {
   ASSERT_EQ(calibrate("90% of best", {"--outcomes", file}).exit_code, 0);
   EXPECT_GE(realised(route({"--policy", policy_file_}), known).quality, 0.9 * best.quality - 1e-9);
   EXPECT_THAT(calibrate("90% of best").out, HasSubstr("\nFigures:            predicted\n"));
+}
+
+TEST_F(CalibrateCli, TakesOutcomesThatTrainingKeptOut) {
+  const std::vector<json> known = outcomes();
+  const std::string file = write_outcomes(known);
+  const Outcome outcome = calibrate("90% of best", {"--outcomes", file, "--holdout", "5"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const std::vector<Query> queries = read_queries(queries_);
+  const auto held_out =
+      std::ranges::count_if(queries, [](const Query& query) { return is_held_out(query.text, 5); });
+  EXPECT_THAT(outcome.out, HasSubstr("Queries:            " + std::to_string(held_out) + "\n"));
+  // As it is if nothing else is said.
+  const std::string before = testing::read_file(policy_file_);
+  ASSERT_EQ(run({"calibrate", "--queries", queries_, "--target", "90% of best", "--output",
+                 policy_file_, "--resamples", "50", "--outcomes", file})
+                .exit_code,
+            0);
+  EXPECT_EQ(testing::read_file(policy_file_), before);
+
+  const Outcome none = calibrate("90% of best", {"--outcomes", file, "--holdout", "1000000007"});
+  EXPECT_EQ(none.exit_code, 1);
+  EXPECT_THAT(none.err, HasSubstr("--holdout 0 if none was trained on"));
+  EXPECT_EQ(calibrate("90% of best", {"--holdout", "5"}).exit_code, 2);
 }
 
 TEST_F(CalibrateCli, SaysWhichOutcomesAreMissing) {
