@@ -153,6 +153,10 @@ QUESTIONS = [
 ]
 
 
+def write_lines(path: Path, lines: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+
+
 def test_limits_and_targets(tmp_path: Path) -> None:
     """All of the section's commands, in order: a policy must be there before it is used."""
     default = _core.default_checkpoint_path()
@@ -169,9 +173,8 @@ def test_limits_and_targets(tmp_path: Path) -> None:
         for i in range(len(QUESTIONS))
         for rank, model in enumerate(models)
     ]
-    for name, lines in (("queries", queries), ("outcomes", outcomes)):
-        text = "".join(json.dumps(line) + "\n" for line in lines)
-        (tmp_path / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    write_lines(tmp_path / "queries.jsonl", queries)
+    write_lines(tmp_path / "outcomes.jsonl", outcomes)
     (tmp_path / "prompts.txt").write_text(f"{QUERY}\nAnd who set it to music?\n")
 
     for command in commands("Limits and targets"):
@@ -201,3 +204,46 @@ def test_limits_in_python() -> None:
     details = names["decision"].details
     assert details["worst_case_cost_usd"] <= 0.001
     assert names["decision"].explain()["reason"] == details["reason"] == "cheapest"
+
+
+def test_your_own_router(tmp_path: Path) -> None:
+    """The tutorial, on a table in which the small model knows nothing of history."""
+    queries, outcomes = [], []
+    for i in range(500):
+        history = i % 2 == 1
+        text = f"Who was the king in {1000 + i}?" if history else f"What is {i} and {i + 3}?"
+        dataset = "history" if history else "sums"
+        queries.append({"query_id": str(i), "query": text, "dataset": dataset})
+        for model, score in (("small", not history), ("large", i % 20 != 0)):
+            row = {"query_id": str(i), "model": model, "score": int(score)}
+            outcomes.append(row | {"output_tokens": 40 + 11 * i % 60})
+    write_lines(tmp_path / "queries.jsonl", queries)
+    write_lines(tmp_path / "outcomes.jsonl", outcomes)
+    prices = {"small": (0.1, 0.4), "large": (3, 15)}
+    models = {
+        name: {
+            "openrouter_id": f"vendor/{name}",
+            "input_price_per_million": price[0],
+            "output_price_per_million": price[1],
+        }
+        for name, price in prices.items()
+    }
+    (tmp_path / "models.json").write_text(json.dumps({"models": models}), encoding="utf-8")
+
+    steps = commands("Your own router")
+    assert [step[1] for step in steps] == ["eval", "train", "eval", "calibrate", "route"]
+    before, train, after, calibrate, route = (run_program(step, tmp_path) for step in steps)
+    assert "Evaluated on 500 queries, each by a router trained on the other 4 of 5 folds" in before
+    assert "Wrote my-router." in train
+    assert "history" in after and "sums" in after
+    for report in ("before.html", "after.html"):
+        assert "<svg" in (tmp_path / report).read_text(encoding="utf-8")
+    assert "Figures:            realised" in calibrate
+    assert "Selected LLM:      " in route
+    policy = json.loads((tmp_path / "my-router/policies/good.json").read_text(encoding="utf-8"))
+    found = policy["calibration"]
+    assert found["quality"]["value"] >= 0.95 * found["best_quality"] - 1e-9
+    # Sums go to the model that is as good at them and costs a fortieth.
+    router = R2Router.from_pretrained(tmp_path / "my-router")
+    assert router.route_text("What is 1234 and 1237?", policy="good")["model"] == "small"
+    assert router.route_text("Who was the king in 1234?", policy="good")["model"] == "large"
