@@ -126,7 +126,7 @@ struct DenseLayer {
 struct MultilayerPerceptron {
   std::size_t dimension = 0;
   std::vector<HeadName> names = {};     ///< under the same rules as LinearHeads::names
-  std::vector<DenseLayer> layers = {};  ///< at least one; the first takes `dimension` inputs
+  std::vector<DenseLayer> layers = {};  ///< 1 to 64; the first takes `dimension` inputs
   /// The largest prediction of each head, > 0: 1 for a quality; for a length, the budget or the
   /// longest answer that was seen in training.
   std::vector<double> scales = {};

@@ -41,7 +41,8 @@ struct MlpOptions {
   double dropout = 0.7;
   std::uint32_t batch = 128;        ///< queries in a mini-batch, ≥ 1
   std::uint32_t most_epochs = 200;  ///< ≥ 1
-  /// Training ends after this many epochs without a lower loss on a validation fold, ≥ 1.
+  /// Training ends after this many epochs without a lower loss on a validation fold, ≥ 1. That fold
+  /// is neither trained on nor predicted, so TrainOptions::folds must be 3 or more.
   std::uint32_t patience = 5;
 };
 
@@ -65,7 +66,8 @@ struct TrainOptions {
   ProgressCallback progress = {};
 };
 
-/// One α and what its heads are worth on queries that they were not fitted to.
+/// One α and what its heads are worth on queries that they were not fitted to, lengths not yet
+/// corrected.
 struct AlphaResult {
   double alpha = 0;
   DeferralMetrics metrics;
@@ -83,7 +85,8 @@ struct TrainReport {
   std::size_t training_queries = 0;  ///< without edited copies
   std::size_t held_out_queries = 0;
   std::size_t heads = 0;
-  DeferralMetrics metrics = {};          ///< of the chosen settings, cross-validated
+  /// Of the chosen settings, cross-validated, with the lengths corrected.
+  DeferralMetrics metrics = {};
   double alpha = 0;                      ///< ridge: the chosen one
   std::vector<AlphaResult> alphas = {};  ///< cross-validated, in the order of TrainOptions::alphas
   NeighboursResult neighbours = {};      ///< nearest neighbours: the chosen number and weighting
@@ -193,8 +196,8 @@ struct AddModelReport {
 ///
 /// Throws Error(kUnsupported) if the checkpoint's heads are not linear; Error(kInvalidArgument) for
 /// options out of range, embeddings that do not fit, a model that the table does not have or that
-/// the pool has already; Error(kBadData) if there are fewer than 20 probes, or the model's budgets
-/// are not among the checkpoint's.
+/// the pool has already; Error(kBadData) if there are fewer than 20 probes or all are in one fold,
+/// or the model's budgets are not among the checkpoint's.
 R2ROUTER_EXPORT Checkpoint add_model(const Checkpoint& checkpoint, const OutcomeTable& table,
                                      std::span<const float> embeddings, const std::string& name,
                                      const AddModelOptions& options = {},

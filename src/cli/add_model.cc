@@ -142,21 +142,23 @@ void add_model_to_checkpoint(Settings& settings) {
   check_output_folder(settings.output);
   const Checkpoint checkpoint = load_checkpoint(settings.checkpoint_dir, print_warnings());
   OutcomeData data = read_outcome_data(settings.data, extend_pool(checkpoint.config, settings));
-  const bool limited = std::any_of(data.table.pairs.begin(), data.table.pairs.end(),
-                                   [](const Pair& pair) { return !pair.budget.is_unlimited(); });
-  if (checkpoint.config.budget_mode == BudgetMode::kHardCap && !limited) {
-    data.table = apply_hard_cap(data.table, limits_of(checkpoint.config));
-  }
-  settings.options.holdout = settings.data.holdout;
+  data.table = as_trained(data.table, checkpoint.config);
+  settings.options.holdout = holdout_of(settings.data, checkpoint.config);
   settings.options.progress = print_progress();
   AddModelReport report;
   const Checkpoint added = add_model(checkpoint, data.table, embed(Router(checkpoint), data),
                                      settings.model, settings.options, &report);
   save_checkpoint(added, settings.output);
 
-  const std::optional<Comparison> comparison =
-      report.full ? compare(added, report.full->checkpoint, data, settings.data.holdout)
-                  : std::nullopt;
+  std::optional<Comparison> comparison;
+  // The new checkpoint is kept even if routers cannot be measured on these queries.
+  try {
+    if (report.full) {
+      comparison = compare(added, report.full->checkpoint, data, settings.options.holdout);
+    }
+  } catch (const Error& error) {
+    print_remark("warning", std::string("routers not compared: ") + error.what());
+  }
   Output output;
   output.write(settings.json ? report_json(settings, added, report, comparison).dump(2) + '\n'
                              : report_text(settings, report, comparison));

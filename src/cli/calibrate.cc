@@ -48,7 +48,8 @@ taken, or for a cost the highest: as predicted, the cheapest or the best. Interv
 bootstrap resamples of the queries.
 
 With --outcomes a checkpoint that was trained for a hard cap is calibrated on unlimited outcomes cut
-off at its budgets, and queries that lack an outcome of what may be chosen are left out. Predictions
+off at its budgets. An answer that is longer than the cap it would be given counts as cut off there,
+with a score of 0. Queries that lack an outcome of what may be chosen are left out. Predictions
 look better than they are on queries that the checkpoint was trained on, so those that train's own
 --holdout kept out are calibrated on; for queries that it never saw, give --holdout 0.)";
 
@@ -74,15 +75,12 @@ OutcomeData read_data(const OutcomeSettings& settings, const Router& router) {
     read_embeddings(settings, data);
   } else {
     data = read_outcome_data(settings, router.pool());
-    const bool unlimited = std::ranges::all_of(
-        data.table.pairs, [](const Pair& pair) { return pair.budget.is_unlimited(); });
-    if (unlimited && router.config().budget_mode == BudgetMode::kHardCap) {
-      data.table = apply_hard_cap(data.table, limits_of(router.config()));
-    }
-    if (settings.holdout > 0) data = select_part(data, settings.holdout, true);
+    data.table = as_trained(data.table, router.config());
+    const std::uint32_t holdout = holdout_of(settings, router.config());
+    if (holdout > 0) data = select_part(data, holdout, true);
     if (data.table.queries.empty()) {
       throw Error(ErrorCode::kBadData,
-                  "none of the queries is one that --holdout " + std::to_string(settings.holdout) +
+                  "none of the queries is one that --holdout " + std::to_string(holdout) +
                       " keeps out of training: give more, or --holdout 0 if none was trained on",
                   {.file = settings.queries});
     }
@@ -146,10 +144,12 @@ class Outcomes {
     for (const Option& option : options) {
       const std::size_t cell = table_.cell(query, pair_of(option));
       if (std::isnan(table_.scores[cell])) return std::nullopt;
+      const double tokens = table_.output_tokens[cell];
+      const bool cut_off = tokens > option.max_tokens;
       realised.push_back(
           {.cost_usd = cost_usd(pool_[option.model], table_.queries[query].input_tokens,
-                                table_.output_tokens[cell]),
-           .quality = table_.scores[cell]});
+                                std::min<double>(tokens, option.max_tokens)),
+           .quality = cut_off ? 0 : table_.scores[cell]});
     }
     return realised;
   }

@@ -94,10 +94,10 @@ Findings evaluate_settings(Settings& settings) {
                             ? router.config().budget_mode == BudgetMode::kHardCap
                             : settings.budgets == "hard-cap";
   if (hard_cap) data.table = apply_hard_cap(data.table, limits_of(router.config()));
-  Findings findings = {
-      evaluate_checkpoint(router, data, settings.data.holdout, settings.evaluation)};
+  const std::uint32_t holdout = holdout_of(settings.data, router.config());
+  Findings findings = {evaluate_checkpoint(router, data, holdout, settings.evaluation)};
   if (settings.perturb) {
-    findings.stability = measure_stability(router, data.table, settings.data.holdout);
+    findings.stability = measure_stability(router, data.table, holdout);
   }
   return findings;
 }

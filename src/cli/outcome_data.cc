@@ -1,11 +1,14 @@
 #include "cli/outcome_data.h"
 
+#include <algorithm>
 #include <variant>
 
 #include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
 
 #include "r2router/error.h"
 
+#include "cli/output.h"
 #include "io/npy.h"
 
 namespace r2router::cli {
@@ -34,8 +37,8 @@ void add_outcome_options(CLI::App& command, OutcomeSettings& settings) {
   command
       .add_option("--holdout", settings.holdout,
                   "Keep one query in N, by a hash of its text, out of training and for evaluation; "
-                  "0: none is kept out, and all are evaluated")
-      ->capture_default_str()
+                  "0: none is kept out, and all are evaluated; default: as the checkpoint was "
+                  "trained, or 5")
       ->type_name("N");
 }
 
@@ -72,12 +75,34 @@ OutcomeData read_outcome_data(const OutcomeSettings& settings, const Pool& pool)
   return rows.size() == data.table.queries.size() ? data : select_rows(data, rows);
 }
 
+std::uint32_t holdout_of(const OutcomeSettings& settings, const Config& config) {
+  if (settings.holdout) return *settings.holdout;
+  const auto training =
+      config.training.empty() ? nlohmann::json::object() : nlohmann::json::parse(config.training);
+  const auto found = training.find("holdout");
+  if (found == training.end() || !found->is_number_unsigned()) return kDefaultHoldout;
+  const auto holdout = found->get<std::uint32_t>();
+  if (holdout == 0) {
+    print_remark("warning",
+                 "the checkpoint was trained on every query that it was given: if these are among "
+                 "them, it looks better here than it is");
+  }
+  return holdout;
+}
+
 std::vector<std::uint32_t> limits_of(const Config& config) {
   std::vector<std::uint32_t> limits;
   for (const Budget budget : config.token_limits) {
     if (!budget.is_unlimited()) limits.push_back(budget.tokens());
   }
   return limits;
+}
+
+OutcomeTable as_trained(const OutcomeTable& table, const Config& config) {
+  const bool unlimited = std::all_of(table.pairs.begin(), table.pairs.end(),
+                                     [](const Pair& pair) { return pair.budget.is_unlimited(); });
+  const bool hard_cap = config.budget_mode == BudgetMode::kHardCap;
+  return unlimited && hard_cap ? apply_hard_cap(table, limits_of(config)) : table;
 }
 
 OutcomeData select_rows(const OutcomeData& data, std::span<const std::uint32_t> rows) {

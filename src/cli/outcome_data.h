@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -18,8 +19,11 @@ namespace r2router::cli {
 /// Options that say which outcomes to use.
 struct OutcomeSettings {
   std::string queries, outcomes, dataset, embeddings;
-  std::uint32_t holdout = 5;
+  std::optional<std::uint32_t> holdout = {};  ///< empty: not given
 };
+
+/// --holdout, where it is not given and no checkpoint was trained with another.
+inline constexpr std::uint32_t kDefaultHoldout = 5;
 
 /// Adds --queries, --outcomes, --dataset, --embeddings and --holdout to `command`. `settings` must
 /// outlive it.
@@ -40,8 +44,16 @@ void read_embeddings(const OutcomeSettings& settings, OutcomeData& data);
 /// and Error(kBadData) if the embeddings are not one for each query or no query is of the dataset.
 OutcomeData read_outcome_data(const OutcomeSettings& settings, const Pool& pool);
 
+/// --holdout, or what the checkpoint of this config was trained with. Warns if that is everything
+/// there was.
+std::uint32_t holdout_of(const OutcomeSettings& settings, const Config& config);
+
 /// The limited budgets of a config, which a hard cap is derived for.
 std::vector<std::uint32_t> limits_of(const Config& config);
+
+/// The outcomes as a checkpoint of this config is trained on them: unlimited ones cut off at its
+/// budgets if those are a hard cap.
+OutcomeTable as_trained(const OutcomeTable& table, const Config& config);
 
 /// The data of these queries (indices into data.table.queries).
 OutcomeData select_rows(const OutcomeData& data, std::span<const std::uint32_t> rows);

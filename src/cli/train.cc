@@ -76,7 +76,7 @@ std::string chosen_text(const Settings& settings, const TrainReport& report) {
       return text;
     }
     case PredictorKind::kMlp:
-      return "A perceptron, trained for " + std::to_string(report.epochs) + " epochs, judged";
+      return "A perceptron, trained for " + std::to_string(report.epochs) + " epochs";
     case PredictorKind::kRidge:
       break;
   }
@@ -89,8 +89,7 @@ std::string report_text(const Settings& settings, const Checkpoint& checkpoint,
   char text[512];
   std::snprintf(text, sizeof text,
                 "Trained on %s queries (%s held out): %zu models, %zu heads.\n"
-                "%s by area under the cross-validated deferral curve: %.4f "
-                "(mean curve: %.4f).\n"
+                "%s. Area under the cross-validated deferral curve: %.4f (mean curve: %.4f).\n"
                 "Default λ = %.7g: score %.4f at %.3f of the best available model's cost, "
                 "cross-validated.\n",
                 with_thousands(report.training_queries).c_str(),
@@ -107,7 +106,7 @@ void train_checkpoint(Settings& settings) {
       read_training_data(settings.data, settings.learning, settings.budgets == "hard-cap");
   check_budget_prompt(data.table, settings);
   TrainOptions& options = settings.learning.train;
-  options.holdout = settings.data.holdout;
+  options.holdout = settings.data.holdout.value_or(kDefaultHoldout);
   options.progress = print_progress();
 
   TrainReport report;
@@ -119,10 +118,15 @@ void train_checkpoint(Settings& settings) {
   Json json = report_json(settings, checkpoint, report);
   std::string text = report_text(settings, checkpoint, report);
   if (report.held_out_queries > 0) {
-    const RouterEvaluation evaluation = evaluate_checkpoint(
-        Router(std::move(checkpoint)), data, settings.data.holdout, {.against = {"standard"}});
-    json["evaluation"] = evaluation_json(evaluation);
-    text += "\n" + evaluation_text(evaluation);
+    // What was learned is kept even if it cannot be measured on these queries.
+    try {
+      const RouterEvaluation evaluation = evaluate_checkpoint(
+          Router(std::move(checkpoint)), data, options.holdout, {.against = {"standard"}});
+      json["evaluation"] = evaluation_json(evaluation);
+      text += "\n" + evaluation_text(evaluation);
+    } catch (const Error& error) {
+      print_remark("warning", std::string("not evaluated: ") + error.what());
+    }
   }
   Output output;
   output.write(settings.json ? json.dump(2) + '\n' : text);

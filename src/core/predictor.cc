@@ -11,6 +11,7 @@ namespace {
 
 /// Tokens. Keeps the arithmetic of length curves finite.
 constexpr double kLongestLength = 1e100;
+constexpr std::size_t kMostLayers = 64;
 
 }  // namespace
 
@@ -61,9 +62,9 @@ std::string find_fault(const MultilayerPerceptron& data) {
     }
     inputs = biases.size();
   }
-  if (data.layers.empty() || inputs != heads) {
+  if (data.layers.empty() || data.layers.size() > kMostLayers || inputs != heads) {
     return "found " + std::to_string(data.layers.size()) + " layers, the last with " +
-           std::to_string(inputs) + " outputs, expected at least one layer, the last with " +
+           std::to_string(inputs) + " outputs, expected 1 to 64 layers, the last with " +
            std::to_string(heads) + " outputs, one for each head";
   }
   if (data.scales.size() != heads ||

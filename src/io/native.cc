@@ -22,6 +22,7 @@ constexpr const char* kFormat = "r2router";
 constexpr const char* kTopicWeights = "topic_weights";
 constexpr const char* kTopicIntercepts = "topic_intercepts";
 constexpr const char* kLengthCurves = "length_curves";
+constexpr std::size_t kMostLayers = 64;
 
 // Names in the header's metadata.
 constexpr const char* kSpreads = "spreads";
@@ -159,9 +160,12 @@ std::string layer_name(std::size_t layer, const char* part) {
   return "layers." + std::to_string(layer) + "." + part;
 }
 
+/// As many as a reader looks for: what is beyond them is a tensor that is not known.
 std::size_t count_layers(const Safetensors& contents) {
   std::size_t count = 0;
-  while (find_tensor(contents, layer_name(count, "weight")) != nullptr) ++count;
+  while (count < kMostLayers && find_tensor(contents, layer_name(count, "weight")) != nullptr) {
+    ++count;
+  }
   return count;
 }
 
@@ -170,7 +174,8 @@ std::vector<std::string> tensor_names(PredictorKind kind, const Safetensors& con
   if (kind == PredictorKind::kRidge) return {"weights", "intercepts"};
   if (kind == PredictorKind::kKnn) return {"embeddings", "targets"};
   std::vector<std::string> names = {"scales", layer_name(0, "weight"), layer_name(0, "bias")};
-  for (std::size_t i = 1; i < count_layers(contents); ++i) {
+  const std::size_t layers = count_layers(contents);
+  for (std::size_t i = 1; i < layers; ++i) {
     names.push_back(layer_name(i, "weight"));
     names.push_back(layer_name(i, "bias"));
   }
@@ -394,7 +399,7 @@ std::string encode_native(const Checkpoint& checkpoint) {
     curve_numbers.insert(curve_numbers.end(), observed.begin(), observed.end());
   }
   // float64 before float32, so that every tensor is aligned.
-  if (!curve_numbers.empty()) {
+  if (checkpoint.config.length_points > 0) {
     contents.tensors.push_back(
         {kLengthCurves,
          TensorType::kFloat64,

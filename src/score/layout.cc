@@ -1,6 +1,8 @@
 #include "score/layout.h"
 
-#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <set>
 
 #include "r2router/error.h"
 
@@ -18,17 +20,16 @@ void throw_bad_checkpoint(const std::string& message) {
 
 Layout lay_out(std::span<const HeadName> names) {
   Layout layout;
+  std::map<Pair, std::size_t> number_of;  // for each pair, its place in the layout
+  std::set<std::uint32_t> models;
   for (std::size_t h = 0; h < names.size(); ++h) {
     const HeadName& name = names[h];
     if (name.target != Target::kQuality) continue;
-    if (!layout.pairs.empty() && name.pair.model != layout.pairs.back().model) {
-      const auto earlier = std::find_if(layout.pairs.begin(), layout.pairs.end(),
-                                        [&](const Pair& p) { return p.model == name.pair.model; });
-      if (earlier != layout.pairs.end()) {
-        throw_bad_checkpoint(describe(name) + " stands apart from its model's others");
-      }
+    const bool continues = !layout.pairs.empty() && name.pair.model == layout.pairs.back().model;
+    if (!models.insert(name.pair.model).second && !continues) {
+      throw_bad_checkpoint(describe(name) + " stands apart from its model's others");
     }
-    if (std::find(layout.pairs.begin(), layout.pairs.end(), name.pair) != layout.pairs.end()) {
+    if (!number_of.emplace(name.pair, layout.pairs.size()).second) {
       throw_bad_checkpoint(describe(name) + " is given twice");
     }
     layout.pairs.push_back(name.pair);
@@ -38,11 +39,11 @@ Layout lay_out(std::span<const HeadName> names) {
   for (std::size_t h = 0; h < names.size(); ++h) {
     const HeadName& name = names[h];
     if (name.target != Target::kTokens) continue;
-    const auto pair = std::find(layout.pairs.begin(), layout.pairs.end(), name.pair);
-    if (pair == layout.pairs.end()) {
+    const auto pair = number_of.find(name.pair);
+    if (pair == number_of.end()) {
       throw_bad_checkpoint(describe(name) + " has no quality head beside it");
     }
-    auto& slot = layout.tokens_head[static_cast<std::size_t>(pair - layout.pairs.begin())];
+    auto& slot = layout.tokens_head[pair->second];
     if (slot) throw_bad_checkpoint(describe(name) + " is given twice");
     slot = h;
   }

@@ -7,6 +7,7 @@
 // least squares: (Gᵀ·D⁻¹·G + β·v)·c = Gᵀ·D⁻¹·z + β·v/m.
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <numeric>
 #include <thread>
@@ -364,8 +365,8 @@ CrossValidated cross_validate(const MatrixXd& gram, const MatrixXd& targets,
   for (std::uint32_t fold = 0; fold < options.folds; ++fold) {
     if (options.progress) options.progress("cross-validating", fold, options.folds);
     const std::vector<Index> tested = probes_of(fold_of, fold, true);
-    const Rotated rotated(gram, probes_of(fold_of, fold, false));
     if (tested.empty()) continue;
+    const Rotated rotated(gram, probes_of(fold_of, fold, false));
     const MatrixXd projected = rotated.project(gram, tested);
     // A thread for each target, as the heads of one are summed.
     internal::parallel_for(threads, kHeadsPerPair, [&](std::size_t target) {
@@ -604,6 +605,12 @@ Checkpoint add_model(const Checkpoint& checkpoint, const OutcomeTable& table,
   std::vector<std::uint32_t> folds;
   for (const std::uint32_t query : probes) {
     folds.push_back(fold_of(table.queries[query].text, options.folds, options.seed));
+  }
+  if (std::ranges::adjacent_find(folds, std::not_equal_to<>()) == folds.end()) {
+    throw Error(ErrorCode::kBadData,
+                "the outcomes of " + name +
+                    " are on too few texts to fill two folds of probes: "
+                    "expected outcomes on different texts, better a few hundred");
   }
   std::vector<Mixture> mixtures;
   for (std::size_t i = 0; i < model.heads(); ++i) {

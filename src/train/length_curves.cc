@@ -30,12 +30,18 @@ std::size_t length_points(std::size_t queries) {
 LengthCurve fit_length_curve(std::vector<Length> lengths, std::size_t points) {
   std::ranges::stable_sort(lengths, {}, &Length::predicted);
   std::vector<Group> groups;
+  std::size_t next = 0;
   for (std::size_t i = 0; i < points; ++i) {
     Group group;
-    for (std::size_t j = i * lengths.size() / points; j < (i + 1) * lengths.size() / points; ++j) {
-      group.add({lengths[j].predicted, lengths[j].observed, 1});
+    // Equal predictions stay together.
+    for (const std::size_t end = (i + 1) * lengths.size() / points;
+         next < lengths.size() &&
+         (next < end || lengths[next].predicted == lengths[next - 1].predicted);
+         ++next) {
+      group.add({lengths[next].predicted, lengths[next].observed, 1});
     }
-    // Means of equal predictions can differ by a rounding.
+    if (group.count == 0) continue;
+    // Means can meet by a rounding.
     if (!groups.empty() && !(group.mean_predicted() > groups.back().mean_predicted())) {
       groups.back().add(group);
     } else {

@@ -8,6 +8,8 @@
 #include <thread>
 #include <utility>
 
+#include "r2router/error.h"
+
 #include "core/parallel.h"
 #include "train/learner.h"
 
@@ -180,6 +182,10 @@ TrainedMlp train_mlp(const MlpData& data, const MlpData* validation, const MlpOp
       break;
     }
   }
+  if (best.epochs == 0) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "the perceptron's loss is not a finite number: lower learning_rate");
+  }
   return best;
 }
 
@@ -202,7 +208,7 @@ class MlpLearner final : public Learner {
       const std::size_t validation = (left_out + 1) % folds;
       std::vector<std::uint32_t> others;
       for (std::size_t fold = 0; fold < folds; ++fold) {
-        if (fold == left_out || (fold == validation && folds > 2)) continue;
+        if (fold == left_out || fold == validation) continue;
         others.insert(others.end(), problem.folds[fold].begin(), problem.folds[fold].end());
       }
       const MlpData data = gather(others);

@@ -74,6 +74,11 @@ void check_options(const TrainOptions& options) {
     throw_bad_option("folds is " + std::to_string(options.folds) +
                      ": cross-validation needs at least 2");
   }
+  if (options.predictor == PredictorKind::kMlp && options.folds < 3) {
+    throw_bad_option(
+        "folds is 2: a perceptron needs 3 or more, one to predict, one to stop by and the rest to "
+        "train on");
+  }
   if (options.holdout == 1) {
     throw_bad_option(
         "holdout is 1, which keeps every query out of training: give 0 for none, or 2 or "

@@ -223,6 +223,40 @@ TEST_F(CalibrateCli, TakesOutcomesThatTrainingKeptOut) {
   EXPECT_EQ(calibrate("90% of best", {"--holdout", "5"}).exit_code, 2);
 }
 
+TEST_F(CalibrateCli, CountsAnAnswerBeyondItsCapAsCutOff) {
+  std::vector<json> known = outcomes();
+  for (json& line : known) line["output_tokens"] = 100000;
+  const std::string base = folder_ / "base.json";
+  testing::put_file(base, R"({"max_cost_usd": 0.0004})");
+  const std::string file = write_outcomes(known);
+  ASSERT_EQ(calibrate("$1/1k", {"--outcomes", file, "--policy", base}).exit_code, 0);
+  const json found = json::parse(testing::read_file(policy_file_))["calibration"];
+  EXPECT_LE(found["cost_usd"]["value"], 0.0004);
+  EXPECT_GT(found["cost_usd"]["value"], 0);
+  EXPECT_EQ(found["quality"]["value"], 0);
+}
+
+TEST_F(CalibrateCli, HoldsOutAsTheCheckpointsTrainingDid) {
+  const std::string file = write_outcomes(outcomes());
+  const auto queries_with = [&](const std::string& training) {
+    Checkpoint checkpoint = load_checkpoint(checkpoint_);
+    checkpoint.config.training = training;
+    std::filesystem::remove_all(checkpoint_);
+    save_checkpoint(checkpoint, checkpoint_);
+    return run({"calibrate", "--queries", queries_, "--target", "90% of best", "--output",
+                policy_file_, "--resamples", "50", "--outcomes", file});
+  };
+  const std::vector<Query> queries = read_queries(queries_);
+  const auto held_out =
+      std::ranges::count_if(queries, [](const Query& query) { return is_held_out(query.text, 3); });
+  const Outcome third = queries_with(R"({"holdout": 3})");
+  EXPECT_THAT(third.out, HasSubstr("Queries:            " + std::to_string(held_out) + "\n"));
+  EXPECT_EQ(third.err, "");
+  const Outcome none = queries_with(R"({"holdout": 0})");
+  EXPECT_THAT(none.out, HasSubstr("Queries:            200\n"));
+  EXPECT_THAT(none.err, HasSubstr("it looks better here than it is"));
+}
+
 TEST_F(CalibrateCli, SaysWhichOutcomesAreMissing) {
   std::vector<json> known = outcomes();
   known.erase(known.begin() + 3);

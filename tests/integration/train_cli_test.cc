@@ -337,6 +337,29 @@ TEST_F(TrainCli, CrossValidationKnowsTopicsAndEdits) {
   EXPECT_THAT(outcome.err, HasSubstr("--perturb"));
 }
 
+TEST_F(TrainCli, KeepsWhatItLearnedWhereThatCannotBeMeasured) {
+  // The large model has no outcome of a query that is held out.
+  std::string outcomes;
+  std::vector<std::string> held_out;
+  for (const Query& query : read_queries(folder_ / "queries.jsonl")) {
+    if (is_held_out(query.text, 5)) held_out.push_back(query.id);
+  }
+  for (const std::string& line : testing::lines_of(read_file(folder_ / "outcomes.jsonl"))) {
+    const json row = json::parse(line);
+    if (row["model"] == "large" &&
+        std::ranges::find(held_out, row["query_id"].get<std::string>()) != held_out.end()) {
+      continue;
+    }
+    outcomes += line + "\n";
+  }
+  put_file(folder_ / "outcomes.jsonl", outcomes);
+  const Outcome outcome = train("router", {"--models", "small,large"});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("Wrote "));
+  EXPECT_THAT(outcome.err, HasSubstr("warning: not evaluated: "));
+  EXPECT_NO_THROW(load_checkpoint(folder_ / "router"));
+}
+
 TEST_F(TrainCli, CrossValidationComparesPredictors) {
   const auto audcs = [&](const std::string& predictor, const std::string& against) {
     const Outcome outcome =

@@ -68,7 +68,7 @@ def test_an_encoder_learns_topics(data: Path, tmp_path: Path) -> None:
 def test_a_pickled_checkpoint_keeps_every_number(data: Path, tmp_path: Path) -> None:
     encoder = LexicalEncoder(64, idf=True, topics=True)
     for kind in ("ridge", "knn", "mlp"):
-        train(*files(data), tmp_path / kind, predictor=kind, encoder=encoder, folds=2)
+        train(*files(data), tmp_path / kind, predictor=kind, encoder=encoder, folds=3)
         checkpoint = _core.Checkpoint.load(str(tmp_path / kind))
         pickle.loads(pickle.dumps(checkpoint)).save(str(tmp_path / f"{kind} again"))
         for file in ("config.json", "model.safetensors"):
@@ -156,7 +156,7 @@ def test_kinds_of_predictors(data: Path, tmp_path: Path) -> None:
         "knn": train(
             *files(data), tmp_path / "knn", predictor="knn", neighbours=[3, 9], folds=2, threads=1
         ),
-        "mlp": train(*files(data), tmp_path / "mlp", predictor="mlp", folds=2, threads=1),
+        "mlp": train(*files(data), tmp_path / "mlp", predictor="mlp", folds=3, threads=1),
     }
     assert reports["knn"]["neighbours"] in (3, 9)
     assert reports["knn"]["weighting"] in ("uniform", "similarity")

@@ -261,6 +261,35 @@ TEST(NativePredictor, ChecksLengthCurves) {
                [&] { validate(checkpoint); });
 }
 
+TEST(NativePredictor, WritesLengthCurvesOfNoLengthHeads) {
+  const TemporaryFolder folder;
+  Checkpoint checkpoint = Parts::knn().decode();
+  auto& data = std::get<NearestNeighbours>(checkpoint.predictor);
+  data.names = {{{0, Budget(10)}, Target::kQuality}, {{0, Budget(20)}, Target::kQuality}};
+  checkpoint.config.length_points = 2;
+  save_checkpoint(checkpoint, folder / "none");
+  EXPECT_TRUE(load_checkpoint(folder / "none").length_curves.empty());
+}
+
+TEST(NativePredictor, LimitsTheNumberOfLayers) {
+  Parts parts = Parts::mlp();
+  parts.shapes = {{"scales", {2}}};
+  for (int i = 0; i < 65; ++i) {
+    const std::string name = "layers." + std::to_string(i);
+    const std::uint64_t outputs = i == 64 ? 2 : 3;
+    parts.shapes[name + ".weight"] = {outputs, 3};
+    parts.shapes[name + ".bias"] = {outputs};
+  }
+  expect_error(ErrorCode::kBadCheckpoint, "/layers.64.", [&] { parts.decode(); });
+  MultilayerPerceptron deep{
+      .dimension = 1,
+      .names = {{{0, Budget()}, Target::kQuality}, {{0, Budget()}, Target::kTokens}}};
+  deep.layers.assign(65, {.weights = {1}, .biases = {0}});
+  deep.layers.back() = {.weights = {1, 1}, .biases = {0, 0}};
+  deep.scales = {1, 1};
+  expect_error(ErrorCode::kBadCheckpoint, "found 65 layers", [&] { make_mlp_scorer(deep); });
+}
+
 TEST(NativePredictor, ConfigAndDataMustAgree) {
   Checkpoint checkpoint = load_checkpoint(fixture("mlp"));
   checkpoint.config.predictor = PredictorKind::kRidge;

@@ -220,6 +220,25 @@ TEST(AddModel, IsPlainRidgeRegressionWithoutLikeHeads) {
   }
 }
 
+TEST(AddModel, NeedsProbesInMoreThanOneFold) {
+  Family family(200);
+  const Checkpoint base = family.base();
+  for (Query& query : family.table.queries) query.text = "the same text";
+  AddModelOptions options = quick();
+  options.holdout = 0;
+  options.probes = 200;
+  expect_error(ErrorCode::kBadData, "too few texts",
+               [&] { add_model(base, family.table, family.embeddings, "model 3", options); });
+  // Two folds of five are enough.
+  for (std::size_t i = 0; i < 100; ++i) family.table.queries[i].text = "another text 3";
+  ASSERT_NE(fold_of("the same text", 5, 0), fold_of("another text 3", 5, 0));
+  AddModelReport report;
+  const Checkpoint added =
+      add_model(base, family.table, family.embeddings, "model 3", options, &report);
+  EXPECT_NO_THROW(validate(added));
+  EXPECT_LT(report.quality.error, report.quality.mean_error);
+}
+
 TEST(AddModel, OtherModelsOutcomesTellThatProbesAreHard) {
   // The probes are made hard for all models alike; the heads must not believe it.
   const Family family;

@@ -37,10 +37,11 @@ TEST(FitLengthCurve, IsTheMeanOfEachGroup) {
 TEST(FitLengthCurve, IsIsotonicRegressionOfTheGroups) {
   std::mt19937 random(5);
   std::normal_distribution<double> noise(0, 80);
+  std::uniform_real_distribution<double> length(0, 200);
   for (const std::size_t points : {2u, 7u, 20u}) {
     std::vector<Length> lengths;
     for (int i = 0; i < 1000; ++i) {
-      const double predicted = static_cast<double>(random() % 10000) / 50;
+      const double predicted = length(random);
       lengths.push_back({predicted, std::max(0.0, 60 + predicted / 2 + noise(random))});
     }
     const LengthCurve curve = fit_length_curve(lengths, points);
@@ -65,6 +66,19 @@ TEST(FitLengthCurve, IsIsotonicRegressionOfTheGroups) {
     EXPECT_THAT(curve.observed, Pointwise(::testing::DoubleNear(1e-9), expected));
     EXPECT_TRUE(std::is_sorted(curve.predicted.begin(), curve.predicted.end()));
   }
+}
+
+TEST(FitLengthCurve, KeepsEqualPredictionsTogether) {
+  // Sums of 49.9 are rounded, so that means of it differ in their last bit.
+  std::vector<Length> lengths;
+  for (int i = 0; i < 1003; ++i) lengths.push_back({49.9, static_cast<double>(i * 37 % 101)});
+  lengths.push_back({80, 90});
+  const LengthCurve curve = fit_length_curve(lengths, 20);
+  EXPECT_NEAR(curve.predicted[0], 49.9, 1e-9);
+  EXPECT_EQ(curve.predicted[1], 80);
+  EXPECT_NEAR(curve.observed[0], 50, 0.5);
+  EXPECT_EQ(curve.observed[1], 90);
+  EXPECT_EQ(curve.predicted.size(), 20u);
 }
 
 TEST(FitLengthCurve, PredictionsThatAreAllTheSameShiftToTheirMean) {

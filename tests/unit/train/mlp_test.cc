@@ -5,10 +5,13 @@
 
 #include <gtest/gtest.h>
 
+#include "support/errors.h"
+
 namespace r2router::internal {
 namespace {
 
 using Eigen::MatrixXf;
+using testing::expect_error;
 
 /// Two classes that no straight line tells apart, and a length that follows the first input.
 MlpData crosswise(int columns, unsigned seed) {
@@ -119,6 +122,15 @@ TEST(Mlp, DropoutIsDrawnFromTheSeed) {
   EXPECT_EQ(first_weight(0.5, 1), first_weight(0.5, 1));
   EXPECT_NE(first_weight(0.5, 1), first_weight(0.5, 2));
   EXPECT_NE(first_weight(0.5, 1), first_weight(0, 1));
+}
+
+TEST(TrainMlp, SaysThatItDiverged) {
+  MlpData data{Eigen::MatrixXf::Random(3, 50), Eigen::MatrixXf::Constant(2, 50, 0.5F)};
+  MlpOptions options;
+  options.hidden = {4};
+  options.learning_rate = 1e38;
+  expect_error(ErrorCode::kInvalidArgument, "lower learning_rate",
+               [&] { train_mlp(data, &data, options, 1); });
 }
 
 }  // namespace

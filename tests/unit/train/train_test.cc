@@ -572,6 +572,10 @@ TEST(Train, BadOptionsAreRefused) {
   expect_fault("dropout is 1.0", [](TrainOptions& o) { o.mlp.dropout = 1; });
   expect_fault("the size of a hidden layer is 0", [](TrainOptions& o) { o.mlp.hidden = {4, 0}; });
   expect_fault("folds is 1", [](TrainOptions& options) { options.folds = 1; });
+  expect_fault("folds is 2: a perceptron needs 3", [](TrainOptions& options) {
+    options.predictor = PredictorKind::kMlp;
+    options.folds = 2;
+  });
   expect_fault("holdout is 1", [](TrainOptions& options) { options.holdout = 1; });
   expect_error(ErrorCode::kInvalidArgument, "one embedding for each query",
                [&] { train(data.table, data.embeddings, 4, quick()); });
