@@ -130,7 +130,7 @@ TEST(OrderedWorkersThreads, DropWhatHasNotBegunWhenTheyGo) {
     workers.add([&] {
       ++begun;
       running.count_down();
-      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      std::this_thread::sleep_for(std::chrono::milliseconds(500));
       return [] {};
     });
     workers.add([&] {
