@@ -35,17 +35,9 @@ EmbeddingView slice(const EmbeddingView& view, std::size_t offset, std::size_t c
 }
 
 [[noreturn]] void throw_bad_element(const EmbeddingView& view, std::optional<std::size_t> row) {
-  const std::size_t element = std::visit(
-      [](auto values) {
-        const auto bad = std::find_if(values.begin(), values.end(), [](auto value) {
-          return !(std::abs(value) <= kLargestEmbeddingElement);
-        });
-        return static_cast<std::size_t>(bad - values.begin());
-      },
-      view);
   throw Error(ErrorCode::kInvalidArgument,
-              "element " + std::to_string(element) + " of the embedding" +
-                  (row ? " in row " + std::to_string(*row) : "") +
+              "element " + std::to_string(find_bad_element(view).value_or(0)) +
+                  " of the embedding" + (row ? " in row " + std::to_string(*row) : "") +
                   " is NaN, infinite or beyond 1e250: expected finite numbers");
 }
 

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -21,6 +22,10 @@ using EmbeddingView = std::variant<std::span<const float>, std::span<const doubl
 
 /// An embedding's numbers may not be larger: products of larger ones could overflow.
 inline constexpr double kLargestEmbeddingElement = 1e250;
+
+/// The first number of an embedding, or of several, that is NaN, infinite or larger than that;
+/// empty if all can be used.
+R2ROUTER_EXPORT std::optional<std::size_t> find_bad_element(EmbeddingView embedding) noexcept;
 
 /// Raw predictions for one query, one element for each of Scorer::pairs(): as the heads and length
 /// curves give them, neither clipped nor floored (that is the decision's work, since the rules

@@ -1,6 +1,5 @@
 // Decisions for many embeddings at once.
 #include <algorithm>
-#include <cmath>
 #include <optional>
 
 #include "bindings.h"
@@ -14,18 +13,6 @@ constexpr std::size_t kBlockRows = 2048;
 EmbeddingView slice(const EmbeddingView& view, std::size_t offset, std::size_t count) {
   return std::visit([&](auto values) -> EmbeddingView { return values.subspan(offset, count); },
                     view);
-}
-
-std::optional<std::size_t> find_bad_element(const EmbeddingView& view) {
-  return std::visit(
-      [](auto values) -> std::optional<std::size_t> {
-        const auto bad = std::find_if(values.begin(), values.end(), [](auto value) {
-          return !(std::abs(value) <= kLargestEmbeddingElement);
-        });
-        if (bad == values.end()) return {};
-        return static_cast<std::size_t>(bad - values.begin());
-      },
-      view);
 }
 
 BatchDecision route_block(const Router& router, const EmbeddingView& view, std::size_t begin,

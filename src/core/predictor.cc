@@ -11,7 +11,6 @@ namespace {
 
 /// Tokens. Keeps the arithmetic of length curves finite.
 constexpr double kLongestLength = 1e100;
-constexpr std::size_t kMostLayers = 64;
 
 }  // namespace
 
@@ -64,8 +63,8 @@ std::string find_fault(const MultilayerPerceptron& data) {
   }
   if (data.layers.empty() || data.layers.size() > kMostLayers || inputs != heads) {
     return "found " + std::to_string(data.layers.size()) + " layers, the last with " +
-           std::to_string(inputs) + " outputs, expected 1 to 64 layers, the last with " +
-           std::to_string(heads) + " outputs, one for each head";
+           std::to_string(inputs) + " outputs, expected 1 to " + std::to_string(kMostLayers) +
+           " layers, the last with " + std::to_string(heads) + " outputs, one for each head";
   }
   if (data.scales.size() != heads ||
       !std::all_of(data.scales.begin(), data.scales.end(),

@@ -12,6 +12,7 @@
 
 #include "core/excerpt.h"
 #include "core/format_version.h"
+#include "core/predictor.h"
 #include "io/json.h"
 #include "io/safetensors.h"
 
@@ -22,7 +23,6 @@ constexpr const char* kFormat = "r2router";
 constexpr const char* kTopicWeights = "topic_weights";
 constexpr const char* kTopicIntercepts = "topic_intercepts";
 constexpr const char* kLengthCurves = "length_curves";
-constexpr std::size_t kMostLayers = 64;
 
 // Names in the header's metadata.
 constexpr const char* kSpreads = "spreads";

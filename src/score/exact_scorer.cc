@@ -43,9 +43,7 @@ void ExactScorer::estimate(EmbeddingView embeddings, std::size_t rows, Estimates
       [&](auto numbers) {
         for (std::size_t r = 0; r < rows; ++r) {
           const auto row = numbers.subspan(r * dimension_, dimension_);
-          const bool usable = std::all_of(row.begin(), row.end(), [](auto x) {
-            return std::abs(x) <= kLargestEmbeddingElement;
-          });
+          const bool usable = !find_bad_element(row);
           out.scale[r] = usable ? 1 : std::numeric_limits<double>::quiet_NaN();
         }
       },

@@ -145,8 +145,7 @@ class LinearScorer final : public Scorer {
         scale[r] = std::max(norm, kSmallestNorm);
       } else {
         // Too large for float32, or for any arithmetic.
-        const bool usable = std::all_of(
-            x, x + dimension_, [](Number v) { return std::abs(v) <= kLargestEmbeddingElement; });
+        const bool usable = !find_bad_element(std::span(x, dimension_));
         scale[r] = usable ? kUnbounded : std::numeric_limits<double>::quiet_NaN();
       }
     }

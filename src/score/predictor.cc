@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "r2router/scorer.h"
@@ -19,6 +21,18 @@ std::shared_ptr<const Scorer> make(const MultilayerPerceptron& perceptron,
 }
 
 }  // namespace
+
+std::optional<std::size_t> find_bad_element(EmbeddingView embedding) noexcept {
+  return std::visit(
+      [](auto values) -> std::optional<std::size_t> {
+        const auto bad = std::ranges::find_if(values, [](auto value) {
+          return !(std::abs(value) <= kLargestEmbeddingElement);  // so that NaN is one
+        });
+        if (bad == values.end()) return std::nullopt;
+        return static_cast<std::size_t>(bad - values.begin());
+      },
+      embedding);
+}
 
 std::shared_ptr<const Scorer> make_scorer(const Predictor& predictor,
                                           std::span<const LengthCurve> curves,

@@ -36,7 +36,6 @@ using internal::kHeadsPerPair;
 
 constexpr std::uint32_t kFewestProbes = 20;
 constexpr std::uint32_t kMostProbes = 2000;
-constexpr double kLongestAnswer = 1e6;  // tokens, more than any model gives
 
 [[noreturn]] void throw_bad_option(const std::string& message) {
   throw Error(ErrorCode::kInvalidArgument, message);
@@ -436,12 +435,9 @@ struct NewHeads {
 };
 
 /// A curve that changes nothing: too few probes are left to tell how far lengths are off.
-LengthCurve straight_curve(Budget budget, std::uint32_t points) {
-  const double longest = budget.is_unlimited() ? kLongestAnswer : budget.tokens();
+LengthCurve straight_curve(std::uint32_t points) {
   LengthCurve curve;
-  for (std::uint32_t i = 0; i < points; ++i) {
-    curve.predicted.push_back(longest * i / (points - 1));
-  }
+  for (std::uint32_t i = 0; i < points; ++i) curve.predicted.push_back(i);
   curve.observed = curve.predicted;
   return curve;
 }
@@ -461,8 +457,7 @@ Checkpoint append(const Checkpoint& checkpoint, const NewModel& model, const New
     heads.names.push_back({{index, model.budgets[i / kHeadsPerPair]}, target});
     heads.intercepts.push_back(fit.intercepts[static_cast<Index>(i)]);
     if (target == Target::kTokens && config.length_points > 0) {
-      result.length_curves.push_back(
-          straight_curve(model.budgets[i / kHeadsPerPair], config.length_points));
+      result.length_curves.push_back(straight_curve(config.length_points));
     }
   }
   std::visit(

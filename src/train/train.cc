@@ -359,6 +359,7 @@ Validation validate_setting(const LearningProblem& problem, const Trial& trial, 
   const std::size_t folds = problem.folds.size(), pairs = problem.table.pairs.size();
   std::vector<OutcomeTable> tables(folds);
   std::vector<PredictionTable> predictions(folds);
+  // Predicted once more, since those of all settings together would take a great deal of memory.
   for (std::size_t fold = 0; fold < folds; ++fold) {
     tables[fold] = select_queries(problem.table, trial.tested[fold]);
     if (trial.tested[fold].empty()) continue;
