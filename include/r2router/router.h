@@ -21,7 +21,9 @@
 //     3  decision.h    predictions + prices + options  -> Decision
 //     4  llm_client.h  query + Decision                -> Completion
 // checkpoint.h reads and writes what a router is made of; options.h lists what one call may set;
-// error.h has the one exception type.
+// error.h has the one exception type. From known answers of your models, outcomes.h and train.h
+// make a checkpoint, eval.h tells how good it is, and calibrate.h finds the options that meet a
+// target, which policy.h keeps in a file.
 #pragma once
 
 #include <cstddef>
