@@ -15,7 +15,7 @@
 
 #include "r2router/embedder.h"
 
-#include "embed/embeddings_response.h"
+#include "encode/remote/embeddings_response.h"
 #include "loopback_server.h"
 #include "support/base64.h"
 #include "support/heads.h"

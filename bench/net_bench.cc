@@ -14,7 +14,7 @@
 #include <benchmark/benchmark.h>
 
 #include "loopback_server.h"
-#include "net/transport.h"
+#include "llm/http/transport.h"
 
 namespace r2router {
 namespace {

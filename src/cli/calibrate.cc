@@ -27,7 +27,7 @@
 #include "cli/outcome_data.h"
 #include "cli/output.h"
 #include "cli/servers.h"
-#include "io/file.h"
+#include "base/file.h"
 
 namespace r2router::cli {
 namespace {

@@ -10,7 +10,7 @@
 #include "r2router/policy.h"
 
 #include "cli/load_router.h"
-#include "core/route_numbers.h"
+#include "route/route_numbers.h"
 
 namespace r2router::cli {
 namespace {

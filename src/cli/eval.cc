@@ -20,7 +20,7 @@
 #include "cli/output.h"
 #include "cli/routerarena.h"
 #include "cli/stability_report.h"
-#include "io/file.h"
+#include "base/file.h"
 
 namespace r2router::cli {
 namespace {

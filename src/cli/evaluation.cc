@@ -12,7 +12,7 @@
 #include "r2router/error.h"
 #include "r2router/train.h"
 
-#include "core/edit_distance.h"
+#include "base/edit_distance.h"
 
 namespace r2router::cli {
 namespace {

@@ -15,9 +15,9 @@
 
 #include "cli/commands.h"
 #include "cli/output.h"
-#include "client/catalogue.h"
-#include "core/usd.h"
-#include "io/file.h"
+#include "llm/catalogue.h"
+#include "base/usd.h"
+#include "base/file.h"
 
 namespace r2router::cli {
 namespace {

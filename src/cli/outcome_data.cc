@@ -9,7 +9,7 @@
 #include "r2router/error.h"
 
 #include "cli/output.h"
-#include "io/npy.h"
+#include "data/npy.h"
 
 namespace r2router::cli {
 

@@ -8,7 +8,7 @@
 
 #include "r2router/types.h"
 
-#include "cli/decision_json.h"
+#include "pipeline/decision_json.h"
 #include "cli/output.h"
 
 namespace r2router::cli {

@@ -19,7 +19,7 @@
 #include "cli/route_settings.h"
 #include "cli/servers.h"
 #include "cli/text_queries.h"
-#include "io/npy.h"
+#include "data/npy.h"
 
 namespace r2router::cli {
 namespace {

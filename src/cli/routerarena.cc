@@ -11,8 +11,8 @@
 #include "r2router/error.h"
 #include "r2router/eval.h"
 
-#include "core/excerpt.h"
-#include "io/json_lines.h"
+#include "base/excerpt.h"
+#include "base/json_lines.h"
 
 namespace r2router::cli {
 namespace {

@@ -4,9 +4,9 @@
 #include <utility>
 
 #include "cli/constraint_options.h"
-#include "cli/query_line.h"
-#include "core/unicode.h"
-#include "embed/arguments.h"
+#include "pipeline/query_line.h"
+#include "base/unicode.h"
+#include "encode/arguments.h"
 
 namespace r2router::cli {
 namespace {

@@ -13,8 +13,8 @@
 #include "r2router/router.h"
 
 #include "cli/interrupt.h"
-#include "cli/line_reader.h"
-#include "cli/ordered_workers.h"
+#include "pipeline/line_reader.h"
+#include "pipeline/ordered_workers.h"
 #include "cli/output.h"
 #include "cli/reply_printer.h"
 #include "cli/route_settings.h"

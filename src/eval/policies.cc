@@ -10,7 +10,7 @@
 #include "r2router/error.h"
 #include "r2router/eval.h"
 
-#include "core/instruction.h"
+#include "pool/instruction.h"
 #include "eval/ledger.h"
 
 namespace r2router {

@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <string>
 
-#include "core/predictor.h"
+#include "score/check_predictor.h"
 #include "score/exact_scorer.h"
 #include "score/layout.h"
 #include "score/neighbour_search.h"

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/predictor.h"
+#include "score/check_predictor.h"
 #include "score/layout.h"
 
 namespace r2router::score {

@@ -2,7 +2,7 @@
 #include <cmath>
 #include <string>
 
-#include "core/predictor.h"
+#include "score/check_predictor.h"
 #include "score/exact_scorer.h"
 #include "score/kernels.h"
 #include "score/layout.h"

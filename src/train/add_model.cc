@@ -19,9 +19,9 @@
 #include "r2router/error.h"
 #include "r2router/version.h"
 
-#include "core/fold_hash.h"
-#include "core/format_version.h"
-#include "core/parallel.h"
+#include "base/fold_hash.h"
+#include "checkpoint/format_version.h"
+#include "base/parallel.h"
 #include "train/json_text.h"
 #include "train/learner.h"
 #include "train/ridge.h"

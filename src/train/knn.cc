@@ -5,7 +5,7 @@
 
 #include "r2router/error.h"
 
-#include "core/parallel.h"
+#include "base/parallel.h"
 #include "score/kernels.h"
 #include "score/neighbour_search.h"
 #include "train/json_text.h"

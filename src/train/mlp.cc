@@ -10,7 +10,7 @@
 
 #include "r2router/error.h"
 
-#include "core/parallel.h"
+#include "base/parallel.h"
 #include "train/learner.h"
 
 namespace r2router::internal {

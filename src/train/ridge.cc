@@ -9,7 +9,7 @@
 
 #include "r2router/error.h"
 
-#include "core/parallel.h"
+#include "base/parallel.h"
 
 namespace r2router::internal {
 namespace {

@@ -1,7 +1,7 @@
 // Linear heads, by ridge regression.
 #include <utility>
 
-#include "core/parallel.h"
+#include "base/parallel.h"
 #include "train/json_text.h"
 #include "train/learner.h"
 #include "train/ridge.h"

@@ -9,7 +9,7 @@
 
 #include "r2router/config.h"
 
-#include "core/unicode.h"
+#include "base/unicode.h"
 
 namespace {
 

@@ -12,7 +12,7 @@
 
 #include "r2router/error.h"
 
-#include "embed/embeddings_response.h"
+#include "encode/remote/embeddings_response.h"
 #include "support/base64.h"
 
 namespace {

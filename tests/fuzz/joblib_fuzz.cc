@@ -5,7 +5,7 @@
 
 #include "r2router/error.h"
 
-#include "io/joblib.h"
+#include "checkpoint/joblib.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace r2router;

@@ -9,8 +9,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "cli/decision_json.h"
-#include "cli/query_line.h"
+#include "pipeline/decision_json.h"
+#include "pipeline/query_line.h"
 
 namespace {
 

@@ -10,7 +10,7 @@
 #include "r2router/embedder.h"
 #include "r2router/error.h"
 
-#include "core/unicode.h"
+#include "base/unicode.h"
 
 namespace {
 

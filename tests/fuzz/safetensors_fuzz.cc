@@ -10,9 +10,9 @@
 
 #include "r2router/checkpoint.h"
 
-#include "core/unicode.h"
-#include "io/native.h"
-#include "io/safetensors.h"
+#include "base/unicode.h"
+#include "checkpoint/native.h"
+#include "checkpoint/safetensors.h"
 
 namespace {
 

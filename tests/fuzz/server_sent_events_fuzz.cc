@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "net/server_sent_events.h"
+#include "llm/http/server_sent_events.h"
 
 namespace {
 

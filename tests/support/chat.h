@@ -9,7 +9,7 @@
 
 #include "r2router/llm_client.h"
 
-#include "core/unicode.h"
+#include "base/unicode.h"
 #include "support/fault_server.h"
 
 namespace r2router::testing {

@@ -1,0 +1,487 @@
+#include "r2router/config.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "base/excerpt.h"
+#include "checkpoint/format_version.h"
+#include "base/json.h"
+#include "route/json_names.h"
+#include "pool/model_spec.h"
+
+namespace r2router {
+namespace {
+
+using io::Json;
+using io::JsonDocument;
+using io::JsonView;
+
+constexpr std::uint32_t kNewestFormatVersion = 2;
+constexpr std::uint32_t kMostDimensions = 65536;
+constexpr std::uint32_t kLongestNgram = 8;
+constexpr std::size_t kMostFeatureFamilies = 8;
+constexpr std::size_t kMostTopics = 1024;
+// Far above any price, and low enough that no cost computed from it can overflow.
+constexpr double kHighestPrice = 1e9;
+constexpr double kLongestDelay = 1e9, kLowestSpeed = 1e-9, kHighestSpeed = 1e9;
+constexpr std::uint32_t kMostInstructionTokens = 1000000;
+constexpr double kHighestTokenFloor = 4294967294;
+constexpr std::uint32_t kMostLengthPoints = 1000;
+
+// The names of enumerations' values in JSON.
+constexpr std::pair<std::string_view, BudgetMode> kBudgetModes[] = {
+    {"prompted", BudgetMode::kPrompted}, {"hard-cap", BudgetMode::kHardCap}};
+constexpr std::pair<std::string_view, PredictorKind> kPredictorKinds[] = {
+    {"ridge", PredictorKind::kRidge}, {"knn", PredictorKind::kKnn}, {"mlp", PredictorKind::kMlp}};
+constexpr std::pair<std::string_view, LexicalFeatures::Kind> kFeatureKinds[] = {
+    {"words", LexicalFeatures::Kind::kWords}, {"characters", LexicalFeatures::Kind::kCharacters}};
+
+std::uint32_t read_uint32(const JsonView& field, std::uint32_t least, std::uint32_t most) {
+  return static_cast<std::uint32_t>(field.integer(
+      least, most, "a whole number from " + std::to_string(least) + " to " + std::to_string(most)));
+}
+
+/// "" for a field that is absent or null.
+std::string read_optional_text(const JsonView& field) {
+  if (!field.present() || field.is_null()) return {};
+  return field.string("a string or null");
+}
+
+/// A folder name that stays inside the folder it is appended to.
+std::string read_folder_name(const JsonView& field) {
+  const std::string& name = field.string("the name of this model's folder under checkpoints/");
+  if (name.empty() || name == "." || name == ".." || name.find('/') != name.npos ||
+      name.find('\\') != name.npos || name.find('\0') != name.npos) {
+    field.fail_with(ErrorCode::kUnsafe,
+                    "found " + excerpt(name) +
+                        ", expected the plain name of a folder under checkpoints/; a checkpoint "
+                        "may only name files of its own, so remove slashes and \"..\"");
+  }
+  return name;
+}
+
+std::vector<Budget> read_budgets(const JsonView& field) {
+  std::vector<Budget> budgets;
+  for (const JsonView& element : field.elements("an array of budgets")) {
+    const Budget budget = element.budget();
+    if (std::ranges::find(budgets, budget) != budgets.end()) {
+      element.fail_with("the budget " + budget.to_string() +
+                        " occurs twice; remove one of the two");
+    }
+    budgets.push_back(budget);
+  }
+  return budgets;
+}
+
+LexicalFeatures read_features(const JsonView& field) {
+  LexicalFeatures features;
+  field.refuse_misspelt({"kind", "min_n", "max_n", "weight"});
+  features.kind = io::read_name(field["kind"], kFeatureKinds);
+  features.min_n = read_uint32(field["min_n"], 1, kLongestNgram);
+  features.max_n = read_uint32(field["max_n"], features.min_n, kLongestNgram);
+  if (const JsonView weight = field["weight"]; weight.present()) {
+    // The smallest and largest normal numbers of a float, so that the conversion is harmless.
+    features.weight = static_cast<float>(weight.number(
+        std::numeric_limits<float>::min(), std::numeric_limits<float>::max(), "a positive number"));
+  }
+  return features;
+}
+
+std::vector<std::string> read_topics(const JsonView& field) {
+  std::vector<std::string> topics;
+  std::set<std::string_view> seen;
+  for (const JsonView& element : field.elements("an array of topics")) {
+    const std::string& topic = element.string("a topic's name");
+    if (!seen.insert(topic).second) {
+      element.fail_with("the topic " + excerpt(topic) + " occurs twice; remove one of the two");
+    }
+    topics.push_back(topic);
+  }
+  if (topics.size() < 2 || topics.size() > kMostTopics) {
+    field.fail("2 to " + std::to_string(kMostTopics) + " topics");
+  }
+  return topics;
+}
+
+LexicalEncoderSpec read_encoder(const JsonView& field) {
+  field.refuse_misspelt(
+      {"type", "dimension", "seed", "features", "fold_digits", "square_root", "idf", "topics"});
+  if (const JsonView type = field["type"]; !type.is_string() || type.string() != "lexical") {
+    type.fail("\"lexical\", the one built-in encoder");
+  }
+  LexicalEncoderSpec spec;
+  spec.dimension = read_uint32(field["dimension"], 1, kMostDimensions);
+  if (const JsonView seed = field["seed"]; seed.present()) {
+    spec.seed = seed.integer(0, UINT64_MAX, "a whole number from 0 to 18446744073709551615");
+  }
+  spec.features.clear();  // the default has one family
+  const auto features = field["features"].elements("an array of feature families");
+  if (features.empty() || features.size() > kMostFeatureFamilies) {
+    field["features"].fail("1 to " + std::to_string(kMostFeatureFamilies) + " feature families");
+  }
+  for (const JsonView& family : features) spec.features.push_back(read_features(family));
+  if (const JsonView fold = field["fold_digits"]; fold.present()) spec.fold_digits = fold.boolean();
+  if (const JsonView root = field["square_root"]; root.present()) spec.square_root = root.boolean();
+  if (const JsonView idf = field["idf"]; idf.present()) spec.has_idf = idf.boolean();
+  if (const JsonView topics = field["topics"]; topics.present()) spec.topics = read_topics(topics);
+  return spec;
+}
+
+void read_model(const JsonView& field, std::string_view name, Config& config) {
+  config.models.push_back(io::read_model_spec(field, name));
+  const JsonView folder = field["checkpoint_dir"];
+  if (config.format_version == 0) {
+    config.checkpoint_dirs.push_back(read_folder_name(folder));
+  } else if (folder.present()) {
+    read_folder_name(folder);  // of no use in this format, but still no place for a path
+  }
+}
+
+std::uint32_t read_format_version(const JsonView& field) {
+  if (!field.present()) return 0;
+  const std::uint32_t version = read_uint32(field, 0, UINT32_MAX);
+  if (version > kNewestFormatVersion) {
+    field.fail_with("found a checkpoint of format version " + std::to_string(version) +
+                    ", expected at most " + std::to_string(kNewestFormatVersion) +
+                    ", the newest that this r2router reads; update r2router");
+  }
+  return version;
+}
+
+/// A place in JSON text that is known to be valid.
+class Scanner {
+ public:
+  explicit Scanner(std::string_view text) : text_(text) {}
+
+  /// Moves past white space and one character, which the caller knows: a bracket, comma or colon.
+  void skip_punctuation() {
+    skip_space();
+    ++position_;
+  }
+
+  /// Moves past the next value and returns its text.
+  std::string_view take_value() {
+    skip_space();
+    const std::size_t start = position_;
+    int depth = 0;
+    do {
+      const char c = text_[position_];
+      if (c == '"') {
+        skip_string();
+      } else if (c == '{' || c == '[') {
+        ++depth, ++position_;
+      } else if (c == '}' || c == ']') {
+        --depth, ++position_;
+      } else if (depth > 0) {
+        ++position_;
+      } else {
+        position_ = std::min(text_.find_first_of(" \t\r\n,]}", position_), text_.size());
+      }
+    } while (depth > 0);
+    return text_.substr(start, position_ - start);
+  }
+
+ private:
+  void skip_space() { position_ = text_.find_first_not_of(" \t\r\n", position_); }
+
+  void skip_string() {
+    for (++position_; text_[position_] != '"'; ++position_) {
+      if (text_[position_] == '\\') ++position_;
+    }
+    ++position_;
+  }
+
+  std::string_view text_;
+  std::size_t position_ = 0;
+};
+
+/// The text of the object's member number `index`. Provenance is carried through as text, because
+/// parsing and writing would change how its numbers are spelt.
+std::string_view member_text(std::string_view object, std::size_t index) {
+  if (object.starts_with("\xEF\xBB\xBF")) object.remove_prefix(3);  // a byte order mark
+  Scanner scanner(object);
+  for (std::size_t i = 0;; ++i) {
+    scanner.skip_punctuation();  // the brace or the comma before the member
+    scanner.take_value();        // its name
+    scanner.skip_punctuation();  // the colon
+    const std::string_view value = scanner.take_value();
+    if (i == index) return value;
+  }
+}
+
+Json encoder_to_json(const LexicalEncoderSpec& spec) {
+  Json features = Json::array();
+  for (const LexicalFeatures& family : spec.features) {
+    features.push_back({{"kind", io::name_of(family.kind, kFeatureKinds)},
+                        {"min_n", family.min_n},
+                        {"max_n", family.max_n},
+                        {"weight", static_cast<double>(family.weight)}});
+  }
+  Json json = {{"type", "lexical"},
+               {"dimension", spec.dimension},
+               {"seed", spec.seed},
+               {"features", std::move(features)},
+               {"fold_digits", spec.fold_digits},
+               {"square_root", spec.square_root},
+               {"idf", spec.has_idf}};
+  if (!spec.topics.empty()) json["topics"] = spec.topics;
+  return json;
+}
+
+Json model_to_json(const ModelSpec& model) {
+  Json json = {{"openrouter_id", model.openrouter_id.empty() ? Json() : Json(model.openrouter_id)},
+               {"input_price_per_million", model.input_price_per_million},
+               {"output_price_per_million", model.output_price_per_million},
+               {"available", model.available}};
+  if (!model.note.empty()) json["note"] = model.note;
+  if (model.time_to_first_token_ms) json["time_to_first_token_ms"] = *model.time_to_first_token_ms;
+  if (model.output_tokens_per_second) {
+    json["output_tokens_per_second"] = *model.output_tokens_per_second;
+  }
+  if (model.context_tokens) json["context_tokens"] = *model.context_tokens;
+  if (!model.instruction.empty()) json["instruction"] = model.instruction;
+  if (model.instruction_tokens > 0) json["instruction_tokens"] = model.instruction_tokens;
+  return json;
+}
+
+/// Refuses `what`, which the config has just been given, if its format version does not have it.
+void expect_version(const Config& config, const JsonView& field, const std::string& what) {
+  const std::uint32_t least = internal::format_version_for(config);
+  // A released folder, version 0, has what version 1 has.
+  if (std::max(config.format_version, std::uint32_t{1}) >= least) return;
+  field.fail_with("found " + what + ", which format version " +
+                  std::to_string(config.format_version) +
+                  " does not have; set /format_version to " + std::to_string(least) +
+                  " here and in model.safetensors");
+}
+
+}  // namespace
+
+std::string_view default_budget_prompt() noexcept {
+  return "Use no more than {budget} tokens. Reply with the answer alone, in the format that the "
+         "question asks for, and leave out any explanation.";
+}
+
+ModelSpec io::read_model_spec(const JsonView& field, std::string_view name) {
+  if (name.empty()) field.fail_with("a model's name is empty; name the model");
+  // "note" changes nothing, so its neighbours ("notes", "name") may stand.
+  field.refuse_misspelt({"openrouter_id", "input_price_per_million", "output_price_per_million",
+                         "checkpoint_dir", "available", "time_to_first_token_ms",
+                         "output_tokens_per_second", "context_tokens", "instruction",
+                         "instruction_tokens"});
+  ModelSpec model{.name = std::string(name)};
+  model.openrouter_id = read_optional_text(field["openrouter_id"]);
+  model.input_price_per_million = field["input_price_per_million"].number(
+      0, kHighestPrice, "a number from 0 to 1e9: USD per million tokens");
+  model.output_price_per_million = field["output_price_per_million"].number(
+      0, kHighestPrice, "a number from 0 to 1e9: USD per million tokens");
+  if (const JsonView available = field["available"]; available.present()) {
+    model.available = available.boolean();
+  }
+  model.note = read_optional_text(field["note"]);
+  if (const JsonView delay = field["time_to_first_token_ms"]; delay.present()) {
+    model.time_to_first_token_ms = delay.number(0, kLongestDelay, "milliseconds, from 0 to 1e9");
+  }
+  if (const JsonView speed = field["output_tokens_per_second"]; speed.present()) {
+    model.output_tokens_per_second =
+        speed.number(kLowestSpeed, kHighestSpeed, "tokens per second, from 1e-9 to 1e9");
+  }
+  if (const JsonView context = field["context_tokens"]; context.present()) {
+    model.context_tokens = read_uint32(context, 1, UINT32_MAX);
+  }
+  model.instruction = read_optional_text(field["instruction"]);
+  if (const JsonView tokens = field["instruction_tokens"]; tokens.present()) {
+    model.instruction_tokens = read_uint32(tokens, 0, kMostInstructionTokens);
+  }
+  return model;
+}
+
+std::string_view to_string(PredictorKind kind) noexcept {
+  for (const auto& [name, value] : kPredictorKinds) {
+    if (value == kind) return name;
+  }
+  return "unknown";
+}
+
+PredictorKind parse_predictor_kind(std::string_view text) {
+  std::string expected;
+  for (const auto& [name, value] : kPredictorKinds) {
+    if (name == text) return value;
+    expected += (expected.empty() ? "" : ", ") + std::string(name);
+  }
+  throw Error(ErrorCode::kInvalidArgument,
+              "found the predictor " + excerpt(text) + ", expected one of: " + expected);
+}
+
+Config parse_config(std::string_view json, const std::string& file) {
+  const JsonDocument document(json, file, ErrorCode::kBadConfig);
+  const JsonView root = document.root();
+  const auto members = root.members("a config: a JSON object");
+
+  Config config;
+  // The version first: a later one may have changed the meaning of everything else.
+  config.format_version = read_format_version(root["format_version"]);
+  root.refuse_misspelt({"format_version", "router_name", "method", "predictor", "embedding_model",
+                        "embedding_dim", "default_lambda", "token_limits", "models", "encoder",
+                        "budget_mode", "budget_prompt", "rules", "token_floor", "length_points",
+                        "training"});
+
+  if (const JsonView name = root["router_name"]; name.present()) config.router_name = name.string();
+  if (const JsonView method = root["method"]; method.present()) config.method = method.string();
+  if (const JsonView predictor = root["predictor"]; predictor.present()) {
+    config.predictor = io::read_name(predictor, kPredictorKinds);
+    expect_version(config, predictor, "a predictor other than linear heads");
+  }
+  if (const JsonView model = root["embedding_model"]; model.present()) {
+    config.embedding_model = model.string();
+  }
+  config.embedding_dim = read_uint32(root["embedding_dim"], 1, kMostDimensions);
+  if (const JsonView lambda = root["default_lambda"]; lambda.present()) {
+    config.default_lambda = lambda.number(0, 1, "a number from 0 to 1");
+  }
+  if (const JsonView limits = root["token_limits"]; limits.present()) {
+    config.token_limits = read_budgets(limits);
+  }
+
+  const JsonView models = root["models"];
+  for (const auto& [name, model] : models.members("an object with a member for each model")) {
+    read_model(model, name, config);
+  }
+  if (config.models.empty()) models.fail("at least one model");
+  expect_version(config, models, "a model with an instruction");
+
+  if (const JsonView encoder = root["encoder"]; encoder.present()) {
+    config.encoder = read_encoder(encoder);
+    expect_version(config, encoder["topics"], "topics");
+    const std::size_t topics = config.encoder->topics.size();
+    if (config.encoder->embedding_dimension() != config.embedding_dim) {
+      encoder["dimension"].fail(
+          topics == 0 ? std::to_string(config.embedding_dim) + ", as in /embedding_dim"
+                      : "a number that makes " + std::to_string(config.embedding_dim) +
+                            ", /embedding_dim, with the " + std::to_string(topics) + " topics");
+    }
+  }
+  if (const JsonView mode = root["budget_mode"]; mode.present()) {
+    config.budget_mode = io::read_name(mode, kBudgetModes);
+  }
+  if (const JsonView prompt = root["budget_prompt"]; prompt.present()) {
+    config.budget_prompt = prompt.string();
+    if (!config.budget_prompt.empty() &&
+        config.budget_prompt.find("{budget}") == std::string::npos) {
+      prompt.fail("a text that says \"{budget}\" where the number of tokens goes, or \"\"");
+    }
+  } else if (config.budget_mode == BudgetMode::kPrompted) {
+    config.budget_prompt = default_budget_prompt();
+  }
+  if (const JsonView rules = root["rules"]; rules.present()) {
+    config.rules = io::read_name(rules, io::kDecisionRules);
+  }
+  if (const JsonView floor = root["token_floor"]; floor.present()) {
+    config.token_floor =
+        floor.number(0, kHighestTokenFloor, "a number of tokens from 0 to 4294967294");
+  }
+  if (const JsonView points = root["length_points"]; points.present()) {
+    config.length_points = read_uint32(points, 2, kMostLengthPoints);
+    expect_version(config, points, "length curves");
+  }
+  for (std::size_t i = 0; i < members.size(); ++i) {
+    if (members[i].first != "training") continue;
+    // Members keep the text's order, so the position among them finds the text.
+    members[i].second.members();  // an object, or an error
+    config.training = member_text(json, i);
+  }
+  return config;
+}
+
+std::string to_json(const Config& config) {
+  Json json = {{"format_version", internal::format_version_for(config)},
+               {"router_name", config.router_name},
+               {"method", config.method},
+               {"embedding_model", config.embedding_model},
+               {"embedding_dim", config.embedding_dim},
+               {"default_lambda", config.default_lambda}};
+  // Left out where it is the default: readers of version 1 need not know it.
+  if (config.predictor != PredictorKind::kRidge) {
+    json["predictor"] = io::name_of(config.predictor, kPredictorKinds);
+  }
+  if (config.encoder) json["encoder"] = encoder_to_json(*config.encoder);
+  json["budget_mode"] = io::name_of(config.budget_mode, kBudgetModes);
+  json["budget_prompt"] = config.budget_prompt;
+  json["rules"] = io::name_of(config.rules, io::kDecisionRules);
+  json["token_floor"] = config.token_floor;
+  if (config.length_points > 0) json["length_points"] = config.length_points;
+  for (const Budget budget : config.token_limits) {
+    json["token_limits"].push_back(io::budget_to_json(budget));
+  }
+  Json& models = json["models"] = Json::object();
+  for (const ModelSpec& model : config.models) {
+    // Assigning would silently let the second of two equal names win.
+    if (models.contains(model.name)) {
+      throw Error(
+          ErrorCode::kInvalidArgument,
+          "two models of the pool are named " + excerpt(model.name) + "; give each its own name");
+    }
+    models[model.name] = model_to_json(model);
+  }
+  // The writer is where nlohmann checks for UTF-8.
+  std::string text;
+  try {
+    text = json.dump(2);
+  } catch (const Json::exception&) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "a name or text of the config is not UTF-8, as JSON must be; re-encode it");
+  }
+  if (!config.training.empty()) {
+    JsonDocument(config.training, "Config::training", ErrorCode::kInvalidArgument).root().members();
+    text.resize(text.size() - 2);  // the line break and the brace
+    text += ",\n  \"training\": " + config.training + "\n}";
+  }
+  text += "\n";
+  parse_config(text, "config to be written");  // whatever is written can be read
+  return text;
+}
+
+void apply_pool(Config& config, const Pool& pool, const LogCallback& log) {
+  const auto find = [](auto& models, const std::string& name) {
+    return std::ranges::find(models, name, &ModelSpec::name);
+  };
+  const auto names = [](const Pool& models) {
+    std::string list;
+    for (const ModelSpec& model : models) list += (list.empty() ? "" : ", ") + model.name;
+    return list;
+  };
+  if (std::ranges::none_of(pool, [&](const ModelSpec& model) {
+        return find(config.models, model.name) != config.models.end();
+      })) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "the pool (" + names(pool) + ") has no model of the checkpoint's (" +
+                    names(config.models) + "); name its models as the checkpoint does");
+  }
+  const auto warn = [&](const std::string& message) {
+    if (log) log(LogLevel::kWarning, message);
+  };
+  for (ModelSpec& model : config.models) {
+    if (const auto given = find(pool, model.name); given != pool.end()) {
+      // Its heads were trained under its own instruction.
+      const ModelSpec before = std::exchange(model, *given);
+      model.instruction = before.instruction;
+      model.instruction_tokens = before.instruction_tokens;
+    } else if (std::exchange(model.available, false)) {
+      warn("the pool does not list the checkpoint's model " + model.name +
+           ", which is unavailable therefore");
+    }
+  }
+  for (const ModelSpec& model : pool) {
+    if (find(config.models, model.name) == config.models.end()) {
+      warn("the checkpoint knows nothing of the pool's model " + model.name +
+           ", which is left out");
+    }
+  }
+}
+
+}  // namespace r2router

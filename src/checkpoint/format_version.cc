@@ -1,0 +1,16 @@
+#include "checkpoint/format_version.h"
+
+#include <algorithm>
+
+namespace r2router {
+
+std::uint32_t internal::format_version_for(const Config& config) {
+  const bool topics = config.encoder && !config.encoder->topics.empty();
+  const bool instructions = std::ranges::any_of(config.models, [](const ModelSpec& model) {
+    return !model.instruction.empty() || model.instruction_tokens > 0;
+  });
+  const bool predictor = config.predictor != PredictorKind::kRidge || config.length_points > 0;
+  return topics || instructions || predictor ? 2 : 1;
+}
+
+}  // namespace r2router

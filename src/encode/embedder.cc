@@ -1,0 +1,46 @@
+#include "r2router/embedder.h"
+
+#include <string>
+
+#include "r2router/error.h"
+
+#include "base/unicode.h"
+#include "encode/arguments.h"
+
+namespace r2router {
+
+std::vector<float> Embedder::embed_one(std::string_view text, const std::stop_token& cancel) const {
+  std::vector<float> embedding(dimension());
+  embed({&text, 1}, embedding, cancel);
+  return embedding;
+}
+
+namespace internal {
+
+void check_embed_arguments(std::span<const std::string_view> texts, std::span<const float> out,
+                           std::size_t dimension) {
+  // By division: the product of two sizes could wrap round.
+  if (out.size() % dimension != 0 || out.size() / dimension != texts.size()) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "the output has room for " + std::to_string(out.size()) + " numbers, expected " +
+                    std::to_string(texts.size()) + " × " + std::to_string(dimension) +
+                    " (texts × dimension): pass a span of that size");
+  }
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    if (!is_blank(texts[i])) continue;
+    throw Error(ErrorCode::kInvalidArgument,
+                "texts[" + std::to_string(i) + "] is " +
+                    (texts[i].empty() ? "empty" : "nothing but white space") +
+                    ", expected a text with something to embed: leave it out");
+  }
+}
+
+bool is_blank(std::string_view text) noexcept {
+  for (std::size_t position = 0; position < text.size();) {
+    if (!is_space(decode_utf8(text, position))) return false;
+  }
+  return true;
+}
+
+}  // namespace internal
+}  // namespace r2router

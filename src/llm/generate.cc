@@ -1,0 +1,264 @@
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "r2router/llm_client.h"
+
+#include "base/usd.h"
+
+namespace r2router {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+double per_token(double price_per_million) { return price_per_million / 1e6; }
+
+Clock::time_point after(double seconds) {
+  // A time point in integer nanoseconds overflows after 292 years, and nobody waits for one.
+  constexpr double kYear = 366 * 24 * 3600;
+  return Clock::now() + std::chrono::duration_cast<Clock::duration>(
+                            std::chrono::duration<double>(std::min(seconds, kYear)));
+}
+
+/// True if another model may answer where this one failed: not with the same account, nor to the
+/// same faulty request, nor after an answer has begun to come.
+bool worth_a_fallback(const Completion& completion) {
+  if (!completion.text.empty()) return false;
+  switch (completion.failure->code) {
+    case ErrorCode::kNotFound:
+    case ErrorCode::kRateLimited:
+    case ErrorCode::kServer:
+      return true;
+    case ErrorCode::kConnection:
+    case ErrorCode::kTimeout:
+      return completion.failure->http_status == 0;
+    default:
+      return false;
+  }
+}
+
+/// The messages with what the model is told beside them: its own instruction, and its budget. One
+/// system message, not two: many models' chat templates refuse a second.
+std::vector<Message> with_instructions(std::span<const Message> messages, const ModelSpec& model,
+                                       std::string_view budget_prompt, Budget budget) {
+  std::vector<Message> all(messages.begin(), messages.end());
+  const std::string about_budget = budget_instruction(budget_prompt, budget);
+  std::string instruction = model.instruction;
+  if (!instruction.empty() && !about_budget.empty()) instruction += "\n\n";
+  instruction += about_budget;
+  if (instruction.empty()) return all;
+  if (all.front().role == "system") {
+    all.front().content = instruction + "\n\n" + all.front().content;
+  } else {
+    all.insert(all.begin(), {.role = "system", .content = std::move(instruction)});
+  }
+  return all;
+}
+
+/// One call of generate(): which models have been tried, and what that may have cost.
+class Generation {
+ public:
+  Generation(const LlmClient& client, const Decision& decision, const GenerateOptions& options)
+      : client_(client),
+        decision_(decision),
+        options_(options),
+        deadline_(after(options.timeout.value_or(client.default_timeout()))),
+        rest_usd_(decision.max_cost_usd.value_or(kInfinity)),
+        tried_(decision.pool->size()) {}
+
+  Completion run(std::span<const Message> messages, std::string_view budget_prompt) {
+    const Clock::time_point start = Clock::now();
+    std::vector<Attempt> attempts;
+    const Option* option = &decision_.chosen;
+    Completion completion;
+    for (std::uint32_t fallbacks_left = options_.max_fallbacks;; --fallbacks_left) {
+      completion =
+          ask(*option, with_instructions(messages, model(*option), budget_prompt, option->budget),
+              fallbacks_left);
+      std::ranges::move(completion.attempts, std::back_inserter(attempts));
+      if (completion.ok() || fallbacks_left == 0 || !worth_a_fallback(completion) ||
+          Clock::now() >= deadline_) {
+        break;
+      }
+      option = next_option(completion);
+      if (option == nullptr) break;
+    }
+    completion.attempts = std::move(attempts);
+    completion.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    return completion;
+  }
+
+ private:
+  const ModelSpec& model(const Option& option) const { return decision_.model(option); }
+
+  /// Cost of the longest answer by the option's model under another cap than its own, USD.
+  double worst_case_cost(const Option& option, std::uint32_t max_tokens) const {
+    const double more_tokens = static_cast<double>(max_tokens) - option.max_tokens;
+    return option.worst_case_cost_usd +
+           more_tokens * per_token(model(option).output_price_per_million);
+  }
+
+  /// How many answers of this cost the rest pays for.
+  std::uint32_t affordable(double cost_usd) const {
+    const double most = std::numeric_limits<std::uint32_t>::max();
+    if (rest_usd_ == kInfinity || cost_usd <= 0) return static_cast<std::uint32_t>(most);
+    // The quotient may have been rounded up.
+    double count = std::floor(rest_usd_ / cost_usd);
+    if (count * cost_usd > rest_usd_) --count;
+    return static_cast<std::uint32_t>(std::min(count, most));
+  }
+
+  bool can_be_tried(const Option& option) const {
+    return !tried_[option.model] && model(option).available && !model(option).openrouter_id.empty();
+  }
+
+  /// Marks every entry of the pool that is the option's model, under whatever instruction.
+  void mark_model(const Option& option, std::vector<bool>& marks) const {
+    for (std::size_t i = 0; i < marks.size(); ++i) {
+      if ((*decision_.pool)[i].openrouter_id == model(option).openrouter_id) marks[i] = true;
+    }
+  }
+
+  /// The best pair on a model that has not been tried, within the rest of the cost limit; or null.
+  const Option* next_option(Completion& last) const {
+    const Option* too_dear = nullptr;
+    for (const Option& option : decision_.ranking) {
+      if (!can_be_tried(option)) continue;
+      if (affordable(option.worst_case_cost_usd) > 0) return &option;
+      if (too_dear == nullptr) too_dear = &option;
+    }
+    if (too_dear != nullptr) {
+      last.failure->message += "; of the cost limit of " + usd_text(*decision_.max_cost_usd) +
+                               " too little is left to try " + model(*too_dear).name;
+    }
+    return nullptr;
+  }
+
+  /// The best options of other models that the provider may try in place of `option`: under the
+  /// same instruction, since they are sent the same messages.
+  std::vector<const Option*> provider_fallbacks(const Option& option, std::uint32_t most) const {
+    std::vector<const Option*> named;
+    std::vector<bool> skip = tried_;
+    for (const Option& other : decision_.ranking) {
+      if (named.size() == most) break;
+      if (skip[other.model] || !can_be_tried(other) ||
+          model(other).instruction != model(option).instruction ||
+          affordable(worst_case_cost(other, option.max_tokens)) == 0) {
+        continue;
+      }
+      mark_model(other, skip);
+      named.push_back(&other);
+    }
+    return named;
+  }
+
+  Completion ask(const Option& option, std::vector<Message> messages,
+                 std::uint32_t fallbacks_left) {
+    mark_model(option, tried_);
+    ChatRequest request{.model = model(option).openrouter_id,
+                        .messages = std::move(messages),
+                        .max_tokens = option.max_tokens,
+                        .temperature = options_.temperature};
+    std::vector<const Option*> named = {&option};
+    double worst_case_usd = option.worst_case_cost_usd;
+    if (options_.provider_fallback) {
+      for (const Option* other : provider_fallbacks(option, fallbacks_left)) {
+        request.fallback_models.push_back(model(*other).openrouter_id);
+        named.push_back(other);
+        worst_case_usd = std::max(worst_case_usd, worst_case_cost(*other, option.max_tokens));
+      }
+    }
+    const std::uint32_t max_charges = affordable(worst_case_usd);
+    if (max_charges == 0) return too_dear(option, request.model);
+
+    Completion completion = client_.complete(request, {.deadline = deadline_,
+                                                       .on_text = options_.on_text,
+                                                       .cancel = options_.cancel,
+                                                       .max_charges = max_charges});
+    completion.pair = {option.model, option.budget};
+    if (completion.usage) {
+      const auto served = std::ranges::find(
+          named, completion.served_model, [&](const Option* o) { return model(*o).openrouter_id; });
+      const ModelSpec& prices = model(served == named.end() ? option : **served);
+      completion.computed_usd = static_cast<double>(completion.usage->prompt_tokens) *
+                                    per_token(prices.input_price_per_million) +
+                                static_cast<double>(completion.usage->completion_tokens) *
+                                    per_token(prices.output_price_per_million);
+      // Only the last attempt can have had an answer.
+      if (!completion.attempts.empty() && !completion.attempts.back().cost_usd) {
+        completion.attempts.back().cost_usd = completion.computed_usd;
+      }
+    }
+    for (Attempt& attempt : completion.attempts) {
+      attempt.pair = completion.pair;
+      rest_usd_ = std::max(0.0, rest_usd_ - attempt.cost_usd.value_or(worst_case_usd));
+    }
+    return completion;
+  }
+
+  Completion too_dear(const Option& option, const std::string& requested_model) const {
+    return {
+        .failure = Failure{.code = ErrorCode::kBudget,
+                           .message = "an answer by " + model(option).name + " may cost " +
+                                      usd_text(option.worst_case_cost_usd) +
+                                      ", the cost limit is " + usd_text(*decision_.max_cost_usd) +
+                                      ": decide within that limit, or raise it"},
+        .pair = {option.model, option.budget},
+        .requested_model = requested_model};
+  }
+
+  const LlmClient& client_;
+  const Decision& decision_;
+  const GenerateOptions& options_;
+  const Clock::time_point deadline_;
+  double rest_usd_;  ///< of the cost limit, when every unknown outcome counts as fully charged
+  std::vector<bool> tried_;
+};
+
+[[noreturn]] void refuse(const std::string& message) {
+  throw Error(ErrorCode::kInvalidArgument, message);
+}
+
+}  // namespace
+
+std::string budget_instruction(std::string_view budget_prompt, Budget budget) {
+  std::string instruction;
+  if (budget.is_unlimited()) return instruction;
+  constexpr std::string_view kPlace = "{budget}";
+  for (std::size_t place; (place = budget_prompt.find(kPlace)) != std::string_view::npos;) {
+    instruction += budget_prompt.substr(0, place);
+    instruction += budget.to_string();
+    budget_prompt.remove_prefix(place + kPlace.size());
+  }
+  return instruction += budget_prompt;
+}
+
+Completion generate(const LlmClient& client, std::span<const Message> messages,
+                    const Decision& decision, std::string_view budget_prompt,
+                    const GenerateOptions& options) {
+  if (messages.empty()) refuse("there are no messages: expected at least the query");
+  if (decision.pool == nullptr || decision.chosen.model >= decision.pool->size() ||
+      decision.chosen.max_tokens == 0) {
+    refuse("the decision names no model or has no token cap: expected one that a router has made");
+  }
+  if (decision.model().openrouter_id.empty()) {
+    refuse("the model \"" + decision.model().name +
+           "\" has no catalogue name to ask an endpoint for: add its openrouter_id to the "
+           "checkpoint's config.json, or deny the model");
+  }
+  if (options.timeout && !(*options.timeout > 0)) {
+    refuse("timeout is " + std::to_string(*options.timeout) + ": expected seconds above 0");
+  }
+  return Generation(client, decision, options).run(messages, budget_prompt);
+}
+
+}  // namespace r2router

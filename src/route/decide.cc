@@ -1,0 +1,317 @@
+#include "route/decide.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <utility>
+
+#include "r2router/error.h"
+
+#include "route/candidates.h"
+
+namespace r2router {
+namespace internal {
+namespace {
+
+/// Bounds on the risk of one model's pairs. Plain arrays and no branches, for compilers to
+/// vectorise.
+void bound_risks(const Rule& rule, const Goal& goal, const Terms& terms,
+                 const EstimateView& estimates, std::span<const double> budget_caps,
+                 const ModelRange& range, double* __restrict lower, double* __restrict upper) {
+  const double* __restrict quality = estimates.quality.data();
+  const double* __restrict tokens = estimates.tokens.data();
+  const double* __restrict quality_errors = estimates.quality_error.data();
+  const double* __restrict tokens_errors = estimates.tokens_error.data();
+  const double* __restrict caps = budget_caps.data();
+  const double scale = estimates.scale, floor = rule.token_floor;
+  const double quality_weight = 1 - goal.lambda;
+  const double input_cost = goal.lambda * terms.input_usd;
+  const double token_cost = goal.lambda * (terms.output_per_million / kPerMillion);
+  for (std::size_t i = range.begin; i < range.end; ++i) {
+    const double quality_error = scale * quality_errors[i], tokens_error = scale * tokens_errors[i];
+    const double q = quality[i], t = tokens[i], cap = caps[i];
+    const double least = least_of(greatest_of(t - tokens_error, floor), cap);
+    const double most = least_of(greatest_of(t + tokens_error, floor), cap);
+    lower[i] = quality_weight * clip_quality(q - quality_error) - (input_cost + token_cost * most);
+    upper[i] = quality_weight * clip_quality(q + quality_error) - (input_cost + token_cost * least);
+  }
+}
+
+bool is_constrained(const Terms& terms, const Rule& rule, const Goal& goal) {
+  return terms.cap_limit < kLargestCap || rule.max_latency_ms < kInfinity || goal.quality_floor > 0;
+}
+
+/// Takes out of the bounds the pairs that the constraints leave out: of the upper ones those that
+/// certainly miss one, of the lower ones those that may. The whole token and the part of quality
+/// that are added to the errors cover the rounding of their bounds.
+void bound_by_constraints(const DecisionTable& table, const Rule& rule, const Goal& goal,
+                          const Terms& terms, const EstimateView& estimates,
+                          const ModelRange& range, Scratch& scratch) {
+  const auto ladder = table.ladder(range);
+  for (std::size_t i = range.begin; i < range.end; ++i) {
+    const double cap = table.caps()[i];
+    const double tokens_error = estimates.scale * estimates.tokens_error[i] + 1;
+    const double quality_error = estimates.scale * estimates.quality_error[i] + 1e-9;
+    const double quality = estimates.quality[i];
+    const double tokens = std::max(estimates.tokens[i], rule.token_floor);
+    const Point worst{.quality = clip_quality(quality - quality_error),
+                      .tokens = std::min(tokens + tokens_error, cap)};
+    if (missed(terms, rule, goal, cap, worst) == 0) continue;  // then the best misses none either
+    scratch.lower[i] = -kInfinity;
+    // A budget that is left out can still bound those between it and the next: only where not even
+    // the smallest fits are they out too.
+    const bool stretches = rule.continuous && std::isfinite(cap);
+    const double least = stretches ? table.caps()[ladder.front()] : cap;
+    const Point best = stretches ? Point{.quality = 1}
+                                 : Point{.quality = clip_quality(quality + quality_error),
+                                         .tokens = std::min(tokens - tokens_error, cap)};
+    if (missed(terms, rule, goal, least, best) != 0) scratch.upper[i] = -kInfinity;
+  }
+}
+
+/// Raises the upper bounds of a model's budgets to what they are if none is worse than a smaller
+/// one.
+void bound_monotone(const DecisionTable& table, const Goal& goal, const EstimateView& estimates,
+                    const ModelRange& range, Scratch& scratch) {
+  double highest = 0;
+  for (const std::size_t i : table.ladder(range)) {
+    const double quality =
+        clip_quality(estimates.quality[i] + estimates.scale * estimates.quality_error[i]);
+    highest = std::max(highest, quality);
+    scratch.upper[i] += (1 - goal.lambda) * (highest - quality);
+  }
+}
+
+/// The largest of `count` numbers; four at a time, since each comparison waits for the one before.
+double largest(const double* values, std::size_t count) {
+  double parts[4] = {-kInfinity, -kInfinity, -kInfinity, -kInfinity};
+  std::size_t i = 0;
+  for (; i + 4 <= count; i += 4) {
+    for (std::size_t lane = 0; lane < 4; ++lane)
+      parts[lane] = std::max(parts[lane], values[i + lane]);
+  }
+  for (; i < count; ++i) parts[0] = std::max(parts[0], values[i]);
+  return std::max(std::max(parts[0], parts[1]), std::max(parts[2], parts[3]));
+}
+
+/// The estimates as they are weighed: qualities lowered by risk aversion, and lengths taken from
+/// the pair that they are expected to be as long as.
+EstimateView weighed(const DecisionTable& table, const Rule& rule, EstimateView estimates,
+                     Scratch& scratch) {
+  const std::size_t count = table.pairs().size();
+  if (rule.risk_aversion > 0) {
+    scratch.quality.resize(count);
+    for (std::size_t i = 0; i < count; ++i) {
+      scratch.quality[i] = estimates.quality[i] - rule.risk_aversion * table.spreads()[i];
+    }
+    estimates.quality = scratch.quality;
+  }
+  if (rule.rules == DecisionRules::kCorrected && !table.has_length_heads()) {
+    scratch.tokens.resize(count);
+    scratch.tokens_error.resize(count);
+    for (std::size_t i = 0; i < count; ++i) {
+      scratch.tokens[i] = estimates.tokens[table.length_pairs()[i]];
+      scratch.tokens_error[i] = estimates.tokens_error[table.length_pairs()[i]];
+    }
+    estimates.tokens = scratch.tokens;
+    estimates.tokens_error = scratch.tokens_error;
+  }
+  return estimates;
+}
+
+/// The best option by `goal`, found among those whose bounds reach it.
+std::optional<Option> find_best(const DecisionTable& table, const Rule& rule, const Goal& goal,
+                                const EstimateView& estimates, const ExactSource& source,
+                                Scratch& scratch) {
+  // First pass: bounds on every pair's risk, and the best of the lower ones.
+  scratch.lower.resize(table.pairs().size());
+  scratch.upper.resize(table.pairs().size());
+  double best_lower = -kInfinity;
+  for_each_model(table, rule, [&](const ModelRange& range, const Terms& terms) {
+    bound_risks(rule, goal, terms, estimates, table.caps(), range, scratch.lower.data(),
+                scratch.upper.data());
+    if (rule.monotone) bound_monotone(table, goal, estimates, range, scratch);
+    if (is_constrained(terms, rule, goal)) {
+      bound_by_constraints(table, rule, goal, terms, estimates, range, scratch);
+    }
+    best_lower =
+        std::max(best_lower, largest(scratch.lower.data() + range.begin, range.end - range.begin));
+  });
+
+  // Risks that the reference rounds to 8 decimals can meet if they are within 1e-8 of each other;
+  // the relative part covers the rounding of the bounds themselves.
+  const double rounding = goal.rounded ? 1.5e-8 : 0.0;
+  const double threshold = best_lower - rounding - 1e-12 * (1 + std::abs(best_lower));
+  const auto can_win = [&](double upper) { return upper >= threshold && upper > -kInfinity; };
+
+  // Second pass: exact predictions decide between the pairs that can still win, or the models if
+  // budgets between the trained ones count too.
+  std::optional<Option> best;
+  for_each_model(table, rule, [&](const ModelRange& range, const Terms& terms) {
+    if (rule.continuous) {
+      if (!can_win(largest(scratch.upper.data() + range.begin, range.end - range.begin))) return;
+      for_each_option(table, range, terms, rule, goal, source, scratch.points,
+                      [&](const Option& option) { keep_better(best, option, goal); });
+      return;
+    }
+    for (std::size_t i = range.begin; i < range.end; ++i) {
+      if (!can_win(scratch.upper[i])) continue;
+      const Point point = exact_point(table, rule, source, i);
+      if (missed(terms, rule, goal, table.caps()[i], point) != 0) continue;
+      keep_better(best, make_option(table.pairs()[i], point, terms, rule, goal), goal);
+    }
+  });
+  return best;
+}
+
+/// Chooses by the rule's goal, for whatever find_best(goal) searches; the option is empty if no
+/// pair is admitted.
+template <typename FindBest>
+std::pair<std::optional<Option>, Choice> search(const Rule& rule, FindBest find_best) {
+  constexpr Goal kHighestQuality{.lambda = 0};
+  Choice choice{.goal = rule.goal};
+  if (rule.quality_fraction > 0) {
+    // The highest quality is the highest risk there.
+    if (const auto best = find_best(kHighestQuality)) {
+      choice.goal.quality_floor =
+          std::max(choice.goal.quality_floor, rule.quality_fraction * best->risk);
+    }
+  }
+  choice.quality_floor = choice.goal.quality_floor;
+  std::optional<Option> option = find_best(choice.goal);
+  if (!option && choice.quality_floor > 0) {
+    choice.goal = kHighestQuality;
+    choice.goal.reason = Reason::kQualityMissed;
+    option = find_best(choice.goal);
+  }
+  return {option, choice};
+}
+
+void check_spreads(const DecisionTable& table, const Rule& rule) {
+  if (rule.risk_aversion == 0 || table.has_spreads()) return;
+  throw Error(ErrorCode::kUnsupported,
+              "risk_aversion needs to know how far predictions are off, and this checkpoint does "
+              "not say: train it again, or leave risk_aversion at 0");
+}
+
+Choice finish(std::pair<std::optional<Option>, Choice> found, const DecisionTable& table,
+              const Rule& rule, const ExactSource& source) {
+  auto& [option, choice] = found;
+  if (!option) throw_nothing_left(table, rule, choice.goal, source);
+  choice.option = *option;
+  return choice;
+}
+
+}  // namespace
+
+DecisionTable::DecisionTable(std::shared_ptr<const Pool> pool, std::span<const Pair> pairs,
+                             std::span<const PairFacts> facts)
+    : pool_(std::move(pool)), pairs_(pairs.begin(), pairs.end()) {
+  for (std::size_t i = 0; i < pairs_.size(); ++i) {
+    const std::uint32_t model = pairs_[i].model;
+    if (model >= pool_->size()) {
+      throw Error(ErrorCode::kInvalidArgument, "pair " + std::to_string(i) + " refers to model " +
+                                                   std::to_string(model) + " of a pool of " +
+                                                   std::to_string(pool_->size()));
+    }
+    if (models_.empty() || models_.back().model != model) {
+      models_.push_back({.model = model, .begin = i, .end = i});
+    }
+    ModelRange& range = models_.back();
+    range.end = i + 1;
+    ladders_.push_back(i);
+    const Budget budget = pairs_[i].budget;
+    if (!budget.is_unlimited()) ladders_[range.begin + range.limited++] = i;
+    caps_.push_back(budget.is_unlimited() ? kInfinity : budget.tokens());
+    spreads_.push_back(facts[i].quality_spread);
+    has_spreads_ = has_spreads_ || facts[i].quality_spread > 0;
+    length_pairs_.push_back(i);
+  }
+  for (const ModelRange& range : models_) {
+    const auto ladder = ladders_.begin() + static_cast<std::ptrdiff_t>(range.begin);
+    std::sort(ladder, ladder + static_cast<std::ptrdiff_t>(range.limited),
+              [&](std::size_t a, std::size_t b) { return caps_[a] < caps_[b]; });
+    for (std::size_t i = range.begin; i < range.end; ++i) {
+      if (!pairs_[i].budget.is_unlimited()) continue;
+      for (const std::size_t limited : this->ladder(range)) {
+        if (!facts[limited].has_length_head) length_pairs_[limited] = i;
+        has_length_heads_ = has_length_heads_ && facts[limited].has_length_head;
+      }
+    }
+  }
+  if (models_.empty()) throw Error(ErrorCode::kInvalidArgument, "there is no pair to choose from");
+}
+
+Choice choose(const DecisionTable& table, const Rule& rule, const EstimateView& estimates,
+              const ExactSource& source, Scratch& scratch) {
+  check_spreads(table, rule);
+  const EstimateView view = weighed(table, rule, estimates, scratch);
+  return finish(
+      search(rule,
+             [&](const Goal& goal) { return find_best(table, rule, goal, view, source, scratch); }),
+      table, rule, source);
+}
+
+Choice choose(const DecisionTable& table, const Rule& rule, const Predictions& predictions) {
+  check_spreads(table, rule);
+  const KnownPredictions source(predictions);
+  return finish(search(rule,
+                       [&](const Goal& goal) {
+                         std::optional<Option> best;
+                         for_each_option(table, rule, goal, source, [&](const Option& option) {
+                           keep_better(best, option, goal);
+                         });
+                         return best;
+                       }),
+                table, rule, source);
+}
+
+Decision make_decision(const DecisionTable& table, const Rule& rule, const Choice& choice) {
+  Decision decision{.chosen = reported(choice.option, choice.goal),
+                    .reason = choice.goal.reason,
+                    .lambda = choice.goal.lambda,
+                    .input_tokens = rule.input.expected,
+                    .pool = table.pool()};
+  if (rule.max_cost_usd < kInfinity) decision.max_cost_usd = rule.max_cost_usd;
+  return decision;
+}
+
+}  // namespace internal
+
+Decision decide(const std::shared_ptr<const Pool>& pool, std::span<const Pair> pairs,
+                const Predictions& predictions, const RouteOptions& options,
+                const DecisionDefaults& defaults, std::span<const double> quality_spreads) {
+  if (!pool) throw Error(ErrorCode::kInvalidArgument, "decide() was given no pool");
+  if (predictions.quality.size() != pairs.size() || predictions.tokens.size() != pairs.size()) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "there are " + std::to_string(pairs.size()) + " pairs, but " +
+                    std::to_string(predictions.quality.size()) + " quality and " +
+                    std::to_string(predictions.tokens.size()) + " token predictions");
+  }
+  for (std::size_t i = 0; i < pairs.size(); ++i) {
+    if (std::isfinite(predictions.quality[i]) && std::isfinite(predictions.tokens[i])) continue;
+    throw Error(ErrorCode::kInvalidArgument,
+                "the prediction for pair " + std::to_string(i) + " is not a finite number");
+  }
+  if (!quality_spreads.empty() && quality_spreads.size() != pairs.size()) {
+    throw Error(ErrorCode::kInvalidArgument, "there are " + std::to_string(pairs.size()) +
+                                                 " pairs, but " +
+                                                 std::to_string(quality_spreads.size()) +
+                                                 " quality spreads: give one each, or none");
+  }
+  std::vector<internal::PairFacts> facts(pairs.size());
+  for (std::size_t i = 0; i < pairs.size(); ++i) {
+    if (!quality_spreads.empty()) facts[i].quality_spread = quality_spreads[i];
+    const Budget budget = pairs[i].budget;
+    facts[i].has_length_head = budget.is_unlimited() || predictions.tokens[i] != budget.tokens();
+  }
+  const internal::DecisionTable table(pool, pairs, facts);
+  internal::Rule rule;
+  internal::resolve(options, defaults, *pool, {.expected = 100, .most = 100}, rule);
+  const internal::Choice choice = internal::choose(table, rule, predictions);
+  Decision decision = internal::make_decision(table, rule, choice);
+  internal::add_details(table, rule, choice, options, predictions, decision);
+  return decision;
+}
+
+}  // namespace r2router

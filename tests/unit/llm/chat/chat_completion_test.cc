@@ -1,0 +1,253 @@
+#include "llm/chat/chat_completion.h"
+
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "base/unicode.h"
+
+namespace r2router::client {
+namespace {
+
+using ::testing::HasSubstr;
+using Json = nlohmann::json;
+
+const ChatRequest kRequest = {.model = "vendor/model",
+                              .messages = {{"system", "Be brief."}, {"user", "Grüße \"x\"\n"}},
+                              .max_tokens = 360,
+                              .temperature = 0.25};
+
+const Secret kKey("sk-0123456789");
+
+ChatAnswer whole(std::string_view body) { return read_chat_answer(body, kKey); }
+Failure error_of(int status, std::string_view body) { return read_chat_error(status, body, kKey); }
+
+/// A whole answer with these members beside a message of this content.
+ChatAnswer answer_with(const Json& content, const Json& more = Json::object()) {
+  Json body = {{"choices", {{{"message", {{"content", content}}}, {"finish_reason", "stop"}}}}};
+  body.update(more);
+  return whole(body.dump());
+}
+
+/// What a stream of these events says.
+ChatAnswer stream_of(const std::vector<std::string>& events) {
+  ChatAnswer answer;
+  for (const std::string& event : events) read_chat_chunk(event, answer, kKey);
+  return answer;
+}
+
+TEST(ChatRequest, HasTheModelTheMessagesAndAlwaysACap) {
+  EXPECT_EQ(Json::parse(chat_request(kRequest, CapField::kMaxTokens, "", false)), Json::parse(R"({
+    "model": "vendor/model",
+    "messages": [{"role": "system", "content": "Be brief."},
+                 {"role": "user", "content": "Grüße \"x\"\n"}],
+    "max_tokens": 360,
+    "temperature": 0.25})"));
+}
+
+TEST(ChatRequest, TellsProvidersWhatTheyUnderstand) {
+  ChatRequest request = kRequest;
+  request.fallback_models = {"vendor/second", "vendor/third"};
+  const Json body = Json::parse(chat_request(request, CapField::kMaxCompletionTokens,
+                                             R"({"require_parameters": true})", true));
+  EXPECT_EQ(body.at("max_completion_tokens"), 360);
+  EXPECT_FALSE(body.contains("max_tokens"));
+  EXPECT_EQ(body.at("models"), (Json{"vendor/second", "vendor/third"}));
+  EXPECT_EQ(body.at("provider"), (Json{{"require_parameters", true}}));
+  EXPECT_EQ(body.at("stream"), true);
+  // Without it, servers other than OpenRouter stream no usage.
+  EXPECT_EQ(body.at("stream_options"), (Json{{"include_usage", true}}));
+}
+
+TEST(ChatAnswer, HoldsWhatTheServerSays) {
+  const ChatAnswer answer = whole(R"({
+    "id": "x", "model": "vendor/model-0806",
+    "choices": [{"index": 0, "finish_reason": "length",
+                 "message": {"role": "assistant", "content": "x = 4", "reasoning": "Subtract."}}],
+    "usage": {"prompt_tokens": 11, "completion_tokens": 90, "total_tokens": 101, "cost": 0.0125,
+              "cost_details": {"upstream_inference_cost": 7},
+              "completion_tokens_details": {"reasoning_tokens": 80}}})");
+  EXPECT_FALSE(answer.failure);
+  EXPECT_EQ(answer.text, "x = 4");
+  EXPECT_EQ(answer.model, "vendor/model-0806");
+  EXPECT_EQ(answer.finish_reason, "length");
+  EXPECT_EQ(answer.usage, (Usage{11, 90, 80}));
+  EXPECT_EQ(answer.cost_usd, 0.0125);
+}
+
+TEST(ChatAnswer, TakesTheFormsInWhichServersDiffer) {
+  EXPECT_EQ(answer_with(nullptr).text, "");
+  EXPECT_EQ(answer_with(Json::parse(R"([{"type": "text", "text": "a"}, {"type": "image"},
+                                        {"type": "text", "text": "b"}])"))
+                .text,
+            "ab");
+  EXPECT_FALSE(answer_with("a").usage);
+  EXPECT_FALSE(answer_with("a", {{"usage", nullptr}}).usage);
+  EXPECT_FALSE(answer_with("a", {{"error", nullptr}}).failure);
+  EXPECT_EQ(answer_with("a", {{"usage", {{"prompt_tokens", 1.0}, {"completion_tokens", 2}}}}).usage,
+            (Usage{1, 2, 0}));
+  // A count or a charge that makes no sense is no count at all: the worst is assumed then.
+  for (const Json& wrong : {Json(-1), Json("12"), Json(1e300), Json::array()}) {
+    EXPECT_FALSE(
+        answer_with("a", {{"usage", {{"prompt_tokens", 1}, {"completion_tokens", wrong}}}}).usage)
+        << wrong;
+  }
+  EXPECT_FALSE(answer_with("a", {{"usage", {{"cost", -0.5}}}}).cost_usd);
+  EXPECT_FALSE(answer_with("a", {{"usage", {{"cost", "0.5"}}}}).cost_usd);
+}
+
+TEST(ChatAnswer, IsAFailureWhereItCannotBeRead) {
+  for (const std::string body :
+       {"", "<html>Bad gateway</html>", "{\"choices\": [", "[]", "7", "{}", R"({"choices": []})",
+        R"({"choices": [{}]})", R"({"choices": {"message": {"content": "a"}}})",
+        R"({"choices": [{"message": {"content": 7}}]})",
+        R"({"choices": [{"message": {"content": "a"}}]} trailing)",
+        R"({"choices": [{"message": "a"}], "choices": 0})"}) {
+    const ChatAnswer answer = whole(body);
+    ASSERT_TRUE(answer.failure) << body;
+    EXPECT_EQ(answer.failure->code, ErrorCode::kBadResponse) << body;
+  }
+  EXPECT_THAT(whole("<html>").failure->message, HasSubstr("\"<html>\""));
+}
+
+TEST(ChatAnswer, IsBoundedInDepthAndNumberOfValues) {
+  const std::string deep(1'000'000, '[');
+  EXPECT_EQ(whole(deep).failure->code, ErrorCode::kBadResponse);
+  std::string many = R"({"choices": [{"message": {"content": "a"}}], "x": [0)";
+  for (int i = 0; i < 1'000'000; ++i) many += ",0";
+  EXPECT_EQ(whole(many + "]}").failure->code, ErrorCode::kBadResponse);
+}
+
+TEST(ChatAnswer, IsValidUtf8Whatever) {
+  const std::string before = R"({"choices": [{"message": {"content": ")", after = "\"}}]}";
+  for (const auto& [said, read] : std::vector<std::pair<std::string, std::string>>{
+           {"a\xFFz", "a\uFFFDz"},
+           {"a\xE2\x82", "a\uFFFD\uFFFD"},
+           {R"(a\ud83dz)", "a\uFFFDz"},
+           {R"(\ude00)", "\uFFFD"},
+           {R"(\ud83d\ud83d\ude00)", "\uFFFD\U0001F600"},
+           {R"(\\ud83d)", "\\ud83d"},
+           {R"(\u00fc\"\\)", "ü\"\\"},
+           {"\uFFFD", "\uFFFD"}}) {
+    const ChatAnswer answer = whole(before + said + after);
+    EXPECT_FALSE(answer.failure) << said;
+    EXPECT_EQ(answer.text, read) << said;
+  }
+  EXPECT_TRUE(whole(before + "\\").failure);
+  EXPECT_TRUE(whole(before + R"(\u12)").failure);
+}
+
+TEST(ChatAnswer, MayBeAnErrorUnderStatus200) {
+  const auto failure_of = [](const Json& error) {
+    return whole(Json{{"error", error}}.dump()).failure.value();
+  };
+  const Failure limited = failure_of({{"code", 429}, {"message", "Slow \"down\""}});
+  EXPECT_EQ(limited.code, ErrorCode::kRateLimited);
+  EXPECT_EQ(limited.http_status, 429);
+  EXPECT_THAT(limited.message, HasSubstr(R"(error 429: "Slow \"down\"")"));
+  EXPECT_EQ(failure_of({{"code", "402"}, {"message", "m"}}).code, ErrorCode::kCredit);
+  for (const Json& error : {Json{{"code", "server_error"}, {"message", "m"}}, Json("m"),
+                            Json{{"message", "m"}}, Json{{"code", -5}}, Json{{"code", 1e300}}}) {
+    EXPECT_EQ(failure_of(error).code, ErrorCode::kServer) << error;
+    EXPECT_EQ(failure_of(error).http_status, 0) << error;
+  }
+  const ChatAnswer partial = whole(R"({"choices": [{"message": {"content": "Half of"},
+      "finish_reason": "error", "error": {"code": 502, "message": "Provider gone"}}]})");
+  EXPECT_EQ(partial.text, "Half of");
+  EXPECT_EQ(partial.failure.value().http_status, 502);
+}
+
+TEST(ChatError, QuotesTheServerAndSaysWhatToDo) {
+  const auto with = [](int status, const std::string& message) {
+    return error_of(status, Json{{"error", {{"message", message}}}}.dump());
+  };
+  EXPECT_EQ(
+      with(401, "No auth credentials found"),
+      (Failure{.code = ErrorCode::kAuthentication,
+               .http_status = 401,
+               .message = "the server reports error 401: \"No auth credentials found\"; give a "
+                          "key that it accepts, or set OPENROUTER_API_KEY to one"}));
+  EXPECT_EQ(with(402, "").code, ErrorCode::kCredit);
+  EXPECT_THAT(with(402, "").message, HasSubstr("add credit"));
+  EXPECT_EQ(error_of(503, "").message, "the server reports error 503");
+  EXPECT_EQ(error_of(502, "<html>\xFF</html>").message,
+            "the server reports error 502: \"<html>\\ufffd</html>\"");
+  EXPECT_EQ(error_of(500, "").code, ErrorCode::kServer);
+  // As other servers put it.
+  for (const std::string body :
+       {R"({"error": "words"})", R"({"object": "error", "message": "words"})",
+        R"({"detail": "words"})",
+        R"({"error": {"metadata": {"raw": "words", "provider_name": "P"}}})"}) {
+    EXPECT_EQ(error_of(422, body).message, "the server reports error 422: \"words\"");
+  }
+  EXPECT_LT(with(500, std::string(1'000'000, 'x')).message.size(), 600U);
+}
+
+TEST(ChatError, HoldsNoPartOfTheKey) {
+  // Wherever the server's words are cut.
+  for (std::size_t before = 0; before < 500; ++before) {
+    const std::string words = kKey.reveal() + std::string(before, 'x') + kKey.reveal();
+    for (const Failure& failure :
+         {error_of(401, words), error_of(401, Json{{"error", words}}.dump()),
+          whole(words).failure.value(), whole(Json(words).dump()).failure.value(),
+          stream_of({words}).failure.value()}) {
+      ASSERT_THAT(failure.message, ::testing::Not(HasSubstr("sk-"))) << before;
+    }
+  }
+}
+
+TEST(ChatError, TellsAnUnknownModelFromAFaultyRequest) {
+  const auto code_of = [](int status, const std::string& message) {
+    return error_of(status, Json{{"error", {{"message", message}}}}.dump()).code;
+  };
+  EXPECT_EQ(code_of(404, "whatever"), ErrorCode::kNotFound);
+  EXPECT_EQ(code_of(400, "a/b is not a valid model ID"), ErrorCode::kNotFound);
+  EXPECT_EQ(code_of(400, "The model `a` does not exist"), ErrorCode::kNotFound);
+  EXPECT_EQ(code_of(400, "'max_tokens' is not supported with this model"), ErrorCode::kRefused);
+  EXPECT_EQ(code_of(400, "This model's maximum context length is 8192"), ErrorCode::kRefused);
+  EXPECT_EQ(code_of(422, "temperature: must be a number"), ErrorCode::kRefused);
+  EXPECT_EQ(code_of(500, "model not found"), ErrorCode::kServer);
+}
+
+TEST(ChatChunk, AddsUpToTheAnswer) {
+  const ChatAnswer answer = stream_of(
+      {R"({"model": "m", "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]})",
+       R"({"choices": [{"index": 0, "delta": {"content": "Half"}, "finish_reason": null}]})",
+       R"({"choices": [{"index": 0, "delta": {"reasoning": "hm", "content": null}}]})",
+       R"({"choices": [{"index": 0, "delta": {"content": " and half"}}], "usage": null})",
+       R"({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})",
+       R"({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4, "cost": 0.5}})",
+       "[DONE]", "ignored"});
+  EXPECT_FALSE(answer.failure);
+  EXPECT_EQ(answer.text, "Half and half");
+  EXPECT_EQ(answer.model, "m");
+  EXPECT_EQ(answer.finish_reason, "stop");
+  EXPECT_EQ(answer.usage, (Usage{3, 4, 0}));
+  EXPECT_EQ(answer.cost_usd, 0.5);
+  EXPECT_TRUE(answer.done);
+}
+
+TEST(ChatChunk, AnErrorEndsTheAnswerAndKeepsWhatCameBefore) {
+  for (const std::string code : {"502", "\"502\""}) {
+    const ChatAnswer answer =
+        stream_of({R"({"choices": [{"delta": {"content": "Half"}}]})",
+                   R"({"error": {"code": )" + code + R"(, "message": "Provider disconnected"},
+             "choices": [{"delta": {"content": ""}, "finish_reason": "error"}]})",
+                   R"({"choices": [{"delta": {"content": " more"}, "finish_reason": "stop"}]})"});
+    EXPECT_EQ(answer.text, "Half");
+    EXPECT_EQ(answer.failure.value().http_status, 502);
+    EXPECT_EQ(answer.failure->code, ErrorCode::kServer);
+    EXPECT_THAT(answer.failure->message, HasSubstr("Provider disconnected"));
+  }
+  EXPECT_EQ(
+      stream_of({R"({"choices": [{"delta": {}, "finish_reason": "error"}]})"}).failure.value().code,
+      ErrorCode::kServer);
+  EXPECT_EQ(stream_of({"nonsense"}).failure.value().code, ErrorCode::kBadResponse);
+  EXPECT_EQ(stream_of({R"({"choices": [{"delta": {"content": 7}}]})"}).failure.value().code,
+            ErrorCode::kBadResponse);
+}
+
+}  // namespace
+}  // namespace r2router::client

@@ -1,0 +1,534 @@
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <ctime>
+#include <stdexcept>
+#include <stop_token>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "r2router/llm_client.h"
+
+#include "base/unicode.h"
+#include "support/chat.h"
+#include "support/errors.h"
+#include "support/fault_server.h"
+
+namespace r2router {
+namespace {
+
+using testing::answer;
+using testing::chat_answer;
+using testing::chat_endpoint;
+using testing::chat_event;
+using ::testing::ElementsAre;
+using testing::expect_error;
+using testing::expect_sound;
+using testing::FaultServer;
+using testing::finish_event;
+using ::testing::HasSubstr;
+using testing::kChatKey;
+using testing::kClose;
+using testing::kReset;
+using testing::kStall;
+using testing::send_stream;
+using testing::service;
+using testing::text_event;
+using Clock = std::chrono::steady_clock;
+using Json = nlohmann::json;
+
+FaultServer& server() { return FaultServer::instance(); }
+
+const ChatRequest kRequest = {
+    .model = "vendor/model", .messages = {{"user", "What is x?"}}, .max_tokens = 100};
+
+struct CallSettings {
+  bool streamed = false;
+  double seconds = 30;
+  std::stop_token cancel = {};
+  std::uint32_t max_charges = UINT32_MAX;
+};
+
+/// Asks, and checks what holds of every completion.
+Completion ask(const Endpoint& endpoint, const CallSettings& settings = {},
+               const ChatRequest& request = kRequest, const OpenAiClientOptions& options = {}) {
+  std::string streamed;
+  CallOptions call{.deadline = Clock::now() +
+                               std::chrono::milliseconds(static_cast<int>(settings.seconds * 1000)),
+                   .cancel = settings.cancel,
+                   .max_charges = settings.max_charges};
+  if (settings.streamed) {
+    call.on_text = [&](std::string_view piece) {
+      EXPECT_FALSE(piece.empty());
+      EXPECT_TRUE(is_utf8(piece)) << piece;
+      streamed += piece;
+    };
+  }
+  const Completion completion = make_openai_client(endpoint, options)->complete(request, call);
+  expect_sound(completion);
+  if (settings.streamed) {
+    EXPECT_EQ(streamed, completion.text);
+    EXPECT_EQ(completion.first_text_seconds.has_value(), !streamed.empty());
+  }
+  return completion;
+}
+
+/// The first failed attempts' status or, without one, their error; then "ok" or the last failure.
+std::vector<std::string> outcomes(const Completion& completion) {
+  std::vector<std::string> outcomes;
+  for (const Attempt& attempt : completion.attempts) {
+    outcomes.push_back(!attempt.error             ? "ok"
+                       : attempt.http_status == 0 ? std::string(to_string(*attempt.error))
+                                                  : std::to_string(attempt.http_status));
+  }
+  return outcomes;
+}
+
+ErrorCode code_of(const Completion& completion) {
+  EXPECT_TRUE(completion.failure);
+  return completion.failure ? completion.failure->code : ErrorCode::kUnsupported;
+}
+
+TEST(OpenAiClient, AsksAsTheProtocolSays) {
+  const std::string url = server().script({{service({{"key", kChatKey}})}});
+  Endpoint endpoint = chat_endpoint(url + "/api/v1/");
+  endpoint.headers = {{"HTTP-Referer", "https://example.org"}};
+  for (const bool streamed : {false, true}) {
+    const Completion completion = ask(endpoint, {.streamed = streamed});
+    EXPECT_TRUE(completion.ok());
+    EXPECT_EQ(completion.text, "An answer to: What is x?");
+    EXPECT_EQ(completion.requested_model, "vendor/model");
+    EXPECT_EQ(completion.served_model, "vendor/model");
+    EXPECT_FALSE(completion.redirected);
+    EXPECT_EQ(completion.finish_reason, "stop");
+    EXPECT_EQ(completion.usage, (Usage{18, 7, 0}));
+    EXPECT_FALSE(completion.charged_usd);
+    EXPECT_FALSE(completion.truncated || completion.over_cap || completion.empty_after_reasoning);
+    EXPECT_THAT(outcomes(completion), ElementsAre("ok"));
+    EXPECT_EQ(completion.attempts[0].http_status, 200);
+    EXPECT_EQ(completion.attempts[0].model, "vendor/model");
+    EXPECT_EQ(completion.attempts[0].max_tokens, 100U);
+    const testing::SeenRequest seen = server().requests(url).back();
+    EXPECT_EQ(seen.method, "POST");
+    EXPECT_THAT(seen.path, ::testing::EndsWith("/api/v1/chat/completions"));
+    EXPECT_EQ(seen.header("authorization"), "Bearer " + kChatKey);
+    EXPECT_EQ(seen.header("content-type"), "application/json");
+    EXPECT_EQ(seen.header("http-referer"), "https://example.org");
+    EXPECT_EQ(seen.json().at("max_tokens"), 100);
+    EXPECT_EQ(seen.json().at("temperature"), 0.7);
+    EXPECT_EQ(seen.json().value("stream", false), streamed);
+    EXPECT_FALSE(seen.json().contains("provider"));
+  }
+}
+
+TEST(OpenAiClient, SendsTheCapAndTheProviderPreferencesAsAskedFor) {
+  const std::string url = server().script({{service()}});
+  ask(chat_endpoint(url), {}, kRequest,
+      {.cap_field = CapField::kMaxCompletionTokens, .provider = R"({"sort": "price"})"});
+  const Json body = server().requests(url).back().json();
+  EXPECT_EQ(body.at("max_completion_tokens"), 100);
+  EXPECT_FALSE(body.contains("max_tokens"));
+  EXPECT_EQ(body.at("provider"), (Json{{"sort", "price"}}));
+}
+
+TEST(OpenAiClient, KnowsWhichServersTakeWhichFields) {
+  // A proxy stands in for the servers: it is told whom the request is for.
+  const auto body_for = [](const std::string& base_url, const std::string& provider = "") {
+    const std::string path = server().path({{service()}});
+    Endpoint endpoint = chat_endpoint(base_url + path);
+    endpoint.proxy = "http://127.0.0.1:" + server().port();
+    ask(endpoint, {}, kRequest, {.provider = provider});
+    return server().requests(path).at(0).json();
+  };
+  const Json openrouter = body_for("http://openrouter.ai");
+  EXPECT_EQ(openrouter.at("max_completion_tokens"), 100);
+  EXPECT_EQ(openrouter.at("provider"), (Json{{"require_parameters", true}}));
+  // Another preference must not lose the one that keeps the cap.
+  EXPECT_EQ(body_for("http://openrouter.ai", R"({"sort": "price"})").at("provider"),
+            (Json{{"sort", "price"}, {"require_parameters", true}}));
+  EXPECT_EQ(body_for("http://openrouter.ai", R"({"require_parameters": false})").at("provider"),
+            (Json{{"require_parameters", false}}));
+  const Json openai = body_for("http://API.OpenAI.com:80");
+  EXPECT_EQ(openai.at("max_completion_tokens"), 100);
+  EXPECT_FALSE(openai.contains("provider"));
+  const Json other = body_for("http://notopenrouter.ai");
+  EXPECT_EQ(other.at("max_tokens"), 100);
+  EXPECT_FALSE(other.contains("provider"));
+}
+
+TEST(OpenAiClient, TellsWhatBecameOfTheCap) {
+  for (const bool streamed : {false, true}) {
+    const auto with = [&](const Json& settings) {
+      return ask(chat_endpoint(server().script({{service(settings)}})), {.streamed = streamed});
+    };
+    const Completion truncated = with({{"tokens", "all"}});
+    EXPECT_TRUE(truncated.ok());
+    EXPECT_TRUE(truncated.truncated);
+    EXPECT_EQ(truncated.usage->completion_tokens, 100);
+
+    const Completion eaten = with({{"tokens", "all"}, {"reasoning", 100}});
+    EXPECT_EQ(code_of(eaten), ErrorCode::kBudget);
+    EXPECT_TRUE(eaten.empty_after_reasoning);
+    EXPECT_THAT(eaten.failure->message, HasSubstr("cap of 100 tokens"));
+    EXPECT_EQ(eaten.usage->reasoning_tokens, 100);
+    EXPECT_THAT(outcomes(eaten), ElementsAre("200"));
+
+    const Completion redirected = with({{"served_model", "vendor/model-2024-08-06"}});
+    EXPECT_TRUE(redirected.ok());
+    EXPECT_TRUE(redirected.redirected);
+    EXPECT_EQ(redirected.served_model, "vendor/model-2024-08-06");
+
+    const Completion charged = with({{"prices", {{"vendor/model", {1.0, 2.0}}}}});
+    EXPECT_DOUBLE_EQ(charged.charged_usd.value(), (18 * 1.0 + 7 * 2.0) / 1e6);
+    EXPECT_EQ(charged.attempts[0].cost_usd, charged.charged_usd);
+  }
+  Json over = chat_answer("x = 4");
+  over["usage"]["completion_tokens"] = 101;
+  EXPECT_TRUE(ask(chat_endpoint(server().script({{answer(200, over)}}))).over_cap);
+}
+
+TEST(OpenAiClient, RetriesWhatMayPass) {
+  for (const bool streamed : {false, true}) {
+    for (const int status : {408, 429, 500, 502, 503, 504}) {
+      const std::string url =
+          server().script({{answer(status, {{"error", {{"message", "later"}}}})}, {service()}});
+      const Completion completion = ask(chat_endpoint(url), {.streamed = streamed});
+      EXPECT_TRUE(completion.ok());
+      EXPECT_THAT(outcomes(completion), ElementsAre(std::to_string(status), "ok"));
+      // A definite refusal costs nothing.
+      EXPECT_EQ(completion.attempts[0].cost_usd, 0.0);
+      EXPECT_THAT(completion.attempts[0].message, HasSubstr("\"later\""));
+    }
+    const std::string url = server().script({{kReset}, {kReset}, {service()}});
+    const Completion completion = ask(chat_endpoint(url), {.streamed = streamed});
+    EXPECT_TRUE(completion.ok());
+    EXPECT_THAT(outcomes(completion), ElementsAre("connection", "connection", "ok"));
+    // The server may have acted on what it got.
+    EXPECT_FALSE(completion.attempts[0].cost_usd);
+  }
+}
+
+TEST(OpenAiClient, GivesUpWhenRetriesAreSpent) {
+  const Completion refused =
+      ask(chat_endpoint("http://127.0.0.1:" + server().closed_port()), {.streamed = true});
+  EXPECT_EQ(code_of(refused), ErrorCode::kConnection);
+  EXPECT_THAT(outcomes(refused), ElementsAre("connection", "connection", "connection"));
+  for (const Attempt& attempt : refused.attempts) EXPECT_EQ(attempt.cost_usd, 0.0);
+
+  const std::string url = server().script({{answer(503, {{"error", "busy"}})}});
+  const Completion busy = ask(chat_endpoint(url));
+  EXPECT_EQ(code_of(busy), ErrorCode::kServer);
+  EXPECT_EQ(busy.failure->http_status, 503);
+  EXPECT_EQ(server().requests(url).size(), 3U);
+}
+
+TEST(OpenAiClient, WaitsAsLongAsTheServerAsks) {
+  const auto wait_for = [](const std::string& retry_after) {
+    const std::string url = server().script(
+        {{answer(429, {{"error", {{"message", "slow"}}}}, {{"Retry-After", retry_after}})},
+         {service()}});
+    const Completion completion = ask(chat_endpoint(url));
+    EXPECT_TRUE(completion.ok());
+    return completion.seconds;
+  };
+  EXPECT_GE(wait_for("1"), 1.0);
+  const std::time_t then = std::time(nullptr) + 2;
+  char date[64];
+  std::strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", std::gmtime(&then));
+  EXPECT_GE(wait_for(date), 0.5) << date;
+}
+
+TEST(OpenAiClient, DoesNotRetryWhatWillNotPass) {
+  const std::vector<std::pair<int, ErrorCode>> cases = {
+      {400, ErrorCode::kRefused},  {401, ErrorCode::kAuthentication},
+      {402, ErrorCode::kCredit},   {403, ErrorCode::kAuthentication},
+      {404, ErrorCode::kNotFound}, {413, ErrorCode::kRefused},
+      {422, ErrorCode::kRefused}};
+  for (const bool streamed : {false, true}) {
+    for (const auto& [status, code] : cases) {
+      // A careless server repeats the key.
+      const std::string url = server().script(
+          {{answer(status, {{"error", {{"message", "bad key " + kChatKey + "!"}}}})}});
+      const Completion completion = ask(chat_endpoint(url), {.streamed = streamed});
+      EXPECT_EQ(code_of(completion), code) << status;
+      EXPECT_EQ(completion.failure->http_status, status);
+      EXPECT_THAT(completion.failure->message, HasSubstr("bad key "));
+      EXPECT_THAT(outcomes(completion), ElementsAre(std::to_string(status)));
+    }
+  }
+}
+
+TEST(OpenAiClient, ReportsErrorsUnderStatus200) {
+  for (const bool streamed : {false, true}) {
+    const Json limited = {{"error", {{"code", 429}, {"message", "Slow down"}}}};
+    const Completion retried =
+        ask(chat_endpoint(server().script({{answer(200, limited)}, {service()}})),
+            {.streamed = streamed});
+    EXPECT_TRUE(retried.ok());
+    EXPECT_THAT(outcomes(retried), ElementsAre("200", "ok"));
+    EXPECT_EQ(retried.attempts[0].error, ErrorCode::kRateLimited);
+
+    const Json poor = {{"error", {{"code", 402}, {"message", "Insufficient credits"}}}};
+    const Completion failed =
+        ask(chat_endpoint(server().script({{answer(200, poor)}})), {.streamed = streamed});
+    EXPECT_EQ(code_of(failed), ErrorCode::kCredit);
+    EXPECT_EQ(failed.failure->http_status, 402);
+    EXPECT_EQ(failed.attempts.size(), 1U);
+  }
+}
+
+TEST(OpenAiClient, RefusesWhatIsNoAnswer) {
+  const std::string garbage(3'000'000, '\x07');
+  const Json html = {{"answer",
+                      {{"status", 200},
+                       {"text", "<html>Sign in</html>"},
+                       {"headers", {{"Content-Type", "text/html"}}}}}};
+  const Json truncated = {{"answer",
+                           {{"status", 200},
+                            {"text", R"({"choices": [{"message": {"con)"},
+                            {"headers", {{"Content-Type", "application/json"}}}}}};
+  const Json megabytes = {{"answer", {{"status", 200}, {"text", garbage}}}};
+  const Json empty = {{"answer", {{"status", 200}, {"text", ""}}}};
+  for (const bool streamed : {false, true}) {
+    for (const Json& step : {html, truncated, megabytes, empty}) {
+      const Completion completion =
+          ask(chat_endpoint(server().script({{step}})), {.streamed = streamed});
+      EXPECT_EQ(code_of(completion), ErrorCode::kBadResponse);
+      EXPECT_EQ(completion.attempts.size(), 1U);
+      EXPECT_EQ(completion.attempts[0].http_status, 200);
+      EXPECT_FALSE(completion.attempts[0].cost_usd);
+      EXPECT_LT(completion.failure->message.size(), 4000U);
+    }
+    const Completion page = ask(chat_endpoint(server().script({{html}})), {.streamed = streamed});
+    EXPECT_THAT(page.failure->message, HasSubstr("<html>Sign in</html>"));
+    EXPECT_THAT(page.failure->message, HasSubstr("text/html"));
+  }
+}
+
+TEST(OpenAiClient, BoundsAnEndlessBody) {
+  for (const std::string text : {"x", ": comment\n", "data: {\"choices\": []}\n\n"}) {
+    for (const bool streamed : {false, true}) {
+      Endpoint endpoint = chat_endpoint(server().script({{send_stream(""), {{"endless", text}}}}));
+      endpoint.max_response_bytes = 1 << 20;
+      const Completion completion = ask(endpoint, {.streamed = streamed});
+      EXPECT_EQ(code_of(completion), ErrorCode::kBadResponse);
+      EXPECT_EQ(completion.attempts.size(), 1U);
+    }
+  }
+}
+
+TEST(OpenAiClient, KeepsThePartOfAnAnswerThatCame) {
+  struct Case {
+    Json steps;
+    ErrorCode code;
+  };
+  const std::string half = text_event("Half ") + text_event("of it");
+  const std::string error =
+      chat_event({{"error", {{"code", 502}, {"message", "Provider disconnected"}}},
+                  {"choices", {{{"delta", {{"content", ""}}}, {"finish_reason", "error"}}}}});
+  const std::vector<Case> cases = {
+      {{send_stream(half), kReset}, ErrorCode::kConnection},
+      {{send_stream(half), kClose}, ErrorCode::kConnection},
+      {{send_stream(half + ": no finish_reason, and no [DONE]\n\n"), kClose},
+       ErrorCode::kConnection},
+      {{send_stream(half + "data: {\"choices\": [{\"del"), kClose}, ErrorCode::kConnection},
+      {{send_stream(half), kStall}, ErrorCode::kTimeout},
+      {{send_stream(half + error), kClose}, ErrorCode::kServer},
+      {{send_stream(half + error), kStall}, ErrorCode::kServer},
+      {{send_stream(half + "data: nonsense\n\n"), kClose}, ErrorCode::kBadResponse},
+  };
+  for (std::size_t i = 0; i < cases.size(); ++i) {
+    Endpoint endpoint = chat_endpoint(server().script(Json::array({cases[i].steps})));
+    endpoint.timeouts.idle = 0.5;
+    const Completion completion = ask(endpoint, {.streamed = true});
+    EXPECT_EQ(code_of(completion), cases[i].code) << "case " << i;
+    EXPECT_EQ(completion.text, "Half of it") << "case " << i;
+    EXPECT_EQ(completion.attempts.size(), 1U) << "case " << i << ": retried after text";
+  }
+}
+
+TEST(OpenAiClient, DoesNotRetryAWholeAnswerThatWasCut) {
+  const std::string head =
+      "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n";
+  const Completion completion = ask(chat_endpoint(
+      server().script({{{{"send", head + R"({"choices": [)"}}, kReset}, {service()}})));
+  EXPECT_EQ(code_of(completion), ErrorCode::kConnection);
+  EXPECT_EQ(completion.text, "");
+  EXPECT_THAT(outcomes(completion), ElementsAre("200"));
+}
+
+TEST(OpenAiClient, TakesAStreamThatIsWholeInWhateverForm) {
+  const std::string usage = chat_event(
+      {{"choices", Json::array()}, {"usage", {{"prompt_tokens", 1}, {"completion_tokens", 2}}}});
+  const std::string text = text_event("A whole ") + text_event("answer");
+  for (const Json& steps :
+       std::vector<Json>{{send_stream(text + finish_event() + usage + "data: [DONE]\n\n"), kClose},
+                         {send_stream(text + finish_event()), kClose},
+                         {send_stream(text + finish_event()), kReset},
+                         {send_stream(text + "data: [DONE]\n\n"), kClose},
+                         // A server that knows no streams.
+                         Json::array({answer(200, chat_answer("A whole answer"))})}) {
+    const Completion completion =
+        ask(chat_endpoint(server().script(Json::array({steps}))), {.streamed = true});
+    EXPECT_TRUE(completion.ok()) << steps;
+    EXPECT_EQ(completion.text, "A whole answer") << steps;
+  }
+}
+
+TEST(OpenAiClient, ReadsAStreamThatComesByteByByte) {
+  for (const std::string line_end : {"\n", "\r\n"}) {
+    const std::string events = ": comment" + line_end + line_end +
+                               R"(data: {"choices": [{"delta": {"content": "ü€😀"}}]})" + line_end +
+                               line_end + text_event("\u00e9\n", line_end) + "data: [DONE]" +
+                               line_end + line_end;
+    const Json steps = {send_stream(""), {{"trickle", events}, {"every", 0.001}}, kClose};
+    const Completion completion =
+        ask(chat_endpoint(server().script(Json::array({steps}))), {.streamed = true});
+    EXPECT_TRUE(completion.ok());
+    EXPECT_EQ(completion.text, "ü€😀\u00e9\n");
+  }
+}
+
+TEST(OpenAiClient, KeepsItsTimeLimits) {
+  for (const bool streamed : {false, true}) {
+    Endpoint endpoint = chat_endpoint(server().script({{kStall}, {kStall}, {service()}}));
+    endpoint.timeouts.first_byte = 0.3;
+    const Completion stalled = ask(endpoint, {.streamed = streamed});
+    EXPECT_TRUE(stalled.ok());
+    EXPECT_THAT(outcomes(stalled), ElementsAre("timeout", "timeout", "ok"));
+
+    const Completion late =
+        ask(chat_endpoint(server().script({{kStall}})), {.streamed = streamed, .seconds = 0.3});
+    EXPECT_EQ(code_of(late), ErrorCode::kTimeout);
+    EXPECT_EQ(late.attempts.size(), 1U);
+    EXPECT_LT(late.seconds, 2);
+
+    // Every byte comes in time, but not all of them.
+    const Completion trickle =
+        ask(chat_endpoint(server().script(
+                {{send_stream(""), {{"trickle", std::string(1000, ':')}, {"every", 0.05}}}})),
+            {.streamed = streamed, .seconds = 0.5});
+    EXPECT_EQ(code_of(trickle), ErrorCode::kTimeout);
+    EXPECT_LT(trickle.seconds, 3);
+  }
+  const Completion before = ask(chat_endpoint(server().script({{service()}})), {.seconds = 0});
+  EXPECT_EQ(code_of(before), ErrorCode::kTimeout);
+}
+
+TEST(OpenAiClient, StopsAtOnceWhenCancelled) {
+  for (const Json& steps :
+       std::vector<Json>{Json::array({kStall}), {send_stream(text_event("Half")), kStall}}) {
+    for (const bool streamed : {false, true}) {
+      const Endpoint endpoint = chat_endpoint(server().script(Json::array({steps})));
+      std::stop_source source;
+      Clock::time_point asked;
+      std::jthread canceller([&] {
+        std::this_thread::sleep_for(std::chrono::milliseconds(200));
+        asked = Clock::now();
+        source.request_stop();
+      });
+      const Completion completion =
+          ask(endpoint, {.streamed = streamed, .cancel = source.get_token()});
+      EXPECT_LT(Clock::now() - asked, std::chrono::milliseconds(100));
+      EXPECT_EQ(code_of(completion), ErrorCode::kCancelled);
+      EXPECT_EQ(completion.attempts.size(), 1U);
+    }
+  }
+}
+
+TEST(OpenAiClient, DoesNotFollowToAnotherHost) {
+  const std::string elsewhere = server().script({{service()}});
+  const std::string url = server().script(
+      {{answer(307, Json::object(), {{"Location", elsewhere + "/chat/completions"}})}});
+  for (const bool streamed : {false, true}) {
+    const Completion completion = ask(chat_endpoint(url), {.streamed = streamed});
+    EXPECT_TRUE(completion.failure);
+    EXPECT_EQ(completion.attempts.size(), 1U);
+    EXPECT_EQ(completion.failure->http_status, 307);
+    EXPECT_THAT(completion.failure->message, HasSubstr(elsewhere));
+  }
+  EXPECT_TRUE(server().requests(elsewhere).empty());
+}
+
+TEST(OpenAiClient, RefusesAServerThatItCannotTrust) {
+  const FaultServer::Listener tls = server().listen("wrong-host");
+  Endpoint endpoint = chat_endpoint("https://127.0.0.1:" + tls.port + server().path({{service()}}));
+  endpoint.ca_file = tls.ca_file;
+  const Completion completion = ask(endpoint);
+  EXPECT_EQ(code_of(completion), ErrorCode::kUntrusted);
+  EXPECT_EQ(completion.attempts.size(), 1U);
+  EXPECT_EQ(completion.attempts[0].cost_usd, 0.0);
+}
+
+TEST(OpenAiClient, RetriesNoMoreThanMayBeCharged) {
+  // Each reset may have been charged for; a definite refusal was not.
+  const std::string url =
+      server().script({{kReset}, {answer(500, {{"error", "later"}})}, {kReset}, {service()}});
+  Endpoint endpoint = chat_endpoint(url);
+  endpoint.retry.max_retries = 10;
+  const Completion completion = ask(endpoint, {.max_charges = 2});
+  EXPECT_EQ(code_of(completion), ErrorCode::kConnection);
+  EXPECT_THAT(outcomes(completion), ElementsAre("connection", "500", "connection"));
+  EXPECT_THAT(completion.failure->message, HasSubstr("cost limit"));
+}
+
+TEST(OpenAiClient, PassesThroughWhatTheCallbackThrows) {
+  const auto client = make_openai_client(chat_endpoint(server().script({{service()}})));
+  const CallOptions options{.deadline = Clock::now() + std::chrono::seconds(30),
+                            .on_text = [](std::string_view) { throw std::logic_error("mine"); }};
+  EXPECT_THROW(client->complete(kRequest, options), std::logic_error);
+}
+
+TEST(OpenAiClient, RefusesWhatCannotBeSent) {
+  const auto client = make_openai_client(chat_endpoint("http://127.0.0.1:1"));
+  const auto refuses = [&](const std::string& part, auto&& change) {
+    ChatRequest request = kRequest;
+    change(request);
+    expect_error(ErrorCode::kInvalidArgument, part, [&] { client->complete(request, {}); });
+  };
+  refuses("model", [](ChatRequest& r) { r.model = ""; });
+  refuses("no messages", [](ChatRequest& r) { r.messages.clear(); });
+  refuses("\"tool\"", [](ChatRequest& r) { r.messages[0].role = "tool"; });
+  refuses("byte 1", [](ChatRequest& r) { r.messages[0].content = "a\xFF"; });
+  refuses("max_tokens", [](ChatRequest& r) { r.max_tokens = 0; });
+  refuses("temperature", [](ChatRequest& r) { r.temperature = -1; });
+  refuses("temperature", [](ChatRequest& r) { r.temperature = NAN; });
+  const auto endpoint = chat_endpoint("http://127.0.0.1:1/chat/completions/");
+  expect_error(ErrorCode::kInvalidArgument, "chat/completions",
+               [&] { make_openai_client(endpoint); });
+  for (const char* provider : {"[]", "{", "\"order\"", "{\"a\": \"\xFF\"}"}) {
+    expect_error(ErrorCode::kInvalidArgument, "provider", [&] {
+      make_openai_client(chat_endpoint("http://127.0.0.1:1"), {.provider = provider});
+    });
+  }
+}
+
+TEST(OpenAiClient, ServesThreadsAtOnce) {
+  const auto client = make_openai_client(chat_endpoint(server().script({{service()}})));
+  std::atomic<int> right = 0;
+  std::vector<std::jthread> threads;
+  for (int t = 0; t < 8; ++t) {
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < 10; ++i) {
+        const std::string query = std::to_string(t) + "/" + std::to_string(i);
+        ChatRequest request = kRequest;
+        request.messages[0].content = query;
+        std::string streamed;
+        CallOptions options{.deadline = Clock::now() + std::chrono::seconds(60)};
+        if (i % 2 == 0) options.on_text = [&](std::string_view text) { streamed += text; };
+        const Completion completion = client->complete(request, options);
+        right += completion.ok() && completion.text == "An answer to: " + query &&
+                 (i % 2 != 0 || streamed == completion.text);
+      }
+    });
+  }
+  threads.clear();
+  EXPECT_EQ(right, 80);
+}
+
+}  // namespace
+}  // namespace r2router

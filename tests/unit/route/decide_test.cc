@@ -1,0 +1,407 @@
+#include "route/decide.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "r2router/config.h"
+#include "r2router/decision.h"
+#include "r2router/error.h"
+
+#include "support/decisions.h"
+#include "support/rounding.h"
+
+namespace r2router {
+namespace {
+
+using testing::Case;
+using testing::random_case;
+using testing::random_options;
+using testing::through_printf;
+
+double worst_cost(const ModelSpec& model, std::int64_t input_tokens, std::uint32_t cap) {
+  return static_cast<double>(input_tokens) * model.input_price_per_million / 1e6 +
+         cap * model.output_price_per_million / 1e6;
+}
+
+// The published arithmetic, spelled out without the library's helpers.
+Option naive_reference(const Case& c, double lambda, std::int64_t input_tokens) {
+  Option best;
+  best.risk = -std::numeric_limits<double>::infinity();
+  for (std::size_t i = 0; i < c.pairs.size(); ++i) {
+    const ModelSpec& model = (*c.pool)[c.pairs[i].model];
+    const double quality = std::clamp(c.predictions.quality[i], 0.0, 1.0);
+    const double tokens = c.pairs[i].budget.is_unlimited() ? std::max(0.0, c.predictions.tokens[i])
+                                                           : c.pairs[i].budget.tokens();
+    const double cost = static_cast<double>(input_tokens) * model.input_price_per_million / 1e6 +
+                        tokens * model.output_price_per_million / 1e6;
+    const double risk = through_printf((1 - lambda) * quality - lambda * cost, 8);
+    if (risk > best.risk) {
+      const Budget budget = c.pairs[i].budget;
+      const std::uint32_t cap =
+          budget.is_unlimited() ? 8192 : std::max(16U, (budget.tokens() * 6 + 4) / 5);
+      best = {c.pairs[i].model,
+              budget,
+              through_printf(quality, 4),
+              through_printf(tokens, 1),
+              through_printf(cost, 8),
+              risk,
+              cap,
+              worst_cost(model, input_tokens, cap)};
+    }
+  }
+  return best;
+}
+
+TEST(Decide, FollowsTheReferenceRules) {
+  std::mt19937_64 random(11);
+  for (int i = 0; i < 3000; ++i) {
+    const Case c = random_case(random, 1 + random() % 8, random() % 6);
+    RouteOptions options;
+    options.lambda = std::vector<double>{0, 0.5, 0.999, 0.99999, 0.999999, 1}[random() % 6];
+    options.input_tokens = static_cast<std::int64_t>(random() % 3 * 700);
+    options.rank = true;
+    const Decision decision = decide(c.pool, c.pairs, c.predictions, options);
+    const Option expected = naive_reference(c, *options.lambda, *options.input_tokens);
+    ASSERT_EQ(decision.chosen, expected);
+    ASSERT_EQ(decision.ranking.size(), c.pairs.size());
+    ASSERT_EQ(decision.ranking.front(), expected);
+    for (std::size_t k = 1; k < decision.ranking.size(); ++k) {
+      const Option &above = decision.ranking[k - 1], &below = decision.ranking[k];
+      ASSERT_GE(above.risk, below.risk);
+      // Stable: equal risks keep the order of the pairs.
+      if (above.risk == below.risk) {
+        ASSERT_LT(std::pair(above.model, above.budget), std::pair(below.model, below.budget));
+      }
+    }
+  }
+}
+
+class Exact final : public internal::ExactSource {
+ public:
+  explicit Exact(const Predictions& predictions) : predictions_(predictions) {}
+  void exact(std::size_t pair, double& quality, double& tokens) const override {
+    ++asked;
+    quality = predictions_.quality[pair];
+    tokens = predictions_.tokens[pair];
+  }
+  mutable std::size_t asked = 0;
+
+ private:
+  const Predictions& predictions_;
+};
+
+TEST(Choose, FromBoundedEstimatesEqualsTheExactChoice) {
+  std::mt19937_64 random(12);
+  std::uniform_real_distribution<double> within(-1, 1);
+  std::size_t asked = 0, pairs = 0;
+  for (int i = 0; i < 20'000; ++i) {
+    const Case c = testing::random_constrained_case(random, 1 + random() % 8, random() % 6);
+    std::vector<internal::PairFacts> facts(c.pairs.size());
+    for (internal::PairFacts& fact : facts) {
+      fact = {.quality_spread = 0.3 * std::abs(within(random)),
+              .has_length_head = random() % 3 > 0};
+    }
+    const internal::DecisionTable table(c.pool, c.pairs, facts);
+    RouteOptions options = random_options(random);
+    if (random() % 3 == 0) options.risk_aversion = 2 * std::abs(within(random));
+    const DecisionDefaults defaults{.lambda = 0.5, .token_floor = 20};
+    internal::Rule rule;
+    internal::resolve(options, defaults, *c.pool, {100, 100}, rule);
+    const double size = std::pow(10.0, -static_cast<double>(random() % 7));
+    std::vector<double> quality_error(c.pairs.size()), tokens_error(c.pairs.size());
+    Predictions estimates = c.predictions;
+    for (std::size_t p = 0; p < c.pairs.size(); ++p) {
+      quality_error[p] = std::abs(within(random)) + 1e-3;
+      estimates.quality[p] += size * quality_error[p] * within(random);
+      tokens_error[p] = 300 * (std::abs(within(random)) + 1e-3);
+      estimates.tokens[p] += size * tokens_error[p] * within(random);
+    }
+    const Exact source(c.predictions);
+    internal::Scratch scratch;
+    const auto bounded = [&] {
+      return internal::choose(
+          table, rule, {estimates.quality, estimates.tokens, quality_error, tokens_error, size},
+          source, scratch);
+    };
+    std::optional<internal::Choice> expected;
+    try {
+      expected = internal::choose(table, rule, c.predictions);
+    } catch (const Error&) {
+      ASSERT_THROW(bounded(), Error);
+      continue;
+    }
+    const internal::Choice chosen = bounded();
+    ASSERT_EQ(chosen.option, expected->option) << "bound " << size;
+    ASSERT_EQ(chosen.goal.reason, expected->goal.reason);
+    ASSERT_EQ(chosen.quality_floor, expected->quality_floor);
+    // Budgets between the trained ones need all of a model's.
+    if (options.continuous) continue;
+    if (size <= 1e-4) {
+      asked += source.asked;
+      pairs += c.pairs.size();
+    }
+  }
+  // Tight bounds must spare most of the exact work, or screening is of no use.
+  EXPECT_LT(asked, pairs / 3);
+}
+
+// For each pair the largest cap whose worst case fits, found by trying every one.
+TEST(Decide, WorstCaseCostStaysWithinTheLimit) {
+  std::mt19937_64 random(13);
+  std::size_t lowered = 0, refused = 0;
+  for (int i = 0; i < 1000; ++i) {
+    const Case c = random_case(random, 1 + random() % 4, random() % 6);
+    RouteOptions options;
+    options.lambda = std::vector<double>{0, 0.5, 0.999, 1}[random() % 4];
+    options.rules = random() % 2 == 0 ? DecisionRules::kReference : DecisionRules::kCorrected;
+    options.available_only = false;
+    options.input_tokens = static_cast<std::int64_t>(random() % 300);
+    options.max_input_tokens = *options.input_tokens + static_cast<std::int64_t>(random() % 300);
+    options.cap = {.margin = static_cast<double>(random() % 3) / 4,
+                   .minimum = 1 + static_cast<std::uint32_t>(random() % 40),
+                   .unlimited = 500 + static_cast<std::uint32_t>(random() % 1000)};
+    options.max_cost_usd = 2e-5 * static_cast<double>(random() % 100);
+    options.rank = true;
+
+    std::vector<Option> expected;
+    double cheapest = INFINITY;
+    RouteOptions free = options;
+    free.max_cost_usd.reset();
+    for (Option option : decide(c.pool, c.pairs, c.predictions, free).ranking) {
+      const ModelSpec& model = (*c.pool)[option.model];
+      const std::uint32_t needed =
+          option.budget.is_unlimited()
+              ? std::min(static_cast<std::uint32_t>(std::ceil(option.output_tokens)),
+                         options.cap.unlimited)
+              : option.budget.tokens();
+      const std::uint32_t least = std::max(needed, options.cap.minimum);
+      const std::uint32_t full =
+          option.budget.is_unlimited()
+              ? options.cap.unlimited
+              : std::max(options.cap.minimum,
+                         static_cast<std::uint32_t>(std::ceil(needed * (1 + *options.cap.margin))));
+      ASSERT_EQ(option.max_tokens, full);
+      ASSERT_EQ(option.worst_case_cost_usd, worst_cost(model, *options.max_input_tokens, full));
+      cheapest = std::min(cheapest, worst_cost(model, *options.max_input_tokens, least));
+      while (option.max_tokens >= least && worst_cost(model, *options.max_input_tokens,
+                                                      option.max_tokens) > *options.max_cost_usd) {
+        --option.max_tokens;
+      }
+      if (option.max_tokens < least) continue;
+      lowered += option.max_tokens < full;
+      option.worst_case_cost_usd = worst_cost(model, *options.max_input_tokens, option.max_tokens);
+      expected.push_back(option);
+    }
+    try {
+      const Decision decision = decide(c.pool, c.pairs, c.predictions, options);
+      ASSERT_EQ(decision.ranking, expected);
+      ASSERT_EQ(decision.chosen, expected.front());
+      ASSERT_LE(decision.chosen.worst_case_cost_usd, *options.max_cost_usd);
+      ASSERT_EQ(decision.max_cost_usd, options.max_cost_usd);
+    } catch (const Error& error) {
+      ASSERT_TRUE(expected.empty()) << error.what();
+      ASSERT_EQ(error.code(), ErrorCode::kBudget);
+      ++refused;
+      // The cost that the error names is enough, and no less is.
+      options.max_cost_usd = cheapest;
+      ASSERT_NO_THROW(decide(c.pool, c.pairs, c.predictions, options));
+      const std::string message = error.what();
+      ASSERT_EQ(std::stod(message.substr(message.find("up to $") + 7)), cheapest) << message;
+    }
+  }
+  EXPECT_GT(lowered, 500U);
+  EXPECT_GT(refused, 50U);
+}
+
+// Where rounding makes the quotient of cost and price wrong by many tokens, the product still
+// holds.
+TEST(Decide, CostLimitHoldsForExtremePrices) {
+  for (const double output_price : {1e-300, 1e-20, 1e-10, 3e-7, 1.0, 1e9, 0.0}) {
+    for (const double input_price : {0.0, 0.7, 1e9}) {
+      for (const double spare : {0.0, 1e-16, 1e-9, 0.3}) {
+        ModelSpec model{.name = "one",
+                        .input_price_per_million = input_price,
+                        .output_price_per_million = output_price};
+        RouteOptions options{.cap = {.minimum = 1, .unlimited = 4'000'000'000}};
+        options.max_cost_usd = worst_cost(model, 100, 1) + spare;
+        const std::vector<Pair> pairs = {{0, Budget::unlimited()}};
+        const Option chosen = decide(std::make_shared<const Pool>(Pool{model}), pairs,
+                                     {.quality = {0.5}, .tokens = {1}}, options)
+                                  .chosen;
+        EXPECT_LE(worst_cost(model, 100, chosen.max_tokens), *options.max_cost_usd);
+        if (chosen.max_tokens < options.cap.unlimited) {
+          EXPECT_GT(worst_cost(model, 100, chosen.max_tokens + 1), *options.max_cost_usd);
+        }
+      }
+    }
+  }
+}
+
+TEST(Decide, CapMarginIsTheCheckpointsUnlessTheCallSetsOne) {
+  std::mt19937_64 random(14);
+  const Case c = random_case(random, 1, 6);  // budgets up to 320
+  RouteOptions options{.lambda = 0, .rank = true};
+  const auto cap_of = [&](Budget budget, const DecisionDefaults& defaults) {
+    for (const Option& o : decide(c.pool, c.pairs, c.predictions, options, defaults).ranking) {
+      if (o.budget == budget) return o.max_tokens;
+    }
+    return 0U;
+  };
+  EXPECT_EQ(cap_of(Budget(320), {}), 384U);
+  EXPECT_EQ(cap_of(Budget(10), {}), 16U) << "no provider takes less";
+  EXPECT_EQ(cap_of(Budget(320), Config{.budget_mode = BudgetMode::kHardCap}.decision_defaults()),
+            320U);
+  options.cap.margin = 0.5;
+  EXPECT_EQ(cap_of(Budget(320), {.cap_margin = 0}), 480U);
+  EXPECT_EQ(cap_of(Budget::unlimited(), {}), 8192U);
+}
+
+Case two_models() {
+  Case c;
+  ModelSpec first{.name = "first", .input_price_per_million = 1, .output_price_per_million = 2};
+  ModelSpec second{.name = "second", .input_price_per_million = 1, .output_price_per_million = 1};
+  c.pool = std::make_shared<const Pool>(Pool{first, second});
+  c.pairs = {
+      {0, Budget(100)}, {0, Budget::unlimited()}, {1, Budget(100)}, {1, Budget::unlimited()}};
+  c.predictions.quality = {0.5, 0.9, 0.5, 0.9};
+  c.predictions.tokens = {100, 400, 100, -30};
+  return c;
+}
+
+TEST(Decide, CorrectedRulesGiveTiesToTheCheaperPair) {
+  const Case c = two_models();
+  RouteOptions options;
+  options.lambda = 0;  // only quality: both unlimited pairs tie
+  EXPECT_EQ(decide(c.pool, c.pairs, c.predictions, options).model().name, "first");
+  options.rules = DecisionRules::kCorrected;
+  EXPECT_EQ(decide(c.pool, c.pairs, c.predictions, options).model().name, "second");
+}
+
+TEST(Decide, TokenFloorKeepsNegativeLengthsFromLookingFree) {
+  const Case c = two_models();
+  RouteOptions options;
+  options.lambda = 0.9;
+  options.input_tokens = 0;
+  Decision decision = decide(c.pool, c.pairs, c.predictions, options);
+  EXPECT_EQ(decision.chosen.cost_usd, 0) << "the published behaviour";
+  const DecisionDefaults defaults{
+      .lambda = 0.9, .rules = DecisionRules::kCorrected, .token_floor = 25};
+  decision = decide(c.pool, c.pairs, c.predictions, options, defaults);
+  EXPECT_EQ(decision.chosen.output_tokens, 25);
+  EXPECT_DOUBLE_EQ(decision.chosen.cost_usd, 25e-6);
+  options.token_floor = 60;
+  EXPECT_EQ(decide(c.pool, c.pairs, c.predictions, options, defaults).chosen.output_tokens, 60);
+}
+
+TEST(Decide, CorrectedRulesDoNotRound) {
+  Case c = two_models();
+  c.predictions.quality = {0.123456789, 0.1, 0.1, 0.1};
+  RouteOptions options;
+  options.lambda = 0;
+  options.rules = DecisionRules::kCorrected;
+  EXPECT_EQ(decide(c.pool, c.pairs, c.predictions, options).chosen.quality, 0.123456789);
+  options.rules = DecisionRules::kReference;
+  EXPECT_EQ(decide(c.pool, c.pairs, c.predictions, options).chosen.quality, 0.1235);
+}
+
+TEST(Decide, LeavesOutDeniedUnlistedAndUnavailableModels) {
+  Case c = two_models();
+  Pool pool = *c.pool;
+  pool[0].available = false;
+  c.pool = std::make_shared<const Pool>(pool);
+  RouteOptions options;
+  options.lambda = 0;
+  options.rank = true;
+  EXPECT_EQ(decide(c.pool, c.pairs, c.predictions, options).model().name, "first");
+  options.available_only = true;
+  Decision decision = decide(c.pool, c.pairs, c.predictions, options);
+  EXPECT_EQ(decision.model().name, "second");
+  EXPECT_EQ(decision.ranking.size(), 2U);
+  options.available_only.reset();
+  options.rules = DecisionRules::kCorrected;  // where leaving them out is the default
+  EXPECT_EQ(decide(c.pool, c.pairs, c.predictions, options).ranking.size(), 2U);
+  options.available_only = false;
+  EXPECT_EQ(decide(c.pool, c.pairs, c.predictions, options).ranking.size(), 4U);
+  options.deny = {"second"};
+  EXPECT_EQ(decide(c.pool, c.pairs, c.predictions, options).model().name, "first");
+  options.deny.clear();
+  options.allow = {"second"};
+  EXPECT_EQ(decide(c.pool, c.pairs, c.predictions, options).model().name, "second");
+}
+
+void expect_invalid(const Case& c, const RouteOptions& options, const std::string& words) {
+  try {
+    decide(c.pool, c.pairs, c.predictions, options);
+    FAIL() << "accepted; expected a refusal about: " << words;
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+    EXPECT_NE(std::string(error.what()).find(words), std::string::npos) << error.what();
+  }
+}
+
+TEST(Decide, RefusesBadOptions) {
+  Case c = two_models();
+  expect_invalid(c, {.lambda = -0.1}, "lambda");
+  expect_invalid(c, {.lambda = 1.0000001}, "lambda");
+  expect_invalid(c, {.lambda = NAN}, "lambda");
+  expect_invalid(c, {.input_tokens = -1}, "input_tokens");
+  expect_invalid(c, {.token_floor = -1.0}, "token_floor");
+  expect_invalid(c, {.token_floor = INFINITY}, "token_floor");
+  expect_invalid(c, {.max_cost_usd = -0.1}, "max_cost_usd");
+  expect_invalid(c, {.max_cost_usd = NAN}, "max_cost_usd");
+  expect_invalid(c, {.input_tokens = 50, .max_input_tokens = 49}, "max_input_tokens is 49");
+  expect_invalid(c, {.cap = {.margin = -0.1}}, "cap.margin");
+  expect_invalid(c, {.cap = {.minimum = 0}}, "cap.minimum");
+  expect_invalid(c, {.cap = {.minimum = 20, .unlimited = 19}}, "cap.unlimited 19");
+  expect_invalid(c, {.allow = {"secnd"}}, "did you mean \"second\"");
+  expect_invalid(c, {.deny = {"third"}}, "not in the pool");
+  expect_invalid(c, {.deny = {"first", "second"}}, "no model is left");
+  c.predictions.quality[2] = NAN;
+  expect_invalid(c, {}, "pair 2");
+  c.predictions.quality.pop_back();
+  expect_invalid(c, {}, "3 quality");
+}
+
+TEST(Decide, ChargesAModelForTheTokensOfItsInstruction) {
+  const auto pool = std::make_shared<const Pool>(
+      Pool{{.name = "plain", .input_price_per_million = 10},
+           {.name = "told", .input_price_per_million = 10, .instruction_tokens = 400}});
+  const std::vector<Pair> pairs = {{0, Budget()}, {1, Budget()}};
+  RouteOptions options;
+  options.lambda = 0.9;
+  options.input_tokens = 100;
+  options.rank = true;
+  const Decision decision = decide(pool, pairs, {{0.5, 0.5}, {10, 10}}, options, {});
+  EXPECT_EQ(decision.model().name, "plain");
+  EXPECT_DOUBLE_EQ(decision.ranking[0].cost_usd, 0.001);
+  EXPECT_DOUBLE_EQ(decision.ranking[1].cost_usd, 0.005);
+}
+
+// It may have as many tokens as bytes, whatever is expected of it.
+TEST(Decide, CountsEveryByteOfAnInstructionAtWorst) {
+  const std::string instruction = "Answer in one sentence, and say nothing else.";
+  const auto worst_cost_with = [&](std::uint32_t instruction_tokens) {
+    const auto pool =
+        std::make_shared<const Pool>(Pool{{.name = "told",
+                                           .input_price_per_million = 10,
+                                           .instruction = instruction,
+                                           .instruction_tokens = instruction_tokens}});
+    const std::vector<Pair> pairs = {{0, Budget()}};
+    const Option chosen = decide(pool, pairs, {{0.5}, {10}}, {.input_tokens = 100}).chosen;
+    EXPECT_DOUBLE_EQ(chosen.cost_usd, (100 + instruction_tokens) * 1e-5);
+    return chosen.worst_case_cost_usd;
+  };
+  EXPECT_DOUBLE_EQ(worst_cost_with(9), (100 + static_cast<double>(instruction.size())) * 1e-5);
+  EXPECT_DOUBLE_EQ(worst_cost_with(400), 500 * 1e-5);
+}
+
+}  // namespace
+}  // namespace r2router
