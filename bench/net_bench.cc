@@ -13,8 +13,8 @@
 
 #include <benchmark/benchmark.h>
 
-#include "loopback_server.h"
 #include "llm/http/transport.h"
+#include "loopback_server.h"
 
 namespace r2router {
 namespace {

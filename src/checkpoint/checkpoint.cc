@@ -12,13 +12,13 @@
 #include <utility>
 
 #include "base/excerpt.h"
-#include "base/finite.h"
-#include "score/check_predictor.h"
-#include "base/sha256.h"
 #include "base/file.h"
+#include "base/finite.h"
 #include "base/json.h"
+#include "base/sha256.h"
 #include "checkpoint/native.h"
 #include "checkpoint/released.h"
+#include "score/check_predictor.h"
 
 namespace r2router {
 namespace {

@@ -9,9 +9,9 @@
 #include <utility>
 
 #include "base/excerpt.h"
-#include "checkpoint/format_version.h"
 #include "base/json.h"
-#include "route/json_names.h"
+#include "base/json_names.h"
+#include "checkpoint/format_version.h"
 #include "pool/model_spec.h"
 
 namespace r2router {

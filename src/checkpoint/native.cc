@@ -11,10 +11,10 @@
 #include <vector>
 
 #include "base/excerpt.h"
-#include "checkpoint/format_version.h"
-#include "score/check_predictor.h"
 #include "base/json.h"
+#include "checkpoint/format_version.h"
 #include "checkpoint/safetensors.h"
+#include "score/check_predictor.h"
 
 namespace r2router::io {
 namespace {

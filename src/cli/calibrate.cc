@@ -20,6 +20,7 @@
 #include "r2router/policy.h"
 #include "r2router/router.h"
 
+#include "base/file.h"
 #include "cli/commands.h"
 #include "cli/constraint_options.h"
 #include "cli/evaluation.h"
@@ -27,7 +28,6 @@
 #include "cli/outcome_data.h"
 #include "cli/output.h"
 #include "cli/servers.h"
-#include "base/file.h"
 
 namespace r2router::cli {
 namespace {

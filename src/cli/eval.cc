@@ -11,6 +11,7 @@
 #include "r2router/error.h"
 #include "r2router/router.h"
 
+#include "base/file.h"
 #include "cli/commands.h"
 #include "cli/evaluation.h"
 #include "cli/evaluation_html.h"
@@ -20,7 +21,6 @@
 #include "cli/output.h"
 #include "cli/routerarena.h"
 #include "cli/stability_report.h"
-#include "base/file.h"
 
 namespace r2router::cli {
 namespace {

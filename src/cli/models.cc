@@ -13,11 +13,11 @@
 
 #include "r2router/outcomes.h"
 
+#include "base/file.h"
+#include "base/usd.h"
 #include "cli/commands.h"
 #include "cli/output.h"
 #include "llm/catalogue.h"
-#include "base/usd.h"
-#include "base/file.h"
 
 namespace r2router::cli {
 namespace {

@@ -8,8 +8,8 @@
 
 #include "r2router/types.h"
 
-#include "pipeline/decision_json.h"
 #include "cli/output.h"
+#include "pipeline/decision_json.h"
 
 namespace r2router::cli {
 

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <utility>
 
-#include "cli/constraint_options.h"
-#include "pipeline/query_line.h"
 #include "base/unicode.h"
+#include "cli/constraint_options.h"
 #include "encode/arguments.h"
+#include "pipeline/query_line.h"
 
 namespace r2router::cli {
 namespace {

@@ -13,11 +13,11 @@
 #include "r2router/router.h"
 
 #include "cli/interrupt.h"
-#include "pipeline/line_reader.h"
-#include "pipeline/ordered_workers.h"
 #include "cli/output.h"
 #include "cli/reply_printer.h"
 #include "cli/route_settings.h"
+#include "pipeline/line_reader.h"
+#include "pipeline/ordered_workers.h"
 
 namespace r2router::cli {
 

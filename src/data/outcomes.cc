@@ -13,11 +13,11 @@
 #include "r2router/error.h"
 
 #include "base/excerpt.h"
-#include "pool/instruction.h"
-#include "base/sha256.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/json_lines.h"
+#include "base/sha256.h"
+#include "pool/instruction.h"
 #include "pool/model_spec.h"
 
 namespace r2router {

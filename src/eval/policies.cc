@@ -10,8 +10,8 @@
 #include "r2router/error.h"
 #include "r2router/eval.h"
 
-#include "pool/instruction.h"
 #include "eval/ledger.h"
+#include "pool/instruction.h"
 
 namespace r2router {
 namespace {

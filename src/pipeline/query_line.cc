@@ -6,8 +6,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "route/route_numbers.h"
 #include "base/unicode.h"
+#include "route/route_numbers.h"
 
 namespace r2router::cli {
 namespace {

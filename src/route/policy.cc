@@ -11,10 +11,10 @@
 
 #include "base/edit_distance.h"
 #include "base/excerpt.h"
-#include "route/route_numbers.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "route/json_names.h"
+#include "base/json_names.h"
+#include "route/route_numbers.h"
 
 namespace r2router {
 namespace {

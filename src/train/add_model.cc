@@ -20,8 +20,8 @@
 #include "r2router/version.h"
 
 #include "base/fold_hash.h"
-#include "checkpoint/format_version.h"
 #include "base/parallel.h"
+#include "checkpoint/format_version.h"
 #include "train/json_text.h"
 #include "train/learner.h"
 #include "train/ridge.h"

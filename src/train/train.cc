@@ -14,8 +14,8 @@
 #include "r2router/error.h"
 #include "r2router/version.h"
 
-#include "checkpoint/format_version.h"
 #include "base/parallel.h"
+#include "checkpoint/format_version.h"
 #include "score/length_curves.h"
 #include "train/json_text.h"
 #include "train/learner.h"

@@ -7,8 +7,8 @@
 #include <string>
 #include <string_view>
 
-#include "llm/chat/chat_completion.h"
 #include "base/unicode.h"
+#include "llm/chat/chat_completion.h"
 
 namespace {
 

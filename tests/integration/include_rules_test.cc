@@ -83,9 +83,8 @@ TEST(IncludeRules, FoldersOfTheLibraryPointForwardOnly) {
         << to;
   }
   EXPECT_GT(edges, 30U) << "too few include lines found: does this test look in the right place?";
-  for (const std::string folder :
-       {"base", "pool", "data", "route", "score", "llm", "encode", "checkpoint", "train", "eval",
-        "pipeline", "cli"}) {
+  for (const std::string folder : {"base", "pool", "data", "route", "score", "llm", "encode",
+                                   "checkpoint", "train", "eval", "pipeline", "cli"}) {
     EXPECT_TRUE(seen.contains(folder)) << "no file found in src/" << folder;
   }
 }
@@ -107,17 +106,16 @@ TEST(IncludeRules, LibrariesStayWhereTheyBelong) {
       {"Eigen/", {"score", "train"}},
       {"curl/", {"llm/http"}},
       {"CLI/", {"cli"}},
-      {"zlib.h", {"checkpoint"}},
+      {"zlib.h", {"base", "checkpoint"}},
   };
   std::set<std::string> used;
   for (const Include& include : includes_below("src")) {
     for (const auto& [library, folders] : homes) {
       if (!starts_with(include.header, library)) continue;
       used.insert(library);
-      const bool home =
-          std::any_of(folders.begin(), folders.end(), [&](const std::string& folder) {
-            return starts_with(include.file, "src/" + folder + "/");
-          });
+      const bool home = std::any_of(folders.begin(), folders.end(), [&](const std::string& folder) {
+        return starts_with(include.file, "src/" + folder + "/");
+      });
       EXPECT_TRUE(home) << include.file << " includes " << include.header;
     }
   }

@@ -12,9 +12,9 @@
 
 #include "r2router/llm_client.h"
 
-#include "llm/chat/chat_completion.h"
 #include "base/excerpt.h"
 #include "base/unicode.h"
+#include "llm/chat/chat_completion.h"
 #include "llm/http/retry.h"
 #include "llm/http/server_sent_events.h"
 #include "llm/http/transport.h"

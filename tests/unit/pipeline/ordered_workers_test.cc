@@ -93,7 +93,8 @@ TEST(OrderedWorkersThreads, PassOnWhatAJobThrows) {
   workers.add([]() -> OrderedWorkers::Tell { throw std::runtime_error("a job"); });
   EXPECT_THROW(
       {
-        workers.add([&] { return [&] { told.push_back(2); }; });  // throws if the job has run by now
+        workers.add(
+            [&] { return [&] { told.push_back(2); }; });  // throws if the job has run by now
         workers.finish();
       },
       std::runtime_error);
