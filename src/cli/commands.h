@@ -1,7 +1,7 @@
 // The subcommands of the r2-router program, one file each: src/cli/<name>.cc.
 //
 // To add one: write add_<name>_command() in a file of that name, declare it here, call it in
-// main.cc.
+// run.cc.
 #pragma once
 
 namespace CLI {
@@ -12,8 +12,8 @@ namespace r2router::cli {
 
 /// Each adds its subcommand to `app`. The work is done in the subcommand's callback, which runs
 /// once the whole command line has been parsed:
-///   - it throws r2router::Error when it fails: main() prints that as one line and exits with 1;
-///   - it throws CLI::ValidationError when the command line itself is wrong: main() exits with 2;
+///   - it throws r2router::Error when it fails: run() prints that as one line and returns 1;
+///   - it throws CLI::ValidationError when the command line itself is wrong: run() returns 2;
 ///   - it sets `exit_code` (0 until then) to end with another code after it has done its work.
 /// `exit_code` outlives `app`.
 void add_route_command(CLI::App& app, int& exit_code);

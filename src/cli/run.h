@@ -1,0 +1,12 @@
+// The r2-router program as a function, for main() and the Python package.
+#pragma once
+
+namespace r2router::cli {
+
+/// Runs the command line `argv` and returns the exit code: 0 success, 1 failure, 2 wrong usage.
+/// Results go to standard output, remarks and errors to standard error. Throws nothing.
+///
+/// The caller must ignore SIGPIPE, so that a closed pipe ends the command and not the process.
+int run(int argc, char** argv);
+
+}  // namespace r2router::cli
