@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "r2router/endpoint.h"
+#include "r2router/error.h"
 #include "r2router/export.h"
 
 namespace r2router {
@@ -30,6 +31,19 @@ class R2ROUTER_EXPORT Embedder {
   /// says, and Error(kCancelled) within 100 ms of a stop that `cancel` asks for.
   virtual void embed(std::span<const std::string_view> texts, std::span<float> out,
                      const std::stop_token& cancel = {}) const = 0;
+
+  /// A text that has no embedding, and why.
+  struct Rejected {
+    std::size_t text = 0;  ///< its place among the texts
+    Failure failure = {};
+  };
+
+  /// As embed(), but a text that cannot be embedded does not fail the others: returns such texts in
+  /// ascending order. Their rows of `out` are unspecified. Throws as embed() does for everything
+  /// that concerns all texts. By default calls embed() and returns nothing.
+  virtual std::vector<Rejected> embed_each(std::span<const std::string_view> texts,
+                                           std::span<float> out,
+                                           const std::stop_token& cancel = {}) const;
 
   /// One text; a convenience over embed().
   std::vector<float> embed_one(std::string_view text, const std::stop_token& cancel = {}) const;
@@ -134,12 +148,19 @@ struct HttpEmbedderOptions {
 
 /// Asks an OpenAI-compatible server: POST {base_url}/v1/embeddings ("/v1" is not doubled). Numbers
 /// come as base64 where the server can, else as decimals. Texts go out in batches, several at once,
-/// each different text once; all of one embed() shares the deadline Timeouts::total, and the first
-/// failure stops the other batches. embed() throws Error(kInvalidArgument) for a text that is not
-/// UTF-8, before anything is sent; kConnection, kUntrusted, kTimeout, kAuthentication, kCredit,
-/// kRateLimited, kServer, kRefused when retries did not help; kBadResponse for a wrong count, index
-/// or dimension, or a number that is not finite. `out` may be partly written then. Throws
-/// Error(kInvalidArgument) for a bad endpoint or options.
+/// each different text once; all of one embed() shares the deadline Timeouts::total.
+///
+/// A batch that the server refuses with 400, 413, 422 or 5xx is halved until the texts at fault are
+/// found: they are too long, say, or the batch is too large. embed_each() returns those, and texts
+/// whose embedding has another length, is all zero or not finite; embed() throws an error that
+/// names the first. Beside retries, at most twice as many requests as texts are sent. If all of
+/// several texts fail, 16 for each concurrent batch fail in a row, or there is any other failure,
+/// the other batches are stopped and both throw the error.
+///
+/// embed() throws Error(kInvalidArgument) for a text that is not UTF-8, before anything is sent;
+/// kConnection, kUntrusted, kTimeout, kAuthentication, kCredit, kRateLimited, kServer, kRefused
+/// when retries did not help; kBadResponse for an answer that cannot be read or used. `out` may be
+/// partly written then. Throws Error(kInvalidArgument) for a bad endpoint or options.
 R2ROUTER_EXPORT std::shared_ptr<const Embedder> make_http_embedder(
     const Endpoint& endpoint, const HttpEmbedderOptions& options);
 

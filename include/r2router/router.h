@@ -81,7 +81,8 @@ class R2ROUTER_EXPORT Router {
 
   /// Chooses a pair for an embedding of dimension() finite numbers. Allocates no memory after a
   /// thread's first call unless options.rank is set. Throws Error(kInvalidArgument) for a wrong
-  /// length, a value that is not finite, or a bad option.
+  /// length, a value that is not finite, or a bad option. An embedding of zeros is accepted, as by
+  /// the published package: linear heads then predict their intercepts.
   Decision route(std::span<const float> embedding, const RouteOptions& options = {}) const;
   Decision route(std::span<const double> embedding, const RouteOptions& options = {}) const;
 

@@ -36,7 +36,7 @@ void ReplyPrinter::answer(const ReplyLabel& label, const Decision& decision,
   }
 }
 
-void ReplyPrinter::error(const ReplyLabel& label, std::string_view message) {
+void ReplyPrinter::error(const ReplyLabel& label, std::string_view what, std::string_view message) {
   if (form_ == Form::kJson) {
     output_.write(error_json(label.query.id, message, label.line.value_or(0)));
     return;
@@ -45,7 +45,9 @@ void ReplyPrinter::error(const ReplyLabel& label, std::string_view message) {
   if (label.query.query) {
     output_.write("Query:             " + std::string(*label.query.query) + '\n');
   }
-  output_.write("Not answered:      " + printable(message) + '\n');
+  std::string title = std::string(what) + ':';
+  title.resize(19, ' ');
+  output_.write(title + printable(message) + '\n');
 }
 
 void ReplyPrinter::begin_answer(const ReplyLabel& label, const Decision& decision) {

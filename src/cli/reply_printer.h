@@ -32,8 +32,8 @@ class ReplyPrinter {
   void decision(const ReplyLabel& label, const Decision& decision);
   /// One that was answered, or not: completion.failure says so.
   void answer(const ReplyLabel& label, const Decision& decision, const Completion& completion);
-  /// One that could not be routed or asked.
-  void error(const ReplyLabel& label, std::string_view message);
+  /// One that could not be routed or asked. `what`: "Not routed", say.
+  void error(const ReplyLabel& label, std::string_view what, std::string_view message);
 
   /// An answer for people that is printed as it comes: begin, pieces, end.
   void begin_answer(const ReplyLabel& label, const Decision& decision);

@@ -1,6 +1,4 @@
 // r2-router route: queries in, decisions or answers out.
-#include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -98,7 +96,7 @@ void check_one_source(const CLI::App& command) {
 // Embeddings are only routed: there is no text that could be answered.
 void route_embeddings(const RouteSettings& settings, const Router& router) {
   const std::string& file = *settings.embeddings;
-  const io::NpyArray array = io::read_npy(file);
+  const io::NpyArray array = io::read_embeddings_npy(file);
   // All is checked before anything is printed.
   if (array.columns != router.dimension()) {
     throw Error(ErrorCode::kBadData,
@@ -116,16 +114,6 @@ void route_embeddings(const RouteSettings& settings, const Router& router) {
   const bool choice_only = !options.rank && !options.explain;
   std::visit(
       [&](const auto& values) {
-        const auto bad = std::find_if(values.begin(), values.end(),
-                                      [](auto value) { return !std::isfinite(value); });
-        if (bad != values.end()) {
-          const std::size_t index = bad - values.begin();
-          throw Error(ErrorCode::kBadData,
-                      "row " + std::to_string(index / array.columns) + " holds " +
-                          std::to_string(*bad) + " at " + std::to_string(index % array.columns) +
-                          ": expected finite numbers",
-                      {.file = file});
-        }
         if (choice_only) {  // nothing else is printed: all rows in one product
           const BatchDecision batch = router.route_batch(std::span(values), options);
           for (std::size_t row = 0; row < array.rows; ++row) {

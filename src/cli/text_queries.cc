@@ -76,7 +76,7 @@ int TextQueries::run() {
   }
   if (bad_ > 0 && settings_.as_text()) {
     print_remark("error", std::to_string(bad_) + " of " + std::to_string(good_ + bad_) +
-                              " queries were not answered");
+                              " queries were not " + (client_ ? "answered" : "routed"));
   }
   return bad_ == 0 ? 0 : 1;
 }
@@ -148,8 +148,9 @@ TextQueries::Item TextQueries::parse_json(const LineReader::Line& line) const {
   return item;
 }
 
-// A query that is wrong is told in its place and the rest goes on: whoever joins input and output
-// by line or by id loses nothing. Plain text that is only routed has no place for that: it stops.
+// An error of one query is printed in its place and the others go on, so that output can be joined
+// with input by line or by id. Plain text that is only routed stops at an error, unless the server
+// cannot embed this one text.
 void TextQueries::route_batch() {
   const std::optional<Error> none_embedded = fetch_embeddings();
   batch_bytes_ = 0;
@@ -169,26 +170,34 @@ void TextQueries::route_batch() {
       }
     } catch (const Error& error) {
       if (interrupt_.requested()) return;
-      if (error.code() == ErrorCode::kIo || (settings_.file && !client_)) throw;
+      const bool stops = settings_.file && !client_ && !item.rejected;
+      if (error.code() == ErrorCode::kIo || stops) throw;
       tell(error_tell(std::move(item), error.what()));
     }
   }
 }
 
 // The server is asked for all at once; the embedder keeps what it got, and finds it again when each
-// query is routed. Returns why that is to be said of all of them.
-std::optional<Error> TextQueries::fetch_embeddings() const {
+// query is routed. Returns an error that concerns all of them.
+std::optional<Error> TextQueries::fetch_embeddings() {
+  if (!settings_.servers.embeds()) return {};
   std::vector<std::string_view> texts;
-  for (const Item& item : batch_) {
-    if (item.text && !item.error && !internal::is_blank(*item.text)) texts.push_back(*item.text);
+  std::vector<Item*> items;  // of the texts
+  for (Item& item : batch_) {
+    if (!item.text || item.error || internal::is_blank(*item.text)) continue;
+    texts.push_back(*item.text);
+    items.push_back(&item);
   }
-  if (texts.size() < 2) return {};
+  if (texts.empty()) return {};
   std::vector<float> embeddings(texts.size() * router_.dimension());
   try {
-    router_.embedder()->embed(texts, embeddings, interrupt_.token());
+    for (const auto& [text, failure] :
+         router_.embedder()->embed_each(texts, embeddings, interrupt_.token())) {
+      items[text]->error = Error(failure.code, failure.message);
+      items[text]->rejected = true;
+    }
   } catch (const Error& error) {
-    // One text may be at fault, being too long, say: then each is asked for by itself.
-    if (error.code() != ErrorCode::kRefused) return error;
+    return error;
   }
   return {};
 }
@@ -268,7 +277,7 @@ OrderedWorkers::Job TextQueries::answer_job(Item item, Decision decision) {
 
 OrderedWorkers::Tell TextQueries::error_tell(Item item, std::string message) {
   return [this, item = std::move(item), message = std::move(message)] {
-    printer_.error(item.label(), message);
+    printer_.error(item.label(), client_ ? "Not answered" : "Not routed", message);
     if (workers_) printer_.flush();
     count(false);
   };

@@ -41,6 +41,7 @@ class TextQueries {
     std::optional<std::uint64_t> line = {};
     RouteOptions options = {};
     std::optional<Error> error = {};
+    bool rejected = false;  // `error` says why the server cannot embed this text
 
     ReplyLabel label() const;
   };
@@ -51,7 +52,7 @@ class TextQueries {
   Item parse_json(const LineReader::Line& line) const;
 
   void route_batch();
-  std::optional<Error> fetch_embeddings() const;
+  std::optional<Error> fetch_embeddings();
   Decision route(const Item& item) const;
   Completion ask(const Item& item, const Decision& decision,
                  std::function<void(std::string_view)> on_text) const;

@@ -1,7 +1,11 @@
 #include "data/npy.h"
 
+#include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstring>
+#include <span>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -234,6 +238,33 @@ NpyArray parse_npy(std::span<const std::uint8_t> bytes, const std::string& file)
 NpyArray read_npy(const std::string& path) {
   const MappedFile file(path);
   return parse_npy(file.bytes(), path);
+}
+
+NpyArray read_embeddings_npy(const std::string& path) {
+  NpyArray array = read_npy(path);
+  const auto check = [&](const auto& values) {
+    const auto not_finite =
+        std::ranges::find_if(values, [](auto value) { return !std::isfinite(value); });
+    if (not_finite != values.end()) {
+      const auto index = static_cast<std::size_t>(not_finite - values.begin());
+      throw Error(ErrorCode::kBadData,
+                  "row " + std::to_string(index / array.columns) + " holds " +
+                      std::to_string(*not_finite) + " at " + std::to_string(index % array.columns) +
+                      ": expected finite numbers",
+                  {.file = path});
+    }
+    for (std::size_t row = 0; array.columns > 0 && row < array.rows; ++row) {
+      const auto numbers = std::span(values).subspan(row * array.columns, array.columns);
+      if (std::ranges::any_of(numbers, [](auto value) { return value != 0; })) continue;
+      throw Error(ErrorCode::kBadData,
+                  "row " + std::to_string(row) +
+                      " is all zeros, which is not the embedding of a text: compute it again, or "
+                      "leave it out",
+                  {.file = path});
+    }
+  };
+  std::visit(check, array.values);
+  return array;
 }
 
 }  // namespace r2router::io

@@ -26,4 +26,8 @@ NpyArray parse_npy(std::span<const std::uint8_t> bytes, const std::string& file)
 /// The same from a path. Throws Error(kNotFound) and Error(kIo) as well.
 NpyArray read_npy(const std::string& path);
 
+/// As read_npy(), for an embedding in each row: throws Error(kBadData) for a row that has a number
+/// that is not finite, or is all zero, which is what encoders that have failed leave.
+NpyArray read_embeddings_npy(const std::string& path);
+
 }  // namespace r2router::io

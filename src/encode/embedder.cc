@@ -9,6 +9,13 @@
 
 namespace r2router {
 
+std::vector<Embedder::Rejected> Embedder::embed_each(std::span<const std::string_view> texts,
+                                                     std::span<float> out,
+                                                     const std::stop_token& cancel) const {
+  embed(texts, out, cancel);
+  return {};
+}
+
 std::vector<float> Embedder::embed_one(std::string_view text, const std::stop_token& cancel) const {
   std::vector<float> embedding(dimension());
   embed({&text, 1}, embedding, cancel);

@@ -140,6 +140,9 @@ class QueryLineHandler {
     } else if (out_.query.has_value() == out_.embedding.has_value()) {
       fail(out_.query ? "both query and embedding are given; expected one of them"
                       : "neither query nor embedding is given; expected one of them");
+    } else if (out_.embedding && !out_.embedding->empty() &&
+               std::ranges::all_of(*out_.embedding, [](double value) { return value == 0; })) {
+      fail("the embedding is all zeros; expected the embedding of a text");
     }
   }
 

@@ -374,7 +374,7 @@ TEST_F(AnswerCli, TellsAFailureInItsPlaceAndGoesOn) {
   const std::string url = server_.script({{service()}, {error(400, "bad request")}, {service()}});
   const std::string input =
       "{\"query\": \"a\", \"id\": 1}\nnot JSON\n{\"query\": \"b\", \"id\": 2}\n"
-      "{\"embedding\": [0], \"id\": 3}\n{\"query\": \" \", \"id\": 4}\n{\"query\": \"c\", \"id\": "
+      "{\"embedding\": [1], \"id\": 3}\n{\"query\": \" \", \"id\": 4}\n{\"query\": \"c\", \"id\": "
       "5}\n";
   const Outcome outcome =
       route({"--input", "-", "--llm-api-base", url, "--concurrency", "1"}, input);
@@ -540,18 +540,41 @@ TEST_F(AnswerCli, NamesTheEmbeddingModelAndKeyAsTold) {
 }
 
 TEST_F(AnswerCli, FindsTheOneTextThatTheServerRefuses) {
-  // The batch in either encoding, then each text by itself, in order.
-  const json good = service({{"dimension", kDimension}});
-  const json bad = error(400, "maximum context length exceeded");
-  const std::string url = server_.script({{bad}, {bad}, {good}, {bad}, {good}});
-  const Outcome outcome = route_external({"--input", "-", "--embed-url", url}, queries(3));
+  for (const int status : {400, 500}) {
+    const json refusal = error(status, "input is too large").at("answer");
+    const std::string url = server_.script({{service(
+        {{"dimension", kDimension}, {"refuse", {{"containing", "y 1"}, {"answer", refusal}}}})}});
+    const Outcome outcome = route_external({"--input", "-", "--embed-url", url}, queries(3));
+    EXPECT_EQ(outcome.exit_code, 1);
+    const auto lines = lines_of(outcome.out);
+    ASSERT_EQ(lines.size(), 3u);
+    EXPECT_TRUE(json::parse(lines[0]).contains("model"));
+    EXPECT_EQ(json::parse(lines[1]).at("line"), 2);
+    EXPECT_THAT(json::parse(lines[1]).at("error").get<std::string>(), HasSubstr("too large"));
+    EXPECT_TRUE(json::parse(lines[2]).contains("model"));
+
+    // Plain text has the error in its place.
+    const Outcome text =
+        route_external({"--file", "-", "--embed-url", url}, "query 0\nquery 1\nquery 2\n");
+    EXPECT_EQ(text.exit_code, 1);
+    EXPECT_THAT(text.out, HasSubstr("Query:             query 1\nNot routed:        http://"));
+    EXPECT_THAT(text.out, HasSubstr("Query:             query 2\nSelected LLM:"));
+    EXPECT_EQ(lines_of(text.err).size(), 1u);
+    EXPECT_THAT(text.err, HasSubstr("1 of 3 queries were not routed"));
+  }
+}
+
+TEST_F(AnswerCli, RefusesAnEmbeddingOfZeros) {
+  const std::string url =
+      server_.script({{service({{"dimension", kDimension}, {"zero", "query"}})}});
+  const Outcome outcome = route_external({"--query", "a query", "--embed-url", url});
   EXPECT_EQ(outcome.exit_code, 1);
-  const auto lines = lines_of(outcome.out);
-  ASSERT_EQ(lines.size(), 3u);
-  EXPECT_TRUE(json::parse(lines[0]).contains("model"));
-  EXPECT_EQ(json::parse(lines[1]).at("line"), 2);
-  EXPECT_THAT(json::parse(lines[1]).at("error").get<std::string>(), HasSubstr("maximum context"));
-  EXPECT_TRUE(json::parse(lines[2]).contains("model"));
+  EXPECT_EQ(outcome.out, "");
+  EXPECT_THAT(outcome.err, HasSubstr("data[0].embedding is all zeros"));
+  const json line = {{"embedding", std::vector<int>(kDimension)}};
+  const Outcome given = route_external({"--input", "-"}, line.dump() + "\n");
+  EXPECT_EQ(given.exit_code, 1);
+  EXPECT_THAT(given.out, HasSubstr("the embedding is all zeros"));
 }
 
 TEST_F(AnswerCli, TellsEveryQueryThatTheEmbeddingServerIsAway) {

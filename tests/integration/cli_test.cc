@@ -4,6 +4,7 @@
 
 #ifdef R2ROUTER_CLI
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -449,6 +450,13 @@ TEST_F(CliTest, RefusesEmbeddingsThatDoNotFit) {
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_EQ(outcome.out, "");
   EXPECT_THAT(outcome.err, AllOf(is_one_error_line("nan.npy: "), HasSubstr("row 1")));
+
+  std::fill(bad.begin() + kDimension, bad.end(), 0.0F);
+  outcome =
+      route({"--embeddings", write("zero.npy", npy("<f4", "(2, 64)", bytes_of(bad))), "--json"});
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_EQ(outcome.out, "");
+  EXPECT_THAT(outcome.err, AllOf(is_one_error_line("zero.npy: "), HasSubstr("row 1 is all zeros")));
 }
 
 // --- failures and wrong usage

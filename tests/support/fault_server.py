@@ -75,7 +75,9 @@ class Service:
     many an answer has, or "all" that it may have; "reasoning": how many of them are reasoning;
     "prices": {model: [input, output]} in USD per million, for "usage.cost"; "served_model";
     "models": the data of GET /models; "pause": seconds between streamed pieces; "key": what the
-    Authorization header must carry.
+    Authorization header must carry. "refuse": {"containing": TEXT, "texts": N, "answer": {...}}
+    answers so when a text to embed contains TEXT, or there are more than N of them; "zero": TEXT
+    gives texts that contain it an embedding of zeros.
 
     An answer counts every byte of the messages as a prompt token, and eight more a message: no
     tokenizer counts more.
@@ -102,10 +104,19 @@ class Service:
         if encoded and self.settings.get("base64") is False:
             send(answer_bytes(400, error_body(400, "encoding_format: expected float")))
             return
+        refuse = self.settings.get("refuse", {})
+        bad = refuse.get("containing")
+        too_many = len(body["input"]) > refuse.get("texts", len(body["input"]))
+        if too_many or (bad and any(bad in text for text in body["input"])):
+            answer = refuse["answer"]
+            send(answer_bytes(answer["status"], answer["json"], answer.get("headers")))
+            return
         dimension = self.settings.get("dimension", 1024)
         data = []
         for index, text in enumerate(body["input"]):
             values: Any = embedding_of(text, dimension)
+            if "zero" in self.settings and self.settings["zero"] in text:
+                values = [0.0] * dimension
             if encoded and self.settings.get("base64") != "ignored":
                 values = base64.b64encode(struct.pack(f"<{dimension}f", *values)).decode()
             data.append({"object": "embedding", "index": index, "embedding": values})

@@ -7,9 +7,8 @@
 #include <cmath>
 #include <cstddef>
 #include <cstring>
-#include <optional>
-#include <string>
-#include <vector>
+#include <numeric>
+#include <utility>
 
 #include "r2router/error.h"
 
@@ -85,31 +84,37 @@ bool decode_base64(std::string_view text, std::span<std::byte> out) {
   return (seen & kNotBase64) == 0;
 }
 
-/// Reads the parts of one answer, and says where it is when something is wrong.
+/// An embedding that cannot be used. The rest of the answer can still be read.
+struct Unusable {
+  std::string message;
+};
+
+/// Reads the parts of one answer. Errors name the place.
 class Response {
  public:
   Response(std::string_view body, std::span<const std::span<float>> rows)
-      : reader_(body, ErrorCode::kBadResponse), rows_(rows), found_(rows.size()) {}
+      : reader_(body, ErrorCode::kBadResponse), rows_(rows) {}
 
-  bool read() {
+  std::optional<std::vector<BadEmbedding>> read() {
     if (reader_.kind() != Kind::kObject) {
       fail("the answer is " + describe() + ", expected an object with \"data\"");
     }
     bool has_data = false;
     reader_.begin_object();
     while (const auto name = reader_.next_member()) {
-      if (*name == "error" && reader_.kind() != Kind::kNull) return false;
-      if (*name != "data") {
+      if (*name == "error") {
+        if (!skip_if_empty()) return std::nullopt;
+      } else if (*name != "data") {
         reader_.skip();
-        continue;
+      } else {
+        if (has_data) fail("\"data\" appears twice in the answer");
+        has_data = true;
+        read_data();
       }
-      if (has_data) fail("\"data\" stands twice in the answer");
-      has_data = true;
-      read_data();
     }
     reader_.end();
     if (!has_data) fail("the answer has no \"data\", expected an array of embeddings");
-    return true;
+    return put_in_order();
   }
 
  private:
@@ -118,9 +123,29 @@ class Response {
   }
 
   std::string describe() { return std::string(JsonReader::name(reader_.kind())); }
-  std::string element() const { return "data[" + std::to_string(element_) + "]"; }
+  std::string element(std::size_t i) const { return "data[" + std::to_string(i) + "]"; }
+  std::string element() const { return element(element_); }
   [[noreturn]] void fail_embedding(const std::string& message) const {
-    fail(element() + ".embedding " + message);
+    throw Unusable{element() + ".embedding " + message};
+  }
+
+  /// Skips null, booleans, "", {} and []; returns false for any other value.
+  bool skip_if_empty() {
+    switch (reader_.kind()) {
+      case Kind::kString:
+        return reader_.raw_string().empty();
+      case Kind::kObject:
+        reader_.begin_object();
+        return !reader_.next_member();
+      case Kind::kArray:
+        reader_.begin_array();
+        return !reader_.next_element();
+      case Kind::kNumber:
+        return false;
+      default:
+        reader_.skip();
+        return true;
+    }
   }
 
   void read_data() {
@@ -136,71 +161,137 @@ class Response {
       read_element();
     }
     if (element_ == rows_.size()) return;
-    const auto missing = std::ranges::find(found_, false) - found_.begin();
     fail("\"data\" has " + std::to_string(element_) + " elements, expected " +
-         std::to_string(rows_.size()) + ", one for each text: index " + std::to_string(missing) +
-         " is missing");
+         std::to_string(rows_.size()) + ", one for each text");
   }
 
+  /// The embedding is written to the row of its place in the array; put_in_order() moves it.
   void read_element() {
     if (reader_.kind() != Kind::kObject) {
       fail(element() + " is " + describe() +
            ", expected an object with \"index\" and \"embedding\"");
     }
-    std::optional<std::size_t> index, row;
+    bool has_index = false, has_embedding = false;
+    indices_.emplace_back();
     reader_.begin_object();
     while (const auto name = reader_.next_member()) {
       if (*name == "index") {
-        if (index) fail(element() + ".index stands twice");
-        index = read_index();
+        if (std::exchange(has_index, true)) fail(element() + ".index appears twice");
+        indices_.back() = read_index();
       } else if (*name == "embedding") {
-        if (row) fail_embedding("stands twice");
-        // Before the index is known the numbers go to a row that is still free.
-        row = index ? *index : first_free();
-        read_embedding(rows_[*row]);
+        if (std::exchange(has_embedding, true)) fail(element() + ".embedding appears twice");
+        read_embedding(rows_[element_]);
       } else {
         reader_.skip();
       }
     }
-    if (!index) fail(element() + ".index is missing, expected the number of its text");
-    if (!row) fail_embedding("is missing, expected base64 or an array of numbers");
-    if (*row != *index) std::ranges::copy(rows_[*row], rows_[*index].begin());
-  }
-
-  /// There is one as long as there are fewer elements than rows.
-  std::size_t first_free() {
-    while (found_[first_free_]) ++first_free_;
-    return first_free_;
-  }
-
-  std::size_t read_index() {
-    if (reader_.kind() != Kind::kNumber) fail_index(describe());
-    const std::string_view text = reader_.raw_number();
-    std::size_t index = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), index);
-    if (error != std::errc() || end != text.data() + text.size() || index >= rows_.size()) {
-      fail_index(std::string(text.substr(0, 40)));
+    if (!has_embedding) {
+      fail(element() + ".embedding is missing, expected base64 or an array of numbers");
     }
-    if (found_[index]) fail_index(std::to_string(index) + ", as that of an element before it");
-    found_[index] = true;
-    return index;
+  }
+
+  /// Nothing for null.
+  std::optional<std::size_t> read_index() {
+    std::string text;
+    switch (reader_.kind()) {
+      case Kind::kNull:
+        reader_.skip();
+        return std::nullopt;
+      case Kind::kNumber:
+        text = reader_.raw_number();
+        break;
+      case Kind::kString:
+        text = JsonReader::unescape(reader_.raw_string(), 40);
+        break;
+      default:
+        fail_index(describe());
+    }
+    // Integers of this size are exact in a double.
+    double index = -1;
+    const char* const end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data(), end, index);
+    if (error != std::errc() || stop != end || index != std::floor(index) || index < 0 ||
+        index >= static_cast<double>(rows_.size())) {
+      fail_index(excerpt(text, 40));
+    }
+    return static_cast<std::size_t>(index);
   }
 
   [[noreturn]] void fail_index(const std::string& found) const {
-    fail(element() + ".index is " + found + ", expected 0 to " + std::to_string(rows_.size() - 1) +
-         ", each once");
+    fail(element() + ".index is " + found + ", expected 0 to " + std::to_string(rows_.size() - 1));
+  }
+
+  /// Whether each index is 0 or follows the one before it, with more than one 0 among them.
+  bool indices_start_again() const {
+    for (std::size_t i = 0; i < indices_.size(); ++i) {
+      if (!indices_[i]) return false;
+      if (*indices_[i] != 0 && (i == 0 || *indices_[i] != *indices_[i - 1] + 1)) return false;
+    }
+    return std::ranges::count(indices_, std::optional<std::size_t>(0)) > 1;
+  }
+
+  /// The text of each element.
+  std::vector<std::size_t> texts_of_elements() const {
+    std::vector<std::size_t> texts(rows_.size());
+    if (indices_start_again()) {
+      std::iota(texts.begin(), texts.end(), std::size_t{0});
+      return texts;
+    }
+    std::vector<bool> named(rows_.size());
+    for (std::size_t i = 0; i < indices_.size(); ++i) {
+      if (!indices_[i]) continue;
+      if (named[*indices_[i]]) {
+        fail(element(i) + ".index is " + std::to_string(*indices_[i]) +
+             ", as that of an element before it: expected 0 to " +
+             std::to_string(rows_.size() - 1) + ", each once");
+      }
+      named[*indices_[i]] = true;
+      texts[i] = *indices_[i];
+    }
+    std::size_t free = 0;
+    for (std::size_t i = 0; i < indices_.size(); ++i) {
+      if (indices_[i]) continue;
+      while (named[free]) ++free;
+      texts[i] = free++;
+    }
+    return texts;
+  }
+
+  std::vector<BadEmbedding> put_in_order() {
+    std::vector<std::size_t> texts = texts_of_elements();
+    for (BadEmbedding& bad : bad_) bad.text = texts[bad.text];
+    // Each swap puts one row in its final place.
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      while (texts[i] != i) {
+        const std::size_t to = texts[i];
+        std::ranges::swap_ranges(rows_[i], rows_[to]);
+        std::swap(texts[i], texts[to]);
+      }
+    }
+    return std::move(bad_);
   }
 
   void read_embedding(std::span<float> row) {
-    switch (reader_.kind()) {
-      case Kind::kString:
-        read_base64(reader_.raw_string(), row);
-        return;
-      case Kind::kArray:
-        read_decimals(row);
-        return;
-      default:
-        fail_embedding("is " + describe() + ", expected base64 or an array of numbers");
+    try {
+      switch (reader_.kind()) {
+        case Kind::kString:
+          read_base64(reader_.raw_string(), row);
+          break;
+        case Kind::kArray:
+          read_decimals(row);
+          break;
+        default: {
+          const std::string found = describe();
+          reader_.skip();
+          fail_embedding("is " + found + ", expected base64 or an array of numbers");
+        }
+      }
+      if (std::ranges::all_of(row, [](float value) { return value == 0; })) {
+        fail_embedding(
+            "is all zeros, which means nothing: does the server load and run the model correctly?");
+      }
+    } catch (const Unusable& unusable) {
+      bad_.push_back({element_, unusable.message});
     }
   }
 
@@ -241,18 +332,32 @@ class Response {
 
   void read_decimals(std::span<float> row) {
     std::size_t count = 0;
+    std::optional<Unusable> unusable;  // the first fault; the rest of the array is skipped
     for (reader_.begin_array(); reader_.next_element(); ++count) {
-      if (count == row.size()) fail_dimension("more than " + std::to_string(count), row.size());
-      if (const Kind kind = reader_.kind(); kind != Kind::kNumber) {
-        fail_number(count, JsonReader::name(kind));
+      if (unusable || count >= row.size()) {
+        reader_.skip();
+        continue;
       }
-      const std::string_view text = reader_.raw_number();
-      const std::optional<float> value = to_float(text);
-      if (!value)
-        fail_number(count, std::string(text.substr(0, 40)) + ", outside what float32 can hold");
-      row[count] = *value;
+      try {
+        row[count] = read_decimal(count);
+      } catch (const Unusable& bad) {
+        unusable = bad;
+      }
     }
-    if (count < row.size()) fail_dimension(std::to_string(count), row.size());
+    if (unusable) throw Unusable(*unusable);
+    if (count != row.size()) fail_dimension(std::to_string(count), row.size());
+  }
+
+  /// Number `i` of an embedding; has read it when it throws Unusable.
+  float read_decimal(std::size_t i) {
+    if (const Kind kind = reader_.kind(); kind != Kind::kNumber) {
+      reader_.skip();
+      fail_number(i, JsonReader::name(kind));
+    }
+    const std::string_view text = reader_.raw_number();
+    const std::optional<float> value = to_float(text);
+    if (!value) fail_number(i, std::string(text.substr(0, 40)) + ", outside what float32 can hold");
+    return *value;
   }
 
   [[noreturn]] void fail_base64(std::string_view text, std::size_t bytes) const {
@@ -286,20 +391,21 @@ class Response {
                    ": does the server run the model that the checkpoint was trained with?");
   }
   [[noreturn]] void fail_number(std::size_t i, std::string_view found) const {
-    fail(element() + ".embedding[" + std::to_string(i) + "] is " + std::string(found) +
-         ", expected a finite number");
+    throw Unusable{element() + ".embedding[" + std::to_string(i) + "] is " + std::string(found) +
+                   ", expected a finite number"};
   }
 
   JsonReader reader_;
   std::span<const std::span<float>> rows_;
-  std::vector<bool> found_;     // of each index
-  std::size_t first_free_ = 0;  // no row before it is free
-  std::size_t element_ = 0;     // of data, where the reader is
+  std::vector<std::optional<std::size_t>> indices_ = {};  // of each element, where it has one
+  std::vector<BadEmbedding> bad_ = {};                    // by element until put_in_order()
+  std::size_t element_ = 0;                               // of data, where the reader is
 };
 
 }  // namespace
 
-bool read_embeddings(std::string_view body, std::span<const std::span<float>> rows) {
+std::optional<std::vector<BadEmbedding>> read_embeddings(std::string_view body,
+                                                         std::span<const std::span<float>> rows) {
   return Response(body, rows).read();
 }
 

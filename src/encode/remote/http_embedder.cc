@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <deque>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -28,9 +29,36 @@ namespace {
 struct Wanted {
   std::string_view text;
   std::span<float> row;
+  std::size_t place;                    ///< of the text among those of the caller
+  std::optional<Failure> failure = {};  ///< why it has no embedding, though others may have one
 };
 
-using Batch = std::span<const Wanted>;
+using Batch = std::span<Wanted>;
+
+/// What the batches of one embed_each() share.
+struct Call {
+  net::Clock::time_point deadline;
+  std::stop_token cancel;
+  std::size_t most_failures_in_row;
+  std::atomic<std::size_t> failures_in_row = 0;
+};
+
+/// A server that fails this often in a row does not do so because of a few texts: halving a batch
+/// with up to 7 of them gives a part without one after 14 failures at most.
+constexpr std::size_t kMostFailuresInRow = 16;
+
+/// Why a batch has no embeddings.
+struct BatchFailure {
+  Failure failure;
+  bool may_be_about_texts = false;  ///< one of them, or their number or size altogether
+};
+
+/// An error without a status of its own under HTTP 200 can mean anything.
+bool may_be_about_texts(const Failure& failure) {
+  const int status = failure.http_status;
+  return status == 400 || status == 413 || status == 422 || status >= 500 ||
+         (failure.code == ErrorCode::kServer && status >= 200 && status < 300);
+}
 
 std::string embeddings_url(std::string_view base_url) {
   while (base_url.ends_with('/')) base_url.remove_suffix(1);
@@ -94,6 +122,23 @@ class HttpEmbedder final : public Embedder {
 
   void embed(std::span<const std::string_view> texts, std::span<float> out,
              const std::stop_token& cancel) const override {
+    const std::vector<Rejected> rejected = embed_each(texts, out, cancel);
+    if (rejected.empty()) return;
+    const auto& [place, failure] = rejected[0];
+    std::string message = failure.message;
+    if (texts.size() > 1) {
+      message = "texts[" + std::to_string(place) + "], " + excerpt(texts[place], 40) + " (" +
+                std::to_string(texts[place].size()) + " bytes): " + message;
+    }
+    if (rejected.size() > 1) {
+      message += "; " + std::to_string(rejected.size() - 1) +
+                 " more texts failed, the next is texts[" + std::to_string(rejected[1].text) + "]";
+    }
+    throw Error(failure.code, message);
+  }
+
+  std::vector<Rejected> embed_each(std::span<const std::string_view> texts, std::span<float> out,
+                                   const std::stop_token& cancel) const override {
     const std::size_t dimension = options_.dimension;
     internal::check_embed_arguments(texts, out, dimension);
     check_utf8(texts);
@@ -104,17 +149,33 @@ class HttpEmbedder final : public Embedder {
     for (std::size_t i = 0; i < texts.size(); ++i) {
       if (!places.try_emplace(texts[i], i).second) continue;
       if (options_.cache && options_.cache->find(options_.model, texts[i], row(i))) continue;
-      wanted.push_back({texts[i], row(i)});
+      wanted.push_back({.text = texts[i], .row = row(i), .place = i});
     }
     fetch_all(wanted, cancel);
+    std::unordered_map<std::size_t, const Failure*> failures;  // by place
+    for (const Wanted& each : wanted) {
+      if (each.failure) failures.emplace(each.place, &*each.failure);
+    }
+    // Where none of several texts has an embedding, the server is at fault and not a text.
+    if (places.size() > 1 && failures.size() == places.size()) {
+      const Failure& first = *wanted[0].failure;
+      throw Error(first.code,
+                  first.message + "; all " + std::to_string(places.size()) + " texts failed");
+    }
+    std::vector<Rejected> rejected;
     for (std::size_t i = 0; i < texts.size(); ++i) {
       const std::size_t first = places.at(texts[i]);
-      if (first != i) std::ranges::copy(row(first), row(i).begin());
+      if (const auto failed = failures.find(first); failed != failures.end()) {
+        rejected.push_back({i, *failed->second});
+      } else if (first != i) {
+        std::ranges::copy(row(first), row(i).begin());
+      }
     }
+    return rejected;
   }
 
  private:
-  std::vector<Batch> batches_of(std::span<const Wanted> wanted) const {
+  std::vector<Batch> batches_of(std::span<Wanted> wanted) const {
     std::vector<Batch> batches;
     std::size_t begin = 0, bytes = 0;
     for (std::size_t i = 0; i < wanted.size(); ++i) {
@@ -131,62 +192,109 @@ class HttpEmbedder final : public Embedder {
     return batches;
   }
 
-  void fetch_all(std::span<const Wanted> wanted, const std::stop_token& cancel) const {
+  void fetch_all(std::span<Wanted> wanted, const std::stop_token& cancel) const {
     const std::vector<Batch> batches = batches_of(wanted);
-    const net::Clock::time_point deadline =
-        net::Clock::now() +
-        std::chrono::duration_cast<net::Clock::duration>(
-            std::chrono::duration<double>(std::min(endpoint_.timeouts.total, 1e9)));
     std::stop_source stop;  // the caller's wish, or the failure of one batch, stops them all
     const std::stop_callback forward(cancel, [&stop] { stop.request_stop(); });
+    Call call{.deadline = net::Clock::now() + std::chrono::duration_cast<net::Clock::duration>(
+                                                  std::chrono::duration<double>(
+                                                      std::min(endpoint_.timeouts.total, 1e9))),
+              .cancel = stop.get_token(),
+              .most_failures_in_row =
+                  kMostFailuresInRow * std::min(options_.max_concurrency, batches.size())};
     internal::parallel_for(options_.max_concurrency, batches.size(), [&](std::size_t i) {
-      const std::optional<Failure> failure = fetch(batches[i], deadline, stop.get_token());
+      const std::optional<Failure> failure = fetch(batches[i], call);
       if (!failure) return;
-      // What was stopped because of another batch's failure is not the failure to tell.
+      // What was stopped because of another batch's failure is not the failure to report.
       if (failure->code == ErrorCode::kCancelled && !cancel.stop_requested()) return;
       stop.request_stop();
       throw Error(failure->code, failure->message);
     });
   }
 
-  /// Some servers know decimals alone and refuse to be asked for anything else. Once base64 has
-  /// been accepted, a refusal has other reasons.
-  std::optional<Failure> fetch(Batch batch, net::Clock::time_point deadline,
-                               const std::stop_token& cancel) const {
-    const Encoding encoding = encoding_;
-    std::optional<Failure> failure =
-        call(batch, encoding == Encoding::kDecimals ? "float" : "base64", deadline, cancel);
-    if (encoding != Encoding::kUnknown) return failure;
-    if (!failure) {
-      encoding_ = Encoding::kBase64;
-    } else if (failure->http_status == 400 || failure->http_status == 422) {
-      failure = call(batch, "float", deadline, cancel);
-      if (!failure) encoding_ = Encoding::kDecimals;
+  /// Fetches a batch. Where the server refuses it for what may be the fault of one text, or of the
+  /// batch's size, its halves are asked for, level by level, down to single texts. A text that is
+  /// refused when it is asked for alone keeps the failure; any other failure is returned.
+  std::optional<Failure> fetch(Batch batch, Call& call) const {
+    std::deque<Batch> parts = {batch};
+    for (; !parts.empty(); parts.pop_front()) {
+      const Batch part = parts.front();
+      const bool is_whole = part.size() == batch.size();
+      std::optional<BatchFailure> failed = fetch_part(part, is_whole, call);
+      if (failed && !failed->may_be_about_texts) return failed->failure;
+      std::size_t failures = 1;
+      if (failed && part.size() > 1) {
+        const std::size_t half = (part.size() + 1) / 2;
+        parts.push_back(part.first(half));
+        parts.push_back(part.subspan(half));
+      } else if (failed) {
+        part[0].failure = failed->failure;
+      } else {
+        const auto has_failed = [](const Wanted& wanted) { return wanted.failure.has_value(); };
+        failures = static_cast<std::size_t>(std::ranges::count_if(part, has_failed));
+        if (failures < part.size()) {
+          call.failures_in_row = 0;
+          continue;
+        }
+      }
+      if ((call.failures_in_row += failures) >= call.most_failures_in_row) {
+        Failure failure = failed ? failed->failure : *part[0].failure;
+        failure.message += "; nothing has succeeded lately, so the rest is not sent";
+        return failure;
+      }
     }
-    return failure;
+    return std::nullopt;
   }
 
-  /// Asks until there is an answer or no reason to ask again, and writes the rows.
-  std::optional<Failure> call(Batch batch, const char* encoding, net::Clock::time_point deadline,
-                              const std::stop_token& cancel) const {
+  /// Some servers know decimals only and refuse to be asked for anything else. Once base64 has been
+  /// accepted, a refusal has other reasons. While that is not known, parts are asked for in
+  /// decimals, which every server knows.
+  std::optional<BatchFailure> fetch_part(Batch part, bool is_whole, Call& call) const {
+    const Encoding encoding = encoding_;
+    if (encoding == Encoding::kDecimals || (encoding == Encoding::kUnknown && !is_whole)) {
+      return send(part, "float", is_whole, call);
+    }
+    std::optional<BatchFailure> failed = send(part, "base64", is_whole, call);
+    if (encoding != Encoding::kUnknown) return failed;
+    if (!failed) {
+      encoding_ = Encoding::kBase64;
+    } else if (failed->failure.http_status == 400 || failed->failure.http_status == 422) {
+      failed = send(part, "float", is_whole, call);
+      if (!failed) encoding_ = Encoding::kDecimals;
+    }
+    return failed;
+  }
+
+  /// Asks until there is an answer or no reason to ask again, and writes the rows. A part that is
+  /// refused is not sent again, since the whole batch has been, unless the server asks to wait.
+  std::optional<BatchFailure> send(Batch part, const char* encoding, bool is_whole,
+                                   Call& call) const {
     nlohmann::json body = {{"model", options_.model}, {"encoding_format", encoding}};
-    for (const Wanted& wanted : batch) body["input"].push_back(wanted.text);
+    for (const Wanted& wanted : part) body["input"].push_back(wanted.text);
     const net::Request request{.url = url_,
                                .headers = {{"Content-Type", "application/json"}},
                                .body = body.dump(),
-                               .deadline = deadline,
-                               .cancel = cancel};
+                               .deadline = call.deadline,
+                               .cancel = call.cancel};
     std::optional<Failure> failure;
+    bool about_texts = false;
     std::size_t tries = 0;
-    const net::Ended ended = net::with_retries(endpoint_.retry, deadline, cancel, UINT32_MAX, [&] {
+    const auto make_try = [&] {
       ++tries;
       net::Response response = transport_->send(request);
-      failure = read(response, batch);
+      failure = read(response, part);
       // An error that is reported under HTTP 200 is retried as its own status says.
       if (failure) response.status = failure->http_status;
-      return net::judge(endpoint_.retry, response);
-    });
+      net::TryResult result = net::judge(endpoint_.retry, response);
+      const bool asks_to_wait = result.retryable && result.retry_after;
+      about_texts = failure && may_be_about_texts(*failure) && !asks_to_wait;
+      if (about_texts && !is_whole) result.retryable = false;
+      return result;
+    };
+    const net::Ended ended =
+        net::with_retries(endpoint_.retry, call.deadline, call.cancel, UINT32_MAX, make_try);
     if (ended == net::Ended::kCancelled) {
+      about_texts = false;
       failure =
           Failure{.code = ErrorCode::kCancelled, .message = "cancelled while waiting to ask again"};
     }
@@ -194,23 +302,33 @@ class HttpEmbedder final : public Embedder {
       std::string message = url_ + ": " + failure->message;
       if (tries > 1) message += "; asked " + std::to_string(tries) + " times";
       failure->message = message.append(remedy_for(*failure));
-    } else if (options_.cache) {
-      for (const Wanted& wanted : batch) {
-        options_.cache->insert(options_.model, wanted.text, wanted.row);
+      return BatchFailure{*failure, about_texts};
+    }
+    if (options_.cache) {
+      for (const Wanted& wanted : part) {
+        if (!wanted.failure) options_.cache->insert(options_.model, wanted.text, wanted.row);
       }
     }
-    return failure;
+    return std::nullopt;
   }
 
-  /// Writes the rows of an answer, or says why there is none.
-  std::optional<Failure> read(const net::Response& response, Batch batch) const {
+  /// Writes the rows of an answer, or says why there is none. A text whose embedding alone is
+  /// unusable gets a failure of its own.
+  std::optional<Failure> read(const net::Response& response, Batch part) const {
     if (response.failure) return response.failure;
     const int status = response.status;
     if (status >= 200 && status < 300) {
       std::vector<std::span<float>> rows;
-      for (const Wanted& wanted : batch) rows.push_back(wanted.row);
+      for (const Wanted& wanted : part) rows.push_back(wanted.row);
       try {
-        if (internal::read_embeddings(response.body, rows)) return std::nullopt;
+        if (const auto bad = internal::read_embeddings(response.body, rows)) {
+          for (const auto& [text, message] : *bad) {
+            part[text].failure = Failure{.code = ErrorCode::kBadResponse,
+                                         .http_status = status,
+                                         .message = url_ + ": " + message};
+          }
+          return std::nullopt;
+        }
       } catch (const Error& error) {
         std::string message = error.what();
         const std::string* type = net::find_header(response.headers, "content-type");

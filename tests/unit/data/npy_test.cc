@@ -1,6 +1,8 @@
 #include "data/npy.h"
 
+#include <cmath>
 #include <cstring>
+#include <initializer_list>
 #include <string>
 
 #include <gmock/gmock.h>
@@ -130,6 +132,28 @@ TEST(Npy, RefusesOtherHeaders) {
     EXPECT_EQ(error.code(), ErrorCode::kBadData) << header;
     EXPECT_TRUE(error.where().byte_offset.has_value()) << header;
   }
+}
+
+TEST(Npy, EmbeddingsHaveNumbersThatSaySomething) {
+  const testing::TemporaryFolder folder;
+  const auto write = [&](const char* name, std::initializer_list<float> values) {
+    std::string file =
+        with_header("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2), }", 0);
+    for (const float value : values) {
+      file.append(reinterpret_cast<const char*>(&value), sizeof(value));
+    }
+    testing::put_file(folder / name, file);
+    return folder / name;
+  };
+  EXPECT_EQ(read_embeddings_npy(write("good.npy", {0, 1, -1, 0})).rows, 2U);
+  expect_error(ErrorCode::kBadData, "row 1 is all zeros", [&] {
+    read_embeddings_npy(write("zero.npy", {0, 1, 0, -0.0F}));
+  });
+  expect_error(ErrorCode::kBadData, "row 1 holds nan at 0", [&] {
+    read_embeddings_npy(write("nan.npy", {0, 1, std::nanf(""), 0}));
+  });
+  // Only embeddings have to be other than zero.
+  EXPECT_EQ(read_npy(write("zero.npy", {0, 0, 0, 0})).rows, 2U);
 }
 
 }  // namespace

@@ -88,6 +88,7 @@ TEST(QueryLine, SaysWhatIsWrong) {
       {R"({"embedding": 1})", "embedding is the number 1"},
       {R"({"embedding": [1, "2"]})", "a string at index 1"},
       {R"({"embedding": [[1]]})", "an array at index 0"},
+      {R"({"embedding": [0, -0.0, 0]})", "the embedding is all zeros"},
       {R"({"query": "a", "max_cost_usd": "1"})", "max_cost_usd is a string; expected a number"},
       {R"({"query": "a", "max_output_tokens": 0})", "max_output_tokens is the number 0"},
       {R"({"query": "a", "max_output_tokens": 4294967296})", "max_output_tokens is the number 42"},

@@ -29,11 +29,19 @@ using testing::expect_error;
 
 using Rows = std::vector<std::vector<float>>;
 
-/// What read_embeddings() makes of `body` for `count` texts; nothing for an error object.
-std::optional<Rows> read(const std::string& body, std::size_t count, std::size_t dimension) {
+/// What read_embeddings() makes of `body` for `count` texts; nothing for an error object. Texts
+/// without a usable embedding go to `bad`, else they are failures of the test.
+std::optional<Rows> read(const std::string& body, std::size_t count, std::size_t dimension,
+                         std::vector<BadEmbedding>* bad = nullptr) {
   Rows rows(count, std::vector<float>(dimension, -1));
   const std::vector<std::span<float>> spans(rows.begin(), rows.end());
-  if (!read_embeddings(body, spans)) return std::nullopt;
+  const auto unusable = read_embeddings(body, spans);
+  if (!unusable) return std::nullopt;
+  if (bad != nullptr) {
+    *bad = *unusable;
+  } else {
+    for (const BadEmbedding& each : *unusable) ADD_FAILURE() << each.message;
+  }
   return rows;
 }
 
@@ -138,11 +146,113 @@ TEST(EmbeddingsResponse, GoesByTheIndex) {
   } while (std::ranges::next_permutation(order).found);
 }
 
+/// An answer whose i-th element has the embedding [i + 1] and this index; "" for none.
+std::string with_indices(const std::vector<std::string>& indices) {
+  std::vector<std::string> elements;
+  for (const std::string& index : indices) {
+    elements.push_back("{" + (index.empty() ? "" : "\"index\": " + index + ", ") +
+                       "\"embedding\": [" + std::to_string(elements.size() + 1) + "]}");
+  }
+  return answer_with(elements);
+}
+
+TEST(EmbeddingsResponse, KnowsHowServersWriteTheIndex) {
+  const std::vector<std::pair<std::vector<std::string>, Rows>> cases = {
+      {{"2", "0", "1"}, {{2}, {3}, {1}}},
+      {{"2.0", "0.0", "1.0"}, {{2}, {3}, {1}}},
+      {{"2e0", "0e7", "10e-1"}, {{2}, {3}, {1}}},
+      {{R"("2")", R"("0")", R"("1")"}, {{2}, {3}, {1}}},
+      {{R"("2.0")", R"("\u0030")", "1"}, {{2}, {3}, {1}}},
+      {{"", "", ""}, {{1}, {2}, {3}}},
+      {{"null", "null", "null"}, {{1}, {2}, {3}}},
+      // Only 0 is left out, wherever its element is.
+      {{"", "1", "2"}, {{1}, {2}, {3}}},
+      {{"2", "1", ""}, {{3}, {2}, {1}}},
+      {{"2", "null", "1"}, {{2}, {3}, {1}}},
+      // Several are left out: theirs are the texts that remain, in order.
+      {{"", "0", ""}, {{2}, {1}, {3}}},
+      {{"2", "", "null"}, {{2}, {3}, {1}}},
+      // Indices that say nothing.
+      {{"0", "0", "0"}, {{1}, {2}, {3}}},
+      {{"0.0", R"("0")", "0"}, {{1}, {2}, {3}}},
+      {{"0", "1", "0"}, {{1}, {2}, {3}}},
+      {{"0", "1", "0", "1", "2", "0"}, {{1}, {2}, {3}, {4}, {5}, {6}}},
+      {{"0"}, {{1}}},
+      {{""}, {{1}}},
+  };
+  for (const auto& [indices, rows] : cases) {
+    EXPECT_EQ(read(with_indices(indices), rows.size(), 1), rows) << with_indices(indices);
+  }
+  // What does not start again from 0 may hide another order.
+  for (const std::vector<std::string>& indices : std::vector<std::vector<std::string>>{
+           {"1", "1", "2"}, {"0", "2", "2"}, {"0", "0", "2"}, {"1", "0", "0"}, {"", "1", "1"}}) {
+    expect_error(ErrorCode::kBadResponse, "as that of an element before it",
+                 [&, &indices = indices] { read(with_indices(indices), 3, 1); });
+  }
+}
+
+TEST(EmbeddingsResponse, NamesTheTextWhoseEmbeddingIsUnusable) {
+  const std::string one = "\"AACAPw==\"";  // 1.0F
+  const std::vector<std::pair<std::string, std::string>> faults = {
+      {"null", ".embedding is null, expected base64"},
+      {"false", ".embedding is true or false"},
+      {"{\"a\": [1]}", ".embedding is an object"},
+      {"[]", ".embedding has 0 numbers, expected 1"},
+      {"[1, 2, 3]", ".embedding has 3 numbers, expected 1"},
+      {"[null]", ".embedding[0] is null, expected a finite number"},
+      {"[[1], 2]", ".embedding[0] is an array"},
+      {"[\"1\"]", ".embedding[0] is a string"},
+      {"[1e39]", ".embedding[0] is 1e39, outside"},
+      {"[-1e999]", ".embedding[0] is -1e999, outside"},
+      {"[0]", ".embedding is all zeros"},
+      {"[-0.0]", ".embedding is all zeros"},
+      {"[1e-200]", ".embedding is all zeros"},
+      {"\"AAAAAA==\"", ".embedding is all zeros"},
+      {"\"AAAAgA==\"", ".embedding is all zeros"},
+      {"\"AACAPwAAgD8=\"", ".embedding has 2 numbers, expected 1"},
+      {"\"\"", ".embedding has 0 numbers, expected 1"},
+      {"\"AACAPw=\"", ".embedding is not base64 of 1 float32 numbers"},
+      {"\"AACAPwAA\"", "not base64"},
+      {"\"AACAPw=A\"", "character 8 of 8 is \"A\""},
+      {"\"AACAPx==\"", "character 6 of 8 is \"x\""},
+      {"\"AACAP===\"", "character 6 of 8 is \"=\""},
+      {"\"AA-APw==\"", "not base64: character 3 of 8 is \"-\""},
+      {"\"AA\xC3\xA9Pw==\"", R"(not base64: character 3 of 8 is "\ufffd")"},
+      {"\"AADAfw==\"", ".embedding[0] is NaN, expected a finite"},
+      {"\"AACAfw==\"", ".embedding[0] is infinite"},
+      {"\"AACA/w==\"", ".embedding[0] is infinite"},
+  };
+  for (const auto& [embedding, message] : faults) {
+    SCOPED_TRACE(embedding);
+    // The element of text 0 comes second; the others can be used.
+    std::vector<BadEmbedding> bad;
+    const auto rows =
+        read(answer_with({element(2, "[3]"), element(0, embedding), element(1, one)}), 3, 1, &bad);
+    ASSERT_TRUE(rows);
+    EXPECT_EQ(rows->at(1), (std::vector<float>{1}));
+    EXPECT_EQ(rows->at(2), (std::vector<float>{3}));
+    ASSERT_EQ(bad.size(), 1u);
+    EXPECT_EQ(bad[0].text, 0u);
+    EXPECT_THAT(bad[0].message, ::testing::StartsWith("data[1].embedding"));
+    EXPECT_THAT(bad[0].message, ::testing::HasSubstr(message));
+  }
+  // A number that is 0 says something beside others.
+  EXPECT_EQ(read(answer_with({element(0, "[0, 0, 1]")}), 1, 3), (Rows{{0, 0, 1}}));
+}
+
 TEST(EmbeddingsResponse, RecognisesAnErrorObject) {
   EXPECT_EQ(read(R"({"error": {"message": "no", "code": 429}})", 1, 1), std::nullopt);
   EXPECT_EQ(read(R"({"data": [{"index": 0, "embedding": [1]}], "error": "no"})", 1, 1),
             std::nullopt);
-  EXPECT_EQ(read(R"({"error": null, "data": [{"index": 0, "embedding": [1]}]})", 1, 1), Rows{{1}});
+  EXPECT_EQ(read(R"({"data": [{"index": 0, "embedding": [1]}], "error": 5})", 1, 1), std::nullopt);
+  EXPECT_EQ(read(R"({"error": ["no"], "data": []})", 1, 1), std::nullopt);
+  for (const char* nothing : {"null", "false", "\"\"", "{}", "[ ]"}) {
+    EXPECT_EQ(read(R"({"error": )" + std::string(nothing) +
+                       R"(, "data": [{"index": 0, "embedding": [1]}]})",
+                   1, 1),
+              Rows{{1}})
+        << nothing;
+  }
 }
 
 TEST(EmbeddingsResponse, SaysWhatIsWrongAndWhere) {
@@ -153,59 +263,40 @@ TEST(EmbeddingsResponse, SaysWhatIsWrongAndWhere) {
       {"[]", "the answer is an array, expected an object"},
       {"{}", "the answer has no \"data\""},
       {R"({"data": null})", "\"data\" is null, expected an array"},
-      {R"({"data": []})", "\"data\" has 0 elements, expected 2, one for each text: index 0 is"},
-      {answer_with({element(1, one)}),
-       "has 1 elements, expected 2, one for each text: index 0 is missing"},
+      {R"({"data": []})", "\"data\" has 0 elements, expected 2, one for each text"},
+      {answer_with({element(1, one)}), "has 1 elements, expected 2, one for each text"},
       {answer_with({element(0, one), element(1, one), element(2, one)}), "more than 2 elements"},
-      {answer_with({element(0, one), element(0, one)}),
-       "data[1].index is 0, as that of an element before"},
-      {answer_with({element(0, one), element(2, one)}), "data[1].index is 2, expected 0 to 1"},
-      {answer_with({R"({"index": -1, "embedding": [1]})"}), "data[0].index is -1, expected 0 to 1"},
-      {answer_with({R"({"index": 0.0, "embedding": [1]})"}), "data[0].index is 0.0"},
+      {answer_with({element(1, one), element(1, one)}),
+       "data[1].index is 1, as that of an element before"},
+      {answer_with({element(0, one), element(2, one)}), "data[1].index is \"2\", expected 0 to 1"},
+      {answer_with({R"({"index": -1, "embedding": [1]})"}),
+       "data[0].index is \"-1\", expected 0 to 1"},
+      {answer_with({R"({"index": 0.5, "embedding": [1]})"}), "data[0].index is \"0.5\""},
+      {answer_with({R"({"index": 1e999, "embedding": [1]})"}), "data[0].index is \"1e999\""},
       {answer_with({R"({"index": 99999999999999999999, "embedding": [1]})"}),
-       "data[0].index is 9999"},
-      {answer_with({R"({"index": "0", "embedding": [1]})"}), "data[0].index is a string"},
-      {answer_with({R"({"embedding": [1]})"}), "data[0].index is missing"},
+       "data[0].index is \"9999"},
+      {answer_with({R"({"index": "", "embedding": [1]})"}), "data[0].index is \"\""},
+      {answer_with({R"({"index": "one", "embedding": [1]})"}), "data[0].index is \"one\""},
+      {answer_with({R"({"index": "nan", "embedding": [1]})"}), "data[0].index is \"nan\""},
+      {answer_with({R"({"index": "0 ", "embedding": [1]})"}), "data[0].index is \"0 \""},
+      {answer_with({R"({"index": false, "embedding": [1]})"}), "data[0].index is true or false"},
+      {answer_with({R"({"index": [0], "embedding": [1]})"}), "data[0].index is an array"},
       {answer_with({R"({"index": 0})"}), "data[0].embedding is missing"},
       {answer_with({R"({"index": 0, "index": 1, "embedding": [1]})"}),
-       "data[0].index stands twice"},
+       "data[0].index appears twice"},
       {answer_with({R"({"index": 0, "embedding": [1], "embedding": [1]})"}),
-       "embedding stands twice"},
+       "embedding appears twice"},
       {answer_with({"[1]"}), "data[0] is an array, expected an object"},
-      {answer_with({element(0, one), element(1, "null")}), "data[1].embedding is null"},
-      {answer_with({element(0, "[]")}), "data[0].embedding has 0 numbers, expected 1"},
-      {answer_with({element(0, "[1, 2]")}),
-       "data[0].embedding has more than 1 numbers, expected 1"},
-      {answer_with({element(0, "[null]")}),
-       "data[0].embedding[0] is null, expected a finite number"},
-      {answer_with({element(0, "[[1]]")}), "data[0].embedding[0] is an array"},
       {answer_with({element(0, "[NaN]")}), "found \"N\""},
-      {answer_with({element(0, "[1e39]")}), "data[0].embedding[0] is 1e39, outside"},
-      {answer_with({element(0, "[-1e999]")}), "data[0].embedding[0] is -1e999, outside"},
       {answer_with({element(0, "[.5]")}), "not valid JSON"},
       {answer_with({element(0, "[+5]")}), "not valid JSON"},
       {answer_with({element(0, "[5.]")}), "not valid JSON"},
       {answer_with({element(0, "[0x5]")}), "not valid JSON"},
       {answer_with({element(0, "[1,]")}), "not valid JSON"},
-      {answer_with({element(0, "\"AACAPwAAgD8=\"")}),
-       "data[0].embedding has 2 numbers, expected 1"},
-      {answer_with({element(0, "\"\"")}), "data[0].embedding has 0 numbers, expected 1"},
-      {answer_with({element(0, "\"AACAPw=\"")}),
-       "data[0].embedding is not base64 of 1 float32 numbers"},
-      {answer_with({element(0, "\"AACAPwAA\"")}), "not base64"},
-      {answer_with({element(0, "\"AACAPw=A\"")}), "character 8 of 8 is \"A\""},
-      {answer_with({element(0, "\"AACAPx==\"")}), "character 6 of 8 is \"x\""},
-      {answer_with({element(0, "\"AACAP===\"")}), "character 6 of 8 is \"=\""},
-      {answer_with({element(0, "\"AA-APw==\"")}), "not base64: character 3 of 8 is \"-\""},
-      {answer_with({element(0, "\"AA\xC3\xA9Pw==\"")}),
-       R"(not base64: character 3 of 8 is "\ufffd")"},
-      {answer_with({element(0, "\"AADAfw==\"")}), "data[0].embedding[0] is NaN, expected a finite"},
-      {answer_with({element(0, "\"AACAfw==\"")}), "data[0].embedding[0] is infinite"},
-      {answer_with({element(0, "\"AACA/w==\"")}), "data[0].embedding[0] is infinite"},
       {answer_with({element(0, one), element(1, one)}) + "x", "expected the end"},
       {R"({"data": [], "data": []})", "has 0 elements"},
       {R"({"data": [{"index": 0, "embedding": [1]}, {"index": 1, "embedding": [1]}], "data": []})",
-       "\"data\" stands twice"},
+       "\"data\" appears twice"},
       {R"({"x": )" + std::string(100000, '['), "at most 64 levels"},
   };
   for (const auto& [body, message] : faults) {
@@ -221,7 +312,13 @@ TEST(EmbeddingsResponse, RefusesEveryByteThatIsNotBase64AtEveryPlace) {
       if (std::isalnum(byte) || byte == '+' || byte == '/' || byte == good[at]) continue;
       std::string text = good;
       text[at] = static_cast<char>(byte);
-      ASSERT_THROW(read(answer_with({element(0, in_quotes(text))}), 1, 4), Error) << text;
+      std::vector<BadEmbedding> bad;
+      try {
+        read(answer_with({element(0, in_quotes(text))}), 1, 4, &bad);
+        ASSERT_EQ(bad.size(), 1u) << text;
+      } catch (const Error&) {
+        // The byte ends the string or is not UTF-8.
+      }
     }
   }
 }
