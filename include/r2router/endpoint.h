@@ -53,6 +53,11 @@ struct RetryPolicy {
 };
 
 /// A server and how to call it. Plain data.
+///
+/// What is made from it (a client, an embedder) may be used after fork() on both sides: a child
+/// opens connections of its own and leaves the parent's alone, also those of calls that other
+/// threads have under way. When the process exits, calls that are under way end with kCancelled
+/// before static objects go, and so does a call that begins later.
 struct Endpoint {
   /// "http://" or "https://", host, and perhaps a port and a path.
   std::string base_url;

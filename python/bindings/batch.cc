@@ -85,7 +85,7 @@ Batch route_batch(const Router& router, const py::array& embeddings, const Route
   do {
     const std::size_t block_rows = std::min(kBlockRows, rows - begin);
     {
-      const py::gil_scoped_release released;
+      const ReleasedGil released;
       const BatchDecision block =
           route_block(router, all, begin, block_rows, options, part(tokens, begin, block_rows),
                       part(most_tokens, begin, block_rows));

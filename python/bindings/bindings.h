@@ -17,6 +17,34 @@ namespace r2router::python {
 
 namespace py = pybind11;
 
+/// Lets go of the interpreter's lock while native code works. Use it and AcquiredGil in place of
+/// pybind11's own, which abort a process that ends while a daemon thread is in them.
+class ReleasedGil {
+ public:
+  ReleasedGil();
+  ~ReleasedGil();
+  ReleasedGil(const ReleasedGil&) = delete;
+  ReleasedGil& operator=(const ReleasedGil&) = delete;
+
+ private:
+  PyThreadState* state_;
+};
+
+/// Holds the interpreter's lock, on any thread.
+class AcquiredGil {
+ public:
+  AcquiredGil();
+  ~AcquiredGil();
+  AcquiredGil(const AcquiredGil&) = delete;
+  AcquiredGil& operator=(const AcquiredGil&) = delete;
+
+ private:
+  PyGILState_STATE state_;
+};
+
+/// Calls a function of Python's from native code on any thread, which holds the lock.
+void call(const py::object& function, const py::tuple& arguments);
+
 void register_errors(py::module_& module);
 void register_options(py::module_& module);
 void register_checkpoint(py::module_& module);

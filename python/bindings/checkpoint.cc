@@ -140,7 +140,7 @@ py::typing::Dict<py::str, Dict> model_configs(const Checkpoint& checkpoint) {
 
 std::shared_ptr<Checkpoint> load(const std::string& folder, const py::object& log) {
   const LogCallback callback = to_log_callback(log);
-  const py::gil_scoped_release released;
+  const ReleasedGil released;
   return std::make_shared<Checkpoint>(load_checkpoint(folder, callback));
 }
 
@@ -244,8 +244,8 @@ LogCallback to_log_callback(py::object log) {
   // Shared, so that a copy of the callback touches no reference count of Python's.
   auto shared = std::make_shared<py::object>(std::move(log));
   return [shared](LogLevel level, std::string_view message) {
-    const py::gil_scoped_acquire acquired;
-    (*shared)(logging_level(level), message);
+    const AcquiredGil acquired;
+    call(*shared, py::make_tuple(logging_level(level), message));
   };
 }
 
@@ -255,7 +255,7 @@ void register_checkpoint(py::module_& module) {
       .def(py::init(&from_predictors), py::arg("models"), py::arg("head_names"), py::arg("weights"),
            py::arg("intercepts"), py::arg("embedding_model"))
       .def_static("load", &load, py::arg("folder"), py::arg("log") = py::none())
-      .def("save", &save_checkpoint, py::arg("folder"), py::call_guard<py::gil_scoped_release>())
+      .def("save", &save_checkpoint, py::arg("folder"), py::call_guard<ReleasedGil>())
       .def_property_readonly("model_configs", &model_configs)
       .def_property_readonly("head_names", &head_names,
                              "(model index, budget, target) of each head.")

@@ -62,7 +62,7 @@ Choice::Choice(Router router, std::shared_ptr<const Labels> labels, const py::ar
         embedding_ = std::vector<Value>(values.begin(), values.end());
       },
       view(embedding));
-  const py::gil_scoped_release released;
+  const ReleasedGil released;
   const Decision decision = std::visit(
       [&](const auto& values) { return router_.route(std::span(values), options_); }, embedding_);
   chosen_ = decision.chosen;
@@ -80,7 +80,7 @@ Decision Choice::decision() const {
 
 py::typing::List<Dict> Choice::rank() const {
   const Decision decision = [&] {
-    const py::gil_scoped_release released;
+    const ReleasedGil released;
     return this->decision();
   }();
   py::typing::List<Dict> options;
@@ -101,7 +101,7 @@ Dict Choice::details() const {
 
 Dict Choice::explain() const {
   const Explanation explanation = [&] {
-    const py::gil_scoped_release released;
+    const ReleasedGil released;
     RouteOptions options = options_;
     options.explain = true;
     return *std::visit(

@@ -45,7 +45,7 @@ class RouterBinding {
     const std::size_t dimension = router_.dimension();
     py::array_t<float> embeddings({texts.size(), dimension});
     const std::span<float> out(embeddings.mutable_data(), texts.size() * dimension);
-    const py::gil_scoped_release released;
+    const ReleasedGil released;
     const std::vector<std::string_view> views(texts.begin(), texts.end());
     router_.embedder()->embed(views, out);
     return embeddings;
@@ -94,22 +94,22 @@ class RouterBinding {
            const py::object& on_text, const std::stop_source& cancel) const {
     if (!on_text.is_none()) {
       options.on_text = [&on_text](std::string_view text) {
-        const py::gil_scoped_acquire acquired;
-        on_text(py::str(text.data(), text.size()));
+        const AcquiredGil acquired;
+        call(on_text, py::make_tuple(text));
       };
     }
     options.cancel = cancel.get_token();
     std::vector<Message> conversation;
     for (const auto& [role, content] : messages) conversation.push_back({role, content});
     const Completion completion = [&] {
-      const py::gil_scoped_release released;
+      const ReleasedGil released;
       return router_.generate(*client.client, conversation, decide(), options);
     }();
     return to_python(completion, router_.pool());
   }
 
   static Router make_router(const Checkpoint& checkpoint, const std::string& kernel) {
-    const py::gil_scoped_release released;
+    const ReleasedGil released;
     return Router(checkpoint, {.kernel = kernel});
   }
 
@@ -127,7 +127,7 @@ std::vector<QualityCurve> RouterBinding::quality_curves(const py::array& embeddi
   const EmbeddingView values = view(embedding);
   std::vector<Option> ranking;
   {
-    const py::gil_scoped_release released;
+    const ReleasedGil released;
     ranking = std::visit([&](auto v) { return router_.route(v, options).ranking; }, values);
     std::sort(ranking.begin(), ranking.end(), [](const Option& a, const Option& b) {
       return std::pair(a.model, a.budget) < std::pair(b.model, b.budget);

@@ -32,7 +32,7 @@ class HttpEmbedder {
     const std::size_t dimension = embedder_->dimension();
     py::array_t<float> embeddings({texts.size(), dimension});
     const std::span<float> out(embeddings.mutable_data(), texts.size() * dimension);
-    const py::gil_scoped_release released;
+    const ReleasedGil released;
     const std::vector<std::string_view> views(texts.begin(), texts.end());
     embedder_->embed(views, out, cancel.get_token());
     return embeddings;

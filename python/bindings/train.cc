@@ -25,9 +25,9 @@ struct Data {
 ProgressCallback to_progress_callback(py::object progress) {
   auto shared = std::make_shared<py::object>(std::move(progress));
   return [shared](std::string_view stage, std::size_t done, std::size_t total) {
-    const py::gil_scoped_acquire acquired;
+    const AcquiredGil acquired;
     if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-    if (!shared->is_none()) (*shared)(stage, done, total);
+    if (!shared->is_none()) call(*shared, py::make_tuple(stage, done, total));
   };
 }
 
@@ -161,7 +161,7 @@ std::pair<std::shared_ptr<Checkpoint>, Dict> train_from_files(
   auto checkpoint = std::make_shared<Checkpoint>();
   TrainReport report;
   {
-    const py::gil_scoped_release released;
+    const ReleasedGil released;
     data.table = read_outcomes(queries, outcomes, read_pool(pool));
     if (embeddings && data.embeddings.size() != data.table.queries.size() * data.dimension) {
       throw Error(ErrorCode::kBadData,

@@ -1,12 +1,15 @@
 """Waiting for native work that takes long: with Ctrl-C, from asyncio, and piece by piece.
 
 Each call runs on a thread of its own, because the one that asks must stay free: for signals, or
-for the event loop. Whoever stops waiting cancels the call.
+for the event loop. A caller that stops waiting cancels the call. So does the end of the program,
+which then waits for the threads: one that were still at work would abort the process.
 """
 
 from __future__ import annotations
 
 import asyncio
+import atexit
+import os
 import queue
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -45,24 +48,51 @@ class _Outcome(Generic[Result]):
         return self._result  # type: ignore[return-value]
 
 
-def _start(target: Callable[[], None]) -> threading.Thread:
-    thread = threading.Thread(target=target, name="r2_router call", daemon=True)
-    thread.start()
-    return thread
+#: The calls under way, by their threads.
+_under_way: dict[threading.Thread, _core.CancelSource] = {}
+
+
+def _start(target: Callable[[], None], cancel: _core.CancelSource) -> None:
+    def call() -> None:
+        try:
+            target()
+        finally:
+            _under_way.pop(thread, None)
+
+    thread = threading.Thread(target=call, name="r2_router call", daemon=True)
+    _under_way[thread] = cancel
+    try:
+        thread.start()
+    except RuntimeError:  # there are too many threads
+        del _under_way[thread]
+        raise
+
+
+@atexit.register
+def _end_calls() -> None:
+    calls = dict(_under_way)
+    for cancel in calls.values():
+        cancel.cancel()
+    for thread in calls:
+        if thread.ident is not None:  # it has started
+            thread.join()
+
+
+# The threads of a parent process do not exist in a child.
+os.register_at_fork(after_in_child=_under_way.clear)
 
 
 def run(work: Work[Result]) -> Result:
     """Does the work and returns its result; Ctrl-C cancels it."""
     cancel = _core.CancelSource()
-    outcomes: list[_Outcome[Result]] = []
-    thread = _start(lambda: outcomes.append(_Outcome(lambda: work(cancel))))
+    outcomes: queue.SimpleQueue[_Outcome[Result]] = queue.SimpleQueue()
     try:
-        thread.join()
+        _start(lambda: outcomes.put(_Outcome(lambda: work(cancel))), cancel)
+        outcome = outcomes.get()
     except BaseException:
         cancel.cancel()
-        thread.join()
         raise
-    return outcomes[0].get()
+    return outcome.get()
 
 
 async def run_async(work: Work[Result]) -> Result:
@@ -78,10 +108,10 @@ async def run_async(work: Work[Result]) -> Result:
     def target() -> None:
         _call_soon(loop, finish, _Outcome(lambda: work(cancel)))
 
-    _start(target)
     try:
+        _start(target, cancel)
         outcome = await finished
-    except asyncio.CancelledError:
+    except BaseException:  # the task is cancelled, or nobody runs it any more
         cancel.cancel()
         raise
     return outcome.get()
@@ -102,17 +132,27 @@ class _Stream:
         self._cancel = _core.CancelSource()
         self._completion: dict[str, Any] | None = None
         self._ended = False
+        self._process = os.getpid()
         cancel, put = self._cancel, self._put()
 
         def target() -> None:
             # Not a method: the thread must not keep alive a stream that nobody reads any more.
             put(_Outcome(lambda: work(cancel, put)))
 
-        _start(target)
+        _start(target, cancel)
 
     def _put(self) -> Callable[[str | _Outcome[dict[str, Any]]], None]:
         """Hands a piece, and at last the outcome, to whoever waits; called on any thread."""
         raise NotImplementedError
+
+    def _is_over(self) -> bool:
+        """Whether all has been read."""
+        if self._process != os.getpid():
+            raise RuntimeError(
+                "the stream was opened before fork(), and its answer goes to the parent process: "
+                "open another one in this process"
+            )
+        return self._ended
 
     def _take(self, item: str | _Outcome[dict[str, Any]]) -> str | None:
         """A piece, or None at the end; raises what the call raised."""
@@ -153,7 +193,7 @@ class TextStream(_Stream):
         return self
 
     def __next__(self) -> str:
-        if self._ended:
+        if self._is_over():
             raise StopIteration
         try:
             item = self._items.get()
@@ -189,11 +229,11 @@ class AsyncTextStream(_Stream):
         return self
 
     async def __anext__(self) -> str:
-        if self._ended:
+        if self._is_over():
             raise StopAsyncIteration
         try:
             item = await self._items.get()
-        except asyncio.CancelledError:
+        except BaseException:
             self.close()
             raise
         piece = self._take(item)

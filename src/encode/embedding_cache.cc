@@ -2,10 +2,13 @@
 #include <functional>
 #include <list>
 #include <mutex>
+#include <shared_mutex>
 #include <unordered_map>
 #include <utility>
 
 #include "r2router/embedder.h"
+
+#include "base/fork_gate.h"
 
 namespace r2router {
 namespace {
@@ -30,7 +33,7 @@ class EmbeddingCache::Entries {
   explicit Entries(std::size_t max_bytes) : max_bytes_(max_bytes) {}
 
   bool find(const Key& key, std::span<float> out) {
-    const std::lock_guard lock(mutex_);
+    const Lock lock(*this);
     const auto found = by_key_.find(key);
     if (found == by_key_.end() || found->second->embedding.size() != out.size()) {
       ++stats_.misses;
@@ -48,7 +51,7 @@ class EmbeddingCache::Entries {
     fresh.push_back({std::string(key.model), std::string(key.text),
                      std::vector<float>(embedding.begin(), embedding.end())});
     const std::size_t size = bytes(fresh.front());
-    const std::lock_guard lock(mutex_);
+    const Lock lock(*this);
     if (const auto old = by_key_.find(key); old != by_key_.end()) remove(old->second);
     if (size > max_bytes_) return;
     while (stats_.bytes > max_bytes_ - size) remove(std::prev(by_use_.end()));
@@ -58,7 +61,7 @@ class EmbeddingCache::Entries {
   }
 
   Stats stats() const {
-    const std::lock_guard lock(mutex_);
+    const Lock lock(*this);
     Stats stats = stats_;
     stats.entries = by_use_.size();
     return stats;
@@ -70,6 +73,16 @@ class EmbeddingCache::Entries {
     std::vector<float> embedding;
   };
   using Position = std::list<Entry>::iterator;
+
+  /// A child that fork() makes keeps the entries, and finds them whole and unlocked.
+  class Lock {
+   public:
+    explicit Lock(const Entries& entries) : lock_(entries.mutex_) {}
+
+   private:
+    const std::shared_lock<internal::ForkGate> behind_{internal::fork_gate};
+    const std::lock_guard<std::mutex> lock_;
+  };
 
   static Key key_of(const Entry& entry) { return {entry.model, entry.text}; }
 

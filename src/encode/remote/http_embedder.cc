@@ -2,6 +2,7 @@
 #include <atomic>
 #include <chrono>
 #include <deque>
+#include <memory>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -18,6 +19,7 @@
 #include "base/unicode.h"
 #include "encode/arguments.h"
 #include "encode/remote/embeddings_response.h"
+#include "llm/http/call.h"
 #include "llm/http/retry.h"
 #include "llm/http/server_error.h"
 #include "llm/http/transport.h"
@@ -110,7 +112,7 @@ std::string_view remedy_for(const Failure& failure) {
   }
 }
 
-class HttpEmbedder final : public Embedder {
+class HttpEmbedder final : public Embedder, public std::enable_shared_from_this<HttpEmbedder> {
  public:
   HttpEmbedder(const Endpoint& endpoint, const HttpEmbedderOptions& options)
       : endpoint_(endpoint),
@@ -139,6 +141,7 @@ class HttpEmbedder final : public Embedder {
 
   std::vector<Rejected> embed_each(std::span<const std::string_view> texts, std::span<float> out,
                                    const std::stop_token& cancel) const override {
+    const auto self = shared_from_this();  // a static owner may be destroyed during the call
     const std::size_t dimension = options_.dimension;
     internal::check_embed_arguments(texts, out, dimension);
     check_utf8(texts);
@@ -194,20 +197,19 @@ class HttpEmbedder final : public Embedder {
 
   void fetch_all(std::span<Wanted> wanted, const std::stop_token& cancel) const {
     const std::vector<Batch> batches = batches_of(wanted);
-    std::stop_source stop;  // the caller's wish, or the failure of one batch, stops them all
-    const std::stop_callback forward(cancel, [&stop] { stop.request_stop(); });
+    net::Call active(cancel);
     Call call{.deadline = net::Clock::now() + std::chrono::duration_cast<net::Clock::duration>(
                                                   std::chrono::duration<double>(
                                                       std::min(endpoint_.timeouts.total, 1e9))),
-              .cancel = stop.get_token(),
+              .cancel = active.token(),
               .most_failures_in_row =
                   kMostFailuresInRow * std::min(options_.max_concurrency, batches.size())};
+    std::atomic<bool> failed = false;
     internal::parallel_for(options_.max_concurrency, batches.size(), [&](std::size_t i) {
       const std::optional<Failure> failure = fetch(batches[i], call);
-      if (!failure) return;
-      // What was stopped because of another batch's failure is not the failure to report.
-      if (failure->code == ErrorCode::kCancelled && !cancel.stop_requested()) return;
-      stop.request_stop();
+      // The first failure stops the other batches, and is the one to report.
+      if (!failure || failed.exchange(true)) return;
+      active.stop();
       throw Error(failure->code, failure->message);
     });
   }

@@ -140,7 +140,7 @@ class StreamReader {
   std::optional<Clock::time_point> first_text_;
 };
 
-class OpenAiClient final : public LlmClient {
+class OpenAiClient final : public LlmClient, public std::enable_shared_from_this<OpenAiClient> {
  public:
   OpenAiClient(const Endpoint& endpoint, std::string url, CapField cap_field, std::string provider)
       : endpoint_(endpoint),
@@ -150,6 +150,7 @@ class OpenAiClient final : public LlmClient {
         transport_(net::make_transport(endpoint)) {}
 
   Completion complete(const ChatRequest& request, const CallOptions& options) const override {
+    const auto self = shared_from_this();  // a static owner may be destroyed during the call
     check(request);
     const Clock::time_point start = Clock::now();
     const std::string body =

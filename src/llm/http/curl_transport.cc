@@ -1,16 +1,26 @@
 #include <algorithm>
 #include <cctype>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <fstream>
 #include <mutex>
 #include <new>
+#include <set>
+#include <shared_mutex>
 
 #include <curl/curl.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "r2router/version.h"
 
+#include "base/fork_gate.h"
+#include "llm/http/call.h"
 #include "llm/http/transport.h"
 
 namespace r2router::net {
@@ -23,12 +33,6 @@ constexpr std::size_t kMaxHeaderBytes = std::size_t{256} << 10;
 
 [[noreturn]] void fail(const std::string& message) {
   throw Error(ErrorCode::kInvalidArgument, message);
-}
-
-/// libcurl's one piece of global state; thread-safe since 7.84.
-void initialise_curl() {
-  static const CURLcode result = curl_global_init(CURL_GLOBAL_DEFAULT);
-  if (result != CURLE_OK) throw Error(ErrorCode::kUnsupported, "libcurl cannot be initialised");
 }
 
 std::string to_lower(std::string text) {
@@ -169,39 +173,160 @@ class HeaderLines {
 /// it possible to wake the transfer up from another thread.
 class Handle {
  public:
-  Handle() : multi_(curl_multi_init()), easy_(curl_easy_init()) {
-    if (multi_ == nullptr || easy_ == nullptr) {
-      close();
-      throw std::bad_alloc();
-    }
-  }
+  Handle();
   Handle(const Handle&) = delete;
   Handle& operator=(const Handle&) = delete;
-  ~Handle() { close(); }
+  ~Handle();
 
   CURLM* multi() const { return multi_; }
   CURL* easy() const { return easy_; }
 
+  /// A parent's: its connections are not this process's, and no request may be sent through it.
+  bool inherited() const { return inherited_; }
+  void cut_off(int dead_socket);
+  void close();
+
+  // libcurl's callbacks.
+  static curl_socket_t open_socket(void* self, curlsocktype purpose, curl_sockaddr* address);
+  static int close_socket(void* self, curl_socket_t descriptor);
+
+  bool in_use = true;  ///< by a transfer; as Handles::mutex allows
+
  private:
-  void close() {
-    curl_easy_cleanup(easy_);
-    if (multi_ != nullptr) curl_multi_cleanup(multi_);
-  }
+  struct Socket {
+    int descriptor;
+    ino_t inode;  // in case libcurl closes one without saying so
+  };
 
   CURLM* multi_;
   CURL* easy_;
+  std::vector<Socket> sockets_;
+  bool inherited_ = false;
+  bool still_connected_ = false;  ///< to the parent's servers: what must not be touched any more
 };
+
+/// Every handle of the process, whether a transfer uses it or not. fork() and exit() concern all of
+/// them. Never destroyed: transports may outlive static objects.
+struct Handles {
+  std::mutex mutex;
+  std::set<Handle*> all;
+};
+
+Handles& handles() {
+  static Handles& instance = *new Handles;
+  return instance;
+}
+
+// In a child, the parent's connections are still the parent's: one byte more or less, and the
+// parent gets a wrong answer or none. Its sockets are replaced by one that is not connected to
+// anything. Then nothing that the handles do can reach a server, and a server notices when the
+// parent closes a connection.
+void leave_connections_to_parent() {
+  const int dead = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  for (Handle* handle : handles().all) handle->cut_off(dead);
+  if (dead >= 0) ::close(dead);
+}
+
+// While libcurl and OpenSSL still work.
+void end_transfers() {
+  end_calls();
+  const std::lock_guard lock(handles().mutex);
+  for (Handle* handle : handles().all) {
+    if (!handle->in_use) handle->close();
+  }
+}
+
+/// libcurl's one piece of global state; thread-safe since 7.84.
+void initialise_curl() {
+  const std::shared_lock behind(internal::fork_gate);
+  static const CURLcode result = [] {
+    handles();
+    pthread_atfork(nullptr, nullptr, &leave_connections_to_parent);
+    const CURLcode code = curl_global_init(CURL_GLOBAL_DEFAULT);
+    std::atexit(&end_transfers);  // last registered, first called: before OpenSSL's own
+    return code;
+  }();
+  if (result != CURLE_OK) throw Error(ErrorCode::kUnsupported, "libcurl cannot be initialised");
+}
+
+Handle::Handle() {
+  const std::shared_lock behind(internal::fork_gate);
+  multi_ = curl_multi_init();
+  easy_ = curl_easy_init();
+  try {
+    if (multi_ == nullptr || easy_ == nullptr) throw std::bad_alloc();
+    const std::lock_guard lock(handles().mutex);
+    handles().all.insert(this);
+  } catch (...) {
+    close();
+    throw;
+  }
+}
+
+Handle::~Handle() {
+  const std::shared_lock behind(internal::fork_gate);
+  {
+    const std::lock_guard lock(handles().mutex);
+    handles().all.erase(this);
+  }
+  close();
+}
+
+void Handle::close() {
+  CURL* const easy = std::exchange(easy_, nullptr);
+  CURLM* const multi = std::exchange(multi_, nullptr);
+  if (still_connected_) return;
+  curl_easy_cleanup(easy);
+  if (multi != nullptr) curl_multi_cleanup(multi);
+}
+
+void Handle::cut_off(int dead_socket) {
+  inherited_ = true;
+  for (const Socket& socket : sockets_) {
+    struct stat status {};
+    if (::fstat(socket.descriptor, &status) != 0 || status.st_ino != socket.inode) continue;
+    if (::dup3(dead_socket, socket.descriptor, O_CLOEXEC) < 0) still_connected_ = true;
+  }
+  sockets_.clear();
+}
+
+curl_socket_t Handle::open_socket(void* self, curlsocktype, curl_sockaddr* address) {
+  const int descriptor =
+      ::socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+  struct stat status {};
+  if (descriptor < 0) return CURL_SOCKET_BAD;
+  try {
+    if (::fstat(descriptor, &status) == 0) {
+      static_cast<Handle*>(self)->sockets_.push_back({descriptor, status.st_ino});
+      return descriptor;
+    }
+  } catch (const std::bad_alloc&) {  // must not pass through libcurl
+  }
+  ::close(descriptor);
+  return CURL_SOCKET_BAD;
+}
+
+int Handle::close_socket(void* self, curl_socket_t descriptor) {
+  std::erase_if(static_cast<Handle*>(self)->sockets_,
+                [&](const Socket& socket) { return socket.descriptor == descriptor; });
+  return ::close(descriptor);
+}
+
+Failure cancelled(const std::string& server) {
+  return {.code = ErrorCode::kCancelled, .message = "the call to " + server + " was cancelled"};
+}
 
 /// One request under way: what libcurl's callbacks write to, and why it was given up.
 class Transfer {
  public:
-  Transfer(const Handle& handle, const Request& request, const Endpoint& endpoint,
-           const std::string& server)
-      : handle_(handle), request_(request), endpoint_(endpoint), server_(server) {}
+  Transfer(Handle& handle, const Request& request, const std::stop_token& cancel,
+           const Endpoint& endpoint, const std::string& server)
+      : handle_(handle), request_(request), cancel_(cancel), endpoint_(endpoint), server_(server) {}
   Transfer(const Transfer&) = delete;
   Transfer& operator=(const Transfer&) = delete;
   /// Whatever has happened, libcurl keeps nothing that refers to this transfer.
   ~Transfer() {
+    const std::shared_lock behind(internal::fork_gate);
     curl_multi_remove_handle(handle_.multi(), handle_.easy());
     curl_easy_reset(handle_.easy());
   }
@@ -228,6 +353,7 @@ class Transfer {
 
   void take_header(std::string_view line);
   bool take_body(std::string_view piece);
+  bool hand_over(std::string_view piece);
   std::size_t give_body(char* buffer, std::size_t size);
 
   static int on_connected(void* self, char*, char*, int, int);
@@ -235,8 +361,9 @@ class Transfer {
   static std::size_t on_body(char* data, std::size_t, std::size_t size, void* self);
   static std::size_t on_upload(char* buffer, std::size_t, std::size_t size, void* self);
 
-  const Handle& handle_;
+  Handle& handle_;
   const Request& request_;
+  const std::stop_token& cancel_;
   const Endpoint& endpoint_;
   const std::string& server_;
   HeaderLines headers_;
@@ -246,6 +373,8 @@ class Transfer {
   std::size_t uploaded_ = 0, header_bytes_ = 0, body_bytes_ = 0;
   bool stopped_ = false;  // on_body has had enough
   std::exception_ptr thrown_;
+  /// Held while libcurl works: it and OpenSSL have locks of their own.
+  std::shared_lock<internal::ForkGate> working_{internal::fork_gate, std::defer_lock};
   char error_[CURL_ERROR_SIZE] = {};
 };
 
@@ -277,6 +406,10 @@ void Transfer::set_up() {
   set(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
   set(CURLOPT_USERAGENT, "r2router/" R2ROUTER_VERSION);
   set(CURLOPT_ERRORBUFFER, error_);
+  set(CURLOPT_OPENSOCKETFUNCTION, &Handle::open_socket);
+  set(CURLOPT_OPENSOCKETDATA, static_cast<void*>(&handle_));
+  set(CURLOPT_CLOSESOCKETFUNCTION, &Handle::close_socket);
+  set(CURLOPT_CLOSESOCKETDATA, static_cast<void*>(&handle_));
   // libcurl itself keeps this limit: it gives each address of the host a share of the time.
   set(CURLOPT_CONNECTTIMEOUT_MS,
       static_cast<long>(std::ceil(std::min(endpoint_.timeouts.connect, 1e6) * 1000)));
@@ -309,10 +442,10 @@ void Transfer::set_up() {
 CURLcode Transfer::drive() {
   CURLM* const multi = handle_.multi();
   if (curl_multi_add_handle(multi, handle_.easy()) != CURLM_OK) throw std::bad_alloc();
-  const std::stop_callback wake(request_.cancel, [multi] { curl_multi_wakeup(multi); });
+  const std::stop_callback wake(cancel_, [multi] { curl_multi_wakeup(multi); });
   for (;;) {
-    if (request_.cancel.stop_requested()) {
-      give_up(ErrorCode::kCancelled, "the call to " + server_ + " was cancelled");
+    if (cancel_.stop_requested()) {
+      response_.failure = cancelled(server_);
       return CURLE_OK;
     }
     std::string meaning;
@@ -326,7 +459,10 @@ CURLcode Transfer::drive() {
         std::min<Clock::duration>(limit - now, std::chrono::minutes(1)));
     curl_multi_poll(multi, nullptr, 0, static_cast<int>(wait.count()), nullptr);
     int running = 0;
-    if (curl_multi_perform(multi, &running) != CURLM_OK) {
+    working_.lock();
+    const CURLMcode result = curl_multi_perform(multi, &running);
+    working_.unlock();
+    if (result != CURLM_OK) {
       give_up(ErrorCode::kConnection, "libcurl failed in the transfer with " + server_);
       return CURLE_OK;
     }
@@ -438,11 +574,34 @@ bool Transfer::take_body(std::string_view piece) {
     return false;
   }
   if (request_.on_body && response_.status >= 200 && response_.status < 300) {
-    stopped_ = !request_.on_body(piece);
+    stopped_ = !hand_over(piece);
     return !stopped_;
   }
   response_.body += piece;
   return true;
+}
+
+// The reader's code runs in front of the fork gate: it may wait for a thread that forks, and it may
+// fork itself.
+bool Transfer::hand_over(std::string_view piece) {
+  struct InFrontOfGate {
+    std::shared_lock<internal::ForkGate>& gate;
+    explicit InFrontOfGate(std::shared_lock<internal::ForkGate>& held) : gate(held) {
+      gate.unlock();
+    }
+    ~InFrontOfGate() { gate.lock(); }
+  };
+  bool more = false;
+  {
+    const InFrontOfGate in_front(working_);
+    more = request_.on_body(piece);
+  }
+  if (more && handle_.inherited()) {
+    give_up(ErrorCode::kConnection, "the process forked while " + server_ +
+                                        " was answering: only the parent gets the answer");
+    return false;
+  }
+  return more;
 }
 
 std::size_t Transfer::give_body(char* buffer, std::size_t size) {
@@ -505,35 +664,45 @@ class CurlTransport final : public Transport {
   }
 
   Response send(const Request& request) const override {
+    const Call call(request.cancel);
+    // At the end of the process libcurl may no longer be usable.
+    if (call.token().stop_requested()) return {.failure = cancelled(server_)};
     std::unique_ptr<Handle> handle = take();
-    Response response = Transfer(*handle, request, endpoint_, server_).run();
+    Response response = Transfer(*handle, request, call.token(), endpoint_, server_).run();
     give_back(std::move(handle));
     return response;
   }
 
  private:
-  // Last in, first out: the connection that was used last is the most likely to be open still.
   std::unique_ptr<Handle> take() const {
-    {
-      const std::lock_guard lock(mutex_);
-      if (!idle_.empty()) {
-        std::unique_ptr<Handle> handle = std::move(idle_.back());
-        idle_.pop_back();
-        return handle;
-      }
+    while (std::unique_ptr<Handle> handle = take_idle()) {
+      if (!handle->inherited()) return handle;
     }
     return std::make_unique<Handle>();
   }
 
+  // Last in, first out: the connection that was used last is the most likely to be open still.
+  std::unique_ptr<Handle> take_idle() const {
+    const std::shared_lock behind(internal::fork_gate);
+    const std::lock_guard lock(handles().mutex);
+    if (idle_.empty()) return nullptr;
+    std::unique_ptr<Handle> handle = std::move(idle_.back());
+    idle_.pop_back();
+    handle->in_use = true;
+    return handle;
+  }
+
   void give_back(std::unique_ptr<Handle> handle) const {
-    const std::lock_guard lock(mutex_);
-    if (idle_.size() < kMaxIdleHandles) idle_.push_back(std::move(handle));
+    const std::shared_lock behind(internal::fork_gate);
+    const std::lock_guard lock(handles().mutex);
+    if (idle_.size() >= kMaxIdleHandles) return;
+    handle->in_use = false;
+    idle_.push_back(std::move(handle));
   }
 
   const Endpoint endpoint_;
   const std::string server_;
-  mutable std::mutex mutex_;
-  mutable std::vector<std::unique_ptr<Handle>> idle_;
+  mutable std::vector<std::unique_ptr<Handle>> idle_;  // as Handles::mutex allows
 };
 
 }  // namespace

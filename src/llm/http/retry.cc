@@ -10,6 +10,8 @@
 
 #include <curl/curl.h>
 
+#include "llm/http/call.h"
+
 namespace r2router::net {
 namespace {
 
@@ -82,6 +84,7 @@ TryResult judge(const RetryPolicy& policy, const Response& response) {
 Ended with_retries(const RetryPolicy& policy, Clock::time_point deadline,
                    const std::stop_token& cancel, std::uint32_t max_charges,
                    const std::function<TryResult()>& make_try) {
+  const Call call(cancel);
   std::minstd_rand random(std::random_device{}());
   std::uint32_t charges = 0;
   for (std::uint32_t retry = 0;; ++retry) {
@@ -95,7 +98,7 @@ Ended with_retries(const RetryPolicy& policy, Clock::time_point deadline,
         backoff_delay(policy, retry, std::uniform_real_distribution<double>(0, 1)(random))));
     const Clock::time_point now = Clock::now();
     if (Seconds(deadline - now) <= delay) return Ended::kDeadline;
-    if (!sleep_until(now + std::chrono::duration_cast<Clock::duration>(delay), cancel)) {
+    if (!sleep_until(now + std::chrono::duration_cast<Clock::duration>(delay), call.token())) {
       return Ended::kCancelled;
     }
   }

@@ -1,0 +1,214 @@
+// A program that ends while calls are under way, in the way that its first argument names:
+//   exit_program SCENARIO BASE_URL CA_FILE DIMENSION
+// It prints "done", which is left in the buffer, and returns 7 from main(). Tests check that both
+// arrive.
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <map>
+#include <memory>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "r2router/embedder.h"
+#include "r2router/endpoint.h"
+#include "r2router/llm_client.h"
+
+// In a child, the thread sanitizer allows no new thread by default.
+extern "C" const char* __tsan_default_options();
+extern "C" const char* __tsan_default_options() { return "die_after_fork=0"; }
+
+namespace {
+
+using r2router::CallOptions;
+using r2router::ChatRequest;
+using r2router::Completion;
+using r2router::Embedder;
+using r2router::Endpoint;
+using r2router::ErrorCode;
+using r2router::LlmClient;
+
+constexpr int kStatus = 7;
+const char* const* arguments = nullptr;
+
+Endpoint endpoint() { return {.base_url = arguments[2], .ca_file = arguments[3]}; }
+
+std::size_t dimension() { return std::strtoul(arguments[4], nullptr, 10); }
+
+std::shared_ptr<const LlmClient> make_client() { return make_openai_client(endpoint()); }
+
+std::shared_ptr<const Embedder> make_embedder() {
+  return make_http_embedder(
+      endpoint(),
+      {.model = "m", .dimension = dimension(), .max_batch_texts = 1, .max_concurrency = 4});
+}
+
+Completion ask(const LlmClient& client, std::function<void(std::string_view)> on_text = {},
+               std::stop_token cancel = {}) {
+  return client.complete(
+      ChatRequest{.model = "vendor/model", .messages = {{"user", "query"}}, .max_tokens = 100},
+      CallOptions{.deadline = std::chrono::steady_clock::now() + std::chrono::minutes(5),
+                  .on_text = std::move(on_text),
+                  .cancel = std::move(cancel)});
+}
+
+bool answers(const LlmClient& client) { return ask(client).text == "query"; }
+
+bool embeds(const Embedder& embedder) {
+  std::vector<float> out(2 * dimension());
+  const std::vector<std::string_view> texts = {"one", "two"};
+  embedder.embed(texts, out);
+  return out[0] != 0 && out[dimension()] != 0;
+}
+
+/// Waits for a sign that a call has come as far as it should: the test creates this file.
+void wait_for_file(const std::string& path) {
+  while (::access(path.c_str(), F_OK) != 0) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+}
+
+// Constructed before main() and destroyed after it.
+std::shared_ptr<const LlmClient> global_client;
+std::shared_ptr<const Embedder> global_embedder;
+std::jthread global_thread;
+
+/// Asks while static objects are destroyed: before the library's own end, or after it.
+struct LastQuestion {
+  bool armed = false;
+  ~LastQuestion() {
+    if (!armed) return;
+    const Completion completion = ask(*make_client());
+    if (!completion.failure || completion.failure->code != ErrorCode::kCancelled) ::_exit(1);
+  }
+} last_question;
+
+void detach(std::function<void()> work) { std::thread(std::move(work)).detach(); }
+
+/// A child that uses what the parent has made, and ends as a program does.
+int child_status(const std::function<bool()>& in_child) {
+  const pid_t child = ::fork();
+  if (child == 0) std::exit(in_child() ? kStatus : 1);
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+// Each returns whether it has come to the point at which the program is to end.
+const std::map<std::string_view, std::function<bool()>> kScenarios = {
+    {"idle-global",
+     [] {
+       global_client = make_client();
+       global_embedder = make_embedder();
+       return answers(*global_client) && embeds(*global_embedder);
+     }},
+    {"idle-function-static",
+     [] {
+       static const auto client = make_client();
+       static const auto embedder = make_embedder();
+       return answers(*client) && embeds(*embedder);
+     }},
+    {"never-destroyed", [] { return answers(**new auto(make_client())); }},
+    {"stream",
+     [] {
+       global_client = make_client();
+       static std::atomic<bool> begun = false;
+       detach([] {
+         ask(*global_client, [](std::string_view) {
+           begun = true;
+           begun.notify_all();
+         });
+       });
+       begun.wait(false);
+       return true;
+     }},
+    {"completion",
+     [] {
+       global_client = make_client();
+       detach([] { ask(*global_client); });
+       wait_for_file(arguments[5]);
+       return true;
+     }},
+    {"embedding",
+     [] {
+       global_embedder = make_embedder();
+       detach([] {
+         try {
+           embeds(*global_embedder);
+         } catch (const r2router::Error& error) {
+           if (error.code() != ErrorCode::kCancelled) ::_exit(1);
+         }
+       });
+       wait_for_file(arguments[5]);
+       return true;
+     }},
+    {"many-threads",
+     [] {
+       global_client = make_client();
+       for (int i = 0; i < 8; ++i) detach([] { ask(*global_client); });
+       wait_for_file(arguments[5]);
+       return true;
+     }},
+    // Its destructor asks for a stop and waits.
+    {"jthread",
+     [] {
+       global_client = make_client();
+       global_thread =
+           std::jthread([](const std::stop_token& stop) { ask(*global_client, {}, stop); });
+       wait_for_file(arguments[5]);
+       return true;
+     }},
+    {"exit-in-callback",
+     [] {
+       std::printf("done\n");
+       ask(*make_client(), [](std::string_view) { std::exit(kStatus); });
+       return false;
+     }},
+    {"late-call",
+     [] {
+       last_question.armed = true;
+       return answers(*make_client());
+     }},
+    {"child-exits",
+     [] {
+       global_client = make_client();
+       static std::atomic<bool> begun = false;
+       static std::stop_source stop;
+       detach([] {
+         ask(
+             *global_client,
+             [](std::string_view) {
+               begun = true;
+               begun.notify_all();
+             },
+             stop.get_token());
+       });
+       begun.wait(false);
+       return child_status([] { return stop.request_stop(); }) == kStatus;
+     }},
+    {"first-use",
+     [] {
+       std::jthread other([] { make_client(); });
+       for (int i = 0; i < 8; ++i) {
+         if (child_status([] { return answers(*make_client()); }) != kStatus) return false;
+       }
+       return true;
+     }},
+};
+
+}  // namespace
+
+int main(int, char** argv) {
+  arguments = argv;
+  if (!kScenarios.at(argv[1])()) return 1;
+  std::printf("done\n");
+  return kStatus;
+}
