@@ -60,6 +60,9 @@ class Way(NamedTuple):
     requests: int = 1
     #: In standard error, which is otherwise empty.
     complaint: str = ""
+    #: A daemon thread that still runs keeps the script's globals alive: Python itself then loses
+    #: what a global file has in its buffer.
+    loses_buffers: bool = False
 
 
 _STOP = "sys.exit(3)\n"
@@ -197,18 +200,23 @@ _WAYS = {
         requests=8,
     ),
     # Threads.
-    "a daemon thread in a call": Way("in_background(ask)\nready()\n" + _STOP),
+    "a daemon thread in a call": Way("in_background(ask)\nready()\n" + _STOP, loses_buffers=True),
     "a daemon thread in a stream": Way(
-        "in_background(lambda: list(ask(stream=True)))\nready()\n" + _STOP, begins=True
+        "in_background(lambda: list(ask(stream=True)))\nready()\n" + _STOP,
+        begins=True,
+        loses_buffers=True,
     ),
-    "a daemon thread in an embedding": Way("in_background(embed)\nready()\n" + _STOP),
+    "a daemon thread in an embedding": Way(
+        "in_background(embed)\nready()\n" + _STOP, loses_buffers=True
+    ),
     "a daemon thread that asks again and again": Way(
         "def work():\n"
         "    while True:\n"
         "        try: ask(timeout=0.02)\n"
         "        except Exception: pass\n"
         "for _ in range(4): in_background(work)\n"
-        "ready()\n" + _STOP
+        "ready()\n" + _STOP,
+        loses_buffers=True,
     ),
     "a daemon thread that streams again and again": Way(
         "def work():\n"
@@ -217,6 +225,7 @@ _WAYS = {
         "for _ in range(4): in_background(work)\n"
         "ready()\n" + _STOP,
         begins=True,
+        loses_buffers=True,
     ),
     "daemon threads that route": Way(
         "rows = np.random.default_rng(1).standard_normal((20_000, router.dimension))\n"
@@ -225,6 +234,7 @@ _WAYS = {
         "for _ in range(4): in_background(work)\n"
         "time.sleep(0.05)\n" + _STOP,
         requests=0,
+        loses_buffers=True,
     ),
     "daemon threads that load": Way(
         "def work():\n"
@@ -232,6 +242,7 @@ _WAYS = {
         "for _ in range(4): in_background(work)\n"
         "time.sleep(0.05)\n" + _STOP,
         requests=0,
+        loses_buffers=True,
     ),
     "an executor that is not waited for": Way(
         "executor = concurrent.futures.ThreadPoolExecutor()\n"
@@ -336,5 +347,6 @@ def test_a_program_ends_as_it_means_to(
         assert way.complaint in err.splitlines()[-1]
     else:
         assert err == ""
-    assert (tmp_path / "result.txt").read_text() == "important\n"
+    if not way.loses_buffers:
+        assert (tmp_path / "result.txt").read_text() == "important\n"
     assert (tmp_path / "atexit.txt").read_text() == "written at exit\n"
