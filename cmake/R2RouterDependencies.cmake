@@ -29,7 +29,7 @@ r2router_dependency(Eigen3 VERSION 3.4 DEBIAN libeigen3-dev
   REPOSITORY https://gitlab.com/libeigen/eigen.git TAG 3.4.0)
 r2router_dependency(nlohmann_json VERSION 3.11 DEBIAN nlohmann-json3-dev
   REPOSITORY https://github.com/nlohmann/json.git TAG v3.11.3)
-if(R2ROUTER_BUILD_CLI)
+if(R2ROUTER_BUILD_CLI OR R2ROUTER_BUILD_PYTHON)
   r2router_dependency(CLI11 VERSION 2.1 DEBIAN libcli11-dev
     REPOSITORY https://github.com/CLIUtils/CLI11.git TAG v2.4.2)
 endif()

@@ -53,6 +53,10 @@ void register_batch(py::module_& module);
 void register_router(py::module_& module);
 void register_servers(py::module_& module);
 void register_train(py::module_& module);
+void register_program(py::module_& module);
+/// Wrong arguments to any function that is registered get a TypeError of one line, which names the
+/// argument. Call it last.
+void explain_wrong_arguments(py::module_& module);
 
 /// How arrays say that a budget has no limit.
 constexpr std::int64_t kUnlimited = -1;

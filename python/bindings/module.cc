@@ -35,4 +35,6 @@ PYBIND11_MODULE(_core, module) {
   register_servers(module);
   register_router(module);
   register_train(module);
+  register_program(module);
+  explain_wrong_arguments(module);
 }

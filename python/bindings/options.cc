@@ -25,9 +25,11 @@ py::object to_python(Budget budget) {
 
 Budget to_budget(const py::handle& value) {
   if (py::isinstance<py::str>(value) && value.cast<std::string>() == "unlimited") return {};
-  if (py::isinstance<py::int_>(value) && !py::isinstance<py::bool_>(value)) {
+  if (PyIndex_Check(value.ptr()) && !py::isinstance<py::bool_>(value)) {  // NumPy's integers too
+    const auto number = py::reinterpret_steal<py::object>(PyNumber_Index(value.ptr()));
+    if (!number) throw py::error_already_set();
     int overflow = 0;
-    const long long tokens = PyLong_AsLongLongAndOverflow(value.ptr(), &overflow);
+    const long long tokens = PyLong_AsLongLongAndOverflow(number.ptr(), &overflow);
     if (overflow == 0 && tokens > 0 && tokens < UINT32_MAX) {
       return Budget(static_cast<std::uint32_t>(tokens));
     }

@@ -30,13 +30,17 @@ from ._errors import (
     ServerTimeoutError,
     UnsafeCheckpointError,
 )
-from ._router import TOKEN_LIMITS, QualityCurve, R2Router
+from ._router import R2Router
+from ._routing import TOKEN_LIMITS, QualityCurve
 from ._train import LexicalEncoder, LexicalFeatures, convert, train
+from ._types import Answer, Attempt, Details, Explanation, Option, Usage
 
 __all__ = [
     "TOKEN_LIMITS",
     "UNLIMITED",
+    "Answer",
     "AsyncTextStream",
+    "Attempt",
     "AuthenticationError",
     "BudgetError",
     "CheckpointError",
@@ -44,8 +48,11 @@ __all__ = [
     "CreditError",
     "DataError",
     "Decision",
+    "Details",
+    "Explanation",
     "LexicalEncoder",
     "LexicalFeatures",
+    "Option",
     "QualityCurve",
     "R2Router",
     "RateLimitError",
@@ -55,6 +62,7 @@ __all__ = [
     "ServerTimeoutError",
     "TextStream",
     "UnsafeCheckpointError",
+    "Usage",
     "__version__",
     "convert",
     "train",

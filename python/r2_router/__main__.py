@@ -1,116 +1,122 @@
-"""python -m r2_router: route queries from the command line."""
+"""python -m r2_router: the r2-router program, with the flags of route.py as well.
+
+Those come without a subcommand. ``--lambda_val X`` is ``--lambda X``, and ``--hf-repo ID`` takes
+the checkpoint from the Hugging Face Hub.
+"""
 
 from __future__ import annotations
 
-import argparse
-import json
+import contextlib
+import os
+import signal
 import sys
-from collections.abc import Sequence
-from typing import Any
+import tempfile
+from collections.abc import Iterator, Sequence
 
-from . import Decision, R2Router
+from . import _core
+from ._hub import checkpoint_folder
 
-_RULE = "-" * 60
+__all__ = ["main"]
 
+_TOP_LEVEL = ("-h", "--help", "-V", "--version")
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m r2_router",
-        description="Chooses, for each query, a model and a token budget.",
-        epilog="The r2-router program has more commands: train, eval, convert, info.",
-    )
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--query", metavar="TEXT", help="text of one query")
-    source.add_argument("--file", help="a query a line, UTF-8")
-    checkpoint = parser.add_mutually_exclusive_group()
-    checkpoint.add_argument(
-        "--checkpoint-dir", metavar="DIR", help="checkpoint folder; default: the built-in one"
-    )
-    checkpoint.add_argument("--hf-repo", metavar="ID", help="Hugging Face repository, owner/name")
-    parser.add_argument("--embed-url", metavar="URL", help="server of embeddings")
-    parser.add_argument("--llm-api-base", metavar="URL", help="endpoint that answers queries")
-    parser.add_argument("--llm-api-key", metavar="KEY", help="its key")
-    parser.add_argument(
-        "--lambda_val",
-        "--lambda",
-        type=float,
-        metavar="X",
-        help="weight of cost (USD) against quality, 0 to 1; default: the checkpoint's",
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object a query")
-    parser.add_argument("--verbose", action="store_true", help="show all options too")
-    return parser
+_HELP = """
+python -m r2_router also takes the options of route without a subcommand, and in addition
+  --lambda_val X   as --lambda
+  --hf-repo ID     a checkpoint of the Hugging Face Hub, owner/name
+"""
 
 
-def _record(query: str, decision: Decision, answer: dict[str, Any], verbose: bool) -> str:
-    keys = ["model", "openrouter_id", "budget", "predicted_quality", "predicted_cost_usd", "risk"]
-    if verbose:
-        keys.append("all_options")
-    record = {"query": query} | {key: decision[key] for key in keys} | answer
-    return json.dumps(record)
-
-
-def _candidates(decision: Decision) -> list[str]:
-    """The models that could have been chosen, in the pool's order."""
-    admitted = {option["model"] for option in decision.all_options}
-    return [model for model in decision.model_configs if model in admitted]
-
-
-def _text(decision: Decision, answer: dict[str, Any], verbose: bool) -> str:
-    budget = decision["budget"]
-    unit = "" if budget == "unlimited" else " tokens"
-    lines = [
-        f"Selected LLM:    {decision['model']}",
-        f"Selected budget: {budget}{unit}",
-    ]
-    if verbose:
-        lines += [
-            f"  {option['risk']:>12.8f}  {option['model']}, {option['budget']}: "
-            f"quality {option['predicted_quality']:.4f}, ${option['predicted_cost_usd']:.8f}"
-            for option in decision.all_options
-        ]
-    if answer:
-        if answer["model"] != decision["model"]:
-            lines.append(f"Answered by:     {answer['model']}, budget {answer['budget']}")
-        lines += [_RULE, answer["response"]]
-    return "\n".join(lines)
+class _UsageError(Exception):
+    pass
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    settings = _parser().parse_args(arguments)
+    """Runs the program and returns its exit code. None: with the arguments of the process."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        router = R2Router.from_pretrained(
-            settings.hf_repo or settings.checkpoint_dir,
-            settings.lambda_val,
-            settings.embed_url,
-            settings.llm_api_base,
-            settings.llm_api_key,
-            verbose=settings.verbose,
-        )
-        if settings.query is not None:
-            queries = [settings.query]
+        translated = _translate(given)
+    except _UsageError as error:
+        return _fail(f"{error} (see python -m r2_router --help)", 2)
+    except (OSError, ValueError, ImportError) as error:  # what the Hub does
+        return _fail(str(error), 1)
+    with _signals(), _redirected("stdout", 1), _redirected("stderr", 2):
+        code = _core.run_program([os.fsencode(argument) for argument in translated])
+    if given in (["-h"], ["--help"]):
+        print(_HELP, end="", flush=True)
+    return code
+
+
+def _fail(message: str, code: int) -> int:
+    print("r2-router: error:", " ".join(message.split()), file=sys.stderr)
+    return code
+
+
+def _translate(arguments: list[str]) -> list[str]:
+    """The arguments as r2-router takes them."""
+    bare = bool(arguments) and arguments[0].startswith("-") and arguments[0] not in _TOP_LEVEL
+    translated = ["route"] if bare else []
+    rest = iter(arguments)
+    for argument in rest:
+        flag, equals, value = argument.partition("=")
+        if flag == "--lambda_val":
+            translated.append("--lambda" + equals + value)
+        elif flag == "--hf-repo":
+            if any(a.partition("=")[0] == "--checkpoint-dir" for a in arguments):
+                raise _UsageError("--checkpoint-dir and --hf-repo are given: expected one of them")
+            repository = value if equals else next(rest, "")
+            if not repository or repository.startswith("-"):
+                raise _UsageError("--hf-repo needs a repository, owner/name")
+            translated += ["--checkpoint-dir", checkpoint_folder(repository)]
         else:
-            with open(settings.file, encoding="utf-8") as file:
-                queries = [line.strip() for line in file if line.strip()]
-        for position, query in enumerate(queries):
-            answer: dict[str, Any] = {}
-            asks = settings.llm_api_base is not None
-            # What is asked must be there.
-            decision = router.route_text(query, available_only=True if asks else None)
-            if asks:
-                answer = router.generate(query, decision)
-            if settings.json:
-                print(_record(query, decision, answer, settings.verbose))
-            else:
-                if position == 0:
-                    print(f"Candidate LLMs:  {', '.join(_candidates(decision))}")
-                if len(queries) > 1:
-                    print(f"\nQuery:           {query}")
-                print(_text(decision, answer, settings.verbose))
-    except (OSError, ValueError, RuntimeError, ImportError) as error:
-        print(f"r2_router: {error}", file=sys.stderr)
-        return 1
-    return 0
+            translated.append(argument)
+    return translated
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """Signals as the native program has them: Python's handlers would only run after it."""
+    previous = {}
+    with contextlib.suppress(ValueError):  # not the main thread, which alone may set handlers
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            previous[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_DFL)
+        previous[signal.SIGPIPE] = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _redirected(name: str, descriptor: int) -> Iterator[None]:
+    """What the native program writes to a file descriptor, where ``sys.stdout`` leads.
+
+    That is the same place unless Python code has replaced it, to capture the output.
+    """
+    stream = getattr(sys, name)
+    if stream is None:
+        yield
+        return
+    stream.flush()
+    try:
+        same = stream.fileno() == descriptor
+    except (AttributeError, OSError):
+        same = False
+    if same:
+        yield
+        return
+    with tempfile.TemporaryFile() as captured:
+        original = os.dup(descriptor)
+        os.dup2(captured.fileno(), descriptor)
+        try:
+            yield
+        finally:
+            os.dup2(original, descriptor)
+            os.close(original)
+            captured.seek(0)
+            stream.write(captured.read().decode(errors="replace"))
+            stream.flush()
 
 
 if __name__ == "__main__":

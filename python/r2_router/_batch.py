@@ -1,46 +1,45 @@
-"""Decisions for many embeddings, as columns."""
+"""Decisions for many queries, as columns."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
+from ._types import Option
 
 if TYPE_CHECKING:
     import pandas
+    import polars
+    import pyarrow
 
 __all__ = ["UNLIMITED", "RouteBatch"]
 
-#: How arrays of budgets say that there is no limit.
+#: An unlimited budget in an array of budgets.
 UNLIMITED: int = _core.UNLIMITED
 
+_COLUMNS = ("model_index", "budget", "quality", "output_tokens", "cost_usd", "risk")
 
-class RouteBatch:
-    """What was decided for each row of an array of embeddings.
 
-    Every attribute but the first two is an array with one element for each row.
+class RouteBatch(Sequence[Option]):
+    """The decision for each row of an array of embeddings.
+
+    It is a sequence of dictionaries with the keys of a decision, except ``all_options``: index it,
+    slice it or iterate over it. A slice, a mask or an array of row numbers gives a batch of those
+    rows. Its columns are arrays with one element for each row; ``to_pandas``, ``to_polars`` and
+    ``to_arrow`` make a table of them.
     """
 
-    __slots__ = (
-        "budget",
-        "cost_usd",
-        "model_index",
-        "models",
-        "openrouter_ids",
-        "output_tokens",
-        "quality",
-        "risk",
-    )
+    __slots__ = (*_COLUMNS, "models", "openrouter_ids")
 
     #: Names of the router's models.
     models: tuple[str, ...]
-    #: What to call each of ``models`` at the endpoint.
+    #: The name of each of ``models`` at the endpoint.
     openrouter_ids: tuple[str, ...]
-    #: Which of ``models`` was chosen.
+    #: The chosen one of ``models``.
     model_index: NDArray[np.int32]
     #: The most tokens that it may spend, or ``UNLIMITED`` (-1).
     budget: NDArray[np.int64]
@@ -54,35 +53,55 @@ class RouteBatch:
     risk: NDArray[np.float64]
 
     def __init__(
-        self, models: Sequence[str], openrouter_ids: Sequence[str], columns: _core.Batch
+        self,
+        models: Sequence[str],
+        openrouter_ids: Sequence[str],
+        columns: _core.Batch | RouteBatch,
     ) -> None:
         self.models = tuple(models)
         self.openrouter_ids = tuple(openrouter_ids)
-        self.model_index = columns.model_index
-        self.budget = columns.budget
-        self.quality = columns.quality
-        self.output_tokens = columns.output_tokens
-        self.cost_usd = columns.cost_usd
-        self.risk = columns.risk
+        for name in _COLUMNS:
+            setattr(self, name, getattr(columns, name))
 
     def __len__(self) -> int:
         return len(self.model_index)
 
-    def __repr__(self) -> str:
-        return f"<RouteBatch of {len(self)} decisions among {len(self.models)} models>"
+    @overload
+    def __getitem__(self, index: int | np.integer[Any], /) -> Option: ...
 
-    def to_dicts(self) -> list[dict[str, Any]]:
-        """A dictionary for each row, with the keys of a decision except ``all_options``."""
-        columns = (
-            self.model_index,
-            self.budget,
-            self.quality,
-            self.output_tokens,
-            self.cost_usd,
-            self.risk,
-        )
-        return [
-            {
+    @overload
+    def __getitem__(
+        self, index: slice | NDArray[Any] | list[int] | list[bool], /
+    ) -> RouteBatch: ...
+
+    def __getitem__(self, index: Any, /) -> Option | RouteBatch:
+        if isinstance(index, slice) or np.ndim(index) == 1:
+            return self._rows(index)
+        try:
+            position = index.__index__()
+        except (AttributeError, TypeError):
+            raise TypeError(
+                f"the index is {index!r}: expected a row number, a slice, a mask or an array of "
+                "row numbers; columns are attributes, such as batch.quality"
+            ) from None
+        rows = len(self)
+        if not -rows <= position < rows:
+            raise IndexError(f"row {position} does not exist: the batch has {rows} rows")
+        return next(self._rows(slice(position, position + 1 or None))._options())
+
+    def _rows(self, index: Any) -> RouteBatch:
+        rows = RouteBatch(self.models, self.openrouter_ids, self)
+        for name in _COLUMNS:
+            setattr(rows, name, getattr(self, name)[index])
+        return rows
+
+    def __iter__(self) -> Iterator[Option]:
+        return self._options()
+
+    def _options(self) -> Iterator[Option]:
+        columns = (getattr(self, name).tolist() for name in _COLUMNS)
+        for model, budget, quality, tokens, cost, risk in zip(*columns, strict=True):
+            yield {
                 "model": self.models[model],
                 "openrouter_id": self.openrouter_ids[model],
                 "budget": "unlimited" if budget == UNLIMITED else budget,
@@ -91,22 +110,64 @@ class RouteBatch:
                 "predicted_cost_usd": cost,
                 "risk": risk,
             }
-            for model, budget, quality, tokens, cost, risk in zip(
-                *(column.tolist() for column in columns), strict=True
-            )
-        ]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, RouteBatch):
+            return NotImplemented
+        return self.models == other.models and all(
+            np.array_equal(getattr(self, name), getattr(other, name)) for name in _COLUMNS
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"<RouteBatch of {len(self)} decisions among {len(self.models)} models>"
+
+    def to_dicts(self) -> list[Option]:
+        """A dictionary for each row."""
+        return list(self)
 
     def to_pandas(self) -> pandas.DataFrame:
-        """A data frame with the same names; an unlimited budget is missing (``pandas.NA``)."""
+        """A data frame whose columns are a decision's keys; an unlimited budget is missing."""
         import pandas
 
-        return pandas.DataFrame(
-            {
-                "model": pandas.Categorical.from_codes(self.model_index, list(self.models)),
-                "budget": pandas.array(self.budget, dtype="Int64"),
-                "predicted_quality": self.quality,
-                "predicted_output_tokens": self.output_tokens,
-                "predicted_cost_usd": self.cost_usd,
-                "risk": self.risk,
-            }
-        ).assign(budget=lambda frame: frame["budget"].mask(frame["budget"] == UNLIMITED))
+        columns = self._columns()
+        columns["model"] = pandas.Categorical.from_codes(self.model_index, list(self.models))
+        columns["budget"] = pandas.array(self.budget, dtype="Int64")
+        columns["budget"][self.budget == UNLIMITED] = pandas.NA
+        return pandas.DataFrame(columns)
+
+    def to_polars(self) -> polars.DataFrame:
+        """As ``to_pandas``."""
+        import polars
+
+        budget = polars.col("budget")
+        return polars.DataFrame(self._columns()).with_columns(
+            polars.col("model", "openrouter_id").cast(polars.String),
+            polars.when(budget != UNLIMITED).then(budget).alias("budget"),
+        )
+
+    def to_arrow(self) -> pyarrow.Table:
+        """As ``to_pandas``."""
+        import pyarrow
+
+        columns = self._columns()
+        for name in ("model", "openrouter_id"):
+            columns[name] = pyarrow.array(columns[name], pyarrow.string())
+        columns["budget"] = pyarrow.array(self.budget, mask=self.budget == UNLIMITED)
+        return pyarrow.table(columns)
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """For libraries that read Arrow data. Needs pyarrow."""
+        return self.to_arrow().__arrow_c_stream__(requested_schema)
+
+    def _columns(self) -> dict[str, Any]:
+        return {
+            "model": np.array(self.models, object)[self.model_index],
+            "openrouter_id": np.array(self.openrouter_ids, object)[self.model_index],
+            "budget": self.budget,
+            "predicted_quality": self.quality,
+            "predicted_output_tokens": self.output_tokens,
+            "predicted_cost_usd": self.cost_usd,
+            "risk": self.risk,
+        }

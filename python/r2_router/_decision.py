@@ -1,16 +1,34 @@
-"""Decisions: real dictionaries whose long part is worked out when somebody looks at it."""
+"""Decisions: dictionaries whose long part is computed when it is first used."""
 
 from __future__ import annotations
 
+import copy
 import functools
+import reprlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
+
+from ._types import Budget, Details, Explanation, Option
+from ._views import budget_phrase, dollars
 
 __all__ = ["Decision"]
 
-Option = dict[str, Any]
-
 _ALL_OPTIONS = "all_options"
+#: A longer list of options is only counted in a decision's representation.
+_SHOWN_OPTIONS = 3
+
+
+_FloatKey = Literal["predicted_quality", "predicted_output_tokens", "predicted_cost_usd", "risk"]
+
+
+class _Count:
+    """Takes the place of a long list of options."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __repr__(self) -> str:
+        return f"[{self._count} options]"
 
 
 class Decision(dict[str, Any]):
@@ -25,8 +43,9 @@ class Decision(dict[str, Any]):
     - ``all_options``: a list of dictionaries with the keys above, one for each (model, budget)
       pair that could have been chosen, best first
 
-    ``all_options`` costs nothing until it is looked at: by its key, by iterating, comparing,
-    copying, printing or by ``json.dumps``. From then on this is an ordinary dictionary.
+    ``all_options`` costs nothing until it is used: by its key, by iterating, comparing or copying,
+    or by ``json.dumps``. From then on this is an ordinary dictionary. ``print`` shows the choice in
+    one line.
     """
 
     __slots__ = ("_details", "_rank", "choice", "input_tokens", "lambda_val", "model_configs")
@@ -44,9 +63,9 @@ class Decision(dict[str, Any]):
         lambda_val: float,
         input_tokens: int,
         model_configs: Mapping[str, Mapping[str, Any]],
-        rank: Callable[[], list[Option]] | None = None,
+        rank: Callable[[], list[Any]] | None = None,
         choice: Any = None,
-        details: Mapping[str, Any] | None = None,
+        details: Details | None = None,
     ) -> None:
         """``rank`` computes ``all_options``; None: ``values`` is complete as it is. ``choice`` is
         what the native library made, for it to ask the chosen model."""
@@ -59,37 +78,38 @@ class Decision(dict[str, Any]):
         self._details = details
 
     @property
-    def details(self) -> Mapping[str, Any]:
+    def details(self) -> Details:
         """What is known of the choice beyond the published package's keys.
 
-        - ``max_tokens``: the cap to send with the call; ``worst_case_cost_usd``: what an answer of
-          that length costs, to the longest reading of the query
+        - ``max_tokens``: the cap to send with the call; ``worst_case_cost_usd``: the cost of an
+          answer of that length, with the longest count of the query's tokens
         - ``quality_spread``: standard deviation of the error of ``predicted_quality``, or None
-        - ``reason``: what it won by: ``"risk"``, ``"usd"``, ``"cheapest"``, ``"best"``, or
+        - ``reason``: what was maximised: ``"risk"``, ``"usd"``, ``"cheapest"``, ``"best"``, or
           ``"quality_missed"``
         - ``constraint_met``: False if no pair has the quality that was asked for
         """
         if self._details is None:
-            self._details = {} if self.choice is None else self.choice.details()
+            details = {} if self.choice is None else self.choice.details()
+            self._details = cast(Details, details)
         return self._details
 
-    def explain(self) -> dict[str, Any]:
+    def explain(self) -> Explanation:
         """How the decision came about.
 
-        - ``reason``: what it won by, as in ``details``
+        - ``reason``: what was maximised, as in ``details``
         - ``runner_up``: the next best option, or None; ``margin``: how much more ``risk`` the
           chosen one has
-        - ``win_probability``: the chance that the chosen one is the better of the two, or None
-          where the checkpoint does not know how far predictions are off; ``confident``: 95 % or
-          more
-        - ``left_out``: for each constraint how many of the trained pairs do not meet it
+        - ``win_probability``: the probability that the chosen one is the better of the two, or None
+          if the checkpoint does not know how large the errors of its predictions are;
+          ``confident``: 95 % or more
+        - ``left_out``: for each constraint the number of trained pairs that do not meet it
         """
         if self.choice is None:
             raise RuntimeError(
-                "this decision is a copy without its router: ask the one that was routed"
+                "this decision was unpickled without its router: explain it before pickling, or "
+                "route the query again"
             )
-        explanation: dict[str, Any] = self.choice.explain()
-        return explanation
+        return cast(Explanation, self.choice.explain())
 
     @property
     def all_options(self) -> list[Option]:
@@ -98,8 +118,9 @@ class Decision(dict[str, Any]):
         return options
 
     def _complete(self) -> None:
-        if self._rank is not None:
-            super().__setitem__(_ALL_OPTIONS, self._rank())
+        rank = self._rank  # another thread may do the same
+        if rank is not None:
+            super().__setitem__(_ALL_OPTIONS, rank())
             self._rank = None
 
     # Lookups of the other keys stay as cheap as a dictionary's: __missing__ is only called for a
@@ -116,14 +137,67 @@ class Decision(dict[str, Any]):
     def __len__(self) -> int:
         return super().__len__() + (self._rank is not None)
 
-    def get(self, key: str, default: Any = None) -> Any:
+    def get(self, key: str, default: Any = None, /) -> Any:
         try:
             return self[key]
         except KeyError:
             return default
 
+    if TYPE_CHECKING:  # what each key holds
+
+        @overload
+        def __getitem__(self, key: Literal["model", "openrouter_id"], /) -> str: ...
+        @overload
+        def __getitem__(self, key: Literal["budget"], /) -> Budget: ...
+        @overload
+        def __getitem__(self, key: _FloatKey, /) -> float: ...
+        @overload
+        def __getitem__(self, key: Literal["all_options"], /) -> list[Option]: ...
+        @overload
+        def __getitem__(self, key: str, /) -> Any: ...
+        def __getitem__(self, key: str, /) -> Any: ...
+
+    def __str__(self) -> str:
+        """The choice in one line."""
+        try:
+            name = self["model"]
+            return (
+                f"{name if name.isprintable() else ascii(name)}, {budget_phrase(self)}: quality "
+                f"{self['predicted_quality']:.3f}, {self['predicted_output_tokens']:,.0f} output "
+                f"tokens, {dollars(self['predicted_cost_usd'])} (predicted)"
+            )
+        except (AttributeError, KeyError, TypeError, ValueError):  # no longer a decision's keys
+            return repr(self)
+
+    @reprlib.recursive_repr("{...}")
+    def __repr__(self) -> str:
+        values = dict(self)
+        options = values.get(_ALL_OPTIONS)
+        if isinstance(options, list) and len(options) > _SHOWN_OPTIONS:
+            values[_ALL_OPTIONS] = _Count(len(options))
+        return repr(values)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text("{...}" if cycle else str(self))
+
+    def copy(self) -> Decision:
+        return self.__copy__()
+
+    def __copy__(self) -> Decision:
+        return self._twin(dict(self))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Decision:
+        twin = self._twin(copy.deepcopy(dict(self), memo))
+        memo[id(self)] = twin
+        return twin
+
+    def _twin(self, values: dict[str, Any]) -> Decision:
+        """A decision with these values; the rest never changes, and is shared."""
+        arguments = (values, self.lambda_val, self.input_tokens, self.model_configs)
+        return type(self)(*arguments, None, self.choice, self._details)
+
     def __reduce__(self) -> tuple[Any, ...]:
-        # For pickle and copy: the values, not the router that could compute them.
+        # For pickle: the values, not the router that computed them.
         arguments = (dict(self), self.lambda_val, self.input_tokens, self.model_configs)
         return type(self), (*arguments, None, None, dict(self.details))
 
@@ -147,11 +221,11 @@ def _completing(name: str) -> Callable[..., Any]:
     return call
 
 
-# Everything else that a dictionary does sees every key; writing comes after all_options, so that
-# the order of the keys does not depend on when somebody looked. C code that copies dictionaries
-# past their methods (dict(decision), **decision) asks a class with an __iter__ of its own for keys.
+# The other methods of a dictionary see every key; writing comes after all_options, so that the
+# order of the keys does not depend on when it was computed. C code that copies dictionaries without
+# their methods (dict(decision), **decision) asks a class with its own __iter__ for the keys.
 for _name in (
-    *("__iter__", "__reversed__", "keys", "values", "items", "copy", "__repr__"),
+    *("__iter__", "__reversed__", "keys", "values", "items"),
     *("__eq__", "__ne__", "__or__", "__ror__", "__ior__"),
     *("__setitem__", "__delitem__", "setdefault", "update", "pop", "popitem", "clear"),
 ):

@@ -11,10 +11,9 @@ from html import escape
 from ._views import (
     Option,
     budget_label,
-    budget_text,
+    budget_phrase,
     by_model,
     dollars,
-    is_unlimited,
     lambda_of,
     lambda_text,
 )
@@ -40,7 +39,7 @@ def decision_html(decision: Option, lambda_val: float | None = None) -> str:
     if lambda_val is not None:
         facts.append(f"λ&nbsp;=&nbsp;<b>{lambda_text(lambda_val)}</b>")
     endpoint = decision.get("openrouter_id")
-    title = f"<b>{escape(chosen)}</b>, {_budget_phrase(decision)}"
+    title = f"<b>{escape(chosen)}</b>, {escape(budget_phrase(decision))}"
     if endpoint:
         title += f' <span style="{_MUTED}">({escape(str(endpoint))})</span>'
 
@@ -55,10 +54,6 @@ def decision_html(decision: Option, lambda_val: float | None = None) -> str:
         parts.append(_table([options[0] for options in models.values()], lambda_val))
     parts.append("</div>")
     return "\n".join(parts)
-
-
-def _budget_phrase(option: Option) -> str:
-    return "no token limit" if is_unlimited(option) else f"at most {escape(budget_text(option))}"
 
 
 def _table(best: list[Option], lambda_val: float | None) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import os
-from collections.abc import Sequence
 from typing import Any, Literal, TypedDict
 
 from . import _core
+from ._keywords import check_names
+from ._texts import as_names
+from ._types import Strings
 
 __all__ = ["INPUT_TOKENS", "Constraints", "route_options"]
 
@@ -20,9 +21,9 @@ class Constraints(TypedDict, total=False):
     """What the routing methods take beside a trade-off; None is as good as absent."""
 
     #: Names of the only models to consider.
-    allow: Sequence[str] | None
+    allow: Strings | None
     #: Names of models to leave out.
-    deny: Sequence[str] | None
+    deny: Strings | None
     #: Leave out models that are not available. Absent: published checkpoints consider them, the
     #: package's own do not.
     available_only: bool | None
@@ -106,11 +107,10 @@ def route_options(
     given: dict[str, Any] = {
         name: value for name, value in (constraints or {}).items() if value is not None
     }
-    for name, value in given.items():
-        _check_name(name)
-        if name in ("allow", "deny") and isinstance(value, str):
-            raise TypeError(f"{name} is {value!r}: expected a list of names, such as [{value!r}]")
-    if "allow" in given and len(given["allow"]) == 0:
+    check_names(given, Constraints)
+    for name in given.keys() & {"allow", "deny"}:
+        given[name] = as_names(name, given[name])
+    if "allow" in given and not given["allow"]:
         raise ValueError("allow is empty, which leaves no model to choose: None admits all")
     given["input_tokens"] = input_tokens
     if lambda_val is not None:
@@ -128,7 +128,7 @@ def route_options(
             _core.RouteOptions(**{name: value})
         except TypeError:
             raise TypeError(f"{name} is {value!r}: expected {_EXPECTED[name]}") from None
-    raise AssertionError("unreachable")
+    raise TypeError(f"lambda_val is {default_lambda!r}: expected {_EXPECTED['lambda_val']}")
 
 
 def _policy(policy: Any, checkpoint_folder: str) -> _core.RouteOptions:
@@ -136,12 +136,3 @@ def _policy(policy: Any, checkpoint_folder: str) -> _core.RouteOptions:
         return _core.load_policy(os.fspath(policy), checkpoint_folder)
     except TypeError:
         raise TypeError(f"policy is {policy!r}: expected {_EXPECTED['policy']}") from None
-
-
-def _check_name(name: str) -> None:
-    names = Constraints.__annotations__
-    if name in names:
-        return
-    near = difflib.get_close_matches(name, names, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(names)}"
-    raise TypeError(f"there is no keyword {name!r}: {hint}")

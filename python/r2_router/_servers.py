@@ -1,47 +1,60 @@
-"""The servers that a router calls, and the shape of what it asks and returns."""
+"""The servers that a router calls."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import os
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from . import _core
-from ._decision import Decision
-from ._errors import server_error_type
+from ._keywords import check_names, check_number
 
-__all__ = ["Conversation", "Servers", "as_messages", "checked", "routed"]
+if TYPE_CHECKING:  # typing has it from Python 3.11 on
+    from typing_extensions import Unpack
 
-#: A query, or a conversation that ends with it: ``[{"role": "user", "content": "..."}, ...]``.
-Conversation = str | Sequence[Mapping[str, str]]
+__all__ = ["ServerKeywords", "Servers"]
+
+
+class ServerKeywords(TypedDict, total=False):
+    """How a router calls its servers."""
+
+    #: The embedding model's name at the server; by default the checkpoint's name for it.
+    embed_model: str | None
+    embed_api_key: str | None
+    #: Certificate authorities to trust instead of the system's: a PEM file.
+    ca_file: str | os.PathLike[str] | None
+    #: Seconds that a call may take, retries included.
+    timeout: float | None
+    #: Memory for embeddings that a server made, so that a text is sent once; 0: none is kept.
+    cache_bytes: int
 
 
 class Servers:
     """Connections to the servers of a router, made when first needed and then kept.
 
-    A router's addresses can be set at any time: an object is made anew for each that is new.
+    A router's addresses can be set at any time: a new address gets a new object.
     """
 
-    def __init__(
-        self,
-        embed_model: str,
-        dimension: int,
-        embed_api_key: str | None,
-        ca_file: str | None,
-        timeout: float | None,
-        cache_bytes: int,
-    ) -> None:
-        self.embed_model = embed_model
+    def __init__(self, trained_on: str, dimension: int, **keywords: Unpack[ServerKeywords]) -> None:
+        """``trained_on``: the checkpoint's name for the embedding model."""
+        check_names(keywords, ServerKeywords)
+        for name in ("embed_model", "embed_api_key"):
+            _check_text(name, keywords.get(name))
+        self.embed_model = keywords.get("embed_model") or trained_on
         self._dimension = dimension
-        self._embed_api_key = embed_api_key
-        self._ca_file = ca_file or ""
-        self._timeout = timeout
-        self._cache_bytes = cache_bytes
+        self._embed_api_key = keywords.get("embed_api_key")
+        self._ca_file = os.fspath(keywords.get("ca_file") or "")
+        self._timeout = keywords.get("timeout")
+        if self._timeout is not None:
+            check_number("timeout", self._timeout, "a number of seconds, or None")
+        self._cache_bytes = keywords.get("cache_bytes", 0)
+        check_number("cache_bytes", self._cache_bytes, "a number of bytes, 0 or more", whole=True)
         self._embedder: tuple[str, _core.HttpEmbedder] | None = None
         self._client: tuple[tuple[str, str | None], _core.Client] | None = None
 
     def embedder(self, url: str) -> _core.HttpEmbedder:
         kept = self._embedder
         if kept is None or kept[0] != url:
+            _check_text("embed_url", url)
             endpoint = self._endpoint(url, self._embed_api_key)
             embedder = _core.HttpEmbedder(
                 endpoint, self.embed_model, self._dimension, self._cache_bytes
@@ -50,6 +63,8 @@ class Servers:
         return kept[1]
 
     def client(self, base: str, key: str | None) -> _core.Client:
+        _check_text("llm_api_base", base)
+        _check_text("llm_api_key", key)
         if key is None:
             key = _core.api_key_from_environment()
         kept = self._client
@@ -65,44 +80,6 @@ class Servers:
         return self.__dict__ | {"_embedder": None, "_client": None}
 
 
-def as_messages(query: Conversation) -> list[tuple[str, str]]:
-    """Roles and contents of a conversation."""
-    if isinstance(query, str):
-        return [("user", query)]
-    messages = []
-    for position, message in enumerate(query):
-        if not isinstance(message, Mapping) or not all(
-            isinstance(message.get(field), str) for field in ("role", "content")
-        ):
-            raise TypeError(
-                f"message {position} is {message!r}: expected a dictionary with the strings "
-                '"role" and "content"'
-            )
-        messages.append((message["role"], message["content"]))
-    return messages
-
-
-def checked(completion: dict[str, Any]) -> dict[str, Any]:
-    """The completion, if it is an answer; else an exception that carries it."""
-    failure = completion.get("failure")
-    if failure is None:
-        return completion
-    error = server_error_type(failure["error"])(failure["message"])
-    error.completion = completion
-    raise error
-
-
-def routed(query: Conversation, decision: Decision, completion: dict[str, Any]) -> dict[str, Any]:
-    """An answer with what was predicted of the pair that gave it, which after a fallback is not the
-    decision's."""
-    predicted: Mapping[str, Any] = decision
-    asked = (completion["model"], completion["budget"])
-    if asked != (decision["model"], decision["budget"]):
-        predicted = next(
-            option
-            for option in decision.all_options
-            if (option["model"], option["budget"]) == asked
-        )
-    first = {"query": query, "response": completion["response"]}
-    keys = ("model", "openrouter_id", "budget", "predicted_quality", "predicted_cost_usd", "risk")
-    return first | {key: predicted[key] for key in keys} | completion
+def _check_text(name: str, value: Any) -> None:
+    if value is not None and not isinstance(value, str):  # not shown: it may be a key
+        raise TypeError(f"{name} is of the type {type(value).__name__}: expected a string")

@@ -11,7 +11,9 @@ import numpy as np
 from . import _core
 from ._arrays import Floats
 from ._hub import checkpoint_folder
-from ._router import logger
+from ._routing import logger
+from ._texts import as_names
+from ._types import Strings
 
 __all__ = ["LexicalEncoder", "LexicalFeatures", "convert", "train"]
 
@@ -52,7 +54,7 @@ def train(
     pool: Path,
     output: Path,
     *,
-    models: Sequence[str] = (),
+    models: Strings = (),
     coverage: float = 0.99,
     dataset: str = "",
     token_limits: Sequence[int] = (),
@@ -112,7 +114,7 @@ def train(
         queries=os.fspath(queries),
         outcomes=os.fspath(outcomes),
         pool=os.fspath(pool),
-        models=models,
+        models=as_names("models", models),
         coverage=coverage,
         dataset=dataset,
         token_limits=token_limits,

@@ -80,6 +80,11 @@ def budget_text(option: Option) -> str:
     return budget_label(option) + ("" if is_unlimited(option) else " tokens")
 
 
+def budget_phrase(option: Option) -> str:
+    """A budget to read after a model: ``at most 300 tokens``, or ``no token limit``."""
+    return "no token limit" if is_unlimited(option) else f"at most {budget_text(option)}"
+
+
 def dollars(usd: float) -> str:
     """An amount to three significant digits, never in scientific notation."""
     if not usd:

@@ -64,8 +64,8 @@ def test_batches(embeddings: Any, error: Any, message: str, small_router: R2Rout
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"lambda_val": 1.5}, ValueError, "lambda is 1.5"),
-        ({"lambda_val": float("nan")}, ValueError, "lambda is nan"),
+        ({"lambda_val": 1.5}, ValueError, "lambda_val is 1.5"),
+        ({"lambda_val": float("nan")}, ValueError, "lambda_val is nan"),
         ({"lambda_val": "0.5"}, TypeError, "lambda_val is '0.5': expected a number"),
         ({"input_tokens": -1}, ValueError, "input_tokens is -1"),
         ({"input_tokens": 2.5}, TypeError, "input_tokens is 2.5: expected a whole number"),
@@ -111,9 +111,13 @@ def test_input_tokens_of_a_batch(
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [
-        ("", ValueError, r"texts\[0\] is empty"),
-        (" \t\n", ValueError, "nothing but white space"),
-        (["fine", ""], ValueError, r"texts\[1\] is empty"),
+        ("", ValueError, "the query is empty: expected a text"),
+        ([""], ValueError, "the query is empty"),
+        (" \t\n", ValueError, "the query is nothing but white space"),
+        ("\u2003", ValueError, "the query is nothing but white space"),
+        (["fine", ""], ValueError, "query 1 is empty"),
+        (("fine", "too", " "), ValueError, "query 2 is nothing but white space"),
+        ({"fine"}, TypeError, "of the type set: expected a string or a list"),
         (["fine", 3], TypeError, "query 1 is of the type int"),
         (["fine", None], TypeError, "query 1 is of the type NoneType"),
         (b"bytes", TypeError, "of the type bytes"),
@@ -231,7 +235,7 @@ def test_lambda_of_a_router() -> None:
         R2Router(make_predictors(), make_model_configs(), lambda_val=2)
     router = R2Router(make_predictors(), make_model_configs())
     router.lambda_val = -1
-    with pytest.raises(ValueError, match="lambda is -1"):
+    with pytest.raises(ValueError, match="lambda_val is -1"):
         router.route(GOOD)
 
 

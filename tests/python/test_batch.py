@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import signal
 from typing import Any
 
@@ -106,6 +108,88 @@ def test_to_pandas(small_router: R2Router) -> None:
     assert (frame["predicted_quality"] == batch.quality).all()
     assert (frame["predicted_cost_usd"] == batch.cost_usd).all()
     assert (frame["risk"] == batch.risk).all()
+
+
+def test_it_is_a_sequence(small_router: R2Router) -> None:
+    batch = small_router.route_batch(rows(7), 0.0)
+    options = batch.to_dicts()
+    assert len(batch) == 7
+    assert list(batch) == options == [batch[i] for i in range(7)]
+    assert list(reversed(batch)) == options[::-1]
+    assert [batch[i] for i in range(-7, 0)] == options
+    for index in (np.int64(3), np.uint8(3), np.array(3)):
+        assert batch[index] == options[3]
+    assert options[2] in batch
+    assert batch.index(options[2]) == options.index(options[2])
+    assert {type(value) for value in batch[0].values()} <= {str, int, float}
+    for outside in (7, -8, np.int64(7), 2**70):
+        with pytest.raises(IndexError, match="the batch has 7 rows"):
+            batch[outside]
+    with pytest.raises(TypeError, match=r"expected a row number.*columns are attributes"):
+        batch["model"]  # type: ignore[call-overload]
+    with pytest.raises(IndexError, match="row 0 does not exist"):
+        small_router.route_batch([])[0]
+
+
+def test_parts_of_a_batch(small_router: R2Router) -> None:
+    batch = small_router.route_batch(rows(7), 0.0)
+    options = batch.to_dicts()
+    for part in (slice(None), slice(2, 5), slice(None, None, -1), slice(-2, None), slice(9, 12)):
+        assert isinstance(batch[part], RouteBatch)
+        assert batch[part].to_dicts() == options[part]
+    best = batch.quality > np.median(batch.quality)
+    assert batch[best].to_dicts() == [o for o, keep in zip(options, best, strict=True) if keep]
+    assert batch[[5, 0, -1]].to_dicts() == [options[5], options[0], options[6]]
+    assert batch[np.argsort(batch.cost_usd)].cost_usd.tolist() == sorted(batch.cost_usd)
+    assert len(batch[[]]) == 0
+
+
+def test_batches_are_compared_and_copied(small_router: R2Router) -> None:
+    batch = small_router.route_batch(rows(7), 0.0)
+    assert batch == small_router.route_batch(rows(7), 0.0)
+    assert batch != small_router.route_batch(rows(7), 1.0)
+    assert batch != batch[1:]
+    assert batch != batch.to_dicts()
+    for twin in (copy.copy(batch), copy.deepcopy(batch), pickle.loads(pickle.dumps(batch))):
+        assert twin == batch
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(batch)
+
+
+def expected_table(batch: RouteBatch) -> dict[str, list[Any]]:
+    """The columns of a table, in which an unlimited budget is missing."""
+    options = batch.to_dicts()
+    columns: dict[str, list[Any]] = {key: [o[key] for o in options] for key in options[0]}  # type: ignore[literal-required]
+    columns["budget"] = [None if b == "unlimited" else b for b in columns["budget"]]
+    return columns
+
+
+def test_to_polars(small_router: R2Router) -> None:
+    polars = pytest.importorskip("polars", reason="needs polars, of the test extra")
+    batch = small_router.route_batch(rows(50), 0.0)
+    assert batch.to_polars().to_dict(as_series=False) == expected_table(batch)
+    empty = small_router.route_batch([]).to_polars()
+    assert empty.schema == batch.to_polars().schema
+    assert empty.schema["model"] == polars.String
+
+
+def test_to_arrow(small_router: R2Router) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="needs pyarrow, of the test extra")
+    batch = small_router.route_batch(rows(50), 0.0)
+    assert batch.to_arrow().to_pydict() == expected_table(batch)
+    assert pyarrow.table(batch) == batch.to_arrow(), "through __arrow_c_stream__"
+    assert small_router.route_batch([]).to_arrow().schema == batch.to_arrow().schema
+
+
+def test_a_data_frame_of_a_batch(small_router: R2Router) -> None:
+    pandas = pytest.importorskip("pandas", reason="needs pandas, of the test extra")
+    batch = small_router.route_batch(rows(50), 0.0)
+    assert (
+        list(batch.to_pandas().columns) == list(batch[0]) == list(pandas.DataFrame(batch).columns)
+    )
+    assert list(pandas.DataFrame(batch)["budget"]) == [option["budget"] for option in batch]
+    assert list(batch.to_pandas()["openrouter_id"]) == [o["openrouter_id"] for o in batch]
+    assert len(small_router.route_batch([]).to_pandas()) == 0
 
 
 def test_arrays_that_have_to_be_converted(small_router: R2Router) -> None:

@@ -205,3 +205,69 @@ def test_the_embedding_may_change_before_the_options_are_looked_at(small_router:
     decision = small_router.route(embedding)
     embedding[:] = -9
     assert json.dumps(decision) == expected
+
+
+def test_print_shows_one_line(small_router: R2Router, capsys: pytest.CaptureFixture[str]) -> None:
+    decision = small_router.route([1.0, 2.0, 3.0, 4.0], 0.75, 50)
+    print(decision)
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    assert len(out) < 120
+    assert out.startswith(f"{decision['model']}, ")
+    assert f"quality {decision['predicted_quality']:.3f}" in out
+    assert "$0.00" in out
+    assert "e-" not in out, "money in scientific notation"
+    assert f"{decision}" == f"{decision!s}" == out.rstrip("\n")
+    assert "all_options" not in dict.keys(decision), "it was not needed"
+
+
+def test_the_line_for_each_kind_of_decision() -> None:
+    def line(**changed: Any) -> str:
+        values = {
+            "model": "m",
+            "budget": 1000,
+            "predicted_quality": 0.66197,
+            "predicted_output_tokens": 127.58,
+            "predicted_cost_usd": 3.1e-6,
+        }
+        return str(Decision(values | changed, 0.5, 100, {}))
+
+    assert line() == (
+        "m, at most 1,000 tokens: quality 0.662, 128 output tokens, $0.00000310 (predicted)"
+    )
+    assert line(budget="unlimited").startswith("m, no token limit: ")
+    assert "$0 (" in line(predicted_cost_usd=0)
+    assert "\n" not in line(model="two\nlines")
+    assert line(predicted_quality=None).startswith("{'model': 'm'"), "what a user made of it"
+
+
+def test_repr_counts_a_long_list_of_options(small_router: R2Router) -> None:
+    decision = small_router.route([1.0, 2.0, 3.0, 4.0])
+    shown = repr([decision])
+    assert shown.endswith("'all_options': [6 options]}]")
+    assert f"'model': {decision['model']!r}" in shown
+    decision["all_options"] = [decision]
+    assert "{...}" in repr(decision)
+
+
+def test_copies_can_still_be_asked_about(small_router: R2Router) -> None:
+    decision = small_router.route([1.0, 2.0, 3.0, 4.0])
+    for twin in (copy.copy(decision), copy.deepcopy(decision), decision.copy()):
+        assert type(twin) is Decision
+        assert twin == decision
+        assert twin.details == decision.details
+        assert twin.explain() == decision.explain()
+    unpickled = pickle.loads(pickle.dumps(decision))
+    assert unpickled.details == decision.details
+    with pytest.raises(RuntimeError, match="unpickled without its router"):
+        unpickled.explain()
+
+
+def test_many_threads_may_look_at_once(small_router: R2Router) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(50):
+            decision = small_router.route([1.0, 2.0, 3.0, 4.0])
+            lengths = pool.map(lambda d: len(d["all_options"]), [decision] * 8)
+            assert list(lengths) == [6] * 8

@@ -167,7 +167,7 @@ def test_the_program_prints_what_the_package_returns(
     for key in ("query", "response", "model", "budget", "predicted_quality", "risk", "usage"):
         assert printed[key] == expected[key], key
     assert main(arguments) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == expected["response"]
+    assert expected["response"] in capsys.readouterr().out.splitlines()
 
 
 def test_the_key_may_come_from_the_environment(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:

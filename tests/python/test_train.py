@@ -230,7 +230,7 @@ def test_bad_requests(data: Path, tmp_path: Path) -> None:
     check(ValueError, "found the predictor", predictor="tree")
     check(ValueError, "alphas are given", predictor="knn", alphas=[1])
     check(ValueError, "neighbours are given", neighbours=[1])
-    check(TypeError, "incompatible", threads="many")
+    check(TypeError, "threads is 'many': expected a whole number", threads="many")
 
 
 def test_what_progress_raises_ends_training(data: Path, tmp_path: Path) -> None:

@@ -1,0 +1,478 @@
+"""Stages 1 to 3 of a router: a query becomes an embedding, predictions and a decision."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _core
+from ._arrays import Floats, as_embedding, as_embeddings, as_input_tokens
+from ._batch import RouteBatch
+from ._calls import run, run_async
+from ._decision import Decision
+from ._frozen import FrozenDict, freeze
+from ._hub import checkpoint_folder
+from ._keywords import takes
+from ._options import INPUT_TOKENS, Constraints, route_options
+from ._predictors import checkpoint_of, predictors_of
+from ._servers import ServerKeywords, Servers
+from ._texts import as_texts, check_not_blank
+from ._types import Strings
+
+if TYPE_CHECKING:  # typing has it from Python 3.11 on
+    from typing_extensions import Unpack
+
+__all__ = ["TOKEN_LIMITS", "QualityCurve", "Routing", "logger"]
+
+logger = logging.getLogger("r2_router")
+
+#: The limited budgets of the published checkpoints.
+TOKEN_LIMITS = [10, 20, 30, 40, 50, 80, 100, 150, 200, 300, 500, 800, 1200, 2000, 4000]
+
+#: The trade-off and the embedding model of the published checkpoints.
+_LAMBDA = 0.99999
+_EMBEDDING_MODEL = "Qwen/Qwen3-0.6B"
+
+Self = TypeVar("Self", bound="Routing")
+
+
+class QualityCurve(NamedTuple):
+    """What a model is predicted to do with each budget; arrays of one length."""
+
+    #: Ascending; without a limit: ``UNLIMITED`` (-1), last.
+    budget: NDArray[np.int64]
+    #: Predicted quality, 0 to 1, not rounded.
+    quality: NDArray[np.float64]
+    output_tokens: NDArray[np.float64]
+    cost_usd: NDArray[np.float64]
+
+
+class Routing:
+    """What ``R2Router`` does without a server for answers."""
+
+    lambda_val: float
+    embed_url: str | None
+    llm_api_base: str | None
+    llm_api_key: str | None
+    _model_configs: FrozenDict[str, Any]
+    #: Of the checkpoint, where policies are found by name; empty if it did not come from one.
+    _folder: str
+    #: None: those of the checkpoint, for which objects are made when somebody looks.
+    _predictors: FrozenDict[str, Any] | None
+
+    @takes(ServerKeywords, cache_bytes=0)
+    def __init__(
+        self,
+        predictors: Mapping[str, Mapping[str, Any]],
+        model_configs: Mapping[str, Mapping[str, Any]],
+        lambda_val: float = _LAMBDA,
+        embed_url: str | None = None,
+        llm_api_base: str | None = None,
+        llm_api_key: str | None = None,
+        **servers: Unpack[ServerKeywords],
+    ) -> None:
+        """A router from regressors that already exist.
+
+        ``predictors``: by model, in the order that settles ties, ``{"limited": {"10_score": ...},
+        "unlimited_score": ..., "unlimited_token": ...}``, each any object with ``coef_`` and
+        ``intercept_``. ``model_configs``: by model ``{"openrouter_id": ...,
+        "input_price_per_million": ..., "output_price_per_million": ...}``. The servers are as in
+        ``from_pretrained``.
+        """
+        checkpoint = checkpoint_of(predictors, model_configs, _EMBEDDING_MODEL)
+        self._folder = ""
+        self._set_up(checkpoint, lambda_val, embed_url, llm_api_base, llm_api_key, servers)
+        self._predictors = freeze(predictors)
+        self._model_configs = freeze({model: model_configs[model] for model in predictors})
+
+    @classmethod
+    @takes(ServerKeywords, cache_bytes=0)
+    def from_pretrained(
+        cls: type[Self],
+        path: str | os.PathLike[str] | None = None,
+        lambda_val: float | None = None,
+        embed_url: str | None = None,
+        llm_api_base: str | None = None,
+        llm_api_key: str | None = None,
+        verbose: bool = False,
+        **servers: Unpack[ServerKeywords],
+    ) -> Self:
+        """A router from a checkpoint: a folder in either layout, or a Hugging Face repository.
+
+        ``path=None`` is the default checkpoint, which routes text without a server.
+        ``lambda_val=None`` takes the checkpoint's. ``verbose`` reports on standard error what was
+        loaded. The files of a checkpoint are never executed.
+
+        - ``embed_url``: a server that makes embeddings, for a checkpoint without an encoder;
+          ``embed_model``: its name for the embedding model, if not the checkpoint's;
+          ``embed_api_key``: its key; ``cache_bytes``: memory for embeddings that it made
+        - ``llm_api_base``: an OpenAI-compatible endpoint for answers; ``llm_api_key``: its key,
+          else the environment's OPENROUTER_API_KEY
+        - ``timeout``: seconds that a call to either may take; ``ca_file``: certificate authorities
+          to trust instead of the system's, a PEM file
+        """
+        folder = checkpoint_folder(path)
+        checkpoint = _core.Checkpoint.load(folder, logger.log)
+        router = cls.__new__(cls)
+        router._folder = folder
+        if lambda_val is None:
+            lambda_val = checkpoint.default_lambda
+        router._set_up(checkpoint, lambda_val, embed_url, llm_api_base, llm_api_key, servers)
+        loaded = f"loaded {len(router.model_configs)} models from {folder}"
+        logger.info(loaded)
+        if verbose:
+            print(f"r2_router: {loaded}", file=sys.stderr)
+        return router
+
+    def _set_up(
+        self,
+        checkpoint: _core.Checkpoint,
+        lambda_val: float,
+        embed_url: str | None,
+        llm_api_base: str | None,
+        llm_api_key: str | None,
+        servers: ServerKeywords,
+    ) -> None:
+        self._checkpoint = checkpoint
+        self._dimension: int = checkpoint.dimension
+        self._servers = Servers(checkpoint.embedding_model, self._dimension, **servers)
+        self._native = _core.Router(checkpoint)
+        self._model_configs = freeze(checkpoint.model_configs)
+        self._predictors = None
+        route_options(lambda_val)
+        if not 0 <= lambda_val <= 1:
+            raise ValueError(
+                f"lambda_val is {lambda_val}: expected 0 (quality alone) to 1 (cost alone)"
+            )
+        self.lambda_val = lambda_val
+        self.embed_url = embed_url
+        self.llm_api_base = llm_api_base
+        self.llm_api_key = llm_api_key
+
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} of {len(self._model_configs)} models on embeddings of "
+            f"{self._checkpoint.embedding_model}, lambda_val={self.lambda_val!r}>"
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_native"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        # Copies of what is frozen are not.
+        self._model_configs, self._predictors = (
+            freeze(self._model_configs),
+            freeze(self._predictors),
+        )
+        self._native = _core.Router(self._checkpoint)
+
+    @property
+    def predictors(self) -> FrozenDict[str, Any]:
+        """By model, in the order that settles ties, as the constructor takes them; read-only.
+
+        A loaded checkpoint's are objects with ``coef_``, ``intercept_`` and ``predict``. One of
+        nearest neighbours or of a perceptron has none: a ``RuntimeError`` says so.
+        """
+        if self._predictors is None:
+            self._predictors = predictors_of(self._checkpoint)
+        return self._predictors
+
+    @property
+    def model_configs(self) -> FrozenDict[str, Any]:
+        """By model its prices, its catalogue name and whether it is available; read-only."""
+        return self._model_configs
+
+    @property
+    def dimension(self) -> int:
+        """Length of the embeddings that are routed."""
+        return self._dimension
+
+    def embed(self, texts: str | Strings) -> Floats:
+        """Embeddings of one or several texts, (N, d).
+
+        The checkpoint's own encoder makes them, or else the server at ``embed_url``. Raises
+        ``RuntimeError`` if there is neither, and ``ServerConnectionError`` or ``ServerError`` if
+        the server fails. To use another encoder, override this method in a subclass: every method
+        that takes text calls it, with a list.
+        """
+        queries = as_texts(texts)
+        check_not_blank(queries)
+        if not queries:
+            return np.empty((0, self._dimension), np.float32)
+        if self._checkpoint.has_encoder:
+            return self._encode(queries)
+        embedder = self._embedder()
+        return run(lambda cancel: embedder.embed(queries, cancel))
+
+    def _encode(self, queries: list[str]) -> Floats:
+        if self.embed_url is not None:
+            raise ValueError(
+                f"embed_url is {self.embed_url!r}, but this checkpoint has an encoder of its own, "
+                "and its heads fit no other: leave embed_url out, or load the checkpoint that was "
+                "trained on that server's embeddings, R2Router.from_pretrained(FOLDER, "
+                "embed_url=...)"
+            )
+        return self._native.embed(queries)
+
+    def _embedder(self) -> _core.HttpEmbedder:
+        if self.embed_url is None:
+            raise RuntimeError(
+                f"this checkpoint needs embeddings of {self._servers.embed_model}, and no server "
+                "for them is set: give embed_url, pass embeddings to route(), or use the default "
+                "checkpoint, which needs none (R2Router.from_pretrained())"
+            )
+        return self._servers.embedder(self.embed_url)
+
+    def _embed_all(self, queries: list[str]) -> Floats:
+        """One row for each query, from ``embed`` as this router has it."""
+        return self._checked_rows(self.embed(queries), queries)
+
+    async def _embed_all_async(self, queries: list[str]) -> Floats:
+        """The same, without blocking the event loop."""
+        if self._overrides_embed():
+            rows: Any = await run_async(lambda cancel: self.embed(queries))
+        elif self._checkpoint.has_encoder or not queries:
+            rows = self.embed(queries)
+        else:
+            check_not_blank(queries)
+            embedder = self._embedder()
+            rows = await run_async(lambda cancel: embedder.embed(queries, cancel))
+        return self._checked_rows(rows, queries)
+
+    def _overrides_embed(self) -> bool:
+        # On a subclass, or set on the object.
+        return getattr(self.embed, "__func__", None) is not Routing.embed
+
+    def _checked_rows(self, rows: Any, queries: list[str]) -> Floats:
+        embeddings = as_embeddings(rows, self._dimension)
+        if len(embeddings) != len(queries):
+            raise ValueError(
+                f"embed() returned {len(embeddings)} embeddings for {len(queries)} queries: "
+                "expected one row for each"
+            )
+        return embeddings
+
+    @takes(Constraints)
+    def route(
+        self,
+        embedding: Any,
+        lambda_val: float | None = None,
+        input_tokens: int = INPUT_TOKENS,
+        **constraints: Unpack[Constraints],
+    ) -> Decision:
+        """The choice for one embedding of shape (d,).
+
+        ``lambda_val`` weighs cost (USD) against quality: 0 looks at quality alone, 1 at cost alone;
+        None is the router's. Predictions are made in float64 for every type of array. The
+        constraints are described in ``help(R2Router)``.
+        """
+        return self._choose(embedding, self._options(lambda_val, input_tokens, constraints))
+
+    def _options(
+        self,
+        lambda_val: float | None,
+        input_tokens: int,
+        constraints: Constraints,
+        max_input_tokens: int | None = None,
+    ) -> _core.RouteOptions:
+        return route_options(
+            lambda_val,
+            input_tokens,
+            constraints,
+            max_input_tokens,
+            default_lambda=self.lambda_val,
+            checkpoint_folder=self._folder,
+        )
+
+    def _choose(self, embedding: Any, options: _core.RouteOptions) -> Decision:
+        choice = self._native.route(as_embedding(embedding, self._dimension), options)
+        return Decision(
+            choice.values(),
+            choice.lambda_val,
+            choice.input_tokens,
+            self._model_configs,
+            choice.rank,
+            choice,
+        )
+
+    @overload
+    def route_text(
+        self,
+        query: str,
+        lambda_val: float | None = None,
+        *,
+        input_tokens: int | None = None,
+        **constraints: Unpack[Constraints],
+    ) -> Decision: ...
+
+    @overload
+    def route_text(
+        self,
+        query: Strings,
+        lambda_val: float | None = None,
+        *,
+        input_tokens: int | None = None,
+        **constraints: Unpack[Constraints],
+    ) -> list[Decision]: ...
+
+    @takes(Constraints)
+    def route_text(
+        self,
+        query: str | Strings,
+        lambda_val: float | None = None,
+        *,
+        input_tokens: int | None = None,
+        **constraints: Unpack[Constraints],
+    ) -> Decision | list[Decision]:
+        """The choice for a query, or a list of choices for a list of queries.
+
+        ``lambda_val`` and the constraints are as in ``route``. ``input_tokens=None`` estimates each
+        query's length from its words.
+        """
+        queries = as_texts(query)
+        decisions = self._route_texts(
+            queries, self._embed_all(queries), lambda_val, input_tokens, constraints
+        )
+        return decisions[0] if isinstance(query, str) else decisions
+
+    @overload
+    async def aroute_text(
+        self,
+        query: str,
+        lambda_val: float | None = None,
+        *,
+        input_tokens: int | None = None,
+        **constraints: Unpack[Constraints],
+    ) -> Decision: ...
+
+    @overload
+    async def aroute_text(
+        self,
+        query: Strings,
+        lambda_val: float | None = None,
+        *,
+        input_tokens: int | None = None,
+        **constraints: Unpack[Constraints],
+    ) -> list[Decision]: ...
+
+    @takes(Constraints)
+    async def aroute_text(
+        self,
+        query: str | Strings,
+        lambda_val: float | None = None,
+        *,
+        input_tokens: int | None = None,
+        **constraints: Unpack[Constraints],
+    ) -> Decision | list[Decision]:
+        """``route_text`` for asyncio: the event loop is not blocked while embeddings are made."""
+        queries = as_texts(query)
+        decisions = self._route_texts(
+            queries, await self._embed_all_async(queries), lambda_val, input_tokens, constraints
+        )
+        return decisions[0] if isinstance(query, str) else decisions
+
+    def _route_texts(
+        self,
+        queries: list[str],
+        embeddings: Floats,
+        lambda_val: float | None,
+        input_tokens: int | None,
+        constraints: Constraints,
+    ) -> list[Decision]:
+        decisions = []
+        for text, embedding in zip(queries, embeddings, strict=True):
+            expected, most = input_tokens, None
+            if expected is None:
+                expected = _core.estimate_input_tokens(text)
+                most = _core.most_input_tokens(text, self._checkpoint.budget_prompt)
+            options = self._options(lambda_val, expected, constraints, most)
+            decisions.append(self._choose(embedding, options))
+        return decisions
+
+    @takes(Constraints)
+    def route_batch(
+        self,
+        embeddings: Any,
+        lambda_val: float | None = None,
+        input_tokens: Any = None,
+        *,
+        texts: str | Strings | None = None,
+        **constraints: Unpack[Constraints],
+    ) -> RouteBatch:
+        """The choices for the rows of an (N, d) array: the same as those of ``route``, but faster.
+
+        ``input_tokens``: an int for all rows, or one for each; None: 100. Or give the ``texts``
+        that the rows are embeddings of: then the choices are those of ``route_text``, which
+        estimates each text's length and, for ``max_cost_usd``, bounds it.
+        """
+        rows = as_embeddings(embeddings, self._dimension)
+        expected: Any = []
+        most: list[int] = []
+        if texts is not None:
+            if input_tokens is not None:
+                raise ValueError(
+                    "texts and input_tokens are given, which both say how long the queries are: "
+                    "leave one of them out"
+                )
+            expected, most = self._lengths(texts, len(rows))
+        for_all = np.ndim(input_tokens) == 0
+        if not for_all:
+            expected = input_tokens
+        options = self._options(
+            lambda_val,
+            INPUT_TOKENS if input_tokens is None or not for_all else input_tokens,
+            constraints,
+        )
+        for_each = texts is not None or not for_all
+        return RouteBatch(
+            tuple(self._model_configs),
+            tuple(config.get("openrouter_id") or "" for config in self._model_configs.values()),
+            self._native.route_batch(
+                rows,
+                options,
+                as_input_tokens(expected, len(rows) if for_each else 0),
+                as_input_tokens(most, len(most)),
+            ),
+        )
+
+    def _lengths(self, texts: str | Strings, count: int) -> tuple[list[int], list[int]]:
+        """For each of ``count`` texts the estimated number of its tokens, and the largest."""
+        queries = as_texts(texts)
+        if len(queries) != count:
+            raise ValueError(
+                f"there are {count} embeddings and {len(queries)} texts: expected the text of each"
+            )
+        prompt = self._checkpoint.budget_prompt
+        return (
+            [_core.estimate_input_tokens(text) for text in queries],
+            [_core.most_input_tokens(text, prompt) for text in queries],
+        )
+
+    def quality_curve(
+        self, query_or_embedding: Any, input_tokens: int | None = None
+    ) -> dict[str, QualityCurve]:
+        """For each model, quality and cost against budget: what a choice is made from.
+
+        ``input_tokens=None``: estimated from a text, 100 for an embedding.
+        """
+        if isinstance(query_or_embedding, str):
+            embedding = self._embed_all(as_texts(query_or_embedding))[0]
+            if input_tokens is None:
+                input_tokens = _core.estimate_input_tokens(query_or_embedding)
+        else:
+            embedding = as_embedding(query_or_embedding, self._dimension)
+        tokens = INPUT_TOKENS if input_tokens is None else input_tokens
+        route_options(self.lambda_val, tokens)
+        models = list(self._model_configs)
+        curves = self._native.quality_curves(embedding, tokens)
+        return {
+            models[model]: QualityCurve(budget, quality, output_tokens, cost_usd)
+            for model, budget, quality, output_tokens, cost_usd in curves
+        }
