@@ -247,3 +247,11 @@ def test_your_own_router(tmp_path: Path) -> None:
     router = R2Router.from_pretrained(tmp_path / "my-router")
     assert router.route_text("What is 1234 and 1237?", policy="good")["model"] == "small"
     assert router.route_text("Who was the king in 1234?", policy="good")["model"] == "large"
+
+
+def test_the_first_python_example(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setenv("R2ROUTER_CHECKPOINT", str(ROOT / "checkpoints" / "default"))
+    (source,) = blocks("Python", "python")
+    (expected,) = blocks("Python", "text")
+    exec(compile(source, "README.md", "exec"), {})
+    assert capsys.readouterr().out == expected
