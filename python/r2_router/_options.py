@@ -77,7 +77,7 @@ _EXPECTED = {
 }
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=256, typed=True)
 def _usual_options(lambda_val: float, input_tokens: int) -> _core.RouteOptions:
     """Options never change, so that calls which set the same can share them."""
     return _core.RouteOptions(lambda_val, input_tokens)

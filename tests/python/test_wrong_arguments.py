@@ -230,7 +230,8 @@ Call = Callable[[Any], Any]
         (lambda r: r.route(GOOD, "1"), "lambda_val is '1': expected a number from 0"),
         (lambda r: r.route(GOOD, 1j), "lambda_val is 1j: expected a number from 0"),
         (
-            lambda r: r.route(GOOD, input_tokens=np.float64(1)),
+            # After a call with an equal int, whose options are cached.
+            lambda r: (r.route(GOOD, input_tokens=1), r.route(GOOD, input_tokens=np.float64(1))),
             r"input_tokens is .*expected a whole",
         ),
         (lambda r: r.route(GOOD, objective=1), "objective is 1: expected 'risk'"),
