@@ -18,7 +18,7 @@ int run_program(const std::vector<py::bytes>& given) {
   std::vector<char*> argv;
   for (std::string& argument : arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);
-  const py::gil_scoped_release released;
+  const ReleasedGil released;
   const int code = cli::run(static_cast<int>(arguments.size()), argv.data());
   std::cout.flush();
   std::fflush(stdout);

@@ -14,9 +14,10 @@ import queue
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from . import _core
+from ._types import Answer
 
 __all__ = ["AsyncTextStream", "OnText", "StreamWork", "TextStream", "run", "run_async"]
 
@@ -130,7 +131,7 @@ class _Stream:
 
     def __init__(self, work: StreamWork) -> None:
         self._cancel = _core.CancelSource()
-        self._completion: dict[str, Any] | None = None
+        self._completion: Answer | None = None
         self._ended = False
         self._process = os.getpid()
         cancel, put = self._cancel, self._put()
@@ -159,14 +160,17 @@ class _Stream:
         if isinstance(item, str):
             return item
         self._ended = True
-        self._completion = item.get()
+        self._completion = cast(Answer, item.get())
         return None
 
     @property
-    def completion(self) -> dict[str, Any]:
+    def completion(self) -> Answer:
         """The whole answer, as without streaming."""
         if self._completion is None:
-            raise RuntimeError("the stream has not come to its end: read it to the last piece")
+            raise RuntimeError(
+                "the stream has not come to its end, where the answer is complete: read it to the "
+                "last piece"
+            )
         return self._completion
 
     def close(self) -> None:

@@ -118,6 +118,7 @@ def answers(router: R2Router, decision: Decision) -> None:
     assert_type(router.generate("q", "a", "unlimited", stream=True), TextStream)
     assert_type(router.route_and_generate("q", 0.5, max_fallbacks=1, deny=["a"]), Answer)
     assert_type(router.route_and_generate("q", stream=True), TextStream)
+    assert_type(router.route_and_generate("q", stream=True).completion, Answer)
     router.generate("q", "a", "infinite")  # E
     router.generate("q", "a", 20, max_fallback=1)  # E
     router.generate("q", "a", 20, timeout="soon")  # E
