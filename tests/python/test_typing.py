@@ -29,9 +29,8 @@ def marked_lines() -> set[int]:
 
 
 def run(*command: str, cwd: Path) -> str:
-    # The package as it is imported here, and no settings of the project.
-    folder = str(Path(r2_router.__file__).parents[1])
-    environment = os.environ | {"MYPYPATH": folder, "PYTHONPATH": folder}
+    # The package as it is imported here; in MYPYPATH, mypy refuses to have site-packages.
+    environment = os.environ | {"PYTHONPATH": str(Path(r2_router.__file__).parents[1])}
     done = subprocess.run(
         [sys.executable, "-m", *command],
         capture_output=True,
