@@ -31,10 +31,6 @@
 #include "support/fault_server.h"
 #include "support/process.h"
 
-// In a child, the thread sanitizer allows no new thread by default.
-extern "C" const char* __tsan_default_options();
-extern "C" const char* __tsan_default_options() { return "die_after_fork=0"; }
-
 namespace r2router::testing {
 namespace {
 

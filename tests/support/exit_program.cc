@@ -22,9 +22,11 @@
 #include "r2router/endpoint.h"
 #include "r2router/llm_client.h"
 
-// In a child, the thread sanitizer allows no new thread by default.
-extern "C" const char* __tsan_default_options();
-extern "C" const char* __tsan_default_options() { return "die_after_fork=0"; }
+// OpenSSL keeps state for each thread. One that ends after OpenSSL itself cannot free it any more.
+extern "C" const char* __lsan_default_suppressions();
+extern "C" const char* __lsan_default_suppressions() { return "leak:libcrypto.so\n"; }
+extern "C" const char* __lsan_default_options();
+extern "C" const char* __lsan_default_options() { return "print_suppressions=0"; }
 
 namespace {
 
@@ -116,7 +118,11 @@ const std::map<std::string_view, std::function<bool()>> kScenarios = {
        static const auto embedder = make_embedder();
        return answers(*client) && embeds(*embedder);
      }},
-    {"never-destroyed", [] { return answers(**new auto(make_client())); }},
+    {"never-destroyed",
+     [] {
+       static const auto& client = *new auto(make_client());  // no leak: it can be reached
+       return answers(*client);
+     }},
     {"stream",
      [] {
        global_client = make_client();
