@@ -86,16 +86,25 @@ TEST_P(ExitThreads, ExitInACallback) { expect_good_end("exit-in-callback", kBegi
 
 TEST_P(ExitThreads, CallAfterTheEnd) { expect_good_end("late-call", {kWorks}); }
 
+/// What a parent's thread holds is lost in a child, and cannot be freed there.
+class WithoutLeakDetection {
+ public:
+  WithoutLeakDetection() { ::setenv("ASAN_OPTIONS", (before_ + ":detect_leaks=0").c_str(), 1); }
+  ~WithoutLeakDetection() { ::setenv("ASAN_OPTIONS", before_.c_str(), 1); }
+
+ private:
+  const std::string before_ = std::getenv("ASAN_OPTIONS") ? std::getenv("ASAN_OPTIONS") : "";
+};
+
 TEST_P(ExitThreads, ChildThatExitsDuringAParentsCall) {
-  // What the parent's thread holds is lost in the child, and cannot be freed there.
-  const char* const before = std::getenv("ASAN_OPTIONS");
-  const std::string options = before == nullptr ? "" : before;
-  ::setenv("ASAN_OPTIONS", (options + ":detect_leaks=0").c_str(), 1);
+  const WithoutLeakDetection none;
   expect_good_end("child-exits", kBeginsAndHangs);
-  ::setenv("ASAN_OPTIONS", options.c_str(), 1);
 }
 
-TEST_P(ExitThreads, ForkDuringTheFirstUse) { expect_good_end("first-use", {kWorks}); }
+TEST_P(ExitThreads, ForkDuringTheFirstUse) {
+  const WithoutLeakDetection none;
+  expect_good_end("first-use", {kWorks});
+}
 
 }  // namespace
 }  // namespace r2router::testing

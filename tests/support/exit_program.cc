@@ -28,6 +28,10 @@ extern "C" const char* __lsan_default_suppressions() { return "leak:libcrypto.so
 extern "C" const char* __lsan_default_options();
 extern "C" const char* __lsan_default_options() { return "print_suppressions=0"; }
 
+// A thread that is ending while OpenSSL cleans up still releases that state.
+extern "C" const char* __tsan_default_suppressions();
+extern "C" const char* __tsan_default_suppressions() { return "race:libcrypto.so\n"; }
+
 namespace {
 
 using r2router::CallOptions;

@@ -1,8 +1,36 @@
 // What the sanitizers need to know about programs that fork while they have several threads.
+#include <cstddef>
 
-// In a child, the thread sanitizer allows no new thread by default.
+// In a child, the thread sanitizer allows no new thread by default; and it takes the parent's threads,
+// which the child does not have, for threads that nobody has joined.
 extern "C" const char* __tsan_default_options();
-extern "C" const char* __tsan_default_options() { return "die_after_fork=0"; }
+extern "C" const char* __tsan_default_options() {
+  return "die_after_fork=0:report_thread_leaks=0";
+}
+
+#ifdef __SANITIZE_THREAD__
+#include <pthread.h>
+
+namespace {
+
+// Nor may a thread of a child's be where one of its parent's was. The stack of that one is free in
+// the child, but too small with this.
+void ask_for_larger_stacks() {
+  pthread_attr_t attributes;
+  std::size_t size = 0;
+  pthread_getattr_default_np(&attributes);
+  pthread_attr_getstacksize(&attributes, &size);
+  pthread_attr_setstacksize(&attributes, size + (std::size_t{64} << 10));
+  pthread_setattr_default_np(&attributes);
+  pthread_attr_destroy(&attributes);
+}
+
+[[gnu::constructor]] void prepare_for_threads_in_children() {
+  pthread_atfork(nullptr, nullptr, &ask_for_larger_stacks);
+}
+
+}  // namespace
+#endif
 
 // Before version 18 the address sanitizer forgets to take its own locks around fork(): a child that
 // allocates then waits for ever for a thread of its parent's. These are what later versions call.
