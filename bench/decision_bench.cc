@@ -123,7 +123,7 @@ BENCHMARK(batch_product_blas)->Name("batch/product_only/blas")->Unit(benchmark::
 void one_decision(benchmark::State& state, const std::string& kernel, double lambda) {
   const Router router(setting().checkpoint, {.kernel = kernel});
   RouteOptions options;
-  options.lambda = lambda;
+  options.policy.lambda = lambda;
   std::size_t i = 0;
   for (auto _ : state) benchmark::DoNotOptimize(router.route(setting().embedding(i++), options));
 }
@@ -156,12 +156,13 @@ const bool registered = [] {
           ("one/decision/" + name + "/lambda:" + std::to_string(lambda)).c_str(),
           [name, lambda](benchmark::State& s) { one_decision(s, name, lambda); });
     }
-    RouteOptions cost{.max_cost_usd = 0.0005};
-    RouteOptions quality{.quality_fraction = 0.95};
-    RouteOptions all{.willingness_to_pay = 0.01, .min_quality = 0.3, .quality_fraction = 0.9};
+    RouteOptions cost{.policy = {.max_cost_usd = 0.0005}};
+    RouteOptions quality{.policy = {.quality_fraction = 0.95}};
+    RouteOptions all{
+        .policy = {.willingness_to_pay = 0.01, .min_quality = 0.3, .quality_fraction = 0.9}};
     all.max_cost_usd = 0.001;
     all.max_output_tokens = 1500;
-    RouteOptions continuous{.max_cost_usd = 0.0005, .continuous = true};
+    RouteOptions continuous{.policy = {.max_cost_usd = 0.0005, .continuous = true}};
     const std::pair<const char*, RouteOptions> requests[] = {
         {"constrained:cost", cost},  {"constrained:quality", quality},
         {"constrained:all", all},    {"continuous", continuous},

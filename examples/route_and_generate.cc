@@ -16,7 +16,8 @@ int main(int argc, char** argv) {
         {.base_url = base_url, .api_key = r2router::api_key_from_environment()});
 
     // Not more than a cent for all attempts; the ranking is what to fall back on.
-    const auto decision = router.route_text(prompt, {.max_cost_usd = 0.01, .rank = true});
+    const auto decision =
+        router.route_text(prompt, {.policy = {.max_cost_usd = 0.01}, .rank = true});
     std::cout << "Asking " << decision.model().name << " with a budget of "
               << decision.chosen.budget.to_string() << " tokens.\n";
 

@@ -18,7 +18,7 @@
 #include <vector>
 
 #include "r2router/export.h"
-#include "r2router/options.h"
+#include "r2router/policy.h"
 #include "r2router/types.h"
 
 namespace r2router {
@@ -38,14 +38,15 @@ struct CalibrationTarget {
   friend bool operator==(const CalibrationTarget&, const CalibrationTarget&) = default;
 };
 
-/// A target as people write it: "$0.05/1k" (for a thousand queries), "$0.002" (for one), "95% of
-/// best" or "quality 0.7". Throws Error(kInvalidArgument) for anything else.
+/// A target as people write it: a cost such as "0.05/1k", "0.05 USD per 1000" (for a thousand
+/// queries) or "0.002 USD" (for one), with or without "$" before it; "95% of best"; or "quality
+/// 0.7". Spaces and case do not matter. Throws Error(kInvalidArgument) for anything else.
 R2ROUTER_EXPORT CalibrationTarget parse_target(std::string_view text);
 
 /// What is set.
 enum class CalibratedSetting : std::uint8_t {
-  kWillingnessToPay,  ///< RouteOptions::willingness_to_pay: the cheapest way to a mean quality
-  kQualityFraction,   ///< RouteOptions::quality_fraction: every query gets its share of the best
+  kWillingnessToPay,  ///< Policy::willingness_to_pay: the cheapest way to a mean quality
+  kQualityFraction,   ///< Policy::quality_fraction: every query gets its share of the best
 };
 
 struct CalibrationOptions {
@@ -93,5 +94,11 @@ R2ROUTER_EXPORT Calibration calibrate(std::span<const std::vector<Option>> optio
                                       const CalibrationTarget& target,
                                       const CalibrationOptions& how = {},
                                       std::span<const std::vector<RealisedOption>> realised = {});
+
+/// `base` with the setting that a calibration found in place of its own trade-off.
+R2ROUTER_EXPORT Policy calibrated_policy(const Policy& base, const Calibration& calibration);
+
+/// The same as JSON text, with the target and its figures as "calibration".
+R2ROUTER_EXPORT std::string to_json(const Policy& base, const Calibration& calibration);
 
 }  // namespace r2router

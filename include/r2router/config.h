@@ -11,6 +11,7 @@
 #include "r2router/embedder.h"
 #include "r2router/error.h"
 #include "r2router/export.h"
+#include "r2router/policy.h"
 #include "r2router/types.h"
 
 namespace r2router {
@@ -45,7 +46,6 @@ struct Config {
   PredictorKind predictor = PredictorKind::kRidge;
   std::string embedding_model = {};  ///< what an embedding server must serve, or "lexical"
   std::uint32_t embedding_dim = 0;
-  double default_lambda = 0.99999;
   std::vector<Budget> token_limits = {};
   Pool models = {};
   /// For each of `models` in a released folder, the name of its folder under checkpoints/; else
@@ -55,19 +55,22 @@ struct Config {
   BudgetMode budget_mode = BudgetMode::kPrompted;
   /// What a model is told under a limited budget; "{budget}" stands for the number of tokens.
   std::string budget_prompt = {};
-  DecisionRules rules = DecisionRules::kReference;
-  double token_floor = 0;  ///< tokens
+  /// What holds where a call's policy is empty. In JSON lambda is "default_lambda", rules and
+  /// token_floor have their names, and the rest is the object "policy". Empty rules: kReference.
+  Policy policy = {};
   /// Points of each of Checkpoint::length_curves; 0: lengths are as the heads give them.
   std::uint32_t length_points = 0;
   std::string training =
       {};  ///< provenance: a JSON object as text, carried through unchanged; or empty
 
-  /// Under a hard cap the heads were trained on answers cut off at the budget: no margin then.
-  DecisionDefaults decision_defaults() const {
-    return {.lambda = default_lambda,
-            .rules = rules,
-            .token_floor = token_floor,
-            .cap_margin = budget_mode == BudgetMode::kHardCap ? 0.0 : 0.2};
+  double default_lambda() const { return policy.lambda.value_or(kDefaultLambda); }
+
+  /// `policy`, with no margin above budgets if they are hard caps: the heads were trained on
+  /// answers cut off there.
+  Policy default_policy() const {
+    Policy defaults = policy;
+    if (budget_mode == BudgetMode::kHardCap && !defaults.cap.margin) defaults.cap.margin = 0;
+    return defaults;
   }
 };
 

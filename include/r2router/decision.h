@@ -1,8 +1,10 @@
 // Stage 3: predictions + prices + options -> Decision. Pure: no I/O, no clock, no randomness.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "r2router/export.h"
@@ -12,13 +14,8 @@
 
 namespace r2router {
 
-/// What a checkpoint says about deciding; RouteOptions overrides it call by call.
-struct DecisionDefaults {
-  double lambda = 0.99999;
-  DecisionRules rules = DecisionRules::kReference;
-  double token_floor = 0;   ///< least tokens of an answer under the corrected rules
-  double cap_margin = 0.2;  ///< CapRule::margin where a call sets none
-};
+/// λ where neither the call nor the checkpoint gives one.
+inline constexpr double kDefaultLambda = 0.99999;
 
 /// Chooses the pair with the highest risk = (1 − λ)·quality − λ·cost (arXiv 2602.02823, eq. 3)
 /// among those that meet every constraint, where
@@ -41,15 +38,25 @@ struct DecisionDefaults {
 /// stands for the budget.
 ///
 /// `pairs` and `predictions` as a Scorer gives them; every pair's model indexes `*pool`.
-/// `quality_spreads`: for each pair its Option::quality_spread; empty: unknown.
-/// Safe from many threads. Throws Error(kInvalidArgument) for an option outside its range, options
-/// that contradict each other, a negative or missing size, sizes that disagree, an unknown model
-/// name, or options that leave no pair, Error(kBudget) when a higher max_cost_usd would leave one,
-/// and Error(kUnsupported) for risk_aversion without spreads.
+/// `defaults`: the checkpoint's policy (Config::default_policy()), which holds where the options'
+/// is empty. Its trade-off (objective, lambda, willingness_to_pay) does not hold if the options ask
+/// for a quality, its token_floor only under the corrected rules. `quality_spreads`: for each pair
+/// its Option::quality_spread; empty: unknown. Safe from many threads. Throws
+/// Error(kInvalidArgument) for an option outside its range, options that contradict each other, a
+/// negative or missing size, sizes that disagree, an unknown model name, or options that leave no
+/// pair, Error(kBudget) when a higher max_cost_usd would leave one, and Error(kUnsupported) for
+/// risk_aversion without spreads.
 R2ROUTER_EXPORT Decision decide(const std::shared_ptr<const Pool>& pool,
                                 std::span<const Pair> pairs, const Predictions& predictions,
-                                const RouteOptions& options, const DecisionDefaults& defaults = {},
+                                const RouteOptions& options, const Policy& defaults = {},
                                 std::span<const double> quality_spreads = {});
+
+/// The decision as a line of JSON without a line break: the members of the published package's
+/// decision ("model", "openrouter_id", "budget", "predicted_quality", "predicted_output_tokens",
+/// "predicted_cost_usd", "risk"), then "max_tokens" and "worst_case_cost_usd"; "explanation" and
+/// "all_options" (the ranking) if the decision has them. Numbers are the shortest that read back as
+/// the same double.
+R2ROUTER_EXPORT std::string to_json(const Decision& decision);
 
 /// The reference's estimate of a text's input tokens: max(1, ⌊1.3 × words⌋), words being runs of
 /// anything but Unicode white space (as Python's str.split() sees it). Invalid UTF-8 counts as

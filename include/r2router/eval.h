@@ -184,8 +184,8 @@ struct MetricIntervals {
   Interval audc, qnc, peak, c95;
 };
 
-/// A policy's sweep, curve and metrics.
-struct Policy {
+/// A contender's sweep, curve and metrics.
+struct ContenderResult {
   std::string name;
   std::vector<PolicyPoint> points = {};  ///< every setting; empty for random mixing
   std::vector<DeferralPoint> curve =
@@ -199,7 +199,7 @@ struct Policy {
   std::optional<MetricIntervals> advantage = {};
 };
 
-/// A policy by its predictions.
+/// A routing strategy by its predictions.
 struct Contender {
   std::string name;
   PredictionTable predictions;  ///< for every query of the table
@@ -230,7 +230,7 @@ struct Evaluation {
   std::vector<double> lambdas;  ///< that were swept
   /// The contenders in their order, then "random mixing" (of single models, along their hull), then
   /// each single model under its own name.
-  std::vector<Policy> policies;
+  std::vector<ContenderResult> policies;
   Reliability reliability;  ///< of the first contender
 };
 

@@ -273,7 +273,7 @@ void register_checkpoint(py::module_& module) {
       .def_property_readonly("budget_prompt",
                              [](const Checkpoint& self) { return self.config.budget_prompt; })
       .def_property_readonly("default_lambda",
-                             [](const Checkpoint& self) { return self.config.default_lambda; })
+                             [](const Checkpoint& self) { return self.config.default_lambda(); })
       .def_property_readonly("has_encoder",
                              [](const Checkpoint& self) { return self.config.encoder.has_value(); })
       .def(py::pickle(&get_state, &set_state));

@@ -3,12 +3,13 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include <pybind11/stl.h>
 
-#include "r2router/policy.h"
+#include "r2router/settings.h"
 
 #include "bindings.h"
 
@@ -40,60 +41,140 @@ Budget to_budget(const py::handle& value) {
 
 namespace {
 
-std::optional<Objective> to_objective(const std::optional<std::string>& name) {
-  if (!name) return {};
-  if (*name == "risk") return Objective::kRisk;
-  if (*name == "usd") return Objective::kUsd;
-  if (*name == "cheapest") return Objective::kCheapest;
-  if (*name == "best") return Objective::kBest;
-  throw Error(ErrorCode::kInvalidArgument,
-              "objective is \"" + *name + "\": expected risk, usd, cheapest or best");
+using Type = Setting::Type;
+
+/// Python's name of a setting: one word is reserved there.
+std::string_view keyword_of(const Setting& setting) {
+  return setting.name == "lambda" ? "lambda_val" : setting.name;
 }
 
-/// Takes what is given and keeps what stands there otherwise.
-template <typename Field, typename Value>
-void set(Field& field, std::optional<Value> value) {
-  if (value) field = std::move(*value);
+const Setting* find_keyword(const std::string& keyword) {
+  return find_setting(keyword == "lambda_val" ? "lambda" : keyword);
 }
 
-using Names = std::optional<std::vector<std::string>>;
+std::string expected_of(const Setting& setting) {
+  return setting.type() == Type::kFlag ? "True or False" : setting.expected();
+}
 
-RouteOptions make_options(
-    std::optional<double> lambda_val, std::optional<std::int64_t> input_tokens,
-    const std::optional<RouteOptions>& policy, std::optional<double> default_lambda, Names allow,
-    Names deny, std::optional<bool> available_only, std::optional<double> token_floor,
-    const std::optional<std::string>& objective, std::optional<double> willingness_to_pay,
-    std::optional<double> min_quality, std::optional<double> quality_fraction,
-    std::optional<double> risk_aversion, std::optional<double> max_cost_usd,
-    std::optional<std::uint32_t> max_output_tokens, std::optional<double> max_latency_ms,
-    std::optional<bool> continuous, std::optional<bool> monotone,
-    std::optional<std::int64_t> max_input_tokens) {
-  RouteOptions options = policy.value_or(RouteOptions{});
-  set(options.lambda, lambda_val);
-  set(options.input_tokens, input_tokens);
-  set(options.allow, std::move(allow));
-  set(options.deny, std::move(deny));
-  set(options.available_only, available_only);
-  set(options.token_floor, token_floor);
-  set(options.objective, to_objective(objective));
-  set(options.willingness_to_pay, willingness_to_pay);
-  set(options.min_quality, min_quality);
-  set(options.quality_fraction, quality_fraction);
-  set(options.risk_aversion, risk_aversion);
-  set(options.max_cost_usd, max_cost_usd);
-  set(options.max_output_tokens, max_output_tokens);
-  set(options.max_latency_ms, max_latency_ms);
-  set(options.continuous, continuous);
-  set(options.monotone, monotone);
-  set(options.max_input_tokens, max_input_tokens);
-  // The router's own trade-off, where nothing that the call sets decides otherwise.
-  const bool weighs_otherwise = options.lambda || options.willingness_to_pay ||
-                                options.min_quality || options.quality_fraction;
-  if (options.objective ? *options.objective == Objective::kRisk && !options.lambda
-                        : !weighs_otherwise) {
-    options.lambda = default_lambda;
+std::string found(const std::string& keyword, const py::handle& value) {
+  return keyword + " is " + py::repr(value).cast<std::string>() + ": expected ";
+}
+
+/// Throws py::cast_error unless it is an iterable of strings; a string is one as well, by mistake.
+std::vector<std::string> to_names(const py::handle& value) {
+  if (py::isinstance<py::str>(value) || !py::isinstance<py::iterable>(value)) {
+    throw py::cast_error();
+  }
+  std::vector<std::string> names;
+  for (const py::handle name : value) {
+    if (!py::isinstance<py::str>(name)) throw py::cast_error();
+    names.push_back(name.cast<std::string>());
+  }
+  return names;
+}
+
+/// Throws py::cast_error for a value of another type.
+SettingValue to_value(const Setting& setting, const py::handle& value) {
+  switch (setting.type()) {
+    case Type::kFlag:
+      return value.cast<bool>();
+    case Type::kNumber:
+      return value.cast<double>();
+    case Type::kWholeNumber:
+      return value.cast<std::int64_t>();
+    case Type::kName:
+      return value.cast<std::string>();
+    case Type::kModels:
+      return to_names(value);
+  }
+  throw py::cast_error();
+}
+
+/// Throws TypeError unless settings are in a dictionary of that name, as "cap.margin" is in "cap".
+void check_group(const std::string& keyword, const std::string& group) {
+  std::string known;
+  for (const Setting& setting : settings()) {
+    if (setting.name.starts_with(keyword + ".")) return;
+    if (!setting.name.starts_with(group)) continue;
+    known += (known.empty() ? "" : ", ") + std::string(keyword_of(setting));
+  }
+  throw py::type_error("there is no setting " + keyword + ": expected one of " + known);
+}
+
+/// Sets what the dictionary says. `group`: the settings' common beginning, "cap." in a cap's.
+void set_all(const py::dict& values, const std::string& group, Policy& policy) {
+  for (const auto& [key, value] : values) {
+    const std::string keyword = group + py::str(key).cast<std::string>();
+    if (value.is_none()) continue;
+    const Setting* setting = find_keyword(keyword);
+    if (setting == nullptr) {
+      check_group(keyword, group);
+      if (!py::isinstance<py::dict>(value)) throw py::type_error(found(keyword, value) + "a dict");
+      set_all(value.cast<py::dict>(), keyword + ".", policy);
+      continue;
+    }
+    bool in_range = false;
+    try {
+      in_range = assign(*setting, to_value(*setting, value), policy);
+    } catch (const py::cast_error&) {
+      std::string message = found(keyword, value) + expected_of(*setting);
+      if (py::isinstance<py::str>(value)) {
+        message += ", such as [" + py::repr(value).cast<std::string>() + "]";
+      }
+      throw py::type_error(message);
+    }
+    if (!in_range) {
+      throw Error(ErrorCode::kInvalidArgument, found(keyword, value) + expected_of(*setting));
+    }
+  }
+}
+
+std::optional<std::int64_t> to_tokens(const char* name, const py::handle& value) {
+  if (value.is_none()) return {};
+  const std::string expected = "a whole number of tokens, 0 or more";
+  std::int64_t tokens = 0;
+  try {
+    tokens = value.cast<std::int64_t>();
+  } catch (const py::cast_error&) {
+    throw py::type_error(found(name, value) + expected);
+  }
+  if (tokens < 0) throw Error(ErrorCode::kInvalidArgument, found(name, value) + expected);
+  return tokens;
+}
+
+RouteOptions make_options(const Dict& settings, const py::handle& input_tokens,
+                          const py::handle& max_input_tokens, const std::optional<Policy>& policy,
+                          std::optional<double> default_lambda) {
+  Policy given;
+  set_all(settings, "", given);
+  RouteOptions options{.policy = policy ? merge(*policy, given) : std::move(given),
+                       .input_tokens = to_tokens("input_tokens", input_tokens),
+                       .max_input_tokens = to_tokens("max_input_tokens", max_input_tokens)};
+  // The router's own trade-off, as decide() takes the checkpoint's.
+  Policy& own = options.policy;
+  const bool decides =
+      own.lambda || own.willingness_to_pay || own.min_quality || own.quality_fraction;
+  if (own.objective ? *own.objective == Objective::kRisk && !own.lambda : !decides) {
+    own.lambda = default_lambda;
   }
   return options;
+}
+
+/// The table of settings, for python/make_stubs.py.
+py::typing::List<Dict> settings_table() {
+  static constexpr const char* kTypes[] = {"float", "int", "bool", "name", "models"};
+  py::typing::List<Dict> table;
+  for (const Setting& setting : settings()) {
+    Dict row;
+    row["name"] = keyword_of(setting);
+    row["type"] = kTypes[static_cast<std::size_t>(setting.type())];
+    row["names"] = setting.names();
+    row["unit"] = setting.unit;
+    row["range"] = setting.range();
+    row["help"] = setting.help;
+    table.append(row);
+  }
+  return table;
 }
 
 }  // namespace
@@ -101,17 +182,15 @@ RouteOptions make_options(
 void register_options(py::module_& module) {
   module.attr("UNLIMITED") = kUnlimited;
   const auto none = py::none();
-  py::class_<RouteOptions>(module, "RouteOptions",
-                           "What one call may set; None: as the policy or the checkpoint says.")
-      .def(py::init(&make_options), py::arg("lambda_val") = none, py::arg("input_tokens") = none,
-           py::arg("policy") = none, py::arg("default_lambda") = none, py::arg("allow") = none,
-           py::arg("deny") = none, py::arg("available_only") = none, py::arg("token_floor") = none,
-           py::arg("objective") = none, py::arg("willingness_to_pay") = none,
-           py::arg("min_quality") = none, py::arg("quality_fraction") = none,
-           py::arg("risk_aversion") = none, py::arg("max_cost_usd") = none,
-           py::arg("max_output_tokens") = none, py::arg("max_latency_ms") = none,
-           py::arg("continuous") = none, py::arg("monotone") = none,
-           py::arg("max_input_tokens") = none);
+  py::class_<Policy>(module, "Policy", "Settings of a choice.");
+  py::class_<RouteOptions>(module, "RouteOptions", "What one call may set.")
+      .def(py::init(&make_options), py::arg("settings"), py::arg("input_tokens") = none,
+           py::arg("max_input_tokens") = none, py::arg("policy") = none,
+           py::arg("default_lambda") = none,
+           "settings: by keyword, over those of policy. default_lambda: the trade-off, if neither "
+           "says by what to choose.");
+  module.def("settings", &settings_table,
+             "Every setting of a policy, as the native library has it.");
   module.def(
       "load_policy",
       [](const std::string& policy, const std::string& checkpoint_folder) {

@@ -83,10 +83,10 @@ class RouterBinding {
     for (const auto& [role, content] : messages) {
       most += most_input_tokens(content, config.budget_prompt);
     }
-    return decide(std::make_shared<const Pool>(router_.pool()), {&pair, 1},
-                  {.quality = {0}, .tokens = {0}},
-                  {.input_tokens = 0, .available_only = false, .max_input_tokens = most},
-                  config.decision_defaults());
+    return decide(
+        std::make_shared<const Pool>(router_.pool()), {&pair, 1}, {.quality = {0}, .tokens = {0}},
+        {.policy = {.available_only = false}, .input_tokens = 0, .max_input_tokens = most},
+        config.default_policy());
   }
 
   template <typename Decide>
@@ -120,9 +120,8 @@ class RouterBinding {
 std::vector<QualityCurve> RouterBinding::quality_curves(const py::array& embedding,
                                                         std::int64_t input_tokens) const {
   // By this objective nothing is rounded, and the checkpoint's own rules predict.
-  const RouteOptions options{.objective = Objective::kBest,
+  const RouteOptions options{.policy = {.objective = Objective::kBest, .available_only = false},
                              .input_tokens = input_tokens,
-                             .available_only = false,
                              .rank = true};
   const EmbeddingView values = view(embedding);
   std::vector<Option> ranking;

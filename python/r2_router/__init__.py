@@ -15,6 +15,7 @@ import logging
 
 from ._batch import UNLIMITED, RouteBatch
 from ._calls import AsyncTextStream, TextStream
+from ._constraints import Cap, Constraints
 from ._core import __version__
 from ._decision import Decision
 from ._errors import (
@@ -43,8 +44,10 @@ __all__ = [
     "Attempt",
     "AuthenticationError",
     "BudgetError",
+    "Cap",
     "CheckpointError",
     "ConfigError",
+    "Constraints",
     "CreditError",
     "DataError",
     "Decision",

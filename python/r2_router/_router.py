@@ -25,20 +25,8 @@ class R2Router(Routing):
     A router never changes, ``lambda_val`` and the endpoints' addresses apart; every method may be
     called from many threads at once.
 
-    Routing methods take constraints as keywords:
-
-    - ``allow``, ``deny``: names of the only models to consider, and of models to leave out
-    - ``available_only``: leave out models that are not available (None: published checkpoints
-      consider them, the package's own do not)
-    - ``token_floor``: least number of tokens that any answer is assumed to take
-    - ``max_cost_usd``: consider only pairs that cannot cost more: their cap times the price, and
-      all that the query can be billed for
-    - ``objective``, ``willingness_to_pay``, ``min_quality``, ``quality_fraction``,
-      ``risk_aversion``: by what to choose, if not by lambda
-    - ``max_output_tokens``, ``max_latency_ms``: limits on the answer
-    - ``continuous``, ``monotone``: budgets between the trained ones
-    - ``policy``: a file that sets some of these, as ``r2-router calibrate`` writes it, or the name
-      of one that it keeps in the checkpoint's folder
+    Routing methods take the keywords of ``Constraints``, such as ``max_cost_usd`` and ``policy``:
+    ``help(r2_router.Constraints)`` describes them.
     """
 
     @overload

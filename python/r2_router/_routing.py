@@ -145,11 +145,7 @@ class Routing:
         self._native = _core.Router(checkpoint)
         self._model_configs = freeze(checkpoint.model_configs)
         self._predictors = None
-        route_options(lambda_val)
-        if not 0 <= lambda_val <= 1:
-            raise ValueError(
-                f"lambda_val is {lambda_val}: expected 0 (quality alone) to 1 (cost alone)"
-            )
+        route_options(lambda_val)  # checks it
         self.lambda_val = lambda_val
         self.embed_url = embed_url
         self.llm_api_base = llm_api_base
@@ -287,9 +283,13 @@ class Routing:
             input_tokens,
             constraints,
             max_input_tokens,
-            default_lambda=self.lambda_val,
+            default_lambda=self._own_lambda(),
             checkpoint_folder=self._folder,
         )
+
+    def _own_lambda(self) -> float | None:
+        """``lambda_val``, if it is not the checkpoint's, whose policy may choose otherwise."""
+        return None if self.lambda_val == self._checkpoint.default_lambda else self.lambda_val
 
     def _choose(self, embedding: Any, options: _core.RouteOptions) -> Decision:
         choice = self._native.route(as_embedding(embedding, self._dimension), options)

@@ -26,4 +26,12 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
   return last.back();
 }
 
+std::string_view nearest(std::string_view name, std::span<const std::string_view> known) {
+  constexpr std::size_t kMostBytes = 100;
+  return *std::ranges::min_element(known, {}, [&](std::string_view candidate) {
+    const bool begins = candidate.starts_with(name) || name.starts_with(candidate);
+    return std::pair(name.empty() || !begins, edit_distance(name.substr(0, kMostBytes), candidate));
+  });
+}
+
 }  // namespace r2router::internal

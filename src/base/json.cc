@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
 
 #include "base/edit_distance.h"
 #include "base/excerpt.h"
@@ -208,6 +209,33 @@ Budget JsonView::budget() const {
   }
   return Budget(static_cast<std::uint32_t>(
       integer(1, UINT32_MAX - 1, "a number of tokens from 1 to 4294967294, or \"unlimited\"")));
+}
+
+std::optional<std::variant<bool, std::int64_t, double, std::string, std::vector<std::string>>>
+JsonView::plain() const {
+  if (!present()) return {};
+  switch (value_->type()) {
+    case Json::value_t::boolean:
+      return value_->get<bool>();
+    case Json::value_t::number_integer:
+      return value_->get<std::int64_t>();
+    case Json::value_t::number_unsigned:
+      if (const auto number = value_->get<std::uint64_t>(); std::in_range<std::int64_t>(number)) {
+        return static_cast<std::int64_t>(number);
+      }
+      return value_->get<double>();
+    case Json::value_t::number_float:
+      return value_->get<double>();
+    case Json::value_t::string:
+      return value_->get<std::string>();
+    case Json::value_t::array: {
+      std::vector<std::string> strings;
+      for (const JsonView& element : elements()) strings.push_back(element.string());
+      return strings;
+    }
+    default:
+      return {};
+  }
 }
 
 std::vector<JsonView> JsonView::elements(std::string_view expected) const {

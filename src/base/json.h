@@ -5,9 +5,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -62,6 +64,11 @@ class JsonView {
   std::uint64_t integer(std::uint64_t least, std::uint64_t most, std::string_view expected) const;
   /// A positive integer, or "unlimited".
   Budget budget() const;
+
+  /// A boolean, a number, a string or an array of strings; empty for anything else. A number
+  /// without fraction or exponent is an integer if it fits.
+  std::optional<std::variant<bool, std::int64_t, double, std::string, std::vector<std::string>>>
+  plain() const;
 
   /// Elements of an array.
   std::vector<JsonView> elements(std::string_view expected = "an array") const;

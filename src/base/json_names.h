@@ -7,14 +7,10 @@
 #include <utility>
 
 #include "r2router/error.h"
-#include "r2router/options.h"
 
 #include "base/json.h"
 
 namespace r2router::io {
-
-inline constexpr std::pair<std::string_view, DecisionRules> kDecisionRules[] = {
-    {"reference", DecisionRules::kReference}, {"corrected", DecisionRules::kCorrected}};
 
 /// The value that a string of `names` stands for; an error lists them all.
 template <typename Value, std::size_t count>

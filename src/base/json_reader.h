@@ -46,6 +46,7 @@ class JsonReader {
   std::string string() { return unescape(raw_string()); }
   /// A number as it stands.
   std::string_view raw_number();
+  bool boolean();
   /// Any value.
   void skip() { skip(0); }
   /// Throws unless nothing but white space is left.

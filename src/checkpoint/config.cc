@@ -8,6 +8,8 @@
 #include <string_view>
 #include <utility>
 
+#include "r2router/settings.h"
+
 #include "base/excerpt.h"
 #include "base/json.h"
 #include "base/json_names.h"
@@ -21,7 +23,7 @@ using io::Json;
 using io::JsonDocument;
 using io::JsonView;
 
-constexpr std::uint32_t kNewestFormatVersion = 2;
+constexpr std::uint32_t kNewestFormatVersion = 3;
 constexpr std::uint32_t kMostDimensions = 65536;
 constexpr std::uint32_t kLongestNgram = 8;
 constexpr std::size_t kMostFeatureFamilies = 8;
@@ -32,6 +34,10 @@ constexpr double kLongestDelay = 1e9, kLowestSpeed = 1e-9, kHighestSpeed = 1e9;
 constexpr std::uint32_t kMostInstructionTokens = 1000000;
 constexpr double kHighestTokenFloor = 4294967294;
 constexpr std::uint32_t kMostLengthPoints = 1000;
+
+// The settings of Config::policy that are fields of their own, and the fields' names.
+constexpr std::pair<std::string_view, std::string_view> kOwnSettings[] = {
+    {"lambda", "default_lambda"}, {"rules", "rules"}, {"token_floor", "token_floor"}};
 
 // The names of enumerations' values in JSON.
 constexpr std::pair<std::string_view, BudgetMode> kBudgetModes[] = {
@@ -260,6 +266,31 @@ void expect_version(const Config& config, const JsonView& field, const std::stri
                   " here and in model.safetensors");
 }
 
+/// A setting that stands outside of "policy", under a name of its own.
+void read_setting(const JsonView& field, std::string_view name, Policy& policy) {
+  const Setting& setting = *find_setting(name);
+  const auto value = field.plain();
+  if (!value || !assign(setting, *value, policy)) field.fail(setting.expected());
+}
+
+/// The object "policy", whose text is `json`.
+Policy read_policy(const JsonView& field, std::string_view json, const std::string& file) {
+  field.members();  // an object, or an error
+  for (const auto& [name, own] : kOwnSettings) {
+    if (const JsonView setting = field[name]; setting.present()) {
+      setting.fail_with("the checkpoint's " + std::string(name) + " is the field /" +
+                        std::string(own) + "; move it there");
+    }
+  }
+  try {
+    return parse_policy(json, file);
+  } catch (const Error& error) {
+    Error::Where where = error.where();
+    where.pointer = "/policy" + where.pointer;
+    throw Error(error.code(), error.message(), where);
+  }
+}
+
 }  // namespace
 
 std::string_view default_budget_prompt() noexcept {
@@ -328,8 +359,8 @@ Config parse_config(std::string_view json, const std::string& file) {
   config.format_version = read_format_version(root["format_version"]);
   root.refuse_misspelt({"format_version", "router_name", "method", "predictor", "embedding_model",
                         "embedding_dim", "default_lambda", "token_limits", "models", "encoder",
-                        "budget_mode", "budget_prompt", "rules", "token_floor", "length_points",
-                        "training"});
+                        "budget_mode", "budget_prompt", "rules", "token_floor", "policy",
+                        "length_points", "training"});
 
   if (const JsonView name = root["router_name"]; name.present()) config.router_name = name.string();
   if (const JsonView method = root["method"]; method.present()) config.method = method.string();
@@ -342,7 +373,7 @@ Config parse_config(std::string_view json, const std::string& file) {
   }
   config.embedding_dim = read_uint32(root["embedding_dim"], 1, kMostDimensions);
   if (const JsonView lambda = root["default_lambda"]; lambda.present()) {
-    config.default_lambda = lambda.number(0, 1, "a number from 0 to 1");
+    read_setting(lambda, "lambda", config.policy);
   }
   if (const JsonView limits = root["token_limits"]; limits.present()) {
     config.token_limits = read_budgets(limits);
@@ -379,32 +410,43 @@ Config parse_config(std::string_view json, const std::string& file) {
     config.budget_prompt = default_budget_prompt();
   }
   if (const JsonView rules = root["rules"]; rules.present()) {
-    config.rules = io::read_name(rules, io::kDecisionRules);
+    read_setting(rules, "rules", config.policy);
   }
   if (const JsonView floor = root["token_floor"]; floor.present()) {
-    config.token_floor =
-        floor.number(0, kHighestTokenFloor, "a number of tokens from 0 to 4294967294");
+    floor.number(0, kHighestTokenFloor, "a number of tokens from 0 to 4294967294");
+    read_setting(floor, "token_floor", config.policy);
   }
   if (const JsonView points = root["length_points"]; points.present()) {
     config.length_points = read_uint32(points, 2, kMostLengthPoints);
     expect_version(config, points, "length curves");
   }
+  // Members keep the text's order, so the position among them finds the text.
   for (std::size_t i = 0; i < members.size(); ++i) {
-    if (members[i].first != "training") continue;
-    // Members keep the text's order, so the position among them finds the text.
-    members[i].second.members();  // an object, or an error
-    config.training = member_text(json, i);
+    const auto& [name, field] = members[i];
+    if (name == "training") {
+      field.members();  // an object, or an error
+      config.training = member_text(json, i);
+    } else if (name == "policy") {
+      config.policy = merge(read_policy(field, member_text(json, i), file), config.policy);
+      expect_version(config, field, "a policy");
+    }
   }
   return config;
 }
 
 std::string to_json(const Config& config) {
+  Json policy = Json::parse(to_json(config.policy));
+  const auto take = [&](const char* setting, Json otherwise) {
+    Json value = policy.value(setting, std::move(otherwise));
+    policy.erase(setting);
+    return value;
+  };
   Json json = {{"format_version", internal::format_version_for(config)},
                {"router_name", config.router_name},
                {"method", config.method},
                {"embedding_model", config.embedding_model},
                {"embedding_dim", config.embedding_dim},
-               {"default_lambda", config.default_lambda}};
+               {"default_lambda", take("lambda", kDefaultLambda)}};
   // Left out where it is the default: readers of version 1 need not know it.
   if (config.predictor != PredictorKind::kRidge) {
     json["predictor"] = io::name_of(config.predictor, kPredictorKinds);
@@ -412,8 +454,9 @@ std::string to_json(const Config& config) {
   if (config.encoder) json["encoder"] = encoder_to_json(*config.encoder);
   json["budget_mode"] = io::name_of(config.budget_mode, kBudgetModes);
   json["budget_prompt"] = config.budget_prompt;
-  json["rules"] = io::name_of(config.rules, io::kDecisionRules);
-  json["token_floor"] = config.token_floor;
+  json["rules"] = take("rules", "reference");
+  json["token_floor"] = take("token_floor", 0.0);
+  if (!policy.empty()) json["policy"] = std::move(policy);
   if (config.length_points > 0) json["length_points"] = config.length_points;
   for (const Budget budget : config.token_limits) {
     json["token_limits"].push_back(io::budget_to_json(budget));

@@ -9,6 +9,11 @@ std::uint32_t internal::format_version_for(const Config& config) {
   const bool instructions = std::ranges::any_of(config.models, [](const ModelSpec& model) {
     return !model.instruction.empty() || model.instruction_tokens > 0;
   });
+  // Older readers would ignore the rest of the policy, and break its constraints.
+  const bool policy = config.policy != Policy{.lambda = config.policy.lambda,
+                                              .token_floor = config.policy.token_floor,
+                                              .rules = config.policy.rules};
+  if (policy) return 3;
   const bool predictor = config.predictor != PredictorKind::kRidge || config.length_points > 0;
   return topics || instructions || predictor ? 2 : 1;
 }

@@ -22,11 +22,11 @@
 
 #include "base/file.h"
 #include "cli/commands.h"
-#include "cli/constraint_options.h"
 #include "cli/evaluation.h"
 #include "cli/load_router.h"
 #include "cli/outcome_data.h"
 #include "cli/output.h"
+#include "cli/policy_options.h"
 #include "cli/servers.h"
 
 namespace r2router::cli {
@@ -34,18 +34,18 @@ namespace {
 
 constexpr const char* kFooter = R"(
 Examples:
-  r2-router calibrate --queries queries.jsonl --target "$0.05/1k" --output cheap.json
+  r2-router calibrate --queries queries.jsonl --target 0.05/1k --output cheap.json
   r2-router calibrate --queries queries.jsonl --target "95% of best" --name good
   r2-router calibrate --queries queries.jsonl --target "quality 0.7" --policy limits.json --output q.json
-  r2-router calibrate --queries queries.jsonl --outcomes outcomes.jsonl --target "$0.05/1k" --output o.json
+  r2-router calibrate --queries queries.jsonl --outcomes outcomes.jsonl --target 0.05/1k --output o.json
   r2-router route --policy good --query "..."
 
-Targets are means over the queries: a cost for a thousand queries (or for one, "$0.00005"), a share
-of the quality that the best option of each query gives, or a quality. They are met by what is
-predicted; with --outcomes by what the answers really cost and scored, which for the best option is
-what the one with the best prediction scored. Of the settings that meet the target the lowest is
-taken, or for a cost the highest: as predicted, the cheapest or the best. Intervals hold 95 % of
-bootstrap resamples of the queries.
+Targets are means over the queries: a cost in USD for a thousand queries (0.05/1k) or for one
+("0.00005 USD"), a share of the quality that the best option of each query gives, or a quality. They
+are met by what is predicted; with --outcomes by what the answers really cost and scored, which for
+the best option is what the one with the best prediction scored. Of the settings that meet the
+target the lowest is taken, or for a cost the highest: as predicted, the cheapest or the best.
+Intervals hold 95 % of bootstrap resamples of the queries.
 
 With --outcomes a checkpoint that was trained for a hard cap is calibrated on unlimited outcomes cut
 off at its budgets. An answer that is longer than the cap it would be given counts as cut off there,
@@ -104,13 +104,9 @@ OutcomeData read_data(const OutcomeSettings& settings, const Router& router) {
 
 /// For each query all that may be chosen under the constraints.
 std::vector<std::vector<Option>> rank_options(const Router& router, const OutcomeData& data,
-                                              const RouteOptions& base) {
-  RouteOptions options = base;
-  options.objective = Objective::kBest;
-  options.lambda.reset();
-  options.willingness_to_pay.reset();
-  options.quality_fraction.reset();
-  options.rank = true;
+                                              const Policy& base) {
+  RouteOptions options{.policy = merge(base, {.objective = Objective::kBest}), .rank = true};
+  options.policy.quality_fraction.reset();
   const std::vector<float> embeddings = embed(router, data);
   std::vector<std::vector<Option>> result;
   for (std::size_t row = 0; row < data.table.queries.size(); ++row) {
@@ -171,11 +167,11 @@ class Outcomes {
   std::map<std::pair<std::string_view, Budget>, std::size_t> pairs_;
 };
 
-Sample read_sample(const Settings& settings, const Router& router, const RouteOptions& base) {
+Sample read_sample(const Settings& settings, const Router& router, const Policy& base) {
   const OutcomeData data = read_data(settings.data, router);
   Sample sample{.options = rank_options(router, data, base)};
   if (settings.data.outcomes.empty()) return sample;
-  if (base.continuous) {
+  if (base.continuous.value_or(false)) {
     throw Error(ErrorCode::kInvalidArgument,
                 "the policy is continuous, but there are no outcomes of budgets between the "
                 "trained ones: leave out --outcomes, or \"continuous\" in the policy",
@@ -246,7 +242,7 @@ void calibrate_policy(const Settings& settings) {
       settings.name.empty()
           ? settings.output
           : named_policy_path(settings.name, checkpoint_folder(settings.checkpoint_dir));
-  const RouteOptions base = read_policy(settings.policy, settings.checkpoint_dir);
+  const Policy base = read_policy(settings.policy, settings.checkpoint_dir);
   const Router router = load_router(settings.checkpoint_dir, settings.pool, settings.servers);
   const Sample sample = read_sample(settings, router, base);
   const Calibration calibration =

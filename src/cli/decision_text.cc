@@ -89,6 +89,9 @@ std::string decision_text(const Decision& decision) {
   // One call costs fractions of a cent: the second figure is one that can be grasped.
   text += format("\nPredicted cost:    $%.8f  ($%.4f for 1,000 such queries)", chosen.cost_usd,
                  1000 * chosen.cost_usd);
+  text += format("\nCap to send:       %u tokens  (max_tokens)", chosen.max_tokens);
+  text += format("\nWorst-case cost:   $%.8f  (an answer as long as the cap)",
+                 chosen.worst_case_cost_usd);
   text += "\nBest quality:      " + best_quality_text(decision);
   text += format("\nLambda:            %.10g  (0 quality alone, 1 cost alone)\n", decision.lambda);
   return text;
@@ -125,12 +128,14 @@ std::string ranking_text(const Decision& decision) {
     return name;
   };
   std::string text =
-      "rank  " + padded("model") + "     budget  quality    tokens     cost (USD)          risk\n";
+      "rank  " + padded("model") +
+      "     budget  quality    tokens     cost (USD)          risk  max_tokens  worst case (USD)\n";
   for (std::size_t i = 0; i < shown; ++i) {
     const Option& option = decision.ranking[i];
     text += format("%4zu  ", i + 1) + padded(decision.model(option).name);
-    text += format("  %9s  %7.4f  %8.1f  %13.8f  %12.8f\n", option.budget.to_string().c_str(),
-                   option.quality, option.output_tokens, option.cost_usd, option.risk);
+    text += format("  %9s  %7.4f  %8.1f  %13.8f  %12.8f  %10u  %16.8f\n",
+                   option.budget.to_string().c_str(), option.quality, option.output_tokens,
+                   option.cost_usd, option.risk, option.max_tokens, option.worst_case_cost_usd);
   }
   if (shown < decision.ranking.size()) {
     text += "      … and " + with_thousands(decision.ranking.size() - shown) +

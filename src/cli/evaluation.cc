@@ -132,7 +132,7 @@ Contest prepare(const Router& router, const TrainRival& train_rival, const Outco
   const std::vector<float> embeddings = embed(router, test);
   const PredictionTable predictions =
       predict(test.table, router.pool(), *router.scorer(), embeddings);
-  const SweepOptions sweep_options = {.token_floor = router.config().token_floor,
+  const SweepOptions sweep_options = {.token_floor = router.config().policy.token_floor.value_or(0),
                                       .available_only = settings.available_only};
   Contest contest;
   const std::vector<Contender> standard =
@@ -174,7 +174,7 @@ Contest prepare(const Router& router, const TrainRival& train_rival, const Outco
                                     sweep_options});
     }
   }
-  const std::vector<double> lambda = {router.config().default_lambda};
+  const std::vector<double> lambda = {router.config().default_lambda()};
   if (!test.table.queries.empty()) {
     contest.at_default = sweep(test.table, predictions, lambda, sweep_options).front();
   }
@@ -194,7 +194,7 @@ RouterEvaluation finish(OutcomeTable table, Contest contest, const EvaluationSet
   std::vector<std::string> names;
   for (const Contender& contender : contest.contenders) names.push_back(contender.name);
   const Selection selection(settings.against, names, table.models);
-  const auto unwanted = [&](const Policy& policy) {
+  const auto unwanted = [&](const ContenderResult& policy) {
     return std::find(names.begin(), names.end(), policy.name) == names.end() &&
            !selection.wants(policy.name);
   };

@@ -96,7 +96,7 @@ class Page {
         router_(evaluation_.policies.front()) {
     for (const ModelSpec& model : result.table.models) models_.insert(model.name);
     double least = 1;
-    for (const Policy& policy : evaluation_.policies) {
+    for (const ContenderResult& policy : evaluation_.policies) {
       for (const PolicyPoint& point : policy.points) {
         if (point.cost_usd > 0) least = std::min(least, point.cost_usd / best_.cost_usd);
       }
@@ -115,7 +115,7 @@ class Page {
   }
 
  private:
-  bool is_single(const Policy& policy) const {
+  bool is_single(const ContenderResult& policy) const {
     return policy.points.size() == 1 && models_.contains(policy.name);
   }
   double cost_share(const PolicyPoint& point) const { return point.cost_usd / best_.cost_usd; }
@@ -152,7 +152,7 @@ class Page {
 
   std::string curves() const {
     double low = 1, high = 0;
-    for (const Policy& policy : evaluation_.policies) {
+    for (const ContenderResult& policy : evaluation_.policies) {
       for (const PolicyPoint& point : points_of(policy, evaluation_)) {
         low = std::min(low, point.score);
         high = std::max(high, point.score);
@@ -166,14 +166,14 @@ class Page {
     std::size_t index = 0;
     // The router last, on top of the others; its colour is the first all the same.
     for (std::size_t i = evaluation_.policies.size(); i-- > 0;) {
-      const Policy& policy = evaluation_.policies[i];
+      const ContenderResult& policy = evaluation_.policies[i];
       if (is_single(policy) || i == 0) continue;
       ++index;
       const std::string_view color = chart_color(1 + (index - 1) % 7);
       draw_curve(chart, policy, color, kDashes[index % std::size(kDashes)], 1.6);
     }
     draw_curve(chart, router_, chart_color(0), "", 3);
-    for (const Policy& policy : evaluation_.policies) {
+    for (const ContenderResult& policy : evaluation_.policies) {
       if (is_single(policy) && cost_share(policy.points[0]) <= 1) {
         chart.point({cost_share(policy.points[0]), policy.points[0].score}, policy.name, "#111");
       }
@@ -185,8 +185,8 @@ class Page {
                   "left is better.");
   }
 
-  void draw_curve(Chart& chart, const Policy& policy, std::string_view color, std::string_view dash,
-                  double stroke) const {
+  void draw_curve(Chart& chart, const ContenderResult& policy, std::string_view color,
+                  std::string_view dash, double stroke) const {
     std::vector<ChartPoint> points;
     for (const DeferralPoint& corner : policy.curve) points.push_back({corner.cost, corner.score});
     if (!policy.points.empty()) {
@@ -212,7 +212,7 @@ class Page {
         "<h2>Metrics</h2>\n<div class=\"scroll\"><table>\n<thead><tr><th>policy</th>";
     for (const Metric& metric : kMetrics) text += std::string("<th>") + metric.name + "</th>";
     text += "<th>RouterArena</th></tr></thead>\n";
-    for (const Policy& policy : evaluation_.policies) {
+    for (const ContenderResult& policy : evaluation_.policies) {
       text += row_begin(policy) + metric_cells(policy);
       const PolicyPoint best = best_routerarena_point(policy, evaluation_);
       text += "<td>" + decimal(routerarena_score(best.score, best.cost_usd), 4) + "</td></tr>\n";
@@ -226,12 +226,12 @@ class Page {
     return text;
   }
 
-  std::string row_begin(const Policy& policy) const {
+  std::string row_begin(const ContenderResult& policy) const {
     return std::string(&policy == &router_ ? "<tr class=\"router\">" : "<tr>") + "<td>" +
            name_markup(policy.name) + "</td>";
   }
 
-  static std::string metric_cells(const Policy& policy) {
+  static std::string metric_cells(const ContenderResult& policy) {
     std::string text;
     for (const Metric& metric : kMetrics) {
       text += "<td>" + reached(metric.value(policy.metrics));
@@ -251,7 +251,7 @@ class Page {
         "<div class=\"scroll\"><table>\n<thead><tr><th>router minus</th>";
     for (const Metric& metric : kMetrics) text += std::string("<th>") + metric.name + "</th>";
     text += "</tr></thead>\n";
-    for (const Policy& policy : evaluation_.policies) {
+    for (const ContenderResult& policy : evaluation_.policies) {
       if (!policy.advantage) continue;
       text += "<tr><td>" + name_markup(policy.name) + "</td>";
       for (const Metric& metric : kMetrics) {
@@ -366,7 +366,7 @@ class Page {
     const auto score = [](const PolicyPoint& point) {
       return routerarena_score(point.score, point.cost_usd);
     };
-    for (const Policy& policy : evaluation_.policies) {
+    for (const ContenderResult& policy : evaluation_.policies) {
       for (const PolicyPoint& point : policy.points) {
         low = std::min(low, score(point));
         high = std::max(high, score(point));
@@ -377,7 +377,7 @@ class Page {
     if (high <= low) high = low + 0.05;
     Chart chart(cost_axis(), {"RouterArena score", low, high}, 900, 400, 190);
     std::size_t index = 0;
-    for (const Policy& policy : evaluation_.policies) {
+    for (const ContenderResult& policy : evaluation_.policies) {
       if (policy.points.size() < 2) continue;
       std::vector<PolicyPoint> points = policy.points;
       std::erase_if(points, [&](const PolicyPoint& point) { return cost_share(point) > 1; });
@@ -390,7 +390,7 @@ class Page {
                  index == 0 ? 3 : 1.6);
       ++index;
     }
-    for (const Policy& policy : evaluation_.policies) {
+    for (const ContenderResult& policy : evaluation_.policies) {
       if (is_single(policy) && cost_share(policy.points[0]) <= 1) {
         chart.point({cost_share(policy.points[0]), score(policy.points[0])}, policy.name, "#111");
       }
@@ -409,7 +409,7 @@ class Page {
     text += "</tr></thead>\n";
     for (const auto& [dataset, evaluation] : result_.datasets) {
       bool first = true;
-      for (const Policy& policy : evaluation.policies) {
+      for (const ContenderResult& policy : evaluation.policies) {
         if (is_single(policy) &&
             policy.name != result_.table.models[evaluation.best_single.model].name) {
           continue;  // a table of every model for every dataset would hide what matters
@@ -446,7 +446,7 @@ class Page {
   const RouterEvaluation& result_;
   const Evaluation& evaluation_;
   const BestSingle& best_;
-  const Policy& router_;
+  const ContenderResult& router_;
   std::set<std::string, std::less<>> models_;
   double least_cost_ = 0;
 };

@@ -30,7 +30,7 @@ Json json_intervals(const std::optional<MetricIntervals>& intervals) {
 
 Json json_policies(const Evaluation& evaluation) {
   Json policies = Json::array();
-  for (const Policy& policy : evaluation.policies) {
+  for (const ContenderResult& policy : evaluation.policies) {
     Json json = {{"policy", policy.name}};
     for (const Metric& metric : kMetrics) {
       json[metric.key] = json_or_null(metric.value(policy.metrics));
@@ -77,7 +77,7 @@ std::string metrics_text(const Evaluation& evaluation) {
     if (intervals) rows[0].emplace_back("(95 %)");
   }
   rows[0].emplace_back("RouterArena");
-  for (const Policy& policy : evaluation.policies) {
+  for (const ContenderResult& policy : evaluation.policies) {
     std::vector<std::string>& row = rows.emplace_back(1, policy.name);
     for (const Metric& metric : kMetrics) {
       const std::optional<double> value = metric.value(policy.metrics);
@@ -95,7 +95,7 @@ std::string metrics_text(const Evaluation& evaluation) {
 std::string advantage_text(const Evaluation& evaluation) {
   std::vector<std::vector<std::string>> rows = {{"router minus"}};
   for (const Metric& metric : kMetrics) rows[0].emplace_back(metric.name);
-  for (const Policy& policy : evaluation.policies) {
+  for (const ContenderResult& policy : evaluation.policies) {
     if (!policy.advantage) continue;
     std::vector<std::string>& row = rows.emplace_back(1, policy.name);
     for (const Metric& metric : kMetrics) {
@@ -109,7 +109,7 @@ std::string datasets_text(const RouterEvaluation& result) {
   std::vector<std::vector<std::string>> rows = {{"dataset", "queries", "policy"}};
   for (const Metric& metric : kMetrics) rows[0].emplace_back(metric.name);
   for (const auto& [dataset, evaluation] : result.datasets) {
-    for (const Policy& policy : evaluation.policies) {
+    for (const ContenderResult& policy : evaluation.policies) {
       std::vector<std::string>& row = rows.emplace_back();
       row = {dataset.empty() ? "(none)" : dataset, with_thousands(evaluation.queries), policy.name};
       for (const Metric& metric : kMetrics) {
@@ -152,7 +152,7 @@ std::string difference_text(const Interval& interval) {
   return bound(interval.low, "-inf") + " to " + bound(interval.high, "+inf");
 }
 
-std::vector<PolicyPoint> points_of(const Policy& policy, const Evaluation& evaluation) {
+std::vector<PolicyPoint> points_of(const ContenderResult& policy, const Evaluation& evaluation) {
   if (!policy.points.empty()) return policy.points;
   std::vector<PolicyPoint> points;
   for (const DeferralPoint& corner : policy.curve) {
@@ -161,7 +161,7 @@ std::vector<PolicyPoint> points_of(const Policy& policy, const Evaluation& evalu
   return points;
 }
 
-PolicyPoint best_routerarena_point(const Policy& policy, const Evaluation& evaluation) {
+PolicyPoint best_routerarena_point(const ContenderResult& policy, const Evaluation& evaluation) {
   const std::vector<PolicyPoint> points = points_of(policy, evaluation);
   const auto best =
       std::max_element(points.begin(), points.end(), [](const auto& a, const auto& b) {
@@ -238,7 +238,7 @@ Json evaluation_details_json(const RouterEvaluation& result) {
   const Evaluation& evaluation = result.evaluation;
   const Reliability& reliability = evaluation.reliability;
   Json sweeps = Json::array();
-  for (const Policy& policy : evaluation.policies) {
+  for (const ContenderResult& policy : evaluation.policies) {
     Json points = Json::array();
     for (const PolicyPoint& point : points_of(policy, evaluation)) {
       points.push_back({{"lambda", point.lambda},
@@ -271,7 +271,7 @@ Json evaluation_details_json(const RouterEvaluation& result) {
 
 std::string curves_csv(const Evaluation& evaluation) {
   std::string text = "policy,lambda,cost_usd,cost,score,routerarena,on_curve\n";
-  for (const Policy& policy : evaluation.policies) {
+  for (const ContenderResult& policy : evaluation.policies) {
     std::string name;
     for (const char c : policy.name) name += c == '"' ? std::string("\"\"") : std::string(1, c);
     for (const PolicyPoint& point : points_of(policy, evaluation)) {

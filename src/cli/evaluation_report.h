@@ -41,10 +41,10 @@ nlohmann::ordered_json evaluation_details_json(const RouterEvaluation& result);
 std::string curves_csv(const Evaluation& evaluation);
 
 /// The points of a policy, those of random mixing made from its curve.
-std::vector<PolicyPoint> points_of(const Policy& policy, const Evaluation& evaluation);
+std::vector<PolicyPoint> points_of(const ContenderResult& policy, const Evaluation& evaluation);
 
 /// The point of the highest RouterArena score.
-PolicyPoint best_routerarena_point(const Policy& policy, const Evaluation& evaluation);
+PolicyPoint best_routerarena_point(const ContenderResult& policy, const Evaluation& evaluation);
 
 /// `value` with so many digits after the point.
 std::string decimal(double value, int digits);

@@ -11,8 +11,8 @@
 #include "r2router/router.h"
 
 #include "cli/commands.h"
-#include "cli/constraint_options.h"
 #include "cli/load_router.h"
+#include "cli/policy_options.h"
 #include "cli/reply_printer.h"
 #include "cli/route_settings.h"
 #include "cli/servers.h"
@@ -35,10 +35,14 @@ constexpr const char* kFooter = R"(Examples:
 --input reads one JSON object a line and always writes JSON, in the same order:
   {"query": "2 + 2?"}
   {"embedding": [0.12, -0.03, ...], "id": 7, "lambda": 0.999, "input_tokens": 40}
-"id" (any string or number) is copied to the output; "lambda", "input_tokens", "max_cost_usd",
-"min_quality", "quality_fraction", "willingness_to_pay", "max_output_tokens", "max_latency_ms" and
-"token_floor" override the options. A line that is wrong gives {"error": ..., "line": N}, the others
-are routed, and the exit code is 1. Blank lines of --input and --file are passed over.
+  {"query": "2 + 2?", "policy": "cheap", "max_cost_usd": 0.001, "deny": ["*-mini"]}
+"id" (any string or number) is copied to the output. A line may set "input_tokens",
+"max_input_tokens", "explain", "policy" and every setting of a policy file; what it sets overrides
+the options. A line that is wrong gives {"error": ..., "line": N}, the others are routed, and the
+exit code is 1. Blank lines of --input and --file are ignored.
+
+Every decision has "max_tokens", the cap to send with the call, and "worst_case_cost_usd", what an
+answer as long as that costs.
 
 "explanation" has "reason", "runner_up", "margin" (how much more risk the choice has),
 "win_probability" (null where the checkpoint does not know how far its predictions are off),
@@ -56,28 +60,15 @@ under way is cancelled, what is finished is printed, and the exit code is 130.)"
 // What the command line gives, before it is known to make sense.
 struct Settings {
   RouteSettings route;
-  std::string query, file, input, embeddings, rules;
-  double lambda = 0, token_floor = 0;
+  std::string query, file, input, embeddings;
   std::int64_t input_tokens = 0;
-  bool available_only = false, all_models = false;
 };
 
-// Validators return what is wrong, or nothing. CLI11's own say less, and its ranges let NaN pass.
-std::string check_lambda(const std::string& text) {
-  double value = 0;
-  if (CLI::detail::lexical_cast(text, value) && value >= 0 && value <= 1) return {};
-  return "expected a number from 0 (quality alone) to 1 (cost alone), found \"" + text + "\"";
-}
-
+// Returns what is wrong, or nothing.
 std::string check_input_tokens(const std::string& text) {
   std::int64_t value = 0;
   if (CLI::detail::lexical_cast(text, value) && value >= 0) return {};
   return "expected a whole number, 0 or more, found \"" + text + "\"";
-}
-
-std::string check_rules(const std::string& text) {
-  if (text == "reference" || text == "corrected") return {};
-  return "expected reference or corrected, found \"" + text + "\"";
 }
 
 void check_one_source(const CLI::App& command) {
@@ -142,16 +133,11 @@ void collect_options(const CLI::App& command, Settings& settings) {
     if (command.count(name) > 0) *source = *given;
   }
   RouteOptions& options = route.options;
-  if (command.count("--lambda") > 0) options.lambda = settings.lambda;
   if (command.count("--input-tokens") > 0) options.input_tokens = settings.input_tokens;
-  if (command.count("--token-floor") > 0) options.token_floor = settings.token_floor;
-  // What is asked must be there, whatever the rules say.
-  if (settings.available_only || route.servers.answers()) options.available_only = true;
-  if (settings.all_models) options.available_only = false;
-  if (settings.rules == "reference") options.rules = DecisionRules::kReference;
-  if (settings.rules == "corrected") options.rules = DecisionRules::kCorrected;
-  options = with_constraints(command, route.constraints, options,
-                             read_policy(route.constraints.policy, route.checkpoint_dir));
+  // A model that is asked must be there, whatever the rules say.
+  Policy& given = route.policy.given;
+  if (route.servers.answers() && !given.available_only) given.available_only = true;
+  options.policy = merge(read_policy(route.policy.policy, route.checkpoint_dir), given);
 }
 
 // What CLI11 cannot know of options that do not go together.
@@ -200,48 +186,17 @@ void add_route_command(CLI::App& app, int& exit_code) {
       "that it lacks count as unavailable",
       "FILE.json");
   command
-      ->add_option("--lambda,--lambda_val", settings->lambda,
-                   "Weight of cost (USD) against quality, 0 to 1; default: the checkpoint's")
-      ->check(CLI::Validator(check_lambda, ""))
-      ->type_name("X");
-  command
       ->add_option("--input-tokens", settings->input_tokens,
                    "Length of each query; default: estimated, or 100 for an embedding")
       ->check(CLI::Validator(check_input_tokens, ""))
       ->type_name("N");
-  RouteOptions& options = settings->route.options;
-  for (const auto& [name, models, description] :
-       {std::tuple("--allow", &options.allow, "Consider these models alone"),
-        std::tuple("--deny", &options.deny, "Leave these models out")}) {
-    command->add_option(name, *models, description)
-        ->delimiter(',')
-        ->allow_extra_args(false)
-        ->type_name("NAME[,NAME]");
-  }
-  CLI::Option* available = command->add_flag("--available-only", settings->available_only,
-                                             "Leave out models marked as unavailable; so it is "
-                                             "with --llm-api-base");
-  command
-      ->add_flag("--all-models", settings->all_models,
-                 "Consider models marked as unavailable as well")
-      ->excludes(available);
-  command
-      ->add_option("--token-floor", settings->token_floor,
-                   "Least number of tokens that an answer is assumed to take")
-      ->check(CLI::Validator(check_not_negative, ""))
-      ->type_name("N");
-  add_constraint_options(*command, settings->route.constraints);
-  command
-      ->add_option("--rules", settings->rules,
-                   "reference: decide as the Python package does; corrected: without its faults")
-      ->check(CLI::Validator(check_rules, ""))
-      ->type_name("NAME");
+  add_policy_options(*command, settings->route.policy);
   text("--kernel", settings->route.kernel,
        "Compute kernel; default: the fastest (see r2-router version)", "NAME");
   command->add_flag("--json", settings->route.json, "Print one JSON object a query");
   command->add_flag("--verbose", settings->route.verbose,
                     "Show the other options too, best first (all_options in JSON)");
-  command->add_flag("--explain", options.explain,
+  command->add_flag("--explain", settings->route.options.explain,
                     "Tell of each choice what it won by, the runner-up, the margin, the chance to "
                     "be the better of the two, and what each limit left out (explanation in JSON)");
   add_embedding_server_options(*command, settings->route.servers);
@@ -259,7 +214,7 @@ void add_route_command(CLI::App& app, int& exit_code) {
       try {
         route_embeddings(route, router);
       } catch (const Error& error) {
-        throw with_flag_named(error, route.constraints, route.options);
+        throw with_flag_named(error, route.policy, route.options.policy);
       }
     } else {
       exit_code = TextQueries(route, std::move(router), make_client(route.servers)).run();

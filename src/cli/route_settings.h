@@ -6,7 +6,7 @@
 
 #include "r2router/options.h"
 
-#include "cli/constraint_options.h"
+#include "cli/policy_options.h"
 #include "cli/servers.h"
 
 namespace r2router::cli {
@@ -16,7 +16,7 @@ struct RouteSettings {
   std::optional<std::string> query, file, input, embeddings;
   std::string checkpoint_dir, pool, kernel;
   bool json = false, verbose = false;
-  ConstraintSettings constraints = {};
+  PolicySettings policy = {};
   RouteOptions options = {};  ///< the same for every query
   ServerSettings servers = {};
 

@@ -162,8 +162,9 @@ CachedResults read_cached_results(const std::vector<std::string>& files, const P
 
 std::vector<std::uint32_t> choose_models(const Router& router, const CachedResults& results,
                                          const std::vector<float>& embeddings) {
-  RouteOptions options;
-  for (const ModelSpec& model : results.table.models) options.allow.push_back(model.name);
+  std::vector<std::string> names;
+  for (const ModelSpec& model : results.table.models) names.push_back(model.name);
+  const RouteOptions options{.policy = {.allow = std::move(names)}};
   std::vector<std::int64_t> input_tokens;
   for (const Query& query : results.table.queries) input_tokens.push_back(query.input_tokens);
   const BatchDecision batch =

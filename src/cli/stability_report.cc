@@ -13,7 +13,7 @@ namespace r2router::cli {
 
 Stability measure_stability(const Router& router, const OutcomeTable& table,
                             std::uint32_t holdout) {
-  Stability result{.lambda = router.config().default_lambda, .shares = {}};
+  Stability result{.lambda = router.config().default_lambda(), .shares = {}};
   for (const Perturbation kind : kPerturbations) {
     result.shares.push_back({.edit = std::string(to_string(kind))});
   }

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "base/unicode.h"
-#include "cli/constraint_options.h"
+#include "cli/policy_options.h"
 #include "encode/arguments.h"
 #include "pipeline/query_line.h"
 
@@ -123,41 +123,58 @@ TextQueries::Item TextQueries::parse_text(const LineReader::Line& line,
     check_text(line.text, {.file = file, .byte_offset = line.offset, .line = line.number});
     item.text = line.text;
   } catch (const Error& error) {
-    item.error = error;
+    item.error = error.what();
   }
   return item;
 }
 
-TextQueries::Item TextQueries::parse_json(const LineReader::Line& line) const {
+TextQueries::Item TextQueries::parse_json(const LineReader::Line& line) {
   Item item{.line = line.number, .options = options_};
   if (line.too_long) {
-    item.error = too_long({});
+    item.error = too_long({}).what();
     return item;
   }
   QueryLine query = parse_query_line(line.text);
   item.id = std::move(query.id);
-  take_numbers(query.options, item.options);
-  if (!query.error.empty()) {
-    item.error = Error(ErrorCode::kBadData, query.error);
-  } else if (client_ && !query.query) {
-    item.error =
-        Error(ErrorCode::kBadData, "an embedding cannot be answered: expected \"query\", the text");
+  item.error = std::move(query.error);
+  if (item.error.empty() && client_ && !query.query) {
+    item.error = "an embedding cannot be answered: expected \"query\", the text";
   }
   item.text = std::move(query.query);
   item.embedding = std::move(query.embedding);
+  if (!item.error.empty()) return item;
+  RouteOptions& options = item.options;
+  if (query.input_tokens) options.input_tokens = query.input_tokens;
+  if (query.max_input_tokens) options.max_input_tokens = query.max_input_tokens;
+  if (query.explain) options.explain = *query.explain;
+  try {
+    if (query.policy) options.policy = merge(options.policy, named_policy(*query.policy));
+    options.policy = merge(options.policy, query.settings);
+  } catch (const Error& error) {
+    item.error = std::string("policy: ") + error.what();
+  }
   return item;
 }
 
-// An error of one query is printed in its place and the others go on, so that output can be joined
-// with input by line or by id. Plain text that is only routed stops at an error, unless the server
-// cannot embed this one text.
+const Policy& TextQueries::named_policy(const std::string& policy) {
+  const auto known = policies_.find(policy);
+  if (known != policies_.end()) return known->second;
+  return policies_.emplace(policy, read_policy(policy, settings_.checkpoint_dir)).first->second;
+}
+
+// A line that cannot be routed gets an error in its place, and the others go on: output can be
+// joined with input by line or by id. What fails for every line of plain text ends the run.
 void TextQueries::route_batch() {
   const std::optional<Error> none_embedded = fetch_embeddings();
   batch_bytes_ = 0;
   for (Item& item : std::exchange(batch_, {})) {
     if (interrupt_.requested()) return;
+    if (!item.error.empty()) {
+      std::string message = std::exchange(item.error, {});
+      tell(error_tell(std::move(item), std::move(message)));
+      continue;
+    }
     try {
-      if (item.error) throw Error(*item.error);
       if (none_embedded && item.text) throw Error(*none_embedded);
       Decision decision = route(item);
       if (workers_) {
@@ -170,8 +187,7 @@ void TextQueries::route_batch() {
       }
     } catch (const Error& error) {
       if (interrupt_.requested()) return;
-      const bool stops = settings_.file && !client_ && !item.rejected;
-      if (error.code() == ErrorCode::kIo || stops) throw;
+      if (error.code() == ErrorCode::kIo || (settings_.file && !client_)) throw;
       tell(error_tell(std::move(item), error.what()));
     }
   }
@@ -184,7 +200,7 @@ std::optional<Error> TextQueries::fetch_embeddings() {
   std::vector<std::string_view> texts;
   std::vector<Item*> items;  // of the texts
   for (Item& item : batch_) {
-    if (!item.text || item.error || internal::is_blank(*item.text)) continue;
+    if (!item.text || !item.error.empty() || internal::is_blank(*item.text)) continue;
     texts.push_back(*item.text);
     items.push_back(&item);
   }
@@ -193,8 +209,7 @@ std::optional<Error> TextQueries::fetch_embeddings() {
   try {
     for (const auto& [text, failure] :
          router_.embedder()->embed_each(texts, embeddings, interrupt_.token())) {
-      items[text]->error = Error(failure.code, failure.message);
-      items[text]->rejected = true;
+      items[text]->error = failure.message;
     }
   } catch (const Error& error) {
     return error;
@@ -213,7 +228,7 @@ Decision TextQueries::route(const Item& item) const {
       return item.embedding ? router_.route(std::span<const double>(*item.embedding), item.options)
                             : router_.route_text(*item.text, item.options);
     } catch (const Error& error) {
-      throw with_flag_named(error, settings_.constraints, item.options);
+      throw with_flag_named(error, settings_.policy, item.options.policy);
     }
   }
   throw Error(ErrorCode::kUnsupported,

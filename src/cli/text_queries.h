@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -40,8 +41,7 @@ class TextQueries {
     std::optional<std::vector<double>> embedding = {};
     std::optional<std::uint64_t> line = {};
     RouteOptions options = {};
-    std::optional<Error> error = {};
-    bool rejected = false;  // `error` says why the server cannot embed this text
+    std::string error = {};  ///< why it cannot be routed; empty: it can
 
     ReplyLabel label() const;
   };
@@ -49,7 +49,8 @@ class TextQueries {
   void run_query();
   void run_lines();
   Item parse_text(const LineReader::Line& line, const std::string& file) const;
-  Item parse_json(const LineReader::Line& line) const;
+  Item parse_json(const LineReader::Line& line);
+  const Policy& named_policy(const std::string& policy);
 
   void route_batch();
   std::optional<Error> fetch_embeddings();
@@ -66,8 +67,9 @@ class TextQueries {
   const Router router_;
   const std::shared_ptr<const LlmClient> client_;
   const Interrupt interrupt_;
-  RouteOptions options_;           // of a query that sets none of its own
-  const std::size_t batch_texts_;  // how many queries are routed together
+  RouteOptions options_;                    // of a query that sets none of its own
+  const std::size_t batch_texts_;           // how many queries are routed together
+  std::map<std::string, Policy> policies_;  // those that lines have named
   std::vector<Item> batch_;
   std::size_t batch_bytes_ = 0;
 

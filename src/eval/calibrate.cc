@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <initializer_list>
 #include <limits>
 #include <optional>
 #include <random>
@@ -12,6 +13,9 @@
 #include <utility>
 
 #include "r2router/error.h"
+
+#include "base/excerpt.h"
+#include "base/json.h"
 
 namespace r2router {
 namespace {
@@ -280,41 +284,125 @@ void set_interval(std::vector<double> values, CalibratedFigure& figure) {
   figure.high = at(0.975);
 }
 
+/// Takes a target apart from front to back: numbers, words and signs, with any space between them.
+class TargetReader {
+ public:
+  explicit TargetReader(std::string_view text) {
+    for (const char c : text) rest_ += c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    skip_space();
+  }
+
+  bool at_end() const { return position_ == rest_.size(); }
+
+  /// Takes the word or sign if it is next; a word must end there.
+  bool take(std::string_view token) {
+    const std::string_view next = std::string_view(rest_).substr(position_);
+    if (!next.starts_with(token)) return false;
+    const auto is_letter = [](char c) { return c >= 'a' && c <= 'z'; };
+    if (is_letter(token.back()) && next.size() > token.size() && is_letter(next[token.size()])) {
+      return false;
+    }
+    position_ += token.size();
+    skip_space();
+    return true;
+  }
+  bool take_any(std::initializer_list<std::string_view> tokens) {
+    return std::ranges::any_of(tokens, [&](std::string_view token) { return take(token); });
+  }
+
+  std::optional<double> number() {
+    const std::string_view next = std::string_view(rest_).substr(position_);
+    if (next.empty() || next.find_first_of("0123456789.") != 0) return {};  // "nan", "-1"
+    double value = 0;
+    const auto [end, error] = std::from_chars(next.begin(), next.end(), value);
+    if (error != std::errc() || !std::isfinite(value)) return {};
+    position_ += static_cast<std::size_t>(end - next.begin());
+    skip_space();
+    return value;
+  }
+
+ private:
+  void skip_space() {
+    while (position_ < rest_.size() && (rest_[position_] == ' ' || rest_[position_] == '\t')) {
+      ++position_;
+    }
+  }
+
+  std::string rest_;
+  std::size_t position_ = 0;
+};
+
+/// How many queries a cost is for: "1k", "1000 queries", "query".
+std::optional<double> read_queries(TargetReader& reader) {
+  std::optional<double> count;
+  if (reader.take("1,000")) {
+    count = 1000;
+  } else {
+    count = reader.number();
+  }
+  if (reader.take_any({"k", "thousand"})) count = 1000 * count.value_or(1);
+  if (reader.take_any({"queries", "query"}) && !count) count = 1;
+  return count && *count > 0 ? count : std::nullopt;
+}
+
+/// Empty if it is none, or something follows it.
+std::optional<CalibrationTarget> read_target(TargetReader& reader) {
+  const auto share_in = [&](double value) {
+    if (reader.take("%") || reader.take("percent")) value /= 100;
+    return value <= 1 ? std::optional(value) : std::nullopt;
+  };
+  if (reader.take("quality")) {
+    reader.take_any({"=", ":", "of"});
+    const auto number = reader.number();
+    const auto quality = number ? share_in(*number) : std::nullopt;
+    if (!quality) return {};
+    return CalibrationTarget{Kind::kQuality, *quality};
+  }
+  const auto currency = [&] { return reader.take_any({"$", "usd", "dollars", "dollar"}); };
+  const bool currency_first = currency();
+  const auto number = reader.number();
+  if (!number) return {};
+  const bool is_cost = currency() || currency_first;
+  if (reader.take("/") || reader.take("per")) {
+    const auto queries = read_queries(reader);
+    if (!queries) return {};
+    return CalibrationTarget{Kind::kCost, *number / *queries};
+  }
+  if (is_cost) return CalibrationTarget{Kind::kCost, *number};
+  const auto share = share_in(*number);
+  if (!share || !reader.take("of")) return {};
+  reader.take("the");
+  if (!reader.take("best")) return {};
+  return CalibrationTarget{Kind::kShareOfBest, *share};
+}
+
+io::Json figure_json(const CalibratedFigure& figure) {
+  return {{"value", figure.value}, {"low", figure.low}, {"high", figure.high}};
+}
+
+io::Json target_json(const CalibrationTarget& target) {
+  switch (target.kind) {
+    case Kind::kCost:
+      return {{"cost_usd", target.value}};
+    case Kind::kQuality:
+      return {{"quality", target.value}};
+    case Kind::kShareOfBest:
+      break;
+  }
+  return {{"share_of_best", target.value}};
+}
+
 }  // namespace
 
 CalibrationTarget parse_target(std::string_view text) {
-  const auto value_between = [&](std::string_view before,
-                                 std::string_view after) -> std::optional<double> {
-    if (text.size() <= before.size() + after.size() || !text.starts_with(before) ||
-        !text.ends_with(after)) {
-      return {};
-    }
-    const std::string_view digits =
-        text.substr(before.size(), text.size() - before.size() - after.size());
-    double value = 0;
-    const auto [end, error] = std::from_chars(digits.begin(), digits.end(), value);
-    if (error != std::errc() || end != digits.end() || !std::isfinite(value)) return {};
-    return value;
-  };
-  const auto value_in = [&](std::optional<double> value, double most) {
-    return value && *value >= 0 && *value <= most;
-  };
-  constexpr double kAny = std::numeric_limits<double>::max();
-  if (const auto cost = value_between("$", "/1k"); value_in(cost, kAny)) {
-    return {Kind::kCost, *cost / 1000};
-  }
-  if (const auto cost = value_between("$", ""); value_in(cost, kAny)) return {Kind::kCost, *cost};
-  if (const auto share = value_between("", "% of best"); value_in(share, 100)) {
-    return {Kind::kShareOfBest, *share / 100};
-  }
-  if (const auto quality = value_between("quality ", ""); value_in(quality, 1)) {
-    return {Kind::kQuality, *quality};
-  }
-  throw Error(
-      ErrorCode::kInvalidArgument,
-      "the target is \"" + std::string(text) +
-          "\": expected a cost such as \"$0.05/1k\" or \"$0.002\", a share such as \"95% of "
-          "best\", or a quality such as \"quality 0.7\"");
+  TargetReader reader(text);
+  const auto target = read_target(reader);
+  if (target && reader.at_end()) return *target;
+  throw Error(ErrorCode::kInvalidArgument,
+              "the target is " + excerpt(text) +
+                  ": expected a cost such as 0.05/1k (USD for a thousand queries) or 0.002 USD "
+                  "(for one), a share such as \"95% of best\", or a quality such as \"quality "
+                  "0.7\"; a shell replaces \"$0\" by its own name, so leave out the dollar sign");
 }
 
 Calibration calibrate(std::span<const std::vector<Option>> options, const CalibrationTarget& target,
@@ -360,6 +448,36 @@ Calibration calibrate(std::span<const std::vector<Option>> options, const Calibr
   set_interval(std::move(costs), result.cost_usd);
   set_interval(std::move(qualities), result.quality);
   return result;
+}
+
+Policy calibrated_policy(const Policy& base, const Calibration& calibration) {
+  Policy found;
+  if (calibration.kind == CalibratedSetting::kWillingnessToPay) {
+    found.objective = Objective::kUsd;
+    found.willingness_to_pay = calibration.setting.value;
+  } else {
+    found.objective = Objective::kCheapest;
+    found.quality_fraction = calibration.setting.value;
+  }
+  Policy policy = merge(base, found);
+  policy.quality_fraction = found.quality_fraction;
+  return policy;
+}
+
+std::string to_json(const Policy& base, const Calibration& calibration) {
+  io::Json json = io::Json::parse(to_json(calibrated_policy(base, calibration)));
+  json["calibration"] = {{"target", target_json(calibration.target)},
+                         {"figures", calibration.realised ? "realised" : "predicted"},
+                         {"queries", calibration.queries},
+                         {"setting", figure_json(calibration.setting)},
+                         {"cost_usd", figure_json(calibration.cost_usd)},
+                         {"quality", figure_json(calibration.quality)},
+                         {"best_quality", calibration.best_quality}};
+  if (calibration.realised) {
+    json["calibration"]["predicted"] = {{"cost_usd", calibration.predicted.cost_usd},
+                                        {"quality", calibration.predicted.quality}};
+  }
+  return json.dump(2) + "\n";
 }
 
 }  // namespace r2router

@@ -158,7 +158,7 @@ class Resampling {
     }
   }
 
-  void add_intervals(const ResampleOptions& options, std::vector<Policy>& policies) {
+  void add_intervals(const ResampleOptions& options, std::vector<ContenderResult>& policies) {
     // values[policy][metric][resample]
     std::vector<std::array<std::vector<double>, 4>> values(policies.size()),
         advantages(policies.size());

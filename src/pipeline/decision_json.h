@@ -18,9 +18,8 @@ struct QueryLabel {
   std::optional<std::uint64_t> row = {};  ///< of an embedding in its file, from 0
 };
 
-/// One object and a line break: the label, the chosen option, the decision's explanation as
-/// "explanation" if it has one and, with `all_options`, its ranking under that name. Numbers are
-/// the shortest that read back as the same double.
+/// One object and a line break: the label, and the members of to_json(Decision), with "all_options"
+/// on request.
 std::string decision_json(const QueryLabel& label, const Decision& decision, bool all_options);
 
 /// The same of the option that answered, which after a fallback is not the chosen one, with its

@@ -1,143 +1,119 @@
 #include "pipeline/query_line.h"
 
 #include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstdlib>
 #include <iterator>
+#include <system_error>
 #include <utility>
 
-#include <nlohmann/json.hpp>
+#include "r2router/error.h"
+#include "r2router/settings.h"
 
+#include "base/edit_distance.h"
+#include "base/excerpt.h"
+#include "base/json_reader.h"
 #include "base/unicode.h"
-#include "route/route_numbers.h"
+#include "route/settings.h"
 
 namespace r2router::cli {
 namespace {
 
-// Keys are numbered: first these, then those of kRouteNumbers.
-constexpr std::string_view kKeys[] = {"query", "embedding", "id", "input_tokens",
-                                      "max_output_tokens"};
-enum Key : std::size_t { kQuery, kEmbedding, kId, kInputTokens, kMaxOutputTokens, kNumbers };
-constexpr std::size_t kNoKey = kNumbers + std::size(kRouteNumbers);
+using Kind = JsonReader::Kind;
 
-constexpr const char* kExpected[] = {"a string",
-                                     "an array of numbers",
-                                     "a string, a number, true, false or null",
-                                     "a whole number, 0 or more",
-                                     "a whole number, 1 or more",
-                                     "a number"};
+/// More names of models than any pool has.
+constexpr std::size_t kMostNames = 10'000;
 
-std::string_view name_of(std::size_t key) {
-  return key < kNumbers ? kKeys[key] : kRouteNumbers[key - kNumbers].first;
-}
+constexpr std::string_view kOwnKeys[] = {"query",        "embedding",        "id",     "policy",
+                                         "input_tokens", "max_input_tokens", "explain"};
 
-std::size_t find_key(std::string_view name) {
-  std::size_t key = 0;
-  while (key < kNoKey && name_of(key) != name) ++key;
-  return key;
-}
-
-std::string excerpt(std::string_view text) {
-  constexpr std::size_t kMost = 40;
-  std::string shown(text.substr(0, kMost));
-  if (text.size() > kMost) shown += "…";
-  return '"' + shown + '"';
-}
-
-// The parser's own words without its prefix and without the offending text, which may be long.
-std::string brief_reason(std::string_view what) {
-  if (const auto end = what.find("] "); end != what.npos) what.remove_prefix(end + 2);
-  if (const auto dash = what.find(" - "); dash != what.npos) what.remove_prefix(dash + 3);
-  const auto last_read = what.find("; last read: ");
-  std::string reason(what.substr(0, std::min<std::size_t>(last_read, 160)));
-  const auto expected = what.rfind("; expected ");
-  if (last_read != what.npos && expected != what.npos && expected > last_read) {
-    reason += what.substr(expected, 100);
+std::optional<double> finite_number(std::string_view digits) {
+  double value = 0;
+  const auto [end, error] = std::from_chars(digits.begin(), digits.end(), value);
+  // Too large, or too near to 0: only strtod() says which.
+  if (error == std::errc::result_out_of_range) {
+    value = std::strtod(std::string(digits).c_str(), nullptr);
   }
-  return reason;
+  return std::isfinite(value) ? std::optional(value) : std::nullopt;
 }
 
-// Receives the events of nlohmann's parser. No tree is built: a line costs no more memory than what
-// it is allowed to hold, however deeply it nests. Parsing goes on after a wrong value, in case the
-// id comes later.
-class QueryLineHandler {
+/// A value that is not null, or what was found in the place of one that a setting could have.
+struct Value {
+  std::optional<SettingValue> value = {};
+  std::string found = {};
+};
+
+Value plain(SettingValue value) {
+  std::string found = describe(value);
+  return {std::move(value), std::move(found)};
+}
+
+Value read_number(JsonReader& reader) {
+  const std::string_view digits = reader.raw_number();
+  std::int64_t whole = 0;
+  const auto [end, error] = std::from_chars(digits.begin(), digits.end(), whole);
+  if (error == std::errc() && end == digits.end()) return plain(whole);
+  const std::optional<double> number = finite_number(digits);
+  const std::string found(digits.substr(0, 40));
+  return {number ? std::optional<SettingValue>(*number) : std::nullopt, found};
+}
+
+Value read_names(JsonReader& reader) {
+  std::vector<std::string> names;
+  std::string bad;
+  reader.begin_array();
+  for (std::size_t index = 0; reader.next_element(); ++index) {
+    const Kind kind = reader.kind();
+    if (kind == Kind::kString && names.size() < kMostNames) {
+      names.push_back(reader.string());
+      continue;
+    }
+    if (bad.empty()) {
+      bad = kind == Kind::kString ? "a list of more than " + std::to_string(kMostNames)
+                                  : "a list with " + std::string(JsonReader::name(kind)) +
+                                        " at index " + std::to_string(index);
+    }
+    reader.skip();
+  }
+  if (!bad.empty()) return {.found = std::move(bad)};
+  return plain(std::move(names));
+}
+
+Value read_value(JsonReader& reader) {
+  switch (const Kind kind = reader.kind()) {
+    case Kind::kBoolean:
+      return plain(reader.boolean());
+    case Kind::kString:
+      return plain(reader.string());
+    case Kind::kNumber:
+      return read_number(reader);
+    case Kind::kArray:
+      return read_names(reader);
+    case Kind::kObject:
+    case Kind::kNull:
+      reader.skip();
+      return {.found = std::string(JsonReader::name(kind))};
+  }
+  return {};
+}
+
+// Reads a line from front to back, and goes on after a wrong value, in case the id comes later. No
+// tree is built: a line takes no more memory than what it is allowed to hold.
+class QueryLineReader {
  public:
-  explicit QueryLineHandler(QueryLine& out) : out_(out) {}
+  QueryLineReader(std::string_view line, QueryLine& out)
+      : reader_(line, ErrorCode::kBadData), out_(out) {}
 
-  bool null() {
-    if (at_value() && key_ >= kInputTokens && key_ < kNoKey) return true;
-    return scalar("null", "null");
-  }
-  bool boolean(bool value) { return scalar(value ? "true" : "false", "a boolean"); }
-  bool number_integer(std::int64_t value) { return integer(value); }
-  bool number_unsigned(std::uint64_t value) { return integer(value); }
-  // `text` is the number as it stands, which an id must keep: 1.50 is not to become 1.5.
-  bool number_float(double value, const std::string& text) {
-    if (in_embedding()) return element(value);
-    if (at_number()) return number(value);
-    return scalar(text, "the number " + text.substr(0, 40));
-  }
-  bool string(std::string& value) {
-    if (at_value() && key_ == kQuery) {
-      out_.query = std::move(value);
-      return true;
+  void read() {
+    if (reader_.kind() != Kind::kObject) {
+      reader_.skip();
+      reader_.end();
+      return fail("expected a JSON object with a query or an embedding");
     }
-    const bool is_id = at_value() && key_ == kId;
-    return scalar(is_id ? nlohmann::json(value).dump() : "", "a string");
-  }
-  bool binary(std::vector<std::uint8_t>&) { return false; }
-
-  bool key(const std::string& name) {
-    if (depth_ != 1) return true;
-    key_ = find_key(name);
-    if (key_ == kNoKey) {
-      std::string known;
-      for (std::size_t key = kId; key < kNoKey; ++key) {
-        known += (known.empty() ? "" : ", ") + std::string(name_of(key));
-      }
-      fail("unknown key " + excerpt(name) + "; expected query or embedding, and optionally " +
-           known);
-    } else if (seen_[key_]) {
-      fail("the key " + excerpt(name) + " stands twice");
-    } else {
-      seen_[key_] = true;
-    }
-    return true;
-  }
-  // Whatever nests where it should not is an error, but its end must be found: depth_ is enough.
-  bool start_object(std::size_t) {
-    if (depth_ == 0) is_object_ = true;
-    if (depth_ > 0) wrong_type("an object");
-    ++depth_;
-    return true;
-  }
-  bool end_object() {
-    --depth_;
-    return true;
-  }
-  bool start_array(std::size_t) {
-    if (at_value() && key_ == kEmbedding) {
-      out_.embedding.emplace();
-    } else {
-      wrong_type("an array");
-    }
-    ++depth_;
-    return true;
-  }
-  bool end_array() {
-    --depth_;
-    return true;
-  }
-  bool parse_error(std::size_t position, const std::string&,
-                   const nlohmann::json::exception& error) {
-    out_.error =
-        "not valid JSON at byte " + std::to_string(position) + ": " + brief_reason(error.what());
-    return false;
-  }
-
-  // What no single event shows.
-  void finish() {
-    if (!is_object_) {
-      fail("expected a JSON object with a query or an embedding");
-    } else if (out_.query.has_value() == out_.embedding.has_value()) {
+    read_members("");
+    reader_.end();
+    if (out_.query.has_value() == out_.embedding.has_value()) {
       fail(out_.query ? "both query and embedding are given; expected one of them"
                       : "neither query nor embedding is given; expected one of them");
     } else if (out_.embedding && !out_.embedding->empty() &&
@@ -147,85 +123,176 @@ class QueryLineHandler {
   }
 
  private:
-  bool at_value() const { return depth_ == 1 && is_object_; }
-  bool at_number() const { return at_value() && key_ >= kNumbers && key_ < kNoKey; }
-  bool in_embedding() const { return depth_ == 2 && key_ == kEmbedding && out_.embedding; }
-
-  // The first fault is told: later ones may follow from it.
+  // The first fault counts: later ones may follow from it.
   void fail(const std::string& error) {
     if (out_.error.empty()) out_.error = error;
   }
+  void fail(std::string_view key, const std::string& found, std::string_view expected) {
+    fail(std::string(key) + " is " + found + ": expected " + std::string(expected));
+  }
 
-  bool element(double value) {
-    if (out_.embedding->size() < QueryLine::kMaxDimension) {
-      out_.embedding->push_back(value);
+  /// `group`: the object that the members are in, and a dot; empty for the line itself.
+  void read_members(const std::string& group) {
+    reader_.begin_object();
+    while (const auto name = reader_.next_member()) {
+      const std::string key = group + std::string(name->substr(0, 100));
+      if (std::ranges::find(seen_, key) != seen_.end()) {
+        fail("the key " + excerpt(key) + " occurs twice");
+        reader_.skip();
+      } else if (!read_member(key, group.empty())) {
+        fail("unknown key " + excerpt(key, 40) + ": did you mean \"" +
+             std::string(nearest_key(key, group)) + "\"?");
+        reader_.skip();
+      } else {
+        seen_.push_back(key);
+      }
+    }
+  }
+
+  static std::string_view nearest_key(std::string_view key, std::string_view group) {
+    std::vector<std::string_view> keys = keys_in(group);
+    if (group.empty()) keys.insert(keys.begin(), std::begin(kOwnKeys), std::end(kOwnKeys));
+    return internal::nearest(key, keys);
+  }
+
+  /// False, with nothing read, if there is no such key.
+  bool read_member(const std::string& key, bool top) {
+    const bool flat = !top || key.find('.') == key.npos;
+    if (const Setting* setting = flat ? find_setting(key) : nullptr) {
+      read_into(key, setting->expected(),
+                [&](const SettingValue& value) { return assign(*setting, value, out_.settings); });
+    } else if (is_group(key)) {
+      if (reader_.kind() == Kind::kObject) {
+        read_members(key + ".");
+      } else {
+        read_into(key, "an object", [](const SettingValue&) { return false; });
+      }
+    } else if (!top) {
+      return false;
+    } else if (key == "query") {
+      read_text(key, "a string", out_.query, false);
+    } else if (key == "policy") {
+      read_text(key, "a policy file or the name of a policy", out_.policy, true);
+    } else if (key == "embedding") {
+      read_embedding();
+    } else if (key == "id") {
+      read_id();
+    } else if (key == "input_tokens") {
+      read_tokens(key, out_.input_tokens);
+    } else if (key == "max_input_tokens") {
+      read_tokens(key, out_.max_input_tokens);
+    } else if (key == "explain") {
+      read_into(key, "true or false", [&](const SettingValue& value) {
+        const bool* flag = std::get_if<bool>(&value);
+        if (flag != nullptr) out_.explain = *flag;
+        return flag != nullptr;
+      });
     } else {
-      fail("the embedding has more than " + std::to_string(QueryLine::kMaxDimension) + " numbers");
+      return false;
     }
     return true;
   }
 
-  bool number(double value) {
-    out_.options.*kRouteNumbers[key_ - kNumbers].second = value;
-    return true;
+  /// A value that `take` takes, or null for none.
+  template <typename Take>
+  void read_into(std::string_view key, std::string_view expected, Take take) {
+    const bool null = reader_.kind() == Kind::kNull;
+    const Value read = read_value(reader_);
+    if (!null && !(read.value && take(*read.value))) fail(key, read.found, expected);
   }
 
-  template <typename Integer>
-  bool integer(Integer value) {
-    if (in_embedding()) return element(static_cast<double>(value));
-    if (at_number()) return number(static_cast<double>(value));
-    // A count beyond 2^63 reaches us as unsigned.
-    if (at_value() && key_ == kInputTokens && std::in_range<std::int64_t>(value) && value >= 0) {
-      out_.options.input_tokens = static_cast<std::int64_t>(value);
+  void read_text(std::string_view key, std::string_view expected, std::optional<std::string>& text,
+                 bool optional) {
+    const Kind kind = reader_.kind();
+    if (kind == Kind::kString) {
+      text = reader_.string();
+      return;
+    }
+    const Value read = read_value(reader_);
+    if (kind != Kind::kNull || !optional) fail(key, read.found, expected);
+  }
+
+  void read_tokens(std::string_view key, std::optional<std::int64_t>& tokens) {
+    read_into(key, "a whole number of tokens, 0 or more", [&](const SettingValue& value) {
+      const auto* count = std::get_if<std::int64_t>(&value);
+      if (count == nullptr || *count < 0) return false;
+      tokens = *count;
       return true;
-    }
-    if (at_value() && key_ == kMaxOutputTokens && std::in_range<std::uint32_t>(value) &&
-        value > 0) {
-      out_.options.max_output_tokens = static_cast<std::uint32_t>(value);
-      return true;
-    }
-    const std::string text = std::to_string(value);
-    return scalar(text, "the number " + text);
+    });
   }
 
-  // A value that is right for an id alone.
-  bool scalar(const std::string& json, const std::string& found) {
-    if (at_value() && key_ == kId) {
-      out_.id = json;
-    } else {
-      wrong_type(found);
-    }
-    return true;
-  }
-
-  void wrong_type(const std::string& found) {
-    if (in_embedding()) {
-      fail("embedding holds " + found + " at index " + std::to_string(out_.embedding->size()) +
-           "; expected numbers alone");
-    } else if (at_value() && key_ != kNoKey) {
-      fail(std::string(name_of(key_)) + " is " + found + "; expected " +
-           kExpected[std::min<std::size_t>(key_, kNumbers)]);
+  void read_id() {
+    switch (const Kind kind = reader_.kind()) {
+      case Kind::kString:
+        out_.id = '"' + std::string(reader_.raw_string()) + '"';
+        break;
+      case Kind::kNumber:
+        out_.id = reader_.raw_number();  // 1.50 must not become 1.5
+        break;
+      case Kind::kBoolean:
+        out_.id = reader_.boolean() ? "true" : "false";
+        break;
+      case Kind::kNull:
+        out_.id = "null";
+        reader_.skip();
+        break;
+      case Kind::kObject:
+      case Kind::kArray:
+        reader_.skip();
+        fail("id", std::string(JsonReader::name(kind)), "a string, a number, true, false or null");
     }
   }
 
+  void read_embedding() {
+    if (reader_.kind() != Kind::kArray) {
+      return fail("embedding", read_value(reader_).found, "an array of numbers");
+    }
+    std::vector<double>& embedding = out_.embedding.emplace();
+    reader_.begin_array();
+    for (std::size_t index = 0; reader_.next_element(); ++index) {
+      const Kind kind = reader_.kind();
+      if (index == QueryLine::kMaxDimension) {
+        fail("the embedding has more than " + std::to_string(QueryLine::kMaxDimension) +
+             " numbers");
+      }
+      if (kind != Kind::kNumber || index >= QueryLine::kMaxDimension) {
+        if (kind != Kind::kNumber) bad_element(index, JsonReader::name(kind));
+        reader_.skip();
+        continue;
+      }
+      const std::string_view digits = reader_.raw_number();
+      if (const auto number = finite_number(digits)) {
+        embedding.push_back(*number);
+      } else {
+        bad_element(index, digits.substr(0, 40));
+      }
+    }
+  }
+
+  void bad_element(std::size_t index, std::string_view found) {
+    fail("embedding holds " + std::string(found) + " at index " + std::to_string(index) +
+         ": expected finite numbers");
+  }
+
+  JsonReader reader_;
   QueryLine& out_;
-  std::size_t depth_ = 0;
-  bool is_object_ = false;
-  std::size_t key_ = kNoKey;  // of the line's object, where the parser is
-  bool seen_[kNoKey] = {};
+  std::vector<std::string> seen_;
 };
 
 }  // namespace
 
 QueryLine parse_query_line(std::string_view line) {
   QueryLine result;
-  // The parser would find such a byte too, but not name it as plainly.
+  // The reader would find such a byte too, but only up to the line's first fault.
   if (std::size_t bad = 0; !is_utf8(line, &bad)) {
     result.error = "not UTF-8 at byte " + std::to_string(bad + 1);
     return result;
   }
-  QueryLineHandler handler(result);
-  if (nlohmann::json::sax_parse(line, &handler)) handler.finish();
+  try {
+    QueryLineReader(line, result).read();
+  } catch (const Error& error) {
+    result.error = error.message();
+  }
   return result;
 }
 

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "r2router/error.h"
+#include "r2router/settings.h"
 
 #include "route/candidates.h"
 
@@ -279,9 +280,10 @@ Decision make_decision(const DecisionTable& table, const Rule& rule, const Choic
 }  // namespace internal
 
 Decision decide(const std::shared_ptr<const Pool>& pool, std::span<const Pair> pairs,
-                const Predictions& predictions, const RouteOptions& options,
-                const DecisionDefaults& defaults, std::span<const double> quality_spreads) {
+                const Predictions& predictions, const RouteOptions& options, const Policy& defaults,
+                std::span<const double> quality_spreads) {
   if (!pool) throw Error(ErrorCode::kInvalidArgument, "decide() was given no pool");
+  check(defaults);
   if (predictions.quality.size() != pairs.size() || predictions.tokens.size() != pairs.size()) {
     throw Error(ErrorCode::kInvalidArgument,
                 "there are " + std::to_string(pairs.size()) + " pairs, but " +

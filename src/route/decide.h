@@ -77,7 +77,7 @@ struct Goal {
   Reason reason = Reason::kBest;
 };
 
-/// RouteOptions checked and joined with the checkpoint's defaults, for any number of queries.
+/// RouteOptions checked and joined with the checkpoint's policy, for any number of queries.
 struct Rule {
   Goal goal;  ///< its floor as far as it does not depend on the query
   double quality_fraction = 0;
@@ -94,7 +94,7 @@ struct Rule {
 
 /// Resolves options into `rule`, reusing its memory. `input` stands in where the options have none.
 /// Throws Error(kInvalidArgument).
-void resolve(const RouteOptions& options, const DecisionDefaults& defaults, const Pool& pool,
+void resolve(const RouteOptions& options, const Policy& defaults, const Pool& pool,
              InputTokens input, Rule& rule);
 
 /// RouteOptions::input_tokens and max_input_tokens, or what stands in for them. Throws

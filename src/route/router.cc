@@ -11,6 +11,8 @@
 
 #include <dlfcn.h>
 
+#include "r2router/settings.h"
+
 #include "route/decide.h"
 
 namespace r2router {
@@ -104,7 +106,7 @@ std::vector<internal::PairFacts> pair_facts(std::span<const Pair> pairs,
 struct Router::Parts {
   Parts(Checkpoint checkpoint, const RouterOptions& options)
       : config(std::move(checkpoint.config)),
-        defaults(config.decision_defaults()),
+        defaults(config.default_policy()),
         scorer(make_scorer(checkpoint.predictor, checkpoint.length_curves, options.kernel)),
         embedder(options.embedder),
         table(std::make_shared<const Pool>(config.models), scorer->pairs(),
@@ -142,7 +144,7 @@ struct Router::Parts {
   }
 
   Config config;
-  DecisionDefaults defaults;
+  Policy defaults;
   std::shared_ptr<const Scorer> scorer;
   std::shared_ptr<const Embedder> embedder;
   internal::DecisionTable table;
@@ -253,6 +255,7 @@ std::string Router::default_checkpoint_path() {
 
 Router::Router(Checkpoint checkpoint, const RouterOptions& options) {
   validate(checkpoint);
+  check(checkpoint.config.policy);
   parts_ = std::make_shared<const Parts>(std::move(checkpoint), options);
 }
 

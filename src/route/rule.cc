@@ -1,11 +1,13 @@
 // From what a caller sets to the rule that is decided by.
 #include <algorithm>
-#include <cmath>
 #include <limits>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "r2router/error.h"
+#include "r2router/settings.h"
 
 #include "base/edit_distance.h"
 #include "base/unicode.h"
@@ -67,13 +69,15 @@ void mark_models(const Pool& pool, const std::vector<std::string>& names, const 
   }
 }
 
-void exclude_models(const RouteOptions& options, bool available_only, const Pool& pool,
+using Names = std::optional<std::vector<std::string>>;
+
+void exclude_models(const Names& allow, const Names& deny, bool available_only, const Pool& pool,
                     Rule& rule) {
   rule.excluded.clear();
-  if (options.allow.empty() && options.deny.empty() && !available_only) return;
-  rule.excluded.assign(pool.size(), options.allow.empty() ? 0 : 1);
-  mark_models(pool, options.allow, "allow", 0, rule.excluded);
-  mark_models(pool, options.deny, "deny", 1, rule.excluded);
+  if (!allow && !deny && !available_only) return;
+  rule.excluded.assign(pool.size(), allow ? 1 : 0);
+  if (allow) mark_models(pool, *allow, "allow", 0, rule.excluded);
+  if (deny) mark_models(pool, *deny, "deny", 1, rule.excluded);
   if (available_only) {
     for (std::size_t i = 0; i < pool.size(); ++i) {
       if (!pool[i].available) rule.excluded[i] = 1;
@@ -81,41 +85,30 @@ void exclude_models(const RouteOptions& options, bool available_only, const Pool
   }
 }
 
-[[noreturn]] void throw_bad_option(const char* option, double value, const char* expected) {
-  throw Error(ErrorCode::kInvalidArgument,
-              std::string(option) + " is " + std::to_string(value) + ": expected " + expected);
-}
-
-/// The option's value if it is set and from `least` to `most`.
-double in_range(const std::optional<double>& value, double otherwise, double least, double most,
-                const char* option, const char* expected) {
-  if (value && !(*value >= least && *value <= most)) throw_bad_option(option, *value, expected);
-  return value.value_or(otherwise);
-}
-
 [[noreturn]] void throw_contradiction(const std::string& found, const std::string& remedy) {
   throw Error(ErrorCode::kInvalidArgument, found + " contradict each other: " + remedy);
 }
 
-Objective resolve_objective(const RouteOptions& options) {
-  const bool asks_quality = options.min_quality || options.quality_fraction;
-  const Objective objective = options.objective.value_or(
-      options.willingness_to_pay                    ? Objective::kUsd
-      : asks_quality && !options.lambda.has_value() ? Objective::kCheapest
-                                                    : Objective::kRisk);
-  if (options.lambda && options.willingness_to_pay) {
+bool asks_quality(const Policy& policy) { return policy.min_quality || policy.quality_fraction; }
+
+Objective resolve_objective(const Policy& policy) {
+  const Objective objective =
+      policy.objective.value_or(policy.willingness_to_pay                ? Objective::kUsd
+                                : asks_quality(policy) && !policy.lambda ? Objective::kCheapest
+                                                                         : Objective::kRisk);
+  if (policy.lambda && policy.willingness_to_pay) {
     throw_contradiction("lambda and willingness_to_pay",
                         "both weigh cost against quality; set one of them");
   }
-  if (options.lambda && objective != Objective::kRisk) {
+  if (policy.lambda && objective != Objective::kRisk) {
     throw_contradiction("lambda and an objective other than risk",
                         "only risk is weighed by lambda; leave one of them out");
   }
-  if (options.willingness_to_pay && objective != Objective::kUsd) {
+  if (policy.willingness_to_pay && objective != Objective::kUsd) {
     throw_contradiction("willingness_to_pay and an objective other than usd",
                         "only usd is weighed by it; leave one of them out");
   }
-  if (objective == Objective::kUsd && !options.willingness_to_pay) {
+  if (objective == Objective::kUsd && !policy.willingness_to_pay) {
     throw Error(ErrorCode::kInvalidArgument,
                 "the objective usd needs willingness_to_pay: the USD that quality 1 instead of 0 "
                 "is worth");
@@ -123,16 +116,14 @@ Objective resolve_objective(const RouteOptions& options) {
   return objective;
 }
 
-Goal resolve_goal(const RouteOptions& options, const DecisionDefaults& defaults,
-                  DecisionRules rules) {
-  switch (resolve_objective(options)) {
-    case Objective::kUsd: {
-      const double worth = *options.willingness_to_pay;
-      if (!(worth > 0) || !std::isfinite(worth)) {
-        throw_bad_option("willingness_to_pay", worth, "a finite number of dollars, more than 0");
-      }
-      return {.lambda = 1 / (1 + worth), .reason = Reason::kUsd};
-    }
+/// The checkpoint's trade-off holds unless the call's policy says by what to choose.
+Goal resolve_goal(const Policy& policy, const Policy& defaults, DecisionRules rules) {
+  const bool decides =
+      policy.objective || policy.lambda || policy.willingness_to_pay || asks_quality(policy);
+  const Policy& deciding = decides ? policy : defaults;
+  switch (resolve_objective(deciding)) {
+    case Objective::kUsd:
+      return {.lambda = 1 / (1 + *deciding.willingness_to_pay), .reason = Reason::kUsd};
     case Objective::kCheapest:
       return {.lambda = 1, .reason = Reason::kCheapest};
     case Objective::kBest:
@@ -140,23 +131,25 @@ Goal resolve_goal(const RouteOptions& options, const DecisionDefaults& defaults,
     case Objective::kRisk:
       break;
   }
-  return {.lambda = in_range(options.lambda.value_or(defaults.lambda), 0, 0, 1, "lambda",
-                             "0 (quality alone) to 1 (cost alone)"),
+  return {.lambda = policy.lambda.value_or(defaults.lambda.value_or(kDefaultLambda)),
           .rounded = rules == DecisionRules::kReference,
           .reason = Reason::kRisk};
 }
 
-void resolve_caps(const CapRule& cap, double default_margin, Rule& rule) {
-  rule.cap_margin = in_range(cap.margin, default_margin, 0, std::numeric_limits<double>::max(),
-                             "cap.margin", "a finite number, 0 or more");
-  if (cap.minimum == 0 || cap.unlimited < cap.minimum) {
-    throw Error(ErrorCode::kInvalidArgument,
-                "cap.minimum is " + std::to_string(cap.minimum) + " and cap.unlimited " +
-                    std::to_string(cap.unlimited) +
-                    ": expected 1 token or more, and an unlimited cap no smaller than that");
+void resolve_caps(const CapRule& cap, const CapRule& defaults, Rule& rule) {
+  const auto own_or_default = [&](auto member, auto otherwise) {
+    return cap.*member ? *(cap.*member) : (defaults.*member).value_or(otherwise);
+  };
+  rule.cap_margin = own_or_default(&CapRule::margin, CapRule::kMargin);
+  const std::uint32_t minimum = own_or_default(&CapRule::minimum, CapRule::kMinimum);
+  const std::uint32_t unlimited = own_or_default(&CapRule::unlimited, CapRule::kUnlimited);
+  if (unlimited < minimum) {
+    throw Error(ErrorCode::kInvalidArgument, "cap.minimum is " + std::to_string(minimum) +
+                                                 " and cap.unlimited " + std::to_string(unlimited) +
+                                                 ": expected one that is no smaller");
   }
-  rule.least_cap = cap.minimum;
-  rule.unlimited_cap = cap.unlimited;
+  rule.least_cap = minimum;
+  rule.unlimited_cap = unlimited;
 }
 
 }  // namespace
@@ -179,40 +172,44 @@ InputTokens resolve_input(std::optional<std::int64_t> expected, std::optional<st
   return input;
 }
 
-void resolve(const RouteOptions& options, const DecisionDefaults& defaults, const Pool& pool,
+void resolve(const RouteOptions& options, const Policy& defaults, const Pool& pool,
              InputTokens input, Rule& rule) {
-  rule.rules = options.rules.value_or(defaults.rules);
+  const Policy& policy = options.policy;
+  check(policy);
+  // Not merge(), which would copy the names of models for every decision.
+  const auto setting = [&](auto member) -> const auto& {
+    return policy.*member ? policy.*member : defaults.*member;
+  };
+  rule.rules = setting(&Policy::rules).value_or(DecisionRules::kReference);
   const bool corrected = rule.rules == DecisionRules::kCorrected;
-  rule.goal = resolve_goal(options, defaults, rule.rules);
-  rule.goal.quality_floor =
-      in_range(options.min_quality, 0, 0, 1, "min_quality", "a quality from 0 to 1");
-  rule.quality_fraction = in_range(options.quality_fraction, 0, 0, 1, "quality_fraction",
-                                   "a share from 0 to 1 of the best predicted quality");
-  rule.token_floor = in_range(options.token_floor, corrected ? defaults.token_floor : 0.0, 0,
-                              std::numeric_limits<double>::max(), "token_floor",
-                              "a finite number of tokens, 0 or more");
+  rule.goal = resolve_goal(policy, defaults, rule.rules);
+  rule.goal.quality_floor = setting(&Policy::min_quality).value_or(0);
+  rule.quality_fraction = setting(&Policy::quality_fraction).value_or(0);
+  rule.token_floor = policy.token_floor.value_or(corrected ? defaults.token_floor.value_or(0) : 0);
   rule.input = resolve_input(options.input_tokens, options.max_input_tokens, input);
-  resolve_caps(options.cap, defaults.cap_margin, rule);
-  rule.max_cost_usd = in_range(options.max_cost_usd, kNoLimit, 0, kNoLimit, "max_cost_usd",
-                               "a number of dollars, 0 or more");
-  rule.max_latency_ms = in_range(options.max_latency_ms, kNoLimit, 0, kNoLimit, "max_latency_ms",
-                                 "milliseconds, 0 or more");
-  if (options.max_output_tokens && *options.max_output_tokens < options.cap.minimum) {
-    throw_contradiction("max_output_tokens, " + std::to_string(*options.max_output_tokens) +
-                            ", and cap.minimum, " + std::to_string(options.cap.minimum) + ",",
+  resolve_caps(policy.cap, defaults.cap, rule);
+  rule.max_cost_usd = setting(&Policy::max_cost_usd).value_or(kNoLimit);
+  rule.max_latency_ms = setting(&Policy::max_latency_ms).value_or(kNoLimit);
+  const auto& max_output_tokens = setting(&Policy::max_output_tokens);
+  if (max_output_tokens && *max_output_tokens < rule.least_cap) {
+    throw_contradiction("max_output_tokens, " + std::to_string(*max_output_tokens) +
+                            ", and cap.minimum, " +
+                            std::to_string(static_cast<std::uint32_t>(rule.least_cap)) + ",",
                         "no cap is smaller than the latter; raise the one or lower the other");
   }
-  rule.max_output_tokens = options.max_output_tokens ? *options.max_output_tokens : kNoLimit;
-  rule.risk_aversion = in_range(options.risk_aversion, 0, 0, std::numeric_limits<double>::max(),
-                                "risk_aversion", "a finite number, 0 or more");
-  if (options.monotone && !options.continuous) {
+  rule.max_output_tokens = max_output_tokens ? *max_output_tokens : kNoLimit;
+  rule.risk_aversion = setting(&Policy::risk_aversion).value_or(0);
+  rule.monotone = setting(&Policy::monotone).value_or(false);
+  rule.continuous = setting(&Policy::continuous).value_or(false);
+  // Where budgets between the trained ones are turned off, monotone has nothing to act on.
+  if (rule.monotone && !setting(&Policy::continuous)) {
     throw Error(ErrorCode::kInvalidArgument,
                 "monotone is set without continuous: it says how quality is interpolated between "
                 "budgets; set both");
   }
-  rule.continuous = options.continuous;
-  rule.monotone = options.monotone;
-  exclude_models(options, options.available_only.value_or(corrected), pool, rule);
+  rule.monotone = rule.monotone && rule.continuous;
+  exclude_models(setting(&Policy::allow), setting(&Policy::deny),
+                 setting(&Policy::available_only).value_or(corrected), pool, rule);
 }
 
 }  // namespace r2router::internal

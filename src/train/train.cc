@@ -562,14 +562,14 @@ Checkpoint train(const OutcomeTable& table, std::span<const float> embeddings,
   config.method = learner->method();
   config.predictor = options.predictor;
   config.embedding_dim = static_cast<std::uint32_t>(dimension);
-  config.default_lambda = report.default_lambda;
+  config.policy.lambda = report.default_lambda;
   std::set<Budget> budgets;
   for (const Pair& pair : table.pairs) budgets.insert(pair.budget);
   config.token_limits.assign(budgets.begin(), budgets.end());
   config.models = table.models;
   config.budget_mode = table.budget_mode;
-  config.rules = DecisionRules::kCorrected;
-  config.token_floor = token_floor;
+  config.policy.rules = DecisionRules::kCorrected;
+  config.policy.token_floor = token_floor;
   if (!validation.curves.empty()) {
     config.length_points = static_cast<std::uint32_t>(validation.curves.front().predicted.size());
   }

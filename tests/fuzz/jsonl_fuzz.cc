@@ -9,6 +9,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "r2router/settings.h"
+
 #include "pipeline/decision_json.h"
 #include "pipeline/query_line.h"
 
@@ -35,7 +37,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       require(tree.at("embedding") == *line.embedding);
       for (const double value : *line.embedding) require(std::isfinite(value));
     }
-    if (line.options.lambda) require(std::isfinite(*line.options.lambda));
+    r2router::check(line.settings);
     const r2router::Decision decision{
         .pool = std::make_shared<const r2router::Pool>(r2router::Pool{{.name = "model"}})};
     const std::string output =

@@ -94,7 +94,7 @@ TEST_P(GoldenDecisions, MatchRowByRow) {
     const std::size_t row = line["row"];
     const std::string where = "row " + std::to_string(row);
     RouteOptions options;
-    options.lambda = line["lambda"].get<double>();
+    options.policy.lambda = line["lambda"].get<double>();
     options.input_tokens = line["input_tokens"].get<std::int64_t>();
     const auto embedding = std::span(embeddings).subspan(row * kDimension, kDimension);
     const Decision decision = router.route(embedding, options);

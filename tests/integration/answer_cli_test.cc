@@ -58,7 +58,7 @@ class AnswerCli : public ::testing::Test {
  protected:
   AnswerCli() {
     Checkpoint checkpoint = testing::random_checkpoint(5, 3, kDimension, 1);
-    checkpoint.config.default_lambda = 0.9;
+    checkpoint.config.policy.lambda = 0.9;
     checkpoint.config.budget_prompt = "At most {budget} tokens.";
     save_checkpoint(checkpoint, external_);
     checkpoint.config.embedding_model = "lexical";
@@ -104,8 +104,8 @@ class AnswerCli : public ::testing::Test {
   }
 
   Decision decide(const std::string& query) const {
-    return Router::from_pretrained(lexical_).route_text(query,
-                                                        {.available_only = true, .rank = true});
+    return Router::from_pretrained(lexical_).route_text(
+        query, {.policy = {.available_only = true}, .rank = true});
   }
 
   FaultServer& server_ = FaultServer::instance();

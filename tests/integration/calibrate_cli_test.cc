@@ -38,7 +38,7 @@ class CalibrateCli : public ::testing::Test {
 
   void SetUp() override {
     Checkpoint checkpoint = testing::random_checkpoint(5, 3, kDimension, 1);
-    checkpoint.config.rules = DecisionRules::kCorrected;
+    checkpoint.config.policy.rules = DecisionRules::kCorrected;
     save_checkpoint(checkpoint, external_);
     checkpoint.config.embedding_model = "lexical";
     checkpoint.config.encoder = LexicalEncoderSpec{.dimension = kDimension};
@@ -161,7 +161,7 @@ TEST_F(CalibrateCli, ThePolicyMeetsTheTargetOnTheSameQueries) {
   EXPECT_LT(reached, 0.96 * most);
 
   ASSERT_EQ(calibrate("95% of best", {"--setting", "fraction"}).exit_code, 0);
-  const RouteOptions policy = load_policy(policy_file_);
+  const Policy policy = load_policy(policy_file_);
   ASSERT_TRUE(policy.quality_fraction.has_value());
   EXPECT_GE(mean(route({"--policy", policy_file_}), "predicted_quality"), 0.95 * most - 1e-9);
   // What the command line says is meant instead.
@@ -229,7 +229,7 @@ TEST_F(CalibrateCli, CountsAnAnswerBeyondItsCapAsCutOff) {
   const std::string base = folder_ / "base.json";
   testing::put_file(base, R"({"max_cost_usd": 0.0004})");
   const std::string file = write_outcomes(known);
-  ASSERT_EQ(calibrate("$1/1k", {"--outcomes", file, "--policy", base}).exit_code, 0);
+  ASSERT_EQ(calibrate("1/1k", {"--outcomes", file, "--policy", base}).exit_code, 0);
   const json found = json::parse(testing::read_file(policy_file_))["calibration"];
   EXPECT_LE(found["cost_usd"]["value"], 0.0004);
   EXPECT_GT(found["cost_usd"]["value"], 0);
@@ -333,7 +333,7 @@ TEST_F(CalibrateCli, ConstraintsOfAPolicyHold) {
   testing::put_file(base, R"({"deny": ["model-2"], "max_output_tokens": 150})");
   const Outcome outcome = calibrate("90% of best", {"--policy", base});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
-  const RouteOptions policy = load_policy(policy_file_);
+  const Policy policy = load_policy(policy_file_);
   EXPECT_EQ(policy.max_output_tokens, 150U);
   for (const json& decision : route({"--policy", policy_file_})) {
     EXPECT_NE(decision["model"], "model-2");

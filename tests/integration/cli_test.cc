@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -18,6 +19,7 @@
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
+#include "r2router/policy.h"
 #include "r2router/router.h"
 
 #include "support/heads.h"
@@ -62,8 +64,8 @@ class CliTest : public ::testing::Test {
     Checkpoint checkpoint = testing::random_checkpoint(5, 3, kDimension, 1);
     checkpoint.config.embedding_model = "lexical";
     checkpoint.config.encoder = LexicalEncoderSpec{.dimension = kDimension};
-    checkpoint.config.rules = DecisionRules::kCorrected;
-    checkpoint.config.default_lambda = 0.9;
+    checkpoint.config.policy.rules = DecisionRules::kCorrected;
+    checkpoint.config.policy.lambda = 0.9;
     checkpoint_ = path("checkpoint");
     save_checkpoint(checkpoint, checkpoint_);
   }
@@ -97,9 +99,18 @@ void expect_same(const json& line, const Option& option, const Decision& decisio
   EXPECT_EQ(line.at("predicted_output_tokens"), option.output_tokens);
   EXPECT_EQ(line.at("predicted_cost_usd"), option.cost_usd);
   EXPECT_EQ(line.at("risk"), option.risk);
+  EXPECT_EQ(line.at("max_tokens"), option.max_tokens);
+  EXPECT_EQ(line.at("worst_case_cost_usd"), option.worst_case_cost_usd);
 }
 void expect_same(const json& line, const Decision& decision) {
   expect_same(line, decision.chosen, decision);
+}
+
+/// The line's own members, and its options.
+std::vector<json*> options_of(json& line) {
+  std::vector<json*> options = {&line};
+  for (json& option : line.at("all_options")) options.push_back(&option);
+  return options;
 }
 
 std::string npy(const std::string& type, const std::string& shape, const std::string& data) {
@@ -132,6 +143,10 @@ TEST_F(CliTest, RoutesAQueryForAPerson) {
   EXPECT_THAT(outcome.out, HasSubstr("\nSelected budget:   " + decision.chosen.budget.to_string()));
   EXPECT_THAT(outcome.out, HasSubstr("\nPredicted quality: "));
   EXPECT_THAT(outcome.out, HasSubstr("\nPredicted cost:    $0.0"));
+  EXPECT_THAT(
+      outcome.out,
+      HasSubstr("\nCap to send:       " + std::to_string(decision.chosen.max_tokens) + " tokens"));
+  EXPECT_THAT(outcome.out, HasSubstr("\nWorst-case cost:   $0.0"));
   EXPECT_THAT(outcome.out, HasSubstr("\nBest quality:      "));
   EXPECT_THAT(outcome.out, Not(HasSubstr("rank")));
 }
@@ -139,7 +154,8 @@ TEST_F(CliTest, RoutesAQueryForAPerson) {
 TEST_F(CliTest, ShowsTheBestOptionsWhenVerbose) {
   const Outcome outcome = route({"--query", kPrompt, "--verbose", "--all-models"});
   EXPECT_EQ(outcome.exit_code, 0);
-  const Decision decision = router().route_text(kPrompt, {.available_only = false, .rank = true});
+  const Decision decision =
+      router().route_text(kPrompt, {.policy = {.available_only = false}, .rank = true});
   ASSERT_EQ(decision.ranking.size(), 20u);
   std::vector<std::string> rows;
   for (const std::string& line : lines_of(outcome.out)) {
@@ -160,7 +176,7 @@ TEST_F(CliTest, PrintsOneJsonObjectAQuery) {
   ASSERT_EQ(lines_of(outcome.out).size(), 1u);
   const json line = json::parse(outcome.out);
   EXPECT_EQ(line.at("query"), kPrompt);
-  EXPECT_EQ(line.size(), 8u);
+  EXPECT_EQ(line.size(), 10u);
   expect_same(line, router().route_text(kPrompt));
 }
 
@@ -174,12 +190,12 @@ TEST_F(CliTest, ListsAllOptionsInJsonWhenVerbose) {
     const json& option = line.at("all_options")[i];
     EXPECT_EQ(option.at("model"), decision.model(decision.ranking[i]).name);
     EXPECT_EQ(option.at("risk"), decision.ranking[i].risk);
-    EXPECT_EQ(option.size(), 7u);
+    EXPECT_EQ(option.size(), 9u);
   }
 }
 
 TEST_F(CliTest, ExplainsChoicesOnRequest) {
-  const RouteOptions options{.max_output_tokens = 120, .rank = true, .explain = true};
+  const RouteOptions options{.policy = {.max_output_tokens = 120}, .rank = true, .explain = true};
   const Decision decision = router().route_text(kPrompt, options);
   const Outcome text = route({"--query", kPrompt, "--explain", "--max-output-tokens", "120"});
   EXPECT_EQ(text.exit_code, 0) << text.err;
@@ -239,20 +255,21 @@ TEST_F(CliTest, PassesEveryOptionToTheLibrary) {
     return json::parse(outcome.out);
   };
   const Router router = this->router();
-  expect_same(decide({"--lambda", "1"}), router.route_text(kPrompt, {.lambda = 1}));
-  expect_same(decide({"--lambda_val", "0"}), router.route_text(kPrompt, {.lambda = 0}));
+  expect_same(decide({"--lambda", "1"}), router.route_text(kPrompt, {.policy = {.lambda = 1}}));
+  expect_same(decide({"--lambda_val", "0"}), router.route_text(kPrompt, {.policy = {.lambda = 0}}));
   expect_same(decide({"--input-tokens", "1000000"}),
               router.route_text(kPrompt, {.input_tokens = 1000000}));
   expect_same(decide({"--allow", "model-2,model-1"}),
-              router.route_text(kPrompt, {.allow = {"model-1", "model-2"}}));
+              router.route_text(kPrompt, {.policy = {.allow = {{"model-1", "model-2"}}}}));
   const std::string best = router.route_text(kPrompt).model().name;
-  expect_same(decide({"--deny", best}), router.route_text(kPrompt, {.deny = {best}}));
-  expect_same(decide({"--allow", "model-3", "--all-models"}),
-              router.route_text(kPrompt, {.allow = {"model-3"}, .available_only = false}));
+  expect_same(decide({"--deny", best}), router.route_text(kPrompt, {.policy = {.deny = {{best}}}}));
+  expect_same(
+      decide({"--allow", "model-3", "--all-models"}),
+      router.route_text(kPrompt, {.policy = {.allow = {{"model-3"}}, .available_only = false}}));
   expect_same(decide({"--token-floor", "5000", "--lambda", "1"}),
-              router.route_text(kPrompt, {.lambda = 1, .token_floor = 5000}));
+              router.route_text(kPrompt, {.policy = {.lambda = 1, .token_floor = 5000}}));
   expect_same(decide({"--rules", "reference"}),
-              router.route_text(kPrompt, {.rules = DecisionRules::kReference}));
+              router.route_text(kPrompt, {.policy = {.rules = DecisionRules::kReference}}));
   for (const std::string& kernel : available_kernels()) {
     expect_same(decide({"--kernel", kernel}), router.route_text(kPrompt));
   }
@@ -301,14 +318,22 @@ TEST_F(CliTest, RoutesAFileAQueryALine) {
 TEST_F(CliTest, NamesTheLineAndByteThatAreNotUtf8) {
   const std::string file = write("latin1.txt",
                                  "good\nd\xE9"
-                                 "j\xE0 vu\n");
+                                 "j\xE0 vu\nlast\n");
   const Outcome outcome = route({"--file", file, "--json"});
   EXPECT_EQ(outcome.exit_code, 1);
-  EXPECT_THAT(outcome.err, is_one_error_line(file + ":2 at byte 6: "));
-  EXPECT_THAT(outcome.err, HasSubstr("UTF-8"));
-  // What was decided before stands, whole.
-  ASSERT_EQ(lines_of(outcome.out).size(), 1u);
-  EXPECT_EQ(json::parse(outcome.out).at("query"), "good");
+  EXPECT_EQ(outcome.err, "");
+  const auto lines = lines_of(outcome.out);
+  ASSERT_EQ(lines.size(), 3u);
+  EXPECT_EQ(json::parse(lines[0]).at("query"), "good");
+  EXPECT_EQ(json::parse(lines[1]).at("line"), 2);
+  EXPECT_THAT(json::parse(lines[1]).at("error"), StartsWith(file + ":2 at byte 6: the text is not "
+                                                                   "UTF-8"));
+  EXPECT_EQ(json::parse(lines[2]).at("query"), "last");
+  const Outcome text = route({"--file", file});
+  EXPECT_EQ(text.exit_code, 1);
+  EXPECT_THAT(text.out, HasSubstr("\nNot routed:        " + file + ":2 at byte 6: "));
+  EXPECT_THAT(text.out, HasSubstr("\nQuery:             last\n"));
+  EXPECT_THAT(text.err, is_one_error_line("1 of 3 queries were not routed"));
 }
 
 // --- route --input
@@ -326,12 +351,12 @@ TEST_F(CliTest, RoutesJsonLinesInOrderWithTheirIdsAndOptions) {
   const auto lines = lines_of(outcome.out);
   ASSERT_EQ(lines.size(), 4u);
   EXPECT_EQ(json::parse(lines[0]).at("id"), "a");
-  expect_same(json::parse(lines[0]), router().route_text("one", {.lambda = 0.5}));
+  expect_same(json::parse(lines[0]), router().route_text("one", {.policy = {.lambda = 0.5}}));
   EXPECT_THAT(lines[1], StartsWith(R"({"id": 18446744073709551615, "query": "two", )"));
-  expect_same(json::parse(lines[1]), router().route_text("two", {.lambda = 0}));
+  expect_same(json::parse(lines[1]), router().route_text("two", {.policy = {.lambda = 0}}));
   EXPECT_FALSE(json::parse(lines[2]).contains("id"));
   expect_same(json::parse(lines[2]),
-              router().route(embedding, {.lambda = 0.5, .input_tokens = 5000}));
+              router().route(embedding, {.policy = {.lambda = 0.5}, .input_tokens = 5000}));
   EXPECT_TRUE(json::parse(lines[3]).at("id").is_null());
 }
 
@@ -362,6 +387,121 @@ TEST_F(CliTest, TellsABadJsonLineAndGoesOn) {
   EXPECT_THAT(json::parse(lines[2]).at("error").get<std::string>(), HasSubstr("64"));
   EXPECT_THAT(json::parse(lines[4]).at("error").get<std::string>(), HasSubstr("1.5"));
   EXPECT_EQ(json::parse(lines[6]).at("query"), "also good");
+}
+
+// What a call may set: as flags, as keys of a line, and as a policy file.
+TEST_F(CliTest, TakesEverySettingAsAFlagAKeyAndAPolicy) {
+  const std::pair<std::vector<std::string>, const char*> same[] = {
+      {{"--objective", "best"}, R"("objective": "best")"},
+      {{"--lambda", "0.5"}, R"("lambda": 0.5)"},
+      {{"--willingness-to-pay", "0.0001"}, R"("willingness_to_pay": 0.0001)"},
+      {{"--min-quality", "0.6"}, R"("min_quality": 0.6)"},
+      {{"--quality-fraction", "0.9"}, R"("quality_fraction": 0.9)"},
+      {{"--max-cost", "0.0005"}, R"("max_cost_usd": 0.0005)"},
+      {{"--max-output-tokens", "120"}, R"("max_output_tokens": 120)"},
+      {{"--allow", "model-1,model-2"}, R"("allow": ["model-1", "model-2"])"},
+      {{"--deny", "*-1", "--deny", "*-2"}, R"("deny": ["*-1", "*-2"])"},
+      {{"--all-models"}, R"("available_only": false)"},
+      {{"--available-only", "--rules", "reference"},
+       R"("available_only": true, "rules": "reference")"},
+      {{"--rules", "reference"}, R"("rules": "reference")"},
+      {{"--continuous", "--objective", "best", "--max-output-tokens", "130"},
+       R"("continuous": true, "objective": "best", "max_output_tokens": 130)"},
+      {{"--continuous", "--monotone", "--lambda", "0.999"},
+       R"("continuous": true, "monotone": true, "lambda": 0.999)"},
+      {{"--no-continuous"}, R"("continuous": false)"},
+      {{"--token-floor", "5000", "--lambda", "1"}, R"("token_floor": 5000, "lambda": 1)"},
+      {{"--cap-margin", "1", "--cap-minimum", "400", "--cap-unlimited", "500"},
+       R"("cap": {"margin": 1, "minimum": 400, "unlimited": 500})"}};
+  const std::string policies = checkpoint_ + "/policies";
+  std::filesystem::create_directory(policies);
+  std::set<std::string> different;
+  for (const auto& [flags, keys] : same) {
+    std::vector<std::string> arguments = {"--query", kPrompt, "--json", "--verbose"};
+    const std::vector<std::string> input = {"--input", "-", "--verbose"};
+    arguments.insert(arguments.end(), flags.begin(), flags.end());
+    const Outcome by_flags = route(arguments);
+    ASSERT_EQ(by_flags.exit_code, 0) << by_flags.err;
+    const std::string query = json(kPrompt).dump();
+    EXPECT_EQ(route(input, "{\"query\": " + query + ", " + keys + "}").out, by_flags.out) << keys;
+    // A policy in the checkpoint's folder, by its name and by its path.
+    std::ofstream(policies + "/named.json") << "{" << keys << "}";
+    for (const std::string& policy : {std::string("named"), policies + "/named.json"}) {
+      EXPECT_EQ(route({"--query", kPrompt, "--json", "--verbose", "--policy", policy}).out,
+                by_flags.out);
+      EXPECT_EQ(route(input, json({{"query", kPrompt}, {"policy", policy}}).dump()).out,
+                by_flags.out);
+    }
+    different.insert(by_flags.out);
+  }
+  EXPECT_GT(different.size(), std::size(same) - 3) << "settings without an effect test nothing";
+}
+
+TEST_F(CliTest, LetsTheLaterOverrideTheEarlier) {
+  const auto first = [&](const std::vector<std::string>& arguments, const std::string& input) {
+    const Outcome outcome = route(arguments, input);
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err << outcome.out;
+    return json::parse(outcome.out);
+  };
+  const std::string usd =
+      write("usd.json", R"({"objective": "usd", "willingness_to_pay": 0.01, "deny": ["model-1"]})");
+  const std::string line = json({{"query", kPrompt}}).dump();
+  const auto with = [&](json more) {
+    more["query"] = kPrompt;
+    return more.dump();
+  };
+  const auto expected = [&](const Policy& policy) {
+    return router().route_text(kPrompt, {.policy = policy});
+  };
+  const Policy policy = load_policy(usd);
+  // A flag over the file of --policy, a line's policy over flags, a line's keys over its policy.
+  expect_same(first({"--input", "-", "--policy", usd}, line), expected(policy));
+  expect_same(first({"--input", "-", "--policy", usd, "--lambda", "0.5"}, line),
+              expected({.lambda = 0.5, .deny = {{"model-1"}}}));
+  expect_same(first({"--input", "-", "--policy", usd}, with({{"lambda", 0.5}})),
+              expected({.lambda = 0.5, .deny = {{"model-1"}}}));
+  expect_same(first({"--input", "-", "--lambda", "0.5"}, with({{"policy", usd}})),
+              expected(policy));
+  expect_same(
+      first({"--input", "-", "--policy", usd}, with({{"deny", json::array()}, {"lambda", 1}})),
+      expected({.lambda = 1}));
+  expect_same(first({"--input", "-"}, with({{"policy", usd}, {"objective", "best"}})),
+              expected({.objective = Objective::kBest, .deny = {{"model-1"}}}));
+  const json explained = first({"--input", "-"}, with({{"explain", true}}));
+  EXPECT_EQ(explained.at("explanation").at("reason"), "risk");
+  EXPECT_FALSE(
+      first({"--input", "-", "--explain"}, with({{"explain", false}})).contains("explanation"));
+}
+
+TEST_F(CliTest, LosesNoLineForAnother) {
+  std::filesystem::create_directory(path("folder.json"));
+  const std::pair<std::string, std::string> bad[] = {
+      {R"("lamda": 1)", "unknown key \"lamda\": did you mean \"lambda\"?"},
+      {R"("lambda": 2)", "lambda is 2: expected a number from 0 to 1"},
+      {R"("policy": "nowhere")", "policy: nowhere: expected the path of a policy file"},
+      {"\"policy\": \"" + path("folder.json") + "\"", "policy: " + path("folder.json")},
+      {"\"policy\": \"" + write("bad.json", R"({"lamda": 1})") + "\"",
+       "policy: " + path("bad.json") + " at /lamda: there is no setting of this name"},
+      {R"("policy": "/proc/self/mem")", "policy: /proc/self/mem: cannot read"},
+      {R"("allow": ["nobody"])", "\"nobody\", which is not in the pool; did you mean \"model-"},
+      {R"("max_cost_usd": 0)", "max_cost_usd: no pair fits"},
+      {R"("max_input_tokens": 1)", "max_input_tokens is 1"},
+      {R"("monotone": true)", "monotone is set without continuous"},
+      {R"("lambda": 0.5, "willingness_to_pay": 1)", "contradict each other"}};
+  std::string input;
+  for (const auto& [keys, error] : bad) {
+    input += "{\"query\": \"two words\", " + keys + "}\n{\"query\": \"good\"}\n";
+  }
+  const Outcome outcome = route({"--input", "-"}, input);
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_EQ(outcome.err, "");
+  const auto lines = lines_of(outcome.out);
+  ASSERT_EQ(lines.size(), 2 * std::size(bad)) << outcome.out;
+  for (std::size_t i = 0; i < std::size(bad); ++i) {
+    EXPECT_THAT(json::parse(lines[2 * i]).at("error"), HasSubstr(bad[i].second));
+    EXPECT_EQ(json::parse(lines[2 * i]).at("line"), 2 * i + 1);
+    EXPECT_EQ(json::parse(lines[2 * i + 1]).at("query"), "good");
+  }
 }
 
 TEST_F(CliTest, AnswersEachLineBeforeItWaitsForTheNext) {
@@ -605,6 +745,10 @@ TEST_F(CliTest, ConvertsTheReleasedFolderToTheSameDecisions) {
     for (std::size_t i = 0; i < lines.size(); ++i) {
       json line = json::parse(lines[i]);
       EXPECT_EQ(line.at("id"), expected[i].at("row"));
+      // The published package does not say what to send.
+      for (json* option : options_of(line)) {
+        EXPECT_EQ(option->erase("max_tokens") + option->erase("worst_case_cost_usd"), 2u);
+      }
       if (expected[i].contains("all_options")) {
         EXPECT_EQ(line.at("all_options"), expected[i].at("all_options"));
       }

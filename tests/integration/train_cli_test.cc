@@ -103,7 +103,7 @@ TEST_F(TrainCli, TrainsACheckpointThatRoutes) {
   EXPECT_EQ(router.pool()[0].name, "small");
   EXPECT_EQ(router.config().token_limits.size(), 3u);
   RouteOptions options;
-  options.lambda = 0.9975;
+  options.policy.lambda = 0.9975;
   EXPECT_EQ(router.route_text("what is 9999", options).model().name, "small");
   EXPECT_EQ(router.route_text("prove theorem 9999", options).model().name, "large");
 }
@@ -114,7 +114,8 @@ TEST_F(TrainCli, TopicsAreTheDatasetsOfTheQueries) {
   const Router router = Router::from_pretrained(folder_ / "router");
   EXPECT_THAT(router.config().encoder->topics, ::testing::ElementsAre("extra", "main:x"));
   EXPECT_EQ(router.dimension(), 66u);
-  EXPECT_EQ(router.route_text("prove theorem 9999", {.lambda = 0.9}).model().name, "large");
+  EXPECT_EQ(router.route_text("prove theorem 9999", {.policy = {.lambda = 0.9}}).model().name,
+            "large");
 
   const Outcome one = train("no", {"--topics", "--dataset", "main"});
   EXPECT_EQ(one.exit_code, 2);
@@ -541,7 +542,7 @@ TEST_F(TrainCli, TrainsEachKindOfPredictor) {
                                                   : "Predictor:      mlp, layers of 256 128 64 4"));
     const Router router = Router::from_pretrained(folder_ / kind);
     RouteOptions options;
-    options.lambda = 0;
+    options.policy.lambda = 0;
     EXPECT_EQ(router.route_text("prove theorem 9999", options).model().name, "large");
   }
 }
@@ -572,7 +573,7 @@ TEST_F(TrainCli, AddsAModelFromAFewOutcomes) {
   EXPECT_EQ(checkpoint.config.models[1].output_price_per_million, 10);
   EXPECT_EQ(linear_heads(checkpoint).names.size(), 8u);
   RouteOptions options;
-  options.lambda = 0;
+  options.policy.lambda = 0;
   EXPECT_EQ(Router(checkpoint).route_text("prove theorem 9999", options).model().name, "large");
 
   const Outcome text = add("text", {"--model", "large", "--probes", "60"});

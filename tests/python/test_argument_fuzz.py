@@ -62,6 +62,10 @@ options = st.fixed_dictionaries(
         "deny": things | st.lists(st.sampled_from(["alpha", "beta"])),
         "available_only": things,
         "token_floor": things | st.floats(0, 1e4),
+        "cap": things | st.dictionaries(st.sampled_from(["margin", "minimum"]), things),
+        "rules": things | st.sampled_from(["reference", "corrected"]),
+        "max_output_tokens": things | st.integers(),
+        "continuous": things,
     },
 )
 EXPECTED = (TypeError, ValueError)

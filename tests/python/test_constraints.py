@@ -6,6 +6,7 @@ import itertools
 import json
 import pickle
 import random
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, make_model_configs, make_predictors
 
-from r2_router import R2Router
+from r2_router import Constraints, R2Router, _core
 
 BUDGETS = [100, 200, 400]
 
@@ -245,11 +246,88 @@ def test_what_cannot_be_is_refused(
         router.route(embeddings()[0], **constraints)
 
 
-def test_wrong_types_are_named(router: R2Router) -> None:
-    for name in ("min_quality", "max_output_tokens", "continuous", "policy", "objective"):
-        wrong: dict[str, Any] = {name: [1]}
-        with pytest.raises(TypeError, match=name):
-            router.route(embeddings()[0], **wrong)
+#: Of each type of setting: a wrong type, and a value that is out of range.
+WRONG: dict[str, tuple[Any, Any]] = {
+    "float": ("0.5", -1),
+    "int": ("5", 0),
+    "bool": ("yes", None),
+    "name": (1, "worst"),
+    "models": ("a", None),
+}
+
+
+def test_every_setting_is_checked_by_its_name(router: R2Router) -> None:
+    for setting in _core.settings():
+        wrong_type, out_of_range = WRONG[setting["type"]]
+        for value, error in ((wrong_type, TypeError), (out_of_range, ValueError)):
+            if value is None:
+                continue
+            group, _, name = setting["name"].rpartition(".")
+            keywords: dict[str, Any] = {group: {name: value}} if group else {name: value}
+            with pytest.raises(error) as caught:
+                router.route(embeddings()[0], **keywords)
+            assert str(caught.value).startswith(f"{setting['name']} is {value!r}: expected ")
+            assert "SupportsFloat" not in str(caught.value)
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"lambda_val": 2}, "lambda_val is 2: expected a number from 0 to 1"),
+        ({"policy": [1]}, "policy is [1]: expected the path of a policy file"),
+        ({"policy": b"x"}, "policy is b'x': expected"),
+        ({"allow": "a"}, "expected a list of at least one model name, such as ['a']"),
+        ({"allow": []}, "allow is []: expected a list of at least one model name"),
+        ({"cap": 5}, "cap is 5: expected a dict"),
+        ({"cap": {"min": 5}}, "there is no setting cap.min: expected one of cap.margin, cap.m"),
+        ({"input_tokens": "x"}, "input_tokens is 'x': expected a whole number"),
+        ({"input_tokens": -1}, "input_tokens is -1: expected a whole number"),
+        ({"max_cost": 1}, "did you mean 'max_cost_usd'?"),
+    ]
+    for keywords, message in wrong:
+        with pytest.raises((TypeError, ValueError), match=re.escape(message)):
+            router.route(embeddings()[0], **keywords)
+
+
+def test_a_call_overrides_a_policy_as_the_program_does(router: R2Router, tmp_path: Path) -> None:
+    file = tmp_path / "usd.json"
+    file.write_text('{"objective": "usd", "willingness_to_pay": 0.01, "deny": ["large-*"]}')
+    embedding = embeddings()[1]
+    small = ["small-a", "small-b"]
+    assert router.route(embedding, 0.5, policy=file) == router.route(embedding, 0.5, allow=small)
+    assert router.route(embedding, policy=file, objective="best") == router.route(
+        embedding, objective="best", allow=small
+    )
+    assert router.route(embedding, policy=file, deny=[]) == router.route(
+        embedding, willingness_to_pay=0.01
+    )
+    # A router's own lambda is no setting of the call.
+    assert router.route(embedding, policy=file).lambda_val == 1 / 1.01
+    assert router.route(embedding, policy=file, min_quality=0).lambda_val == 1 / 1.01
+
+
+def test_every_keyword_is_the_setting_of_a_policy(router: R2Router, tmp_path: Path) -> None:
+    file = tmp_path / "policy.json"
+    settings: list[dict[str, Any]] = [
+        {"objective": "best"},
+        {"willingness_to_pay": 0.001},
+        {"min_quality": 0.5},
+        {"quality_fraction": 0.9},
+        {"risk_aversion": 0.0},
+        {"max_cost_usd": 0.001},
+        {"max_output_tokens": 250},
+        {"allow": ["small-*"]},
+        {"deny": ["large-*"]},
+        {"available_only": True},
+        {"continuous": True, "monotone": True},
+        {"token_floor": 300.0},
+        {"rules": "corrected"},
+        {"cap": {"margin": 0.5, "minimum": 20, "unlimited": 600}},
+    ]
+    names = [name for given in settings for name in given]
+    assert {*names, "policy"} == Constraints.__annotations__.keys() - {"max_latency_ms"}
+    for given in settings:
+        file.write_text(json.dumps(given))
+        for embedding in embeddings()[:5]:
+            by_keyword = router.route(embedding, **given)
+            assert router.route(embedding, policy=file) == by_keyword
+            assert router.route(embedding, policy=file).details == by_keyword.details
 
 
 def test_the_schema_lists_what_policies_take(router: R2Router, tmp_path: Path) -> None:
@@ -274,7 +352,7 @@ def test_the_schema_lists_what_policies_take(router: R2Router, tmp_path: Path) -
         "cap": {"margin": 0.5, "minimum": 16, "unlimited": 900},
         "calibration": {},
     }
-    assert list(schema["properties"]) == list(examples)
+    assert schema["properties"].keys() == examples.keys()
     file = tmp_path / "policy.json"
     contradictory = ("lambda", "max_latency_ms")
     usable = {name: value for name, value in examples.items() if name not in contradictory}

@@ -44,12 +44,13 @@ def test_the_version_is_the_header_s() -> None:
         pytest.skip("runs from a build folder, not installed")
 
 
-def test_the_stub_is_the_module_s(tmp_path: Path) -> None:
+def test_the_stub_and_the_keywords_are_the_module_s(tmp_path: Path) -> None:
     needs("pybind11_stubgen")
-    run("python/make_stubs.py", tmp_path / "_core.pyi")
-    assert (tmp_path / "_core.pyi").read_text() == (PACKAGE / "_core.pyi").read_text(), (
-        "the stub is out of date: run python python/make_stubs.py"
-    )
+    run("python/make_stubs.py", tmp_path)
+    for file in ("_core.pyi", "_constraints.py"):
+        assert (tmp_path / file).read_text() == (PACKAGE / file).read_text(), (
+            f"{file} is out of date: run python python/make_stubs.py"
+        )
 
 
 def test_types_are_strict() -> None:

@@ -13,6 +13,7 @@ from referencing import Registry, Resource
 
 CHECKPOINT_SCHEMA = "checkpoint.schema.json"
 POOL_SCHEMA = "pool.schema.json"
+POLICY_SCHEMA = "policy.schema.json"
 
 
 def load(path: Path) -> Any:
@@ -24,7 +25,8 @@ POOLS = load(ROOT / "tests/golden/pools/pools.json")
 
 
 def validator(name: str) -> Draft202012Validator:
-    schemas = {name: load(ROOT / "config" / name) for name in (CHECKPOINT_SCHEMA, POOL_SCHEMA)}
+    names = (CHECKPOINT_SCHEMA, POOL_SCHEMA, POLICY_SCHEMA)
+    schemas = {name: load(ROOT / "config" / name) for name in names}
     resources = [(name, Resource.from_contents(schema)) for name, schema in schemas.items()]
     Draft202012Validator.check_schema(schemas[name])
     return Draft202012Validator(schemas[name], registry=Registry().with_resources(resources))
@@ -59,6 +61,14 @@ def test_a_good_pool_is_accepted(name: str) -> None:
 @pytest.mark.parametrize("name", POOLS["bad"])
 def test_a_bad_pool_is_refused(name: str) -> None:
     assert not validator(POOL_SCHEMA).is_valid(POOLS["bad"][name])
+
+
+def test_a_checkpoint_may_have_a_policy() -> None:
+    config = load(ROOT / "checkpoints/default/config.json")
+    checkpoint = validator(CHECKPOINT_SCHEMA)
+    assert checkpoint.is_valid(config | {"policy": {"max_cost_usd": 0.01}})
+    for bad in ({"max_cost": 1}, {"max_cost_usd": -1}, {"lambda": 0.5}, {"cap": {"min": 1}}, 1):
+        assert not checkpoint.is_valid(config | {"policy": bad})
 
 
 def test_an_unknown_field_is_refused() -> None:

@@ -77,35 +77,35 @@ inline RouteOptions random_options(std::mt19937_64& random) {
   RouteOptions options;
   switch (random() % 6) {
     case 0:
-      options.willingness_to_pay = std::pow(10, -5 * share());
+      options.policy.willingness_to_pay = std::pow(10, -5 * share());
       break;
     case 1:
-      options.objective = Objective::kCheapest;
+      options.policy.objective = Objective::kCheapest;
       break;
     case 2:
-      options.objective = Objective::kBest;
+      options.policy.objective = Objective::kBest;
       break;
     case 3:
       break;
     default:
-      options.lambda = std::vector<double>{0, 0.5, 0.999, 0.99999, 1}[random() % 5];
+      options.policy.lambda = std::vector<double>{0, 0.5, 0.999, 0.99999, 1}[random() % 5];
   }
-  options.rules = random() % 2 == 0 ? DecisionRules::kReference : DecisionRules::kCorrected;
-  options.available_only = random() % 3 == 0;
+  options.policy.rules = random() % 2 == 0 ? DecisionRules::kReference : DecisionRules::kCorrected;
+  options.policy.available_only = random() % 3 == 0;
   if (random() % 2 == 0) {
     options.input_tokens = static_cast<std::int64_t>(random() % 300);
     options.max_input_tokens = *options.input_tokens + static_cast<std::int64_t>(random() % 300);
   }
-  if (sometimes()) options.min_quality = share();
-  if (sometimes()) options.quality_fraction = share();
-  if (sometimes()) options.max_cost_usd = std::pow(10, -2 - 4 * share());
-  if (sometimes()) options.max_output_tokens = 50 + random() % 500;
-  if (sometimes()) options.max_latency_ms = 3000 * share();
-  options.continuous = random() % 3 == 0;
-  options.monotone = options.continuous && random() % 2 == 0;
-  options.cap = {.margin = static_cast<double>(random() % 3) / 4,
-                 .minimum = 1 + static_cast<std::uint32_t>(random() % 40),
-                 .unlimited = 500 + static_cast<std::uint32_t>(random() % 1000)};
+  if (sometimes()) options.policy.min_quality = share();
+  if (sometimes()) options.policy.quality_fraction = share();
+  if (sometimes()) options.policy.max_cost_usd = std::pow(10, -2 - 4 * share());
+  if (sometimes()) options.policy.max_output_tokens = 50 + random() % 500;
+  if (sometimes()) options.policy.max_latency_ms = 3000 * share();
+  options.policy.continuous = random() % 3 == 0;
+  options.policy.monotone = *options.policy.continuous && random() % 2 == 0;
+  options.policy.cap = {.margin = static_cast<double>(random() % 3) / 4,
+                        .minimum = 1 + static_cast<std::uint32_t>(random() % 40),
+                        .unlimited = 500 + static_cast<std::uint32_t>(random() % 1000)};
   return options;
 }
 

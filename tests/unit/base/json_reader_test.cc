@@ -151,7 +151,7 @@ TEST(JsonReader, SaysWhereItIsNotJson) {
   EXPECT_EQ(message("\"abc"), "not valid JSON at byte 5: found its end, expected the string's end");
   EXPECT_EQ(message("1 1"), "not valid JSON at byte 3: found \"1\", expected the end");
   EXPECT_EQ(message("01"), "not valid JSON at byte 2: found \"1\", expected the end");
-  EXPECT_EQ(message("trap"), "not valid JSON at byte 1: found \"t\", expected true, false or null");
+  EXPECT_EQ(message("trap"), "not valid JSON at byte 1: found \"t\", expected true or false");
 }
 
 TEST(JsonReader, NestsToALimit) {

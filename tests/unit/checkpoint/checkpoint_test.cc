@@ -46,7 +46,7 @@ Checkpoint small() {
   config.format_version = 1;
   config.embedding_model = "lexical";
   config.embedding_dim = 3;
-  config.default_lambda = 0.9;
+  config.policy.lambda = 0.9;
   config.token_limits = {Budget(10), Budget(20), kUnlimited};
   config.models = {{.name = "a", .output_price_per_million = 0.1}, {.name = "b"}};
   config.encoder = LexicalEncoderSpec{.dimension = 3, .has_idf = true};
@@ -105,7 +105,7 @@ TEST(LoadCheckpoint, ReadsVersion1AsItWasFirstWritten) {
   const Config& config = checkpoint.config;
   EXPECT_EQ(config.format_version, 1U);
   EXPECT_EQ(config.encoder->seed, UINT64_MAX);
-  EXPECT_EQ(config.rules, DecisionRules::kCorrected);
+  EXPECT_EQ(config.policy.rules, DecisionRules::kCorrected);
   EXPECT_EQ(config.budget_mode, BudgetMode::kHardCap);
   ASSERT_EQ(config.models.size(), 2U);
   EXPECT_EQ(config.models[1].name, "large / ünï");
@@ -148,7 +148,7 @@ TEST(LoadCheckpoint, NamesTheConfigsFile) {
   put_file(folder / "config.json", "{\"\xFF\"}");
   expect_error(ErrorCode::kBadConfig,
                (folder / "config.json") + " at byte 2: ", [&] { load_checkpoint(folder.path()); });
-  put_file(folder / "config.json", R"({"format_version": 3})");
+  put_file(folder / "config.json", R"({"format_version": 4})");
   expect_error(ErrorCode::kBadConfig, (folder / "config.json") + " at /format_version: ", [&] {
     load_checkpoint(folder.path());
   });
@@ -216,8 +216,8 @@ TEST(SaveCheckpoint, RefusesABadCheckpointBeforeWriting) {
   expect_error(ErrorCode::kBadCheckpoint, "not finite",
                [&] { save_checkpoint(checkpoint, folder / "c"); });
   checkpoint = small();
-  checkpoint.config.default_lambda = 2;
-  expect_error(ErrorCode::kBadConfig, "/default_lambda",
+  checkpoint.config.policy.lambda = 2;
+  expect_error(ErrorCode::kInvalidArgument, "lambda is 2: expected a number from 0 to 1",
                [&] { save_checkpoint(checkpoint, folder / "c"); });
   EXPECT_THAT(folder.names(), IsEmpty());
 }
@@ -285,7 +285,7 @@ TEST(Checkpoint, AReleasedFolderConvertsWithoutLoss) {
   const Checkpoint after = load_checkpoint(folder / "native");
   expect_same(after, before);
   EXPECT_EQ(after.config.models, before.config.models);
-  EXPECT_EQ(after.config.rules, DecisionRules::kReference);
+  EXPECT_EQ(after.config.policy.rules, DecisionRules::kReference);
 }
 
 /// What stands in a model.safetensors, for tests to spoil.

@@ -73,7 +73,7 @@ TEST(Config, ReadsEveryField) {
   EXPECT_EQ(config.method, "how");
   EXPECT_EQ(config.embedding_model, "lexical");
   EXPECT_EQ(config.embedding_dim, 16U);
-  EXPECT_EQ(config.default_lambda, 0.5);
+  EXPECT_EQ(config.default_lambda(), 0.5);
   EXPECT_EQ(config.encoder,
             (LexicalEncoderSpec{.dimension = 16,
                                 .seed = 7,
@@ -84,8 +84,8 @@ TEST(Config, ReadsEveryField) {
                                 .has_idf = true}));
   EXPECT_EQ(config.budget_mode, BudgetMode::kHardCap);
   EXPECT_EQ(config.budget_prompt, "at most {budget}");
-  EXPECT_EQ(config.rules, DecisionRules::kCorrected);
-  EXPECT_EQ(config.token_floor, 2.5);
+  EXPECT_EQ(config.policy.rules, DecisionRules::kCorrected);
+  EXPECT_EQ(config.policy.token_floor, 2.5);
   EXPECT_THAT(config.token_limits, ElementsAre(Budget(300), Budget(20), Budget::unlimited()));
   EXPECT_THAT(config.models,
               ElementsAre(ModelSpec{"zeta", "v/z", 0.25, 1, false, "why", 150.5, 33, 32768},
@@ -97,12 +97,11 @@ TEST(Config, AbsentFieldsHaveTheHeadersDefaults) {
   const Config config = parse(released());
   EXPECT_EQ(config.format_version, 0U);
   EXPECT_EQ(config.router_name, "R2-Router");
-  EXPECT_EQ(config.default_lambda, 0.99999);
+  EXPECT_EQ(config.default_lambda(), 0.99999);
   EXPECT_TRUE(config.token_limits.empty());
   EXPECT_FALSE(config.encoder.has_value());
   EXPECT_EQ(config.budget_mode, BudgetMode::kPrompted);
-  EXPECT_EQ(config.rules, DecisionRules::kReference);
-  EXPECT_EQ(config.token_floor, 0);
+  EXPECT_EQ(config.policy, Policy{});
   EXPECT_EQ(config.training, "");
   EXPECT_THAT(config.checkpoint_dirs, ElementsAre("m_ridge"));
   EXPECT_TRUE(config.models[0].available);
@@ -160,7 +159,7 @@ TEST(Config, WrongValuesAreNamedByTheirPointer) {
     expect_bad(with(full(), std::string("/") + text, 3), std::string("/") + text, "a string");
   }
   expect_bad(with(full(), "/budget_mode", "hard"), "/budget_mode", R"("prompted" or "hard-cap")");
-  expect_bad(with(full(), "/rules", true), "/rules", R"("reference" or "corrected")");
+  expect_bad(with(full(), "/rules", true), "/rules", "expected reference or corrected");
   expect_bad(with(full(), "/token_floor", -1), "/token_floor", "a number of tokens from 0");
   expect_bad(with(full(), "/training", "text"), "/training", "expected an object");
 }
@@ -284,8 +283,8 @@ TEST(Config, IsWrittenInTheLowestVersionThatHasWhatItNeeds) {
 }
 
 TEST(Config, ALaterFormatVersionNamesBothVersions) {
-  expect_bad(with(full(), "/format_version", 3), "/format_version",
-             "format version 3, expected at most 2");
+  expect_bad(with(full(), "/format_version", 4), "/format_version",
+             "format version 4, expected at most 3");
   expect_bad(with(full(), "/format_version", -1), "/format_version", "a whole number");
   expect_bad(with(full(), "/format_version", "1"), "/format_version", "a whole number");
   EXPECT_EQ(parse(with(released(), "/format_version", 0)).format_version, 0U);
@@ -385,14 +384,38 @@ TEST(Config, NamesItsPredictorInTheVersionThatHasThem) {
 
 TEST(Config, KeepsNumbersToTheLastBit) {
   Config config = parse(full());
-  config.default_lambda = 0.1 + 0.2;
+  config.policy.lambda = 0.1 + 0.2;
   config.models[0].input_price_per_million = 1.0 / 3;
   config.encoder->seed = UINT64_MAX;
   config.encoder->features[0].weight = 0.1F;
   const Config again = parse_config(to_json(config));
-  EXPECT_EQ(again.default_lambda, config.default_lambda);
+  EXPECT_EQ(again.default_lambda(), config.default_lambda());
   EXPECT_EQ(again.models, config.models);
   EXPECT_EQ(again.encoder, config.encoder);
+}
+
+TEST(Config, APolicyHoldsTheOtherSettings) {
+  Config config = parse(full());
+  config.policy.max_cost_usd = 0.25;
+  config.policy.deny = {{"alpha"}};
+  config.policy.cap.margin = 0.5;
+  const Json json = Json::parse(to_json(config));
+  EXPECT_EQ(json["format_version"], 3);
+  EXPECT_EQ(json["default_lambda"], 0.5);
+  EXPECT_EQ(json["policy"].dump(),
+            R"({"max_cost_usd":0.25,"deny":["alpha"],"cap":{"margin":0.5}})");
+  EXPECT_EQ(parse(json).policy, config.policy);
+  // Older readers would not keep to it.
+  expect_bad(with(json, "/format_version", 2), "/policy", "set /format_version to 3");
+  expect_bad(with(json, "/policy", Json{{"max_cost", 1}}), "/policy/max_cost", "did you mean");
+  expect_bad(with(json, "/policy", Json{{"max_cost_usd", -1}}), "/policy/max_cost_usd",
+             "0 or more");
+  expect_bad(with(json, "/policy", Json{{"lambda", 0.5}}), "/policy/lambda", "/default_lambda");
+  expect_bad(with(json, "/policy", Json{{"rules", "corrected"}}), "/policy/rules", "/rules");
+  expect_bad(with(json, "/policy", 1), "/policy", "an object");
+  config.policy = {.max_cost_usd = -1};
+  testing::expect_error(ErrorCode::kInvalidArgument, "max_cost_usd is -1",
+                        [&] { to_json(config); });
 }
 
 TEST(Config, ProvenanceIsCarriedThroughAsText) {
@@ -445,14 +468,14 @@ Config of_models(const Pool& models) {
 
 TEST(ApplyPool, GivesEachModelWhatThePoolSaysOfIt) {
   Config config = of_models({{"a", "old/a", 1, 2, true, "old"}, {"b", "old/b", 3, 4, false, ""}});
-  config.default_lambda = 0.25;
+  config.policy.lambda = 0.25;
   std::string told;
   apply_pool(config, {{"b", "new/b", 0.5, 6, true, ""}, {"a", "", 7, 8, false, "new"}},
              [&](LogLevel, std::string_view message) { told += message; });
   // The checkpoint's order stands: its heads are in it.
   EXPECT_THAT(config.models, ElementsAre(ModelSpec{"a", "", 7, 8, false, "new"},
                                          ModelSpec{"b", "new/b", 0.5, 6, true, ""}));
-  EXPECT_EQ(config.default_lambda, 0.25);
+  EXPECT_EQ(config.default_lambda(), 0.25);
   EXPECT_EQ(told, "");
 }
 

@@ -31,7 +31,7 @@ Option option(double quality, double cost_usd) {
 /// Queries on one pool, and the constraints that they are all decided under.
 struct Sample {
   std::vector<Case> cases;
-  RouteOptions base;
+  Policy base;
   std::vector<std::vector<double>> spreads;
 
   explicit Sample(std::mt19937_64& random, std::size_t queries) {
@@ -51,25 +51,26 @@ struct Sample {
     base.rules = random() % 2 == 0 ? DecisionRules::kReference : DecisionRules::kCorrected;
   }
 
-  Decision decide_on(std::size_t query, const RouteOptions& options) const {
+  Decision decide_on(std::size_t query, const Policy& policy, bool rank = false) const {
     const Case& c = cases[query];
-    return decide(c.pool, c.pairs, c.predictions, options, {}, spreads[query]);
+    return decide(c.pool, c.pairs, c.predictions, {.policy = policy, .rank = rank}, {},
+                  spreads[query]);
   }
 
   std::vector<std::vector<Option>> options() const {
-    RouteOptions ranked = base;
-    ranked.objective = Objective::kBest;
-    ranked.rank = true;
+    const Policy best = merge(base, {.objective = Objective::kBest});
     std::vector<std::vector<Option>> result;
-    for (std::size_t i = 0; i < cases.size(); ++i) result.push_back(decide_on(i, ranked).ranking);
+    for (std::size_t i = 0; i < cases.size(); ++i) {
+      result.push_back(decide_on(i, best, true).ranking);
+    }
     return result;
   }
 
   /// Mean cost and quality of the decisions themselves.
-  std::pair<double, double> means(const RouteOptions& options) const {
+  std::pair<double, double> means(const Policy& policy) const {
     double cost = 0, quality = 0;
     for (std::size_t i = 0; i < cases.size(); ++i) {
-      const Option chosen = decide_on(i, options).chosen;
+      const Option chosen = decide_on(i, policy).chosen;
       cost += chosen.cost_usd / static_cast<double>(cases.size());
       quality += chosen.quality / static_cast<double>(cases.size());
     }
@@ -85,7 +86,7 @@ TEST(Calibrate, DecisionsAtTheSettingMeetTheTargetAsNoOtherSettingDoes) {
     CalibrationOptions how{.resamples = 20};
     how.setting =
         round % 2 == 0 ? CalibratedSetting::kWillingnessToPay : CalibratedSetting::kQualityFraction;
-    RouteOptions cheapest = sample.base, best = sample.base;
+    Policy cheapest = sample.base, best = sample.base;
     cheapest.objective = Objective::kCheapest;
     best.objective = Objective::kBest;
     const auto [least_cost, least_quality] = sample.means(cheapest);
@@ -144,7 +145,7 @@ TEST(Calibrate, OutcomesMeetTheTargetWhereTheyAreKnown) {
     CalibrationOptions how{.resamples = 20};
     how.setting =
         round % 2 == 0 ? CalibratedSetting::kWillingnessToPay : CalibratedSetting::kQualityFraction;
-    const auto means_at = [&](const RouteOptions& policy) {
+    const auto means_at = [&](const Policy& policy) {
       MeanFigures means;
       for (std::size_t query = 0; query < options.size(); ++query) {
         const Option chosen = sample.decide_on(query, policy).chosen;
@@ -166,7 +167,7 @@ TEST(Calibrate, OutcomesMeetTheTargetWhereTheyAreKnown) {
       return how.setting == CalibratedSetting::kQualityFraction ? i / 40.0
                                                                 : std::pow(10, i / 5.0 - 7);
     };
-    RouteOptions best = sample.base;
+    Policy best = sample.base;
     best.objective = Objective::kBest;
     const MeanFigures reached = means_of(grid_at(static_cast<int>(random() % 41)));
     const CalibrationTarget targets[] = {{Kind::kCost, reached.cost_usd},
@@ -240,13 +241,55 @@ TEST(Calibrate, IntervalsCoverTheMeanOfManyQueries) {
 }
 
 TEST(Calibrate, ReadsTargetsAsPeopleWriteThem) {
-  EXPECT_EQ(parse_target("$0.05/1k"), (CalibrationTarget{Kind::kCost, 0.05 / 1000}));
-  EXPECT_EQ(parse_target("$2e-3"), (CalibrationTarget{Kind::kCost, 0.002}));
-  EXPECT_EQ(parse_target("95% of best"), (CalibrationTarget{Kind::kShareOfBest, 0.95}));
-  EXPECT_EQ(parse_target("quality 0.7"), (CalibrationTarget{Kind::kQuality, 0.7}));
-  for (const char* bad : {"", "$", "0.05", "$-1", "$1/1m", "quality 1.2", "quality0.5", "$nan",
-                          "101% of best", "95 % of best", "quality 0.7 "}) {
-    expect_error(ErrorCode::kInvalidArgument, "expected a cost such as",
+  for (const char* text :
+       {"$0.05/1k", "0.05/1k", "0.05 USD/1k", "0.05 usd / 1k", "0.05 USD per 1k", "$.05/1k",
+        ".05/1k", "5e-2/1k", "0.05/1000", "0.05 $/1k", "USD 0.05/1000", "$ 0.05 / 1,000 queries",
+        "0.05 per 1000 queries", "0.05 dollars per thousand", "0.05/1K", " 0.05/1k ", "0.05USD/1k",
+        "0.05 USD per 1 thousand queries"}) {
+    EXPECT_EQ(parse_target(text), (CalibrationTarget{Kind::kCost, 0.05 / 1000})) << text;
+  }
+  for (const char* text : {"$2e-3", "0.002 USD", "$0.002", "0.002/query", "0.002 USD per query",
+                           "0.002$", "USD .002", "0.002/1"}) {
+    EXPECT_EQ(parse_target(text), (CalibrationTarget{Kind::kCost, 0.002})) << text;
+  }
+  EXPECT_EQ(parse_target("0.5/100"), (CalibrationTarget{Kind::kCost, 0.005}));
+  for (const char* text : {"95% of best", "95 % of best", "95% of the best", "95%  OF BEST",
+                           "95 percent of best", "0.95 of best", "95.0%of best"}) {
+    EXPECT_EQ(parse_target(text), (CalibrationTarget{Kind::kShareOfBest, 0.95})) << text;
+  }
+  for (const char* text : {"quality 0.75", "quality=0.75", "Quality: .75", "quality 75%",
+                           "quality 0.75 ", "quality of 0.75"}) {
+    EXPECT_EQ(parse_target(text), (CalibrationTarget{Kind::kQuality, 0.75})) << text;
+  }
+  for (const char* bad : {"",
+                          "$",
+                          "0.05",
+                          "$-1",
+                          "-1/1k",
+                          "$1/1m",
+                          "1/0",
+                          "1/",
+                          "quality 1.2",
+                          "quality 120%",
+                          "quality",
+                          "$nan",
+                          "nan/1k",
+                          "inf/1k",
+                          "1e999/1k",
+                          "101% of best",
+                          "1.1 of best",
+                          "95%",
+                          "of best",
+                          "95% of worst",
+                          "0.05/1k x",
+                          "0.05/1k/1k",
+                          "$0.05 0.05",
+                          "0,05/1k",
+                          "quality 0.7 of best",
+                          "bash.05/1k",
+                          "0.05 EUR/1k",
+                          "0.05 usdx/1k"}) {
+    expect_error(ErrorCode::kInvalidArgument, "expected a cost such as 0.05/1k",
                  [&] { parse_target(bad); });
   }
 }

@@ -188,13 +188,13 @@ TEST(Sweep, ChoosesAndAveragesAsDecideDoesQueryByQuery) {
             return std::vector<double>(begin, begin + static_cast<std::ptrdiff_t>(pairs));
           };
           RouteOptions options;
-          options.lambda = lambdas[i];
+          options.policy.lambda = lambdas[i];
           options.input_tokens = table.queries[query].input_tokens;
-          options.available_only = available_only;
+          options.policy.available_only = available_only;
           const Decision decision =
               decide(pool, table.pairs,
                      {row(data.predictions.quality), row(data.predictions.output_tokens)}, options,
-                     {.rules = DecisionRules::kCorrected, .token_floor = 3});
+                     {.token_floor = 3, .rules = DecisionRules::kCorrected});
           const auto pair = static_cast<std::size_t>(
               std::find(table.pairs.begin(), table.pairs.end(),
                         Pair{decision.chosen.model, decision.chosen.budget}) -

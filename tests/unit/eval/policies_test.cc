@@ -35,9 +35,10 @@ OutcomeTable three_models() {
   return table;
 }
 
-const Policy& policy(const Evaluation& evaluation, const std::string& name) {
-  const auto found = std::find_if(evaluation.policies.begin(), evaluation.policies.end(),
-                                  [&](const Policy& policy) { return policy.name == name; });
+const ContenderResult& policy(const Evaluation& evaluation, const std::string& name) {
+  const auto found =
+      std::find_if(evaluation.policies.begin(), evaluation.policies.end(),
+                   [&](const ContenderResult& policy) { return policy.name == name; });
   EXPECT_NE(found, evaluation.policies.end()) << name;
   return *found;
 }
@@ -57,7 +58,7 @@ TEST(Evaluate, PutsTheRouterBesideWhatItMustBeat) {
   EXPECT_EQ(evaluation.best_single.model, 2u);
   EXPECT_DOUBLE_EQ(evaluation.best_single.cost_usd, 10);
   std::vector<std::string> names;
-  for (const Policy& policy : evaluation.policies) names.push_back(policy.name);
+  for (const ContenderResult& policy : evaluation.policies) names.push_back(policy.name);
   EXPECT_THAT(names, ElementsAre("router", "mean curve", "oracle", "random mixing", "cheap",
                                  "middle", "best"));
   // A single model is one step.
@@ -73,7 +74,7 @@ TEST(Evaluate, PutsTheRouterBesideWhatItMustBeat) {
 TEST(Evaluate, RandomMixingFollowsTheHullOfSingleModels) {
   const OutcomeTable table = three_models();
   const Evaluation evaluation = evaluate_standard(table, predict_oracle(table));
-  const Policy& mixing = policy(evaluation, "random mixing");
+  const ContenderResult& mixing = policy(evaluation, "random mixing");
   ASSERT_EQ(mixing.curve.size(), 2u);  // "middle" is below the hull
   EXPECT_DOUBLE_EQ(mixing.metrics.audc, 0.8 * (0.2 + 1) / 2);
   EXPECT_DOUBLE_EQ(mixing.metrics.peak, 1);
@@ -88,7 +89,7 @@ TEST(Evaluate, ThePointRouterMayNotUseLimitedBudgets) {
   const Evaluation evaluation = evaluate_standard(capped, predict_oracle(capped));
   const Evaluation unlimited = evaluate_standard(table, predict_oracle(table));
   std::vector<std::string> names;
-  for (const Policy& policy : evaluation.policies) names.push_back(policy.name);
+  for (const ContenderResult& policy : evaluation.policies) names.push_back(policy.name);
   names.resize(6);
   EXPECT_THAT(names, ElementsAre("router", "point router", "mean curve", "unlimited mean curve",
                                  "oracle", "random mixing"));
@@ -104,7 +105,7 @@ TEST(Evaluate, LeavesOutUnavailableModelsEverywhereOnRequest) {
   EXPECT_EQ(evaluation.best_single.model, 1u);
   EXPECT_DOUBLE_EQ(policy(evaluation, "oracle").metrics.peak, 0.25);
   EXPECT_TRUE(std::none_of(evaluation.policies.begin(), evaluation.policies.end(),
-                           [](const Policy& policy) { return policy.name == "best"; }));
+                           [](const ContenderResult& policy) { return policy.name == "best"; }));
 }
 
 TEST(Evaluate, UsesCompleteQueriesAlone) {
@@ -133,7 +134,7 @@ TEST(Evaluate, OneQueryIsEnough) {
       evaluate_standard(table, predict_oracle(table), {}, {.resamples = 50});
   EXPECT_EQ(evaluation.queries, 1u);
   // There is only one resample of one query.
-  const Policy& oracle = policy(evaluation, "oracle");
+  const ContenderResult& oracle = policy(evaluation, "oracle");
   EXPECT_NEAR(oracle.intervals->audc.low.value(), oracle.metrics.audc, 1e-9);
   EXPECT_NEAR(oracle.intervals->audc.high.value(), oracle.metrics.audc, 1e-9);
 }
@@ -189,12 +190,12 @@ TEST(Evaluate, IntervalsAreThoseOfAPlainRecomputation) {
   for (std::vector<double>* values : {&audc, &c95, &gained}) {
     std::sort(values->begin(), values->end());
   }
-  const Policy& router = policy(evaluation, "router");
+  const ContenderResult& router = policy(evaluation, "router");
   EXPECT_NEAR(router.intervals->audc.low.value(), audc[5], 1e-8);
   EXPECT_NEAR(router.intervals->audc.high.value(), audc[194], 1e-8);
   EXPECT_NEAR(router.intervals->c95.low.value(), c95[5], 1e-8);
   EXPECT_FALSE(router.advantage);
-  const Policy& means = policy(evaluation, "mean curve");
+  const ContenderResult& means = policy(evaluation, "mean curve");
   EXPECT_NEAR(means.advantage->audc.low.value(), gained[5], 1e-8);
   EXPECT_NEAR(means.advantage->audc.high.value(), gained[194], 1e-8);
 }

@@ -19,7 +19,9 @@ Option option(std::uint32_t model, Budget budget) {
           .quality = 0.1,
           .output_tokens = 10,
           .cost_usd = 6.404e-05,
-          .risk = -0.3};
+          .risk = -0.3,
+          .max_tokens = 16,
+          .worst_case_cost_usd = 0.25};
 }
 
 Decision decision(const Option& chosen, std::vector<Option> ranking = {}) {
@@ -31,7 +33,8 @@ TEST(DecisionJson, WritesTheReferenceKeysInItsOrder) {
   EXPECT_EQ(decision_json({.query = "hi"}, decision(option(1, Budget(10))), false),
             "{\"query\": \"hi\", \"model\": \"se\\\"cond\", \"openrouter_id\": \"vendor/second\", "
             "\"budget\": 10, \"predicted_quality\": 0.1, \"predicted_output_tokens\": 10, "
-            "\"predicted_cost_usd\": 6.404e-05, \"risk\": -0.3}\n");
+            "\"predicted_cost_usd\": 6.404e-05, \"risk\": -0.3, \"max_tokens\": 16, "
+            "\"worst_case_cost_usd\": 0.25}\n");
 }
 
 TEST(DecisionJson, ListsEveryOptionWithTheSameKeysAndNoNesting) {
@@ -44,7 +47,7 @@ TEST(DecisionJson, ListsEveryOptionWithTheSameKeysAndNoNesting) {
   EXPECT_EQ(tree.at("all_options")[0].at("budget"), "unlimited");
   EXPECT_EQ(tree.at("all_options")[1].at("model"), "first");
   EXPECT_FALSE(tree.at("all_options")[0].contains("all_options"));
-  EXPECT_EQ(tree.at("all_options")[0].size(), 7u);
+  EXPECT_EQ(tree.at("all_options")[0].size(), 9u);
 }
 
 TEST(DecisionJson, KeepsEveryBitOfANumber) {
@@ -77,7 +80,8 @@ TEST(DecisionJson, ExplainsWhereTheDecisionDoes) {
     "reason": "cheapest",
     "runner_up": {"model": "first", "openrouter_id": "", "budget": "unlimited",
                   "predicted_quality": 0.1, "predicted_output_tokens": 10.0,
-                  "predicted_cost_usd": 6.404e-05, "risk": -0.3},
+                  "predicted_cost_usd": 6.404e-05, "risk": -0.3, "max_tokens": 16,
+                  "worst_case_cost_usd": 0.25},
     "margin": 0.30000000000000004, "win_probability": 0.96, "confident": true,
     "left_out": {"models": 4, "max_cost": 0, "max_output_tokens": 3, "context": 2,
                  "max_latency": 1, "quality": 9}

@@ -23,7 +23,7 @@ using testing::Case;
 using testing::random_constrained_case;
 using testing::random_options;
 
-constexpr DecisionDefaults kDefaults{.lambda = 0.999, .token_floor = 15};
+const Policy kDefaults{.lambda = 0.999, .token_floor = 15};
 
 /// A candidate as the documentation of the options describes it.
 struct Candidate {
@@ -45,16 +45,18 @@ class BruteForce {
   BruteForce(const Case& c, const RouteOptions& options, const std::vector<double>& spreads)
       : case_(c), options_(options), spreads_(spreads) {
     for (std::size_t i = 0; i < c.pairs.size(); ++i) {
-      if (*options.available_only && !model(i).available) continue;
-      add(c.pairs[i], {quality(i, 0), quality(i, options.risk_aversion), tokens(i), spreads_[i]});
+      if (*options.policy.available_only && !model(i).available) continue;
+      add(c.pairs[i], {quality(i, 0), quality(i, options.policy.risk_aversion.value_or(0)),
+                       tokens(i), spreads_[i]});
       const bool last = i + 1 == c.pairs.size() || c.pairs[i + 1].model != c.pairs[i].model;
-      if (!options.continuous || last || c.pairs[i + 1].budget.is_unlimited()) continue;
+      if (!*options.policy.continuous || last || c.pairs[i + 1].budget.is_unlimited()) continue;
       const double below = c.pairs[i].budget.tokens(), above = c.pairs[i + 1].budget.tokens();
       for (double b = below + 1; b < above; ++b) {
         const double share = (b - below) / (above - below);
         add({c.pairs[i].model, Budget(static_cast<std::uint32_t>(b))},
             {mix(quality(i, 0), quality(i + 1, 0), share),
-             mix(quality(i, options.risk_aversion), quality(i + 1, options.risk_aversion), share),
+             mix(quality(i, options.policy.risk_aversion.value_or(0)),
+                 quality(i + 1, options.policy.risk_aversion.value_or(0)), share),
              mix(tokens(i), tokens(i + 1), share), mix(spreads_[i], spreads_[i + 1], share)});
       }
     }
@@ -62,11 +64,11 @@ class BruteForce {
 
   /// The λ that the objective is.
   double lambda() const {
-    if (options_.willingness_to_pay) return 1 / (1 + *options_.willingness_to_pay);
-    if (options_.objective == Objective::kCheapest) return 1;
-    if (options_.objective == Objective::kBest) return 0;
-    if (options_.lambda) return *options_.lambda;
-    return options_.min_quality || options_.quality_fraction ? 1 : kDefaults.lambda;
+    if (options_.policy.willingness_to_pay) return 1 / (1 + *options_.policy.willingness_to_pay);
+    if (options_.policy.objective == Objective::kCheapest) return 1;
+    if (options_.policy.objective == Objective::kBest) return 0;
+    if (options_.policy.lambda) return *options_.policy.lambda;
+    return options_.policy.min_quality || options_.policy.quality_fraction ? 1 : *kDefaults.lambda;
   }
 
   double quality_floor() const {
@@ -74,7 +76,8 @@ class BruteForce {
     for (const Candidate& c : candidates_) {
       if (c.admitted) best = std::max(best, c.quality);
     }
-    return std::max(options_.min_quality.value_or(0), options_.quality_fraction.value_or(0) * best);
+    return std::max(options_.policy.min_quality.value_or(0),
+                    options_.policy.quality_fraction.value_or(0) * best);
   }
 
   /// The highest value of (1 − λ)·quality − λ·cost.
@@ -108,15 +111,15 @@ class BruteForce {
       return std::clamp(case_.predictions.quality[i] - aversion * spreads_[i], 0.0, 1.0);
     };
     double quality = own(pair);
-    if (!options_.monotone || case_.pairs[pair].budget.is_unlimited()) return quality;
+    if (!*options_.policy.monotone || case_.pairs[pair].budget.is_unlimited()) return quality;
     for (std::size_t i = 0; i < pair; ++i) {
       if (case_.pairs[i].model == case_.pairs[pair].model) quality = std::max(quality, own(i));
     }
     return quality;
   }
   double tokens(std::size_t pair) const {
-    const bool corrected = options_.rules == DecisionRules::kCorrected;
-    const double floor = corrected ? kDefaults.token_floor : 0;
+    const bool corrected = options_.policy.rules == DecisionRules::kCorrected;
+    const double floor = corrected ? *kDefaults.token_floor : 0;
     const Budget budget = case_.pairs[pair].budget;
     double tokens = std::max(case_.predictions.tokens[pair], floor);
     if (budget.is_unlimited()) return tokens;
@@ -142,16 +145,16 @@ class BruteForce {
         options_.max_input_tokens.value_or(query) +
         std::max<std::int64_t>(model.instruction_tokens, std::ssize(model.instruction));
     const double needed = pair.budget.is_unlimited()
-                              ? std::min<double>(std::ceil(tokens), options_.cap.unlimited)
+                              ? std::min<double>(std::ceil(tokens), *options_.policy.cap.unlimited)
                               : pair.budget.tokens();
-    const double least = std::max<double>(needed, options_.cap.minimum);
+    const double least = std::max<double>(needed, *options_.policy.cap.minimum);
     double cap = pair.budget.is_unlimited()
-                     ? options_.cap.unlimited
-                     : std::max<double>(std::ceil(needed * (1 + *options_.cap.margin)),
-                                        options_.cap.minimum);
+                     ? *options_.policy.cap.unlimited
+                     : std::max<double>(std::ceil(needed * (1 + *options_.policy.cap.margin)),
+                                        *options_.policy.cap.minimum);
     while (cap >= least &&
-           ((options_.max_cost_usd && cost(most, cap) > *options_.max_cost_usd) ||
-            (options_.max_output_tokens && cap > *options_.max_output_tokens) ||
+           ((options_.policy.max_cost_usd && cost(most, cap) > *options_.policy.max_cost_usd) ||
+            (options_.policy.max_output_tokens && cap > *options_.policy.max_output_tokens) ||
             (model.context_tokens && static_cast<double>(most) + cap > *model.context_tokens))) {
       --cap;
     }
@@ -161,11 +164,11 @@ class BruteForce {
                            .output_tokens = tokens,
                            .cost_usd = cost(input, tokens)}};
     c.admitted = cap >= least;
-    if (options_.max_latency_ms) {
+    if (options_.policy.max_latency_ms) {
       c.admitted =
           c.admitted && model.time_to_first_token_ms && model.output_tokens_per_second &&
           *model.time_to_first_token_ms + tokens * (1000 / *model.output_tokens_per_second) <=
-              *options_.max_latency_ms;
+              *options_.policy.max_latency_ms;
     }
     c.option.max_tokens = static_cast<std::uint32_t>(std::max(cap, 0.0));
     c.option.worst_case_cost_usd = cost(most, cap);
@@ -187,7 +190,7 @@ TEST(Constraints, AndObjectivesEqualASearchOfEverything) {
     const Case c = random_constrained_case(random, 1 + random() % 5, random() % 6);
     RouteOptions options = random_options(random);
     options.rank = true;
-    if (random() % 3 == 0) options.risk_aversion = static_cast<double>(random() % 5) / 2;
+    if (random() % 3 == 0) options.policy.risk_aversion = static_cast<double>(random() % 5) / 2;
     const std::vector<double> spreads = random_spreads(random, c);
     const auto decide = [&] {
       return r2router::decide(c.pool, c.pairs, c.predictions, options, kDefaults, spreads);
@@ -222,8 +225,8 @@ TEST(Constraints, AndObjectivesEqualASearchOfEverything) {
     }
     const Candidate& chosen = *brute.find(decision.chosen);
     const double value = (1 - lambda) * chosen.quality - lambda * chosen.option.cost_usd;
-    const bool rounded =
-        options.rules == DecisionRules::kReference && reachable && decision.reason == Reason::kRisk;
+    const bool rounded = options.policy.rules == DecisionRules::kReference && reachable &&
+                         decision.reason == Reason::kRisk;
     ASSERT_NEAR(value, *best, rounded ? 1.01e-8 : 1e-15);
     const auto same = [&](const Pair& p) { return p.budget == chosen.option.budget; };
     between += std::none_of(c.pairs.begin(), c.pairs.end(), same);
@@ -242,17 +245,17 @@ TEST(Constraints, ContinuousIsNeverWorseThanTheTrainedBudgets) {
     const Case c = random_constrained_case(random, 1 + random() % 5, random() % 6);
     RouteOptions options = random_options(random);
     // A share of the best quality is another floor where the best is better.
-    options.quality_fraction.reset();
-    options.rules = DecisionRules::kCorrected;
-    options.continuous = options.monotone = false;
+    options.policy.quality_fraction.reset();
+    options.policy.rules = DecisionRules::kCorrected;
+    options.policy.continuous = options.policy.monotone = false;
     std::optional<Decision> discrete;
     try {
       discrete = decide(c.pool, c.pairs, c.predictions, options, kDefaults);
     } catch (const Error&) {
       continue;
     }
-    options.continuous = true;
-    options.monotone = random() % 2 == 0;
+    options.policy.continuous = true;
+    options.policy.monotone = random() % 2 == 0;
     const Decision continuous = decide(c.pool, c.pairs, c.predictions, options, kDefaults);
     if (discrete->constraint_met()) {
       ASSERT_TRUE(continuous.constraint_met());
@@ -276,23 +279,27 @@ Case one_model(double context_tokens = 0) {
 TEST(Constraints, BudgetsBetweenTheTrainedOnesEndWhereAConstraintDoes) {
   const Case c = one_model();
   const auto budget = [&](RouteOptions options) {
-    options.continuous = true;
-    options.cap.margin = 0;
+    options.policy.continuous = true;
+    options.policy.cap.margin = 0;
     return decide(c.pool, c.pairs, c.predictions, options).chosen.budget;
   };
   // 100 input tokens cost 0.0001 USD, so 0.0024 are left for 240 of output.
-  EXPECT_EQ(budget({.objective = Objective::kBest, .max_cost_usd = 0.0025}), Budget(240));
-  EXPECT_EQ(budget({.objective = Objective::kBest, .max_output_tokens = 157}), Budget(157));
-  EXPECT_EQ(budget({.objective = Objective::kBest, .max_latency_ms = 1505}), Budget(130));
+  EXPECT_EQ(budget({.policy = {.objective = Objective::kBest, .max_cost_usd = 0.0025}}),
+            Budget(240));
+  EXPECT_EQ(budget({.policy = {.objective = Objective::kBest, .max_output_tokens = 157}}),
+            Budget(157));
+  EXPECT_EQ(budget({.policy = {.objective = Objective::kBest, .max_latency_ms = 1505}}),
+            Budget(130));
   // Three quarters of the way from 0.25 to 0.5, and half of the way from there to 0.75.
-  EXPECT_EQ(budget({.min_quality = 0.4375}), Budget(175));
-  EXPECT_EQ(budget({.min_quality = 0.625}), Budget(250));
-  EXPECT_EQ(budget({.min_quality = 0.8}), Budget::unlimited());
+  EXPECT_EQ(budget({.policy = {.min_quality = 0.4375}}), Budget(175));
+  EXPECT_EQ(budget({.policy = {.min_quality = 0.625}}), Budget(250));
+  EXPECT_EQ(budget({.policy = {.min_quality = 0.8}}), Budget::unlimited());
 }
 
 TEST(Constraints, TheContextHoldsQueryAndCap) {
   const Case c = one_model(450);
-  RouteOptions options{.lambda = 0, .input_tokens = 100, .max_input_tokens = 240, .rank = true};
+  RouteOptions options{
+      .policy = {.lambda = 0}, .input_tokens = 100, .max_input_tokens = 240, .rank = true};
   const Decision decision = decide(c.pool, c.pairs, c.predictions, options);
   EXPECT_EQ(decision.chosen.budget, Budget(200));
   EXPECT_EQ(decision.chosen.max_tokens, 210U) << "240 would not fit beside the query";
@@ -301,7 +308,7 @@ TEST(Constraints, TheContextHoldsQueryAndCap) {
 
 TEST(Constraints, TheMarginStaysWithinMaxOutputTokens) {
   const Case c = one_model();
-  const RouteOptions options{.objective = Objective::kBest, .max_output_tokens = 320};
+  const RouteOptions options{.policy = {.objective = Objective::kBest, .max_output_tokens = 320}};
   const Option chosen = decide(c.pool, c.pairs, c.predictions, options).chosen;
   EXPECT_EQ(chosen.budget, Budget(300));
   EXPECT_EQ(chosen.max_tokens, 320U) << "1.2 × 300 would be more";
@@ -310,11 +317,11 @@ TEST(Constraints, TheMarginStaysWithinMaxOutputTokens) {
 TEST(Constraints, MonotoneCountsOnALargerBudgetForAtLeastAsMuch) {
   Case c = one_model();
   c.predictions.quality = {0.6, 0.2, 0.7, 0.5};
-  RouteOptions options{.objective = Objective::kBest, .max_output_tokens = 250};
-  options.continuous = true;
-  options.cap.margin = 0;
+  RouteOptions options{.policy = {.objective = Objective::kBest, .max_output_tokens = 250}};
+  options.policy.continuous = true;
+  options.policy.cap.margin = 0;
   EXPECT_EQ(decide(c.pool, c.pairs, c.predictions, options).chosen.budget, Budget(100));
-  options.monotone = true;
+  options.policy.monotone = true;
   const Option chosen = decide(c.pool, c.pairs, c.predictions, options).chosen;
   EXPECT_EQ(chosen.budget, Budget(250));
   EXPECT_DOUBLE_EQ(chosen.quality, 0.65);
@@ -326,11 +333,11 @@ TEST(Constraints, TheReasonSaysWhatWon) {
     return decide(c.pool, c.pairs, c.predictions, options).reason;
   };
   EXPECT_EQ(reason({}), Reason::kRisk);
-  EXPECT_EQ(reason({.willingness_to_pay = 0.01}), Reason::kUsd);
-  EXPECT_EQ(reason({.min_quality = 0.5}), Reason::kCheapest);
-  EXPECT_EQ(reason({.lambda = 0.5, .min_quality = 0.5}), Reason::kRisk);
-  EXPECT_EQ(reason({.objective = Objective::kBest, .min_quality = 0.5}), Reason::kBest);
-  EXPECT_EQ(reason({.min_quality = 0.95}), Reason::kQualityMissed);
+  EXPECT_EQ(reason({.policy = {.willingness_to_pay = 0.01}}), Reason::kUsd);
+  EXPECT_EQ(reason({.policy = {.min_quality = 0.5}}), Reason::kCheapest);
+  EXPECT_EQ(reason({.policy = {.lambda = 0.5, .min_quality = 0.5}}), Reason::kRisk);
+  EXPECT_EQ(reason({.policy = {.objective = Objective::kBest, .min_quality = 0.5}}), Reason::kBest);
+  EXPECT_EQ(reason({.policy = {.min_quality = 0.95}}), Reason::kQualityMissed);
   EXPECT_EQ(to_string(Reason::kQualityMissed), "quality_missed");
 }
 
@@ -340,7 +347,7 @@ TEST(Constraints, AnExplanationIsTheRankingAndACountOfEachConstraint) {
     const Case c = random_constrained_case(random, 1 + random() % 5, random() % 6);
     RouteOptions options = random_options(random);
     options.rank = options.explain = true;
-    options.rules = DecisionRules::kCorrected;
+    options.policy.rules = DecisionRules::kCorrected;
     Decision decision;
     try {
       decision = decide(c.pool, c.pairs, c.predictions, options, kDefaults);
@@ -357,11 +364,11 @@ TEST(Constraints, AnExplanationIsTheRankingAndACountOfEachConstraint) {
     // One constraint at a time leaves the others' pairs in the ranking.
     const auto left = [&](RouteOptions only) {
       only.rank = true;
-      only.rules = DecisionRules::kCorrected;
-      only.available_only = only.available_only.value_or(false);
+      only.policy.rules = DecisionRules::kCorrected;
+      only.policy.available_only = only.policy.available_only.value_or(false);
       only.input_tokens = options.input_tokens;
       only.max_input_tokens = options.max_input_tokens;
-      only.cap = options.cap;
+      only.policy.cap = options.policy.cap;
       const Pool pool = [&] {
         Pool copy = *c.pool;
         for (ModelSpec& model : copy) model.context_tokens.reset();
@@ -377,15 +384,18 @@ TEST(Constraints, AnExplanationIsTheRankingAndACountOfEachConstraint) {
     const auto count = [&](Constraint constraint) {
       return c.pairs.size() - explanation.left_out[static_cast<std::size_t>(constraint)];
     };
-    ASSERT_EQ(count(Constraint::kModels), left({.available_only = options.available_only}));
-    ASSERT_EQ(count(Constraint::kMaxCost), left({.max_cost_usd = options.max_cost_usd}));
+    ASSERT_EQ(count(Constraint::kModels),
+              left({.policy = {.available_only = options.policy.available_only}}));
+    ASSERT_EQ(count(Constraint::kMaxCost),
+              left({.policy = {.max_cost_usd = options.policy.max_cost_usd}}));
     ASSERT_EQ(count(Constraint::kMaxOutputTokens),
-              left({.max_output_tokens = options.max_output_tokens}));
-    ASSERT_EQ(count(Constraint::kMaxLatency), left({.max_latency_ms = options.max_latency_ms}));
-    if (decision.reason == Reason::kQualityMissed && !options.continuous) {
+              left({.policy = {.max_output_tokens = options.policy.max_output_tokens}}));
+    ASSERT_EQ(count(Constraint::kMaxLatency),
+              left({.policy = {.max_latency_ms = options.policy.max_latency_ms}}));
+    if (decision.reason == Reason::kQualityMissed && !*options.policy.continuous) {
       ASSERT_TRUE(std::ranges::all_of(decision.ranking, [&](const Option& o) {
-        return o.quality <
-               std::max(options.min_quality.value_or(0), options.quality_fraction.value_or(0));
+        return o.quality < std::max(options.policy.min_quality.value_or(0),
+                                    options.policy.quality_fraction.value_or(0));
       }));
     }
   }
@@ -401,7 +411,8 @@ TEST(Constraints, ModelsAreNamedByPatterns) {
   const auto shared = std::make_shared<const Pool>(pool);
   const Predictions predictions{std::vector<double>(5, 0.5), std::vector<double>(5, 100)};
   const auto admitted = [&](std::vector<std::string> allow, std::vector<std::string> deny) {
-    const RouteOptions options{.allow = allow, .deny = deny, .rank = true};
+    RouteOptions options{.policy = {.deny = deny}, .rank = true};
+    if (!allow.empty()) options.policy.allow = allow;
     std::string names;
     for (const Option& o : decide(shared, pairs, predictions, options).ranking) {
       names += pool[o.model].name + " ";
@@ -423,21 +434,21 @@ TEST(Constraints, ModelsAreNamedByPatterns) {
 TEST(Uncertainty, RiskAversionPrefersWhatIsMoreCertain) {
   const Case c = one_model();
   const std::vector<double> spreads = {0.1, 0.1, 0.2, 0.5};
-  RouteOptions options{.objective = Objective::kBest};
+  RouteOptions options{.policy = {.objective = Objective::kBest}};
   const auto chosen = [&] {
     return decide(c.pool, c.pairs, c.predictions, options, {}, spreads).chosen;
   };
   EXPECT_EQ(chosen().budget, Budget::unlimited());
   EXPECT_EQ(chosen().quality_spread, 0.5);
-  options.risk_aversion = 1;  // 0.15, 0.4, 0.55, 0.4
+  options.policy.risk_aversion = 1;  // 0.15, 0.4, 0.55, 0.4
   EXPECT_EQ(chosen().budget, Budget(300));
   EXPECT_EQ(chosen().quality, 0.75) << "what is reported is the prediction";
   EXPECT_DOUBLE_EQ(chosen().risk, 0.55);
-  options.risk_aversion = 3;  // 0, 0.2, 0.15, 0
+  options.policy.risk_aversion = 3;  // 0, 0.2, 0.15, 0
   EXPECT_EQ(chosen().budget, Budget(200));
   testing::expect_error(ErrorCode::kUnsupported, "train it again",
                         [&] { decide(c.pool, c.pairs, c.predictions, options); });
-  options.risk_aversion = -1;
+  options.policy.risk_aversion = -1;
   testing::expect_error(ErrorCode::kInvalidArgument, "risk_aversion", chosen);
 }
 
@@ -447,8 +458,8 @@ TEST(Uncertainty, TheChanceOfBeingBetterIsHowOftenItIs) {
   const std::vector<double> spreads = {0.1, 0.1, 0.2, 0.15};
   std::mt19937_64 random(44);
   for (const double lambda : {0.0, 0.5, 0.99}) {
-    const RouteOptions options{
-        .lambda = lambda, .rules = DecisionRules::kCorrected, .explain = true};
+    const RouteOptions options{.policy = {.lambda = lambda, .rules = DecisionRules::kCorrected},
+                               .explain = true};
     const Decision decision = decide(c.pool, c.pairs, c.predictions, options, {}, spreads);
     const Option &a = decision.chosen, &b = *decision.explanation->runner_up;
     std::normal_distribution<double> of_a(a.quality, a.quality_spread);
@@ -462,7 +473,7 @@ TEST(Uncertainty, TheChanceOfBeingBetterIsHowOftenItIs) {
     EXPECT_NEAR(*decision.explanation->win_probability, won / double{kDraws}, 0.01) << lambda;
     EXPECT_FALSE(decision.explanation->confident());
   }
-  RouteOptions cheapest{.objective = Objective::kCheapest, .explain = true};
+  RouteOptions cheapest{.policy = {.objective = Objective::kCheapest}, .explain = true};
   const auto explained = [&](const std::vector<double>& known) {
     return *decide(c.pool, c.pairs, c.predictions, cheapest, {}, known).explanation;
   };
@@ -474,7 +485,7 @@ TEST(Uncertainty, TheChanceOfBeingBetterIsHowOftenItIs) {
 TEST(Decide, CorrectedRulesExpectNoMoreThanTheUnlimitedLength) {
   Case c = one_model();
   c.predictions.tokens = {100, 140, 300, 180};  // the second has a length head of its own
-  RouteOptions options{.lambda = 0, .rules = DecisionRules::kCorrected, .rank = true};
+  RouteOptions options{.policy = {.lambda = 0, .rules = DecisionRules::kCorrected}, .rank = true};
   const auto lengths = [&] {
     std::map<Budget, double> lengths;
     for (const Option& o : decide(c.pool, c.pairs, c.predictions, options).ranking) {
@@ -485,7 +496,7 @@ TEST(Decide, CorrectedRulesExpectNoMoreThanTheUnlimitedLength) {
   using Lengths = std::map<Budget, double>;
   EXPECT_EQ(lengths(),
             (Lengths{{Budget(100), 100}, {Budget(200), 140}, {Budget(300), 180}, {{}, 180}}));
-  options.rules = DecisionRules::kReference;
+  options.policy.rules = DecisionRules::kReference;
   EXPECT_EQ(lengths(),
             (Lengths{{Budget(100), 100}, {Budget(200), 140}, {Budget(300), 300}, {{}, 180}}));
 }
@@ -496,28 +507,80 @@ void expect_refused(const RouteOptions& options, const std::string& words,
   testing::expect_error(code, words, [&] { decide(c.pool, c.pairs, c.predictions, options); });
 }
 
+// The checkpoint's policy.
+TEST(Defaults, HoldWhereTheCallsPolicyIsEmpty) {
+  const Case c = one_model();
+  const auto decided = [&](const Policy& policy, const Policy& defaults) {
+    return decide(c.pool, c.pairs, c.predictions, {.policy = policy, .rank = true}, defaults);
+  };
+  const Policy limited{.max_output_tokens = 250, .rules = DecisionRules::kCorrected};
+  for (const Option& option : decided({}, limited).ranking) EXPECT_LE(option.max_tokens, 250U);
+  EXPECT_EQ(decided({.max_output_tokens = 9000}, limited).ranking.size(), c.pairs.size());
+  EXPECT_EQ(decided({}, {.max_cost_usd = 0.5}).max_cost_usd, 0.5);
+  EXPECT_EQ(decided({.cap = {.minimum = 20}}, {.cap = {.unlimited = 700}}).ranking.size(),
+            c.pairs.size());
+  for (const Option& option : decided({}, {.cap = {.margin = 1, .unlimited = 700}}).ranking) {
+    EXPECT_EQ(option.max_tokens, option.budget.is_unlimited() ? 700 : 2 * option.budget.tokens());
+  }
+  testing::expect_error(ErrorCode::kInvalidArgument, "lambda is 2",
+                        [&] { decided({}, {.lambda = 2}); });
+}
+
+TEST(Defaults, AreATradeOffUnlessTheCallSaysByWhatToChoose) {
+  const Case c = one_model();
+  const auto reason = [&](const Policy& policy, const Policy& defaults) {
+    return decide(c.pool, c.pairs, c.predictions, {.policy = policy}, defaults).reason;
+  };
+  const auto lambda = [&](const Policy& policy, const Policy& defaults) {
+    return decide(c.pool, c.pairs, c.predictions, {.policy = policy}, defaults).lambda;
+  };
+  const Policy usd{.willingness_to_pay = 1};
+  EXPECT_EQ(reason({}, usd), Reason::kUsd);
+  EXPECT_EQ(reason({.max_cost_usd = 1}, usd), Reason::kUsd);
+  EXPECT_EQ(reason({.min_quality = 0.1}, usd), Reason::kCheapest);
+  EXPECT_EQ(reason({.objective = Objective::kBest}, usd), Reason::kBest);
+  EXPECT_EQ(reason({.lambda = 0.5}, usd), Reason::kRisk);
+  EXPECT_EQ(lambda({}, {}), kDefaultLambda);
+  EXPECT_EQ(lambda({}, {.lambda = 0.25}), 0.25);
+  EXPECT_EQ(lambda({.objective = Objective::kRisk}, {.lambda = 0.25}), 0.25);
+  EXPECT_EQ(lambda({.objective = Objective::kRisk, .min_quality = 0.1}, {.lambda = 0.25}), 0.25);
+  EXPECT_EQ(lambda({.lambda = 0.5}, {.lambda = 0.25}), 0.5);
+}
+
+TEST(Constraints, MonotoneIsIdleWhereContinuousIsTurnedOff) {
+  const Case c = one_model();
+  const Policy base{.continuous = true, .monotone = true};
+  const Policy off = merge(base, {.continuous = false});
+  EXPECT_EQ(decide(c.pool, c.pairs, c.predictions, {.policy = off}).chosen,
+            decide(c.pool, c.pairs, c.predictions, {}).chosen);
+}
+
 TEST(Constraints, ThatContradictEachOtherAreRefused) {
-  expect_refused({.lambda = 0.5, .willingness_to_pay = 1}, "lambda and willingness_to_pay");
-  expect_refused({.objective = Objective::kUsd}, "needs willingness_to_pay");
-  expect_refused({.objective = Objective::kUsd, .lambda = 0.5}, "other than risk");
-  expect_refused({.objective = Objective::kBest, .willingness_to_pay = 1}, "other than usd");
-  expect_refused({.willingness_to_pay = 0.0}, "willingness_to_pay is 0");
-  expect_refused({.willingness_to_pay = -1.0}, "willingness_to_pay");
-  expect_refused({.willingness_to_pay = INFINITY}, "willingness_to_pay");
-  expect_refused({.min_quality = 1.5}, "min_quality");
-  expect_refused({.quality_fraction = -0.1}, "quality_fraction");
-  expect_refused({.max_output_tokens = 15}, "cap.minimum, 16");
-  expect_refused({.max_latency_ms = NAN}, "max_latency_ms");
-  expect_refused({.monotone = true}, "without continuous");
+  expect_refused({.policy = {.lambda = 0.5, .willingness_to_pay = 1}},
+                 "lambda and willingness_to_pay");
+  expect_refused({.policy = {.objective = Objective::kUsd}}, "needs willingness_to_pay");
+  expect_refused({.policy = {.objective = Objective::kUsd, .lambda = 0.5}}, "other than risk");
+  expect_refused({.policy = {.objective = Objective::kBest, .willingness_to_pay = 1}},
+                 "other than usd");
+  expect_refused({.policy = {.willingness_to_pay = 0.0}}, "willingness_to_pay is 0");
+  expect_refused({.policy = {.willingness_to_pay = -1.0}}, "willingness_to_pay");
+  expect_refused({.policy = {.willingness_to_pay = INFINITY}}, "willingness_to_pay");
+  expect_refused({.policy = {.min_quality = 1.5}}, "min_quality");
+  expect_refused({.policy = {.quality_fraction = -0.1}}, "quality_fraction");
+  expect_refused({.policy = {.max_output_tokens = 15}}, "cap.minimum, 16");
+  expect_refused({.policy = {.max_latency_ms = NAN}}, "max_latency_ms");
+  expect_refused({.policy = {.monotone = true}}, "without continuous");
 }
 
 TEST(Constraints, ThatLeaveNothingSayWhatLeftOutHowMany) {
-  expect_refused({.max_output_tokens = 50}, "of 4, these constraints leave out 4 (max_output_tok");
-  expect_refused({.max_latency_ms = 100}, "4 (max_latency)");
-  expect_refused({.max_cost_usd = 1e-4}, "one at budget 100, may cost up to $0.0011",
+  expect_refused({.policy = {.max_output_tokens = 50}},
+                 "of 4, these constraints leave out 4 (max_output_tok");
+  expect_refused({.policy = {.max_latency_ms = 100}}, "4 (max_latency)");
+  expect_refused({.policy = {.max_cost_usd = 1e-4}}, "one at budget 100, may cost up to $0.0011",
                  ErrorCode::kBudget);
   // A higher limit would not help here.
-  expect_refused({.max_cost_usd = 1e-4, .max_output_tokens = 50}, "4 (max_cost), 4 (max_output_");
+  expect_refused({.policy = {.max_cost_usd = 1e-4, .max_output_tokens = 50}},
+                 "4 (max_cost), 4 (max_output_");
 }
 
 }  // namespace

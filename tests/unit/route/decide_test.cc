@@ -65,11 +65,11 @@ TEST(Decide, FollowsTheReferenceRules) {
   for (int i = 0; i < 3000; ++i) {
     const Case c = random_case(random, 1 + random() % 8, random() % 6);
     RouteOptions options;
-    options.lambda = std::vector<double>{0, 0.5, 0.999, 0.99999, 0.999999, 1}[random() % 6];
+    options.policy.lambda = std::vector<double>{0, 0.5, 0.999, 0.99999, 0.999999, 1}[random() % 6];
     options.input_tokens = static_cast<std::int64_t>(random() % 3 * 700);
     options.rank = true;
     const Decision decision = decide(c.pool, c.pairs, c.predictions, options);
-    const Option expected = naive_reference(c, *options.lambda, *options.input_tokens);
+    const Option expected = naive_reference(c, *options.policy.lambda, *options.input_tokens);
     ASSERT_EQ(decision.chosen, expected);
     ASSERT_EQ(decision.ranking.size(), c.pairs.size());
     ASSERT_EQ(decision.ranking.front(), expected);
@@ -111,8 +111,8 @@ TEST(Choose, FromBoundedEstimatesEqualsTheExactChoice) {
     }
     const internal::DecisionTable table(c.pool, c.pairs, facts);
     RouteOptions options = random_options(random);
-    if (random() % 3 == 0) options.risk_aversion = 2 * std::abs(within(random));
-    const DecisionDefaults defaults{.lambda = 0.5, .token_floor = 20};
+    if (random() % 3 == 0) options.policy.risk_aversion = 2 * std::abs(within(random));
+    const Policy defaults{.lambda = 0.5, .token_floor = 20};
     internal::Rule rule;
     internal::resolve(options, defaults, *c.pool, {100, 100}, rule);
     const double size = std::pow(10.0, -static_cast<double>(random() % 7));
@@ -143,7 +143,7 @@ TEST(Choose, FromBoundedEstimatesEqualsTheExactChoice) {
     ASSERT_EQ(chosen.goal.reason, expected->goal.reason);
     ASSERT_EQ(chosen.quality_floor, expected->quality_floor);
     // Budgets between the trained ones need all of a model's.
-    if (options.continuous) continue;
+    if (*options.policy.continuous) continue;
     if (size <= 1e-4) {
       asked += source.asked;
       pairs += c.pairs.size();
@@ -160,39 +160,41 @@ TEST(Decide, WorstCaseCostStaysWithinTheLimit) {
   for (int i = 0; i < 1000; ++i) {
     const Case c = random_case(random, 1 + random() % 4, random() % 6);
     RouteOptions options;
-    options.lambda = std::vector<double>{0, 0.5, 0.999, 1}[random() % 4];
-    options.rules = random() % 2 == 0 ? DecisionRules::kReference : DecisionRules::kCorrected;
-    options.available_only = false;
+    options.policy.lambda = std::vector<double>{0, 0.5, 0.999, 1}[random() % 4];
+    options.policy.rules =
+        random() % 2 == 0 ? DecisionRules::kReference : DecisionRules::kCorrected;
+    options.policy.available_only = false;
     options.input_tokens = static_cast<std::int64_t>(random() % 300);
     options.max_input_tokens = *options.input_tokens + static_cast<std::int64_t>(random() % 300);
-    options.cap = {.margin = static_cast<double>(random() % 3) / 4,
-                   .minimum = 1 + static_cast<std::uint32_t>(random() % 40),
-                   .unlimited = 500 + static_cast<std::uint32_t>(random() % 1000)};
-    options.max_cost_usd = 2e-5 * static_cast<double>(random() % 100);
+    options.policy.cap = {.margin = static_cast<double>(random() % 3) / 4,
+                          .minimum = 1 + static_cast<std::uint32_t>(random() % 40),
+                          .unlimited = 500 + static_cast<std::uint32_t>(random() % 1000)};
+    options.policy.max_cost_usd = 2e-5 * static_cast<double>(random() % 100);
     options.rank = true;
 
     std::vector<Option> expected;
     double cheapest = INFINITY;
     RouteOptions free = options;
-    free.max_cost_usd.reset();
+    free.policy.max_cost_usd.reset();
     for (Option option : decide(c.pool, c.pairs, c.predictions, free).ranking) {
       const ModelSpec& model = (*c.pool)[option.model];
       const std::uint32_t needed =
           option.budget.is_unlimited()
               ? std::min(static_cast<std::uint32_t>(std::ceil(option.output_tokens)),
-                         options.cap.unlimited)
+                         *options.policy.cap.unlimited)
               : option.budget.tokens();
-      const std::uint32_t least = std::max(needed, options.cap.minimum);
-      const std::uint32_t full =
-          option.budget.is_unlimited()
-              ? options.cap.unlimited
-              : std::max(options.cap.minimum,
-                         static_cast<std::uint32_t>(std::ceil(needed * (1 + *options.cap.margin))));
+      const std::uint32_t least = std::max(needed, *options.policy.cap.minimum);
+      const std::uint32_t full = option.budget.is_unlimited()
+                                     ? *options.policy.cap.unlimited
+                                     : std::max(*options.policy.cap.minimum,
+                                                static_cast<std::uint32_t>(std::ceil(
+                                                    needed * (1 + *options.policy.cap.margin))));
       ASSERT_EQ(option.max_tokens, full);
       ASSERT_EQ(option.worst_case_cost_usd, worst_cost(model, *options.max_input_tokens, full));
       cheapest = std::min(cheapest, worst_cost(model, *options.max_input_tokens, least));
-      while (option.max_tokens >= least && worst_cost(model, *options.max_input_tokens,
-                                                      option.max_tokens) > *options.max_cost_usd) {
+      while (option.max_tokens >= least &&
+             worst_cost(model, *options.max_input_tokens, option.max_tokens) >
+                 *options.policy.max_cost_usd) {
         --option.max_tokens;
       }
       if (option.max_tokens < least) continue;
@@ -204,14 +206,14 @@ TEST(Decide, WorstCaseCostStaysWithinTheLimit) {
       const Decision decision = decide(c.pool, c.pairs, c.predictions, options);
       ASSERT_EQ(decision.ranking, expected);
       ASSERT_EQ(decision.chosen, expected.front());
-      ASSERT_LE(decision.chosen.worst_case_cost_usd, *options.max_cost_usd);
-      ASSERT_EQ(decision.max_cost_usd, options.max_cost_usd);
+      ASSERT_LE(decision.chosen.worst_case_cost_usd, *options.policy.max_cost_usd);
+      ASSERT_EQ(decision.max_cost_usd, options.policy.max_cost_usd);
     } catch (const Error& error) {
       ASSERT_TRUE(expected.empty()) << error.what();
       ASSERT_EQ(error.code(), ErrorCode::kBudget);
       ++refused;
       // The cost that the error names is enough, and no less is.
-      options.max_cost_usd = cheapest;
+      options.policy.max_cost_usd = cheapest;
       ASSERT_NO_THROW(decide(c.pool, c.pairs, c.predictions, options));
       const std::string message = error.what();
       ASSERT_EQ(std::stod(message.substr(message.find("up to $") + 7)), cheapest) << message;
@@ -230,15 +232,15 @@ TEST(Decide, CostLimitHoldsForExtremePrices) {
         ModelSpec model{.name = "one",
                         .input_price_per_million = input_price,
                         .output_price_per_million = output_price};
-        RouteOptions options{.cap = {.minimum = 1, .unlimited = 4'000'000'000}};
-        options.max_cost_usd = worst_cost(model, 100, 1) + spare;
+        RouteOptions options{.policy = {.cap = {.minimum = 1, .unlimited = 4'000'000'000}}};
+        options.policy.max_cost_usd = worst_cost(model, 100, 1) + spare;
         const std::vector<Pair> pairs = {{0, Budget::unlimited()}};
         const Option chosen = decide(std::make_shared<const Pool>(Pool{model}), pairs,
                                      {.quality = {0.5}, .tokens = {1}}, options)
                                   .chosen;
-        EXPECT_LE(worst_cost(model, 100, chosen.max_tokens), *options.max_cost_usd);
-        if (chosen.max_tokens < options.cap.unlimited) {
-          EXPECT_GT(worst_cost(model, 100, chosen.max_tokens + 1), *options.max_cost_usd);
+        EXPECT_LE(worst_cost(model, 100, chosen.max_tokens), *options.policy.max_cost_usd);
+        if (chosen.max_tokens < *options.policy.cap.unlimited) {
+          EXPECT_GT(worst_cost(model, 100, chosen.max_tokens + 1), *options.policy.max_cost_usd);
         }
       }
     }
@@ -248,8 +250,8 @@ TEST(Decide, CostLimitHoldsForExtremePrices) {
 TEST(Decide, CapMarginIsTheCheckpointsUnlessTheCallSetsOne) {
   std::mt19937_64 random(14);
   const Case c = random_case(random, 1, 6);  // budgets up to 320
-  RouteOptions options{.lambda = 0, .rank = true};
-  const auto cap_of = [&](Budget budget, const DecisionDefaults& defaults) {
+  RouteOptions options{.policy = {.lambda = 0}, .rank = true};
+  const auto cap_of = [&](Budget budget, const Policy& defaults) {
     for (const Option& o : decide(c.pool, c.pairs, c.predictions, options, defaults).ranking) {
       if (o.budget == budget) return o.max_tokens;
     }
@@ -257,10 +259,10 @@ TEST(Decide, CapMarginIsTheCheckpointsUnlessTheCallSetsOne) {
   };
   EXPECT_EQ(cap_of(Budget(320), {}), 384U);
   EXPECT_EQ(cap_of(Budget(10), {}), 16U) << "no provider takes less";
-  EXPECT_EQ(cap_of(Budget(320), Config{.budget_mode = BudgetMode::kHardCap}.decision_defaults()),
+  EXPECT_EQ(cap_of(Budget(320), Config{.budget_mode = BudgetMode::kHardCap}.default_policy()),
             320U);
-  options.cap.margin = 0.5;
-  EXPECT_EQ(cap_of(Budget(320), {.cap_margin = 0}), 480U);
+  options.policy.cap.margin = 0.5;
+  EXPECT_EQ(cap_of(Budget(320), {.cap = {.margin = 0}}), 480U);
   EXPECT_EQ(cap_of(Budget::unlimited(), {}), 8192U);
 }
 
@@ -279,25 +281,24 @@ Case two_models() {
 TEST(Decide, CorrectedRulesGiveTiesToTheCheaperPair) {
   const Case c = two_models();
   RouteOptions options;
-  options.lambda = 0;  // only quality: both unlimited pairs tie
+  options.policy.lambda = 0;  // only quality: both unlimited pairs tie
   EXPECT_EQ(decide(c.pool, c.pairs, c.predictions, options).model().name, "first");
-  options.rules = DecisionRules::kCorrected;
+  options.policy.rules = DecisionRules::kCorrected;
   EXPECT_EQ(decide(c.pool, c.pairs, c.predictions, options).model().name, "second");
 }
 
 TEST(Decide, TokenFloorKeepsNegativeLengthsFromLookingFree) {
   const Case c = two_models();
   RouteOptions options;
-  options.lambda = 0.9;
+  options.policy.lambda = 0.9;
   options.input_tokens = 0;
   Decision decision = decide(c.pool, c.pairs, c.predictions, options);
   EXPECT_EQ(decision.chosen.cost_usd, 0) << "the published behaviour";
-  const DecisionDefaults defaults{
-      .lambda = 0.9, .rules = DecisionRules::kCorrected, .token_floor = 25};
+  const Policy defaults{.lambda = 0.9, .token_floor = 25, .rules = DecisionRules::kCorrected};
   decision = decide(c.pool, c.pairs, c.predictions, options, defaults);
   EXPECT_EQ(decision.chosen.output_tokens, 25);
   EXPECT_DOUBLE_EQ(decision.chosen.cost_usd, 25e-6);
-  options.token_floor = 60;
+  options.policy.token_floor = 60;
   EXPECT_EQ(decide(c.pool, c.pairs, c.predictions, options, defaults).chosen.output_tokens, 60);
 }
 
@@ -305,10 +306,10 @@ TEST(Decide, CorrectedRulesDoNotRound) {
   Case c = two_models();
   c.predictions.quality = {0.123456789, 0.1, 0.1, 0.1};
   RouteOptions options;
-  options.lambda = 0;
-  options.rules = DecisionRules::kCorrected;
+  options.policy.lambda = 0;
+  options.policy.rules = DecisionRules::kCorrected;
   EXPECT_EQ(decide(c.pool, c.pairs, c.predictions, options).chosen.quality, 0.123456789);
-  options.rules = DecisionRules::kReference;
+  options.policy.rules = DecisionRules::kReference;
   EXPECT_EQ(decide(c.pool, c.pairs, c.predictions, options).chosen.quality, 0.1235);
 }
 
@@ -318,22 +319,22 @@ TEST(Decide, LeavesOutDeniedUnlistedAndUnavailableModels) {
   pool[0].available = false;
   c.pool = std::make_shared<const Pool>(pool);
   RouteOptions options;
-  options.lambda = 0;
+  options.policy.lambda = 0;
   options.rank = true;
   EXPECT_EQ(decide(c.pool, c.pairs, c.predictions, options).model().name, "first");
-  options.available_only = true;
+  options.policy.available_only = true;
   Decision decision = decide(c.pool, c.pairs, c.predictions, options);
   EXPECT_EQ(decision.model().name, "second");
   EXPECT_EQ(decision.ranking.size(), 2U);
-  options.available_only.reset();
-  options.rules = DecisionRules::kCorrected;  // where leaving them out is the default
+  options.policy.available_only.reset();
+  options.policy.rules = DecisionRules::kCorrected;  // where leaving them out is the default
   EXPECT_EQ(decide(c.pool, c.pairs, c.predictions, options).ranking.size(), 2U);
-  options.available_only = false;
+  options.policy.available_only = false;
   EXPECT_EQ(decide(c.pool, c.pairs, c.predictions, options).ranking.size(), 4U);
-  options.deny = {"second"};
+  options.policy.deny = {"second"};
   EXPECT_EQ(decide(c.pool, c.pairs, c.predictions, options).model().name, "first");
-  options.deny.clear();
-  options.allow = {"second"};
+  options.policy.deny.reset();
+  options.policy.allow = {"second"};
   EXPECT_EQ(decide(c.pool, c.pairs, c.predictions, options).model().name, "second");
 }
 
@@ -349,21 +350,21 @@ void expect_invalid(const Case& c, const RouteOptions& options, const std::strin
 
 TEST(Decide, RefusesBadOptions) {
   Case c = two_models();
-  expect_invalid(c, {.lambda = -0.1}, "lambda");
-  expect_invalid(c, {.lambda = 1.0000001}, "lambda");
-  expect_invalid(c, {.lambda = NAN}, "lambda");
+  expect_invalid(c, {.policy = {.lambda = -0.1}}, "lambda");
+  expect_invalid(c, {.policy = {.lambda = 1.0000001}}, "lambda");
+  expect_invalid(c, {.policy = {.lambda = NAN}}, "lambda");
   expect_invalid(c, {.input_tokens = -1}, "input_tokens");
-  expect_invalid(c, {.token_floor = -1.0}, "token_floor");
-  expect_invalid(c, {.token_floor = INFINITY}, "token_floor");
-  expect_invalid(c, {.max_cost_usd = -0.1}, "max_cost_usd");
-  expect_invalid(c, {.max_cost_usd = NAN}, "max_cost_usd");
+  expect_invalid(c, {.policy = {.token_floor = -1.0}}, "token_floor");
+  expect_invalid(c, {.policy = {.token_floor = INFINITY}}, "token_floor");
+  expect_invalid(c, {.policy = {.max_cost_usd = -0.1}}, "max_cost_usd");
+  expect_invalid(c, {.policy = {.max_cost_usd = NAN}}, "max_cost_usd");
   expect_invalid(c, {.input_tokens = 50, .max_input_tokens = 49}, "max_input_tokens is 49");
-  expect_invalid(c, {.cap = {.margin = -0.1}}, "cap.margin");
-  expect_invalid(c, {.cap = {.minimum = 0}}, "cap.minimum");
-  expect_invalid(c, {.cap = {.minimum = 20, .unlimited = 19}}, "cap.unlimited 19");
-  expect_invalid(c, {.allow = {"secnd"}}, "did you mean \"second\"");
-  expect_invalid(c, {.deny = {"third"}}, "not in the pool");
-  expect_invalid(c, {.deny = {"first", "second"}}, "no model is left");
+  expect_invalid(c, {.policy = {.cap = {.margin = -0.1}}}, "cap.margin");
+  expect_invalid(c, {.policy = {.cap = {.minimum = 0}}}, "cap.minimum");
+  expect_invalid(c, {.policy = {.cap = {.minimum = 20, .unlimited = 19}}}, "cap.unlimited 19");
+  expect_invalid(c, {.policy = {.allow = {{"secnd"}}}}, "did you mean \"second\"");
+  expect_invalid(c, {.policy = {.deny = {{"third"}}}}, "not in the pool");
+  expect_invalid(c, {.policy = {.deny = {{"first", "second"}}}}, "no model is left");
   c.predictions.quality[2] = NAN;
   expect_invalid(c, {}, "pair 2");
   c.predictions.quality.pop_back();
@@ -376,7 +377,7 @@ TEST(Decide, ChargesAModelForTheTokensOfItsInstruction) {
            {.name = "told", .input_price_per_million = 10, .instruction_tokens = 400}});
   const std::vector<Pair> pairs = {{0, Budget()}, {1, Budget()}};
   RouteOptions options;
-  options.lambda = 0.9;
+  options.policy.lambda = 0.9;
   options.input_tokens = 100;
   options.rank = true;
   const Decision decision = decide(pool, pairs, {{0.5, 0.5}, {10, 10}}, options, {});

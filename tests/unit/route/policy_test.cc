@@ -1,11 +1,15 @@
 #include "r2router/policy.h"
 
+#include <cmath>
 #include <filesystem>
 #include <random>
 #include <string>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
+
+#include "r2router/calibrate.h"
 
 #include "support/decisions.h"
 #include "support/errors.h"
@@ -16,47 +20,42 @@ namespace {
 
 using testing::error_of;
 using testing::expect_error;
+using ::testing::HasSubstr;
 
-TEST(Policy, EveryOptionIsReadBackAsItWasWritten) {
+TEST(Policy, EverySettingIsReadBackAsItWasWritten) {
   std::mt19937_64 random(71);
   for (int i = 0; i < 500; ++i) {
-    RouteOptions policy = testing::random_options(random);
-    if (random() % 2 == 0) policy.allow = {"a*", "b"};
-    if (random() % 2 == 0) policy.deny = {"ü\"?"};
+    Policy policy = testing::random_options(random).policy;
+    if (random() % 2 == 0) policy.allow = {{"a*", "b"}};
+    if (random() % 2 == 0) policy.deny = {{"ü\"?"}};
     if (random() % 2 == 0) policy.token_floor = 2.5;
     if (random() % 2 == 0) policy.risk_aversion = 0.5;
     if (random() % 2 == 0) policy.cap = {};
-    policy.input_tokens.reset();
-    policy.max_input_tokens.reset();
+    if (random() % 2 == 0) policy.cap.margin.reset();
     const std::string json = to_json(policy);
-    const RouteOptions read = parse_policy(json);
-    EXPECT_EQ(read.objective, policy.objective);
-    EXPECT_EQ(read.lambda, policy.lambda);
-    EXPECT_EQ(read.willingness_to_pay, policy.willingness_to_pay);
-    EXPECT_EQ(read.allow, policy.allow);
-    EXPECT_EQ(read.deny, policy.deny);
-    EXPECT_EQ(read.available_only, policy.available_only);
-    EXPECT_EQ(read.token_floor, policy.token_floor);
-    EXPECT_EQ(read.rules, policy.rules);
-    EXPECT_EQ(read.min_quality, policy.min_quality);
-    EXPECT_EQ(read.quality_fraction, policy.quality_fraction);
-    EXPECT_EQ(read.risk_aversion, policy.risk_aversion);
-    EXPECT_EQ(read.max_cost_usd, policy.max_cost_usd);
-    EXPECT_EQ(read.max_output_tokens, policy.max_output_tokens);
-    EXPECT_EQ(read.max_latency_ms, policy.max_latency_ms);
-    EXPECT_EQ(read.continuous, policy.continuous);
-    EXPECT_EQ(read.monotone, policy.monotone);
-    EXPECT_EQ(read.cap, policy.cap);
-    EXPECT_EQ(to_json(read), json);
+    EXPECT_EQ(parse_policy(json), policy) << json;
+    EXPECT_EQ(to_json(parse_policy(json)), json);
   }
+  EXPECT_EQ(to_json(Policy{}), "{}\n");
+  EXPECT_EQ(
+      to_json(Policy{.lambda = 0.5, .deny = {{"a"}}, .cap = {.minimum = 20}}),
+      "{\n  \"lambda\": 0.5,\n  \"deny\": [\n    \"a\"\n  ],\n  \"cap\": {\n    \"minimum\": 20\n"
+      "  }\n}\n");
 }
 
-TEST(Policy, ACalibrationStandsBesideWhatItFound) {
-  RouteOptions base{.lambda = 0.9, .max_cost_usd = 0.01};
+TEST(Policy, IsWrittenOnlyIfItCanBeRead) {
+  expect_error(ErrorCode::kInvalidArgument, "max_cost_usd is inf: expected a number of USD",
+               [] { to_json(Policy{.max_cost_usd = INFINITY}); });
+  expect_error(ErrorCode::kInvalidArgument, "not UTF-8",
+               [] { to_json(Policy{.deny = {{"\xFF"}}}); });
+}
+
+TEST(Policy, ACalibrationIsWrittenWithWhatItFound) {
+  const Policy base{.lambda = 0.9, .max_cost_usd = 0.01};
   Calibration calibration{.target = {CalibrationTarget::Kind::kCost, 0.00005},
                           .setting = {0.002, 0.001, 0.003}};
   const std::string json = to_json(base, calibration);
-  const RouteOptions policy = parse_policy(json);
+  const Policy policy = parse_policy(json);
   EXPECT_EQ(policy.objective, Objective::kUsd);
   EXPECT_EQ(policy.willingness_to_pay, 0.002);
   EXPECT_EQ(policy.max_cost_usd, 0.01);
@@ -111,22 +110,34 @@ TEST(Policy, IsFoundByPathOrElseByNameInTheCheckpointsFolder) {
 }
 
 TEST(Policy, RefusesWhatItDoesNotKnow) {
-  const auto expect_bad = [](const std::string& json, const std::string& pointer) {
+  const auto expect_bad = [](const std::string& json, const std::string& pointer,
+                             const std::string& message) {
     const Error error = error_of([&] { parse_policy(json, "p.json"); });
     EXPECT_EQ(error.code(), ErrorCode::kBadConfig) << error.what();
     EXPECT_EQ(error.where().pointer, pointer) << error.what();
     EXPECT_EQ(error.where().file, "p.json");
+    EXPECT_THAT(error.message(), HasSubstr(message)) << json;
   };
-  expect_bad("[]", "");
-  expect_bad(R"({"max_cost": 1})", "/max_cost");
-  expect_bad(R"({"objective": "worst"})", "/objective");
-  expect_bad(R"({"lambda": "0.5"})", "/lambda");
-  expect_bad(R"({"max_output_tokens": 0})", "/max_output_tokens");
-  expect_bad(R"({"allow": "a"})", "/allow");
-  expect_bad(R"({"allow": [1]})", "/allow/0");
-  expect_bad(R"({"cap": {"min": 1}})", "/cap/min");
-  expect_bad(R"({"continuous": 1})", "/continuous");
-  expect_bad(R"({"calibration": 1})", "/calibration");
+  expect_bad("[]", "", "expected a policy");
+  expect_bad(R"({"max_cost": 1})", "/max_cost", "did you mean \"max_cost_usd\"?");
+  expect_bad(R"({"cap": {"min": 1}})", "/cap/min", "did you mean \"cap.minimum\"?");
+  expect_bad(R"({"cap.margin": 1})", "/cap.margin", "did you mean \"cap\"?");
+  expect_bad(R"({"cap": 1})", "/cap", "expected an object");
+  expect_bad(R"({"objective": "worst"})", "/objective",
+             "found the string \"worst\", expected risk, usd, cheapest or best");
+  expect_bad(R"({"lambda": "0.5"})", "/lambda", "expected a number from 0 to 1");
+  expect_bad(R"({"lambda": 1.5})", "/lambda", "found the number 1.5, expected a number from 0");
+  expect_bad(R"({"lambda": null})", "/lambda", "found null");
+  expect_bad(R"({"willingness_to_pay": 0})", "/willingness_to_pay", "more than 0");
+  expect_bad(R"({"max_output_tokens": 0})", "/max_output_tokens", "1 or more");
+  expect_bad(R"({"max_output_tokens": 20.0})", "/max_output_tokens", "a whole number");
+  expect_bad(R"({"max_output_tokens": 4294967296})", "/max_output_tokens", "a whole number");
+  expect_bad(R"({"max_output_tokens": 18446744073709551615})", "/max_output_tokens", "whole");
+  expect_bad(R"({"allow": "a"})", "/allow", "expected a list of at least one model name");
+  expect_bad(R"({"allow": []})", "/allow", "at least one");
+  expect_bad(R"({"allow": [1]})", "/allow/0", "expected a string");
+  expect_bad(R"({"continuous": 1})", "/continuous", "expected true or false");
+  expect_bad(R"({"calibration": 1})", "/calibration", "expected an object");
   const testing::TemporaryFolder folder;
   expect_error(ErrorCode::kNotFound, "none.json", [&] { load_policy(folder / "none.json"); });
 }

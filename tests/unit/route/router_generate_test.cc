@@ -35,7 +35,7 @@ FaultServer& server() { return FaultServer::instance(); }
 
 Router text_router() {
   Checkpoint checkpoint = testing::random_checkpoint(6, 5, kDimension, 61, true);
-  checkpoint.config.rules = DecisionRules::kCorrected;
+  checkpoint.config.policy.rules = DecisionRules::kCorrected;
   checkpoint.config.budget_prompt = "Use at most {budget} tokens, whatever the question.";
   for (std::size_t model = 0; model < checkpoint.config.models.size(); model += 2) {
     checkpoint.config.models[model].instruction = std::string(40 * model, '!') + " Be brief.";
@@ -72,7 +72,7 @@ TEST(RouterGenerate, SendsTheQueryWithTheCheckpointsInstruction) {
   const Router router = text_router();
   const std::string url = server().script({{service()}});
   const auto client = make_openai_client(chat_endpoint(url));
-  const Decision decision = router.route_text("What is x?", {.lambda = 0.999999});
+  const Decision decision = router.route_text("What is x?", {.policy = {.lambda = 0.999999}});
   ASSERT_FALSE(decision.chosen.budget.is_unlimited());
   const Completion completion = router.generate(*client, "What is x?", decision);
   EXPECT_TRUE(completion.ok());
@@ -108,8 +108,9 @@ TEST(RouterGenerate, NeverCostsMoreThanItsWorstCase) {
   for (int i = 0; i < 1000; ++i) {
     std::string query = "?";
     for (int words = draw(0, 40); words > 0; --words) query += draw(0, 3) == 0 ? " 数学" : " word";
-    RouteOptions route{.lambda = std::vector{0.9, 0.999, 0.99999}[draw(0, 2)], .rank = true};
-    if (draw(0, 1) == 0) route.max_cost_usd = 1e-6 * std::exp(0.01 * draw(300, 800));
+    RouteOptions route{.policy = {.lambda = std::vector{0.9, 0.999, 0.99999}[draw(0, 2)]},
+                       .rank = true};
+    if (draw(0, 1) == 0) route.policy.max_cost_usd = 1e-6 * std::exp(0.01 * draw(300, 800));
     Decision decision;
     try {
       decision = router.route_text(query, route);

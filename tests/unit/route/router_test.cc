@@ -47,7 +47,7 @@ Option plain_choice(const Router& router, std::span<const float> embedding,
   Predictions predictions;
   router.scorer()->predict(embedding, predictions);
   return decide(std::make_shared<const Pool>(router.pool()), router.scorer()->pairs(), predictions,
-                options, router.config().decision_defaults())
+                options, router.config().default_policy())
       .chosen;
 }
 
@@ -61,10 +61,10 @@ TEST(Router, EqualsTheStagesCalledOneByOne) {
       for (const double lambda : {0.0, 0.5, 0.999, 0.99999, 1.0}) {
         for (const DecisionRules rules : {DecisionRules::kReference, DecisionRules::kCorrected}) {
           RouteOptions options;
-          options.lambda = lambda;
-          options.rules = rules;
+          options.policy.lambda = lambda;
+          options.policy.rules = rules;
           options.input_tokens = 50;
-          if (token_heads) options.max_cost_usd = 3e-4;
+          if (token_heads) options.policy.max_cost_usd = 3e-4;
           const BatchDecision batch = router.route_batch(embeddings, options);
           const BatchDecision wide_batch = router.route_batch(wide, options);
           ASSERT_EQ(batch.options.size(), kRows);
@@ -96,15 +96,15 @@ TEST(Router, ConstrainedDecisionsEqualTheStagesToo) {
   for (std::size_t r = 0; r < kRows; ++r) {
     const auto row = std::span(embeddings).subspan(r * kDimension, kDimension);
     RouteOptions options = testing::random_options(random);
-    options.max_latency_ms.reset();  // no model's speed is known
+    options.policy.max_latency_ms.reset();  // no model's speed is known
     options.rank = options.explain = true;
-    if (random() % 2 == 0) options.risk_aversion = 1;
+    if (random() % 2 == 0) options.policy.risk_aversion = 1;
     Predictions predictions;
     router.scorer()->predict(row, predictions);
     Decision expected;
     try {
       expected = decide(std::make_shared<const Pool>(router.pool()), router.scorer()->pairs(),
-                        predictions, options, router.config().decision_defaults(), spreads);
+                        predictions, options, router.config().default_policy(), spreads);
     } catch (const Error&) {
       EXPECT_THROW(router.route(row, options), Error);
       EXPECT_THROW(router.route_batch(row, options), Error);
@@ -126,8 +126,8 @@ TEST(Router, ConstrainedDecisionsEqualTheStagesToo) {
 TEST(Router, PairsWithoutALengthHeadAreExpectedToBeAsLongAsWithoutALimit) {
   const Router router(random_checkpoint(3, 4, kDimension, 39));
   const auto embeddings = random_embeddings(50, kDimension, 40);
-  RouteOptions options{.lambda = 0.999, .rules = DecisionRules::kCorrected};
-  options.available_only = false;
+  RouteOptions options{.policy = {.lambda = 0.999, .rules = DecisionRules::kCorrected}};
+  options.policy.available_only = false;
   for (std::size_t r = 0; r < 50; ++r) {
     const auto row = std::span(embeddings).subspan(r * kDimension, kDimension);
     EXPECT_EQ(router.route(row, options).chosen, plain_choice(router, row, options));
@@ -139,7 +139,7 @@ TEST(Router, BatchTakesTheInputTokensOfEachRow) {
   const auto embeddings = random_embeddings(3, kDimension, 24);
   const std::vector<std::int64_t> input_tokens = {0, 1'000'000, 70};
   const std::vector<std::int64_t> most_tokens = {500, 1'000'000, 90};
-  const RouteOptions options{.lambda = 0.9, .input_tokens = 40};
+  const RouteOptions options{.policy = {.lambda = 0.9}, .input_tokens = 40};
   const auto expect_rows = [&](std::span<const std::int64_t> expected,
                                std::span<const std::int64_t> most) {
     const BatchDecision batch = router.route_batch(embeddings, options, expected, most);
@@ -168,7 +168,7 @@ TEST(Router, RanksOnlyOnRequest) {
   ASSERT_EQ(decision.ranking.size(), 16U);
   EXPECT_EQ(decision.ranking.front(), decision.chosen);
   EXPECT_EQ(decision.input_tokens, 100);
-  EXPECT_EQ(decision.lambda, router.config().default_lambda);
+  EXPECT_EQ(decision.lambda, router.config().default_lambda());
 }
 
 #ifndef R2ROUTER_SANITIZED
@@ -176,16 +176,17 @@ TEST(Router, AllocatesNothingAfterTheFirstCall) {
   const Router router(random_checkpoint(6, 4, kDimension, 27));
   const auto embeddings = random_embeddings(64, kDimension, 28);
   const std::vector<double> wide(embeddings.begin(), embeddings.end());
-  RouteOptions options{.allow = {"model-*"}, .deny = {"model-1"}, .max_cost_usd = 3e-4};
-  options.quality_fraction = 0.9;
-  options.max_output_tokens = 300;
+  RouteOptions options{
+      .policy = {.max_cost_usd = 3e-4, .allow = {{"model-*"}}, .deny = {{"model-1"}}}};
+  options.policy.quality_fraction = 0.9;
+  options.policy.max_output_tokens = 300;
   const auto route_all = [&] {
     std::size_t sum = 0;
     for (std::size_t r = 0; r < 64; ++r) {
       sum += router.route(std::span(embeddings).subspan(r * kDimension, kDimension)).chosen.model;
       sum += router.route(std::span(wide).subspan(r * kDimension, kDimension)).chosen.model;
       for (const bool continuous : {false, true}) {
-        options.continuous = continuous;
+        options.policy.continuous = continuous;
         sum +=
             router.route(std::span(wide).subspan(r * kDimension, kDimension), options).chosen.model;
       }
@@ -265,10 +266,10 @@ TEST(Router, AcceptsEmbeddingsBeyondTheRangeOfFloat32) {
   Predictions predictions;
   router.scorer()->predict(std::span<const double>(embedding), predictions);
   RouteOptions options;
-  options.lambda = 0.5;
+  options.policy.lambda = 0.5;
   const Option expected =
       decide(std::make_shared<const Pool>(router.pool()), router.scorer()->pairs(), predictions,
-             options, router.config().decision_defaults())
+             options, router.config().default_policy())
           .chosen;
   EXPECT_EQ(router.route(embedding, options).chosen, expected);
   // Products of still larger ones would overflow.

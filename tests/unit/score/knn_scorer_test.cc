@@ -185,15 +185,16 @@ TEST(KnnScorer, ARouterDecidesByItsPredictions) {
   checkpoint.predictor = data;
   const Router router(checkpoint);
   const auto x = random_embeddings(50, kDimension, 11);
-  const BatchDecision batch = router.route_batch(std::span<const float>(x), {.lambda = 0.5});
+  const BatchDecision batch =
+      router.route_batch(std::span<const float>(x), {.policy = {.lambda = 0.5}});
   for (std::size_t row = 0; row < 50; ++row) {
     const auto embedding = std::span<const float>(x).subspan(row * kDimension, kDimension);
     Predictions predictions;
     router.scorer()->predict(embedding, predictions);
     const Decision expected =
         decide(std::make_shared<const Pool>(checkpoint.config.models), router.scorer()->pairs(),
-               predictions, {.lambda = 0.5}, checkpoint.config.decision_defaults());
-    EXPECT_EQ(router.route(embedding, {.lambda = 0.5}).chosen, expected.chosen);
+               predictions, {.policy = {.lambda = 0.5}}, checkpoint.config.default_policy());
+    EXPECT_EQ(router.route(embedding, {.policy = {.lambda = 0.5}}).chosen, expected.chosen);
     EXPECT_EQ(batch.options[row], expected.chosen);
   }
 }

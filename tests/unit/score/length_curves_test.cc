@@ -47,7 +47,7 @@ Checkpoint random_corrected_checkpoint() {
   Checkpoint checkpoint = random_checkpoint(5, 3, kDimension, 3, true);
   checkpoint.config.length_points = 9;
   checkpoint.length_curves = random_curves(checkpoint, 9);
-  checkpoint.config.rules = DecisionRules::kCorrected;
+  checkpoint.config.policy.rules = DecisionRules::kCorrected;
   return checkpoint;
 }
 
@@ -140,12 +140,12 @@ TEST(CorrectedScorer, RoutesAsItsExactPredictionsSay) {
   for (std::size_t row = 0; row < 300; ++row) {
     const auto embedding = std::span<const float>(x).subspan(row * kDimension, kDimension);
     RouteOptions options;
-    options.lambda = row % 3 == 0 ? 0.9 : 0.9999;
+    options.policy.lambda = row % 3 == 0 ? 0.9 : 0.9999;
     options.input_tokens = 40;
     Predictions predictions;
     router.scorer()->predict(embedding, predictions);
     const Decision expected = decide(pool, router.scorer()->pairs(), predictions, options,
-                                     checkpoint.config.decision_defaults());
+                                     checkpoint.config.default_policy());
     const Decision found = router.route(embedding, options);
     EXPECT_EQ(found.chosen.model, expected.chosen.model);
     EXPECT_EQ(found.chosen.budget, expected.chosen.budget);

@@ -108,7 +108,7 @@ TEST(AddModel, LeavesTheOthersAsTheyAre) {
   EXPECT_TRUE(std::equal(before.begin(), before.end(), after.begin()));
   EXPECT_EQ(added.config.models.size(), 4u);
   EXPECT_EQ(added.config.models[3], family.table.models[3]);
-  EXPECT_EQ(added.config.default_lambda, base.config.default_lambda);
+  EXPECT_EQ(added.config.default_lambda(), base.config.default_lambda());
   const auto training = nlohmann::json::parse(added.config.training);
   EXPECT_EQ(training["added_model"], "model 3");
   EXPECT_EQ(training["probes"], 100);

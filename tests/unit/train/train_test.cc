@@ -72,7 +72,7 @@ TEST(Train, LearnsWhatCanBeLearned) {
   TrainReport report;
   const Checkpoint checkpoint = train(data.table, data.embeddings, kDimension, quick(), &report);
   EXPECT_NO_THROW(validate(checkpoint));
-  EXPECT_EQ(checkpoint.config.rules, DecisionRules::kCorrected);
+  EXPECT_EQ(checkpoint.config.policy.rules, DecisionRules::kCorrected);
   EXPECT_EQ(checkpoint.config.models, data.table.models);
   EXPECT_EQ(checkpoint.config.embedding_dim, kDimension);
   EXPECT_THAT(checkpoint.config.token_limits, ElementsAre(Budget()));
@@ -211,7 +211,7 @@ TEST(Train, TheDefaultLambdaBuysNearlyTheBestScoreForLittle) {
   const Synthetic data;
   TrainReport report;
   const Checkpoint checkpoint = train(data.table, data.embeddings, kDimension, quick(), &report);
-  EXPECT_EQ(checkpoint.config.default_lambda, report.default_lambda);
+  EXPECT_EQ(checkpoint.config.default_lambda(), report.default_lambda);
   EXPECT_GT(report.default_lambda, 0);
   EXPECT_LT(report.default_lambda, 1);
   EXPECT_NEAR(report.default_cost, report.metrics.c95.value(), 1e-12);  // every model is available
@@ -244,7 +244,7 @@ TEST(Train, TheTokenFloorIsALowQuantileOfRealLengths) {
   const Checkpoint checkpoint = train(data.table, data.embeddings, kDimension, options);
   std::vector<double> lengths = data.table.output_tokens;
   std::sort(lengths.begin(), lengths.end());
-  EXPECT_EQ(checkpoint.config.token_floor, lengths[8]);
+  EXPECT_EQ(checkpoint.config.policy.token_floor, lengths[8]);
 }
 
 TEST(Train, ProvenanceTellsHowToMakeItAgain) {
@@ -646,7 +646,7 @@ TEST(TrainShared, ReproducesTheReferenceFigures) {
   const Evaluation evaluation =
       evaluate(table, standard_contenders(table, predict_means(table, table), table));
   const auto audc = [&](const std::string& name) {
-    for (const Policy& policy : evaluation.policies) {
+    for (const ContenderResult& policy : evaluation.policies) {
       if (policy.name == name) return policy.metrics.audc;
     }
     return 0.0;

@@ -688,7 +688,7 @@ TEST(HttpEmbedder, RoutesAsTheSameEmbeddingDoes) {
     Checkpoint checkpoint = testing::random_checkpoint(5, 4, kDimension, 11);
     const Router router(checkpoint, {.embedder = embedder});
     for (const std::string text : {"Solve the equation: 2x + 5 = 13", "a", "質問"}) {
-      RouteOptions route_options{.rules = rules, .rank = true};
+      RouteOptions route_options{.policy = {.rules = rules}, .rank = true};
       const Decision by_text = router.route_text(text, route_options);
       route_options.input_tokens = by_text.input_tokens;
       const Decision by_embedding = router.route(expected_embedding(text), route_options);

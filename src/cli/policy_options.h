@@ -1,0 +1,35 @@
+// The settings of a policy as options of the command line.
+#pragma once
+
+#include <string>
+
+#include "r2router/error.h"
+#include "r2router/policy.h"
+
+namespace CLI {
+class App;
+}
+
+namespace r2router::cli {
+
+/// For CLI::Validator: what is wrong with a number that must be 0 or more, or nothing.
+std::string check_not_negative(const std::string& text);
+
+struct PolicySettings {
+  std::string policy;  ///< a file or a name
+  Policy given = {};   ///< what the command line sets itself
+};
+
+/// Adds --policy and an option for every setting to `command`, in a group of their own. `settings`
+/// must outlive it.
+void add_policy_options(CLI::App& command, PolicySettings& settings);
+
+/// The policy that is meant by a file or a name in the folder of --checkpoint-dir; empty: none.
+/// Throws what find_policy() and load_policy() throw.
+Policy read_policy(const std::string& policy, const std::string& checkpoint_dir);
+
+/// The error with the command line's own name for the setting that cannot be met, if the command
+/// line set it. `policy`: that of the call.
+Error with_flag_named(const Error& error, const PolicySettings& settings, const Policy& policy);
+
+}  // namespace r2router::cli

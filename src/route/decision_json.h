@@ -1,0 +1,19 @@
+// The members of a decision's JSON, for those that put others beside them.
+#pragma once
+
+#include "r2router/types.h"
+
+#include "base/json_writer.h"
+
+namespace r2router {
+
+/// "budget".
+void write_budget(ObjectWriter& object, Budget budget);
+
+/// From "model" to "worst_case_cost_usd".
+void write_option(ObjectWriter& object, const Option& option, const Pool& pool);
+
+/// "explanation", if the decision has one, and on request "all_options".
+void write_details(ObjectWriter& object, const Decision& decision, bool all_options);
+
+}  // namespace r2router
