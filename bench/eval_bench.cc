@@ -26,8 +26,8 @@ struct Setting {
                                     200, 300, 500, 800, 1200, 2000, 4000};
     for (std::uint32_t model = 0; model < 11; ++model) {
       table.models.push_back({.name = "model " + std::to_string(model),
-                              .input_price_per_million = 0.05 * (model + 1) * (model + 1),
-                              .output_price_per_million = 0.2 * (model + 1) * (model + 1)});
+                              .prices = {.input = 0.05 * (model + 1) * (model + 1),
+                                         .output = 0.2 * (model + 1) * (model + 1)}});
       for (const std::uint32_t limit : limits) table.pairs.push_back({model, Budget(limit)});
       table.pairs.push_back({model, Budget()});
     }

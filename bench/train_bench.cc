@@ -55,8 +55,7 @@ void train_352_heads(benchmark::State& state) {
   std::minstd_rand random(3);
   for (std::uint32_t model = 0; model < 11; ++model) {
     table.models.push_back({.name = "model " + std::to_string(model),
-                            .input_price_per_million = 0.1 * (model + 1),
-                            .output_price_per_million = 0.2 * (model + 1)});
+                            .prices = {.input = 0.1 * (model + 1), .output = 0.2 * (model + 1)}});
     table.pairs.push_back({model, Budget()});
   }
   for (std::size_t query = 0; query < kQueries; ++query) {

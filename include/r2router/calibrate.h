@@ -29,7 +29,7 @@ struct CalibrationTarget {
     kCost,     ///< cost of a query at most `value`, USD
     kQuality,  ///< quality at least `value`, from 0 to 1
     /// Quality at least `value`, from 0 to 1, of what each query's best option (as predicted)
-    /// gives.
+    /// gives: of several, the one that the highest setting leads to.
     kShareOfBest,
   };
   Kind kind = Kind::kCost;

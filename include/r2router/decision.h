@@ -24,15 +24,23 @@ inline constexpr double kDefaultLambda = 0.99999;
 ///             is the budget itself, as of a pair without a length head, gives way to the model's
 ///             unlimited length where that is shorter,
 ///   cost    = (input_tokens + instruction_tokens)·input_price/10⁶ + tokens·output_price/10⁶ (USD),
-/// instruction_tokens being the model's own, and every Objective is a λ. Equal risks: the cheaper
-/// pair wins, and then the better one; but under the reference rules the first in pool order, where
-/// the objective is risk.
+/// instruction_tokens being the model's own, the prices those of the tier that the input falls into
+/// (Prices; fees for the request and for images are added), and every Objective a λ.
+///
+/// Risks within 10⁻¹¹·((1 − λ) + |risk|) of the highest are a tie: they differ by rounding error. It
+/// goes to the pair that truncates least: the one with the largest budget, an unlimited one before
+/// all others; then to the cheaper one, to the one with the higher quality, to the one with the
+/// larger cap, and to the model that comes first in the pool. Under the reference rules, where the
+/// objective is risk, the first pair in pool order has it.
 ///
 /// A cap (CapRule) must stay within max_output_tokens, within what is left of the context, and
-/// within what max_cost_usd pays for:
-///   (max_cost_usd − (max_input_tokens + most_instruction)·input_price/10⁶) / (output_price/10⁶)
-/// tokens, most_instruction being the larger of instruction_tokens and the instruction's bytes,
-/// since no tokenizer makes more tokens than bytes.
+/// within what max_cost_usd pays for. In each tier of prices that an input of at most
+/// max_input_tokens + most_instruction tokens can fall into, that is
+///   (max_cost_usd − fees − longest_input·dearest_input/10⁶) / (dearest_output/10⁶)
+/// tokens: dearest_input is the highest of the prices of plain, cached and cache-writing input,
+/// dearest_output that of plain output and of reasoning, and most_instruction the larger of
+/// instruction_tokens and the instruction's bytes, since no tokenizer makes more tokens than bytes.
+/// A model whose price is unknown is left out.
 /// It is lowered to fit, but not below the pair's budget or the cap rule's minimum: then the pair
 /// is left out. For an unlimited pair the predicted length, as far as the cap rule admits it,
 /// stands for the budget.

@@ -73,8 +73,9 @@ struct Choices {
   std::vector<std::uint32_t> pairs;  ///< queries × settings: indices into the table's pairs
 };
 
-/// USD that an answer of `output_tokens` costs to a query of `input_tokens`, to which
-/// model.instruction_tokens are added.
+/// USD that an answer of `output_tokens` is expected to cost to a query of `input_tokens`, to which
+/// model.instruction_tokens are added: as decide() computes Option::cost_usd for a query without
+/// images.
 R2ROUTER_EXPORT double cost_usd(const ModelSpec& model, std::int64_t input_tokens,
                                 double output_tokens) noexcept;
 

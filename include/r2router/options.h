@@ -21,6 +21,8 @@ struct RouteOptions {
   /// costs and context lengths, ≥ input_tokens. Empty: input_tokens if that is set, or else
   /// most_input_tokens() of a text, and 100 for an embedding.
   std::optional<std::int64_t> max_input_tokens = {};
+  /// Images that are sent with the query, for models that charge for them.
+  std::uint32_t images = 0;
   /// Also fill Decision::ranking; costs a few tens of microseconds.
   bool rank = false;
   /// Also fill Decision::explanation; costs a few tens of microseconds.

@@ -28,7 +28,7 @@ enum class DecisionRules : std::uint8_t {
   /// prediction counted as 0 tokens, unavailable models not left out. For released checkpoints.
   /// Objectives other than risk, which that package does not have, are not rounded.
   kReference,
-  /// The same objective without those faults: unrounded risk, ties go to the cheaper pair,
+  /// The same objective without those faults: unrounded risk, ties go to the larger budget,
   /// predicted tokens at least the checkpoint's token floor, unavailable models left out, and a
   /// pair without a length head not charged more than the unlimited answer. For our own
   /// checkpoints.

@@ -13,6 +13,7 @@
 
 #include "r2router/error.h"
 #include "r2router/export.h"
+#include "r2router/pool.h"
 
 namespace r2router {
 
@@ -43,31 +44,6 @@ class Budget {
   std::uint32_t tokens_ = kNoLimit;
 };
 
-/// One LLM that may be called.
-struct ModelSpec {
-  std::string name;                     ///< unique within its pool
-  std::string openrouter_id = {};       ///< catalogue name sent to the endpoint; empty: not offered
-  double input_price_per_million = 0;   ///< USD per million input tokens, ≥ 0
-  double output_price_per_million = 0;  ///< USD per million output tokens, ≥ 0
-  bool available = true;                ///< false: known and scored, but not to be called
-  std::string note = {};
-  // Empty where unknown:
-  std::optional<double> time_to_first_token_ms = {};    ///< milliseconds, ≥ 0
-  std::optional<double> output_tokens_per_second = {};  ///< > 0
-  std::optional<std::uint32_t> context_tokens = {};     ///< most tokens of query and answer, > 0
-  /// What the model is to be told beside the query, such as "Be concise."; empty: nothing. One
-  /// model under several instructions is an entry of the pool for each.
-  std::string instruction = {};
-  /// Input tokens that the instruction is expected to add to every query; at worst it adds as many
-  /// as it has bytes.
-  std::uint32_t instruction_tokens = 0;
-
-  friend bool operator==(const ModelSpec&, const ModelSpec&) = default;
-};
-
-/// The models to choose from. Their order is meaningful: it settles ties.
-using Pool = std::vector<ModelSpec>;
-
 /// A (model, budget) pair. `model` is an index into the Pool.
 struct Pair {
   std::uint32_t model = 0;
@@ -89,7 +65,8 @@ struct Option {
   double risk = 0;
   /// The cap to send with the call (see CapRule): at least the budget, and never without one.
   std::uint32_t max_tokens = 0;
-  /// Cost of the longest answer that the cap allows, to the longest reading of the query, USD.
+  /// The most that the call can cost: the longest answer that the cap allows, to the longest reading
+  /// of the query, at the dearest prices that may apply, USD. +∞ if the model's price is unknown.
   double worst_case_cost_usd = 0;
   /// Standard deviation of the error of `quality` on queries kept out of training; 0 if unknown.
   double quality_spread = 0;
@@ -155,6 +132,8 @@ struct Decision {
   /// cost together.
   std::optional<double> max_cost_usd = {};
   std::int64_t input_tokens = 0;  ///< the query's length that costs were computed with
+  std::int64_t max_input_tokens = 0;  ///< the length that worst cases were computed with
+  std::uint32_t images = 0;           ///< of the query
   std::shared_ptr<const Pool> pool = {};
 
   /// False: no pair has the quality that was asked for.
@@ -170,6 +149,8 @@ struct Usage {
   std::int64_t prompt_tokens = 0;
   std::int64_t completion_tokens = 0;  ///< with the reasoning tokens
   std::int64_t reasoning_tokens = 0;   ///< billed, but not part of the text
+  std::int64_t cached_tokens = 0;       ///< of prompt_tokens, read from the provider's cache
+  std::int64_t cache_write_tokens = 0;  ///< of prompt_tokens, written to it
 
   friend bool operator==(const Usage&, const Usage&) = default;
 };
@@ -205,7 +186,7 @@ struct Completion {
   std::optional<Usage> usage = {};         ///< empty: the server did not say
   std::optional<double> charged_usd = {};  ///< the server's own figure (OpenRouter's usage.cost)
   /// Usage × the pool's prices: those of the model that was asked, or of a fallback named to the
-  /// provider if that is the one that answered.
+  /// provider if that is the one that answered. Empty if one of the two is unknown.
   std::optional<double> computed_usd = {};
   /// Seconds from the last attempt's start to the first text, when streamed.
   std::optional<double> first_text_seconds = {};

@@ -87,53 +87,28 @@ LinearHeads to_heads(const std::vector<HeadTuple>& names, const py::array& weigh
   return heads;
 }
 
-/// For predictors that a caller holds: decided as the published package decides.
-std::shared_ptr<Checkpoint> from_predictors(const std::vector<Dict>& models,
+/// For predictors that a caller holds: decided as the published package decides. `config`: the JSON
+/// of a config with the models.
+std::shared_ptr<Checkpoint> from_predictors(const std::string& config,
                                             const std::vector<HeadTuple>& names,
                                             const py::array& weights,
-                                            std::vector<double> intercepts,
-                                            const std::string& embedding_model) {
+                                            std::vector<double> intercepts) {
   auto checkpoint = std::make_shared<Checkpoint>();
+  checkpoint->config = parse_config(config, "model_configs");
   checkpoint->predictor = to_heads(names, weights, std::move(intercepts));
-  Config& config = checkpoint->config;
-  config.embedding_model = embedding_model;
-  config.embedding_dim = static_cast<std::uint32_t>(dimension_of(checkpoint->predictor));
-  config.budget_prompt = default_budget_prompt();
-  for (const Dict& model : models) {
-    config.models.push_back({
-        .name = model["name"].cast<std::string>(),
-        .openrouter_id = model["openrouter_id"].cast<std::string>(),
-        .input_price_per_million = model["input_price_per_million"].cast<double>(),
-        .output_price_per_million = model["output_price_per_million"].cast<double>(),
-        .available = model["available"].cast<bool>(),
-    });
-  }
   validate(*checkpoint);
   return checkpoint;
 }
 
-py::typing::Dict<py::str, Dict> model_configs(const Checkpoint& checkpoint) {
+/// As config.json has them.
+py::dict model_configs(const Checkpoint& checkpoint) {
   const Config& config = checkpoint.config;
-  py::typing::Dict<py::str, Dict> models;
+  const py::dict json = py::module_::import("json").attr("loads")(to_json(config));
+  py::dict models = json["models"];
   for (std::size_t i = 0; i < config.models.size(); ++i) {
-    const ModelSpec& model = config.models[i];
-    Dict entry;
-    entry["openrouter_id"] = model.openrouter_id;
-    entry["input_price_per_million"] = model.input_price_per_million;
-    entry["output_price_per_million"] = model.output_price_per_million;
+    py::dict entry = models[py::str(config.models[i].name)];
+    entry["openrouter_id"] = config.models[i].openrouter_id;
     if (!config.checkpoint_dirs.empty()) entry["checkpoint_dir"] = config.checkpoint_dirs[i];
-    entry["available"] = model.available;
-    if (!model.note.empty()) entry["note"] = model.note;
-    if (!model.instruction.empty()) entry["instruction"] = model.instruction;
-    if (model.instruction_tokens > 0) entry["instruction_tokens"] = model.instruction_tokens;
-    if (model.time_to_first_token_ms) {
-      entry["time_to_first_token_ms"] = *model.time_to_first_token_ms;
-    }
-    if (model.output_tokens_per_second) {
-      entry["output_tokens_per_second"] = *model.output_tokens_per_second;
-    }
-    if (model.context_tokens) entry["context_tokens"] = *model.context_tokens;
-    models[py::str(model.name)] = entry;
   }
   return models;
 }
@@ -252,8 +227,8 @@ LogCallback to_log_callback(py::object log) {
 void register_checkpoint(py::module_& module) {
   using Class = py::class_<Checkpoint, std::shared_ptr<Checkpoint>>;
   Class(module, "Checkpoint", "A trained router as plain data.")
-      .def(py::init(&from_predictors), py::arg("models"), py::arg("head_names"), py::arg("weights"),
-           py::arg("intercepts"), py::arg("embedding_model"))
+      .def(py::init(&from_predictors), py::arg("config"), py::arg("head_names"), py::arg("weights"),
+           py::arg("intercepts"))
       .def_static("load", &load, py::arg("folder"), py::arg("log") = py::none())
       .def("save", &save_checkpoint, py::arg("folder"), py::call_guard<ReleasedGil>())
       .def_property_readonly("model_configs", &model_configs)

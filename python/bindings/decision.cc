@@ -1,4 +1,5 @@
 // Choices, and the dictionaries that they are shown as.
+#include <cmath>
 #include <utility>
 
 #include <pybind11/stl.h>
@@ -91,7 +92,9 @@ py::typing::List<Dict> Choice::rank() const {
 Dict Choice::details() const {
   Dict values;
   values["max_tokens"] = chosen_.max_tokens;
-  values["worst_case_cost_usd"] = chosen_.worst_case_cost_usd;
+  values["worst_case_cost_usd"] = std::isfinite(chosen_.worst_case_cost_usd)
+                                      ? py::object(py::float_(chosen_.worst_case_cost_usd))
+                                      : py::none();
   values["quality_spread"] =
       chosen_.quality_spread > 0 ? py::object(py::float_(chosen_.quality_spread)) : py::none();
   values["reason"] = to_string(reason_);

@@ -100,6 +100,8 @@ Dict to_python(const Completion& completion, const Pool& pool) {
   usage["prompt_tokens"] = count(&Usage::prompt_tokens);
   usage["completion_tokens"] = count(&Usage::completion_tokens);
   usage["reasoning_tokens"] = count(&Usage::reasoning_tokens);
+  usage["cached_tokens"] = count(&Usage::cached_tokens);
+  usage["cache_write_tokens"] = count(&Usage::cache_write_tokens);
   values["usage"] = usage;
   values["charged_usd"] = to_object(completion.charged_usd);
   values["computed_usd"] = to_object(completion.computed_usd);

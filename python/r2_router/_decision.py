@@ -81,8 +81,9 @@ class Decision(dict[str, Any]):
     def details(self) -> Details:
         """What is known of the choice beyond the published package's keys.
 
-        - ``max_tokens``: the cap to send with the call; ``worst_case_cost_usd``: the cost of an
-          answer of that length, with the longest count of the query's tokens
+        - ``max_tokens``: the cap to send with the call; ``worst_case_cost_usd``: the most that a
+          call with that cap can cost, with the longest count of the query's tokens; None if the
+          model's price is unknown
         - ``quality_spread``: standard deviation of the error of ``predicted_quality``, or None
         - ``reason``: what was maximised: ``"risk"``, ``"usd"``, ``"cheapest"``, ``"best"``, or
           ``"quality_missed"``

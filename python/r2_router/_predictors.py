@@ -13,6 +13,7 @@ Each regressor is any object with ``coef_`` and ``intercept_``, such as scikit-l
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -23,6 +24,14 @@ from . import _core
 from ._frozen import FrozenDict, freeze
 
 __all__ = ["LinearPredictor", "checkpoint_of", "predictors_of"]
+
+_MORE_PRICES = (
+    "cached_input_price_per_million",
+    "cache_write_price_per_million",
+    "reasoning_price_per_million",
+    "price_per_request",
+    "price_per_image",
+)
 
 Head = tuple[int, "int | str", str]
 
@@ -82,7 +91,7 @@ def checkpoint_of(
             "predictors is empty or no dictionary: expected a dictionary by model, each with "
             '"limited", "unlimited_score" and "unlimited_token"'
         )
-    models = [_model(name, model_configs) for name in predictors]
+    models = {name: _model(name, model_configs) for name in predictors}
     heads: list[Head] = []
     coefficients: list[NDArray[Any]] = []
     intercepts: list[float] = []
@@ -97,7 +106,13 @@ def checkpoint_of(
             heads.append((index, budget, target))
             coefficients.append(coef)
             intercepts.append(intercept)
-    return _core.Checkpoint(models, heads, np.stack(coefficients), intercepts, embedding_model)
+    config = {
+        "format_version": 1,
+        "embedding_model": embedding_model,
+        "embedding_dim": len(coefficients[0]),
+        "models": models,
+    }
+    return _core.Checkpoint(json.dumps(config), heads, np.stack(coefficients), intercepts)
 
 
 def _model(name: str, model_configs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -110,13 +125,19 @@ def _model(name: str, model_configs: Mapping[str, Mapping[str, Any]]) -> dict[st
     config = model_configs[name]
     if not isinstance(config, Mapping):
         raise TypeError(f"model_configs[{name!r}] is {config!r}: expected a dictionary")
-    return {
-        "name": name,
+    model = {
         "openrouter_id": config.get("openrouter_id") or "",
         "input_price_per_million": _price(name, config, "input_price_per_million"),
         "output_price_per_million": _price(name, config, "output_price_per_million"),
         "available": bool(config.get("available", True)),
     }
+    for key in _MORE_PRICES:
+        if config.get(key) is not None:
+            model[key] = _price(name, config, key)
+    for key in ("price_tiers", "unknown_prices"):
+        if config.get(key) is not None:
+            model[key] = config[key]
+    return model
 
 
 def _price(name: str, config: Mapping[str, Any], key: str) -> float:
@@ -125,9 +146,10 @@ def _price(name: str, config: Mapping[str, Any], key: str) -> float:
     except (KeyError, TypeError, ValueError):
         price = float("nan")
     if not 0 <= price < float("inf"):
+        unit = "USD per million tokens" if key.endswith("_per_million") else "USD"
         raise ValueError(
-            f"model_configs[{name!r}][{key!r}] is {config.get(key)!r}: expected USD per million "
-            "tokens, a number of 0 or more"
+            f"model_configs[{name!r}][{key!r}] is {config.get(key)!r}: expected {unit}, a number "
+            "of 0 or more"
         )
     return price
 

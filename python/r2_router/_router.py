@@ -72,9 +72,10 @@ class R2Router(Routing):
         OPENROUTER_API_KEY. ``timeout``: seconds for the whole call with its retries.
 
         Returns ``response``, the ``model`` that gave it and its ``budget``, and what else is known:
-        ``usage`` (``prompt_tokens``, ``completion_tokens`` and the ``reasoning_tokens`` among them;
-        None if the server does not report it), ``charged_usd`` (the server's own figure) and
-        ``computed_usd`` (usage times price), ``served_model`` and whether that was ``redirected``,
+        ``usage`` (``prompt_tokens`` with the ``cached_tokens`` and ``cache_write_tokens`` among
+        them, ``completion_tokens`` with the ``reasoning_tokens`` among them; None if the server
+        does not report it), ``charged_usd`` (the server's own figure) and ``computed_usd`` (usage times
+        price), ``served_model`` and whether that was ``redirected``,
         ``finish_reason``, ``truncated`` by the cap, ``seconds``, ``first_text_seconds``, and
         ``attempts``, a dictionary for each request that was made; for a decision also its ``query``
         and the predictions for the pair that answered. With ``stream=True`` returns a

@@ -82,7 +82,8 @@ class Routing:
         ``predictors``: by model, in the order that settles ties, ``{"limited": {"10_score": ...},
         "unlimited_score": ..., "unlimited_token": ...}``, each any object with ``coef_`` and
         ``intercept_``. ``model_configs``: by model ``{"openrouter_id": ...,
-        "input_price_per_million": ..., "output_price_per_million": ...}``. The servers are as in
+        "input_price_per_million": ..., "output_price_per_million": ...}``, and the other prices
+        that FORMAT.md specifies for a model in config.json. The servers are as in
         ``from_pretrained``.
         """
         checkpoint = checkpoint_of(predictors, model_configs, _EMBEDDING_MODEL)

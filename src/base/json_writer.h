@@ -2,10 +2,12 @@
 #pragma once
 
 #include <charconv>
+#include <cmath>
 #include <iterator>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 namespace r2router {
@@ -19,8 +21,12 @@ class ObjectWriter {
   void raw(std::string_view key, std::string_view json);
   /// Bytes that are not UTF-8 become U+FFFD.
   void text(std::string_view key, std::string_view value);
+  /// An infinite value, such as the worst case of an unknown price, becomes null.
   template <typename Number>
   void number(std::string_view key, Number value) {
+    if constexpr (std::is_floating_point_v<Number>) {
+      if (!std::isfinite(value)) return null(key);
+    }
     char digits[32];
     const auto end = std::to_chars(std::begin(digits), std::end(digits), value).ptr;
     raw(key, {digits, end});

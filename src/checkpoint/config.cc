@@ -28,10 +28,6 @@ constexpr std::uint32_t kMostDimensions = 65536;
 constexpr std::uint32_t kLongestNgram = 8;
 constexpr std::size_t kMostFeatureFamilies = 8;
 constexpr std::size_t kMostTopics = 1024;
-// Far above any price, and low enough that no cost computed from it can overflow.
-constexpr double kHighestPrice = 1e9;
-constexpr double kLongestDelay = 1e9, kLowestSpeed = 1e-9, kHighestSpeed = 1e9;
-constexpr std::uint32_t kMostInstructionTokens = 1000000;
 constexpr double kHighestTokenFloor = 4294967294;
 constexpr std::uint32_t kMostLengthPoints = 1000;
 
@@ -50,12 +46,6 @@ constexpr std::pair<std::string_view, LexicalFeatures::Kind> kFeatureKinds[] = {
 std::uint32_t read_uint32(const JsonView& field, std::uint32_t least, std::uint32_t most) {
   return static_cast<std::uint32_t>(field.integer(
       least, most, "a whole number from " + std::to_string(least) + " to " + std::to_string(most)));
-}
-
-/// "" for a field that is absent or null.
-std::string read_optional_text(const JsonView& field) {
-  if (!field.present() || field.is_null()) return {};
-  return field.string("a string or null");
 }
 
 /// A folder name that stays inside the folder it is appended to.
@@ -239,22 +229,6 @@ Json encoder_to_json(const LexicalEncoderSpec& spec) {
   return json;
 }
 
-Json model_to_json(const ModelSpec& model) {
-  Json json = {{"openrouter_id", model.openrouter_id.empty() ? Json() : Json(model.openrouter_id)},
-               {"input_price_per_million", model.input_price_per_million},
-               {"output_price_per_million", model.output_price_per_million},
-               {"available", model.available}};
-  if (!model.note.empty()) json["note"] = model.note;
-  if (model.time_to_first_token_ms) json["time_to_first_token_ms"] = *model.time_to_first_token_ms;
-  if (model.output_tokens_per_second) {
-    json["output_tokens_per_second"] = *model.output_tokens_per_second;
-  }
-  if (model.context_tokens) json["context_tokens"] = *model.context_tokens;
-  if (!model.instruction.empty()) json["instruction"] = model.instruction;
-  if (model.instruction_tokens > 0) json["instruction_tokens"] = model.instruction_tokens;
-  return json;
-}
-
 /// Refuses `what`, which the config has just been given, if its format version does not have it.
 void expect_version(const Config& config, const JsonView& field, const std::string& what) {
   const std::uint32_t least = internal::format_version_for(config);
@@ -296,40 +270,6 @@ Policy read_policy(const JsonView& field, std::string_view json, const std::stri
 std::string_view default_budget_prompt() noexcept {
   return "Use no more than {budget} tokens. Reply with the answer alone, in the format that the "
          "question asks for, and leave out any explanation.";
-}
-
-ModelSpec io::read_model_spec(const JsonView& field, std::string_view name) {
-  if (name.empty()) field.fail_with("a model's name is empty; name the model");
-  // "note" changes nothing, so its neighbours ("notes", "name") may stand.
-  field.refuse_misspelt({"openrouter_id", "input_price_per_million", "output_price_per_million",
-                         "checkpoint_dir", "available", "time_to_first_token_ms",
-                         "output_tokens_per_second", "context_tokens", "instruction",
-                         "instruction_tokens"});
-  ModelSpec model{.name = std::string(name)};
-  model.openrouter_id = read_optional_text(field["openrouter_id"]);
-  model.input_price_per_million = field["input_price_per_million"].number(
-      0, kHighestPrice, "a number from 0 to 1e9: USD per million tokens");
-  model.output_price_per_million = field["output_price_per_million"].number(
-      0, kHighestPrice, "a number from 0 to 1e9: USD per million tokens");
-  if (const JsonView available = field["available"]; available.present()) {
-    model.available = available.boolean();
-  }
-  model.note = read_optional_text(field["note"]);
-  if (const JsonView delay = field["time_to_first_token_ms"]; delay.present()) {
-    model.time_to_first_token_ms = delay.number(0, kLongestDelay, "milliseconds, from 0 to 1e9");
-  }
-  if (const JsonView speed = field["output_tokens_per_second"]; speed.present()) {
-    model.output_tokens_per_second =
-        speed.number(kLowestSpeed, kHighestSpeed, "tokens per second, from 1e-9 to 1e9");
-  }
-  if (const JsonView context = field["context_tokens"]; context.present()) {
-    model.context_tokens = read_uint32(context, 1, UINT32_MAX);
-  }
-  model.instruction = read_optional_text(field["instruction"]);
-  if (const JsonView tokens = field["instruction_tokens"]; tokens.present()) {
-    model.instruction_tokens = read_uint32(tokens, 0, kMostInstructionTokens);
-  }
-  return model;
 }
 
 std::string_view to_string(PredictorKind kind) noexcept {
@@ -469,7 +409,7 @@ std::string to_json(const Config& config) {
           ErrorCode::kInvalidArgument,
           "two models of the pool are named " + excerpt(model.name) + "; give each its own name");
     }
-    models[model.name] = model_to_json(model);
+    models[model.name] = io::model_spec_to_json(model);
   }
   // The writer is where nlohmann checks for UTF-8.
   std::string text;

@@ -15,6 +15,7 @@
 #include "cli/commands.h"
 #include "cli/output.h"
 #include "cli/precision.h"
+#include "pool/model_spec.h"
 
 namespace r2router::cli {
 namespace {
@@ -54,11 +55,9 @@ Json describe(const std::string& folder, const Checkpoint& checkpoint) {
   const Config& config = checkpoint.config;
   Json models = Json::array();
   for (const ModelSpec& model : config.models) {
-    Json entry = {{"name", model.name},
-                  {"openrouter_id", model.openrouter_id},
-                  {"input_price_per_million", model.input_price_per_million},
-                  {"output_price_per_million", model.output_price_per_million},
-                  {"available", model.available}};
+    Json entry = {{"name", model.name}, {"openrouter_id", model.openrouter_id}};
+    io::add_prices(model.prices, entry);
+    entry["available"] = model.available;
     if (!model.note.empty()) entry["note"] = model.note;
     if (!model.instruction.empty()) entry["instruction"] = model.instruction;
     if (model.instruction_tokens > 0) entry["instruction_tokens"] = model.instruction_tokens;

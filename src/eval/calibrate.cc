@@ -16,6 +16,7 @@
 
 #include "base/excerpt.h"
 #include "base/json.h"
+#include "route/ties.h"
 
 namespace r2router {
 namespace {
@@ -33,6 +34,7 @@ struct Step {
 /// under risk aversion.
 struct Point {
   Pair pair;
+  std::uint32_t max_tokens;
   MeanFigures predicted;
   double weighed;
   MeanFigures counted;
@@ -47,10 +49,24 @@ void add(const MeanFigures& figures, double times, MeanFigures& sum) {
   sum.quality += times * figures.quality;
 }
 
-/// The options that are best for some setting, cheapest first: each costs more than the one before
-/// and is better. `realised`: one for each option, or none.
-std::vector<Point> staircase(std::span<const Option> options,
-                             std::span<const RealisedOption> realised, CalibratedSetting setting) {
+double price_of_quality(const Point& from, const Point& to) {
+  return (to.predicted.cost_usd - from.predicted.cost_usd) / (to.weighed - from.weighed);
+}
+
+/// The point that a decision chooses of several by `lambda`.
+const Point& best_of(std::span<const Point> points, double lambda) {
+  return points[internal::best_of(points.size(), lambda, [&](std::size_t i) {
+    const Point& p = points[i];
+    return internal::Contestant{.utility = (1 - lambda) * p.weighed - lambda * p.predicted.cost_usd,
+                                .cost_usd = p.predicted.cost_usd,
+                                .quality = p.predicted.quality,
+                                .pair = p.pair,
+                                .max_tokens = p.max_tokens};
+  })];
+}
+
+std::vector<Point> points_of(std::span<const Option> options,
+                             std::span<const RealisedOption> realised) {
   std::vector<Point> points;
   // A ranking for Objective::kBest has λ = 0, where the risk is the quality as it is weighed.
   for (std::size_t i = 0; i < options.size(); ++i) {
@@ -58,39 +74,53 @@ std::vector<Point> staircase(std::span<const Option> options,
     const MeanFigures predicted{option.cost_usd, option.quality};
     points.push_back(
         {{option.model, option.budget},
+         option.max_tokens,
          predicted,
          option.risk,
          realised.empty() ? predicted : MeanFigures{realised[i].cost_usd, realised[i].quality}});
   }
-  // As decisions break ties: for the cheapest of at least a quality, as it is weighed, by the
-  // quality as it is predicted. What is still equal goes by its order in the pool.
-  const bool by_price = setting == CalibratedSetting::kWillingnessToPay;
-  std::ranges::sort(points, {}, [&](const Point& point) {
-    return std::tuple(point.predicted.cost_usd, by_price ? -point.weighed : 0.0,
-                      -point.predicted.quality, point.pair);
-  });
+  return points;
+}
+
+/// The cheapest points of at least each quality: each costs as much as the one before or more, and
+/// is better.
+std::vector<Point> cheapest_by_quality(std::vector<Point> points) {
   std::vector<Point> stairs;
-  for (const Point& point : points) {
-    if (stairs.empty() || point.weighed > stairs.back().weighed) stairs.push_back(point);
+  while (!points.empty()) {
+    stairs.push_back(best_of(points, 1));
+    std::erase_if(points, [&](const Point& p) { return p.weighed <= stairs.back().weighed; });
   }
   return stairs;
 }
 
-double price_of_quality(const Point& from, const Point& to) {
-  return (to.predicted.cost_usd - from.predicted.cost_usd) / (to.weighed - from.weighed);
-}
-
-/// The stairs that lie on the upper hull of quality over cost.
-std::vector<Point> hull(const std::vector<Point>& stairs) {
-  std::vector<Point> result;
-  for (const Point& point : stairs) {
-    while (result.size() >= 2 && price_of_quality(result[result.size() - 2], result.back()) >=
-                                     price_of_quality(result.back(), point)) {
-      result.pop_back();
+/// The points that are best at some price of quality, cheapest first: the upper hull of quality
+/// over cost. For each corner the point that wins among those that tie with it.
+std::vector<Point> best_by_price(std::vector<Point> points) {
+  std::ranges::sort(points, {}, [](const Point& point) {
+    return std::tuple(point.predicted.cost_usd, -point.weighed);
+  });
+  std::vector<Point> hull;
+  for (const Point& point : points) {
+    if (!hull.empty() && point.weighed <= hull.back().weighed + internal::kTie) continue;
+    while (hull.size() >= 2 && price_of_quality(hull[hull.size() - 2], hull.back()) >=
+                                   price_of_quality(hull.back(), point)) {
+      hull.pop_back();
     }
-    result.push_back(point);
+    hull.push_back(point);
   }
-  return result;
+  std::vector<Point> tied;
+  for (Point& corner : hull) {
+    tied.clear();
+    for (const Point& point : points) {
+      const double cost = corner.predicted.cost_usd;
+      if (std::abs(point.predicted.cost_usd - cost) <= internal::kTie * cost &&
+          std::abs(point.weighed - corner.weighed) <= internal::kTie) {
+        tied.push_back(point);
+      }
+    }
+    corner = best_of(tied, 0.5);
+  }
+  return hull;
 }
 
 class Sample {
@@ -104,10 +134,8 @@ class Sample {
                     "query " + std::to_string(query) +
                         " has no options: rank them with RouteOptions::rank");
       }
-      add_query(staircase(
-          options[query],
-          realised.empty() ? std::span<const RealisedOption>() : std::span(realised[query]),
-          setting));
+      add_query(points_of(options[query], realised.empty() ? std::span<const RealisedOption>()
+                                                           : std::span(realised[query])));
     }
     std::ranges::stable_sort(steps_, {}, &Step::setting);
   }
@@ -164,16 +192,17 @@ class Sample {
   }
 
  private:
-  void add_query(const std::vector<Point>& stairs) {
+  void add_query(std::vector<Point> all) {
     const auto query = static_cast<std::uint32_t>(cheapest_.size());
-    cheapest_.push_back(stairs.front());
-    best_.push_back(stairs.back().counted.quality);
     const bool by_price = setting_ == CalibratedSetting::kWillingnessToPay;
-    const std::vector<Point>& points = by_price ? hull(stairs) : stairs;
+    const std::vector<Point> points =
+        by_price ? best_by_price(std::move(all)) : cheapest_by_quality(std::move(all));
+    cheapest_.push_back(points.front());
+    best_.push_back(points.back().counted.quality);
     for (std::size_t i = 1; i < points.size(); ++i) {
       const Point &from = points[i - 1], &to = points[i];
       steps_.push_back(
-          {by_price ? price_of_quality(from, to) : from.weighed / stairs.back().weighed, query,
+          {by_price ? price_of_quality(from, to) : from.weighed / points.back().weighed, query,
            difference(from.counted, to.counted), difference(from.predicted, to.predicted)});
     }
   }

@@ -6,11 +6,11 @@
 #include "r2router/eval.h"
 
 #include "eval/believed.h"
+#include "pool/prices.h"
+#include "route/ties.h"
 
 namespace r2router {
 namespace {
-
-constexpr double kPerMillion = 1e6;
 
 /// What a query's pair is believed to be worth and to cost, and what it truly came to.
 struct Candidate {
@@ -19,42 +19,48 @@ struct Candidate {
   std::uint32_t pair = 0;
 };
 
-/// Orders candidates so that those that can never be chosen come right behind one that rules them
-/// out.
+/// Orders candidates so that those that can never be chosen come behind one that rules them out.
 bool cheaper_then_better(const Candidate& a, const Candidate& b) {
   if (a.cost != b.cost) return a.cost < b.cost;
   if (a.quality != b.quality) return a.quality > b.quality;
   return a.pair < b.pair;
 }
 
-/// Drops every candidate that no λ can choose: one that costs as much as another or more and
-/// promises no more, or that is its equal and comes later. Rounding keeps the order of
-/// (1 − λ)·quality and of λ·cost, so this never changes a choice; it leaves a dozen of more than a
-/// hundred, cost and quality both ascending.
-void keep_undominated(std::vector<Candidate>& candidates) {
+/// Drops the candidates that no λ up to `largest_lambda` < 1 can choose, not even in a tie. One
+/// that a cheaper candidate exceeds in quality by Δq, at Δc less cost, falls short of the best
+/// utility by at least (1 − λ)·Δq + λ·Δc, and no tie is wider than kTie·(2(1 − λ) + λ·least cost).
+/// Both are linear in λ, so that the ends of the range decide. This leaves a dozen of more than a
+/// hundred.
+void keep_eligible(std::vector<Candidate>& candidates, double largest_lambda) {
   std::sort(candidates.begin(), candidates.end(), cheaper_then_better);
+  const double least_cost = candidates.front().cost;
+  const auto falls_short = [&](const Candidate& candidate, const Candidate& rival, double lambda) {
+    return (1 - lambda) * (rival.quality - candidate.quality - 2 * internal::kTie) +
+               lambda * (candidate.cost - rival.cost - internal::kTie * least_cost) >
+           0;
+  };
   std::size_t kept = 0;
-  double best_so_far = -1;
+  Candidate finest = candidates.front();
   for (const Candidate candidate : candidates) {
-    if (candidate.quality <= best_so_far) continue;
+    if (falls_short(candidate, finest, 0) && falls_short(candidate, finest, largest_lambda)) {
+      continue;
+    }
     candidates[kept++] = candidate;
-    best_so_far = candidate.quality;
+    if (candidate.quality > finest.quality) finest = candidate;
   }
   candidates.resize(kept);
 }
 
-/// The best of candidates in ascending order of cost: of equal risks the cheapest.
-const Candidate& choose(const std::vector<Candidate>& candidates, double lambda) {
-  const Candidate* best = nullptr;
-  double best_risk = 0;
-  for (const Candidate& candidate : candidates) {
-    const double risk = (1 - lambda) * candidate.quality - lambda * candidate.cost;
-    if (best == nullptr || risk > best_risk) {
-      best = &candidate;
-      best_risk = risk;
-    }
-  }
-  return *best;
+std::uint32_t choose(const OutcomeTable& table, const std::vector<Candidate>& candidates,
+                     double lambda) {
+  const std::size_t best = internal::best_of(candidates.size(), lambda, [&](std::size_t i) {
+    const Candidate& c = candidates[i];
+    return internal::Contestant{.utility = (1 - lambda) * c.quality - lambda * c.cost,
+                                .cost_usd = c.cost,
+                                .quality = c.quality,
+                                .pair = table.pairs[c.pair]};
+  });
+  return candidates[best].pair;
 }
 
 [[noreturn]] void throw_incomplete(const OutcomeTable& table, std::size_t query, std::size_t pair) {
@@ -67,9 +73,8 @@ const Candidate& choose(const std::vector<Candidate>& candidates, double lambda)
 }  // namespace
 
 double cost_usd(const ModelSpec& model, std::int64_t input_tokens, double output_tokens) noexcept {
-  return static_cast<double>(input_tokens + model.instruction_tokens) *
-             model.input_price_per_million / kPerMillion +
-         output_tokens * model.output_price_per_million / kPerMillion;
+  return internal::expected_cost(model.prices, input_tokens + model.instruction_tokens, 0)
+      .cost(output_tokens);
 }
 
 double routerarena_score(double accuracy, double cost_usd) noexcept {
@@ -150,6 +155,10 @@ Choices choose_pairs(const OutcomeTable& table, const PredictionTable& predictio
     throw Error(ErrorCode::kInvalidArgument,
                 "λ is " + std::to_string(lambda) + ": expected 0 to 1");
   }
+  double largest_lambda = 0;  // below 1
+  for (const double lambda : lambdas) {
+    if (lambda < 1) largest_lambda = std::max(largest_lambda, lambda);
+  }
   Choices choices{.settings = lambdas.size(), .pairs = {}};
   choices.pairs.reserve(table.queries.size() * lambdas.size());
   std::vector<Candidate> candidates;
@@ -174,8 +183,12 @@ Choices choose_pairs(const OutcomeTable& table, const PredictionTable& predictio
       throw Error(ErrorCode::kInvalidArgument,
                   "no pair is left to choose from for query \"" + table.queries[query].id + "\"");
     }
-    keep_undominated(candidates);
-    for (const double lambda : lambdas) choices.pairs.push_back(choose(candidates, lambda).pair);
+    // At λ = 1 any candidate of the lowest cost can win.
+    const std::uint32_t cheapest = choose(table, candidates, 1);
+    keep_eligible(candidates, largest_lambda);
+    for (const double lambda : lambdas) {
+      choices.pairs.push_back(lambda < 1 ? choose(table, candidates, lambda) : cheapest);
+    }
   }
   return choices;
 }

@@ -4,42 +4,38 @@
 #include <charconv>
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <system_error>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 
 #include "r2router/error.h"
 
+#include "base/excerpt.h"
 #include "llm/chat/chat_completion.h"
 #include "llm/http/retry.h"
 #include "llm/http/transport.h"
+#include "pool/model_spec.h"
 
 namespace r2router::client {
 namespace {
 
-using Json = nlohmann::json;
+using Json = nlohmann::ordered_json;
 
-// As in pool files, which prices go to.
-constexpr double kHighestPrice = 1e9;
+constexpr std::size_t kMostQuoted = 60;
 
 [[noreturn]] void fail(const std::string& found, const std::string& expected) {
-  throw Error(ErrorCode::kBadResponse, "the server's catalogue is not one: found " + found +
+  throw Error(ErrorCode::kBadResponse, "this is not a catalogue of models: found " + found +
                                            ", expected " + expected +
-                                           "; check the address that was given for the server");
+                                           "; check the address or the file");
 }
 
 /// The member, or null where there is none.
-const Json& member(const Json& object, const char* name) {
+const Json& member(const Json& object, const std::string& name) {
   static const Json kNone;
   const auto found = object.find(name);
   return found == object.end() ? kNone : *found;
-}
-
-/// Prices are strings; of a number, too, the digits count.
-std::optional<double> read_price(const Json& pricing, const char* name) {
-  const Json& price = member(pricing, name);
-  if (price.is_number()) return usd_per_million(price.dump());
-  return price.is_string() ? usd_per_million(price.get_ref<const std::string&>()) : std::nullopt;
 }
 
 bool is_date(std::string_view text) {
@@ -52,66 +48,417 @@ bool is_date(std::string_view text) {
   return true;
 }
 
-CatalogueModel read_model(const Json& entry, std::size_t index) {
-  const std::string place = "/data/" + std::to_string(index);
+/// A time of day may follow.
+std::string read_date(const Json& date) {
+  if (!date.is_string() || !is_date(date.get_ref<const std::string&>())) return {};
+  return date.get_ref<const std::string&>().substr(0, 10);
+}
+
+std::string spelling(const Json& value) {
+  const std::string text = value.is_string()
+                               ? value.get<std::string>()
+                               : value.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return text.size() <= kMostQuoted ? text : excerpt(text, kMostQuoted);
+}
+
+/// An amount in USD as decimal digits, perhaps behind a "$", times a power of ten. The digits
+/// themselves are moved: the product of the nearest double and 1e6 would make 0.049999999999999996
+/// of "0.00000005".
+std::optional<double> parse_usd(std::string_view text, int places) {
+  constexpr std::string_view kSpace = " \t\r\n";
+  const std::size_t first = text.find_first_not_of(kSpace);
+  if (first == text.npos) return {};
+  text = text.substr(first, text.find_last_not_of(kSpace) + 1 - first);
+  if (text.starts_with('$')) text.remove_prefix(1);
+  const std::size_t mark = std::min(text.find_first_of("eE"), text.size());
+  int exponent = 0;
+  if (mark < text.size()) {
+    std::string_view digits = text.substr(mark + 1);
+    if (digits.starts_with('+')) digits.remove_prefix(1);
+    const auto [end, error] = std::from_chars(digits.begin(), digits.end(), exponent);
+    if (error != std::errc() || end != digits.end() || exponent < -400 || exponent > 400) return {};
+  }
+  const std::string moved =
+      std::string(text.substr(0, mark)) + "e" + std::to_string(exponent + places);
+  double price = 0;
+  const char* const last = moved.data() + moved.size();
+  const auto [end, error] = std::from_chars(moved.data(), last, price);
+  if (error != std::errc() || end != last || !(price >= 0 && price <= io::kHighestPrice)) return {};
+  return price + 0.0;  // of "-0", too, plain 0
+}
+
+/// Prices are strings or numbers.
+std::optional<double> read_usd(const Json& price, int places) {
+  if (price.is_number()) return parse_usd(price.dump(), places);
+  return price.is_string() ? parse_usd(price.get_ref<const std::string&>(), places) : std::nullopt;
+}
+
+/// Nothing is charged: zero, nothing, or a structure of such.
+bool is_nothing(const Json& price) {
+  if (price.is_structured()) return std::ranges::all_of(price, is_nothing);
+  return price.is_null() || price == "" || price == false || read_usd(price, 0) == 0.0;
+}
+
+using Component = std::optional<double> PriceTier::*;
+
+/// A name that a source has for a component, and by how many places its amounts are moved to those
+/// of Prices.
+struct Name {
+  Component component;
+  int places;
+};
+
+constexpr int kPerToken = 6, kSame = 0;
+
+// https://openrouter.ai/docs: USD per token, request or image.
+const std::map<std::string, Name, std::less<>> kOpenRouter = {
+    {"prompt", {&PriceTier::input, kPerToken}},
+    {"completion", {&PriceTier::output, kPerToken}},
+    {"input_cache_read", {&PriceTier::cached_input, kPerToken}},
+    {"input_cache_write", {&PriceTier::cache_write, kPerToken}},
+    {"internal_reasoning", {&PriceTier::reasoning, kPerToken}},
+    {"request", {&PriceTier::per_request, kSame}},
+    {"image", {&PriceTier::per_image, kSame}}};
+
+// Together: USD per million tokens.
+const std::map<std::string, Name, std::less<>> kTogether = {
+    {"input", {&PriceTier::input, kSame}},
+    {"output", {&PriceTier::output, kSame}},
+    {"cached_input", {&PriceTier::cached_input, kSame}}};
+
+// model_prices_and_context_window.json.
+const std::map<std::string, Name, std::less<>> kPriceTable = {
+    {"input_cost_per_token", {&PriceTier::input, kPerToken}},
+    {"output_cost_per_token", {&PriceTier::output, kPerToken}},
+    {"cache_read_input_token_cost", {&PriceTier::cached_input, kPerToken}},
+    {"input_cost_per_token_cache_hit", {&PriceTier::cached_input, kPerToken}},
+    {"cache_creation_input_token_cost", {&PriceTier::cache_write, kPerToken}},
+    {"output_cost_per_reasoning_token", {&PriceTier::reasoning, kPerToken}},
+    {"input_cost_per_request", {&PriceTier::per_request, kSame}},
+    {"input_cost_per_image", {&PriceTier::per_image, kSame}}};
+
+/// Collects a model's prices, whatever the form that they come in.
+class PriceReader {
+ public:
+  /// Takes a component. `above`: of the tier; 0: the base prices.
+  void add(const Name& name, std::uint32_t above, const std::string& spelt, const Json& value) {
+    if (value.is_null()) return;
+    const std::optional<double> usd = read_usd(value, name.places);
+    if (!usd) return add_unknown(spelt, value);
+    // Catalogues write 0 where there is no such price of its own.
+    const bool own = name.component != &PriceTier::cached_input &&
+                     name.component != &PriceTier::cache_write &&
+                     name.component != &PriceTier::reasoning;
+    if (*usd == 0 && !own) return;
+    // Of a component that is given twice, the dearer one counts.
+    std::optional<double>& price = tier(above).*name.component;
+    price = std::max(*usd, price.value_or(0));
+  }
+
+  void add_unknown(const std::string& spelt, const Json& value) {
+    prices_.unknown.push_back({spelt, spelling(value)});
+  }
+
+  CataloguePrices finish(const char* input_name, const char* output_name) && {
+    for (auto& [above, tier] : tiers_) {
+      if (above == 0) {
+        prices_.base = tier;
+      } else {
+        prices_.tiers.push_back(tier);
+      }
+    }
+    require(&PriceTier::input, input_name);
+    require(&PriceTier::output, output_name);
+    fill_gaps();
+    return std::move(prices_);
+  }
+
+ private:
+  PriceTier& tier(std::uint32_t above) {
+    PriceTier& tier = tiers_[above];
+    tier.above_input_tokens = above;
+    return tier;
+  }
+
+  void require(Component component, const char* name) {
+    if (prices_.base.*component ||
+        std::ranges::find(prices_.unknown, name, &UnknownPrice::component) !=
+            prices_.unknown.end()) {
+      return;
+    }
+    prices_.unknown.push_back({name, "not given"});
+  }
+
+  /// Where a tier does not repeat a component that the tier before has changed, a source may mean
+  /// either that price or the base's: the dearer one counts.
+  void fill_gaps() {
+    for (std::size_t i = 1; i < prices_.tiers.size(); ++i) {
+      PriceTier &before = prices_.tiers[i - 1], &tier = prices_.tiers[i];
+      for (const Component component :
+           {&PriceTier::input, &PriceTier::cached_input, &PriceTier::cache_write,
+            &PriceTier::output, &PriceTier::reasoning, &PriceTier::per_request,
+            &PriceTier::per_image}) {
+        if (tier.*component || !(before.*component)) continue;
+        tier.*component = std::max(*(before.*component), (prices_.base.*component).value_or(0));
+      }
+    }
+  }
+
+  CataloguePrices prices_;
+  std::map<std::uint32_t, PriceTier> tiers_;
+};
+
+/// A number of tokens, or nothing.
+std::optional<std::uint32_t> read_bound(const Json& bound) {
+  if (!bound.is_number()) return {};
+  const double tokens = bound.get<double>();
+  if (!(tokens >= 0 && tokens < UINT32_MAX)) return {};
+  return static_cast<std::uint32_t>(tokens);
+}
+
+/// One object of prices as OpenRouter has it, with bounds among its members if it is a tier.
+void read_openrouter_tier(const Json& pricing, bool is_override, PriceReader& reader) {
+  // "From 128,000 tokens on" is "above 127,999".
+  std::uint32_t above = 0;
+  bool bounded = false;
+  for (const char* name : {"min_prompt_tokens", "min_context"}) {
+    if (const auto least = read_bound(member(pricing, name))) {
+      above = std::max(above, *least == 0 ? 0 : *least - 1);
+      bounded = true;
+    }
+  }
+  if (is_override && !bounded) return reader.add_unknown("overrides", pricing);
+  for (const auto& [key, value] : pricing.items()) {
+    if (key == "min_prompt_tokens" || key == "min_context") continue;
+    if (key == "discount") continue;  // it only lowers a bill
+    if (key == "overrides" && value.is_array() && !is_override) {
+      for (const Json& tier : value) {
+        if (tier.is_object()) {
+          read_openrouter_tier(tier, true, reader);
+        } else if (!is_nothing(tier)) {
+          reader.add_unknown(key, tier);
+        }
+      }
+    } else if (const auto name = kOpenRouter.find(key); name != kOpenRouter.end()) {
+      reader.add(name->second, above, key, value);
+    } else if (!is_nothing(value)) {
+      reader.add_unknown(key, value);
+    }
+  }
+}
+
+CataloguePrices read_openrouter(const Json& pricing) {
+  PriceReader reader;
+  if (pricing.is_array()) {
+    for (const Json& tier : pricing) {
+      if (tier.is_object()) {
+        read_openrouter_tier(tier, false, reader);
+      } else {
+        reader.add_unknown("pricing", tier);
+      }
+    }
+  } else {
+    read_openrouter_tier(pricing, false, reader);
+  }
+  return std::move(reader).finish("prompt", "completion");
+}
+
+CataloguePrices read_together(const Json& pricing) {
+  PriceReader reader;
+  for (const auto& [key, value] : pricing.items()) {
+    if (const auto name = kTogether.find(key); name != kTogether.end()) {
+      reader.add(name->second, 0, key, value);
+    } else if (key != "finetune" && !is_nothing(value)) {  // training is not a call
+      reader.add_unknown(key, value);
+    }
+  }
+  return std::move(reader).finish("input", "output");
+}
+
+/// Takes a suffix "_above_200k_tokens" off a component's name: the tokens, or nothing.
+std::optional<std::uint32_t> take_bound(std::string& name) {
+  constexpr std::string_view kAbove = "_above_", kTokens = "_tokens";
+  const std::size_t at = name.rfind(kAbove);
+  if (at == name.npos || !name.ends_with(kTokens)) return {};
+  std::string_view digits(name);
+  digits = digits.substr(at + kAbove.size());
+  digits.remove_suffix(kTokens.size());
+  const bool thousands = digits.ends_with('k');
+  if (thousands) digits.remove_suffix(1);
+  std::uint32_t tokens = 0;
+  const auto [end, error] = std::from_chars(digits.begin(), digits.end(), tokens);
+  if (error != std::errc() || end != digits.end() || tokens == 0) return {};
+  if (thousands && tokens > UINT32_MAX / 1000) return {};
+  name.resize(at);
+  return thousands ? tokens * 1000 : tokens;
+}
+
+/// Charged only if a request asks for it, which r2router's do not: another service tier, or a cache
+/// that lasts longer. Units other than USD repeat a price.
+bool is_on_request(std::string_view name) {
+  for (const char* part : {"_batches", "_priority", "_flex", "_balanced", "_ultrafast",
+                           "_decisions", "_above_1hr", "_above_12hr", "_dbu_", "explicit_cache_"}) {
+    if (name.find(part) != name.npos || name.starts_with(part)) return true;
+  }
+  return false;
+}
+
+bool is_cost(std::string_view name) {
+  for (const char* part : {"cost", "price", "tiered_pricing", "_fee"}) {
+    if (name.find(part) != name.npos) return true;
+  }
+  return false;
+}
+
+/// Takes the components among an entry's members. `above`: of the tier that the members are of.
+void read_price_table_members(const Json& entry, std::uint32_t above, PriceReader& reader) {
+  for (const auto& [key, value] : entry.items()) {
+    if (key == "tiered_pricing" && value.is_array()) {
+      for (const Json& tier : value) {
+        const Json& range = tier.is_object() ? member(tier, "range") : tier;
+        const auto least =
+            range.is_array() && !range.empty() ? read_bound(range.front()) : std::nullopt;
+        if (least) {
+          read_price_table_members(tier, *least, reader);
+        } else {
+          reader.add_unknown(key, tier);
+        }
+      }
+      continue;
+    }
+    if (!is_cost(key) || is_on_request(key)) continue;
+    std::string base = key;
+    const std::uint32_t bound = take_bound(base).value_or(above);
+    if (const auto name = kPriceTable.find(base); name != kPriceTable.end()) {
+      reader.add(name->second, bound, key, value);
+    } else if (!is_nothing(value) && !(value.is_string() && !read_usd(value, 0))) {
+      reader.add_unknown(key, value);
+    }
+  }
+}
+
+std::optional<CataloguePrices> read_price_table_entry(const Json& entry) {
+  const auto has_cost = [](const auto& item) { return is_cost(item.key()); };
+  if (std::ranges::none_of(entry.items(), has_cost)) return {};
+  PriceReader reader;
+  read_price_table_members(entry, 0, reader);
+  return std::move(reader).finish("input_cost_per_token", "output_cost_per_token");
+}
+
+std::optional<CataloguePrices> read_prices(const Json& entry) {
+  const Json& pricing = member(entry, "pricing");
+  if (pricing.is_null()) return read_price_table_entry(entry);
+  if (pricing.is_object()) {
+    const auto has = [&](const char* name) { return pricing.contains(name); };
+    if (!has("prompt") && !has("completion") && (has("input") || has("output"))) {
+      return read_together(pricing);
+    }
+    return read_openrouter(pricing);
+  }
+  if (pricing.is_array()) return read_openrouter(pricing);
+  CataloguePrices prices;
+  prices.unknown = {{"pricing", spelling(pricing)}};
+  return prices;
+}
+
+CatalogueModel read_model(const Json& entry, const std::string& place) {
   if (!entry.is_object()) fail(entry.type_name() + (" at " + place), "an object for each model");
   const Json& id = member(entry, "id");
   if (!id.is_string() || id.get_ref<const std::string&>().empty()) {
     fail("no name at " + place + "/id", "each model's name");
   }
   CatalogueModel model{.id = id};
-  const Json& pricing = member(entry, "pricing");
-  model.input_price_per_million = read_price(pricing, "prompt");
-  model.output_price_per_million = read_price(pricing, "completion");
+  model.prices = read_prices(entry);
   if (const Json& context = member(entry, "context_length");
       context.is_number_unsigned() && context > 0U && context <= UINT32_MAX) {
     model.context_tokens = context.get<std::uint32_t>();
   }
-  // A time of day may follow.
-  if (const Json& date = member(entry, "expiration_date");
-      date.is_string() && is_date(date.get_ref<const std::string&>())) {
-    model.expiration_date = date.get_ref<const std::string&>().substr(0, 10);
-  }
+  model.expiration_date = read_date(member(entry, "expiration_date"));
   return model;
+}
+
+bool operator==(const CataloguePrices& a, const CataloguePrices& b) {
+  return a.base == b.base && a.tiers == b.tiers && a.unknown == b.unknown;
+}
+
+/// Adds a model. One that is there already, at another price, has none that can be relied on.
+void add_model(CatalogueModel model, std::map<std::string, std::size_t, std::less<>>& places,
+               Catalogue& catalogue) {
+  const auto [place, is_new] = places.try_emplace(model.id, catalogue.models.size());
+  if (is_new) return catalogue.models.push_back(std::move(model));
+  CatalogueModel& first = catalogue.models[place->second];
+  const bool same = first.prices.has_value() == model.prices.has_value() &&
+                    (!first.prices || *first.prices == *model.prices);
+  if (!same) {
+    if (!first.prices) first.prices.emplace();
+    first.prices->unknown.push_back({"id", "listed more than once, at different prices"});
+  }
+}
+
+Catalogue read_list(const Json& list, const std::string& place) {
+  Catalogue catalogue;
+  std::map<std::string, std::size_t, std::less<>> places;
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    add_model(read_model(list[i], place + "/" + std::to_string(i)), places, catalogue);
+  }
+  return catalogue;
+}
+
+bool is_price_table(const Json& json) {
+  return json.is_object() && std::ranges::any_of(json, [](const Json& entry) {
+           return entry.is_object() &&
+                  (entry.contains("litellm_provider") || entry.contains("input_cost_per_token"));
+         });
+}
+
+Catalogue read_price_table(const Json& json) {
+  Catalogue catalogue{.models = {}, .is_offer = false};
+  for (const auto& [id, entry] : json.items()) {
+    if (!entry.is_object() || id.empty()) continue;
+    catalogue.models.push_back({.id = id,
+                                .prices = read_price_table_entry(entry),
+                                .expiration_date = read_date(member(entry, "deprecation_date"))});
+  }
+  return catalogue;
 }
 
 }  // namespace
 
-// The digits themselves are moved by six places: the product of the nearest double and 1e6 would
-// make 0.049999999999999996 of "0.00000005".
 std::optional<double> usd_per_million(std::string_view usd_per_token) {
-  const std::size_t mark = std::min(usd_per_token.find_first_of("eE"), usd_per_token.size());
-  int exponent = 0;
-  if (mark < usd_per_token.size()) {
-    std::string_view digits = usd_per_token.substr(mark + 1);
-    if (digits.starts_with('+')) digits.remove_prefix(1);
-    const auto [end, error] = std::from_chars(digits.begin(), digits.end(), exponent);
-    if (error != std::errc() || end != digits.end() || exponent < -400 || exponent > 400) return {};
-  }
-  const std::string moved =
-      std::string(usd_per_token.substr(0, mark)) + "e" + std::to_string(exponent + 6);
-  double price = 0;
-  const char* const last = moved.data() + moved.size();
-  const auto [end, error] = std::from_chars(moved.data(), last, price);
-  if (error != std::errc() || end != last || !(price >= 0 && price <= kHighestPrice)) return {};
-  return price + 0.0;  // of "-0", too, plain 0
+  return parse_usd(usd_per_token, kPerToken);
 }
 
-std::vector<CatalogueModel> read_catalogue(std::string_view body) {
-  const Json catalogue = Json::parse(body, nullptr, false);
-  if (catalogue.is_discarded()) fail("something that is not JSON", "a JSON object");
-  const Json& data = member(catalogue, "data");
-  if (!data.is_array()) fail("no array \"data\"", "one, with an object for each model");
-  std::vector<CatalogueModel> models;
-  for (const Json& entry : data) models.push_back(read_model(entry, models.size()));
-  return models;
+const CatalogueModel* Catalogue::find(std::string_view id) const {
+  const auto exact = [&](std::string_view name) -> const CatalogueModel* {
+    const auto found = std::ranges::find(models, name, &CatalogueModel::id);
+    return found == models.end() ? nullptr : &*found;
+  };
+  if (const CatalogueModel* model = exact(id); model != nullptr || is_offer) return model;
+  if (const CatalogueModel* model = exact("openrouter/" + std::string(id))) return model;
+  const std::size_t slash = id.find('/');
+  return slash == id.npos ? nullptr : exact(id.substr(slash + 1));
 }
 
-std::vector<CatalogueModel> fetch_catalogue(const Endpoint& endpoint) {
+Catalogue read_catalogue(std::string_view body) {
+  const Json json = Json::parse(body, nullptr, false);
+  if (json.is_discarded()) fail("something that is not JSON", "a JSON list or object");
+  if (json.is_array()) return read_list(json, "");
+  if (json.is_object() && member(json, "data").is_array()) return read_list(json["data"], "/data");
+  if (is_price_table(json)) return read_price_table(json);
+  fail("no list of models",
+       "a list, an object with a list \"data\", or one with a member for each model with its "
+       "\"input_cost_per_token\"");
+}
+
+std::string models_url(const Endpoint& endpoint) {
+  std::string url = endpoint.base_url;
+  while (url.ends_with('/')) url.pop_back();
+  return url += "/models";
+}
+
+Catalogue fetch_catalogue(const Endpoint& endpoint, const std::string& url) {
   const auto transport = net::make_transport(endpoint);
-  net::Request request{.method = "GET", .url = endpoint.base_url};
-  while (request.url.ends_with('/')) request.url.pop_back();
-  request.url += "/models";
+  net::Request request{.method = "GET", .url = url};
   request.deadline =
       net::Clock::now() + std::chrono::duration_cast<net::Clock::duration>(
                               std::chrono::duration<double>(endpoint.timeouts.total));

@@ -12,6 +12,7 @@
 #include "r2router/llm_client.h"
 
 #include "base/usd.h"
+#include "pool/prices.h"
 
 namespace r2router {
 namespace {
@@ -19,8 +20,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
-double per_token(double price_per_million) { return price_per_million / 1e6; }
 
 Clock::time_point after(double seconds) {
   // A time point in integer nanoseconds overflows after 292 years, and nobody waits for one.
@@ -100,11 +99,12 @@ class Generation {
  private:
   const ModelSpec& model(const Option& option) const { return decision_.model(option); }
 
-  /// Cost of the longest answer by the option's model under another cap than its own, USD.
+  /// The most that an answer by the option's model costs under another cap than its own, USD.
   double worst_case_cost(const Option& option, std::uint32_t max_tokens) const {
-    const double more_tokens = static_cast<double>(max_tokens) - option.max_tokens;
-    return option.worst_case_cost_usd +
-           more_tokens * per_token(model(option).output_price_per_million);
+    const std::int64_t most_input =
+        internal::most_input_tokens(model(option), decision_.max_input_tokens);
+    return internal::worst_case_cost(model(option).prices, most_input, decision_.images,
+                                     max_tokens);
   }
 
   /// How many answers of this cost the rest pays for.
@@ -185,22 +185,24 @@ class Generation {
                                                        .cancel = options_.cancel,
                                                        .max_charges = max_charges});
     completion.pair = {option.model, option.budget};
+    const auto served = std::ranges::find(named, completion.served_model,
+                                          [&](const Option* o) { return model(*o).openrouter_id; });
+    const Prices& prices = model(served == named.end() ? option : **served).prices;
     if (completion.usage) {
-      const auto served = std::ranges::find(
-          named, completion.served_model, [&](const Option* o) { return model(*o).openrouter_id; });
-      const ModelSpec& prices = model(served == named.end() ? option : **served);
-      completion.computed_usd = static_cast<double>(completion.usage->prompt_tokens) *
-                                    per_token(prices.input_price_per_million) +
-                                static_cast<double>(completion.usage->completion_tokens) *
-                                    per_token(prices.output_price_per_million);
-      // Only the last attempt can have had an answer.
-      if (!completion.attempts.empty() && !completion.attempts.back().cost_usd) {
-        completion.attempts.back().cost_usd = completion.computed_usd;
-      }
+      completion.computed_usd = internal::charge(prices, *completion.usage, decision_.images);
     }
     for (Attempt& attempt : completion.attempts) {
       attempt.pair = completion.pair;
-      rest_usd_ = std::max(0.0, rest_usd_ - attempt.cost_usd.value_or(worst_case_usd));
+      // Only the last attempt can have had an answer. A server need not count what it read from its
+      // cache or wrote to it, so that the bill may be higher than what is computed.
+      double most_usd = attempt.cost_usd.value_or(worst_case_usd);
+      if (completion.usage && !attempt.cost_usd && &attempt == &completion.attempts.back()) {
+        attempt.cost_usd = completion.computed_usd;
+        most_usd =
+            internal::worst_case_cost(prices, completion.usage->prompt_tokens, decision_.images,
+                                      static_cast<double>(completion.usage->completion_tokens));
+      }
+      rest_usd_ = std::max(0.0, rest_usd_ - most_usd);
     }
     return completion;
   }

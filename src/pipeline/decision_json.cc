@@ -45,6 +45,8 @@ void write_usage(ObjectWriter& object, const std::optional<Usage>& usage) {
   count("prompt_tokens", &Usage::prompt_tokens);
   count("completion_tokens", &Usage::completion_tokens);
   count("reasoning_tokens", &Usage::reasoning_tokens);
+  count("cached_tokens", &Usage::cached_tokens);
+  count("cache_write_tokens", &Usage::cache_write_tokens);
 }
 
 void write_completion(ObjectWriter& object, const Completion& completion, const Pool& pool) {

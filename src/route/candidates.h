@@ -7,81 +7,53 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
-#include <optional>
+#include <span>
 #include <vector>
 
 #include "base/decimal.h"
+#include "pool/prices.h"
 #include "route/decide.h"
+#include "route/ties.h"
 
 namespace r2router::internal {
 
-inline constexpr double kPerMillion = 1e6;
 /// Larger than any limited budget; a cap of this size is no limit.
 inline constexpr double kLargestCap = std::numeric_limits<std::uint32_t>::max();
 inline constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 /// One model's prices and limits for one query under one rule.
 struct Terms {
-  double input_usd;        ///< the query itself
-  double worst_input_usd;  ///< the longest that it can turn out to be
-  double output_per_million;
+  const ModelSpec& model;
+  std::int64_t most_input;  ///< the most tokens that the model can be sent
+  std::uint32_t images;
+  CostLine expected;
   double delay_ms, ms_per_token;  ///< an infinite delay if one of them is unknown
   double context_left;            ///< tokens; kLargestCap if unknown
   double affordable;              ///< the largest cap within max_cost_usd; −1: none
   double cap_limit;               ///< the largest cap within all limits
 
-  Terms(const ModelSpec& model, const Rule& rule)
-      : input_usd(input_cost(model, rule.input.expected + model.instruction_tokens)),
-        worst_input_usd(input_cost(model, most_input(model, rule))),
-        output_per_million(model.output_price_per_million),
+  Terms(const ModelSpec& spec, const Rule& rule)
+      : model(spec),
+        most_input(most_input_tokens(spec, rule.input.most)),
+        images(rule.images),
+        expected(
+            expected_cost(spec.prices, rule.input.expected + spec.instruction_tokens, rule.images)),
         delay_ms(kInfinity),
         ms_per_token(0),
-        context_left(model.context_tokens
-                         ? *model.context_tokens - static_cast<double>(most_input(model, rule))
-                         : kLargestCap),
-        affordable(affordable_tokens(rule.max_cost_usd)),
+        context_left(spec.context_tokens ? *spec.context_tokens - static_cast<double>(most_input)
+                                         : kLargestCap),
+        affordable(affordable_cap(spec.prices, most_input, images, rule.max_cost_usd, kLargestCap)),
         cap_limit(std::min({rule.max_output_tokens, context_left, affordable})) {
-    if (model.time_to_first_token_ms && model.output_tokens_per_second) {
-      delay_ms = *model.time_to_first_token_ms;
-      ms_per_token = 1000 / *model.output_tokens_per_second;
+    if (spec.time_to_first_token_ms && spec.output_tokens_per_second) {
+      delay_ms = *spec.time_to_first_token_ms;
+      ms_per_token = 1000 / *spec.output_tokens_per_second;
     }
   }
 
-  double cost(double output_tokens) const {
-    return input_usd + output_tokens * output_per_million / kPerMillion;
-  }
   double worst_case_cost(double cap) const {
-    return worst_input_usd + cap * output_per_million / kPerMillion;
+    return internal::worst_case_cost(model.prices, most_input, images, cap);
   }
   double latency_ms(double output_tokens) const { return delay_ms + output_tokens * ms_per_token; }
-
- private:
-  static double input_cost(const ModelSpec& model, std::int64_t tokens) {
-    return static_cast<double>(tokens) * model.input_price_per_million / kPerMillion;
-  }
-
-  /// No tokenizer makes more tokens than bytes; what a pool says beyond that stands.
-  static std::int64_t most_input(const ModelSpec& model, const Rule& rule) {
-    const auto bytes = static_cast<std::int64_t>(model.instruction.size());
-    return rule.input.most + std::max<std::int64_t>(model.instruction_tokens, bytes);
-  }
-
-  /// The largest whole number of tokens, to kLargestCap, whose worst-case cost is within `limit`.
-  double affordable_tokens(double limit) const {
-    const auto fits = [&](double tokens) { return worst_case_cost(tokens) <= limit; };
-    if (fits(kLargestCap)) return kLargestCap;
-    if (!fits(0)) return -1;
-    const double quotient =
-        std::floor((limit - worst_input_usd) / output_per_million * kPerMillion);
-    double most = std::clamp(quotient, 0.0, kLargestCap - 1);
-    // What must hold is the product: where the quotient was rounded away from it, search.
-    if (fits(most) && !fits(most + 1)) return most;
-    most = 0;
-    for (double step = 0x1p31; step >= 1; step /= 2) {
-      if (most + step < kLargestCap && fits(most + step)) most += step;
-    }
-    return most;
-  }
 };
 
 // std::min and std::max choose between references, which keeps compilers from vectorising them.
@@ -144,7 +116,7 @@ inline Option make_option(const Pair& pair, const Point& point, const Terms& ter
   option.quality = point.expected_quality;
   option.quality_spread = point.spread;
   option.output_tokens = point.tokens;
-  option.cost_usd = terms.cost(option.output_tokens);
+  option.cost_usd = terms.expected.cost(option.output_tokens);
   option.risk = (1 - goal.lambda) * point.quality - goal.lambda * option.cost_usd;
   // The published package compares risks that it has already rounded for display.
   if (goal.rounded) option.risk = round_decimal(option.risk, 8);
@@ -164,12 +136,16 @@ inline Option reported(Option option, const Goal& goal) {
   return option;
 }
 
-/// Strictly better; equal options keep the order of the pairs.
-inline bool better(const Option& a, const Option& b, const Goal& goal) {
-  if (a.risk != b.risk) return a.risk > b.risk;
-  if (goal.rounded) return false;
-  if (a.cost_usd != b.cost_usd) return a.cost_usd < b.cost_usd;
-  return a.quality > b.quality;
+/// The index of the option that is chosen of several. Where risks are rounded, the first of equals.
+inline std::size_t best_of(std::span<const Option> options, const Goal& goal) {
+  if (goal.rounded) {
+    return static_cast<std::size_t>(std::ranges::max_element(options, {}, &Option::risk) -
+                                    options.begin());
+  }
+  return best_of(options.size(), goal.lambda, [&](std::size_t i) {
+    const Option& o = options[i];
+    return Contestant{o.risk, o.cost_usd, o.quality, {o.model, o.budget}, o.max_tokens};
+  });
 }
 
 template <typename Visit>
@@ -273,10 +249,6 @@ void for_each_option(const DecisionTable& table, const Rule& rule, const Goal& g
   for_each_model(table, rule, [&](const ModelRange& range, const Terms& terms) {
     for_each_option(table, range, terms, rule, goal, source, points, visit);
   });
-}
-
-inline void keep_better(std::optional<Option>& best, const Option& option, const Goal& goal) {
-  if (!best || better(option, *best, goal)) best = option;
 }
 
 /// Exact predictions that are there already.

@@ -26,8 +26,8 @@ void bound_risks(const Rule& rule, const Goal& goal, const Terms& terms,
   const double* __restrict caps = budget_caps.data();
   const double scale = estimates.scale, floor = rule.token_floor;
   const double quality_weight = 1 - goal.lambda;
-  const double input_cost = goal.lambda * terms.input_usd;
-  const double token_cost = goal.lambda * (terms.output_per_million / kPerMillion);
+  const double input_cost = goal.lambda * terms.expected.fixed_usd;
+  const double token_cost = goal.lambda * (terms.expected.output_per_million / kPerMillion);
   for (std::size_t i = range.begin; i < range.end; ++i) {
     const double quality_error = scale * quality_errors[i], tokens_error = scale * tokens_errors[i];
     const double q = quality[i], t = tokens[i], cap = caps[i];
@@ -120,6 +120,12 @@ EstimateView weighed(const DecisionTable& table, const Rule& rule, EstimateView 
   return estimates;
 }
 
+/// The option that is chosen; empty if there is none.
+std::optional<Option> chosen(std::span<const Option> options, const Goal& goal) {
+  if (options.empty()) return {};
+  return options[best_of(options, goal)];
+}
+
 /// The best option by `goal`, found among those whose bounds reach it.
 std::optional<Option> find_best(const DecisionTable& table, const Rule& rule, const Goal& goal,
                                 const EstimateView& estimates, const ExactSource& source,
@@ -140,29 +146,30 @@ std::optional<Option> find_best(const DecisionTable& table, const Rule& rule, co
   });
 
   // Risks that the reference rounds to 8 decimals can meet if they are within 1e-8 of each other;
-  // the relative part covers the rounding of the bounds themselves.
-  const double rounding = goal.rounded ? 1.5e-8 : 0.0;
+  // others tie within a width. The relative part covers the rounding of the bounds themselves.
+  const double rounding = goal.rounded ? 1.5e-8 : widest_tie(goal.lambda, best_lower);
   const double threshold = best_lower - rounding - 1e-12 * (1 + std::abs(best_lower));
   const auto can_win = [&](double upper) { return upper >= threshold && upper > -kInfinity; };
 
   // Second pass: exact predictions decide between the pairs that can still win, or the models if
   // budgets between the trained ones count too.
-  std::optional<Option> best;
+  std::vector<Option>& options = scratch.options;
+  options.clear();
   for_each_model(table, rule, [&](const ModelRange& range, const Terms& terms) {
     if (rule.continuous) {
       if (!can_win(largest(scratch.upper.data() + range.begin, range.end - range.begin))) return;
       for_each_option(table, range, terms, rule, goal, source, scratch.points,
-                      [&](const Option& option) { keep_better(best, option, goal); });
+                      [&](const Option& option) { options.push_back(option); });
       return;
     }
     for (std::size_t i = range.begin; i < range.end; ++i) {
       if (!can_win(scratch.upper[i])) continue;
       const Point point = exact_point(table, rule, source, i);
       if (missed(terms, rule, goal, table.caps()[i], point) != 0) continue;
-      keep_better(best, make_option(table.pairs()[i], point, terms, rule, goal), goal);
+      options.push_back(make_option(table.pairs()[i], point, terms, rule, goal));
     }
   });
-  return best;
+  return chosen(options, goal);
 }
 
 /// Chooses by the rule's goal, for whatever find_best(goal) searches; the option is empty if no
@@ -256,13 +263,13 @@ Choice choose(const DecisionTable& table, const Rule& rule, const EstimateView& 
 Choice choose(const DecisionTable& table, const Rule& rule, const Predictions& predictions) {
   check_spreads(table, rule);
   const KnownPredictions source(predictions);
+  std::vector<Option> options;
   return finish(search(rule,
                        [&](const Goal& goal) {
-                         std::optional<Option> best;
-                         for_each_option(table, rule, goal, source, [&](const Option& option) {
-                           keep_better(best, option, goal);
-                         });
-                         return best;
+                         options.clear();
+                         for_each_option(table, rule, goal, source,
+                                         [&](const Option& option) { options.push_back(option); });
+                         return chosen(options, goal);
                        }),
                 table, rule, source);
 }
@@ -272,6 +279,8 @@ Decision make_decision(const DecisionTable& table, const Rule& rule, const Choic
                     .reason = choice.goal.reason,
                     .lambda = choice.goal.lambda,
                     .input_tokens = rule.input.expected,
+                    .max_input_tokens = rule.input.most,
+                    .images = rule.images,
                     .pool = table.pool()};
   if (rule.max_cost_usd < kInfinity) decision.max_cost_usd = rule.max_cost_usd;
   return decision;

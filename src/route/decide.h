@@ -74,6 +74,7 @@ struct Goal {
   double lambda = 0;
   double quality_floor = 0;  ///< no option below is admitted; 0: all are
   bool rounded = false;      ///< risks are compared and figures reported rounded; ties: first pair
+                             ///< (otherwise as in route/ties.h)
   Reason reason = Reason::kBest;
 };
 
@@ -84,6 +85,7 @@ struct Rule {
   DecisionRules rules = DecisionRules::kReference;
   double token_floor = 0;
   InputTokens input;
+  std::uint32_t images = 0;
   double cap_margin = 0, least_cap = 0, unlimited_cap = 0;  ///< CapRule; caps in tokens
   // Limits; one that is not set is beyond all values.
   double max_cost_usd = 0, max_output_tokens = 0, max_latency_ms = 0;
@@ -131,6 +133,7 @@ struct Scratch {
   std::vector<double> lower, upper;                   ///< bounds on every pair's risk
   std::vector<Point> points;                          ///< of one model's pairs
   std::vector<double> quality, tokens, tokens_error;  ///< estimates as they are weighed
+  std::vector<Option> options;                        ///< those that can still win
 };
 
 struct Choice {

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <functional>
 #include <numbers>
 #include <string>
 
@@ -42,14 +43,27 @@ std::array<std::uint32_t, kConstraints> count_left_out(const DecisionTable& tabl
   return counts;
 }
 
+/// Gives each place to the option that would be chosen of it and all behind it. `options`: by
+/// descending risk.
+void order_ties(std::span<Option> options, const Goal& goal) {
+  for (; options.size() > 1; options = options.subspan(1)) {
+    const double least = options[0].risk - tie_width(goal.lambda, options[0].risk);
+    std::size_t tied = 1;
+    while (tied < options.size() && options[tied].risk >= least) ++tied;
+    const std::size_t best = best_of(options.first(tied), goal);
+    std::rotate(options.begin(), options.begin() + static_cast<std::ptrdiff_t>(best),
+                options.begin() + static_cast<std::ptrdiff_t>(best) + 1);
+  }
+}
+
 std::vector<Option> rank(const DecisionTable& table, const Rule& rule, const Goal& goal,
                          const ExactSource& source) {
   std::vector<Option> options;
   options.reserve(table.pairs().size());
   for_each_option(table, rule, goal, source,
                   [&](const Option& option) { options.push_back(option); });
-  std::stable_sort(options.begin(), options.end(),
-                   [&](const Option& a, const Option& b) { return better(a, b, goal); });
+  std::ranges::stable_sort(options, std::greater(), &Option::risk);
+  if (!goal.rounded) order_ties(options, goal);
   for (Option& option : options) option = reported(option, goal);
   return options;
 }
@@ -65,16 +79,18 @@ double win_probability(const Option& a, const Option& b, double lambda) {
 Explanation explain(const DecisionTable& table, const Rule& rule, const Choice& choice,
                     const ExactSource& source) {
   Explanation explanation;
-  std::optional<Option> second;
+  std::vector<Option> others;
   for_each_option(table, rule, choice.goal, source, [&](const Option& option) {
-    if (option != choice.option) keep_better(second, option, choice.goal);
+    if (option != choice.option) others.push_back(option);
   });
-  if (second) {
-    explanation.margin = choice.option.risk - second->risk;
+  if (!others.empty()) {
+    const Option& second = others[best_of(others, choice.goal)];
+    // In a tie the other may have more by a rounding error.
+    explanation.margin = std::max(0.0, choice.option.risk - second.risk);
     if (table.has_spreads()) {
-      explanation.win_probability = win_probability(choice.option, *second, choice.goal.lambda);
+      explanation.win_probability = win_probability(choice.option, second, choice.goal.lambda);
     }
-    explanation.runner_up = reported(*second, choice.goal);
+    explanation.runner_up = reported(second, choice.goal);
   }
   Goal asked = choice.goal;
   asked.quality_floor = choice.quality_floor;
@@ -88,11 +104,16 @@ void throw_nothing_left(const DecisionTable& table, const Rule& rule, const Goal
                         const ExactSource& source) {
   double cheapest = kInfinity;
   std::string name;
+  const ModelSpec* unknown = nullptr;  // a model that only its unknown price leaves out
   for_each_miss(table, rule, goal, source,
                 [&](const Terms& terms, std::size_t i, const Point& point, unsigned bits) {
                   const double cost =
                       terms.worst_case_cost(least_cap(table.caps()[i], point.tokens, rule));
-                  if (bits != bit(Constraint::kMaxCost) || !(cost < cheapest)) return;
+                  if (bits != bit(Constraint::kMaxCost)) return;
+                  if (unknown == nullptr && !terms.model.prices.unknown.empty()) {
+                    unknown = &terms.model;
+                  }
+                  if (!(cost < cheapest)) return;
                   cheapest = cost;
                   const Pair& pair = table.pairs()[i];
                   name = (*table.pool())[pair.model].name + " at budget " + pair.budget.to_string();
@@ -102,6 +123,15 @@ void throw_nothing_left(const DecisionTable& table, const Rule& rule, const Goal
                 "no pair fits " + usd_text(rule.max_cost_usd) + ": the cheapest, " + name +
                     ", may cost up to " + usd_text(cheapest) +
                     "; raise the limit or shorten the query",
+                {.option = "max_cost_usd"});
+  }
+  if (unknown != nullptr) {
+    const UnknownPrice& price = unknown->prices.unknown.front();
+    throw Error(ErrorCode::kBudget,
+                "no pair fits " + usd_text(rule.max_cost_usd) + ": the price of " + unknown->name +
+                    " is unknown (" + price.component + ": " + price.value +
+                    "), so that no limit can be kept; leave the limit out, or remove what no call "
+                    "is charged for from the pool's \"unknown_prices\"",
                 {.option = "max_cost_usd"});
   }
   const auto counts = count_left_out(table, rule, goal, source);

@@ -187,6 +187,7 @@ void resolve(const RouteOptions& options, const Policy& defaults, const Pool& po
   rule.quality_fraction = setting(&Policy::quality_fraction).value_or(0);
   rule.token_floor = policy.token_floor.value_or(corrected ? defaults.token_floor.value_or(0) : 0);
   rule.input = resolve_input(options.input_tokens, options.max_input_tokens, input);
+  rule.images = options.images;
   resolve_caps(policy.cap, defaults.cap, rule);
   rule.max_cost_usd = setting(&Policy::max_cost_usd).value_or(kNoLimit);
   rule.max_latency_ms = setting(&Policy::max_latency_ms).value_or(kNoLimit);

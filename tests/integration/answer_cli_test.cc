@@ -168,10 +168,9 @@ TEST_F(AnswerCli, PrintsTheAnswerAsJson) {
   EXPECT_EQ(line.at("usage").at("completion_tokens"), 9);
   EXPECT_EQ(line.at("usage").at("reasoning_tokens"), 2);
   EXPECT_DOUBLE_EQ(line.at("charged_usd"), (prompt_tokens * 1.5 + 9 * 2.5) / 1e6);
-  EXPECT_DOUBLE_EQ(line.at("computed_usd"),
-                   (prompt_tokens * decision.model().input_price_per_million +
-                    9 * decision.model().output_price_per_million) /
-                       1e6);
+  EXPECT_DOUBLE_EQ(
+      line.at("computed_usd"),
+      (prompt_tokens * decision.model().prices.input + 9 * decision.model().prices.output) / 1e6);
   EXPECT_EQ(line.at("served_model"), model);
   EXPECT_EQ(line.at("redirected"), false);
   EXPECT_EQ(line.at("finish_reason"), "stop");

@@ -10,6 +10,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "r2router/outcomes.h"
+
 #include "support/fault_server.h"
 #include "support/full_disk.h"
 #include "support/process.h"
@@ -178,13 +180,118 @@ TEST_F(ModelsCli, WritesNothingUnasked) {
   EXPECT_EQ(read_file(pool_), with(kPool, "0.07", "0.05"));
 }
 
-TEST_F(ModelsCli, KeepsAPriceThatIsNotFixed) {
+TEST_F(ModelsCli, MarksAPriceThatIsNotFixedAsUnknown) {
   json catalogue = same_catalogue();
-  catalogue[0] = model("v/zeta", "-1", "-1");
+  catalogue[0] = model("v/zeta", "-1", "0.000002");
+  const std::string url = serve(catalogue);
+  const Outcome outcome = run(command(url, {"--yes"}));
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.err,
+              HasSubstr("zeta: the price is unknown (prompt: -1): the model is not chosen"));
+  EXPECT_THAT(outcome.out, HasSubstr("zeta: unknown component none → prompt (-1)\n"));
+  // The number that is there remains what a call is expected to cost.
+  EXPECT_EQ(read_file(pool_), with(kPool, "\"note\": \"the best\"",
+                                   "\"note\": \"the best\",\n      \"unknown_prices\": {\n        "
+                                   "\"prompt\": \"-1\"\n      }"));
+  const Outcome again = run(command(url, {"--yes"}));
+  EXPECT_THAT(again.out, HasSubstr("Nothing has changed"));
+  EXPECT_THAT(again.err, HasSubstr("zeta: the price is unknown")) << "reported every time";
+  EXPECT_EQ(run(command(serve(same_catalogue()), {"--yes"})).exit_code, 0);
+  EXPECT_EQ(read_file(pool_), kPool);
+}
+
+TEST_F(ModelsCli, TakesOverEveryComponentAndShowsIt) {
+  json catalogue = same_catalogue();
+  json& pricing = catalogue[0]["pricing"];
+  pricing["request"] = "0.005";
+  pricing["input_cache_read"] = "0.000000007";
+  pricing["web_search"] = "0.01";
+  pricing["overrides"] = {{{"min_prompt_tokens", 128001}, {"prompt", "0.00000014"}}};
   const Outcome outcome = run(command(serve(catalogue), {"--yes"}));
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
-  EXPECT_THAT(outcome.err, HasSubstr("zeta: the catalogue has no fixed input price"));
-  EXPECT_THAT(outcome.err, HasSubstr("zeta: the catalogue has no fixed output price"));
+  for (const char* line :
+       {"zeta: cached input none → $0.007 per million tokens\n", "zeta: per request none → $0.005",
+        "zeta, above 128,000 input tokens: input none → $0.14 per million tokens\n",
+        "zeta: unknown component none → web_search (0.01)\n"}) {
+    EXPECT_THAT(outcome.out, HasSubstr(line));
+  }
+  const Prices expected{.input = 0.07,
+                        .output = 2,
+                        .cached_input = 0.007,
+                        .per_request = 0.005,
+                        .tiers = {{.above_input_tokens = 128000, .input = 0.14}},
+                        .unknown = {{"web_search", "0.01"}}};
+  EXPECT_EQ(read_pool(pool_)[0].prices, expected);
+
+  pricing["overrides"][0]["prompt"] = "0.00000028";
+  pricing.erase("request");
+  const Outcome next = run(command(serve(catalogue), {"--yes", "--ignore", "web_search,audio"}));
+  for (const char* line :
+       {"zeta: per request $0.005 → none", "zeta: unknown component web_search (0.01) → none\n",
+        "zeta, above 128,000 input tokens: input $0.14 → $0.28 per million tokens\n"}) {
+    EXPECT_THAT(next.out, HasSubstr(line));
+  }
+  EXPECT_THAT(next.err, Not(HasSubstr("unknown")));
+  EXPECT_THAT(outcome.err, HasSubstr("--ignore"));
+  EXPECT_EQ(run(command(serve(same_catalogue()), {"--yes"})).exit_code, 0);
+  EXPECT_EQ(read_file(pool_), kPool) << "what a catalogue no longer has is gone";
+}
+
+TEST_F(ModelsCli, PointsOutAChangeByMoreThanTenfold) {
+  json catalogue = same_catalogue();
+  catalogue[0] = model("v/zeta", "0.0000007", "0.0000021");
+  catalogue[1] = model("v/alpha", "0.1", "0");
+  const Outcome outcome = run(command(serve(catalogue)));
+  EXPECT_THAT(outcome.out, HasSubstr("zeta: input $0.07 → $0.7 per million tokens\n"));
+  EXPECT_THAT(outcome.out, HasSubstr("alpha: input $0.1 → $100000 per million tokens  (more than"));
+  EXPECT_THAT(outcome.out, HasSubstr("alpha: output $0.4 → $0 per million tokens  (more than"));
+  expect_untouched();
+}
+
+TEST_F(ModelsCli, ReadsOtherSourcesOfPrices) {
+  const json table = {{"zeta",
+                       {{"litellm_provider", "v"},
+                        {"input_cost_per_token", 5e-8},
+                        {"output_cost_per_token", 2e-6}}}};
+  const std::string file = folder_ / "prices.json";
+  put_file(file, table.dump());
+  const auto command_from = [&](const std::string& source) {
+    return std::vector<std::string>{R2ROUTER_CLI, "models", "sync", "--pool",
+                                    pool_,        "--from", source, "--yes"};
+  };
+  const std::string url = server_.script({{{{"answer", {{"text", table.dump()}}}}}});
+  for (const std::string& source : {file, url}) {
+    put_file(pool_, kPool);
+    const Outcome outcome = run(command_from(source));
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    EXPECT_EQ(read_file(pool_), with(kPool, "0.07", "0.05")) << "a table says nothing of the rest";
+    EXPECT_THAT(outcome.err, HasSubstr("alpha: " + source + " has no price for v/alpha"));
+  }
+  ASSERT_EQ(server_.requests(url).size(), 1u);
+  EXPECT_EQ(server_.requests(url)[0].path, url.substr(url.rfind('/')));
+
+  // Together's list, without the models that it does not have to name.
+  put_file(pool_, kPool);
+  json list = same_catalogue();
+  list[0]["pricing"] = {{"hourly", 0}, {"input", 0.05}, {"output", 2}, {"base", 0}};
+  put_file(file, list.dump());
+  EXPECT_EQ(run(command_from(file)).exit_code, 0);
+  EXPECT_EQ(read_file(pool_), with(kPool, "0.07", "0.05"));
+
+  put_file(file, "{}");
+  const Outcome bad = run(command_from(file));
+  EXPECT_EQ(bad.exit_code, 1);
+  EXPECT_THAT(bad.err, HasSubstr("not a catalogue of models"));
+  EXPECT_EQ(run(command_from(folder_ / "missing.json")).exit_code, 1);
+}
+
+// vLLM's list, for one.
+TEST_F(ModelsCli, LeavesPricesAloneThatTheCatalogueDoesNotHave) {
+  json catalogue = same_catalogue();
+  for (json& entry : catalogue) entry.erase("pricing");
+  const Outcome outcome = run(command(serve(catalogue), {"--yes"}));
+  EXPECT_THAT(outcome.out, HasSubstr("Nothing has changed"));
+  EXPECT_THAT(outcome.err, HasSubstr("zeta: the catalogue has no prices for v/zeta"));
   expect_untouched();
 }
 

@@ -570,7 +570,7 @@ TEST_F(TrainCli, AddsAModelFromAFewOutcomes) {
   const Checkpoint checkpoint = load_checkpoint(folder_ / "added");
   ASSERT_EQ(checkpoint.config.models.size(), 2u);
   EXPECT_EQ(checkpoint.config.models[1].name, "large");
-  EXPECT_EQ(checkpoint.config.models[1].output_price_per_million, 10);
+  EXPECT_EQ(checkpoint.config.models[1].prices.output, 10);
   EXPECT_EQ(linear_heads(checkpoint).names.size(), 8u);
   RouteOptions options;
   options.policy.lambda = 0;

@@ -30,8 +30,8 @@ inline Case random_case(std::mt19937_64& random, std::size_t models, std::size_t
   for (std::uint32_t m = 0; m < models; ++m) {
     ModelSpec model;
     model.name = std::string("m") + static_cast<char>('a' + m);
-    model.input_price_per_million = pick({0.05, 0.1, 1.25});
-    model.output_price_per_million = pick({0.1, 0.4, 5.0});
+    model.prices.input = pick({0.05, 0.1, 1.25});
+    model.prices.output = pick({0.1, 0.4, 5.0});
     model.available = random() % 3 != 0;
     pool.push_back(model);
     for (std::uint32_t b = 0; b <= budgets; ++b) {

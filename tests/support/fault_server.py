@@ -67,13 +67,39 @@ def embedding_of(text: str, dimension: int) -> list[float]:
     return list(struct.unpack(f"<{dimension}f", packed))
 
 
+def bill(
+    prices: dict[str, Any], kind: str | None, prompt: int, text: int, reasoning: int, images: int
+) -> float:
+    """USD for a call at a pool's prices; `kind`: of the prompt's tokens."""
+    prices = dict(prices)
+    for tier in prices.get("price_tiers", []):
+        if prompt > tier["above_input_tokens"]:
+            prices.update(tier)
+
+    def price(name: str, otherwise: float) -> float:
+        value: float = prices.get(f"{name}_price_per_million", otherwise)
+        return value
+
+    input_price, output_price = price("input", 0), price("output", 0)
+    names = {"cached": "cached_input", "written": "cache_write"}
+    tokens = (
+        prompt * price(names.get(kind or "", "input"), input_price)
+        + text * output_price
+        + reasoning * price("reasoning", output_price)
+    )
+    fees: float = prices.get("price_per_request", 0) + images * prices.get("price_per_image", 0)
+    return tokens / 1e6 + fees
+
+
 class Service:
     """What a well-behaved OpenAI-compatible server answers.
 
     Settings: "dimension" of embeddings; "base64": false refuses that encoding, "ignored" answers
     with decimals instead; "text" of answers ("{query}" stands for the last message); "tokens": how
     many an answer has, or "all" that it may have; "reasoning": how many of them are reasoning;
-    "prices": {model: [input, output]} in USD per million, for "usage.cost"; "served_model";
+    "prices": {model: [input, output]} in USD per million, or a pool's prices of the model, for
+    "usage.cost" ("silent": it is not told); "prompt": "cached" or "written", what all of it is;
+    "hides_details": only the two sums are told; "images": how many are billed; "served_model";
     "models": the data of GET /models; "pause": seconds between streamed pieces; "key": what the
     Authorization header must carry. "refuse": {"containing": TEXT, "texts": N, "answer": {...}}
     answers so when a text to embed contains TEXT, or there are more than N of them; "zero": TEXT
@@ -146,7 +172,18 @@ class Service:
         }
         if served in self.settings.get("prices", {}):
             price = self.settings["prices"][served]
-            usage["cost"] = (prompt * price[0] + tokens * price[1]) / 1e6
+            if isinstance(price, list):
+                price = {"input_price_per_million": price[0], "output_price_per_million": price[1]}
+            kind = self.settings.get("prompt")
+            details = {"cached_tokens": prompt} if kind == "cached" else {}
+            if kind == "written":
+                details = {"cache_write_tokens": prompt}
+            usage["prompt_tokens_details"] = details
+            if not self.settings.get("silent"):
+                images = self.settings.get("images", 0)
+                usage["cost"] = bill(price, kind, prompt, tokens - reasoning, reasoning, images)
+        if self.settings.get("hides_details"):
+            usage = {name: count for name, count in usage.items() if not name.endswith("_details")}
         if not body.get("stream"):
             message = {"role": "assistant", "content": text}
             choice = {"index": 0, "message": message, "finish_reason": finish}

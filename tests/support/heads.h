@@ -45,8 +45,8 @@ inline Checkpoint random_checkpoint(std::uint32_t models, std::uint32_t budgets,
     ModelSpec model;
     model.name = "model-" + std::to_string(m);
     model.openrouter_id = "vendor/" + model.name;
-    model.input_price_per_million = 0.1 * (1 + m / 2);
-    model.output_price_per_million = 0.3 * (1 + m / 2);
+    model.prices.input = 0.1 * (1 + m / 2);
+    model.prices.output = 0.3 * (1 + m / 2);
     model.available = m % 4 != 3;
     config.models.push_back(model);
     for (const Budget budget : config.token_limits) {

@@ -15,9 +15,8 @@ inline OutcomeTable random_table(std::uint32_t models, std::size_t queries, unsi
   OutcomeTable table;
   for (std::uint32_t model = 0; model < models; ++model) {
     const double price = 1 + 3 * model;
-    table.models.push_back({.name = "m" + std::to_string(model),
-                            .input_price_per_million = price,
-                            .output_price_per_million = 2 * price});
+    table.models.push_back(
+        {.name = "m" + std::to_string(model), .prices = {.input = price, .output = 2 * price}});
     table.pairs.push_back({model, Budget(50)});
     table.pairs.push_back({model, Budget()});
   }

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstdint>
+#include <initializer_list>
 #include <utility>
 
 #include <nlohmann/json.hpp>
@@ -115,16 +116,37 @@ std::optional<std::int64_t> tokens_of(const Json& value, const char* name) {
   return std::llround(*number);
 }
 
+/// The first of the counts that a server gives: they have several names, and some are in a group.
+std::int64_t count_of(const Json& usage, const char* group,
+                      std::initializer_list<const char*> names) {
+  const Json* details = find(usage, group);
+  for (const char* name : names) {
+    if (const auto count = tokens_of(usage, name)) return *count;
+    if (details == nullptr) continue;
+    if (const auto count = tokens_of(*details, name)) return *count;
+  }
+  return 0;
+}
+
 void read_usage(const Json& answer, ChatAnswer& result) {
   const Json* usage = find(answer, "usage");
   if (usage == nullptr) return;
   const auto prompt = tokens_of(*usage, "prompt_tokens");
   const auto completion = tokens_of(*usage, "completion_tokens");
   if (prompt && completion) {
-    result.usage = Usage{.prompt_tokens = *prompt, .completion_tokens = *completion};
-    if (const Json* details = find(*usage, "completion_tokens_details")) {
-      result.usage->reasoning_tokens = tokens_of(*details, "reasoning_tokens").value_or(0);
-    }
+    constexpr const char* kPrompt = "prompt_tokens_details";
+    Usage& counts = result.usage.emplace();
+    counts.prompt_tokens = *prompt;
+    counts.completion_tokens = *completion;
+    counts.reasoning_tokens = count_of(*usage, "completion_tokens_details", {"reasoning_tokens"});
+    counts.cached_tokens = count_of(
+        *usage, kPrompt, {"cached_tokens", "cache_read_input_tokens", "prompt_cache_hit_tokens"});
+    counts.cache_write_tokens =
+        count_of(*usage, kPrompt,
+                 {"cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens"});
+    // Some servers count these apart from the rest of the prompt.
+    const std::int64_t cache = counts.cached_tokens + counts.cache_write_tokens;
+    if (cache > counts.prompt_tokens) counts.prompt_tokens += cache;
   }
   if (const auto cost = amount_of(*usage, "cost")) result.cost_usd = cost;
 }

@@ -48,7 +48,7 @@ Checkpoint small() {
   config.embedding_dim = 3;
   config.policy.lambda = 0.9;
   config.token_limits = {Budget(10), Budget(20), kUnlimited};
-  config.models = {{.name = "a", .output_price_per_million = 0.1}, {.name = "b"}};
+  config.models = {{.name = "a", .prices = {.output = 0.1}}, {.name = "b"}};
   config.encoder = LexicalEncoderSpec{.dimension = 3, .has_idf = true};
   config.budget_prompt = "{budget}!";
   config.training = R"({"alpha": 1.50})";

@@ -88,8 +88,8 @@ TEST(Config, ReadsEveryField) {
   EXPECT_EQ(config.policy.token_floor, 2.5);
   EXPECT_THAT(config.token_limits, ElementsAre(Budget(300), Budget(20), Budget::unlimited()));
   EXPECT_THAT(config.models,
-              ElementsAre(ModelSpec{"zeta", "v/z", 0.25, 1, false, "why", 150.5, 33, 32768},
-                          ModelSpec{"alpha", "", 0, 0.1, true, ""}));
+              ElementsAre(ModelSpec{"zeta", "v/z", {0.25, 1}, false, "why", 150.5, 33, 32768},
+                          ModelSpec{"alpha", "", {0, 0.1}, true, ""}));
   EXPECT_TRUE(config.checkpoint_dirs.empty());
 }
 
@@ -124,7 +124,7 @@ TEST(Config, ReadsTheReleasedConfig) {
   EXPECT_EQ(config.embedding_dim, 1024U);
   ASSERT_EQ(config.models.size(), 11U);
   EXPECT_EQ(config.models[0].name, "Qwen3-235B-A22B-Instruct-2507");
-  EXPECT_EQ(config.models[0].input_price_per_million, 0.071);
+  EXPECT_EQ(config.models[0].prices.input, 0.071);
   EXPECT_EQ(config.models[10].name, "gemma-3-270m-it");
   EXPECT_FALSE(config.models[10].available);
   EXPECT_EQ(config.checkpoint_dirs[1], "GLM-4.5-Air_ridge_alpha10.0");
@@ -385,7 +385,7 @@ TEST(Config, NamesItsPredictorInTheVersionThatHasThem) {
 TEST(Config, KeepsNumbersToTheLastBit) {
   Config config = parse(full());
   config.policy.lambda = 0.1 + 0.2;
-  config.models[0].input_price_per_million = 1.0 / 3;
+  config.models[0].prices.input = 1.0 / 3;
   config.encoder->seed = UINT64_MAX;
   config.encoder->features[0].weight = 0.1F;
   const Config again = parse_config(to_json(config));
@@ -448,7 +448,7 @@ TEST(Config, RefusesToWriteWhatCannotBeRead) {
          [](Config& config) { config.training = "{} x"; });
   expect(ErrorCode::kInvalidArgument, "an object", [](Config& config) { config.training = "[]"; });
   expect(ErrorCode::kBadConfig, "/models/zeta/input_price_per_million", [](Config& config) {
-    config.models[0].input_price_per_million = std::numeric_limits<double>::quiet_NaN();
+    config.models[0].prices.input = std::numeric_limits<double>::quiet_NaN();
   });
   expect(ErrorCode::kBadConfig, "/models/: a model's name is empty",
          [](Config& config) { config.models[0].name = ""; });
@@ -467,44 +467,46 @@ Config of_models(const Pool& models) {
 }
 
 TEST(ApplyPool, GivesEachModelWhatThePoolSaysOfIt) {
-  Config config = of_models({{"a", "old/a", 1, 2, true, "old"}, {"b", "old/b", 3, 4, false, ""}});
+  Config config =
+      of_models({{"a", "old/a", {1, 2}, true, "old"}, {"b", "old/b", {3, 4}, false, ""}});
   config.policy.lambda = 0.25;
   std::string told;
-  apply_pool(config, {{"b", "new/b", 0.5, 6, true, ""}, {"a", "", 7, 8, false, "new"}},
+  apply_pool(config, {{"b", "new/b", {0.5, 6}, true, ""}, {"a", "", {7, 8}, false, "new"}},
              [&](LogLevel, std::string_view message) { told += message; });
   // The checkpoint's order stands: its heads are in it.
-  EXPECT_THAT(config.models, ElementsAre(ModelSpec{"a", "", 7, 8, false, "new"},
-                                         ModelSpec{"b", "new/b", 0.5, 6, true, ""}));
+  EXPECT_THAT(config.models, ElementsAre(ModelSpec{"a", "", {7, 8}, false, "new"},
+                                         ModelSpec{"b", "new/b", {0.5, 6}, true, ""}));
   EXPECT_EQ(config.default_lambda(), 0.25);
   EXPECT_EQ(told, "");
 }
 
 TEST(ApplyPool, LeavesAModelTheInstructionThatItsHeadsWereTrainedUnder) {
   Config config = of_models({{.name = "a", .instruction = "Be brief.", .instruction_tokens = 3}});
-  apply_pool(config, {{.name = "a", .output_price_per_million = 5, .instruction = "Think."}});
-  EXPECT_EQ(config.models[0].output_price_per_million, 5);
+  apply_pool(config, {{.name = "a", .prices = {.output = 5}, .instruction = "Think."}});
+  EXPECT_EQ(config.models[0].prices.output, 5);
   EXPECT_EQ(config.models[0].instruction, "Be brief.");
   EXPECT_EQ(config.models[0].instruction_tokens, 3u);
 }
 
 TEST(ApplyPool, TellsWhatOnlyOneOfThemHas) {
-  Config config = of_models({{"a", "v/a", 1, 2}, {"b", "v/b", 3, 4}, {"c", "v/c", 5, 6, false}});
+  Config config =
+      of_models({{"a", "v/a", {1, 2}}, {"b", "v/b", {3, 4}}, {"c", "v/c", {5, 6}, false}});
   std::vector<std::string> told;
-  apply_pool(config, {{"d", "v/d", 9, 9}, {"a", "v/a", 1, 1}},
+  apply_pool(config, {{"d", "v/d", {9, 9}}, {"a", "v/a", {1, 1}}},
              [&](LogLevel, std::string_view message) { told.emplace_back(message); });
   EXPECT_THAT(config.models,
-              ElementsAre(ModelSpec{"a", "v/a", 1, 1}, ModelSpec{"b", "v/b", 3, 4, false},
-                          ModelSpec{"c", "v/c", 5, 6, false}));
+              ElementsAre(ModelSpec{"a", "v/a", {1, 1}}, ModelSpec{"b", "v/b", {3, 4}, false},
+                          ModelSpec{"c", "v/c", {5, 6}, false}));
   // c was unavailable before: nothing has become of it.
   EXPECT_THAT(told, ElementsAre(HasSubstr("model b,"), HasSubstr("model d,")));
-  EXPECT_NO_THROW(apply_pool(config, {{"a", "v/a", 1, 1}}));
+  EXPECT_NO_THROW(apply_pool(config, {{"a", "v/a", {1, 1}}}));
 }
 
 TEST(ApplyPool, RefusesAPoolOfOtherModels) {
-  Config config = of_models({{"a", "v/a", 1, 2}});
+  Config config = of_models({{"a", "v/a", {1, 2}}});
   const Pool before = config.models;
   expect_error(ErrorCode::kInvalidArgument, "has no model of the checkpoint's (a)", [&] {
-    apply_pool(config, {{"A", "v/a", 3, 4}});
+    apply_pool(config, {{"A", "v/a", {3, 4}}});
   });
   EXPECT_EQ(config.models, before);
 }

@@ -119,7 +119,7 @@ TEST_F(ReadOutcomes, NamesItsSourcesByHash) {
 }
 
 TEST_F(ReadOutcomes, AModelUnderAnInstructionIsAnEntryOfItsOwn) {
-  const Pool pool = {{.name = "a", .input_price_per_million = 3},
+  const Pool pool = {{.name = "a", .prices = {.input = 3}},
                      {.name = "a (brief)", .instruction = "Be brief.", .instruction_tokens = 9}};
   put_file(folder_ / "queries.jsonl", kQueries);
   put_file(folder_ / "outcomes.jsonl",
@@ -136,7 +136,7 @@ TEST_F(ReadOutcomes, AModelUnderAnInstructionIsAnEntryOfItsOwn) {
   EXPECT_EQ(table.models[1], pool[1]);  // the pool has the last word
   EXPECT_EQ(table.models[2].name, "a (long)");
   EXPECT_EQ(table.models[2].instruction, "long");
-  EXPECT_EQ(table.models[2].input_price_per_million, 3);
+  EXPECT_EQ(table.models[2].prices.input, 3);
   EXPECT_EQ(table.models[2].instruction_tokens, 21u);  // the mean of 27 − 7 and 24 − 3, rounded
   EXPECT_DOUBLE_EQ(table.output_tokens[table.cell(2, 2)], 3);
   EXPECT_DOUBLE_EQ(table.scores[table.cell(0, 1)], 0.5);
@@ -266,8 +266,8 @@ TEST(ReadPool, ReadsModelsInTheFilesOrder) {
     "a": {"openrouter_id": "x/a", "input_price_per_million": 0, "output_price_per_million": 2.5}}})");
   const Pool pool = read_pool(path);
   ASSERT_EQ(pool.size(), 2u);
-  EXPECT_EQ(pool[0], (ModelSpec{"z", "", 0.5, 1, false, "old"}));
-  EXPECT_EQ(pool[1], (ModelSpec{"a", "x/a", 0, 2.5, true, ""}));
+  EXPECT_EQ(pool[0], (ModelSpec{"z", "", {0.5, 1}, false, "old"}));
+  EXPECT_EQ(pool[1], (ModelSpec{"a", "x/a", {0, 2.5}, true, ""}));
 }
 
 TEST(ReadPool, EveryFaultHasItsPointer) {

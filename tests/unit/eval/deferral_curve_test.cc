@@ -21,8 +21,8 @@ using testing::expect_error;
 OutcomeTable two_models() {
   OutcomeTable table;
   table.queries = {{.id = "q0", .text = "x"}, {.id = "q1", .text = "y"}};
-  table.models = {{.name = "small", .output_price_per_million = 1},
-                  {.name = "large", .output_price_per_million = 10}};
+  table.models = {{.name = "small", .prices = {.output = 1}},
+                  {.name = "large", .prices = {.output = 10}}};
   table.pairs = {{0, Budget()}, {1, Budget()}};
   table.scores = {1, 1, 0, 1};
   table.output_tokens = {100, 100, 100, 300};
@@ -30,12 +30,12 @@ OutcomeTable two_models() {
 }
 
 TEST(CostUsd, ChargesTheQueryAndTheAnswer) {
-  const ModelSpec model{.name = "m", .input_price_per_million = 2, .output_price_per_million = 8};
+  const ModelSpec model{.name = "m", .prices = {.input = 2, .output = 8}};
   EXPECT_DOUBLE_EQ(cost_usd(model, 1000, 500), 0.002 + 0.004);
 }
 
 TEST(CostUsd, ChargesTheInstructionWithTheQuery) {
-  const ModelSpec model{.name = "m", .input_price_per_million = 2, .instruction_tokens = 500};
+  const ModelSpec model{.name = "m", .prices = {.input = 2}, .instruction_tokens = 500};
   EXPECT_DOUBLE_EQ(cost_usd(model, 1000, 0), 0.003);
 }
 
@@ -71,7 +71,7 @@ TEST(BestSingle, RefusesWhatHasNone) {
   table = two_models();
   table.models[0].available = table.models[1].available = false;
   expect_error(ErrorCode::kBadData, "no available model", [&] { best_single(table, true); });
-  table.models[1].output_price_per_million = 0;
+  table.models[1].prices.output = 0;
   expect_error(ErrorCode::kBadData, "costs nothing", [&] { best_single(table); });
   expect_error(ErrorCode::kBadData, "no queries", [] { best_single(OutcomeTable{}); });
   table = two_models();
@@ -146,8 +146,7 @@ struct Coarse {
     };
     for (int i = 0; i < 5; ++i) {
       table.models.push_back({.name = "m" + std::to_string(i),
-                              .input_price_per_million = pick(3),
-                              .output_price_per_million = pick(4),
+                              .prices = {.input = pick(3), .output = pick(4)},
                               .available = i != 2});
       for (const Budget budget : {Budget(5), Budget(20), Budget()}) {
         table.pairs.push_back({static_cast<std::uint32_t>(i), budget});

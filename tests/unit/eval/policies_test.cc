@@ -21,9 +21,9 @@ using testing::expect_error;
 /// 0.2, 0.25 and 1. The middle one lies below the line from the first to the last.
 OutcomeTable three_models() {
   OutcomeTable table;
-  table.models = {{.name = "cheap", .output_price_per_million = 1},
-                  {.name = "middle", .output_price_per_million = 1},
-                  {.name = "best", .output_price_per_million = 1}};
+  table.models = {{.name = "cheap", .prices = {.output = 1}},
+                  {.name = "middle", .prices = {.output = 1}},
+                  {.name = "best", .prices = {.output = 1}}};
   for (std::uint32_t model = 0; model < 3; ++model) table.pairs.push_back({model, Budget()});
   const double scores[2][3] = {{0.4, 0.5, 1}, {0, 0, 1}};
   const double tokens[2][3] = {{1e6, 5e6, 8e6}, {3e6, 3e6, 12e6}};
@@ -244,8 +244,8 @@ TEST(KeepBestInstructions, KeepsOneEntryOfEachModel) {
   OutcomeTable table;
   table.models = {{.name = "m"},
                   {.name = "m (brief)", .instruction = "Be brief."},
-                  {.name = "n (long)", .output_price_per_million = 2, .instruction = "long"},
-                  {.name = "n (short)", .output_price_per_million = 1, .instruction = "short"}};
+                  {.name = "n (long)", .prices = {.output = 2}, .instruction = "long"},
+                  {.name = "n (short)", .prices = {.output = 1}, .instruction = "short"}};
   table.queries = {{.id = "0", .text = "x"}};
   for (std::uint32_t model = 0; model < 4; ++model) table.pairs.push_back({model, Budget()});
   table.scores = {0.2, 0.6, 0.5, 0.5};  // of "n" both are as good, and the short one is cheaper

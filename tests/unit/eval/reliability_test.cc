@@ -16,8 +16,8 @@ using ::testing::ElementsAre;
 OutcomeTable small_table() {
   OutcomeTable table;
   table.queries = {{.id = "0", .text = "x"}, {.id = "1", .text = "y"}};
-  table.models = {{.name = "cheap", .output_price_per_million = 1e6},
-                  {.name = "dear", .output_price_per_million = 2e6}};
+  table.models = {{.name = "cheap", .prices = {.output = 1e6}},
+                  {.name = "dear", .prices = {.output = 2e6}}};
   table.pairs = {{0, Budget(5)}, {1, Budget()}};
   table.scores = {0, 1, 0.5, 1};
   table.output_tokens = {4, 10, 5, 10};

@@ -48,7 +48,7 @@ Decision decision_of_three() {
   for (int m = 0; m < 5; ++m) {
     pool.push_back({.name = "model-" + std::to_string(m),
                     .openrouter_id = "vendor/model-" + std::to_string(m),
-                    .output_price_per_million = static_cast<double>(1 << m)});
+                    .prices = {.output = static_cast<double>(1 << m)}});
   }
   pool[3].available = false;
   pool[4].openrouter_id = "";
@@ -56,11 +56,10 @@ Decision decision_of_three() {
   decision.pool = std::make_shared<const Pool>(pool);
   const auto add = [&](std::uint32_t model, std::uint32_t budget) {
     const std::uint32_t cap = budget * 12 / 10;
-    decision.ranking.push_back(
-        {.model = model,
-         .budget = Budget(budget),
-         .max_tokens = cap,
-         .worst_case_cost_usd = cap * pool[model].output_price_per_million / 1e6});
+    decision.ranking.push_back({.model = model,
+                                .budget = Budget(budget),
+                                .max_tokens = cap,
+                                .worst_case_cost_usd = cap * pool[model].prices.output / 1e6});
   };
   add(0, 100);
   add(0, 1000);

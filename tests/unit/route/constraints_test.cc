@@ -136,8 +136,8 @@ class BruteForce {
     const double tokens = predicted.tokens;
     const ModelSpec& model = (*case_.pool)[pair.model];
     const auto cost = [&](std::int64_t input, double output) {
-      return static_cast<double>(input) * model.input_price_per_million / 1e6 +
-             output * model.output_price_per_million / 1e6;
+      return static_cast<double>(input) * model.prices.input / 1e6 +
+             output * model.prices.output / 1e6;
     };
     const std::int64_t query = options_.input_tokens.value_or(100);
     const std::int64_t input = query + model.instruction_tokens;
@@ -267,7 +267,7 @@ TEST(Constraints, ContinuousIsNeverWorseThanTheTrainedBudgets) {
 }
 
 Case one_model(double context_tokens = 0) {
-  ModelSpec model{.name = "one", .input_price_per_million = 1, .output_price_per_million = 10};
+  ModelSpec model{.name = "one", .prices = {.input = 1, .output = 10}};
   model.time_to_first_token_ms = 200;
   model.output_tokens_per_second = 100;
   if (context_tokens > 0) model.context_tokens = static_cast<std::uint32_t>(context_tokens);

@@ -16,19 +16,22 @@
 #include "r2router/error.h"
 
 #include "support/decisions.h"
+#include "support/errors.h"
+#include "support/prices.h"
 #include "support/rounding.h"
 
 namespace r2router {
 namespace {
 
 using testing::Case;
+using testing::expect_error;
 using testing::random_case;
 using testing::random_options;
 using testing::through_printf;
 
 double worst_cost(const ModelSpec& model, std::int64_t input_tokens, std::uint32_t cap) {
-  return static_cast<double>(input_tokens) * model.input_price_per_million / 1e6 +
-         cap * model.output_price_per_million / 1e6;
+  return static_cast<double>(input_tokens) * model.prices.input / 1e6 +
+         cap * model.prices.output / 1e6;
 }
 
 // The published arithmetic, spelled out without the library's helpers.
@@ -40,8 +43,8 @@ Option naive_reference(const Case& c, double lambda, std::int64_t input_tokens) 
     const double quality = std::clamp(c.predictions.quality[i], 0.0, 1.0);
     const double tokens = c.pairs[i].budget.is_unlimited() ? std::max(0.0, c.predictions.tokens[i])
                                                            : c.pairs[i].budget.tokens();
-    const double cost = static_cast<double>(input_tokens) * model.input_price_per_million / 1e6 +
-                        tokens * model.output_price_per_million / 1e6;
+    const double cost = static_cast<double>(input_tokens) * model.prices.input / 1e6 +
+                        tokens * model.prices.output / 1e6;
     const double risk = through_printf((1 - lambda) * quality - lambda * cost, 8);
     if (risk > best.risk) {
       const Budget budget = c.pairs[i].budget;
@@ -204,8 +207,13 @@ TEST(Decide, WorstCaseCostStaysWithinTheLimit) {
     }
     try {
       const Decision decision = decide(c.pool, c.pairs, c.predictions, options);
-      ASSERT_EQ(decision.ranking, expected);
-      ASSERT_EQ(decision.chosen, expected.front());
+      ASSERT_EQ(decision.chosen, decision.ranking.front());
+      // A cap can settle a tie, so that the order may be another.
+      const auto by_pair = [](const Option& o) { return Pair{o.model, o.budget}; };
+      std::vector<Option> ranking = decision.ranking;
+      std::ranges::sort(ranking, {}, by_pair);
+      std::ranges::sort(expected, {}, by_pair);
+      ASSERT_EQ(ranking, expected);
       ASSERT_LE(decision.chosen.worst_case_cost_usd, *options.policy.max_cost_usd);
       ASSERT_EQ(decision.max_cost_usd, options.policy.max_cost_usd);
     } catch (const Error& error) {
@@ -223,15 +231,78 @@ TEST(Decide, WorstCaseCostStaysWithinTheLimit) {
   EXPECT_GT(refused, 50U);
 }
 
+// Under any prices and options, nothing that a decision names can cost more than the limit.
+TEST(Decide, NothingExceedsTheCostLimitAtPricesWithEveryComponent) {
+  std::mt19937_64 random(15);
+  std::size_t decided = 0, refused = 0, tight = 0;
+  for (int i = 0; i < 5000; ++i) {
+    Case c = testing::random_constrained_case(random, 1 + random() % 5, random() % 6);
+    Pool pool = *c.pool;
+    for (ModelSpec& model : pool) {
+      model.prices = testing::random_prices(random);
+      if (random() % 4 == 0) model.prices.unknown = {{"hourly", "2"}};
+    }
+    c.pool = std::make_shared<const Pool>(pool);
+    RouteOptions options = testing::random_options(random);
+    options.max_cost_usd = std::pow(10, -2 - 0.004 * static_cast<double>(random() % 1000));
+    options.images = static_cast<std::uint32_t>(random() % 3);
+    options.rank = true;
+    try {
+      const Decision decision = decide(c.pool, c.pairs, c.predictions, options);
+      ++decided;
+      ASSERT_EQ(decision.images, options.images);
+      for (const Option& option : decision.ranking) {
+        const ModelSpec& model = decision.model(option);
+        ASSERT_TRUE(model.prices.unknown.empty());
+        ASSERT_LE(option.worst_case_cost_usd, *options.max_cost_usd);
+        // The highest bill of all lengths and kinds of token.
+        const std::int64_t most =
+            decision.max_input_tokens +
+            std::max<std::int64_t>(model.instruction_tokens, std::ssize(model.instruction));
+        double highest = 0;
+        for (std::int64_t n = most; n >= 0; n -= 1 + n / 40) {
+          const std::int64_t cap = option.max_tokens;
+          for (const std::int64_t reasoning : {std::int64_t{0}, cap}) {
+            for (int kind = 0; kind < 3; ++kind) {
+              highest =
+                  std::max(highest, testing::bill(model.prices, kind == 0 ? n : 0,
+                                                  kind == 1 ? n : 0, kind == 2 ? n : 0,
+                                                  cap - reasoning, reasoning, options.images));
+            }
+          }
+        }
+        ASSERT_LE(highest, option.worst_case_cost_usd * (1 + 1e-12));
+        tight += highest > option.worst_case_cost_usd * (1 - 1e-12);
+      }
+    } catch (const Error& error) {
+      ASSERT_TRUE(error.code() == ErrorCode::kBudget || error.code() == ErrorCode::kInvalidArgument)
+          << error.what();
+      ++refused;
+    }
+  }
+  EXPECT_GT(decided, 500U);
+  EXPECT_GT(refused, 500U);
+  EXPECT_GT(tight, 2000U) << "the bound must be one that a bill reaches";
+}
+
+TEST(Decide, SaysThatAnUnknownPriceKeepsNoLimit) {
+  const auto pool = std::make_shared<const Pool>(
+      Pool{{.name = "sonar", .prices = {.unknown = {{"web_search", "0.01"}}}}});
+  const std::vector<Pair> pairs = {{0, Budget(100)}, {0, Budget::unlimited()}};
+  const Predictions predictions{{0.5, 0.6}, {100, 200}};
+  EXPECT_EQ(decide(pool, pairs, predictions, {}).chosen.worst_case_cost_usd, INFINITY);
+  RouteOptions options{.max_cost_usd = 1e6};
+  expect_error(ErrorCode::kBudget, "the price of sonar is unknown (web_search: 0.01)",
+               [&] { decide(pool, pairs, predictions, options); });
+}
+
 // Where rounding makes the quotient of cost and price wrong by many tokens, the product still
 // holds.
 TEST(Decide, CostLimitHoldsForExtremePrices) {
   for (const double output_price : {1e-300, 1e-20, 1e-10, 3e-7, 1.0, 1e9, 0.0}) {
     for (const double input_price : {0.0, 0.7, 1e9}) {
       for (const double spare : {0.0, 1e-16, 1e-9, 0.3}) {
-        ModelSpec model{.name = "one",
-                        .input_price_per_million = input_price,
-                        .output_price_per_million = output_price};
+        ModelSpec model{.name = "one", .prices = {.input = input_price, .output = output_price}};
         RouteOptions options{.policy = {.cap = {.minimum = 1, .unlimited = 4'000'000'000}}};
         options.policy.max_cost_usd = worst_cost(model, 100, 1) + spare;
         const std::vector<Pair> pairs = {{0, Budget::unlimited()}};
@@ -268,8 +339,8 @@ TEST(Decide, CapMarginIsTheCheckpointsUnlessTheCallSetsOne) {
 
 Case two_models() {
   Case c;
-  ModelSpec first{.name = "first", .input_price_per_million = 1, .output_price_per_million = 2};
-  ModelSpec second{.name = "second", .input_price_per_million = 1, .output_price_per_million = 1};
+  ModelSpec first{.name = "first", .prices = {.input = 1, .output = 2}};
+  ModelSpec second{.name = "second", .prices = {.input = 1, .output = 1}};
   c.pool = std::make_shared<const Pool>(Pool{first, second});
   c.pairs = {
       {0, Budget(100)}, {0, Budget::unlimited()}, {1, Budget(100)}, {1, Budget::unlimited()}};
@@ -278,7 +349,7 @@ Case two_models() {
   return c;
 }
 
-TEST(Decide, CorrectedRulesGiveTiesToTheCheaperPair) {
+TEST(Decide, CorrectedRulesGiveTiesOfBudgetsToTheCheaperPair) {
   const Case c = two_models();
   RouteOptions options;
   options.policy.lambda = 0;  // only quality: both unlimited pairs tie
@@ -373,8 +444,8 @@ TEST(Decide, RefusesBadOptions) {
 
 TEST(Decide, ChargesAModelForTheTokensOfItsInstruction) {
   const auto pool = std::make_shared<const Pool>(
-      Pool{{.name = "plain", .input_price_per_million = 10},
-           {.name = "told", .input_price_per_million = 10, .instruction_tokens = 400}});
+      Pool{{.name = "plain", .prices = {.input = 10}},
+           {.name = "told", .prices = {.input = 10}, .instruction_tokens = 400}});
   const std::vector<Pair> pairs = {{0, Budget()}, {1, Budget()}};
   RouteOptions options;
   options.policy.lambda = 0.9;
@@ -392,7 +463,7 @@ TEST(Decide, CountsEveryByteOfAnInstructionAtWorst) {
   const auto worst_cost_with = [&](std::uint32_t instruction_tokens) {
     const auto pool =
         std::make_shared<const Pool>(Pool{{.name = "told",
-                                           .input_price_per_million = 10,
+                                           .prices = {.input = 10},
                                            .instruction = instruction,
                                            .instruction_tokens = instruction_tokens}});
     const std::vector<Pair> pairs = {{0, Budget()}};

@@ -13,9 +13,11 @@
 
 #include "r2router/router.h"
 
+#include "pool/model_spec.h"
 #include "support/chat.h"
 #include "support/fault_server.h"
 #include "support/heads.h"
+#include "support/prices.h"
 
 namespace r2router {
 namespace {
@@ -49,7 +51,7 @@ Router text_router() {
 Json greedy_service(const Pool& pool) {
   Json prices;
   for (const ModelSpec& model : pool) {
-    prices[model.openrouter_id] = {model.input_price_per_million, model.output_price_per_million};
+    prices[model.openrouter_id] = {model.prices.input, model.prices.output};
   }
   return service({{"tokens", "all"}, {"prices", prices}});
 }
@@ -63,9 +65,117 @@ double highest_charge(const testing::SeenRequest& request, const Pool& pool) {
   for (const Json& message : body.at("messages")) {
     prompt += message.at("content").get<std::string>().size() + 8;
   }
-  return (static_cast<double>(prompt) * model->input_price_per_million +
-          body.at("max_tokens").get<double>() * model->output_price_per_million) /
+  return (static_cast<double>(prompt) * model->prices.input +
+          body.at("max_tokens").get<double>() * model->prices.output) /
          1e6;
+}
+
+/// A router whose models have random prices with every component.
+Router router_at_random_prices(std::mt19937_64& random, std::uint64_t seed) {
+  Checkpoint checkpoint = testing::random_checkpoint(6, 5, kDimension, seed, true);
+  checkpoint.config.rules = DecisionRules::kCorrected;
+  checkpoint.config.budget_prompt = "Use at most {budget} tokens, whatever the question.";
+  for (ModelSpec& model : checkpoint.config.models) {
+    model.prices = testing::random_prices(random, 100);
+    model.available = true;
+  }
+  checkpoint.config.models.front().prices.unknown = {{"web_search", "0.01"}};
+  return Router(std::move(checkpoint),
+                {.embedder = make_lexical_encoder({.dimension = kDimension})});
+}
+
+// A server that bills the whole price of every request but those that it refuses, whether or not it
+// answers and whatever it says of its bill, against the cost limit of calls with retries, fallbacks
+// and fallbacks named to the provider.
+TEST(RouterGenerate, StaysWithinTheCostLimitAtPricesWithEveryComponent) {
+  std::mt19937_64 random(63);
+  std::map<std::string, int> seen;
+  for (int i = 0; i < 600; ++i) {
+    const Router router = router_at_random_prices(random, 100 + i % 7);
+    const Pool& pool = router.pool();
+    std::string query = "?";
+    for (std::size_t words = random() % 60; words > 0; --words) query += " word";
+    RouteOptions route{
+        .lambda = std::vector{0.0, 0.9, 0.999, 0.99999}[random() % 4],
+        .max_cost_usd = 1e-6 * std::exp(0.01 * static_cast<double>(300 + random() % 600)),
+        .rank = true};
+    if (random() % 3 == 0) route.images = static_cast<std::uint32_t>(random() % 3);
+    Decision decision;
+    try {
+      decision = router.route_text(query, route);
+    } catch (const Error& error) {
+      ASSERT_EQ(error.code(), ErrorCode::kBudget) << error.what();
+      ++seen["nothing fits"];
+      continue;
+    }
+    for (const Option& option : decision.ranking) {
+      ASSERT_LE(option.worst_case_cost_usd, *route.max_cost_usd);
+      ASSERT_TRUE(decision.model(option).prices.unknown.empty());
+    }
+
+    Json prices;
+    for (const ModelSpec& model : pool) {
+      nlohmann::ordered_json fields;
+      io::add_prices(model.prices, fields);
+      prices[model.openrouter_id] = fields;
+    }
+    const std::string kind = std::vector<std::string>{"plain", "cached", "written"}[random() % 3];
+    const bool reasons = random() % 2 == 0, silent = random() % 6 != 0;
+    // An error that is not refused by its status is billed as well, and says what was used of it.
+    const Json refused = answer(503, {{"error", "down"}});
+    const Json failed = answer(200, {{"error", {{"code", 502}, {"message", "failed"}}}});
+    const std::vector<Json> faults = {Json::array({refused}), Json::array({failed}),
+                                      Json::array({kReset})};
+    Json script = Json::array();
+    for (std::size_t count = random() % 4; count > 0; --count) {
+      script.push_back(faults[random() % 3]);
+    }
+    Json settings = {{"tokens", "all"},        {"prices", prices},
+                     {"prompt", kind},         {"silent", silent},
+                     {"images", route.images}, {"hides_details", random() % 3 == 0}};
+    if (reasons) settings["reasoning"] = 15;  // fewer than any cap
+    script.push_back(Json::array({service(settings)}));
+    Endpoint endpoint = chat_endpoint(server().script(script));
+    endpoint.retry.max_retries = static_cast<std::uint32_t>(random() % 3);
+    GenerateOptions options{.max_fallbacks = static_cast<std::uint32_t>(random() % 4)};
+    if (random() % 3 == 0) options.on_text = [](std::string_view) {};
+    options.provider_fallback = random() % 3 == 0;
+    const Completion completion =
+        router.generate(*make_openai_client(endpoint), query, decision, options);
+    expect_sound(completion);
+    ++seen[completion.ok() ? "answered" : "failed"];
+
+    double total = 0, last = 0;
+    const std::vector<testing::SeenRequest> requests = server().requests(endpoint.base_url);
+    for (std::size_t r = 0; r < requests.size(); ++r) {
+      const Json& step = script[std::min(r, script.size() - 1)];
+      if (step == faults[0]) continue;
+      const Json body = requests[r].json();
+      std::int64_t prompt = 0;
+      for (const Json& message : body.at("messages")) {
+        prompt += std::ssize(message.at("content").get<std::string>()) + 8;
+      }
+      const auto cap = body.at("max_tokens").get<std::int64_t>();
+      const bool answered = r >= script.size() - 1;
+      // What was billed for is all reasoning where no answer came.
+      const std::int64_t reasoning = !reasons ? 0 : answered ? 15 : cap;
+      const std::string model = body.at("model");
+      last =
+          testing::bill(std::ranges::find(pool, model, &ModelSpec::openrouter_id)->prices,
+                        kind == "plain" ? prompt : 0, kind == "cached" ? prompt : 0,
+                        kind == "written" ? prompt : 0, cap - reasoning, reasoning, route.images);
+      total += last;
+    }
+    ASSERT_LE(total, *route.max_cost_usd * (1 + 1e-12)) << requests.size() << " requests";
+    if (completion.ok() && silent && !settings["hides_details"].get<bool>()) {
+      ASSERT_NEAR(completion.computed_usd.value(), last, 1e-12);
+      ++seen["computed"];
+    }
+    seen["limited"] += requests.size() > 1;
+  }
+  for (const char* kind : {"nothing fits", "answered", "failed", "computed", "limited"}) {
+    EXPECT_GT(seen[kind], 20) << kind << ": this run shows too little";
+  }
 }
 
 TEST(RouterGenerate, SendsTheQueryWithTheCheckpointsInstruction) {

@@ -178,8 +178,8 @@ TEST(KnnScorer, ARouterDecidesByItsPredictions) {
   checkpoint.config.format_version = 2;
   checkpoint.config.predictor = PredictorKind::kKnn;
   checkpoint.config.embedding_dim = kDimension;
-  checkpoint.config.models = {{.name = "a", .output_price_per_million = 3},
-                              {.name = "b", .output_price_per_million = 1}};
+  checkpoint.config.models = {{.name = "a", .prices = {.output = 3}},
+                              {.name = "b", .prices = {.output = 1}}};
   NearestNeighbours data = random_neighbours(4, Weighting::kUniform);
   for (float& target : data.targets) target /= 100;
   checkpoint.predictor = data;

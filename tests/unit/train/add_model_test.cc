@@ -32,7 +32,7 @@ struct Family {
     std::normal_distribution<double> normal;
     for (int model = 0; model < 4; ++model) {
       table.models.push_back(
-          {.name = "model " + std::to_string(model), .output_price_per_million = 1.0 + model});
+          {.name = "model " + std::to_string(model), .prices = {.output = 1.0 + model}});
       table.pairs.push_back({static_cast<std::uint32_t>(model), Budget()});
       slopes.emplace_back();
       for (std::size_t k = 0; k < kDimension; ++k) {

@@ -41,8 +41,8 @@ struct Synthetic {
 
   explicit Synthetic(std::size_t queries = 400) {
     std::mt19937 random(3);
-    table.models = {{.name = "cheap", .output_price_per_million = 1},
-                    {.name = "dear", .output_price_per_million = 20}};
+    table.models = {{.name = "cheap", .prices = {.output = 1}},
+                    {.name = "dear", .prices = {.output = 20}}};
     table.pairs = {{0, Budget()}, {1, Budget()}};
     for (std::size_t i = 0; i < queries; ++i) {
       table.queries.push_back(
@@ -221,7 +221,7 @@ TEST(Train, TheDefaultLambdaCountsOnAvailableModelsAlone) {
   // A third model is as good as the dear one at a twentieth of its price, but cannot be called.
   Synthetic data;
   OutcomeTable table = data.table;
-  table.models.push_back({.name = "gone", .output_price_per_million = 1, .available = false});
+  table.models.push_back({.name = "gone", .prices = {.output = 1}, .available = false});
   table.pairs.push_back({2, Budget()});
   table.scores.clear();
   table.output_tokens.clear();

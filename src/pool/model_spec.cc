@@ -1,0 +1,157 @@
+#include "pool/model_spec.h"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <type_traits>
+
+namespace r2router::io {
+namespace {
+
+constexpr double kLongestDelay = 1e9, kLowestSpeed = 1e-9, kHighestSpeed = 1e9;
+constexpr std::uint32_t kMostInstructionTokens = 1'000'000;
+constexpr std::size_t kMostTiers = 64;
+
+std::uint32_t read_uint32(const JsonView& field, std::uint32_t least, std::uint32_t most) {
+  return static_cast<std::uint32_t>(field.integer(
+      least, most, "a whole number from " + std::to_string(least) + " to " + std::to_string(most)));
+}
+
+/// "" for a field that is absent or null.
+std::string read_optional_text(const JsonView& field) {
+  if (!field.present() || field.is_null()) return {};
+  return field.string("a string or null");
+}
+
+bool is_required(std::string_view price) {
+  return price == "input_price_per_million" || price == "output_price_per_million";
+}
+
+double read_price(const JsonView& field, std::string_view name) {
+  return field.number(0, kHighestPrice,
+                      name.ends_with("_per_million")
+                          ? "a number from 0 to 1e9: USD per million tokens"
+                          : "a number from 0 to 1e9: USD");
+}
+
+std::vector<PriceTier> read_tiers(const JsonView& field) {
+  std::vector<PriceTier> tiers;
+  for (const JsonView& element : field.elements("an array of tiers")) {
+    element.refuse_misspelt({"above_input_tokens", "input_price_per_million",
+                             "cached_input_price_per_million", "cache_write_price_per_million",
+                             "output_price_per_million", "reasoning_price_per_million",
+                             "price_per_request", "price_per_image"});
+    PriceTier tier;
+    tier.above_input_tokens = read_uint32(element["above_input_tokens"], 0, UINT32_MAX);
+    if (!tiers.empty() && tier.above_input_tokens <= tiers.back().above_input_tokens) {
+      element["above_input_tokens"].fail("more than in the tier before, " +
+                                         std::to_string(tiers.back().above_input_tokens));
+    }
+    for_each_price(tier, [&](std::string_view name, std::optional<double>& price) {
+      if (const JsonView value = element[name]; value.present()) price = read_price(value, name);
+    });
+    if (tiers.size() == kMostTiers) field.fail("at most 64 tiers");
+    tiers.push_back(tier);
+  }
+  return tiers;
+}
+
+std::vector<UnknownPrice> read_unknown(const JsonView& field) {
+  std::vector<UnknownPrice> unknown;
+  for (const auto& [component, value] :
+       field.members("an object with the components that cannot be computed")) {
+    unknown.push_back({std::string(component), value.string("the component as its source spells "
+                                                            "it: a string")});
+  }
+  return unknown;
+}
+
+Json tier_to_json(const PriceTier& tier) {
+  Json json = {{"above_input_tokens", tier.above_input_tokens}};
+  for_each_price(tier, [&](const char* name, const std::optional<double>& price) {
+    if (price) json[name] = *price;
+  });
+  return json;
+}
+
+}  // namespace
+
+Prices read_prices(const JsonView& model) {
+  Prices prices;
+  for_each_price(prices, [&](std::string_view name, auto& price) {
+    if (const JsonView value = model[name]; value.present() || is_required(name)) {
+      price = read_price(value, name);
+    }
+  });
+  if (const JsonView tiers = model["price_tiers"]; tiers.present()) {
+    prices.tiers = read_tiers(tiers);
+  }
+  if (const JsonView unknown = model["unknown_prices"]; unknown.present()) {
+    prices.unknown = read_unknown(unknown);
+  }
+  return prices;
+}
+
+void add_prices(const Prices& prices, Json& model) {
+  for_each_price(prices, [&](const char* name, const auto& price) {
+    if constexpr (std::is_same_v<decltype(price), const double&>) {
+      if (price != 0 || is_required(name)) model[name] = price;
+    } else if (price) {
+      model[name] = *price;
+    }
+  });
+  for (const PriceTier& tier : prices.tiers) model["price_tiers"].push_back(tier_to_json(tier));
+  for (const UnknownPrice& price : prices.unknown) {
+    model["unknown_prices"][price.component] = price.value;
+  }
+}
+
+ModelSpec read_model_spec(const JsonView& field, std::string_view name) {
+  if (name.empty()) field.fail_with("a model's name is empty; name the model");
+  // "note" changes nothing, so fields that are spelt like it ("notes", "name") are admitted.
+  field.refuse_misspelt(
+      {"openrouter_id", "input_price_per_million", "cached_input_price_per_million",
+       "cache_write_price_per_million", "output_price_per_million", "reasoning_price_per_million",
+       "price_per_request", "price_per_image", "price_tiers", "unknown_prices", "checkpoint_dir",
+       "available", "time_to_first_token_ms", "output_tokens_per_second", "context_tokens",
+       "instruction", "instruction_tokens"});
+  ModelSpec model{.name = std::string(name)};
+  model.openrouter_id = read_optional_text(field["openrouter_id"]);
+  model.prices = read_prices(field);
+  if (const JsonView available = field["available"]; available.present()) {
+    model.available = available.boolean();
+  }
+  model.note = read_optional_text(field["note"]);
+  if (const JsonView delay = field["time_to_first_token_ms"]; delay.present()) {
+    model.time_to_first_token_ms = delay.number(0, kLongestDelay, "milliseconds, from 0 to 1e9");
+  }
+  if (const JsonView speed = field["output_tokens_per_second"]; speed.present()) {
+    model.output_tokens_per_second =
+        speed.number(kLowestSpeed, kHighestSpeed, "tokens per second, from 1e-9 to 1e9");
+  }
+  if (const JsonView context = field["context_tokens"]; context.present()) {
+    model.context_tokens = read_uint32(context, 1, UINT32_MAX);
+  }
+  model.instruction = read_optional_text(field["instruction"]);
+  if (const JsonView tokens = field["instruction_tokens"]; tokens.present()) {
+    model.instruction_tokens = read_uint32(tokens, 0, kMostInstructionTokens);
+  }
+  return model;
+}
+
+Json model_spec_to_json(const ModelSpec& model) {
+  Json json = {{"openrouter_id", model.openrouter_id.empty() ? Json() : Json(model.openrouter_id)}};
+  add_prices(model.prices, json);
+  json["available"] = model.available;
+  if (!model.note.empty()) json["note"] = model.note;
+  if (model.time_to_first_token_ms) json["time_to_first_token_ms"] = *model.time_to_first_token_ms;
+  if (model.output_tokens_per_second) {
+    json["output_tokens_per_second"] = *model.output_tokens_per_second;
+  }
+  if (model.context_tokens) json["context_tokens"] = *model.context_tokens;
+  if (!model.instruction.empty()) json["instruction"] = model.instruction;
+  if (model.instruction_tokens > 0) json["instruction_tokens"] = model.instruction_tokens;
+  return json;
+}
+
+}  // namespace r2router::io
