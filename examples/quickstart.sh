@@ -30,7 +30,8 @@ show_progress() {
 }
 
 bash "$root/.ci/install_packages.sh" \
-  g++ cmake ninja-build libeigen3-dev nlohmann-json3-dev libcli11-dev zlib1g-dev libcurl4-openssl-dev
+  g++ cmake ninja-build libeigen3-dev nlohmann-json3-dev libcli11-dev zlib1g-dev libbz2-dev \
+  liblzma-dev libcurl4-openssl-dev
 
 mkdir -p "$build"
 if [[ ! -f $build/build.ninja ]]; then

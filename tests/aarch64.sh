@@ -21,8 +21,8 @@ if [[ ! -f $sysroot/complete ]]; then
       -o APT::Sandbox::User="$(id -un)" -o Acquire::Retries=3 "$@"
   }
   apt update
-  apt install --yes --download-only --no-install-recommends zlib1g-dev libcurl4-openssl-dev \
-    libgtest-dev libgmock-dev libeigen3-dev nlohmann-json3-dev libstdc++6
+  apt install --yes --download-only --no-install-recommends zlib1g-dev libbz2-dev \
+    liblzma-dev libcurl4-openssl-dev libgtest-dev libgmock-dev libeigen3-dev nlohmann-json3-dev libstdc++6
   for package in "$build"/apt/cache/archives/*.deb; do
     dpkg-deb -x "$package" "$sysroot"
   done

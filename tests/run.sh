@@ -15,7 +15,8 @@ jobs=$(nproc)
 
 bash .ci/install_packages.sh \
   g++ clang-14 libclang-rt-14-dev llvm-14 cmake ninja-build make pkg-config \
-  libeigen3-dev nlohmann-json3-dev libcli11-dev zlib1g-dev libcurl4-openssl-dev libgtest-dev libgmock-dev \
+  libeigen3-dev nlohmann-json3-dev libcli11-dev zlib1g-dev libbz2-dev liblzma-dev libcurl4-openssl-dev \
+  libgtest-dev libgmock-dev \
   libbenchmark-dev openssl python3 nghttp2-server \
   python3-venv python3-dev
 

@@ -1,41 +1,97 @@
 #include "checkpoint/joblib.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstring>
 #include <utility>
 
-#include <zlib.h>
-
 #include "base/excerpt.h"
+#include "checkpoint/decompress.h"
 
 namespace r2router::io {
 namespace {
 
 static_assert(std::endian::native == std::endian::little,
-              "array bytes are copied as they stand in the file");
+              "little-endian array bytes are copied as they are in the file");
 
 using Kind = PickleValue::Kind;
 using Use = AllowedGlobal::Use;
 
-// All that a file of Ridge regressors names, whichever versions wrote it.
+// All that a file of linear regressors names, whichever versions wrote it. First the globals with a
+// meaning of their own; the rest are the regressors, whose predict() is coef_·x + intercept_.
 constexpr AllowedGlobal kGlobals[] = {
-    {"sklearn.linear_model._ridge", "Ridge", Use::kConstruct},
     {"joblib.numpy_pickle", "NumpyArrayWrapper", Use::kConstruct},
     {"numpy", "ndarray", Use::kName},
     {"numpy", "dtype", Use::kCall},
+    {"_codecs", "encode", Use::kCall},  // how protocols 0 to 2 spell bytes
     {"numpy._core.multiarray", "scalar", Use::kCall},
     {"numpy.core.multiarray", "scalar", Use::kCall},  // NumPy 1
-    {"_codecs", "encode", Use::kCall},                // how protocol 2 spells bytes
+    {"numpy._core.multiarray", "_reconstruct", Use::kCall},
+    {"numpy.core.multiarray", "_reconstruct", Use::kCall},
+    {"numpy._core.numeric", "_frombuffer", Use::kCall},
+    {"numpy.core.numeric", "_frombuffer", Use::kCall},
+    {"copyreg", "_reconstructor", Use::kRebuild},
+    {"copy_reg", "_reconstructor", Use::kRebuild},  // as Python 2 calls it
+    {"builtins", "object", Use::kName},
+    {"__builtin__", "object", Use::kName},
+    {"sklearn.linear_model._ridge", "Ridge", Use::kConstruct},
+    {"sklearn.linear_model._ridge", "RidgeCV", Use::kConstruct},
+    {"sklearn.linear_model._base", "LinearRegression", Use::kConstruct},
+    {"sklearn.linear_model._bayes", "ARDRegression", Use::kConstruct},
+    {"sklearn.linear_model._bayes", "BayesianRidge", Use::kConstruct},
+    {"sklearn.linear_model._coordinate_descent", "ElasticNet", Use::kConstruct},
+    {"sklearn.linear_model._coordinate_descent", "ElasticNetCV", Use::kConstruct},
+    {"sklearn.linear_model._coordinate_descent", "Lasso", Use::kConstruct},
+    {"sklearn.linear_model._coordinate_descent", "LassoCV", Use::kConstruct},
+    {"sklearn.linear_model._huber", "HuberRegressor", Use::kConstruct},
+    {"sklearn.linear_model._least_angle", "Lars", Use::kConstruct},
+    {"sklearn.linear_model._least_angle", "LarsCV", Use::kConstruct},
+    {"sklearn.linear_model._least_angle", "LassoLars", Use::kConstruct},
+    {"sklearn.linear_model._least_angle", "LassoLarsCV", Use::kConstruct},
+    {"sklearn.linear_model._least_angle", "LassoLarsIC", Use::kConstruct},
+    {"sklearn.linear_model._omp", "OrthogonalMatchingPursuit", Use::kConstruct},
+    {"sklearn.linear_model._omp", "OrthogonalMatchingPursuitCV", Use::kConstruct},
+    {"sklearn.linear_model._passive_aggressive", "PassiveAggressiveRegressor", Use::kConstruct},
+    {"sklearn.linear_model._quantile", "QuantileRegressor", Use::kConstruct},
+    {"sklearn.linear_model._stochastic_gradient", "SGDRegressor", Use::kConstruct},
+    {"sklearn.linear_model._theil_sen", "TheilSenRegressor", Use::kConstruct},
+    {"sklearn.svm._classes", "LinearSVR", Use::kConstruct},
+    // Before scikit-learn 0.22.
+    {"sklearn.linear_model.ridge", "Ridge", Use::kConstruct},
+    {"sklearn.linear_model.ridge", "RidgeCV", Use::kConstruct},
+    {"sklearn.linear_model.base", "LinearRegression", Use::kConstruct},
+    {"sklearn.linear_model.coordinate_descent", "Lasso", Use::kConstruct},
+    {"sklearn.linear_model.coordinate_descent", "ElasticNet", Use::kConstruct},
 };
-constexpr const AllowedGlobal* kRidge = &kGlobals[0];
-constexpr const AllowedGlobal* kArrayWrapper = &kGlobals[1];
-constexpr const AllowedGlobal* kNdarray = &kGlobals[2];
-constexpr const AllowedGlobal* kDtype = &kGlobals[3];
-constexpr const AllowedGlobal* kScalar = &kGlobals[4];
-constexpr const AllowedGlobal* kScalarNumpy1 = &kGlobals[5];
-constexpr const AllowedGlobal* kEncode = &kGlobals[6];
+constexpr const AllowedGlobal* kArrayWrapper = &kGlobals[0];
+constexpr const AllowedGlobal* kNdarray = &kGlobals[1];
+constexpr const AllowedGlobal* kDtype = &kGlobals[2];
+constexpr const AllowedGlobal* kEncode = &kGlobals[3];
+
+// What attributes that nobody reads may hold: a random state, a cross-validation splitter, a loss.
+constexpr std::string_view kInertPackages[] = {"sklearn", "numpy.random"};
+
+bool is_scalar(const AllowedGlobal& global) { return global.name == "scalar"; }
+bool is_reconstruct(const AllowedGlobal& global) { return global.name == "_reconstruct"; }
+bool is_from_buffer(const AllowedGlobal& global) { return global.name == "_frombuffer"; }
+bool is_regressor(const AllowedGlobal& global) {
+  return global.use == Use::kConstruct && global.module.starts_with("sklearn.");
+}
+
+/// What to do about a class of scikit-learn that is not one of the regressors.
+std::string explain_class(std::string_view name) {
+  if (name == "Pipeline") {
+    return "A pipeline changes the embedding before its regressor sees it. Fit the regressor on "
+           "plain embeddings and save that, or, for a StandardScaler s before a Ridge r, save r "
+           "with coef_ = r.coef_ / s.scale_ and intercept_ = r.intercept_ - coef_ @ s.mean_.";
+  }
+  if (name.ends_with("SearchCV")) return "Save its best_estimator_, if that is a linear regressor.";
+  return "Expected a linear regressor of one target, such as Ridge, RidgeCV, LinearRegression, "
+         "Lasso, ElasticNet, BayesianRidge, HuberRegressor, SGDRegressor or LinearSVR: fit one and "
+         "save it with joblib.dump().";
+}
 
 constexpr char kDamaged[] = " The file is damaged: copy or download it again.";
 constexpr char kFitAgain[] = " Fit the regressor again on finite data.";
@@ -44,15 +100,25 @@ constexpr char kPlainArrays[] =
 
 /// A NumPy scalar type.
 struct ElementType {
-  char kind = 0;         ///< 'f' float, 'i' signed, 'u' unsigned, 'b' boolean
+  char kind = 0;         ///< 'f' float, 'i' signed, 'u' unsigned, 'b' boolean, 'O' Python object
   std::size_t size = 0;  ///< bytes
-  bool is_float() const { return kind == 'f' && size >= 4; }
+  bool is_big_endian = false;
+  bool is_float() const { return kind == 'f'; }
+};
+
+/// An array, however it was pickled.
+struct Array {
+  ElementType type;
+  std::vector<std::uint64_t> shape;
+  std::string_view content;
+  std::optional<std::uint64_t> offset;  ///< of the content, if it is in the file as it is
 };
 
 /// Reads the tree; holds what every error needs.
 struct Reader {
   const PickleSource& source;
   const PickleTree& tree;
+  std::deque<std::string>* decoded = nullptr;  ///< keeps bytes that were pickled as text
 
   [[noreturn]] void refuse(const PickleValue& value, const std::string& message) const {
     source.refuse(ErrorCode::kBadCheckpoint, value.offset, message);
@@ -83,11 +149,15 @@ struct Reader {
   }
 
   ElementType element_type(const PickleValue& dtype) const;
-  std::vector<std::uint64_t> shape(const PickleValue& wrapper) const;
+  std::vector<std::uint64_t> shape(const PickleValue& tuple) const;
+  std::uint64_t size_in_bytes(const PickleValue& where, ElementType type,
+                              const std::vector<std::uint64_t>& shape) const;
   std::string_view take_array(const PickleValue& wrapper, ByteCursor& cursor) const;
-  std::string bytes(const PickleValue& value) const;
+  std::string_view bytes(const PickleValue& value) const;
+  bool is_array(const PickleValue& value) const;
+  Array array(const PickleValue& value) const;
   double number(const PickleValue& value) const;
-  RidgeHead head(const PickleValue& value) const;
+  Regressor head(const PickleValue& value) const;
 };
 
 /// dtype('f4', False, True) with the state (3, '<', None, None, None, -1, -1, 0).
@@ -104,27 +174,25 @@ ElementType Reader::element_type(const PickleValue& dtype) const {
   const std::string_view name = item(call, 0).text;
   const PickleValue& state = item(dtype, 1);
   const std::string_view byte_order = item(state, 1).text;
-  constexpr std::string_view kNames[] = {"f2", "f4", "f8", "i1", "i2", "i4",
-                                         "i8", "u1", "u2", "u4", "u8", "b1"};
+  constexpr std::string_view kNames[] = {"f2", "f4", "f8", "i1", "i2", "i4", "i8",
+                                         "u1", "u2", "u4", "u8", "b1", "O8"};
   const bool is_plain = std::all_of(state.items.begin() + 2, state.items.begin() + 5,
                                     [&](auto i) { return tree[i].kind == Kind::kNone; });
   if (std::find(std::begin(kNames), std::end(kNames), name) == std::end(kNames) || !is_plain) {
     refuse(dtype, "array elements of the type " + excerpt(name) +
-                      (name.starts_with('O') ? " (Python objects)" : "") +
                       "; expected plain numbers, such as \"f4\"." + kPlainArrays);
   }
   // The digit is the width in bytes, in every name of the list.
-  const ElementType type{name[0], static_cast<std::size_t>(name[1] - '0')};
-  if (byte_order != "<" && !(byte_order == "|" && type.size == 1)) {
+  const ElementType type{name[0], static_cast<std::size_t>(name[1] - '0'), byte_order == ">"};
+  if (byte_order != "<" && byte_order != ">" &&
+      !(byte_order == "|" && (type.size == 1 || type.kind == 'O'))) {
     refuse(dtype, "array elements with the byte order " + excerpt(byte_order) +
-                      "; expected little-endian, \"<\". Convert the arrays with "
-                      "array.astype(array.dtype.newbyteorder('<')) and save them again.");
+                      "; expected \"<\" or \">\"." + kDamaged);
   }
   return type;
 }
 
-std::vector<std::uint64_t> Reader::shape(const PickleValue& wrapper) const {
-  const PickleValue& tuple = attribute(wrapper, "shape");
+std::vector<std::uint64_t> Reader::shape(const PickleValue& tuple) const {
   std::vector<std::uint64_t> sizes;
   if (tuple.kind != Kind::kTuple) {
     refuse(tuple, "expected an array's shape, found " + describe(tuple) + "." + kDamaged);
@@ -139,21 +207,33 @@ std::vector<std::uint64_t> Reader::shape(const PickleValue& wrapper) const {
   return sizes;
 }
 
+/// Bounded by the file's size at every step, so the product cannot overflow.
+std::uint64_t Reader::size_in_bytes(const PickleValue& where, ElementType type,
+                                    const std::vector<std::uint64_t>& shape) const {
+  std::uint64_t size = type.size;
+  for (const std::uint64_t extent : shape) {
+    if (extent != 0 && size > source.bytes.size() / extent) {
+      refuse(where, "an array larger than the file it stands in (" +
+                        std::to_string(source.bytes.size()) + " bytes)." + kDamaged);
+    }
+    size *= extent;
+  }
+  return size;
+}
+
 std::string_view Reader::take_array(const PickleValue& wrapper, ByteCursor& cursor) const {
   const PickleValue& subclass = attribute(wrapper, "subclass");
   if (subclass.kind != Kind::kGlobal || subclass.global != kNdarray) {
     refuse(subclass, "expected an array of the class numpy.ndarray, found " + describe(subclass) +
                          "." + kPlainArrays);
   }
-  // Bounded by the file's size at every step, so the product cannot overflow.
-  std::uint64_t size = element_type(attribute(wrapper, "dtype")).size;
-  for (const std::uint64_t extent : shape(wrapper)) {
-    if (extent != 0 && size > source.bytes.size() / extent) {
-      refuse(wrapper, "an array larger than the file it stands in (" +
-                          std::to_string(source.bytes.size()) + " bytes)." + kDamaged);
-    }
-    size *= extent;
+  const ElementType type = element_type(attribute(wrapper, "dtype"));
+  if (type.kind == 'O') {
+    // Names of features, say. They are stepped over; such an array holds no other array.
+    parse_pickle(cursor, {.globals = std::span(kGlobals).subspan(1)});
+    return {};
   }
+  const std::uint64_t size = size_in_bytes(wrapper, type, shape(attribute(wrapper, "shape")));
   // Absent before joblib 1.2; None where the writer could not tell its position. No padding then.
   const PickleValue* alignment =
       tree.find(source, attributes(wrapper), "numpy_array_alignment_bytes");
@@ -178,8 +258,8 @@ std::string_view Reader::take_array(const PickleValue& wrapper, ByteCursor& curs
 }
 
 /// Bytes, or the call codecs.encode(text, 'latin1') that protocol 2 has in place of them.
-std::string Reader::bytes(const PickleValue& value) const {
-  if (value.kind == Kind::kBytes) return std::string(value.text);
+std::string_view Reader::bytes(const PickleValue& value) const {
+  if (value.kind == Kind::kBytes) return value.text;
   if (!is_object(value, kEncode)) {
     refuse(value, "expected bytes, found " + describe(value) + "." + kDamaged);
   }
@@ -189,6 +269,12 @@ std::string Reader::bytes(const PickleValue& value) const {
     refuse(value, std::string("a call of _codecs.encode that does not spell bytes.") + kDamaged);
   }
   const std::string_view text = item(call, 0).text;
+  // Values that share a text could make a small file claim any amount of memory.
+  std::size_t total = text.size();
+  for (const std::string& each : *decoded) total += each.size();
+  if (total > source.bytes.size()) {
+    refuse(value, std::string("regressors share their numbers.") + kPlainArrays);
+  }
   std::string result;
   for (std::size_t i = 0; i < text.size(); ++i) {
     auto byte = static_cast<std::uint8_t>(text[i]);
@@ -204,18 +290,82 @@ std::string Reader::bytes(const PickleValue& value) const {
     }
     result += static_cast<char>(byte);
   }
-  return result;
+  return decoded->emplace_back(std::move(result));
 }
 
-double load_float(const char* data, bool is_float64) {
-  if (is_float64) {
-    double value;
-    std::memcpy(&value, data, sizeof value);
-    return value;
+bool Reader::is_array(const PickleValue& value) const {
+  return value.kind == Kind::kObject &&
+         (value.global == kArrayWrapper || is_reconstruct(*value.global) ||
+          is_from_buffer(*value.global));
+}
+
+Array Reader::array(const PickleValue& value) const {
+  Array array;
+  const PickleValue* content = nullptr;
+  if (value.global == kArrayWrapper) {
+    array.type = element_type(attribute(value, "dtype"));
+    array.shape = shape(attribute(value, "shape"));
+    array.content = value.text;  // of the right size: take_array() has seen to it
+  } else if (is_reconstruct(*value.global)) {
+    // _reconstruct(ndarray, (0,), b'b') with the state (1, shape, dtype, is_fortran, bytes).
+    if (value.items.size() < 2 || item(value, 1).kind != Kind::kTuple ||
+        item(value, 1).items.size() != 5) {
+      refuse(value, std::string("a NumPy array without its contents.") + kDamaged);
+    }
+    const PickleValue& state = item(value, 1);
+    array.shape = shape(item(state, 1));
+    array.type = element_type(item(state, 2));
+    content = &item(state, 4);
+  } else {
+    // _frombuffer(bytes, dtype, shape, order).
+    const PickleValue& call = arguments(value);
+    if (call.items.size() != 4) {
+      refuse(value, std::string("a NumPy array without its contents.") + kDamaged);
+    }
+    array.type = element_type(item(call, 1));
+    array.shape = shape(item(call, 2));
+    content = &item(call, 0);
   }
-  float value;
-  std::memcpy(&value, data, sizeof value);
-  return value;
+  const std::uint64_t size = size_in_bytes(value, array.type, array.shape);
+  if (content != nullptr && array.type.is_float()) array.content = bytes(*content);
+  if (array.type.is_float() && array.content.size() != size) {
+    refuse(value, "an array of " + std::to_string(array.content.size()) +
+                      " bytes; its shape needs " + std::to_string(size) + "." + kDamaged);
+  }
+  if (!array.content.empty() && (content == nullptr || content->kind == Kind::kBytes)) {
+    const auto* const begin = reinterpret_cast<const char*>(source.bytes.data());
+    array.offset = static_cast<std::uint64_t>(array.content.data() - begin);
+  }
+  return array;
+}
+
+/// IEEE 754 binary16; every value is a double.
+double from_half(std::uint16_t bits) {
+  const int exponent = bits >> 10 & 0x1f;
+  const int fraction = bits & 0x3ff;
+  double value = 0;
+  if (exponent == 0x1f) {
+    value = fraction == 0 ? HUGE_VAL : std::nan("");
+  } else if (exponent == 0) {
+    value = std::ldexp(fraction, -24);
+  } else {
+    value = std::ldexp(fraction + 0x400, exponent - 25);
+  }
+  return (bits >> 15) != 0 ? -value : value;
+}
+
+/// A number of 2, 4 or 8 bytes.
+double load_float(const char* data, std::size_t width, bool is_big_endian) {
+  std::array<char, 8> raw{};
+  std::copy_n(data, width, raw.begin());
+  if (is_big_endian) std::reverse(raw.begin(), raw.begin() + static_cast<std::ptrdiff_t>(width));
+  const auto as = [&raw]<typename Number>(Number number) {
+    std::memcpy(&number, raw.data(), sizeof number);
+    return number;
+  };
+  if (width == 8) return as(double{});
+  if (width == 4) return as(float{});
+  return from_half(as(std::uint16_t{}));
 }
 
 /// A float: Python's, NumPy's, or an array of one.
@@ -224,54 +374,59 @@ double Reader::number(const PickleValue& value) const {
   // A user may have set a whole number by hand.
   if (value.kind == Kind::kInteger) return static_cast<double>(value.integer);
   ElementType type;
-  std::string content;
-  if (is_object(value, kScalar) || is_object(value, kScalarNumpy1)) {
+  std::string_view content;
+  if (value.kind == Kind::kObject && is_scalar(*value.global)) {
     const PickleValue& call = arguments(value);
     if (call.items.size() != 2) {
       refuse(value, std::string("a NumPy scalar without type or value.") + kDamaged);
     }
     type = element_type(item(call, 0));
     content = bytes(item(call, 1));
-  } else if (is_object(value, kArrayWrapper)) {
-    type = element_type(attribute(value, "dtype"));
-    content = value.text;
+  } else if (is_array(value)) {
+    const Array one = array(value);
+    type = one.type;
+    content = one.content;
   } else {
     refuse(value, "expected a number, found " + describe(value) + "." + kPlainArrays);
   }
   if (!type.is_float() || content.size() != type.size) {
-    refuse(value, "expected one float32 or float64, found " + std::to_string(content.size()) +
-                      " bytes of the type \"" + type.kind + std::to_string(type.size) + "\"." +
-                      kPlainArrays);
+    refuse(value, "expected one float16, float32 or float64, found " +
+                      std::to_string(content.size()) + " bytes of the type \"" + type.kind +
+                      std::to_string(type.size) + "\"." + kPlainArrays);
   }
-  return load_float(content.data(), type.size == 8);
+  return load_float(content.data(), type.size, type.is_big_endian);
 }
 
-RidgeHead Reader::head(const PickleValue& value) const {
-  if (!is_object(value, kRidge)) {
-    refuse(value, "expected a sklearn.linear_model.Ridge regressor, found " + describe(value) +
-                      "." + kPlainArrays);
+Regressor Reader::head(const PickleValue& value) const {
+  if (value.kind != Kind::kObject || !is_regressor(*value.global)) {
+    const bool is_class =
+        value.kind == Kind::kObject && value.global->module.starts_with("sklearn");
+    refuse(value, "expected a linear regressor of scikit-learn, found " + describe(value) + "." +
+                      (is_class ? " " + explain_class(value.global->name) : kPlainArrays));
   }
-  RidgeHead head{.offset = value.offset};
+  Regressor head{.offset = value.offset};
   const PickleValue& coefficients = attribute(value, "coef_");
-  if (!is_object(coefficients, kArrayWrapper)) {
+  if (!is_array(coefficients)) {
     refuse(coefficients,
            "expected an array as coef_, found " + describe(coefficients) + "." + kPlainArrays);
   }
-  const ElementType type = element_type(attribute(coefficients, "dtype"));
-  if (!type.is_float()) {
+  const Array found = array(coefficients);
+  if (!found.type.is_float()) {
     refuse(coefficients, "coef_ has elements of the type \"" +
-                             (type.kind + std::to_string(type.size)) +
-                             "\"; expected float32 or float64." + kPlainArrays);
+                             (found.type.kind + std::to_string(found.type.size)) +
+                             "\"; expected float16, float32 or float64." + kPlainArrays);
   }
   // One row in either memory order is the same bytes as the plain vector.
-  const std::vector<std::uint64_t> sizes = shape(coefficients);
+  const std::vector<std::uint64_t>& sizes = found.shape;
   if (sizes.empty() || sizes.size() > 2 || (sizes.size() == 2 && sizes[0] != 1)) {
     refuse(coefficients, "coef_ has " + std::to_string(sizes.size()) +
                              " dimensions or several rows; expected the shape (n,) or (1, n)." +
                              kPlainArrays);
   }
-  head.coefficients = coefficients.text;
-  head.is_float64 = type.size == 8;
+  head.coefficients = found.content;
+  head.data_offset = found.offset;
+  head.width = static_cast<std::uint8_t>(found.type.size);
+  head.is_big_endian = found.type.is_big_endian;
   head.intercept = number(attribute(value, "intercept_"));
   return head;
 }
@@ -282,77 +437,17 @@ std::string_view take_inline_bytes(const PickleTree& tree, const PickleValue& ob
   return Reader{cursor.source(), tree}.take_array(object, cursor);
 }
 
-bool is_zlib(std::span<const std::uint8_t> bytes) {
-  // RFC 1950: deflate with a window of up to 32 KiB, and a header that is a multiple of 31.
-  return bytes.size() >= 2 && bytes[0] == 0x78 && (bytes[0] * 256 + bytes[1]) % 31 == 0;
-}
-
-/// Decompresses into memory that grows step by step, so that a small file cannot take much of it.
-std::vector<std::uint8_t> inflate_all(const PickleSource& file) {
-  constexpr std::size_t kFirstStep = 1 << 16;
-  z_stream stream{};
-  if (inflateInit(&stream) != Z_OK) {
-    file.refuse(ErrorCode::kBadCheckpoint, 0, "zlib could not start. Free some memory.");
-  }
-  struct Ender {
-    z_stream* stream;
-    ~Ender() { inflateEnd(stream); }
-  } const ender{&stream};
-
-  std::vector<std::uint8_t> out;
-  std::size_t done_in = 0;
-  std::size_t done_out = 0;
-  const auto step = [](std::size_t size) {
-    return static_cast<uInt>(std::min(size, std::size_t{1} << 30));
-  };
-  for (int status = Z_OK; status != Z_STREAM_END;) {
-    if (done_out == out.size()) {
-      if (out.size() == kMaxDecompressedBytes) {
-        file.refuse(ErrorCode::kBadCheckpoint, done_in,
-                    "the file decompresses to more than " + std::to_string(kMaxDecompressedBytes) +
-                        " bytes. Write it again uncompressed: joblib.dump(value, file).");
-      }
-      out.resize(std::clamp(2 * out.size(), kFirstStep, kMaxDecompressedBytes));
-    }
-    const uInt in = step(file.bytes.size() - done_in);
-    const uInt room = step(out.size() - done_out);
-    // zlib reads through next_in only, though its type lacks const.
-    stream.next_in = const_cast<Bytef*>(file.bytes.data()) + done_in;
-    stream.avail_in = in;
-    stream.next_out = out.data() + done_out;
-    stream.avail_out = room;
-    status = inflate(&stream, Z_NO_FLUSH);
-    done_in += in - stream.avail_in;
-    done_out += room - stream.avail_out;
-    if (status != Z_OK && status != Z_STREAM_END) {
-      file.refuse(ErrorCode::kBadCheckpoint, done_in,
-                  std::string(status == Z_BUF_ERROR ? "the compressed data ends too early."
-                                                    : "the compressed data is corrupt.") +
-                      kDamaged);
-    }
-  }
-  // joblib itself would read a second stream here; its writer never makes one.
-  if (done_in != file.bytes.size()) {
-    file.refuse(ErrorCode::kBadCheckpoint, done_in,
-                std::to_string(file.bytes.size() - done_in) +
-                    " bytes stand after the end of the compressed data." + kDamaged);
-  }
-  out.resize(done_out);
-  return out;
-}
-
 /// Copies without a look at alignment; returns how many elements stand before the first that is not
 /// finite.
 template <class Float>
-std::size_t copy_finite(const RidgeHead& head, std::span<Float> out) {
+std::size_t copy_finite(const Regressor& head, std::span<Float> out) {
   if (out.empty()) return 0;
-  if (head.is_float64 == (sizeof(Float) == 8)) {
+  if (head.width == sizeof(Float) && !head.is_big_endian) {
     std::memcpy(out.data(), head.coefficients.data(), head.coefficients.size());
   } else {
-    const std::size_t width = head.is_float64 ? 8 : 4;
     for (std::size_t i = 0; i < out.size(); ++i) {
-      out[i] =
-          static_cast<Float>(load_float(head.coefficients.data() + i * width, head.is_float64));
+      out[i] = static_cast<Float>(
+          load_float(head.coefficients.data() + i * head.width, head.width, head.is_big_endian));
     }
   }
   // One pass without branches, which compilers vectorise, before a search for the culprit.
@@ -364,22 +459,29 @@ std::size_t copy_finite(const RidgeHead& head, std::span<Float> out) {
                                   out.begin());
 }
 
-std::string name(const RidgeHead& head) {
+std::string name(const Regressor& head) {
   return head.key.empty() ? "the regressor" : "the regressor " + excerpt(head.key);
 }
 
 }  // namespace
 
-RidgeFile::RidgeFile(std::span<const std::uint8_t> bytes, std::string file)
+RegressorFile::RegressorFile(std::span<const std::uint8_t> bytes, std::string file)
     : source_{.bytes = bytes, .file = std::move(file)} {
-  if (is_zlib(bytes)) {
-    decompressed_ = inflate_all(source_);
+  if (const Compression compression = detect_compression(bytes);
+      compression != Compression::kNone) {
+    try {
+      decompressed_ = decompress(bytes, compression, kMaxDecompressedBytes);
+    } catch (const DecompressionError& error) {
+      source_.refuse(ErrorCode::kBadCheckpoint, error.offset, error.message);
+    }
     source_.bytes = decompressed_;
     source_.decompressed = true;
   }
-  const PickleTree tree =
-      parse_pickle(source_, {.globals = kGlobals, .take_inline_bytes = take_inline_bytes});
-  const Reader reader{source_, tree};
+  const PickleTree tree = parse_pickle(source_, {.globals = kGlobals,
+                                                 .take_inline_bytes = take_inline_bytes,
+                                                 .inert_packages = kInertPackages,
+                                                 .explain_class = explain_class});
+  const Reader reader{source_, tree, &decoded_};
   is_dict_ = tree.root().kind == Kind::kDict;
   if (is_dict_) {
     const std::vector<std::uint32_t>& items = tree.root().items;
@@ -392,7 +494,7 @@ RidgeFile::RidgeFile(std::span<const std::uint8_t> bytes, std::string file)
   }
 
   std::size_t total = 0;
-  for (const RidgeHead& head : heads_) {
+  for (const Regressor& head : heads_) {
     if (!std::isfinite(head.intercept)) {
       refuse(head, std::string("the intercept is not a finite number.") + kFitAgain);
     }
@@ -404,24 +506,24 @@ RidgeFile::RidgeFile(std::span<const std::uint8_t> bytes, std::string file)
   }
 }
 
-void RidgeFile::copy_coefficients(const RidgeHead& head, std::span<float> out) const {
+void RegressorFile::copy_coefficients(const Regressor& head, std::span<float> out) const {
   require_finite(head, copy_finite(head, out));
 }
 
-void RidgeFile::copy_coefficients(const RidgeHead& head, std::span<double> out) const {
+void RegressorFile::copy_coefficients(const Regressor& head, std::span<double> out) const {
   require_finite(head, copy_finite(head, out));
 }
 
-void RidgeFile::require_finite(const RidgeHead& head, std::size_t finite) const {
+void RegressorFile::require_finite(const Regressor& head, std::size_t finite) const {
   if (finite == head.size()) return;
-  const auto array = head.coefficients.data() - reinterpret_cast<const char*>(source_.bytes.data());
-  source_.refuse(ErrorCode::kBadCheckpoint,
-                 static_cast<std::uint64_t>(array) + finite * (head.is_float64 ? 8 : 4),
+  const std::uint64_t offset =
+      head.data_offset ? *head.data_offset + finite * head.width : head.offset;
+  source_.refuse(ErrorCode::kBadCheckpoint, offset,
                  name(head) + ": coefficient " + std::to_string(finite) +
                      " is not a finite number." + kFitAgain);
 }
 
-void RidgeFile::refuse(const RidgeHead& head, const std::string& message) const {
+void RegressorFile::refuse(const Regressor& head, const std::string& message) const {
   source_.refuse(ErrorCode::kBadCheckpoint, head.offset, name(head) + ": " + message);
 }
 

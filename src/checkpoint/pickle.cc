@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <bit>
+#include <charconv>
+#include <cstddef>
 #include <iterator>
 #include <utility>
 
@@ -17,13 +19,13 @@ using Use = AllowedGlobal::Use;
 // transfer's, the writer's, or an attacker's.
 constexpr char kDownloadAgain[] = "The file is damaged: copy or download it again.";
 constexpr char kSaveAgain[] =
-    "Write the file again with joblib.dump() of scikit-learn Ridge regressors fitted on plain "
+    "Write the file again with joblib.dump() of linear regressors of scikit-learn fitted on plain "
     "arrays.";
 constexpr char kNothingRan[] =
     "Nothing of it was run. Do not open this file with joblib or pickle; get the checkpoint from a "
     "source that you trust.";
 
-/// The opcodes that are read: all that joblib needs for Ridge regressors in protocols 2 to 5.
+/// The opcodes that are read: all that linear regressors need in protocols 0 to 5.
 /// Names as in pickletools.py, with "Op" behind those that would clash with a PickleValue::Kind.
 enum Opcode : std::uint8_t {
   kMark = '(',
@@ -60,6 +62,21 @@ enum Opcode : std::uint8_t {
   kStackGlobal = 0x93,
   kMemoize = 0x94,
   kFrame = 0x95,
+  kBinUnicode8 = 0x8d,
+  kBinBytes8 = 0x8e,
+  kByteArray8 = 0x96,
+  kLong4 = 0x8b,
+  kEmptyList = ']',
+  kAppend = 'a',
+  kAppends = 'e',
+  kListOp = 'l',
+  kDictOp = 'd',
+  kFloatOp = 'F',
+  kIntOp = 'I',
+  kLongOp = 'L',
+  kUnicodeOp = 'V',
+  kGet = 'g',
+  kPut = 'p',
 };
 
 /// All other opcodes of pickle. They are listed so that a refusal can say what the byte would have
@@ -73,35 +90,20 @@ constexpr RefusedOpcode kRefusedOpcodes[] = {
     {'0', "POP", false},
     {'1', "POP_MARK", false},
     {'2', "DUP", false},
-    {'F', "FLOAT", false},
-    {'I', "INT", false},
-    {'L', "LONG", false},
     {'P', "PERSID", true},
     {'Q', "BINPERSID", true},
     {'S', "STRING", false},
     {'T', "BINSTRING", false},
     {'U', "SHORT_BINSTRING", false},
-    {'V', "UNICODE", false},
-    {'a', "APPEND", false},
-    {'d', "DICT", false},
-    {'e', "APPENDS", false},
-    {'g', "GET", false},
     {'i', "INST", true},
-    {'l', "LIST", false},
-    {']', "EMPTY_LIST", false},
     {'o', "OBJ", true},
-    {'p', "PUT", false},
     {0x82, "EXT1", true},
     {0x83, "EXT2", true},
     {0x84, "EXT4", true},
-    {0x8b, "LONG4", false},
-    {0x8d, "BINUNICODE8", false},
-    {0x8e, "BINBYTES8", false},
     {0x8f, "EMPTY_SET", false},
     {0x90, "ADDITEMS", false},
     {0x91, "FROZENSET", false},
     {0x92, "NEWOBJ_EX", true},
-    {0x96, "BYTEARRAY8", false},
     {0x97, "NEXT_BUFFER", false},
     {0x98, "READONLY_BUFFER", false},
 };
@@ -109,6 +111,27 @@ constexpr RefusedOpcode kRefusedOpcodes[] = {
 std::string hex(std::uint8_t byte) {
   constexpr char digits[] = "0123456789abcdef";
   return {'0', 'x', digits[byte >> 4], digits[byte & 15]};
+}
+
+/// Letters, digits, "_" and ".", so that it can be shown as it is.
+bool is_plain_name(std::string_view name) {
+  constexpr std::string_view kAllowed =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.";
+  return name.size() <= 100 && name.find_first_not_of(kAllowed) == name.npos;
+}
+
+void append_utf8(std::uint32_t code, std::string& text) {
+  const auto put = [&](std::uint32_t byte) { text += static_cast<char>(byte); };
+  const auto put_rest = [&](std::uint32_t shift) { put(0x80 | (code >> shift & 0x3f)); };
+  if (code < 0x80) {
+    put(code);
+  } else if (code < 0x800) {
+    put(0xc0 | code >> 6), put_rest(0);
+  } else if (code < 0x10000) {
+    put(0xe0 | code >> 12), put_rest(6), put_rest(0);
+  } else {
+    put(0xf0 | code >> 18), put_rest(12), put_rest(6), put_rest(0);
+  }
 }
 
 std::string full_name(std::string_view module, std::string_view name) {
@@ -143,8 +166,8 @@ std::uint64_t ByteCursor::read_unsigned(std::size_t width, std::string_view what
   return number;
 }
 
-std::string_view ByteCursor::read_line(std::string_view what) {
-  const auto rest = source_.bytes.subspan(offset_, std::min(remaining(), kMaxPickleTextBytes));
+std::string_view ByteCursor::read_line(std::string_view what, std::size_t most) {
+  const auto rest = source_.bytes.subspan(offset_, std::min(remaining(), most));
   const auto end = std::find(rest.begin(), rest.end(), '\n');
   if (end == rest.end()) {
     source_.refuse(ErrorCode::kBadCheckpoint, offset_,
@@ -164,6 +187,8 @@ std::string describe(const PickleValue& value) {
       return value.integer != 0 ? "True" : "False";
     case Kind::kInteger:
       return "the integer " + std::to_string(value.integer);
+    case Kind::kBigInteger:
+      return "an integer beyond 64 bits";
     case Kind::kFloat:
       return "a float";
     case Kind::kText:
@@ -172,6 +197,8 @@ std::string describe(const PickleValue& value) {
       return std::to_string(value.text.size()) + " bytes";
     case Kind::kTuple:
       return "a tuple of " + std::to_string(value.items.size());
+    case Kind::kList:
+      return "a list of " + std::to_string(value.items.size());
     case Kind::kDict:
       return "a dict of " + std::to_string(value.items.size() / 2);
     case Kind::kGlobal:
@@ -199,8 +226,8 @@ const PickleValue* PickleTree::find(const PickleSource& source, const PickleValu
 
 class PickleMachine {
  public:
-  PickleMachine(const PickleSource& source, const PickleFormat& format)
-      : source_(source), format_(format), cursor_(source) {}
+  PickleMachine(ByteCursor& cursor, const PickleFormat& format)
+      : source_(cursor.source()), format_(format), cursor_(cursor) {}
 
   PickleTree run();
 
@@ -224,19 +251,27 @@ class PickleMachine {
   void recall(std::size_t slot);
 
   void push_text(Kind kind, std::uint64_t size);
-  void push_tuple(std::size_t begin);
+  void push_big_integer(std::uint64_t size);
+  void push_decimal_integer(std::string_view line);
+  void push_decimal_float(std::string_view line);
+  void push_escaped_text(std::string_view line);
+  void push_sequence(Kind kind, std::size_t begin);
+  void append(std::size_t begin);
+  std::size_t slot_number(std::string_view what);
   void push_global(std::string_view module, std::string_view name);
   void push_object(Use use, std::string_view opcode);
+  void rebuild(Index arguments);
   void set_items(std::size_t begin);
   void build();
 
   const PickleSource& source_;
   const PickleFormat& format_;
-  ByteCursor cursor_;
+  ByteCursor& cursor_;
   std::uint64_t start_ = 0;  // offset of the opcode at work
   PickleTree tree_;
   std::vector<Index> stack_;
   std::vector<std::size_t> marks_;  // heights of the stack
+  bool names_class_ = false;        // a listed class has been named
   static constexpr Index kUnset = UINT32_MAX;
   std::vector<Index> memo_;
 };
@@ -253,7 +288,7 @@ void PickleMachine::refuse_opcode(std::uint8_t byte) const {
         ErrorCode::kUnsafe, start_,
         what + " makes Python run code, which a checkpoint may never do. " + kNothingRan);
   }
-  refuse(what + " is not among those that saved Ridge regressors need. " + kSaveAgain);
+  refuse(what + " is not among those that saved regressors need. " + kSaveAgain);
 }
 
 PickleTree PickleMachine::run() {
@@ -272,27 +307,27 @@ PickleTree PickleMachine::run() {
            kDownloadAgain);
   }
   tree_.root_ = stack_.back();
-  if (cursor_.remaining() != 0) {
-    source_.refuse(ErrorCode::kBadCheckpoint, cursor_.offset(),
-                   std::to_string(cursor_.remaining()) + " bytes stand after the pickle's end. " +
-                       kDownloadAgain);
-  }
   return std::move(tree_);
 }
 
 void PickleMachine::read_header() {
-  // Protocols 0 and 1 have no header; today's writers use them only when told to.
+  start_ = cursor_.offset();
+  // Protocols 0 and 1 have no header. An object begins with a global, a dict with itself.
   const std::uint64_t opcode = cursor_.read_unsigned(1, "the pickle's header");
+  if (opcode == kGlobalOp || opcode == kMark || opcode == kEmptyDict) {
+    return step(static_cast<std::uint8_t>(opcode));
+  }
   if (opcode != kProto) {
     refuse("a pickle of protocol 2 to 5 starts with byte 0x80, this file with " +
            hex(static_cast<std::uint8_t>(opcode)) +
-           ". It is no joblib file, or one of an older protocol or another compression than zlib: "
-           "write it again with joblib.dump(value, file).");
+           ". It is not a joblib file, or it has a compression other than zlib, gzip, bz2, xz and "
+           "lzma: write it again with joblib.dump(value, file).");
   }
   const std::uint64_t protocol = cursor_.read_unsigned(1, "the pickle's header");
   if (protocol < 2 || protocol > 5) {
-    refuse("pickle protocol " + std::to_string(protocol) +
-           "; 2 to 5 are read. Write the file again with joblib.dump(value, file, protocol=4).");
+    refuse(
+        "pickle protocol " + std::to_string(protocol) +
+        "; a header names 2 to 5. Write the file again with joblib.dump(value, file, protocol=4).");
   }
 }
 
@@ -332,16 +367,22 @@ void PickleMachine::step(std::uint8_t opcode) {
                              cursor_.read_unsigned(4, "BININT's argument")))});
     case kLong1: {
       const std::uint64_t size = cursor_.read_unsigned(1, "LONG1's argument");
-      if (size > 8) {
-        refuse("an integer of " + std::to_string(size) + " bytes; 8 at most are read. " +
-               kSaveAgain);
-      }
+      if (size > 8) return push_big_integer(size);
       std::uint64_t bits = cursor_.read_unsigned(size, "LONG1's argument");
       // Two's complement of `size` bytes: copy the sign into the bytes that are not there.
       if (size > 0 && size < 8 && (bits >> (8 * size - 1)) != 0)
         bits |= ~std::uint64_t{0} << (8 * size);
       return push_value({.kind = Kind::kInteger, .integer = static_cast<std::int64_t>(bits)});
     }
+    case kLong4:
+      return push_big_integer(cursor_.read_unsigned(4, "LONG4's argument"));
+    case kIntOp:
+    case kLongOp:
+      return push_decimal_integer(cursor_.read_line("an integer"));
+    case kFloatOp:
+      return push_decimal_float(cursor_.read_line("a float"));
+    case kUnicodeOp:
+      return push_escaped_text(cursor_.read_line("a text", kMaxPickleTextBytes));
     case kBinFloat: {
       std::uint64_t bits = 0;  // the one big-endian number of the format
       for (const char byte : cursor_.take(8, "BINFLOAT's argument")) {
@@ -359,8 +400,29 @@ void PickleMachine::step(std::uint8_t opcode) {
       return push_text(Kind::kBytes, cursor_.read_unsigned(1, "SHORT_BINBYTES' length"));
     case kBinBytes:
       return push_text(Kind::kBytes, cursor_.read_unsigned(4, "BINBYTES' length"));
+    case kBinUnicode8:
+      return push_text(Kind::kText, cursor_.read_unsigned(8, "BINUNICODE8's length"));
+    case kBinBytes8:
+      return push_text(Kind::kBytes, cursor_.read_unsigned(8, "BINBYTES8's length"));
+    case kByteArray8:
+      return push_text(Kind::kBytes, cursor_.read_unsigned(8, "BYTEARRAY8's length"));
+    case kEmptyList:
+      return push_value({.kind = Kind::kList});
+    case kAppend:
+      return append(stack_.empty() ? 0 : stack_.size() - 1);
+    case kAppends:
+      return append(pop_mark());
+    case kListOp:
+      return push_sequence(Kind::kList, pop_mark());
+    case kDictOp: {
+      const std::size_t begin = pop_mark();
+      push_value({.kind = Kind::kDict});
+      std::rotate(stack_.begin() + static_cast<std::ptrdiff_t>(begin), stack_.end() - 1,
+                  stack_.end());
+      return set_items(begin + 1);
+    }
     case kEmptyTuple:
-      return push_tuple(stack_.size());
+      return push_sequence(Kind::kTuple, stack_.size());
     case kTuple1:
     case kTuple2:
     case kTuple3: {
@@ -370,10 +432,10 @@ void PickleMachine::step(std::uint8_t opcode) {
       if (stack_.size() - floor < size) {
         refuse("a tuple of " + std::to_string(size) + " from fewer values. " + kDownloadAgain);
       }
-      return push_tuple(stack_.size() - size);
+      return push_sequence(Kind::kTuple, stack_.size() - size);
     }
     case kTupleOp:
-      return push_tuple(pop_mark());
+      return push_sequence(Kind::kTuple, pop_mark());
     case kEmptyDict:
       return push_value({.kind = Kind::kDict});
     case kSetItem: {
@@ -409,6 +471,10 @@ void PickleMachine::step(std::uint8_t opcode) {
       return memoize(cursor_.read_unsigned(1, "BINPUT's argument"));
     case kLongBinPut:
       return memoize(cursor_.read_unsigned(4, "LONG_BINPUT's argument"));
+    case kPut:
+      return memoize(slot_number("PUT's argument"));
+    case kGet:
+      return recall(slot_number("GET's argument"));
     case kBinGet:
       return recall(cursor_.read_unsigned(1, "BINGET's argument"));
     case kLongBinGet:
@@ -490,12 +556,87 @@ void PickleMachine::push_text(Kind kind, std::uint64_t size) {
   push_value({.kind = kind, .text = cursor_.take(size, "a text")});
 }
 
-void PickleMachine::push_tuple(std::size_t begin) {
-  PickleValue tuple{.kind = Kind::kTuple};
-  tuple.items.reserve(stack_.size() - begin);
-  for (std::size_t i = begin; i < stack_.size(); ++i) contain(tuple, stack_[i]);
+void PickleMachine::push_big_integer(std::uint64_t size) {
+  cursor_.take(size, "an integer");
+  push_value({.kind = Kind::kBigInteger});
+}
+
+/// "12", "12L", or "00" and "01" for False and True.
+void PickleMachine::push_decimal_integer(std::string_view line) {
+  if (line == "00" || line == "01") {
+    return push_value({.kind = Kind::kBool, .integer = line == "01"});
+  }
+  if (line.ends_with('L')) line.remove_suffix(1);
+  std::int64_t integer = 0;
+  const char* const end = line.data() + line.size();
+  const auto [stop, error] = std::from_chars(line.data(), end, integer);
+  if (error == std::errc::result_out_of_range && stop == end) {
+    return push_value({.kind = Kind::kBigInteger});
+  }
+  if (error != std::errc() || stop != end) {
+    refuse("the integer " + excerpt(line) + " is not a number. " + kDownloadAgain);
+  }
+  push_value({.kind = Kind::kInteger, .integer = integer});
+}
+
+void PickleMachine::push_decimal_float(std::string_view line) {
+  double real = 0;
+  const char* const end = line.data() + line.size();
+  const auto [stop, error] = std::from_chars(line.data(), end, real);
+  if (error != std::errc() || stop != end) {
+    refuse("the float " + excerpt(line) + " is not a number. " + kDownloadAgain);
+  }
+  push_value({.kind = Kind::kFloat, .real = real});
+}
+
+/// Python's raw-unicode-escape: \uXXXX and \UXXXXXXXX, and Latin-1 for everything else.
+void PickleMachine::push_escaped_text(std::string_view line) {
+  std::string text;
+  for (std::size_t i = 0; i < line.size(); ++i) {
+    std::uint32_t code = static_cast<std::uint8_t>(line[i]);
+    if (code == '\\' && i + 1 < line.size() && (line[i + 1] == 'u' || line[i + 1] == 'U')) {
+      const std::size_t digits = line[i + 1] == 'u' ? 4 : 8;
+      const std::string_view number = line.substr(i + 2, digits);
+      const char* const end = number.data() + number.size();
+      if (number.size() < digits || std::from_chars(number.data(), end, code, 16).ptr != end ||
+          code > 0x10ffff) {
+        refuse("a text with the incomplete escape " + excerpt(line.substr(i, digits + 2)) + ". " +
+               kDownloadAgain);
+      }
+      i += digits + 1;
+    }
+    append_utf8(code, text);
+  }
+  push_value({.kind = Kind::kText, .text = tree_.decoded_.emplace_back(std::move(text))});
+}
+
+void PickleMachine::push_sequence(Kind kind, std::size_t begin) {
+  PickleValue sequence{.kind = kind};
+  sequence.items.reserve(stack_.size() - begin);
+  for (std::size_t i = begin; i < stack_.size(); ++i) contain(sequence, stack_[i]);
   stack_.resize(begin);
-  push_value(std::move(tuple));
+  push_value(std::move(sequence));
+}
+
+void PickleMachine::append(std::size_t begin) {
+  if (begin == 0 || begin <= (marks_.empty() ? 0 : marks_.back()) ||
+      tree_[stack_[begin - 1]].kind != Kind::kList) {
+    refuse(std::string("items are appended to something that is not a list. ") + kDownloadAgain);
+  }
+  PickleValue& list = tree_.values_[stack_[begin - 1]];
+  for (std::size_t i = begin; i < stack_.size(); ++i) contain(list, stack_[i]);
+  stack_.resize(begin);
+}
+
+std::size_t PickleMachine::slot_number(std::string_view what) {
+  const std::string_view line = cursor_.read_line(what);
+  std::size_t slot = 0;
+  const char* const end = line.data() + line.size();
+  const auto [stop, error] = std::from_chars(line.data(), end, slot);
+  if (error != std::errc() || stop != end) {
+    refuse("the memo entry " + excerpt(line) + " is not a number. " + kDownloadAgain);
+  }
+  return slot;
 }
 
 void PickleMachine::push_global(std::string_view module, std::string_view name) {
@@ -503,16 +644,27 @@ void PickleMachine::push_global(std::string_view module, std::string_view name) 
   const auto allowed = std::find_if(
       format_.globals.begin(), format_.globals.end(),
       [&](const AllowedGlobal& entry) { return entry.module == module && entry.name == name; });
-  if (allowed == format_.globals.end()) {
-    std::string list;
-    for (const AllowedGlobal& entry : format_.globals) {
-      list += (list.empty() ? "" : ", ") + full_name(entry.module, entry.name);
-    }
+  if (allowed != format_.globals.end()) {
+    names_class_ |= allowed->use == Use::kConstruct;
+    return push_value({.kind = Kind::kGlobal, .global = &*allowed});
+  }
+  const bool is_inert =
+      is_plain_name(module) && is_plain_name(name) &&
+      std::ranges::any_of(format_.inert_packages, [&](std::string_view package) {
+        return module == package ||
+               (module.starts_with(package) && module.substr(package.size()).starts_with('.'));
+      });
+  if (!is_inert) {
     source_.refuse(ErrorCode::kUnsafe, start_,
                    "the file names the Python global " + excerpt(full_name(module, name)) +
-                       "; a checkpoint may name only " + list + ". " + kNothingRan);
+                       ", which no checkpoint needs. " + kNothingRan);
   }
-  push_value({.kind = Kind::kGlobal, .global = &*allowed});
+  if (!names_class_ && format_.explain_class != nullptr) {
+    refuse("the file holds " + excerpt(full_name(module, name)) + ". " +
+           format_.explain_class(name));
+  }
+  push_value({.kind = Kind::kGlobal,
+              .global = &tree_.inert_.emplace_back(AllowedGlobal{module, name, Use::kInert})});
 }
 
 void PickleMachine::push_object(Use use, std::string_view opcode) {
@@ -522,18 +674,40 @@ void PickleMachine::push_object(Use use, std::string_view opcode) {
     refuse(std::string(opcode) + " on " + describe(tree_[target]) + " with " +
            describe(tree_[arguments]) + "; expected a global and a tuple. " + kDownloadAgain);
   }
+  const AllowedGlobal* const global = tree_[target].global;
+  if (use == Use::kCall && global->use == Use::kRebuild) return rebuild(arguments);
   // A listed global in another role would be a call that nobody has thought about.
-  if (tree_[target].global->use != use) {
+  if (global->use != use && global->use != Use::kInert) {
     source_.refuse(ErrorCode::kUnsafe, start_,
                    std::string(opcode) + " on " + describe(tree_[target]) +
                        ", which a checkpoint may name but not use in this way. " + kNothingRan);
   }
-  if (use == Use::kConstruct && !tree_[arguments].items.empty()) {
+  if (use == Use::kConstruct && global->use != Use::kInert && !tree_[arguments].items.empty()) {
     refuse("NEWOBJ on " + describe(tree_[target]) + " with " + describe(tree_[arguments]) +
            "; expected no arguments. " + kSaveAgain);
   }
-  PickleValue object{.kind = Kind::kObject, .global = tree_[target].global};
+  PickleValue object{.kind = Kind::kObject, .global = global};
   contain(object, arguments);
+  push_value(std::move(object));
+}
+
+/// copyreg._reconstructor(class, object, None): the class without arguments.
+void PickleMachine::rebuild(Index arguments) {
+  const std::vector<Index>& items = tree_[arguments].items;
+  const AllowedGlobal* of = nullptr;
+  if (items.size() == 3 && tree_[items[0]].kind == Kind::kGlobal &&
+      tree_[items[1]].kind == Kind::kGlobal && tree_[items[2]].kind == Kind::kNone) {
+    of = tree_[items[0]].global;
+  }
+  if (of == nullptr || (of->use != Use::kConstruct && of->use != Use::kInert)) {
+    source_.refuse(ErrorCode::kUnsafe, start_,
+                   std::string("copyreg._reconstructor on something other than a class that a "
+                               "checkpoint may make. ") +
+                       kNothingRan);
+  }
+  push_sequence(Kind::kTuple, stack_.size());
+  PickleValue object{.kind = Kind::kObject, .global = of};
+  contain(object, pop());
   push_value(std::move(object));
 }
 
@@ -579,7 +753,18 @@ void PickleMachine::build() {
 }
 
 PickleTree parse_pickle(const PickleSource& source, const PickleFormat& format) {
-  return PickleMachine(source, format).run();
+  ByteCursor cursor(source);
+  PickleTree tree = parse_pickle(cursor, format);
+  if (cursor.remaining() != 0) {
+    source.refuse(ErrorCode::kBadCheckpoint, cursor.offset(),
+                  std::to_string(cursor.remaining()) + " bytes stand after the pickle's end. " +
+                      kDownloadAgain);
+  }
+  return tree;
+}
+
+PickleTree parse_pickle(ByteCursor& cursor, const PickleFormat& format) {
+  return PickleMachine(cursor, format).run();
 }
 
 }  // namespace r2router::io

@@ -1,8 +1,9 @@
-// A restricted pickle machine: reads protocols 2 to 5 into a tree of plain values.
+// A restricted pickle machine: reads protocols 0 to 5 into a tree of plain values.
 //
 // Python's own machine imports whatever a file names and calls it. This one imports and calls
 // nothing: "construct class C" and "call function f" become records in the tree, and only for the
-// globals that the caller lists. What the records mean is for the caller to say.
+// globals that the caller lists. What the records mean is for the caller to say. Globals of the
+// caller's inert packages become records too, with any use; nothing ever interprets these.
 //
 // Input is untrusted. All work and memory is bounded by the limits below; every refusal is an Error
 // with the file, the byte offset and what stood there: kUnsafe for what would run code or import a
@@ -12,6 +13,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <span>
 #include <string>
 #include <string_view>
@@ -25,7 +27,8 @@ namespace r2router::io {
 inline constexpr std::size_t kMaxPickleValues = 1 << 16;
 inline constexpr std::size_t kMaxPickleStack = 1 << 13;
 inline constexpr std::size_t kMaxPickleMemo = 1 << 16;
-inline constexpr std::size_t kMaxPickleTextBytes = 1 << 12;
+inline constexpr std::size_t kMaxPickleTextBytes = 1 << 25;  // an array as text in protocol 0 to 2
+inline constexpr std::size_t kMaxPickleNameBytes = 1 << 12;  // of a module or class
 inline constexpr std::size_t kMaxPickleDictEntries = 1 << 10;
 inline constexpr std::uint32_t kMaxPickleDepth = 32;
 
@@ -53,9 +56,8 @@ class ByteCursor {
   std::string_view take(std::uint64_t count, std::string_view what);
   /// The next `width` (1 to 8) bytes as a little-endian unsigned number.
   std::uint64_t read_unsigned(std::size_t width, std::string_view what);
-  /// Up to the next line feed, which is skipped; a line longer than kMaxPickleTextBytes is an
-  /// error.
-  std::string_view read_line(std::string_view what);
+  /// Up to the next line feed, which is skipped; a line of `most` bytes or more is an error.
+  std::string_view read_line(std::string_view what, std::size_t most = kMaxPickleNameBytes);
 
  private:
   const PickleSource& source_;
@@ -68,6 +70,8 @@ struct AllowedGlobal {
     kName,       ///< only stand there as a value
     kConstruct,  ///< be the class of an object made without arguments (NEWOBJ)
     kCall,       ///< be called with arguments (REDUCE)
+    kRebuild,    ///< be copyreg._reconstructor, how protocols 0 and 1 make objects
+    kInert,      ///< anything; it is of an inert package, and nothing interprets it
   };
   std::string_view module;
   std::string_view name;
@@ -81,10 +85,12 @@ struct PickleValue {
     kNone,
     kBool,
     kInteger,
+    kBigInteger,  ///< beyond 64 bits; its value is not kept
     kFloat,
     kText,
     kBytes,
     kTuple,
+    kList,
     kDict,
     kGlobal,
     kObject,  ///< the record of a construction or call
@@ -94,9 +100,10 @@ struct PickleValue {
   std::uint64_t offset = 0;  ///< of the opcode that made it
   std::int64_t integer = 0;  ///< kBool, kInteger
   double real = 0;           ///< kFloat
-  /// kText, kBytes: the content. kObject: the bytes inline after it. A view into the source.
+  /// kText, kBytes: the content. kObject: the bytes inline after it. A view into the source, or
+  /// into the tree for a text that had escapes.
   std::string_view text = {};
-  /// kTuple: the elements. kDict: key, value, key, value, …; every key is a kText.
+  /// kTuple, kList: the elements. kDict: key, value, key, value, …; every key is a kText.
   /// kObject: its arguments (a kTuple), then its state if the file gave one.
   std::vector<std::uint32_t> items = {};
   const AllowedGlobal* global =
@@ -120,6 +127,8 @@ class PickleTree {
   friend class PickleMachine;
   std::vector<PickleValue> values_;
   std::uint32_t root_ = 0;
+  std::deque<AllowedGlobal> inert_;  // what the file named of inert packages
+  std::deque<std::string> decoded_;  // texts that had escapes
 };
 
 /// What a file format built upon pickle allows and adds.
@@ -129,9 +138,17 @@ struct PickleFormat {
   /// stand inline after it from the cursor and returns them; empty if there are none.
   std::string_view (*take_inline_bytes)(const PickleTree& tree, const PickleValue& object,
                                         ByteCursor& cursor) = nullptr;
+  /// Packages such as "sklearn": all of their modules are inert.
+  std::span<const std::string_view> inert_packages = {};
+  /// Called for the first class that the file names if it is of an inert package, which must be
+  /// the class of the file's own value: what is to be said of it, in an error.
+  std::string (*explain_class)(std::string_view name) = nullptr;
 };
 
 /// Reads a whole source: one pickle and nothing after it.
 PickleTree parse_pickle(const PickleSource& source, const PickleFormat& format);
+
+/// Reads one pickle from the cursor, which is left behind its end. For a pickle within another.
+PickleTree parse_pickle(ByteCursor& cursor, const PickleFormat& format);
 
 }  // namespace r2router::io

@@ -18,20 +18,20 @@ namespace {
 
 /// A file's bytes and what was found in them, which points into the bytes.
 struct HeadsFile {
-  explicit HeadsFile(const std::string& path) : file(path), ridges(file.bytes(), path) {}
+  explicit HeadsFile(const std::string& path) : file(path), regressors(file.bytes(), path) {}
 
   MappedFile file;
-  RidgeFile ridges;
+  RegressorFile regressors;
 };
 
 /// A head, and the file that it stands in.
 struct Source {
-  const RidgeFile* file;
-  const RidgeHead* head;
+  const RegressorFile* file;
+  const Regressor* head;
 };
 
 /// "300_score" -> 300.
-Budget parse_key(const RidgeFile& file, const RidgeHead& head) {
+Budget parse_key(const RegressorFile& file, const Regressor& head) {
   constexpr std::string_view kSuffix = "_score";
   std::uint32_t tokens = 0;
   // from_chars alone would take leading zeros, which give two keys for one budget.
@@ -120,7 +120,7 @@ Checkpoint load_released(const std::string& folder, Config config, const LogCall
   std::vector<Source> sources;  // one for each of heads.names
   bool all_float32 = true;
 
-  const auto add = [&](const RidgeFile& file, const RidgeHead& head, HeadName name) {
+  const auto add = [&](const RegressorFile& file, const Regressor& head, HeadName name) {
     if (head.size() != heads.dimension) {
       file.refuse(head, "it has " + std::to_string(head.size()) +
                             " coefficients; the config's embedding_dim is " +
@@ -130,14 +130,14 @@ Checkpoint load_released(const std::string& folder, Config config, const LogCall
     heads.names.push_back(name);
     heads.intercepts.push_back(head.intercept);
     sources.push_back({&file, &head});
-    all_float32 &= !head.is_float64;
+    all_float32 &= !head.is_float64();
   };
 
   for (std::uint32_t model = 0; model < config.models.size(); ++model) {
-    const auto open = [&](std::size_t i, bool is_dict) -> const RidgeFile& {
+    const auto open = [&](std::size_t i, bool is_dict) -> const RegressorFile& {
       const std::string path =
           released_path(folder, config.checkpoint_dirs[model], kReleasedFiles[i]);
-      const RidgeFile& file = files.emplace_back(path).ridges;
+      const RegressorFile& file = files.emplace_back(path).regressors;
       if (file.is_dict() != is_dict) {
         throw Error(ErrorCode::kBadCheckpoint,
                     std::string("the file holds ") +
@@ -148,18 +148,18 @@ Checkpoint load_released(const std::string& folder, Config config, const LogCall
       }
       return file;
     };
-    const RidgeFile& limited = open(0, true);
+    const RegressorFile& limited = open(0, true);
     std::set<Budget> seen;
-    for (const RidgeHead& head : limited.heads()) {
+    for (const Regressor& head : limited.heads()) {
       const Budget budget = parse_key(limited, head);
       if (!seen.insert(budget).second) {
         limited.refuse(head, "its budget stands twice in the file. Remove one of the two.");
       }
       add(limited, head, {{model, budget}, Target::kQuality});
     }
-    const RidgeFile& score = open(1, false);
+    const RegressorFile& score = open(1, false);
     add(score, score.heads()[0], {{model, Budget::unlimited()}, Target::kQuality});
-    const RidgeFile& tokens = open(2, false);
+    const RegressorFile& tokens = open(2, false);
     add(tokens, tokens.heads()[0], {{model, Budget::unlimited()}, Target::kTokens});
   }
 

@@ -36,6 +36,12 @@ export PKG_CONFIG_PATH=$pkgconfig
 checkpoint=$(pkg-config --variable=default_checkpoint r2router)
 [[ $(realpath "$checkpoint") == "$prefix"/* ]] || fail "the .pc file names $checkpoint"
 
+# The pools and the licence are installed too.
+for file in "$source"/config/*.json; do
+  [[ -f $prefix/share/r2router/config/$(basename "$file") ]] || fail "$(basename "$file") is not installed"
+done
+[[ -n $(find "$prefix/share/doc" -name LICENSE) ]] || fail "LICENSE is not installed"
+
 # Public headers must stand alone: no third-party type may show.
 for header in "$prefix"/include/r2router/*.h; do
   echo "#include <r2router/$(basename "$header")>"

@@ -10,8 +10,8 @@
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace r2router;
   try {
-    const io::RidgeFile file({data, size}, "input");
-    for (const io::RidgeHead& head : file.heads()) {
+    const io::RegressorFile file({data, size}, "input");
+    for (const io::Regressor& head : file.heads()) {
       std::vector<double> coefficients(head.size());
       file.copy_coefficients(head, coefficients);
     }

@@ -7,15 +7,27 @@ joblib before 1.2 does not align arrays:
 
     numpy==2.4.* scikit-learn==1.7.2 joblib==1.6.0        -> numpy2_*.joblib
     numpy==1.26.4 scikit-learn==1.3.2 joblib==1.1.1       -> numpy1_*.joblib
+
+Both need pandas, cloudpickle and lz4 as well.
 """
 
+import gzip
 import json
 import pathlib
+import pickle
 import shutil
 
+import cloudpickle
 import joblib
 import numpy as np
+import pandas
+from sklearn import linear_model
+from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVR
 
 FEATURES = 5
 HERE = pathlib.Path(__file__).resolve().parent
@@ -26,12 +38,15 @@ PREFIX = "numpy" + np.__version__.split(".")[0]
 expected = {}
 
 
-def fitted(seed, dtype, **options):
-    """A Ridge fitted on a few random rows, as the training of a head does it."""
+def rows(seed, dtype):
     random = np.random.RandomState(seed)
     x = random.standard_normal((12, FEATURES)).astype(dtype)
-    y = (x @ random.standard_normal(FEATURES) + 0.25).astype(dtype)
-    return Ridge(alpha=10.0, random_state=42, **options).fit(x, y)
+    return x, (x @ random.standard_normal(FEATURES) + 0.25).astype(dtype)
+
+
+def fitted(seed, dtype, **options):
+    """A Ridge fitted on a few random rows, as the training of a head does it."""
+    return Ridge(alpha=10.0, random_state=42, **options).fit(*rows(seed, dtype))
 
 
 def describe(ridge):
@@ -48,6 +63,88 @@ def write(name, value, **options):
     joblib.dump(value, OUT / file, **options)
     heads = value.items() if isinstance(value, dict) else [("", value)]
     expected[file] = [{"key": key, **describe(ridge)} for key, ridge in heads]
+
+
+def write_pickle(name, value, protocol, module=pickle):
+    file = f"{PREFIX}_{name}.joblib"
+    (OUT / file).write_bytes(module.dumps(value, protocol=protocol))
+    heads = value.items() if isinstance(value, dict) else [("", value)]
+    expected[file] = [{"key": key, **describe(ridge)} for key, ridge in heads]
+
+
+def with_coefficients(change):
+    ridge = fitted(8, np.float64)
+    ridge.coef_ = change(ridge.coef_)
+    return ridge
+
+
+def on_frame(seed):
+    """Fitted on a DataFrame, whose column names become an array of Python objects."""
+    x, y = rows(seed, np.float64)
+    return Ridge().fit(pandas.DataFrame(x, columns=[f"e{i}" for i in range(FEATURES)]), y)
+
+
+def regressors():
+    """One of each class that is a plain linear regressor."""
+    x, y = rows(9, np.float64)
+    models = [
+        linear_model.RidgeCV(alphas=[0.1, 1.0]),
+        linear_model.LinearRegression(),
+        linear_model.Lasso(alpha=0.01),
+        linear_model.LassoCV(cv=3),
+        linear_model.ElasticNet(alpha=0.01),
+        linear_model.ElasticNetCV(cv=3),
+        linear_model.BayesianRidge(),
+        linear_model.ARDRegression(),
+        linear_model.HuberRegressor(),
+        linear_model.SGDRegressor(random_state=0),
+        linear_model.Lars(),
+        linear_model.LassoLars(alpha=0.01),
+        linear_model.OrthogonalMatchingPursuit(),
+        linear_model.PassiveAggressiveRegressor(random_state=0),
+        linear_model.QuantileRegressor(alpha=0.01, solver="highs"),
+        linear_model.TheilSenRegressor(random_state=0),
+        LinearSVR(random_state=0, max_iter=10000),
+    ]
+    return {f"{i + 1}_score": model.fit(x, y) for i, model in enumerate(models)}
+
+
+def refused(name, value, **options):
+    """Files that must be refused: they have no expected numbers."""
+    joblib.dump(value, OUT / f"{PREFIX}_refused_{name}.joblib", **options)
+
+
+def write_variants():
+    for method in ("gzip", "bz2", "xz", "lzma"):
+        write(f"compressed_{method}", budgets(np.float32), compress=(method, 3))
+    file = f"{PREFIX}_gzip_open.joblib"
+    with gzip.open(OUT / file, "wb") as stream:
+        joblib.dump(fitted(10, np.float64), stream)
+    expected[file] = [{"key": "", **describe(fitted(10, np.float64))}]
+    for protocol in range(6):
+        write_pickle(f"pickle_protocol{protocol}", budgets(np.float64, (20, 10)), protocol)
+    write_pickle("pickle_float32", fitted(11, np.float32), 4)
+    write_pickle("cloudpickle", fitted(12, np.float64), None, cloudpickle)
+    write_pickle("pickle_frame", {"10_score": on_frame(13), "20_score": on_frame(14)}, 4)
+    write("frame", {"10_score": on_frame(13), "20_score": on_frame(14)})
+    write("regressors", regressors())
+    write_pickle("pickle_regressors", regressors(), 2)
+    write("half", with_coefficients(lambda values: values.astype(np.float16)))
+    write("big_endian", with_coefficients(lambda values: values.astype(">f8")))
+    write("big_endian_float32", with_coefficients(lambda values: values.astype(">f4")))
+    write("fortran_row", with_coefficients(lambda values: np.asfortranarray(values[None])))
+    write_pickle("pickle_half", with_coefficients(lambda values: values.astype(np.float16)), 4)
+    x, y = rows(15, np.float64)
+    # What attributes that the reader has no use for may hold.
+    write("random_state", Ridge(solver="sag", random_state=np.random.RandomState(0)).fit(x, y))
+    write("splitter", linear_model.RidgeCV(cv=KFold(3)).fit(x, y))
+
+    refused("pipeline", make_pipeline(StandardScaler(), Ridge()).fit(x, y))
+    refused("search", GridSearchCV(Ridge(), {"alpha": [1.0]}, cv=3).fit(x, y))
+    refused("forest", RandomForestRegressor(n_estimators=2, max_depth=2).fit(x, y))
+    mixed = {"10_score": Ridge().fit(x, y), "20_score": make_pipeline(StandardScaler(), Ridge())}
+    refused("mixed", mixed)
+    refused("lz4", fitted(16, np.float32), compress=("lz4", 3))
 
 
 def budgets(dtype, counts=(20, 10, 4000)):
@@ -88,8 +185,12 @@ def main():
     # An attribute that the reader has no use for, but must step over: n_iter_ is an int32 array here.
     write("solver_lsqr", fitted(6, np.float32, solver="lsqr"))
 
+    write_variants()
+
     (OUT / f"expected_{PREFIX}.json").write_text(json.dumps(expected, indent=1) + "\n")
-    for name in ("float32_protocol2", "float32_one", "float64_zlib_protocol2", "intercept_1d_array"):
+    for name in ("float32_protocol2", "float32_one", "float64_zlib_protocol2", "intercept_1d_array",
+                 "pickle_protocol0", "pickle_protocol5", "frame", "compressed_xz", "compressed_bz2",
+                 "compressed_gzip", "compressed_lzma", "random_state"):
         shutil.copy(OUT / f"{PREFIX}_{name}.joblib", CORPUS)
 
 

@@ -173,6 +173,87 @@ TEST(Pickle, TheFormatTakesBytesFromTheStream) {
   EXPECT_EQ(parsed.tree.root().text, "R(.N");
 }
 
+TEST(Pickle, ReadsListsAndTheNumbersOfOldProtocols) {
+  // pickle.dumps([1, [2.5, True], "é\n\u20ac", 1 << 70], 0)
+  const Parsed old(
+      "(lp0\nI1\na(lp1\nF2.5\naI01\naaV\xe9\\u000a\\u20ac\np2\naL1180591620717411303424L\na.");
+  const PickleValue& list = old.tree.root();
+  ASSERT_EQ(list.kind, Kind::kList);
+  ASSERT_EQ(list.items.size(), 4u);
+  EXPECT_EQ(old.item(list, 0).integer, 1);
+  EXPECT_EQ(old.item(old.item(list, 1), 0).real, 2.5);
+  EXPECT_EQ(old.item(old.item(list, 1), 1).kind, Kind::kBool);
+  EXPECT_EQ(old.item(list, 2).text, "\xc3\xa9\n\xe2\x82\xac");
+  EXPECT_EQ(old.item(list, 3).kind, Kind::kBigInteger);
+  // pickle.dumps({"a": 1}, 0), and a dict made at once
+  const Parsed dict("(dp0\nVa\np1\nI1\ns.");
+  EXPECT_EQ(dict.tree.find(dict.source, dict.tree.root(), "a")->integer, 1);
+  const Parsed filled("(Va\nI1\nVb\nI2\nd.");
+  EXPECT_EQ(filled.tree.find(filled.source, filled.tree.root(), "b")->integer, 2);
+  // EMPTY_LIST, APPENDS and a big integer
+  const Parsed list2(start().raw("](K\x01K\x02\x8a\x09").repeat("1", 9).raw("e.").bytes);
+  EXPECT_EQ(list2.tree.root().items.size(), 3u);
+  EXPECT_EQ(list2.item(list2.tree.root(), 2).kind, Kind::kBigInteger);
+  // copyreg._reconstructor makes an object as NEWOBJ does.
+  constexpr AllowedGlobal globals[] = {{"shop", "Basket", Use::kConstruct},
+                                       {"copy_reg", "_reconstructor", Use::kRebuild},
+                                       {"__builtin__", "object", Use::kName}};
+  const std::string rebuilt =
+      "ccopy_reg\n_reconstructor\n(cshop\nBasket\nc__builtin__\nobject\nNtR.";
+  const Parsed object(rebuilt, {.globals = globals});
+  EXPECT_EQ(object.tree.root().kind, Kind::kObject);
+  EXPECT_EQ(object.tree.root().global, &globals[0]);
+  const std::string misuse =
+      "ccopy_reg\n_reconstructor\n(c__builtin__\nobject\nc__builtin__\nobject\nNtR.";
+  EXPECT_THROW(Parsed(misuse, {.globals = globals}), Error);
+}
+
+TEST(Pickle, RefusesDamagedOldProtocols) {
+  const auto bad = ErrorCode::kBadCheckpoint;
+  expect_refused(PickleWriter{}.raw("(lI1x\na."), bad, 2, "the integer \"1x\"");
+  expect_refused(PickleWriter{}.raw("(lF1.5.5\na."), bad, 2, "the float");
+  expect_refused(PickleWriter{}.raw("(lV\\u12\na."), bad, 2, "incomplete escape");
+  expect_refused(PickleWriter{}.raw("(lV\\U00110000\na."), bad, 2, "incomplete escape");
+  expect_refused(PickleWriter{}.raw("(lpx\n."), bad, 2, "memo entry \"x\"");
+  expect_refused(PickleWriter{}.raw("(lp99999999\n."), bad, 2, "memo entry 99999999");
+  expect_refused(PickleWriter{}.raw("(dI1\na."), bad, 5, "not a list");
+  expect_refused(start().raw("a."), bad, 2, "not a list");
+  expect_refused(start().raw("](Na("), bad, 5, "not a list");
+}
+
+TEST(Pickle, InertPackagesAreRecordedInAnyUse) {
+  constexpr std::string_view packages[] = {"shop.extras"};
+  const PickleFormat format = {
+      .globals = kGlobals, .inert_packages = packages, .explain_class = [](std::string_view name) {
+        return "Do without " + std::string(name) + ".";
+      }};
+  const PickleWriter extra =
+      PickleWriter{}.global("shop.extras.gifts", "Bow").integer(3).raw("\x85");
+  for (const char* opcode : {"R", "\x81"}) {
+    const Parsed parsed(
+        start().global("shop", "Basket").raw(")\x81").raw(extra.bytes).raw(opcode).raw("b.").bytes,
+        format);
+    EXPECT_EQ(parsed.item(parsed.tree.root(), 1).global->use, Use::kInert);
+  }
+  // Of the file's own value the format says what to do.
+  try {
+    Parsed parsed(start().raw(extra.bytes).raw("R.").bytes, format);
+    FAIL() << "was read";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kBadCheckpoint);
+    EXPECT_THAT(error.what(), HasSubstr("\"shop.extras.gifts.Bow\". Do without Bow."));
+  }
+  // A name that only begins alike, or that cannot be shown as it is, is not of the package.
+  for (const char* module : {"shop.extrasteal", "shop", "shop.extras\x1b"}) {
+    try {
+      Parsed parsed(start().global(module, "Bow").raw(".").bytes, format);
+      ADD_FAILURE() << module << " was read";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kUnsafe);
+    }
+  }
+}
+
 TEST(Pickle, RefusesGlobalsThatAreNotListed) {
   const PickleWriter stack = start().text("posix").text("system");
   expect_refused(PickleWriter(stack).raw("\x93").text("id").raw("\x85R."), ErrorCode::kUnsafe,
@@ -218,7 +299,7 @@ TEST(Pickle, RefusesOpcodesThatRunCode) {
 }
 
 TEST(Pickle, RefusesOpcodesThatNobodyNeeds) {
-  expect_refused(start().raw("]."), ErrorCode::kBadCheckpoint, 2, "EMPTY_LIST (0x5d)");
+  expect_refused(start().raw("\x8f."), ErrorCode::kBadCheckpoint, 2, "EMPTY_SET (0x8f)");
   expect_refused(start().raw("N0."), ErrorCode::kBadCheckpoint, 3, "POP (0x30)");
   expect_refused(start().raw("\x97."), ErrorCode::kBadCheckpoint, 2, "NEXT_BUFFER (0x97)");
   expect_refused(start().raw("\xfe."), ErrorCode::kBadCheckpoint, 2,
@@ -286,9 +367,10 @@ TEST(Pickle, EveryLimitHolds) {
   expect_refused(start().raw("X").number(UINT32_MAX, 4), ErrorCode::kBadCheckpoint, 2,
                  "a text of 4294967295 bytes");
   expect_refused(start().raw("B").number(kMaxPickleTextBytes + 1, 4), ErrorCode::kBadCheckpoint, 2,
-                 "a text of 4097 bytes");
+                 "a text of 33554433 bytes");
+  expect_refused(start().raw("\x8e").number(UINT64_MAX, 8), ErrorCode::kBadCheckpoint, 2, "a text");
+  expect_refused(start().raw("\x8b").number(UINT32_MAX, 4), ErrorCode::kBadCheckpoint, 7, "ends");
   expect_refused(start().raw("c").repeat("m", 1000000), ErrorCode::kBadCheckpoint, 3, "no end");
-  expect_refused(start().raw("\x8a\x09").repeat("1", 9), ErrorCode::kBadCheckpoint, 2, "9 bytes");
 
   PickleWriter values = start();
   for (int i = 0; i < 70; ++i) values.raw("(").repeat("N", 1000).raw("t");
@@ -318,7 +400,7 @@ TEST(Pickle, AKeyThatStandsTwiceIsRefusedWhenAskedFor) {
 }
 
 TEST(Pickle, SaysWhichOffsetsCountDecompressedBytes) {
-  const std::string bytes = start().raw("]").bytes;
+  const std::string bytes = start().raw("\x8f").bytes;
   const PickleSource source{.bytes = as_bytes(bytes), .file = "z", .decompressed = true};
   try {
     parse_pickle(source, {.globals = kGlobals});
