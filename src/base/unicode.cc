@@ -56,4 +56,11 @@ bool is_utf8(std::string_view text, std::size_t* bad) noexcept {
   return true;
 }
 
+bool internal::is_blank(std::string_view text) noexcept {
+  for (std::size_t position = 0; position < text.size();) {
+    if (!is_space(decode_utf8(text, position))) return false;
+  }
+  return true;
+}
+
 }  // namespace r2router

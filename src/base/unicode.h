@@ -30,4 +30,11 @@ constexpr bool is_space(char32_t code_point) noexcept {
 /// bad byte.
 bool is_utf8(std::string_view text, std::size_t* bad = nullptr) noexcept;
 
+namespace internal {
+
+/// True for a text with nothing but white space in it.
+bool is_blank(std::string_view text) noexcept;
+
+}  // namespace internal
+
 }  // namespace r2router

@@ -25,13 +25,12 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr const char* kFooter = R"(
-Example:
+Examples:
   r2-router add-model --checkpoint-dir my-router --pool models.json --model new-model \
     --queries queries.jsonl --outcomes outcomes.jsonl --output my-router-2
 
-A few hundred outcomes of the new model are enough: its heads begin as a mixture of those that are
-there. The others stay as they are. Under a hard cap, limited budgets are derived from unlimited
-answers. If there are more outcomes than probes, the new heads are compared with heads fitted to all
+A few hundred outcomes of the new model are enough: its heads begin as a mixture of the existing
+heads, which do not change. Under a hard cap, limited budgets are derived from unlimited answers. If there are more outcomes than probes, the new heads are compared with heads fitted to all
 of them, on the queries held out; if the file has the other models' outcomes too, so are the routers.)";
 
 struct Settings {

@@ -2,6 +2,7 @@
 
 #include <cstdio>
 
+#include "base/usd.h"
 #include "cli/output.h"
 
 namespace r2router::cli {
@@ -36,9 +37,9 @@ std::string answer_facts(const Completion& completion, const Pool& pool) {
   if (completion.usage) line += ", " + tokens_text(*completion.usage);
   // The server's own figure is what is paid; the other is ours.
   if (completion.charged_usd) {
-    line += number(", $%.8f charged", *completion.charged_usd);
+    line += ", " + usd_text(*completion.charged_usd, 4) + " charged";
   } else if (completion.computed_usd) {
-    line += number(", $%.8f by the pool's prices", *completion.computed_usd);
+    line += ", " + usd_text(*completion.computed_usd, 4) + " by the pool's prices";
   }
   line += number(", %.2f s", completion.seconds);
   if (completion.first_text_seconds) {

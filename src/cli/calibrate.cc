@@ -21,6 +21,7 @@
 #include "r2router/router.h"
 
 #include "base/file.h"
+#include "base/usd.h"
 #include "cli/commands.h"
 #include "cli/evaluation.h"
 #include "cli/load_router.h"
@@ -28,6 +29,7 @@
 #include "cli/output.h"
 #include "cli/policy_options.h"
 #include "cli/servers.h"
+#include "cli/usage_error.h"
 
 namespace r2router::cli {
 namespace {
@@ -35,23 +37,25 @@ namespace {
 constexpr const char* kFooter = R"(
 Examples:
   r2-router calibrate --queries queries.jsonl --target 0.05/1k --output cheap.json
-  r2-router calibrate --queries queries.jsonl --target "95% of best" --name good
-  r2-router calibrate --queries queries.jsonl --target "quality 0.7" --policy limits.json --output q.json
-  r2-router calibrate --queries queries.jsonl --outcomes outcomes.jsonl --target 0.05/1k --output o.json
-  r2-router route --policy good --query "..."
+  r2-router calibrate --queries queries.jsonl --target "95% of best" --output good.json
+  r2-router calibrate --queries queries.jsonl --target "quality 0.6" --policy limits.json \
+    --output q.json
+  r2-router calibrate --checkpoint-dir my-router --queries queries.jsonl \
+    --outcomes outcomes.jsonl --target "95% of best" --name good
+  r2-router route --checkpoint-dir my-router --policy good --query "Which organ makes insulin?"
 
-Targets are means over the queries: a cost in USD for a thousand queries (0.05/1k) or for one
-("0.00005 USD"), a share of the quality that the best option of each query gives, or a quality. They
-are met by what is predicted; with --outcomes by what the answers really cost and scored, which for
-the best option is what the one with the best prediction scored. Of the settings that meet the
-target the lowest is taken, or for a cost the highest: as predicted, the cheapest or the best.
-Intervals hold 95 % of bootstrap resamples of the queries.
+Targets are means over the queries: a cost in USD for 1,000 queries (0.05/1k, 0.05 USD/1k or, in
+single quotes, '$0.05/1k') or for one ('$0.00005'), a share of the quality of each query's best
+option, or a quality. In double quotes a shell would replace $0 by its own name. Targets are met by
+predictions, or with --outcomes by the real costs and scores of the answers; the best option is then
+the one with the best prediction. Of the settings that meet a quality the lowest is chosen, and of
+those that meet a cost the highest. Intervals hold 95 % of bootstrap resamples of the queries.
 
-With --outcomes a checkpoint that was trained for a hard cap is calibrated on unlimited outcomes cut
-off at its budgets. An answer that is longer than the cap it would be given counts as cut off there,
-with a score of 0. Queries that lack an outcome of what may be chosen are left out. Predictions
-look better than they are on queries that the checkpoint was trained on, so those that train's own
---holdout kept out are calibrated on; for queries that it never saw, give --holdout 0.)";
+With --outcomes, a checkpoint that was trained for a hard cap is calibrated on unlimited outcomes
+cut off at its budgets. An answer that is longer than its cap is counted as cut off, with a score of
+0. Queries without an outcome of every option are left out. Predictions are too optimistic for
+queries that the checkpoint was trained on. Only the queries that the --holdout of train kept out
+are used; if the checkpoint was trained on none of the queries, give --holdout 0.)";
 
 struct Settings {
   OutcomeSettings data;
@@ -202,9 +206,9 @@ std::string number(const char* format, double value) {
   return text;
 }
 
-std::string figure(const char* format, const CalibratedFigure& figure, double scale = 1) {
-  return number(format, scale * figure.value) + "  (" + number(format, scale * figure.low) +
-         " to " + number(format, scale * figure.high) + ")";
+template <typename Text>
+std::string with_interval(const CalibratedFigure& figure, Text text) {
+  return text(figure.value) + "  (" + text(figure.low) + " to " + text(figure.high) + ")";
 }
 
 std::string report(const Calibration& calibration, std::size_t incomplete) {
@@ -215,20 +219,24 @@ std::string report(const Calibration& calibration, std::size_t incomplete) {
   text += "\nFigures:            ";
   text += calibration.realised ? "realised, as the outcomes say\n" : "predicted\n";
   text += by_price ? "Willingness to pay: " : "Quality fraction:   ";
-  text += figure(by_price ? "$%.6g" : "%.4f", calibration.setting);
+  const auto fraction = [](double value) { return number("%.4f", value); };
+  const auto price = [](double value) { return usd_text(value, 6); };
+  text += by_price ? with_interval(calibration.setting, price)
+                   : with_interval(calibration.setting, fraction);
   text += by_price ? " for quality 1 instead of 0\n" : " of each query's best\n";
+  const auto cost = [](double value) { return usd_text(1000 * value, 4); };
   text +=
-      "Mean cost:          " + figure("$%.4g", calibration.cost_usd, 1000) + " for 1,000 queries\n";
+      "Mean cost:          " + with_interval(calibration.cost_usd, cost) + " for 1,000 queries\n";
   if (calibration.realised) {
-    text += "  as predicted:     " + number("$%.4g", 1000 * predicted.cost_usd);
+    text += "  as predicted:     " + cost(predicted.cost_usd);
     if (calibration.cost_usd.value > 0) {
       text += number(", %+.1f %%", 100 * (predicted.cost_usd / calibration.cost_usd.value - 1));
     }
     text += '\n';
   }
-  text += "Mean quality:       " + figure("%.4f", calibration.quality) + '\n';
+  text += "Mean quality:       " + with_interval(calibration.quality, fraction) + '\n';
   if (calibration.realised) {
-    text += "  as predicted:     " + number("%.4f", predicted.quality) + '\n';
+    text += "  as predicted:     " + fraction(predicted.quality) + '\n';
   }
   const double best = calibration.best_quality;
   text += number("Best quality:       %.4f, ", best);
@@ -283,7 +291,7 @@ void add_calibrate_command(CLI::App& app, int&) {
       "What to find: willingness-to-pay, the cheapest way to a mean; or fraction, the share of its "
       "best quality that every query gets",
       "NAME")
-      ->check(CLI::IsMember({"willingness-to-pay", "fraction"}))
+      ->check(one_of({"willingness-to-pay", "fraction"}))
       ->capture_default_str();
   text("--checkpoint-dir", settings->checkpoint_dir,
        "Checkpoint folder; default: the one that came with r2-router", "DIR");
@@ -303,6 +311,7 @@ void add_calibrate_command(CLI::App& app, int&) {
     settings->options.setting = settings->setting == "fraction"
                                     ? CalibratedSetting::kQualityFraction
                                     : CalibratedSetting::kWillingnessToPay;
+    settings->checkpoint_dir = checkpoint_for(settings->checkpoint_dir, settings->servers);
     calibrate_policy(*settings);
   });
 }

@@ -16,6 +16,10 @@ namespace r2router::cli {
 ///   - it throws CLI::ValidationError when the command line itself is wrong: run() returns 2;
 ///   - it sets `exit_code` (0 until then) to end with another code after it has done its work.
 /// `exit_code` outlives `app`.
+///
+/// The description is a phrase without a full stop. The footer begins with "Examples:" and indented
+/// command lines, which the tests run; paragraphs of prose follow (command_tree.h). A type name that
+/// begins with FILE or DIR makes shells complete names of files or folders.
 void add_route_command(CLI::App& app, int& exit_code);
 void add_info_command(CLI::App& app, int& exit_code);
 void add_convert_command(CLI::App& app, int& exit_code);
@@ -25,5 +29,8 @@ void add_calibrate_command(CLI::App& app, int& exit_code);
 void add_models_command(CLI::App& app, int& exit_code);
 void add_add_model_command(CLI::App& app, int& exit_code);
 void add_version_command(CLI::App& app, int& exit_code);
+void add_help_command(CLI::App& app, int& exit_code);
+void add_man_command(CLI::App& app, int& exit_code);
+void add_completion_command(CLI::App& app, int& exit_code);
 
 }  // namespace r2router::cli

@@ -14,12 +14,12 @@
 namespace r2router::cli {
 namespace {
 
-constexpr const char* kFooter = R"(Example:
-  r2-router convert released/ native/
+constexpr const char* kFooter = R"(Examples:
+  r2-router convert r2_router native
 
-The native folder decides exactly as the released one, is one file to map instead of many to parse,
-and needs no pickle reader. It appears whole or not at all; a folder that holds anything is never
-overwritten. Nothing in the source folder is executed.)";
+The native folder makes the same decisions as the released one. It has one file of weights to map
+instead of many to parse, and needs no pickle reader. It is written completely or not at all, and
+never over a folder that has anything in it. Nothing in the source folder is executed.)";
 
 struct Settings {
   std::string source, destination;
@@ -54,10 +54,10 @@ void add_convert_command(CLI::App& app, int&) {
   const auto settings = std::make_shared<Settings>();
   command->add_option("SRC", settings->source, "Checkpoint folder to read, in either layout")
       ->required()
-      ->type_name("");  // "SRC TEXT" would say no more than "SRC"
-  command->add_option("DST", settings->destination, "Folder to write; must not exist or be empty")
+      ->type_name("DIR");
+  command->add_option("DST", settings->destination, "Folder to write, new or empty")
       ->required()
-      ->type_name("");
+      ->type_name("DIR");
   command->callback([settings] { convert(*settings); });
 }
 

@@ -1,9 +1,11 @@
 #include "cli/decision_text.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <vector>
 
+#include "base/usd.h"
 #include "cli/output.h"
 
 namespace r2router::cli {
@@ -32,6 +34,11 @@ std::string best_quality_text(const Decision& decision) {
                      budget_text(best->budget);
   if (chosen.cost_usd > 0) text += format(", at %.3g × the cost", best->cost_usd / chosen.cost_usd);
   return text;
+}
+
+std::string worst_case_text(const Option& option) {
+  return std::isfinite(option.worst_case_cost_usd) ? usd_text(option.worst_case_cost_usd, 4)
+                                                   : "unknown";
 }
 
 const char* reason_text(Reason reason) {
@@ -86,12 +93,11 @@ std::string decision_text(const Decision& decision) {
   text += format("\nPredicted quality: %.4f  (0 to 1)", chosen.quality);
   text += format("\nPredicted length:  %.0f output tokens, for %lld of input", chosen.output_tokens,
                  static_cast<long long>(decision.input_tokens));
-  // One call costs fractions of a cent: the second figure is one that can be grasped.
-  text += format("\nPredicted cost:    $%.8f  ($%.4f for 1,000 such queries)", chosen.cost_usd,
-                 1000 * chosen.cost_usd);
+  // One call costs fractions of a cent: the second figure is easier to compare.
+  text += "\nPredicted cost:    " + usd_text(chosen.cost_usd, 4) + "  (" +
+          usd_text(1000 * chosen.cost_usd, 4) + " for 1,000 such queries)";
   text += format("\nCap to send:       %u tokens  (max_tokens)", chosen.max_tokens);
-  text += format("\nWorst-case cost:   $%.8f  (an answer as long as the cap)",
-                 chosen.worst_case_cost_usd);
+  text += "\nWorst-case cost:   " + worst_case_text(chosen) + "  (an answer as long as the cap)";
   text += "\nBest quality:      " + best_quality_text(decision);
   text += format("\nLambda:            %.10g  (0 quality alone, 1 cost alone)\n", decision.lambda);
   return text;
@@ -104,8 +110,8 @@ std::string explanation_text(const Decision& decision) {
   if (explanation.runner_up) {
     const Option& second = *explanation.runner_up;
     text += "\nRunner-up:         " + decision.model(second).name + ", " +
-            budget_text(second.budget) +
-            format("  (quality %.4f, $%.8f)", second.quality, second.cost_usd);
+            budget_text(second.budget) + format("  (quality %.4f, ", second.quality) +
+            usd_text(second.cost_usd, 4) + ")";
     text += format("\nMargin:            %.4g of risk", explanation.margin);
     if (explanation.win_probability) {
       text += format("; better than the runner-up with a chance of %.0f %%",
@@ -129,13 +135,14 @@ std::string ranking_text(const Decision& decision) {
   };
   std::string text =
       "rank  " + padded("model") +
-      "     budget  quality    tokens     cost (USD)          risk  max_tokens  worst case (USD)\n";
+      "     budget  quality    tokens           cost          risk  max_tokens     worst case\n";
   for (std::size_t i = 0; i < shown; ++i) {
     const Option& option = decision.ranking[i];
     text += format("%4zu  ", i + 1) + padded(decision.model(option).name);
-    text += format("  %9s  %7.4f  %8.1f  %13.8f  %12.8f  %10u  %16.8f\n",
-                   option.budget.to_string().c_str(), option.quality, option.output_tokens,
-                   option.cost_usd, option.risk, option.max_tokens, option.worst_case_cost_usd);
+    text +=
+        format("  %9s  %7.4f  %8.1f  %13s  %12.8f  %10u  %13s\n", option.budget.to_string().c_str(),
+               option.quality, option.output_tokens, usd_text(option.cost_usd, 4).c_str(),
+               option.risk, option.max_tokens, worst_case_text(option).c_str());
   }
   if (shown < decision.ranking.size()) {
     text += "      … and " + with_thousands(decision.ranking.size() - shown) +

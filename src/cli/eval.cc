@@ -21,20 +21,21 @@
 #include "cli/output.h"
 #include "cli/routerarena.h"
 #include "cli/stability_report.h"
+#include "cli/usage_error.h"
 
 namespace r2router::cli {
 namespace {
 
 constexpr const char* kFooter = R"(
 Examples:
-  r2-router eval --queries queries.jsonl.gz --outcomes outcomes.jsonl.gz --dataset mmlu_pro
-  r2-router eval --queries queries.jsonl.gz --outcomes outcomes.jsonl.gz --pool models.json \
-    --budgets hard-cap --folds 5 --report report.html
+  r2-router eval --checkpoint-dir my-router --queries queries.jsonl --outcomes outcomes.jsonl
+  r2-router eval --folds 5 --queries queries.jsonl --outcomes outcomes.jsonl --pool models.json \
+    --budgets hard-cap --report report.html
 
-The router stands beside a point router (its own heads, unlimited budgets only), the mean curve
-(no features: each pair's mean score and length), CARROT-KNN of 5 and of 80 neighbours (knn-5,
-knn-80), random mixing of single models, an oracle that knows every outcome, and each single model;
---against chooses among them, and with --folds may add routers with other predictors:
+The router is compared with a point router (its own heads, unlimited budgets only), the mean curve
+(no features: each pair's mean score and length), CARROT-KNN with 5 and with 80 neighbours (knn-5,
+knn-80), random mixing of single models, an oracle that knows every outcome, and each single model.
+--against chooses among them, and with --folds can add routers with other predictors:
 ridge-router, knn-router, mlp-router. A checkpoint trained for a hard cap is evaluated on unlimited
 outcomes cut off at its budgets. With --folds no checkpoint is needed: every query is routed by a
 router that was trained without its text.
@@ -137,7 +138,7 @@ void add_eval_command(CLI::App& app, int&) {
       ->add_option("--budgets", settings->budgets,
                    "hard-cap: cut unlimited outcomes off at limited budgets; given: the outcomes "
                    "have budgets; default: as the checkpoint was trained, given with --folds")
-      ->check(CLI::IsMember({"hard-cap", "given"}))
+      ->check(one_of({"hard-cap", "given"}))
       ->type_name("MODE");
   command->add_flag("--available-only", settings->evaluation.available_only,
                     "Leave out models marked as unavailable, as route does by default");
@@ -153,7 +154,7 @@ void add_eval_command(CLI::App& app, int&) {
   command
       ->add_option("--resamples", settings->evaluation.resampling.resamples,
                    "Resamples of the queries that intervals are made from; 0: no intervals")
-      ->check(CLI::Range(0, 1000000))
+      ->check(whole_number_in(0, 1000000))
       ->capture_default_str()
       ->type_name("N");
   command->add_option("--seed", settings->evaluation.resampling.seed, "Varies the resamples")
@@ -187,7 +188,7 @@ void add_eval_command(CLI::App& app, int&) {
       command
           ->add_option("--folds", settings->folds,
                        "Train and test this many times instead of evaluating a checkpoint")
-          ->check(CLI::Range(2, 100))
+          ->check(whole_number_in(2, 100))
           ->excludes("--checkpoint-dir")
           ->excludes("--holdout")
           ->excludes(routerarena)

@@ -12,7 +12,7 @@
 #include "r2router/error.h"
 #include "r2router/train.h"
 
-#include "base/edit_distance.h"
+#include "base/suggestion.h"
 
 namespace r2router::cli {
 namespace {
@@ -97,16 +97,12 @@ class Selection {
 
   [[noreturn]] static void throw_unknown(const std::string& name,
                                          const std::vector<std::string>& names) {
-    const auto distance = [&](const std::string& other) {
-      return internal::edit_distance(plain(name), plain(other));
-    };
-    const auto nearest =
-        std::min_element(names.begin(), names.end(),
-                         [&](const auto& a, const auto& b) { return distance(a) < distance(b); });
+    const auto meant = internal::likely_name(name, names);
     std::string known;
     for (const std::string& other : names) known += (known.empty() ? "" : ", ") + other;
-    throw Error(ErrorCode::kNotFound, "there is no policy \"" + name + "\"; did you mean \"" +
-                                          *nearest + "\"? There are: " + known +
+    throw Error(ErrorCode::kNotFound, "there is no policy \"" + name + "\"" +
+                                          (meant ? "; did you mean \"" + *meant + "\"?" : ".") +
+                                          " There are: " + known +
                                           ", and knn-K for K neighbours");
   }
 

@@ -9,6 +9,7 @@
 
 #include "r2router/version.h"
 
+#include "base/usd.h"
 #include "cli/evaluation_report.h"
 #include "cli/output.h"
 #include "cli/svg_chart.h"
@@ -141,7 +142,7 @@ class Page {
     text += "</p>\n<dl class=\"facts\">\n" + fact("queries", with_thousands(evaluation_.queries)) +
             fact("best single model", name_markup(result_.table.models[best_.model].name)) +
             fact("its score", decimal(best_.score, 4)) +
-            fact("its cost for 1,000 queries", "$" + decimal(1000 * best_.cost_usd, 4)) +
+            fact("its cost for 1,000 queries", usd_text(1000 * best_.cost_usd, 4)) +
             fact("router at its default λ", decimal(point.score, 4) + " at " +
                                                 decimal(cost_share(point), 3) + " of that cost") +
             fact("its RouterArena score there",

@@ -9,6 +9,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/usd.h"
 #include "cli/output.h"
 
 namespace r2router::cli {
@@ -181,7 +182,7 @@ std::string evaluation_text(const RouterEvaluation& result) {
   }
   if (result.table.budget_mode == BudgetMode::kHardCap) text += ", budgets as a hard cap";
   text += ".\nThe best single model is " + result.table.models[best.model].name + ": score " +
-          decimal(best.score, 4) + " at $" + decimal(best.cost_usd, 6) +
+          decimal(best.score, 4) + " at " + usd_text(best.cost_usd, 4) +
           " a query, the unit of cost below.\nAt its default λ" +
           (std::isnan(at_default.lambda) ? "" : " = " + decimal(at_default.lambda, 7)) +
           " the router scores " + decimal(at_default.score, 4) + " at a cost of " +

@@ -1,6 +1,5 @@
 // r2-router info: what a checkpoint holds.
 #include <algorithm>
-#include <cstdio>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -12,6 +11,7 @@
 
 #include "r2router/router.h"
 
+#include "base/usd.h"
 #include "cli/commands.h"
 #include "cli/output.h"
 #include "cli/precision.h"
@@ -21,6 +21,11 @@ namespace r2router::cli {
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+constexpr const char* kFooter = R"(Examples:
+  r2-router info
+  r2-router info my-router
+  r2-router info --json | python3 -m json.tool)";
 
 struct Settings {
   std::string folder;
@@ -123,6 +128,12 @@ std::string padded(std::string text, std::size_t width) {
   return text;
 }
 
+/// A column of prices, right-aligned.
+std::string price_text(const Json& price) {
+  const std::string text = usd_text(price.get<double>(), 4);
+  return std::string(text.size() < 12 ? 12 - text.size() : 1, ' ') + text;
+}
+
 std::string predictor_text(const Json& predictor) {
   const std::string kind = predictor["kind"];
   if (kind == "knn") {
@@ -164,13 +175,11 @@ std::string as_text(const Json& facts) {
   for (const Json& model : facts["models"]) {
     width = std::max(width, model["name"].get_ref<const std::string&>().size());
   }
-  text += "\n" + padded("model", width) + "  $/M input  $/M output  available  catalogue name\n";
+  text += "\n" + padded("model", width) + "   $/M input  $/M output  available  catalogue name\n";
   for (const Json& model : facts["models"]) {
-    char prices[64];
-    std::snprintf(prices, sizeof prices, "  %9.4g  %10.4g  ",
-                  model["input_price_per_million"].get<double>(),
-                  model["output_price_per_million"].get<double>());
-    text += padded(model["name"].get<std::string>(), width) + prices +
+    text += padded(model["name"].get<std::string>(), width) +
+            price_text(model["input_price_per_million"]) +
+            price_text(model["output_price_per_million"]) + "  " +
             padded(model["available"].get<bool>() ? "yes" : "no", 11) +
             model["openrouter_id"].get<std::string>();
     if (model.contains("note")) text += "  (" + model["note"].get<std::string>() + ")";
@@ -195,11 +204,12 @@ void info(const Settings& settings) {
 void add_info_command(CLI::App& app, int&) {
   CLI::App* command = app.add_subcommand(
       "info", "Show a checkpoint's models, prices, budgets, encoder and provenance");
+  command->footer(kFooter);
   const auto settings = std::make_shared<Settings>();
   command
       ->add_option("DIR", settings->folder,
                    "Checkpoint folder; default: the one that came with r2-router")
-      ->type_name("");
+      ->type_name("DIR");
   command->add_flag("--json", settings->json, "Print one JSON object");
   command->callback([settings] { info(*settings); });
 }

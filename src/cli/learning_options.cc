@@ -9,6 +9,8 @@
 #include "r2router/error.h"
 #include "r2router/perturb.h"
 
+#include "cli/usage_error.h"
+
 namespace r2router::cli {
 namespace {
 
@@ -78,7 +80,7 @@ std::vector<std::string> topics_of(const OutcomeTable& table) {
 }  // namespace
 
 const char* const kFeaturesHelp =
-    "--features lists families of hashed text features, KIND:SHORTEST-LONGEST[*WEIGHT], such as\n"
+    "\n--features lists families of hashed text features, KIND:SHORTEST-LONGEST[*WEIGHT], such as\n"
     "words:1-2,characters:3-5*0.5.";
 
 std::vector<std::string> add_learning_options(CLI::App& command, LearningSettings& settings) {
@@ -93,7 +95,7 @@ std::vector<std::string> add_learning_options(CLI::App& command, LearningSetting
   command
       .add_option("--coverage", settings.coverage,
                   "Without --models: share of the queries that a model must have answered")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(number_in(0, 1))
       ->capture_default_str()
       ->type_name("X");
   command
@@ -145,7 +147,7 @@ std::vector<std::string> add_learning_options(CLI::App& command, LearningSetting
             settings.train.predictor = parse_predictor_kind(kind);
           },
           "ridge: linear heads; knn: nearest neighbours; mlp: a multilayer perceptron")
-      ->check(CLI::IsMember({"ridge", "knn", "mlp"}))
+      ->check(one_of({"ridge", "knn", "mlp"}))
       ->default_str("ridge")
       ->type_name("KIND");
   command.add_option("--alpha", settings.train.alphas, "Ridge penalties to choose from: X[,X...]")

@@ -34,10 +34,10 @@ constexpr std::uint64_t kLargestPool = std::uint64_t{16} << 20;
 constexpr std::uint64_t kLargestCatalogue = std::uint64_t{64} << 20;
 
 constexpr const char* kFooter = R"(Examples:
-  r2-router models sync --pool pool.json          # shows what would change, then asks
+  r2-router models sync --pool pool.json                       # shows the changes, then asks
   r2-router models sync --pool pool.json --yes
   r2-router models sync --pool pool.json --from model_prices_and_context_window.json
-  r2-router route --pool pool.json --query "..."  # decides by the pool's prices
+  r2-router route --pool pool.json --query "Who wrote Faust?"  # uses the pool's prices
 
 A model is looked up by its "openrouter_id". One that the server's list lacks, or whose last day has
 passed, becomes unavailable; nothing is made available, since a model may be kept out for other
@@ -335,7 +335,15 @@ void sync(const Settings& settings) {
 
 void add_models_command(CLI::App& app, int&) {
   CLI::App* models = app.add_subcommand("models", "Keep a pool file's prices up to date");
-  models->require_subcommand(1);
+  models->footer(R"(Examples:
+  r2-router models sync --pool pool.json
+  r2-router help models sync)");
+  models->require_subcommand(0, 1);
+  models->callback([models] {
+    if (models->get_subcommands().empty()) {
+      throw CLI::ValidationError("no command given after models: expected sync");
+    }
+  });
   CLI::App* command = models->add_subcommand(
       "sync", "Bring prices and availability in a pool file up to date from a catalogue");
   command->footer(kFooter);

@@ -90,7 +90,7 @@ void add_option(CLI::App& command, const Setting& setting, Policy& given) {
           if (count == 0) {
             const std::size_t comma = flags.find(",!");
             throw CLI::ValidationError(flags.substr(0, comma) + " and " + flags.substr(comma + 2) +
-                                       " are given: expected one of them");
+                                       " exclude each other: give one of them");
           }
           set(count > 0);
         },

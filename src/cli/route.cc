@@ -1,5 +1,6 @@
 // r2-router route: queries in, decisions or answers out.
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 #include <tuple>
@@ -17,6 +18,7 @@
 #include "cli/route_settings.h"
 #include "cli/servers.h"
 #include "cli/text_queries.h"
+#include "cli/usage_error.h"
 #include "data/npy.h"
 
 namespace r2router::cli {
@@ -25,37 +27,38 @@ namespace {
 constexpr const char* kFooter = R"(Examples:
   r2-router route --query "Solve the equation: 2x + 5 = 13"
   r2-router route --query "Prove Fermat's little theorem" --lambda 0.999 --verbose
-  r2-router route --file prompts.txt --json
   r2-router route --query "Who wrote Faust?" --max-cost 0.0001 --explain
-  cat queries.jsonl | r2-router route --input - > decisions.jsonl
-  r2-router route --checkpoint-dir DIR --embeddings embeddings.npy --json
+  r2-router route --query "Who wrote Faust?" --allow "llama-*,gemini-*"
+  r2-router route --file prompts.txt --json
+  cat requests.jsonl | r2-router route --input - > decisions.jsonl
   r2-router route --query "Who wrote Faust?" --llm-api-base https://openrouter.ai/api/v1 --stream
-  r2-router route --checkpoint-dir DIR --embed-url http://localhost:8000 --input queries.jsonl
+  r2-router route --checkpoint-dir r2_router --embed-url http://127.0.0.1:8001 --file prompts.txt
+  r2-router route --checkpoint-dir r2_router --embeddings embeddings.npy --json
 
---input reads one JSON object a line and always writes JSON, in the same order:
+--input reads one JSON object a line. It writes one JSON object a line, in the same order:
   {"query": "2 + 2?"}
   {"embedding": [0.12, -0.03, ...], "id": 7, "lambda": 0.999, "input_tokens": 40}
   {"query": "2 + 2?", "policy": "cheap", "max_cost_usd": 0.001, "deny": ["*-mini"]}
 "id" (any string or number) is copied to the output. A line may set "input_tokens",
 "max_input_tokens", "explain", "policy" and every setting of a policy file; what it sets overrides
-the options. A line that is wrong gives {"error": ..., "line": N}, the others are routed, and the
-exit code is 1. Blank lines of --input and --file are ignored.
+the options. A wrong line gives {"error": ..., "line": N}, the other lines are routed, and the exit
+code is 1. Blank lines of --input and --file are ignored.
 
-Every decision has "max_tokens", the cap to send with the call, and "worst_case_cost_usd", what an
-answer as long as that costs.
+Every decision has "max_tokens", the cap to send with the call, and "worst_case_cost_usd", the cost
+of an answer of that length.
 
-"explanation" has "reason", "runner_up", "margin" (how much more risk the choice has),
-"win_probability" (null where the checkpoint does not know how far its predictions are off),
-"confident" (95 % or more) and "left_out", for each constraint the pairs that do not meet it.
+"explanation" has "reason", "runner_up", "margin" (by how much the utility of the choice is higher),
+"win_probability" (null if the checkpoint does not know the errors of its predictions), "confident"
+(95 % or more) and "left_out": for each constraint the number of pairs that do not meet it.
 
-With --llm-api-base each query is answered by the model that is chosen for it, within its cap; where
-that fails, by the next best. JSON then has the pair that answered, and beside it "response",
-"usage", "charged_usd" (what the server says), "computed_usd" (usage × the pool's prices),
-"served_model", "finish_reason", "truncated", "seconds" and "attempts", each request with its error
-and cost. A query without an answer gives {"error": ..., "error_code": ..., "attempts": ...} in its
-place, the others go on, and the exit code is 1. Several are answered side by side and printed in
-the order in which they were asked. Ctrl-C ends that in order: no query is begun any more, what is
-under way is cancelled, what is finished is printed, and the exit code is 130.)";
+With --llm-api-base each query is answered by the model chosen for it, within its cap. If that
+fails, the next best pair of another model is tried. JSON then has the pair that answered, and
+"response", "usage", "charged_usd" (what the server says), "computed_usd" (usage × the pool's
+prices), "served_model", "finish_reason", "truncated", "seconds" and "attempts": each request with
+its error and cost. A query without an answer gives {"error": ..., "error_code": ..., "attempts":
+...}, the others are answered, and the exit code is 1. Several queries are answered at once, and
+printed in the order of the input. Ctrl-C stops in order: no query is started, requests in flight
+are cancelled, finished answers are printed, and the exit code is 130.)";
 
 // What the command line gives, before it is known to make sense.
 struct Settings {
@@ -64,12 +67,6 @@ struct Settings {
   std::int64_t input_tokens = 0;
 };
 
-// Returns what is wrong, or nothing.
-std::string check_input_tokens(const std::string& text) {
-  std::int64_t value = 0;
-  if (CLI::detail::lexical_cast(text, value) && value >= 0) return {};
-  return "expected a whole number, 0 or more, found \"" + text + "\"";
-}
 
 void check_one_source(const CLI::App& command) {
   std::string given;
@@ -81,7 +78,7 @@ void check_one_source(const CLI::App& command) {
   if (count == 1) return;
   throw CLI::ValidationError(count == 0
                                  ? "nothing to route: give --query, --file, --input or --embeddings"
-                                 : given + " are given: expected one of them");
+                                 : given + " exclude each other: give one of them");
 }
 
 // Embeddings are only routed: there is no text that could be answered.
@@ -145,13 +142,12 @@ void check_servers(const RouteSettings& route) {
   const ServerSettings& servers = route.servers;
   if (route.embeddings && (servers.embeds() || servers.answers())) {
     throw CLI::ValidationError(
-        "--embeddings needs no embedding server and cannot be answered: "
-        "expected no --embed-url and no --llm-api-base beside it");
+        "--embeddings needs no embedding server and has no text to answer: leave out --embed-url "
+        "and --llm-api-base");
   }
   if (servers.stream && !route.as_text()) {
     throw CLI::ValidationError(
-        "--stream prints an answer as it comes, JSON is printed whole: "
-        "expected one of the two");
+        "--stream prints an answer as it arrives, JSON is printed whole: leave out one of them");
   }
 }
 
@@ -170,11 +166,11 @@ void add_route_command(CLI::App& app, int& exit_code) {
 
   for (CLI::Option* source :
        {text("--query", settings->query, "Text of one query", "TEXT"),
-        text("--file", settings->file, "A query a line, UTF-8; - for standard input", "FILE"),
+        text("--file", settings->file, "One query a line, UTF-8; - for standard input", "FILE"),
         text("--input", settings->input, "JSON lines, see below; - for standard input",
              "FILE.jsonl"),
         text("--embeddings", settings->embeddings,
-             "An embedding a row: NumPy float32 or float64, (N, d) or (d,)", "FILE.npy")}) {
+             "One embedding a row: NumPy float32 or float64, (N, d) or (d,)", "FILE.npy")}) {
     source->group("What to route (one of these)");
   }
 
@@ -186,28 +182,31 @@ void add_route_command(CLI::App& app, int& exit_code) {
       "that it lacks count as unavailable",
       "FILE.json");
   command
+
       ->add_option("--input-tokens", settings->input_tokens,
                    "Length of each query; default: estimated, or 100 for an embedding")
-      ->check(CLI::Validator(check_input_tokens, ""))
+      ->check(whole_number_in(0, std::numeric_limits<std::int64_t>::max()))
       ->type_name("N");
   add_policy_options(*command, settings->route.policy);
   text("--kernel", settings->route.kernel,
        "Compute kernel; default: the fastest (see r2-router version)", "NAME");
-  command->add_flag("--json", settings->route.json, "Print one JSON object a query");
+  command->add_flag("--json", settings->route.json, "Print one JSON object for each query");
   command->add_flag("--verbose", settings->route.verbose,
                     "Show the other options too, best first (all_options in JSON)");
-  command->add_flag("--explain", settings->route.options.explain,
-                    "Tell of each choice what it won by, the runner-up, the margin, the chance to "
-                    "be the better of the two, and what each limit left out (explanation in JSON)");
+  command->add_flag(
+      "--explain", settings->route.options.explain,
+      "Explain each choice: the reason, the runner-up, the margin, the chance of being "
+      "better, and what each limit left out (explanation in JSON)");
   add_embedding_server_options(*command, settings->route.servers);
   add_answer_server_options(*command, settings->route.servers);
 
   command->set_help_flag("-h,--help", "Print this help and exit");  // moves it behind the sources
 
   command->callback([command, settings, &exit_code] {
-    check_one_source(*command);  // before a checkpoint is loaded in vain
+    check_one_source(*command);  // before a checkpoint is loaded
+    RouteSettings& route = settings->route;
+    route.checkpoint_dir = checkpoint_for(route.checkpoint_dir, route.servers);
     collect_options(*command, *settings);
-    const RouteSettings& route = settings->route;
     check_servers(route);
     Router router = load_router(route.checkpoint_dir, route.pool, route.servers, route.kernel);
     if (route.embeddings) {

@@ -7,6 +7,8 @@
 
 #include "r2router/error.h"
 
+#include "cli/usage_error.h"
+
 namespace r2router::cli {
 namespace {
 
@@ -34,15 +36,6 @@ std::string check_temperature(const std::string& text) {
 std::string check_url(const std::string& text) {
   if (text.starts_with("http://") || text.starts_with("https://")) return {};
   return "expected an address that begins with http:// or https://, found \"" + text + "\"";
-}
-
-std::string check_cap_field(const std::string& text) {
-  std::string expected;
-  for (const auto& [name, field] : kCapFields) {
-    if (text == name) return {};
-    expected += (expected.empty() ? "" : " or ") + std::string(name);
-  }
-  return "expected " + expected + ", found \"" + text + "\"";
 }
 
 Endpoint endpoint_of(const ServerSettings& settings, const std::string& base_url, Secret key) {
@@ -86,32 +79,33 @@ void add_embedding_server_options(CLI::App& command, ServerSettings& settings) {
       ->check(CLI::Validator(check_seconds, ""));
   add("--ca-file", settings.ca_file,
       "Certificate authorities to trust instead of the system's, PEM", "FILE");
-  add("--concurrency", settings.concurrency, "Requests under way at once; default: 4", "N")
-      ->check(CLI::Validator(CLI::Range(std::size_t{1}, kMostConcurrent), ""));
+  add("--concurrency", settings.concurrency, "Requests in flight at once; default: 4", "N")
+      ->check(whole_number_in(1, kMostConcurrent));
 }
 
 void add_answer_server_options(CLI::App& command, ServerSettings& settings) {
   const OptionAdder add{command};
-  CLI::Option* base = add("--llm-api-base", settings.llm_api_base,
-                          "Have each query answered by the model that is chosen "
-                          "(POST URL/chat/completions), such as https://openrouter.ai/api/v1",
-                          "URL")
-                          ->check(CLI::Validator(check_url, ""));
+  CLI::Option* base =
+      add("--llm-api-base", settings.llm_api_base,
+          "Get an answer from the chosen model of each query (POST URL/chat/completions), such as "
+          "https://openrouter.ai/api/v1",
+          "URL")
+          ->check(CLI::Validator(check_url, ""));
   add("--llm-api-key", settings.llm_api_key,
-      "Key for that server. Other users can read it in the list of processes: better set "
-      "OPENROUTER_API_KEY, which is taken where this is not given",
+      "Key for that server; default: the environment variable OPENROUTER_API_KEY, which is safer: "
+      "other users can read a key in the list of processes",
       "KEY")
       ->needs(base);
   add("--temperature", settings.temperature, "Of the answers; default: 0.7", "X")
       ->check(CLI::Validator(check_temperature, ""))
       ->needs(base);
   add("--max-fallbacks", settings.max_fallbacks,
-      "How many other models may be asked where the chosen one fails; default: 2", "N")
-      ->check(CLI::Validator(CLI::Range(0, 1000), ""))
+      "Other models to try if the chosen one fails; default: 2", "N")
+      ->check(whole_number_in(0, 1000))
       ->needs(base);
   add("--cap-field", settings.cap_field,
-      "Field that caps the answer: max_completion_tokens or max_tokens; default: by server", "NAME")
-      ->check(CLI::Validator(check_cap_field, ""))
+      "Field that caps the answer; default: the one that the server expects", "NAME")
+      ->check(one_of({kCapFields[0].first, kCapFields[1].first}))
       ->needs(base);
   command.add_flag("--stream", settings.stream, "Print each answer as it comes, one at a time")
       ->group("Servers")
@@ -122,9 +116,11 @@ std::shared_ptr<const Embedder> make_embedder(const ServerSettings& settings,
                                               const Config& config) {
   if (!settings.embeds()) return nullptr;
   if (config.encoder) {
-    throw Error(ErrorCode::kInvalidArgument,
-                "this checkpoint has an encoder of its own, and its heads fit no other embeddings: "
-                "leave out --embed-url");
+    throw Error(
+        ErrorCode::kInvalidArgument,
+        "the checkpoint has a built-in encoder, and its heads fit no other embeddings: leave "
+        "out --embed-url, or give --checkpoint-dir a released folder (config.json and "
+        "checkpoints/)");
   }
   return make_http_embedder(
       endpoint_of(settings, settings.embed_url, Secret(settings.embed_api_key)),

@@ -219,10 +219,6 @@ std::optional<Error> TextQueries::fetch_embeddings() {
 
 // The library's own messages speak to programmers: these name the options to use instead.
 Decision TextQueries::route(const Item& item) const {
-  if (item.text && internal::is_blank(*item.text)) {
-    throw Error(ErrorCode::kInvalidArgument,
-                "the query is empty or nothing but white space: expected a text to route");
-  }
   if (item.embedding || router_.embedder()) {
     try {
       return item.embedding ? router_.route(std::span<const double>(*item.embedding), item.options)

@@ -18,18 +18,21 @@
 #include "cli/learning_options.h"
 #include "cli/outcome_data.h"
 #include "cli/output.h"
+#include "cli/usage_error.h"
 
 namespace r2router::cli {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr const char* kFooter = R"(
-Example, with the built-in encoder and budgets derived from unlimited answers:
-  r2-router train --queries queries.jsonl.gz --outcomes outcomes.jsonl.gz --pool models.json \
-    --budgets hard-cap --features characters:3-3 --output my-router
+constexpr const char* kFooter = R"(Examples:
+  r2-router train --queries queries.jsonl --outcomes outcomes.jsonl --pool models.json \
+    --budgets hard-cap --output my-router
+  r2-router train --queries queries.jsonl --outcomes outcomes.jsonl --pool models.json \
+    --budgets hard-cap --predictor knn --features characters:3-3 --output my-knn-router
 
---pool takes any JSON file with an object "models" as a checkpoint's config.json has it.
+--budgets hard-cap derives limited budgets from unlimited answers. --pool takes any JSON file with
+an object "models" like that of a checkpoint's config.json.
 )";
 
 struct Settings {
@@ -152,7 +155,7 @@ void add_train_command(CLI::App& app, int&) {
       ->add_option("--budgets", settings->budgets,
                    "given: as the outcomes have them; hard-cap: derive limited budgets from "
                    "unlimited answers, cut off at the budget, a cut one scoring 0")
-      ->check(CLI::IsMember({"given", "hard-cap"}))
+      ->check(one_of({"given", "hard-cap"}))
       ->capture_default_str()
       ->type_name("MODE");
   command

@@ -12,7 +12,4 @@ namespace r2router::internal {
 void check_embed_arguments(std::span<const std::string_view> texts, std::span<const float> out,
                            std::size_t dimension);
 
-/// True for a text with nothing but white space in it.
-bool is_blank(std::string_view text) noexcept;
-
 }  // namespace r2router::internal

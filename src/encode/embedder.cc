@@ -42,12 +42,5 @@ void check_embed_arguments(std::span<const std::string_view> texts, std::span<co
   }
 }
 
-bool is_blank(std::string_view text) noexcept {
-  for (std::size_t position = 0; position < text.size();) {
-    if (!is_space(decode_utf8(text, position))) return false;
-  }
-  return true;
-}
-
 }  // namespace internal
 }  // namespace r2router

@@ -16,6 +16,7 @@
 
 #include "base/excerpt.h"
 #include "base/json.h"
+#include "base/usd.h"
 #include "route/ties.h"
 
 namespace r2router {
@@ -267,10 +268,10 @@ std::string number(double value) {
   if (target.kind == Kind::kCost) {
     const double least = search.least.cost_usd, most = search.most.cost_usd;
     throw Error(ErrorCode::kInvalidArgument,
-                "a mean cost of $" + number(target.value) +
-                    " a query is out of reach: on this sample it goes from $" + number(least) +
-                    " to $" + number(most) + " ($" + number(1000 * least) + " to $" +
-                    number(1000 * most) + " for a thousand)");
+                "a mean cost of " + usd_text(target.value, 6) +
+                    " a query is out of reach: on this sample it goes from " + usd_text(least, 6) +
+                    " to " + usd_text(most, 6) + " (" + usd_text(1000 * least, 6) + " to " +
+                    usd_text(1000 * most, 6) + " for a thousand)");
   }
   throw Error(ErrorCode::kInvalidArgument, "a mean quality of " + number(target.value) +
                                                " is out of reach: on this sample it goes from " +

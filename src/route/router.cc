@@ -13,6 +13,7 @@
 
 #include "r2router/settings.h"
 
+#include "base/unicode.h"
 #include "route/decide.h"
 
 namespace r2router {
@@ -275,6 +276,11 @@ Decision Router::route_text(std::string_view query, const RouteOptions& options)
         "trained on embeddings of \"" +
             parts_->config.embedding_model +
             "\". Give an embedder in RouterOptions, or embed the query and call route()");
+  }
+  if (internal::is_blank(query)) {
+    throw Error(ErrorCode::kInvalidArgument,
+                std::string("the query is empty") +
+                    (query.empty() ? "" : ", nothing but white space") + ": expected some text");
   }
   std::vector<float>& embedding = scratch().embedding;
   embedding.resize(dimension());

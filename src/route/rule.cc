@@ -9,7 +9,7 @@
 #include "r2router/error.h"
 #include "r2router/settings.h"
 
-#include "base/edit_distance.h"
+#include "base/suggestion.h"
 #include "base/unicode.h"
 #include "route/decide.h"
 
@@ -18,8 +18,8 @@ namespace {
 
 constexpr double kNoLimit = std::numeric_limits<double>::infinity();
 
-/// Whether all of `text` is as the pattern says. When what follows a star does not match, the star
-/// takes one character more; only the last star need ever do so.
+/// Whether all of `text` is as the pattern says, in upper or lower case. When what follows a star
+/// does not match, the star takes one character more; only the last star need ever do so.
 bool matches(std::string_view pattern, std::string_view text) {
   std::size_t p = 0, t = 0, after_star = pattern.npos, star_end = 0;
   while (t < text.size()) {
@@ -29,7 +29,7 @@ bool matches(std::string_view pattern, std::string_view text) {
     } else if (p < pattern.size() && pattern[p] == '?') {
       ++p;
       decode_utf8(text, t);
-    } else if (p < pattern.size() && pattern[p] == text[t]) {
+    } else if (p < pattern.size() && lower_case(pattern[p]) == lower_case(text[t])) {
       ++p, ++t;
     } else if (after_star != pattern.npos) {
       decode_utf8(text, star_end);
@@ -42,31 +42,60 @@ bool matches(std::string_view pattern, std::string_view text) {
   return pattern.find_first_not_of('*', p) == pattern.npos;
 }
 
-[[noreturn]] void throw_no_model(const Pool& pool, const std::string& name, const char* option) {
-  if (name.find_first_of("*?") != name.npos) {
-    throw Error(ErrorCode::kInvalidArgument,
-                std::string(option) + " has the pattern \"" + name +
-                    "\", which no model of the pool matches; the first of them is \"" +
-                    pool.front().name + "\"");
-  }
-  const auto nearest = std::ranges::min_element(
-      pool, {}, [&](const ModelSpec& model) { return edit_distance(name, model.name); });
-  throw Error(ErrorCode::kInvalidArgument, std::string(option) + " names the model \"" + name +
-                                               "\", which is not in the pool; did you mean \"" +
-                                               nearest->name + "\"?");
+/// "vendor/model" or "model".
+bool matches_catalogue_name(std::string_view pattern, std::string_view name) {
+  if (name.empty()) return false;
+  const std::size_t slash = name.rfind('/');
+  return matches(pattern, name) || (slash != name.npos && matches(pattern, name.substr(slash + 1)));
 }
 
-void mark_models(const Pool& pool, const std::vector<std::string>& names, const char* option,
-                 std::uint8_t mark, std::vector<std::uint8_t>& excluded) {
-  for (const std::string& name : names) {
+[[noreturn]] void throw_no_model(const Pool& pool, const std::string& name, const char* option,
+                                 bool available_only) {
+  std::vector<std::string> available, unavailable;
+  for (const ModelSpec& model : pool) {
+    (model.available ? available : unavailable).push_back(model.name);
+  }
+  std::optional<std::string> meant = likely_name(name, available);
+  if (!meant && !available_only) meant = likely_name(name, unavailable);
+  std::string message = std::string(option) + " has \"" + name + "\", ";
+  message += name.find_first_of("*?") == name.npos ? "which is not in the pool"
+                                                   : "a pattern that no model of the pool matches";
+  if (meant) {
+    message += "; did you mean \"" + *meant + "\"?";
+  } else {
+    message += "; expected " + list_of(available.empty() ? unavailable : available);
+  }
+  throw Error(ErrorCode::kInvalidArgument, message);
+}
+
+/// Marks the models that `name` stands for: the one of exactly that name, else those whose name
+/// matches it as a pattern, else those whose catalogue name does. Returns false if there is none.
+bool mark_model(const Pool& pool, const std::string& name, std::uint8_t mark,
+                std::vector<std::uint8_t>& excluded) {
+  const auto mark_if = [&](auto condition) {
     bool found = false;
     for (std::size_t i = 0; i < pool.size(); ++i) {
-      if (!matches(name, pool[i].name)) continue;
+      if (!condition(pool[i])) continue;
       excluded[i] = mark;
       found = true;
     }
-    if (!found) throw_no_model(pool, name, option);
+    return found;
+  };
+  return mark_if([&](const ModelSpec& model) { return model.name == name; }) ||
+         mark_if([&](const ModelSpec& model) { return matches(name, model.name); }) ||
+         mark_if([&](const ModelSpec& model) {
+           return matches_catalogue_name(name, model.openrouter_id);
+         });
+}
+
+[[noreturn]] void throw_all_unavailable(const Pool& pool, const Rule& rule) {
+  std::vector<std::string> names;
+  for (std::size_t i = 0; i < pool.size(); ++i) {
+    if (rule.excluded[i] == 0) names.push_back(pool[i].name);
   }
+  throw Error(ErrorCode::kInvalidArgument,
+              "no model is left to choose from: marked as unavailable in the pool: " +
+                  list_of(names) + "; set available_only to false to consider them");
 }
 
 using Names = std::optional<std::vector<std::string>>;
@@ -76,12 +105,25 @@ void exclude_models(const Names& allow, const Names& deny, bool available_only, 
   rule.excluded.clear();
   if (!allow && !deny && !available_only) return;
   rule.excluded.assign(pool.size(), allow ? 1 : 0);
-  if (allow) mark_models(pool, *allow, "allow", 0, rule.excluded);
-  if (deny) mark_models(pool, *deny, "deny", 1, rule.excluded);
-  if (available_only) {
-    for (std::size_t i = 0; i < pool.size(); ++i) {
-      if (!pool[i].available) rule.excluded[i] = 1;
+  const auto mark = [&](const Names& names, const char* option, std::uint8_t value) {
+    if (!names) return;
+    for (const std::string& name : *names) {
+      if (!mark_model(pool, name, value, rule.excluded)) {
+        throw_no_model(pool, name, option, available_only);
+      }
     }
+  };
+  mark(allow, "allow", 0);
+  mark(deny, "deny", 1);
+  if (!available_only) return;
+  bool left = false, any_unavailable = false;
+  for (std::size_t i = 0; i < pool.size(); ++i) {
+    if (rule.excluded[i] != 0) continue;
+    (pool[i].available ? left : any_unavailable) = true;
+  }
+  if (any_unavailable && !left) throw_all_unavailable(pool, rule);
+  for (std::size_t i = 0; i < pool.size(); ++i) {
+    if (!pool[i].available) rule.excluded[i] = 1;
   }
 }
 

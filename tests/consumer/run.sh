@@ -41,6 +41,11 @@ for file in "$source"/config/*.json; do
   [[ -f $prefix/share/r2router/config/$(basename "$file") ]] || fail "$(basename "$file") is not installed"
 done
 [[ -n $(find "$prefix/share/doc" -name LICENSE) ]] || fail "LICENSE is not installed"
+# What the program writes about itself.
+for file in man/man1/r2-router.1 man/man1/r2-router-models-sync.1 zsh/site-functions/_r2-router \
+  bash-completion/completions/r2-router fish/vendor_completions.d/r2-router.fish; do
+  [[ -s $prefix/share/$file ]] || fail "share/$file is not installed"
+done
 
 # Public headers must stand alone: no third-party type may show.
 for header in "$prefix"/include/r2router/*.h; do

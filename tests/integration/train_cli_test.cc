@@ -616,7 +616,7 @@ TEST_F(TrainCli, FaultsAreOneLineAndLeaveNothingBehind) {
   expect_failure(2, "--alpha is only for", {"--predictor", "knn"});
   expect_failure(2, "--predictor", {"--predictor", "tree"});
   expect_failure(2, "--embeddings", {"--embedding-model", "x"});
-  expect_failure(2, "--embeddings excludes --idf", {"--embeddings", "x.npy", "--idf"});
+  expect_failure(2, "--embeddings and --idf exclude each other", {"--embeddings", "x.npy", "--idf"});
   put_file(folder_ / "pool.json", R"({"models": {"rare": {"openrouter_id": null,
     "input_price_per_million": 1, "output_price_per_million": 1}}})");
   expect_failure(1, "no model answered enough", {});

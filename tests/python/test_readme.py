@@ -90,7 +90,9 @@ def run(command: list[str], folder: Path, stand: Stand, released: Path) -> str:
     replaced = [
         stand.address(word)
         if word.startswith("http")
-        else word.replace("RELEASED_FOLDER", str(released))
+        else str(released)
+        if word == "r2_router"
+        else word
         for word in command
     ]
     return run_program(replaced, folder)
@@ -121,7 +123,7 @@ def test_addresses_of_servers(
     stand = Stand(server)
     command = ["r2-router", "route", "--query", QUERY, *flags]
     if "--embed-url" in flags:
-        command += ["--checkpoint-dir", "RELEASED_FOLDER"]
+        command += ["--checkpoint-dir", "r2_router"]
     out = run(command, tmp_path, stand, released_folder)
     if "--embed-url" in flags:
         (request,) = server.requests(stand.embeddings)

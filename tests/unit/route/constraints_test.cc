@@ -425,10 +425,67 @@ TEST(Constraints, ModelsAreNamedByPatterns) {
   EXPECT_EQ(admitted({"?\?-?"}, {}), "模型-x ") << "? stands for one character, not one byte";
   EXPECT_EQ(admitted({"gpt-4?", "l*8b"}, {}), "llama-8b gpt-4o ");
   EXPECT_EQ(admitted({"*a*a-*0*"}, {}), "llama-70b ");
+  EXPECT_EQ(admitted({"LLAMA-*"}, {"Llama-8B"}), "llama-70b ") << "in any case";
   testing::expect_error(ErrorCode::kInvalidArgument, "did you mean \"gpt-4o\"",
                         [&] { admitted({"gpt-4"}, {}); });
   testing::expect_error(ErrorCode::kInvalidArgument, "no model of the pool matches",
                         [&] { admitted({}, {"claude-*"}); });
+}
+
+TEST(Constraints, ModelsAreFoundByCatalogueNameIfNoNameMatches) {
+  Pool pool;
+  std::vector<Pair> pairs;
+  const auto add = [&](const char* name, const char* openrouter_id) {
+    pairs.push_back({static_cast<std::uint32_t>(pool.size()), Budget(100)});
+    pool.push_back({.name = name, .openrouter_id = openrouter_id});
+  };
+  add("Meta-Llama-3_1-8B", "meta-llama/llama-3.1-8b");
+  add("small", "vendor/mini");
+  add("SMALL", "vendor/small");
+  add("mini", "");
+  const auto shared = std::make_shared<const Pool>(pool);
+  const Predictions predictions{std::vector<double>(4, 0.5), std::vector<double>(4, 100)};
+  const auto admitted = [&](const char* pattern) {
+    const RouteOptions options{.allow = {pattern}, .rank = true};
+    std::string names;
+    for (const Option& o : decide(shared, pairs, predictions, options).ranking) {
+      names += pool[o.model].name + " ";
+    }
+    return names;
+  };
+  EXPECT_EQ(admitted("llama-*"), "Meta-Llama-3_1-8B ");
+  EXPECT_EQ(admitted("Meta-Llama/Llama-3.1-8B"), "Meta-Llama-3_1-8B ");
+  EXPECT_EQ(admitted("vendor/*"), "small SMALL ");
+  EXPECT_EQ(admitted("mini"), "mini ") << "names come first";
+  EXPECT_EQ(admitted("small"), "small ") << "and exact names before other cases";
+  EXPECT_EQ(admitted("Small"), "small SMALL ");
+}
+
+TEST(Constraints, SuggestsAvailableModelsThatCouldHaveBeenMeant) {
+  Pool pool;
+  std::vector<Pair> pairs;
+  const auto add = [&](const char* name, bool available) {
+    pairs.push_back({static_cast<std::uint32_t>(pool.size()), Budget(100)});
+    pool.push_back({.name = name, .available = available});
+  };
+  add("mathstral-7B", false);
+  add("Mistral-7B-Instruct-v0.2", true);
+  add("gemini-1.5-pro-002", true);
+  const auto shared = std::make_shared<const Pool>(pool);
+  const Predictions predictions{std::vector<double>(3, 0.5), std::vector<double>(3, 100)};
+  const auto expect = [&](const char* name, bool available_only, const std::string& message) {
+    testing::expect_error(ErrorCode::kInvalidArgument, message, [&] {
+      decide(shared, pairs, predictions, {.allow = {name}, .available_only = available_only});
+    });
+  };
+  expect("mistral", true, "did you mean \"Mistral-7B-Instruct-v0.2\"?");
+  expect("mistral", false, "did you mean \"Mistral-7B-Instruct-v0.2\"?");
+  expect("mathstrl-7b", true, "expected Mistral-7B-Instruct-v0.2, gemini-1.5-pro-002");
+  expect("mathstrl-7b", false, "did you mean \"mathstral-7B\"?");
+  expect("gemini-pro", true, "did you mean \"gemini-1.5-pro-002\"?");
+  expect("claude", true, "not in the pool; expected Mistral-7B-Instruct-v0.2, gemini-1.5-pro-002");
+  expect("claude-*", true, "no model of the pool matches; expected Mistral-7B-Instruct-v0.2, ");
+  expect("mathstral-7B", true, "marked as unavailable in the pool: mathstral-7B; ");
 }
 
 TEST(Uncertainty, RiskAversionPrefersWhatIsMoreCertain) {

@@ -1,0 +1,24 @@
+// Suggestions for names that do not exist: "did you mean ...?".
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace r2router::internal {
+
+/// ASCII letters in lower case; all other bytes as they are.
+constexpr char lower_case(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
+std::string lower_case(std::string_view text);
+
+/// The candidate that `name` was probably meant to be: the same but for case and punctuation, or a
+/// few typing errors away, or a longer name that contains it or all of its words. Empty if no
+/// candidate is that similar.
+std::optional<std::string> likely_name(std::string_view name,
+                                       std::span<const std::string> candidates);
+
+/// "a, b, c and 5 more": the first `most` names.
+std::string list_of(std::span<const std::string> names, std::size_t most = 10);
+
+}  // namespace r2router::internal

@@ -1,0 +1,26 @@
+// Messages for wrong command lines. Each says what was found, what was expected, and how to fix it.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+#include "cli/command_tree.h"
+
+namespace r2router::cli {
+
+/// CLI11's error in the words of this program. `app` is what was parsed.
+std::string usage_message(const CLI::ParseError& error, const CLI::App& app);
+
+/// The command that the names lead to. Throws CLI::ValidationError if there is none.
+const CommandInfo& command_named(const CommandInfo& root, std::span<const std::string> names);
+
+/// Checks for options' values. CLI11's own say less, and its ranges let NaN pass.
+CLI::Validator one_of(std::vector<std::string> values);
+CLI::Validator number_in(double least, double most);
+CLI::Validator whole_number_in(std::uint64_t least, std::uint64_t most);
+
+}  // namespace r2router::cli
