@@ -40,7 +40,8 @@ struct Timeouts {
   double total = 600;       ///< the deadline of a whole call, which no retry and no wait outlives
 };
 
-/// When a failed request is sent again: after the statuses below, and after a failed or timed-out
+/// When a failed request is sent again: after the statuses below (an error that is reported under
+/// status 200 counts as the status that it names), and after a failed or timed-out
 /// connection of which no part of an answer had come. The wait before retry n = 0, 1, … is drawn
 /// evenly from [0, min(max_delay, first_delay·2ⁿ)] ("full jitter": Brooker, "Exponential backoff
 /// and jitter", 2015), or is what the server's Retry-After says.
@@ -49,7 +50,9 @@ struct RetryPolicy {
   double first_delay = 0.5;       ///< seconds
   double max_delay = 20;          ///< seconds
   double max_retry_after = 60;    ///< seconds; a server that asks for more is not waited for
-  std::vector<int> statuses = {408, 429, 500, 502, 503, 504};
+  /// 520 to 529 are those of gateways and of overloaded servers.
+  std::vector<int> statuses = {408, 409, 425, 429, 500, 502, 503, 504, 520,
+                               521, 522, 523, 524, 525, 526, 527, 528, 529};
 };
 
 /// A server and how to call it. Plain data.
@@ -59,7 +62,9 @@ struct RetryPolicy {
 /// threads have under way. When the process exits, calls that are under way end with kCancelled
 /// before static objects go, and so does a call that begins later.
 struct Endpoint {
-  /// "http://" or "https://", host, and perhaps a port and a path.
+  /// "http://" or "https://", host, and perhaps a port, a path and a query string. The path of a
+  /// call goes between path and query: "https://host/v1?api-version=1" is called as
+  /// "https://host/v1/chat/completions?api-version=1". White space around it is ignored.
   std::string base_url;
   /// Sent as "Authorization: Bearer …" to this host alone, never along a redirect.
   Secret api_key = {};

@@ -21,19 +21,25 @@ enum class ErrorCode : std::uint8_t {
   kBadCheckpoint,    ///< head files are truncated, corrupt, unsupported or contradict the config
   kUnsafe,           ///< a file asks for something a checkpoint may never do, such as running code
   kBadData,          ///< an outcome table or query file is wrong
-  kUnsupported,      ///< understood, but not available in this build or version
-  // Of servers that are called. The same codes stand in Failure, where they are data.
-  kConnection,      ///< no connection, or it broke: refused, reset, name not found, proxy
-  kUntrusted,       ///< the server's TLS certificate was refused
-  kTimeout,         ///< a time limit or the deadline passed
-  kCancelled,       ///< the caller asked to stop
+  kUnsupported,      ///< understood, but not available: in this build or version, or by a model
+  // Of servers that are called. In Failure, where these codes are data, some of them let another
+  // model answer (see generate() in llm_client.h).
+  kConnection,  ///< no connection, or it broke: refused, reset, name not found, proxy
+  kUntrusted,   ///< the server's TLS certificate was refused
+  kTimeout,     ///< a time limit or the deadline passed
+  kCancelled,   ///< the caller asked to stop
+  // Whatever its status, an error that says in words what is wrong has the code of that.
   kAuthentication,  ///< the key was refused (HTTP 401, 403)
   kCredit,          ///< the account cannot pay (HTTP 402)
   kRateLimited,     ///< too many requests (HTTP 429)
   kServer,          ///< the server failed (HTTP 408, 5xx, or an error that it reports mid-answer)
-  kRefused,         ///< the server will not serve this request (HTTP 400, 413, 422, …)
+  kRefused,         ///< the server finds fault with the request (HTTP 400, 413, 422, …)
   kBadResponse,     ///< the answer is not what the protocol says: truncated, malformed, too large
   kBudget,          ///< nothing fits the cost limit, or the budget was spent before an answer
+  kTooLong,         ///< query and answer are longer than the model's context
+  /// The model gave no text: it refused, a content filter withheld the answer, it ended after its
+  /// reasoning, or there was nothing at all.
+  kNoAnswer,
 };
 
 /// "invalid_argument", "not_found", … : the code's spelling in JSON output.

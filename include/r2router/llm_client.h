@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <stop_token>
 #include <string>
@@ -30,9 +31,12 @@ struct Message {
 struct ChatRequest {
   std::string model;  ///< catalogue name
   std::vector<Message> messages;
-  std::uint32_t max_tokens = 0;  ///< the cap, > 0: it is always sent
-  double temperature = 0.7;
+  std::uint32_t max_tokens = 0;                   ///< the cap, > 0: it is always sent
+  std::optional<double> temperature = {};         ///< empty: not sent
   std::vector<std::string> fallback_models = {};  ///< for the provider to try; usually none
+  std::vector<std::string> omit = {};             ///< as ModelSpec::omit
+  std::string extra = {};                         ///< as ModelSpec::request
+  bool split_thinking = false;                    ///< as GenerateOptions::split_thinking
 };
 
 /// How one call is made.
@@ -62,6 +66,7 @@ class R2ROUTER_EXPORT LlmClient {
 };
 
 /// The request field that carries the cap.
+/// A model that rejects the field is sent the other.
 enum class CapField : std::uint8_t {
   kAutomatic,  ///< max_completion_tokens for OpenRouter and OpenAI, else max_tokens
   kMaxCompletionTokens,
@@ -76,10 +81,12 @@ struct OpenAiClientOptions {
 };
 
 /// A client of POST {base_url}/chat/completions, as OpenRouter, OpenAI, vLLM and llama.cpp serve
-/// it. A request is retried as RetryPolicy says, but never after text has come; an error that the
-/// server reports under status 200 counts as the status that it names. Throws
-/// Error(kInvalidArgument) for a bad endpoint or options, and Error(kNotFound) for a missing
-/// ca_file.
+/// it. A request is retried as RetryPolicy says, but never after text has come. A parameter that is
+/// not required (the temperature) and that the server rejects by name is left out of the next
+/// attempt, and a cap that it rejects is sent in the other of the two fields; the client remembers
+/// what a model does not support. An answer without any text is a failure: kNoAnswer, or kBudget if
+/// the cap was spent. A tool call or an image is an answer. Throws Error(kInvalidArgument) for a
+/// bad endpoint or options, and Error(kNotFound) for a missing ca_file.
 R2ROUTER_EXPORT std::shared_ptr<const LlmClient> make_openai_client(
     const Endpoint& endpoint, const OpenAiClientOptions& options = {});
 
@@ -89,15 +96,22 @@ R2ROUTER_EXPORT std::string budget_instruction(std::string_view budget_prompt, B
 
 /// Asks the decision's model within its cap, with ModelSpec::instruction and the budget instruction
 /// before the messages (in front of the first if that is the system's own: many chat templates
-/// admit but one). When that
-/// fails in a way that another model may not (a retryable failure that outlasted its retries, or a
-/// model that the server does not serve), it asks with the next best pair of the ranking on another
-/// model that is available, with that pair's instructions and cap. Nothing is tried again once text
-/// has come. Under Decision::max_cost_usd all attempts together stay within it: a refusal by HTTP
-/// status is free, an attempt whose outcome is unknown counts as fully charged, and what could cost
-/// more than the rest is not tried. Safe from many threads. Throws Error(kInvalidArgument) for no
-/// messages, bad options, a decision without a cap or a model without a catalogue name, and what
-/// `on_text` throws; everything else is in Completion::failure.
+/// admit but one). When that fails in a way that another model may not, it asks with the next best
+/// pair of the ranking on another model that is available, with that pair's instructions and cap.
+/// Another model may answer after
+///
+///   kNotFound, kRateLimited, kServer      the server does not serve this model, now or at all
+///   kConnection, kTimeout, kBadResponse   its retries are spent, or no answer could be read
+///   kTooLong, kNoAnswer, kUnsupported     it cannot or will not answer this query
+///   kBudget                               it spent the cap on reasoning
+///
+/// but not after kAuthentication, kCredit or kUntrusted (all models share key, account and server),
+/// kRefused (the request is at fault) or kCancelled. Nothing is tried again once text has come.
+/// Under Decision::max_cost_usd all attempts together stay within it: a refusal by HTTP status is
+/// free, an attempt whose outcome is unknown counts as fully charged, and what could cost more than
+/// the rest is not tried. Safe from many threads. Throws Error(kInvalidArgument) for no messages,
+/// bad options, a decision without a cap or a model without a catalogue name, and what `on_text`
+/// throws; everything else is in Completion::failure.
 R2ROUTER_EXPORT Completion generate(const LlmClient& client, std::span<const Message> messages,
                                     const Decision& decision, std::string_view budget_prompt,
                                     const GenerateOptions& options = {});

@@ -73,6 +73,13 @@ struct ModelSpec {
   /// Input tokens that the instruction is expected to add to every query; at worst it adds as many
   /// as it has bytes.
   std::uint32_t instruction_tokens = 0;
+  /// Parameters of a request that the model rejects, such as "temperature": they are not sent to
+  /// it. With "max_tokens" among them the cap is sent as "max_completion_tokens", and vice versa.
+  std::vector<std::string> omit = {};
+  /// Parameters that the model requires, as a JSON object such as {"reasoning_effort": "low"}; or
+  /// empty. They are sent with each request and override what the caller sets. What the router
+  /// itself sets or what raises the bill (the cap, "n", "tools", …) may not be among them.
+  std::string request = {};
 
   friend bool operator==(const ModelSpec&, const ModelSpec&) = default;
 };

@@ -44,6 +44,7 @@ class Budget {
   std::uint32_t tokens_ = kNoLimit;
 };
 
+
 /// A (model, budget) pair. `model` is an index into the Pool.
 struct Pair {
   std::uint32_t model = 0;
@@ -172,6 +173,9 @@ struct Attempt {
 /// A model's answer, or what became of the attempts to get one. A plain value.
 struct Completion {
   std::string text = {};  ///< with a failure: what had come before it
+  /// What the model thought before it answered, where the server returns that; not part of `text`.
+  std::string reasoning = {};
+  std::string refusal = {};  ///< why the model will not answer, in its own words
   /// Empty: this is a whole answer. Otherwise the last attempt's failure, and `text` is partial.
   std::optional<Failure> failure = {};
   Pair pair = {};  ///< the last that was asked: differs from the decision's after a fallback
@@ -179,7 +183,8 @@ struct Completion {
   std::string served_model = {};     ///< as the server names it; empty: it did not say
   bool redirected = false;           ///< another model answered than the one that was asked
   std::string finish_reason = {};    ///< "stop", "length", …, as the server says
-  bool truncated = false;            ///< the cap cut the answer off
+  /// The cap cut the answer off: the finish reason says so, or the answer is as long as the cap.
+  bool truncated = false;
   /// Reasoning took the whole cap and left no text: `failure` is ErrorCode::kBudget then.
   bool empty_after_reasoning = false;
   bool over_cap = false;                   ///< the server counts more tokens than the cap allowed

@@ -109,6 +109,7 @@ py::dict model_configs(const Checkpoint& checkpoint) {
     py::dict entry = models[py::str(config.models[i].name)];
     entry["openrouter_id"] = config.models[i].openrouter_id;
     if (!config.checkpoint_dirs.empty()) entry["checkpoint_dir"] = config.checkpoint_dirs[i];
+
   }
   return models;
 }

@@ -53,22 +53,31 @@ class RouterBinding {
 
   /// Asks the choice's model, or on failure those that come next.
   Dict generate(const Client& client, const Messages& messages, const Choice& choice,
-                double temperature, std::optional<double> timeout, std::uint32_t max_fallbacks,
-                const py::object& on_text, const std::stop_source& cancel) const {
+                std::optional<double> temperature, std::optional<double> timeout,
+                std::uint32_t max_fallbacks, bool split_thinking, const py::object& on_text,
+                const std::stop_source& cancel) const {
     return ask(
         client, messages, [&] { return choice.decision(); },
-        {.temperature = temperature, .timeout = timeout, .max_fallbacks = max_fallbacks}, on_text,
-        cancel);
+        {.temperature = temperature,
+         .timeout = timeout,
+         .max_fallbacks = max_fallbacks,
+         .split_thinking = split_thinking},
+        on_text, cancel);
   }
 
   /// Asks this model with this budget, and no other.
   Dict generate_pair(const Client& client, const Messages& messages, std::uint32_t model,
-                     const py::object& budget, double temperature, std::optional<double> timeout,
-                     const py::object& on_text, const std::stop_source& cancel) const {
+                     const py::object& budget, std::optional<double> temperature,
+                     std::optional<double> timeout, bool split_thinking, const py::object& on_text,
+                     const std::stop_source& cancel) const {
     const Pair pair{model, to_budget(budget)};
     return ask(
         client, messages, [&] { return decision_for(pair, messages); },
-        {.temperature = temperature, .timeout = timeout, .max_fallbacks = 0}, on_text, cancel);
+        {.temperature = temperature,
+         .timeout = timeout,
+         .max_fallbacks = 0,
+         .split_thinking = split_thinking},
+        on_text, cancel);
   }
 
   /// One for each model.
@@ -165,10 +174,10 @@ void register_router(py::module_& module) {
       .def("embed", &RouterBinding::embed, py::arg("texts"))
       .def("generate", &RouterBinding::generate, py::arg("client"), py::arg("messages"),
            py::arg("choice"), py::arg("temperature"), py::arg("timeout"), py::arg("max_fallbacks"),
-           py::arg("on_text"), py::arg("cancel"))
+           py::arg("split_thinking"), py::arg("on_text"), py::arg("cancel"))
       .def("generate_pair", &RouterBinding::generate_pair, py::arg("client"), py::arg("messages"),
            py::arg("model"), py::arg("budget"), py::arg("temperature"), py::arg("timeout"),
-           py::arg("on_text"), py::arg("cancel"))
+           py::arg("split_thinking"), py::arg("on_text"), py::arg("cancel"))
       .def("quality_curves", &RouterBinding::quality_curves, py::arg("embedding"),
            py::arg("input_tokens"),
            "For each model (index, budgets, quality, output_tokens, cost_usd).");

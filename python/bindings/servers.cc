@@ -105,14 +105,17 @@ Dict to_python(const Completion& completion, const Pool& pool) {
   values["usage"] = usage;
   values["charged_usd"] = to_object(completion.charged_usd);
   values["computed_usd"] = to_object(completion.computed_usd);
-  values["served_model"] =
-      completion.served_model.empty() ? py::none() : py::cast(completion.served_model);
+  const auto text_or_none = [](const std::string& text) -> py::object {
+    return text.empty() ? py::none() : py::cast(text);
+  };
+  values["served_model"] = text_or_none(completion.served_model);
   values["redirected"] = completion.redirected;
-  values["finish_reason"] =
-      completion.finish_reason.empty() ? py::none() : py::cast(completion.finish_reason);
+  values["finish_reason"] = text_or_none(completion.finish_reason);
   values["truncated"] = completion.truncated;
   values["over_cap"] = completion.over_cap;
   values["empty_after_reasoning"] = completion.empty_after_reasoning;
+  values["reasoning"] = text_or_none(completion.reasoning);
+  values["refusal"] = text_or_none(completion.refusal);
   values["first_text_seconds"] = to_object(completion.first_text_seconds);
   values["seconds"] = completion.seconds;
   py::list attempts;

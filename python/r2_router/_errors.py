@@ -21,6 +21,7 @@ __all__ = [
     "ConfigError",
     "CreditError",
     "DataError",
+    "NoAnswerError",
     "RateLimitError",
     "ServerConnectionError",
     "ServerError",
@@ -77,6 +78,13 @@ class BudgetError(ServerError):
     """Nothing fits the cost limit, or the budget was spent before an answer began."""
 
 
+class NoAnswerError(ServerError):
+    """The model gave no text: it refused, a filter withheld it, or it only reasoned.
+
+    ``completion`` has its ``refusal`` and its ``reasoning``.
+    """
+
+
 _BY_CODE: dict[str, type[ServerError] | type[ServerConnectionError]] = {
     "connection": ServerConnectionError,
     "untrusted": ServerConnectionError,
@@ -85,6 +93,7 @@ _BY_CODE: dict[str, type[ServerError] | type[ServerConnectionError]] = {
     "credit": CreditError,
     "rate_limited": RateLimitError,
     "budget": BudgetError,
+    "no_answer": NoAnswerError,
 }
 
 

@@ -25,6 +25,8 @@ class AnswerKeywords(TypedDict, total=False):
     timeout: float | None
     #: How many other models may be asked if the chosen one fails.
     max_fallbacks: int
+    #: Text between ``<think>`` and ``</think>`` at the start of an answer becomes its reasoning.
+    split_thinking: bool
 
 
 class RouteAndAnswerKeywords(Constraints, AnswerKeywords, total=False):
@@ -86,17 +88,21 @@ def make_request(
     query: Conversation,
     model: str | Decision,
     budget: Budget | None,
-    temperature: float,
+    temperature: float | None,
     keywords: AnswerKeywords,
 ) -> Request:
     """Checks what is asked for. ``model``: a decision of the router, or one of its ``models``."""
     check_names(keywords, AnswerKeywords)
     messages = as_messages(query)
     timeout, max_fallbacks = keywords.get("timeout"), keywords.get("max_fallbacks", 2)
-    check_number("temperature", temperature, "a number, 0 or more")
+    split_thinking = keywords.get("split_thinking", False)
+    if temperature is not None:
+        check_number("temperature", temperature, "a number, 0 or more")
     if timeout is not None:
         check_number("timeout", timeout, "a number of seconds, or None")
     check_number("max_fallbacks", max_fallbacks, "a whole number, 0 or more", whole=True)
+    if not isinstance(split_thinking, bool):
+        raise TypeError(f"split_thinking is {split_thinking!r}: expected True or False")
 
     if isinstance(model, Decision):
         if budget is not None:
@@ -114,7 +120,15 @@ def make_request(
             query,
             model,
             lambda cancel, on_text: native.generate(
-                client, messages, choice, temperature, timeout, max_fallbacks, on_text, cancel
+                client,
+                messages,
+                choice,
+                temperature,
+                timeout,
+                max_fallbacks,
+                split_thinking,
+                on_text,
+                cancel,
             ),
         )
     if model not in models:
@@ -126,7 +140,7 @@ def make_request(
         query,
         None,
         lambda cancel, on_text: native.generate_pair(
-            client, messages, index, budget, temperature, timeout, on_text, cancel
+            client, messages, index, budget, temperature, timeout, split_thinking, on_text, cancel
         ),
     )
 

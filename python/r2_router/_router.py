@@ -35,7 +35,7 @@ class R2Router(Routing):
         query: Conversation,
         model: str | Decision,
         budget: Budget | None = None,
-        temperature: float = 0.7,
+        temperature: float | None = None,
         *,
         stream: Literal[False] = False,
         **keywords: Unpack[AnswerKeywords],
@@ -47,7 +47,7 @@ class R2Router(Routing):
         query: Conversation,
         model: str | Decision,
         budget: Budget | None = None,
-        temperature: float = 0.7,
+        temperature: float | None = None,
         *,
         stream: Literal[True],
         **keywords: Unpack[AnswerKeywords],
@@ -59,7 +59,7 @@ class R2Router(Routing):
         query: Conversation,
         model: str | Decision,
         budget: Budget | None = None,
-        temperature: float = 0.7,
+        temperature: float | None = None,
         *,
         stream: bool = False,
         **keywords: Unpack[AnswerKeywords],
@@ -67,22 +67,26 @@ class R2Router(Routing):
         """Asks a model for an answer within a budget: a number of tokens, or ``"unlimited"``.
 
         Instead of a model and a budget it takes a decision of this router. If the decision's model
-        fails in a way that another model may not, up to ``max_fallbacks`` others are asked, best
-        first. Needs ``llm_api_base``; the key is ``llm_api_key``, else the environment's
-        OPENROUTER_API_KEY. ``timeout``: seconds for the whole call with its retries.
+        fails in a way that another model may not, or returns no text, up to ``max_fallbacks``
+        others are asked, best first. Needs ``llm_api_base``; the key is ``llm_api_key``, else the
+        environment's OPENROUTER_API_KEY. ``timeout``: seconds for the whole call with its retries.
+        ``temperature`` is sent only if it is given (the published package sends 0.7), and not to
+        models that reject it. ``split_thinking``: text between ``<think>`` and ``</think>`` at the
+        start of an answer becomes its ``reasoning``.
 
         Returns ``response``, the ``model`` that gave it and its ``budget``, and what else is known:
         ``usage`` (``prompt_tokens`` with the ``cached_tokens`` and ``cache_write_tokens`` among
         them, ``completion_tokens`` with the ``reasoning_tokens`` among them; None if the server
-        does not report it), ``charged_usd`` (the server's own figure) and ``computed_usd`` (usage times
-        price), ``served_model`` and whether that was ``redirected``,
-        ``finish_reason``, ``truncated`` by the cap, ``seconds``, ``first_text_seconds``, and
-        ``attempts``, a dictionary for each request that was made; for a decision also its ``query``
-        and the predictions for the pair that answered. With ``stream=True`` returns a
-        ``TextStream`` instead.
+        does not report it), ``charged_usd`` (the server's own figure) and ``computed_usd`` (usage
+        times price), ``served_model`` and whether that was ``redirected``, ``finish_reason``,
+        ``truncated`` by the cap, ``reasoning`` and ``refusal`` (None if there is none), ``seconds``,
+        ``first_text_seconds``, and ``attempts``, a dictionary for each request that was made; for a
+        decision also its ``query`` and the predictions for the pair that answered. With
+        ``stream=True`` returns a ``TextStream`` instead.
 
-        Raises ``ServerConnectionError``, ``ServerTimeoutError``, ``ServerError`` and its kinds; the
-        exception's ``completion`` has the partial response and all attempts.
+        Raises ``ServerConnectionError``, ``ServerTimeoutError``, ``ServerError`` and its kinds, of
+        which ``NoAnswerError`` reports a refusal or another answer without text; the exception's
+        ``completion`` has the partial response and all attempts.
         """
         return self._request(query, model, budget, temperature, keywords).wait(stream)
 
@@ -92,7 +96,7 @@ class R2Router(Routing):
         query: Conversation,
         model: str | Decision,
         budget: Budget | None = None,
-        temperature: float = 0.7,
+        temperature: float | None = None,
         *,
         stream: Literal[False] = False,
         **keywords: Unpack[AnswerKeywords],
@@ -104,7 +108,7 @@ class R2Router(Routing):
         query: Conversation,
         model: str | Decision,
         budget: Budget | None = None,
-        temperature: float = 0.7,
+        temperature: float | None = None,
         *,
         stream: Literal[True],
         **keywords: Unpack[AnswerKeywords],
@@ -116,7 +120,7 @@ class R2Router(Routing):
         query: Conversation,
         model: str | Decision,
         budget: Budget | None = None,
-        temperature: float = 0.7,
+        temperature: float | None = None,
         *,
         stream: bool = False,
         **keywords: Unpack[AnswerKeywords],
@@ -130,7 +134,7 @@ class R2Router(Routing):
         self,
         query: str,
         lambda_val: float | None = None,
-        temperature: float = 0.7,
+        temperature: float | None = None,
         *,
         stream: Literal[False] = False,
         **keywords: Unpack[RouteAndAnswerKeywords],
@@ -141,7 +145,7 @@ class R2Router(Routing):
         self,
         query: str,
         lambda_val: float | None = None,
-        temperature: float = 0.7,
+        temperature: float | None = None,
         *,
         stream: Literal[True],
         **keywords: Unpack[RouteAndAnswerKeywords],
@@ -152,7 +156,7 @@ class R2Router(Routing):
         self,
         query: str,
         lambda_val: float | None = None,
-        temperature: float = 0.7,
+        temperature: float | None = None,
         *,
         stream: bool = False,
         **keywords: Unpack[RouteAndAnswerKeywords],
@@ -169,7 +173,7 @@ class R2Router(Routing):
         self,
         query: str,
         lambda_val: float | None = None,
-        temperature: float = 0.7,
+        temperature: float | None = None,
         *,
         stream: Literal[False] = False,
         **keywords: Unpack[RouteAndAnswerKeywords],
@@ -180,7 +184,7 @@ class R2Router(Routing):
         self,
         query: str,
         lambda_val: float | None = None,
-        temperature: float = 0.7,
+        temperature: float | None = None,
         *,
         stream: Literal[True],
         **keywords: Unpack[RouteAndAnswerKeywords],
@@ -191,7 +195,7 @@ class R2Router(Routing):
         self,
         query: str,
         lambda_val: float | None = None,
-        temperature: float = 0.7,
+        temperature: float | None = None,
         *,
         stream: bool = False,
         **keywords: Unpack[RouteAndAnswerKeywords],
@@ -223,7 +227,7 @@ class R2Router(Routing):
         query: Conversation,
         model: str | Decision,
         budget: Budget | None,
-        temperature: float,
+        temperature: float | None,
         keywords: AnswerKeywords,
     ) -> Request:
         models = list(self._model_configs)

@@ -92,6 +92,10 @@ class Usage(TypedDict):
     completion_tokens: int | None
     #: Part of ``completion_tokens``.
     reasoning_tokens: int | None
+    #: Part of ``prompt_tokens``.
+    cached_tokens: int | None
+    #: Part of ``prompt_tokens``.
+    cache_write_tokens: int | None
 
 
 class Attempt(TypedDict):
@@ -124,6 +128,10 @@ class _Completion(TypedDict):
     finish_reason: str | None
     #: The answer was cut off at the cap.
     truncated: bool
+    #: None if the server sent none.
+    reasoning: str | None
+    #: Why the model did not answer; None if it did not refuse.
+    refusal: str | None
     over_cap: bool
     empty_after_reasoning: bool
     first_text_seconds: float | None

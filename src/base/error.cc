@@ -56,6 +56,10 @@ std::string_view to_string(ErrorCode code) noexcept {
       return "bad_response";
     case ErrorCode::kBudget:
       return "budget";
+    case ErrorCode::kTooLong:
+      return "too_long";
+    case ErrorCode::kNoAnswer:
+      return "no_answer";
   }
   return "unknown";
 }

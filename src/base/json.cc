@@ -237,6 +237,7 @@ JsonView::plain() const {
       return {};
   }
 }
+std::string JsonView::text() const { return value_->dump(); }
 
 std::vector<JsonView> JsonView::elements(std::string_view expected) const {
   if (!present() || !value_->is_array()) fail(expected);

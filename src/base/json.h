@@ -69,6 +69,8 @@ class JsonView {
   /// without fraction or exponent is an integer if it fits.
   std::optional<std::variant<bool, std::int64_t, double, std::string, std::vector<std::string>>>
   plain() const;
+  /// The value itself as JSON text; it must be present.
+  std::string text() const;
 
   /// Elements of an array.
   std::vector<JsonView> elements(std::string_view expected = "an array") const;

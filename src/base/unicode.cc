@@ -1,5 +1,7 @@
 #include "base/unicode.h"
 
+#include <algorithm>
+
 namespace r2router {
 namespace {
 
@@ -42,6 +44,17 @@ char32_t decode_utf8(std::string_view text, std::size_t& position) noexcept {
   const Sequence sequence = sequence_at(text, position);
   position += sequence.length == 0 ? 1 : sequence.length;
   return sequence.code_point;
+}
+
+std::string_view trimmed(std::string_view text) noexcept {
+  std::size_t begin = text.size(), end = text.size();
+  for (std::size_t position = 0; position < text.size();) {
+    const std::size_t start = position;
+    if (is_space(decode_utf8(text, position))) continue;
+    begin = std::min(begin, start);
+    end = position;
+  }
+  return text.substr(begin, end - begin);
 }
 
 bool is_utf8(std::string_view text, std::size_t* bad) noexcept {

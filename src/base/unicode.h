@@ -26,6 +26,9 @@ constexpr bool is_space(char32_t code_point) noexcept {
          code_point == 0x205F || code_point == 0x3000;
 }
 
+/// `text` without the white space before and after it.
+std::string_view trimmed(std::string_view text) noexcept;
+
 /// True if all of `text` is well-formed UTF-8; else `*bad` (if given) is the offset of the first
 /// bad byte.
 bool is_utf8(std::string_view text, std::size_t* bad = nullptr) noexcept;

@@ -66,6 +66,8 @@ Json describe(const std::string& folder, const Checkpoint& checkpoint) {
     if (!model.note.empty()) entry["note"] = model.note;
     if (!model.instruction.empty()) entry["instruction"] = model.instruction;
     if (model.instruction_tokens > 0) entry["instruction_tokens"] = model.instruction_tokens;
+    if (!model.omit.empty()) entry["omit"] = model.omit;
+    if (!model.request.empty()) entry["request"] = Json::parse(model.request);
     models.push_back(entry);
   }
   Json budgets = Json::array();

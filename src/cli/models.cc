@@ -286,7 +286,8 @@ void check_in_common(const Pool& pool, const Catalogue& catalogue, const Setting
   if (!common) {
     throw Error(ErrorCode::kBadData,
                 "none of the pool's models is among the " +
-                    std::to_string(catalogue.models.size()) + " of " + settings.source() +
+                    std::to_string(catalogue.models.size()) + " of " +
+                    settings.source().substr(0, settings.source().find('?')) +
                     ": expected a catalogue that uses the pool's \"openrouter_id\"",
                 {.file = settings.pool});
   }

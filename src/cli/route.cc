@@ -51,14 +51,15 @@ of an answer of that length.
 "win_probability" (null if the checkpoint does not know the errors of its predictions), "confident"
 (95 % or more) and "left_out": for each constraint the number of pairs that do not meet it.
 
-With --llm-api-base each query is answered by the model chosen for it, within its cap. If that
-fails, the next best pair of another model is tried. JSON then has the pair that answered, and
-"response", "usage", "charged_usd" (what the server says), "computed_usd" (usage × the pool's
-prices), "served_model", "finish_reason", "truncated", "seconds" and "attempts": each request with
-its error and cost. A query without an answer gives {"error": ..., "error_code": ..., "attempts":
-...}, the others are answered, and the exit code is 1. Several queries are answered at once, and
-printed in the order of the input. Ctrl-C stops in order: no query is started, requests in flight
-are cancelled, finished answers are printed, and the exit code is 130.)";
+With --llm-api-base each query is answered by the model chosen for it, within its cap. If that fails
+or gives no text, the next best pair of another model is tried. JSON then has the pair that
+answered, and "response", "reasoning", "refusal", "usage", "charged_usd" (what the server says),
+"computed_usd" (usage × the pool's prices), "served_model", "finish_reason", "truncated", "seconds"
+and "attempts": each request with its error and cost. A query without an answer gives {"error": ...,
+"error_code": ..., "attempts": ...}, the others are answered, and the exit code is 1. Several
+queries are answered at once, and printed in the order of the input. Ctrl-C stops in order: no query
+is started, requests in flight are cancelled, finished answers are printed, and the exit code is
+130.)";
 
 // What the command line gives, before it is known to make sense.
 struct Settings {

@@ -7,6 +7,7 @@
 
 #include "r2router/error.h"
 
+#include "base/unicode.h"
 #include "cli/usage_error.h"
 
 namespace r2router::cli {
@@ -34,7 +35,8 @@ std::string check_temperature(const std::string& text) {
 }
 
 std::string check_url(const std::string& text) {
-  if (text.starts_with("http://") || text.starts_with("https://")) return {};
+  const std::string lower = CLI::detail::to_lower(std::string(trimmed(text)));
+  if (lower.starts_with("http://") || lower.starts_with("https://")) return {};
   return "expected an address that begins with http:// or https://, found \"" + text + "\"";
 }
 
@@ -96,7 +98,8 @@ void add_answer_server_options(CLI::App& command, ServerSettings& settings) {
       "other users can read a key in the list of processes",
       "KEY")
       ->needs(base);
-  add("--temperature", settings.temperature, "Of the answers; default: 0.7", "X")
+  add("--temperature", settings.temperature,
+      "Of the answers, where the model takes one; default: the server's", "X")
       ->check(CLI::Validator(check_temperature, ""))
       ->needs(base);
   add("--max-fallbacks", settings.max_fallbacks,
@@ -104,8 +107,16 @@ void add_answer_server_options(CLI::App& command, ServerSettings& settings) {
       ->check(whole_number_in(0, 1000))
       ->needs(base);
   add("--cap-field", settings.cap_field,
-      "Field that caps the answer; default: the one that the server expects", "NAME")
+      "Field that caps the answer; default: the one that the server expects. A model that rejects it "
+      "is sent the other",
+      "NAME")
       ->check(one_of({kCapFields[0].first, kCapFields[1].first}))
+      ->needs(base);
+  command
+      .add_flag(
+          "--split-thinking", settings.split_thinking,
+          "Take <think>...</think> at the beginning of an answer for its reasoning, not its text")
+      ->group("Servers")
       ->needs(base);
   command.add_flag("--stream", settings.stream, "Print each answer as it comes, one at a time")
       ->group("Servers")

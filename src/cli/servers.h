@@ -23,9 +23,10 @@ struct ServerSettings {
   std::string llm_api_base, llm_api_key, cap_field;
   std::string ca_file;
   std::optional<double> timeout;  ///< seconds
-  double temperature = GenerateOptions{}.temperature;
+  std::optional<double> temperature = GenerateOptions{}.temperature;
   std::uint32_t max_fallbacks = GenerateOptions{}.max_fallbacks;
   std::size_t concurrency = 4;
+  bool split_thinking = GenerateOptions{}.split_thinking;
   bool stream = false;
 
   bool embeds() const { return !embed_url.empty(); }

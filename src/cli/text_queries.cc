@@ -240,6 +240,7 @@ Completion TextQueries::ask(const Item& item, const Decision& decision,
                           {.temperature = settings_.servers.temperature,
                            .timeout = settings_.servers.timeout,
                            .max_fallbacks = settings_.servers.max_fallbacks,
+                           .split_thinking = settings_.servers.split_thinking,
                            .on_text = std::move(on_text),
                            .cancel = interrupt_.token()});
 }

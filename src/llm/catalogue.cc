@@ -14,6 +14,7 @@
 
 #include "base/excerpt.h"
 #include "llm/chat/chat_completion.h"
+#include "llm/http/endpoint.h"
 #include "llm/http/retry.h"
 #include "llm/http/transport.h"
 #include "pool/model_spec.h"
@@ -451,9 +452,7 @@ Catalogue read_catalogue(std::string_view body) {
 }
 
 std::string models_url(const Endpoint& endpoint) {
-  std::string url = endpoint.base_url;
-  while (url.ends_with('/')) url.pop_back();
-  return url += "/models";
+  return net::BaseUrl(endpoint.base_url).with("/models");
 }
 
 Catalogue fetch_catalogue(const Endpoint& endpoint, const std::string& url) {

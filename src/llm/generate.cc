@@ -28,18 +28,22 @@ Clock::time_point after(double seconds) {
                             std::chrono::duration<double>(std::min(seconds, kYear)));
 }
 
-/// True if another model may answer where this one failed: not with the same account, nor to the
-/// same faulty request, nor after an answer has begun to come.
+/// The rule that generate() documents: what fails one model for its own sake may not fail another.
 bool worth_a_fallback(const Completion& completion) {
   if (!completion.text.empty()) return false;
   switch (completion.failure->code) {
     case ErrorCode::kNotFound:
     case ErrorCode::kRateLimited:
     case ErrorCode::kServer:
-      return true;
     case ErrorCode::kConnection:
     case ErrorCode::kTimeout:
-      return completion.failure->http_status == 0;
+    case ErrorCode::kBadResponse:
+    case ErrorCode::kTooLong:
+    case ErrorCode::kNoAnswer:
+    case ErrorCode::kUnsupported:
+      return true;
+    case ErrorCode::kBudget:
+      return completion.empty_after_reasoning;
     default:
       return false;
   }
@@ -143,8 +147,8 @@ class Generation {
     return nullptr;
   }
 
-  /// The best options of other models that the provider may try in place of `option`: under the
-  /// same instruction, since they are sent the same messages.
+  /// The best options of other models that the provider may try in place of `option`: those that
+  /// take the same request.
   std::vector<const Option*> provider_fallbacks(const Option& option, std::uint32_t most) const {
     std::vector<const Option*> named;
     std::vector<bool> skip = tried_;
@@ -152,6 +156,8 @@ class Generation {
       if (named.size() == most) break;
       if (skip[other.model] || !can_be_tried(other) ||
           model(other).instruction != model(option).instruction ||
+          model(other).omit != model(option).omit ||
+          model(other).request != model(option).request ||
           affordable(worst_case_cost(other, option.max_tokens)) == 0) {
         continue;
       }
@@ -167,7 +173,10 @@ class Generation {
     ChatRequest request{.model = model(option).openrouter_id,
                         .messages = std::move(messages),
                         .max_tokens = option.max_tokens,
-                        .temperature = options_.temperature};
+                        .temperature = options_.temperature,
+                        .omit = model(option).omit,
+                        .extra = model(option).request,
+                        .split_thinking = options_.split_thinking};
     std::vector<const Option*> named = {&option};
     double worst_case_usd = option.worst_case_cost_usd;
     if (options_.provider_fallback) {

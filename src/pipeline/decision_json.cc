@@ -51,6 +51,8 @@ void write_usage(ObjectWriter& object, const std::optional<Usage>& usage) {
 
 void write_completion(ObjectWriter& object, const Completion& completion, const Pool& pool) {
   object.text("response", completion.text);
+  object.text_or_null("reasoning", completion.reasoning);
+  object.text_or_null("refusal", completion.refusal);
   object.object("usage", [&](ObjectWriter& usage) { write_usage(usage, completion.usage); });
   object.number_or_null("charged_usd", completion.charged_usd);
   object.number_or_null("computed_usd", completion.computed_usd);

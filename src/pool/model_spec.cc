@@ -1,9 +1,15 @@
 #include "pool/model_spec.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <type_traits>
+
+#include "r2router/error.h"
+
+#include "base/excerpt.h"
+#include "pool/request_settings.h"
 
 namespace r2router::io {
 namespace {
@@ -11,6 +17,7 @@ namespace {
 constexpr double kLongestDelay = 1e9, kLowestSpeed = 1e-9, kHighestSpeed = 1e9;
 constexpr std::uint32_t kMostInstructionTokens = 1'000'000;
 constexpr std::size_t kMostTiers = 64;
+constexpr std::size_t kMostOmitted = 64;
 
 std::uint32_t read_uint32(const JsonView& field, std::uint32_t least, std::uint32_t most) {
   return static_cast<std::uint32_t>(field.integer(
@@ -74,6 +81,48 @@ Json tier_to_json(const PriceTier& tier) {
   return json;
 }
 
+/// Reads ModelSpec::omit and ModelSpec::request.
+void read_request_settings(const JsonView& field, ModelSpec& model) {
+  if (const JsonView omit = field["omit"]; omit.present()) {
+    for (const JsonView& element : omit.elements("an array of a request's parameters")) {
+      const std::string& name = element.string("the name of a parameter, such as \"temperature\"");
+      if (!internal::may_be_omitted(name)) {
+        element.fail("a parameter that a request can do without, such as \"temperature\"");
+      }
+      if (std::ranges::find(model.omit, name) != model.omit.end()) {
+        element.fail_with("the parameter " + excerpt(name) +
+                          " occurs twice; remove one of the two");
+      }
+      model.omit.push_back(name);
+    }
+    if (model.omit.size() > kMostOmitted) {
+      omit.fail("at most " + std::to_string(kMostOmitted) + " parameters");
+    }
+    const auto omitted = [&](std::string_view name) {
+      return std::ranges::find(model.omit, name) != model.omit.end();
+    };
+    if (omitted(internal::kMaxTokens) && omitted(internal::kMaxCompletionTokens)) {
+      omit.fail_with(
+          "found both \"max_tokens\" and \"max_completion_tokens\", expected one of them at most: "
+          "the other carries the cap; remove one");
+    }
+  }
+  if (const JsonView request = field["request"]; request.present()) {
+    const auto members = request.members("an object with a request's parameters");
+    for (const auto& [name, value] : members) {
+      if (!internal::may_be_required(name)) {
+        value.fail_with("the router sets " + excerpt(name) +
+                        " itself or counts on its absence when it bounds the cost; remove it");
+      }
+      if (std::ranges::find(model.omit, name) != model.omit.end()) {
+        value.fail_with("the parameter " + excerpt(name) +
+                        " is also in \"omit\"; remove it from one of the two");
+      }
+    }
+    if (!members.empty()) model.request = request.text();
+  }
+}
+
 }  // namespace
 
 Prices read_prices(const JsonView& model) {
@@ -114,7 +163,7 @@ ModelSpec read_model_spec(const JsonView& field, std::string_view name) {
        "cache_write_price_per_million", "output_price_per_million", "reasoning_price_per_million",
        "price_per_request", "price_per_image", "price_tiers", "unknown_prices", "checkpoint_dir",
        "available", "time_to_first_token_ms", "output_tokens_per_second", "context_tokens",
-       "instruction", "instruction_tokens"});
+       "instruction", "instruction_tokens", "omit", "request"});
   ModelSpec model{.name = std::string(name)};
   model.openrouter_id = read_optional_text(field["openrouter_id"]);
   model.prices = read_prices(field);
@@ -136,6 +185,7 @@ ModelSpec read_model_spec(const JsonView& field, std::string_view name) {
   if (const JsonView tokens = field["instruction_tokens"]; tokens.present()) {
     model.instruction_tokens = read_uint32(tokens, 0, kMostInstructionTokens);
   }
+  read_request_settings(field, model);
   return model;
 }
 
@@ -151,6 +201,16 @@ Json model_spec_to_json(const ModelSpec& model) {
   if (model.context_tokens) json["context_tokens"] = *model.context_tokens;
   if (!model.instruction.empty()) json["instruction"] = model.instruction;
   if (model.instruction_tokens > 0) json["instruction_tokens"] = model.instruction_tokens;
+  if (!model.omit.empty()) json["omit"] = model.omit;
+  if (!model.request.empty()) {
+    json["request"] = Json::parse(model.request, nullptr, /*allow_exceptions=*/false);
+    if (!json["request"].is_object()) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  "the request of the model " + excerpt(model.name) + " is " +
+                      excerpt(model.request) +
+                      R"(: expected a JSON object, such as {"reasoning_effort": "low"})");
+    }
+  }
   return json;
 }
 

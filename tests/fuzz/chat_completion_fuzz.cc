@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "base/unicode.h"
+#include "llm/chat/answer_text.h"
 #include "llm/chat/chat_completion.h"
 
 namespace {
@@ -22,7 +23,8 @@ void check(const r2router::Failure& failure) {
 }
 
 void check(const r2router::client::ChatAnswer& answer) {
-  for (const auto* text : {&answer.text, &answer.model, &answer.finish_reason}) {
+  for (const auto* text :
+       {&answer.text, &answer.reasoning, &answer.refusal, &answer.model, &answer.finish_reason}) {
     require(r2router::is_utf8(*text));
   }
   if (answer.usage) {
@@ -43,16 +45,37 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   check(client::read_chat_answer(input, key));
   check(client::read_chat_error(400, input, key));
 
-  // Each line is an event of a stream: what has come only ever grows.
+  // What is shown of a text and what is thought are parts of it, however it is cut.
+  for (const bool split : {false, true}) {
+    client::AnswerText whole(split), bytes(split);
+    const std::string shown = whole.add(input) + whole.finish();
+    std::string pieces;
+    for (const char& byte : input) pieces += bytes.add({&byte, 1});
+    pieces += bytes.finish();
+    require(shown.size() + whole.thoughts().size() <= input.size());
+    require(split || shown.empty() || shown == input);
+    // White space is not known by its bytes.
+    if (std::ranges::all_of(input, [](char c) { return (c & 0x80) == 0; })) {
+      require(pieces == shown && bytes.thoughts() == whole.thoughts());
+    }
+  }
+
+  // Each line is an event of a stream, named where it begins with "!": what has come only ever
+  // grows.
   client::ChatAnswer answer;
   std::size_t length = 0;
   while (!input.empty()) {
-    const std::string_view event = input.substr(0, input.find('\n'));
+    std::string_view event = input.substr(0, input.find('\n'));
     input.remove_prefix(std::min(event.size() + 1, input.size()));
-    client::read_chat_chunk(event, answer, key);
+    const bool named = event.starts_with('!');
+    if (named) event.remove_prefix(1);
+    client::read_chat_chunk(named ? "error" : "", event, answer, key);
     check(answer);
     require(answer.text.size() >= length);
     length = answer.text.size();
   }
+  client::end_chat_stream(answer);
+  check(answer);
+  require(answer.text.size() >= length);
   return 0;
 }

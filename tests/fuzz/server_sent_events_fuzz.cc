@@ -29,15 +29,17 @@ template <typename NextSize>
 Outcome parse(std::string_view stream, NextSize next_size) {
   r2router::net::EventParser parser(kLimit);
   Outcome outcome;
+  const auto note = [&](std::string_view name, std::string_view data) {
+    require(name.size() <= kLimit && data.size() <= kLimit);
+    outcome.events.push_back(std::string(name) + "=" + std::string(data));
+    return true;
+  };
   while (!stream.empty() && outcome.fits) {
     const std::size_t size = std::min(next_size(), stream.size());
-    outcome.fits = parser.feed(stream.substr(0, size), [&](std::string_view data) {
-      require(data.size() <= kLimit);
-      outcome.events.emplace_back(data);
-      return true;
-    });
+    outcome.fits = parser.feed(stream.substr(0, size), note);
     stream.remove_prefix(size);
   }
+  if (outcome.fits) parser.finish(note);
   return outcome;
 }
 

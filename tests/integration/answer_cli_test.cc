@@ -216,6 +216,138 @@ TEST_F(AnswerCli, FallsBackToTheNextModelAndSaysSo) {
               HasSubstr(", 2 attempts"));
 }
 
+TEST_F(AnswerCli, FallsBackWhereAModelGivesNoText) {
+  const auto reply = [](const json& message, const char* reason) {
+    return json::array(
+        {answer(200, {{"choices", {{{"message", message}, {"finish_reason", reason}}}},
+                      {"usage", {{"prompt_tokens", 5}, {"completion_tokens", 3}}}})});
+  };
+  const json refusal = reply({{"content", nullptr}, {"refusal", "I can't help."}}, "stop");
+  const json thought = reply({{"content", ""}, {"reasoning_content", "Paris?"}}, "stop");
+  const std::string url = server_.script({refusal, thought, {service()}});
+  const Outcome outcome = route({"--query", kPrompt, "--llm-api-base", url, "--json"});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  const json line = json::parse(outcome.out);
+  EXPECT_EQ(line.at("response"), std::string("An answer to: ") + kPrompt);
+  EXPECT_TRUE(line.at("refusal").is_null());
+  EXPECT_TRUE(line.at("reasoning").is_null());
+  ASSERT_EQ(line.at("attempts").size(), 3u);
+  std::set<std::string> models;
+  for (const json& attempt : line.at("attempts")) models.insert(attempt.at("model"));
+  EXPECT_EQ(models.size(), 3u);
+  EXPECT_EQ(line.at("attempts")[0].at("error"), "no_answer");
+  EXPECT_THAT(line.at("attempts")[0].at("message").get<std::string>(), HasSubstr("I can't help."));
+
+  // Alone, its words are in fields of their own.
+  const auto alone = [&](const json& steps) {
+    const Outcome failed =
+        route({"--query", kPrompt, "--llm-api-base", server_.script(json::array({steps})),
+               "--max-fallbacks", "0", "--json"});
+    EXPECT_EQ(failed.exit_code, 1);
+    EXPECT_EQ(lines_of(failed.err).size(), 1u);
+    const json said = json::parse(failed.out);
+    EXPECT_EQ(said.at("error_code"), "no_answer");
+    EXPECT_EQ(said.at("response"), "");
+    return said;
+  };
+  EXPECT_EQ(alone(refusal).at("refusal"), "I can't help.");
+  EXPECT_EQ(alone(thought).at("reasoning"), "Paris?");
+}
+
+TEST_F(AnswerCli, FallsBackFromAStreamWithoutText) {
+  const std::string head =
+      "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n";
+  const std::string events =
+      R"(data: {"choices": [{"delta": {"content": "\n"}}]})"
+      "\n\n"
+      R"(data: {"choices": [{"delta": {"reasoning": "hm"}, "finish_reason": "stop"}]})"
+      "\n\ndata: [DONE]\n\n";
+  const std::string url = server_.script(
+      {{{{"send", head + events}}, {{"close", true}}}, {service({{"text", "Paris."}})}});
+  const Outcome outcome = route({"--query", kPrompt, "--llm-api-base", url, "--stream"});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("-\nParis.\n-")) << "the white space has not been printed";
+  EXPECT_THAT(outcome.out, HasSubstr(", 2 attempts"));
+}
+
+TEST_F(AnswerCli, FallsBackFromAModelThatTheQueryIsTooLongFor) {
+  const std::string url = server_.script(
+      {{error(400, "This model's maximum context length is 2048 tokens. You requested 2723.")},
+       {service()}});
+  const Outcome outcome = route({"--query", kPrompt, "--llm-api-base", url, "--json"});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_EQ(json::parse(outcome.out).at("attempts")[0].at("error"), "too_long");
+}
+
+TEST_F(AnswerCli, SendsWhatEachModelTakes) {
+  const std::string url = server_.script({{service({{"rejects", {"temperature", "max_tokens"}}})}});
+  // Nothing is sent that nobody has set.
+  EXPECT_EQ(route({"--query", kPrompt, "--llm-api-base", url, "--json"}).exit_code, 0);
+  const auto sent = [&](std::size_t i) { return server_.requests(url).at(i).json(); };
+  ASSERT_EQ(server_.requests(url).size(), 2u);
+  EXPECT_FALSE(sent(0).contains("temperature"));
+  EXPECT_TRUE(sent(0).contains("max_tokens"));
+  EXPECT_EQ(sent(1).at("max_completion_tokens"), sent(0).at("max_tokens"));
+  // What is set and rejected is left out; each attempt is on record, and none is a fallback.
+  const json line = json::parse(route({"--query", kPrompt, "--llm-api-base", url, "--temperature",
+                                       "0.5", "--max-fallbacks", "0", "--json"})
+                                    .out);
+  ASSERT_EQ(line.at("attempts").size(), 3u);
+  EXPECT_EQ(line.at("attempts")[0].at("http_status"), 400);
+  EXPECT_EQ(line.at("attempts")[2].at("error"), nullptr);
+
+  // A pool says so beforehand.
+  json models = json::object();
+  for (int i = 0; i < 5; ++i) {
+    const std::string name = "model-" + std::to_string(i);
+    models[name] = {{"openrouter_id", "pool/" + name},
+                    {"input_price_per_million", 0},
+                    {"output_price_per_million", 1},
+                    {"omit", {"temperature", "max_tokens"}},
+                    {"request", {{"reasoning_effort", "low"}}}};
+  }
+  const std::string pool = write("pool.json", json{{"models", models}}.dump());
+  const std::string configured =
+      server_.script({{service({{"rejects", {"temperature", "max_tokens"}}})}});
+  EXPECT_EQ(route({"--query", kPrompt, "--llm-api-base", configured, "--pool", pool,
+                   "--temperature", "0.5"})
+                .exit_code,
+            0);
+  ASSERT_EQ(server_.requests(configured).size(), 1u);
+  EXPECT_EQ(server_.requests(configured)[0].json().at("reasoning_effort"), "low");
+}
+
+TEST_F(AnswerCli, TakesBaseUrlsAsTheyArePasted) {
+  const std::string url = server_.script({{service()}});
+  const std::string port = url.substr(url.rfind(':'), url.rfind('/') - url.rfind(':'));
+  const std::string pasted =
+      " HTTP://LocalHost" + port + url.substr(url.rfind('/')) + "/v1/?api-version=2024-02-01\n";
+  const Outcome outcome = route({"--query", kPrompt, "--llm-api-base", pasted});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(server_.requests(url).at(0).path,
+              ::testing::EndsWith("/v1/chat/completions?api-version=2024-02-01"));
+}
+
+TEST_F(AnswerCli, PartsThoughtsFromTheAnswerIfAsked) {
+  const std::string url =
+      server_.script({{service({{"text", "<think>\nhm\n</think>\n\nParis."}})}});
+  const json whole = json::parse(route({"--query", kPrompt, "--llm-api-base", url, "--json"}).out);
+  EXPECT_EQ(whole.at("response"), "<think>\nhm\n</think>\n\nParis.");
+  const json split = json::parse(
+      route({"--query", kPrompt, "--llm-api-base", url, "--json", "--split-thinking"}).out);
+  EXPECT_EQ(split.at("response"), "Paris.");
+  EXPECT_EQ(split.at("reasoning"), "hm");
+}
+
+TEST_F(AnswerCli, DoesNotGarbleMessagesForAShortKey) {
+  for (const std::string key : {"1", "EMPTY"}) {
+    const std::string url = server_.script({{error(401, "1 EMPTY key: Bearer " + key)}});
+    const Outcome outcome =
+        route({"--query", kPrompt, "--llm-api-base", url, "--llm-api-key", key});
+    EXPECT_THAT(outcome.err, HasSubstr("error 401: \"1 EMPTY key: Bearer [key]\""));
+  }
+}
+
 TEST_F(AnswerCli, AsksNoOtherModelIfToldSo) {
   const std::string url = server_.script({{error(404, "no endpoints found")}, {service()}});
   const Outcome outcome =

@@ -359,6 +359,10 @@ def test_cancelling_a_task_ends_the_request(server: FaultServer, small: R2Router
         ([{"reset": True}], r2_router.ServerConnectionError, ConnectionError, 4),
         ([{"wait": 30}], r2_router.ServerTimeoutError, TimeoutError, 1),
         (service(reasoning=4_000_000, tokens="all"), r2_router.BudgetError, RuntimeError, 1),
+        (service(text=""), r2_router.NoAnswerError, RuntimeError, 1),
+        ([answer(200, {"choices": None})], r2_router.NoAnswerError, RuntimeError, 1),
+        (error(400, "API key not valid"), r2_router.AuthenticationError, RuntimeError, 1),
+        (error(529), r2_router.ServerError, RuntimeError, 4),
         ([answer(200, [1, 2])], r2_router.ServerError, RuntimeError, 1),
     ],
 )
@@ -405,6 +409,86 @@ def test_a_model_that_fails_is_stood_in_for(server: FaultServer, flow: Flow) -> 
     with pytest.raises(r2_router.ServerError, match="no such model"):
         router.route_and_generate(QUERY, max_fallbacks=0)
     assert len(server.requests(alone)) == 1
+
+
+def reply(finish_reason: str = "stop", **message: Any) -> list[dict[str, Any]]:
+    choice = {"message": {"content": None} | message, "finish_reason": finish_reason}
+    return [answer(200, {"choices": [choice]})]
+
+
+def test_an_answer_without_text_is_stood_in_for(server: FaultServer, flow: Flow) -> None:
+    keys = list(flow.router.route_and_generate(QUERY))
+    assert keys[:8] == [
+        *("query", "response", "model", "openrouter_id", "budget"),
+        *("predicted_quality", "predicted_cost_usd", "risk"),
+    ]
+    for stream in (False, True):
+        path = server.script(
+            [reply(refusal="I can't help."), reply(reasoning_content="hm"), service()]
+        )
+        flow.router.llm_api_base = server.url(path)
+        result = flow.router.route_and_generate(QUERY, stream=stream)
+        if stream:
+            assert "".join(result) == f"An answer to: {QUERY}"
+            result = result.completion
+        assert list(result) == keys
+        assert result["response"] == f"An answer to: {QUERY}"
+        assert result["refusal"] is None
+        assert result["reasoning"] is None
+        attempts = result["attempts"]
+        assert [attempt["error"] for attempt in attempts] == ["no_answer", "no_answer", None]
+        assert len({attempt["model"] for attempt in attempts}) == 3
+
+
+def test_a_refusal_and_reasoning_have_fields_of_their_own(
+    server: FaultServer, small: R2Router
+) -> None:
+    small.llm_api_base = server.url(
+        server.script(
+            [
+                reply(refusal="I can't help."),
+                reply(reasoning="hm"),
+                reply("content_filter"),
+                reply(content="Paris.", reasoning="hm"),
+                service(text="<think>hm</think>Paris."),
+            ]
+        )
+    )
+    found = []
+    for _ in range(3):
+        with pytest.raises(r2_router.NoAnswerError) as caught:
+            small.generate(QUERY, "small", 20)
+        completion = caught.value.completion
+        assert completion is not None
+        assert completion["failure"]["error"] == "no_answer"
+        found.append((completion["refusal"], completion["reasoning"]))
+    assert found == [("I can't help.", None), (None, "hm"), (None, None)]
+    for arguments in ({}, {"split_thinking": True}):
+        result = small.generate(QUERY, "small", 20, **arguments)
+        assert (result["response"], result["reasoning"]) == ("Paris.", "hm")
+
+
+def test_only_what_is_set_is_sent(server: FaultServer, small: R2Router) -> None:
+    path = server.script([service(rejects=["temperature", "max_tokens"])])
+    small.llm_api_base = server.url(path)
+    small.generate(QUERY, "small", 20)
+    small.generate(QUERY, "small", 20, 0.25)
+    small.generate(QUERY, "small", 20, temperature=0)
+    bodies = [body(request) for request in server.requests(path)]
+    # The cap's other field and a temperature that is not taken are learned once.
+    assert [sent.get("temperature") for sent in bodies] == [None, None, 0.25, None, None]
+    assert ["max_tokens" in sent for sent in bodies] == [True, False, False, False, False]
+    with pytest.raises(ValueError, match="temperature"):
+        small.generate(QUERY, "small", 20, temperature=-1)
+
+
+def test_a_base_url_may_have_a_query(server: FaultServer, flow: Flow) -> None:
+    flow.router.llm_api_base = f" {server.url(flow.answers)}/v1?api-version=1\n"
+    flow.router.embed_url = f"{server.url(flow.embeddings)}/v1/?api-version=1 "
+    flow.router.route_and_generate(QUERY)
+    assert flow.requests()[-1].path.endswith("/v1/chat/completions?api-version=1")
+    (request,) = server.requests(flow.embeddings)
+    assert request.path.endswith("/v1/embeddings?api-version=1")
 
 
 def one_of_each(router: R2Router) -> list[dict[str, Any]]:

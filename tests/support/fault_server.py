@@ -14,7 +14,9 @@ input, so that no test leaves one behind. Python tests use the class ``FaultServ
 
 Steps, in order, each an object with one of these members:
 
-    "answer": {"status", "headers", "json" | "text"}   a whole answer; the connection stays open
+    "answer": {"status", "headers", "json" | "text"}   a whole answer; the connection stays open;
+                                                        "compressed": "gzip" or "deflate", which
+                                                        nobody has asked for
     "send": TEXT, "send_base64": BYTES                  these bytes as they are
     "trickle": TEXT, "every": SECONDS                   byte by byte
     "endless": TEXT                                     again and again, until the client goes away
@@ -27,6 +29,7 @@ Steps, in order, each an object with one of these members:
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import json
 import math
@@ -42,6 +45,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import zlib
 from typing import Any, NamedTuple
 
 
@@ -101,9 +105,10 @@ class Service:
     "usage.cost" ("silent": it is not told); "prompt": "cached" or "written", what all of it is;
     "hides_details": only the two sums are told; "images": how many are billed; "served_model";
     "models": the data of GET /models; "pause": seconds between streamed pieces; "key": what the
-    Authorization header must carry. "refuse": {"containing": TEXT, "texts": N, "answer": {...}}
-    answers so when a text to embed contains TEXT, or there are more than N of them; "zero": TEXT
-    gives texts that contain it an embedding of zeros.
+    Authorization header must carry; "rejects": parameters that chat requests may not have;
+    "refuse": {"containing": TEXT, "texts": N, "answer": {...}} answers so when a text to embed
+    contains TEXT, or there are more than N of them; "zero": TEXT gives texts that contain it an
+    embedding of zeros.
 
     An answer counts every byte of the messages as a prompt token, and eight more a message: no
     tokenizer counts more.
@@ -114,13 +119,14 @@ class Service:
 
     def answer(self, request: Request, send: Any) -> None:
         key = self.settings.get("key")
+        path = request.path.split("?")[0]
         if key and request.headers.get("authorization") != f"Bearer {key}":
             send(answer_bytes(401, error_body(401, "No auth credentials found")))
-        elif request.method == "GET" and request.path.endswith("/models"):
+        elif request.method == "GET" and path.endswith("/models"):
             send(answer_bytes(200, {"data": self.settings.get("models", [])}))
-        elif request.path.endswith("/v1/embeddings"):
+        elif path.endswith("/v1/embeddings"):
             self._embeddings(json.loads(request.body), send)
-        elif request.path.endswith("/chat/completions"):
+        elif path.endswith("/chat/completions"):
             self._chat(json.loads(request.body), send)
         else:
             send(answer_bytes(404, error_body(404, f"no such path: {request.path}")))
@@ -150,6 +156,11 @@ class Service:
         send(answer_bytes(200, {"object": "list", "data": data, "model": body["model"]}))
 
     def _chat(self, body: dict[str, Any], send: Any) -> None:
+        for name in self.settings.get("rejects", []):
+            if name in body:
+                message = f"Unsupported parameter: '{name}' is not supported with this model."
+                send(answer_bytes(400, {"error": {"message": message, "param": name}}))
+                return
         cap = body.get("max_completion_tokens", body.get("max_tokens"))
         tokens = self.settings.get("tokens", 7)
         if tokens == "all":
@@ -219,9 +230,16 @@ def chunk(data: bytes) -> bytes:
 
 
 def answer_bytes(
-    status: int, body: Any, headers: dict[str, str] | None = None, text: bool = False
+    status: int,
+    body: Any,
+    headers: dict[str, str] | None = None,
+    text: bool = False,
+    compressed: str = "",
 ) -> bytes:
     content = body.encode() if text else json.dumps(body).encode()
+    if compressed:
+        content = gzip.compress(content) if compressed == "gzip" else zlib.compress(content)
+        headers = {"Content-Encoding": compressed} | (headers or {})
     fields = {
         "Content-Type": "text/plain" if text else "application/json",
         "Content-Length": str(len(content)),
@@ -299,7 +317,8 @@ class _Connection:
             answer = step["answer"]
             text = "text" in answer
             body = answer["text"] if text else answer.get("json", {})
-            send(answer_bytes(answer.get("status", 200), body, answer.get("headers"), text))
+            coding = answer.get("compressed", "")
+            send(answer_bytes(answer.get("status", 200), body, answer.get("headers"), text, coding))
         elif "service" in step:
             Service(step["service"]).answer(request, send)
         elif "send" in step:

@@ -20,6 +20,7 @@
 #include "encode/arguments.h"
 #include "encode/remote/embeddings_response.h"
 #include "llm/http/call.h"
+#include "llm/http/endpoint.h"
 #include "llm/http/retry.h"
 #include "llm/http/server_error.h"
 #include "llm/http/transport.h"
@@ -62,9 +63,8 @@ bool may_be_about_texts(const Failure& failure) {
          (failure.code == ErrorCode::kServer && status >= 200 && status < 300);
 }
 
-std::string embeddings_url(std::string_view base_url) {
-  while (base_url.ends_with('/')) base_url.remove_suffix(1);
-  return std::string(base_url) + (base_url.ends_with("/v1") ? "/embeddings" : "/v1/embeddings");
+std::string_view path_after(const net::BaseUrl& base) {
+  return base.address.ends_with("/v1") ? "/embeddings" : "/v1/embeddings";
 }
 
 HttpEmbedderOptions checked(const HttpEmbedderOptions& options) {
@@ -118,7 +118,7 @@ class HttpEmbedder final : public Embedder, public std::enable_shared_from_this<
       : endpoint_(endpoint),
         options_(checked(options)),
         transport_(net::make_transport(endpoint)),
-        url_(embeddings_url(endpoint.base_url)) {}
+        base_(endpoint.base_url) {}
 
   std::size_t dimension() const override { return options_.dimension; }
 
@@ -273,7 +273,7 @@ class HttpEmbedder final : public Embedder, public std::enable_shared_from_this<
                                    Call& call) const {
     nlohmann::json body = {{"model", options_.model}, {"encoding_format", encoding}};
     for (const Wanted& wanted : part) body["input"].push_back(wanted.text);
-    const net::Request request{.url = url_,
+    const net::Request request{.url = base_.with(path_after(base_)),
                                .headers = {{"Content-Type", "application/json"}},
                                .body = body.dump(),
                                .deadline = call.deadline,
@@ -301,7 +301,9 @@ class HttpEmbedder final : public Embedder, public std::enable_shared_from_this<
           Failure{.code = ErrorCode::kCancelled, .message = "cancelled while waiting to ask again"};
     }
     if (failure) {
-      std::string message = url_ + ": " + failure->message;
+      // Without the query string: a key may be in that.
+      std::string message =
+          base_.address + std::string(path_after(base_)) + ": " + failure->message;
       if (tries > 1) message += "; asked " + std::to_string(tries) + " times";
       failure->message = message.append(remedy_for(*failure));
       return BatchFailure{*failure, about_texts};
@@ -371,7 +373,7 @@ class HttpEmbedder final : public Embedder, public std::enable_shared_from_this<
   const Endpoint endpoint_;
   const HttpEmbedderOptions options_;
   const std::shared_ptr<const net::Transport> transport_;
-  const std::string url_;
+  const net::BaseUrl base_;
   mutable std::atomic<Encoding> encoding_ = Encoding::kUnknown;  // what the server has accepted
 };
 

@@ -12,9 +12,9 @@
 
 #include "base/excerpt.h"
 #include "base/unicode.h"
-#include "llm/http/retry.h"
+#include "llm/http/endpoint.h"
 #include "llm/http/server_error.h"
-#include "llm/http/transport.h"
+#include "pool/request_settings.h"
 
 namespace r2router::client {
 namespace {
@@ -35,41 +35,162 @@ constexpr std::string_view kReplacementEscape = "\\ufffd";
 /// The UTF-16 code unit that text[position] begins an escape of, "\uXXXX".
 std::optional<std::uint32_t> escaped_unit(std::string_view text, std::size_t position) {
   std::uint32_t unit = 0;
-  if (text.substr(position, 2) != "\\u" || text.size() - position < 6) return {};
+  if (position > text.size() || text.substr(position, 2) != "\\u" || text.size() - position < 6) {
+    return {};
+  }
   const char* end = text.data() + position + 6;
   if (std::from_chars(end - 4, end, unit, 16).ptr != end) return {};
   return unit;
 }
 
-/// `json` with ill-formed UTF-8 and halves of surrogate pairs replaced by U+FFFD: servers that cut
-/// a text into tokens make both, and a parser rejects the whole answer for them.
-std::string repaired(std::string_view json) {
-  std::string result;
-  for (std::size_t position = 0; position < json.size();) {
-    const std::size_t begin = position;
-    if (json[position] != '\\') {
-      const bool replaced = decode_utf8(json, position) == kReplacement;
-      result += replaced ? kReplacementBytes : json.substr(begin, position - begin);
-      continue;
-    }
-    const auto unit = escaped_unit(json, position);
-    position += unit ? 6 : 2;
-    if (unit && *unit >= 0xD800 && *unit < 0xDC00) {
-      const auto second = escaped_unit(json, std::min(position, json.size()));
-      if (second && *second >= 0xDC00 && *second < 0xE000) {
-        position += 6;
-      } else {
-        result += kReplacementEscape;
-        continue;
-      }
-    } else if (unit && *unit >= 0xDC00 && *unit < 0xE000) {
-      result += kReplacementEscape;
-      continue;
-    }
-    result += json.substr(begin, position - begin);
-  }
-  return result;
+bool is_high_surrogate(std::optional<std::uint32_t> unit) {
+  return unit && *unit >= 0xD800 && *unit < 0xDC00;
 }
+bool is_low_surrogate(std::optional<std::uint32_t> unit) {
+  return unit && *unit >= 0xDC00 && *unit < 0xE000;
+}
+
+/// How many bytes of json[position] on, up to the end of their string, are the first part of a
+/// character in UTF-8; 0 if they are none.
+std::size_t first_part(std::string_view json, std::size_t position) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(json[position + i]); };
+  const unsigned char lead = byte(0);
+  const std::size_t whole = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
+  if (lead < 0xC2 || lead > 0xF4) return 0;
+  for (std::size_t size = 1; size < whole && position + size < json.size(); ++size) {
+    if (byte(size) == '"') return size;
+    if ((byte(size) & 0xC0) != 0x80) break;
+  }
+  return 0;
+}
+
+/// JSON as a parser takes it, made of what servers send. Those that cut a text into tokens make
+/// ill-formed UTF-8 and halves of surrogate pairs, which become U+FFFD; those that write JSON as
+/// Python does make NaN and Infinity, which become null.
+class Repair {
+ public:
+  /// `cut`: the first part of a character (Cut::part) that a string of `json` may go on with.
+  Repair(std::string_view json, std::string_view cut) : json_(json) {
+    while (position_ < json_.size()) {
+      if (!in_string_) {
+        structure(cut);
+      } else if (json_[position_] == '"') {
+        in_string_ = false;
+        text_ += json_[position_++];
+      } else if (json_[position_] == '\\') {
+        escape();
+      } else {
+        character();
+      }
+    }
+  }
+
+  const std::string& text() const { return text_; }
+  /// What a string ended with, if that was the first part of a character.
+  const std::string& cut() const { return cut_; }
+  /// What text() has in its place.
+  std::string cut_replacement() const {
+    std::string text;
+    const std::size_t count = cut_.starts_with('\\') ? 1 : cut_.size();
+    for (std::size_t i = 0; i < count; ++i) text += kReplacementBytes;
+    return text;
+  }
+  /// A string has gone on with the rest of the character.
+  bool joined() const { return joined_; }
+
+ private:
+  void structure(std::string_view cut) {
+    const char c = json_[position_];
+    if (c == 'N' || c == 'I' || c == '-') {
+      for (const std::string_view word : {"NaN", "Infinity", "-Infinity"}) {
+        if (!json_.substr(position_).starts_with(word)) continue;
+        text_ += "null";
+        position_ += word.size();
+        return;
+      }
+    }
+    text_ += c;
+    ++position_;
+    if (c != '"') return;
+    in_string_ = true;
+    if (!cut.empty() && goes_on(cut)) join(cut);
+  }
+
+  /// True if the string that has just begun does so with the rest of the character.
+  bool goes_on(std::string_view cut) const {
+    if (position_ == json_.size()) return false;
+    const auto next = static_cast<unsigned char>(json_[position_]);
+    return cut.front() == '\\' ? is_low_surrogate(escaped_unit(json_, position_))
+                               : (next & 0xC0) == 0x80;
+  }
+
+  void join(std::string_view cut) {
+    joined_ = true;
+    if (cut.front() == '\\') {
+      text_.append(cut).append(json_.substr(position_, 6));
+      position_ += 6;
+      return;
+    }
+    std::string bytes(cut);
+    while (position_ < json_.size() && bytes.size() < 4 &&
+           (static_cast<unsigned char>(json_[position_]) & 0xC0) == 0x80 && !is_utf8(bytes)) {
+      bytes += json_[position_++];
+    }
+    if (is_utf8(bytes)) {
+      text_ += bytes;
+      return;
+    }
+    if (ends_string() && first_part(bytes + '"', 0) > 0) cut_ = bytes;  // more is to come
+    for (std::size_t i = 0; i < bytes.size(); ++i) text_ += kReplacementBytes;
+  }
+
+  void escape() {
+    const std::size_t begin = position_;
+    const auto unit = escaped_unit(json_, position_);
+    position_ = std::min(position_ + (unit ? 6 : 2), json_.size());
+    if (is_high_surrogate(unit)) {
+      if (is_low_surrogate(escaped_unit(json_, position_))) {
+        position_ += 6;
+      } else {
+        if (ends_string()) cut_ = json_.substr(begin, 6);
+        text_ += kReplacementEscape;
+        return;
+      }
+    } else if (is_low_surrogate(unit)) {
+      text_ += kReplacementEscape;
+      return;
+    }
+    text_ += json_.substr(begin, position_ - begin);
+  }
+
+  void character() {
+    const std::size_t begin = position_;
+    for (; position_ < json_.size(); ++position_) {
+      const auto c = static_cast<unsigned char>(json_[position_]);
+      if (c >= 0x80 || c == '"' || c == '\\') break;
+    }
+    if (position_ > begin) {
+      text_ += json_.substr(begin, position_ - begin);
+      return;
+    }
+    if (decode_utf8(json_, position_) != kReplacement) {
+      text_ += json_.substr(begin, position_ - begin);
+      return;
+    }
+    if (const std::size_t part = first_part(json_, begin); part > 0) {
+      cut_ = json_.substr(begin, part);
+    }
+    text_ += kReplacementBytes;
+  }
+
+  bool ends_string() const { return position_ < json_.size() && json_[position_] == '"'; }
+
+  std::string_view json_;
+  std::size_t position_ = 0;
+  bool in_string_ = false;
+  bool joined_ = false;
+  std::string text_, cut_;
+};
 
 /// The value, or nothing for what is not JSON or exceeds the bounds.
 std::optional<Json> parse(std::string_view text) {
@@ -80,7 +201,7 @@ std::optional<Json> parse(std::string_view text) {
     return true;
   };
   try {
-    Json json = Json::parse(repaired(text), bounded, /*allow_exceptions=*/false);
+    Json json = Json::parse(text, bounded, /*allow_exceptions=*/false);
     if (!json.is_discarded()) return json;
   } catch (const TooMuch&) {
   }
@@ -151,18 +272,6 @@ void read_usage(const Json& answer, ChatAnswer& result) {
   if (const auto cost = amount_of(*usage, "cost")) result.cost_usd = cost;
 }
 
-/// True for a refusal because the server does not serve the model.
-bool names_unknown_model(std::string words) {
-  std::ranges::transform(words, words.begin(), [](unsigned char c) { return std::tolower(c); });
-  const auto says = [&](const char* phrase, std::size_t from = 0) {
-    return words.find(phrase, from) != words.npos;
-  };
-  if (says("not a valid model") || says("unsupported model") || says("unknown model")) return true;
-  const std::size_t model = words.find("model");
-  return model != words.npos && (says("not found", model) || says("does not exist", model) ||
-                                 says("not supported", model));
-}
-
 std::string_view remedy_for(ErrorCode code) {
   switch (code) {
     case ErrorCode::kAuthentication:
@@ -173,68 +282,283 @@ std::string_view remedy_for(ErrorCode code) {
       return "; call less often";
     case ErrorCode::kNotFound:
       return "; check the model's catalogue name and the base URL";
+    case ErrorCode::kTooLong:
+      return "; shorten the query, or allow models with a longer context";
+    case ErrorCode::kNoAnswer:
+      return "; ask another model, or put the query differently";
     default:
       return "";
   }
 }
 
-/// Adds a message's content: a string, nothing, or an array of parts of which some are text.
-void read_content(const Json& message, ChatAnswer& answer, const Secret& key) {
-  const Json* content = find(message, "content");
-  if (content == nullptr) return;
-  if (content->is_string()) {
-    answer.text += content->get_ref<const std::string&>();
-  } else if (content->is_array()) {
-    for (const Json& part : *content) answer.text += string_of(part, "text");
-  } else {
-    answer.failure = unreadable("a message's content is text", content->dump(), key);
+std::string to_lower(std::string text) {
+  std::ranges::transform(text, text.begin(), [](unsigned char c) { return std::tolower(c); });
+  return text;
+}
+
+/// True for an "error" that reports none: servers add "", {} or false to a good answer.
+bool says_nothing(const Json& error) {
+  switch (error.type()) {
+    case Json::value_t::null:
+      return true;
+    case Json::value_t::boolean:
+      return !error.get<bool>();
+    case Json::value_t::string:
+      return trimmed(error.get_ref<const std::string&>()).empty();
+    case Json::value_t::array:
+    case Json::value_t::object:
+      return std::ranges::all_of(error, says_nothing);
+    default:
+      return error == 0;
   }
 }
 
-/// Reads a whole answer or a piece of one, whose text is in the first choice's member `message`;
-/// false if it has none.
-bool read(const Json& json, const char* message, ChatAnswer& answer, const Secret& key) {
-  if (std::string model = string_of(json, "model"); !model.empty()) answer.model = std::move(model);
-  read_usage(json, answer);
-  const Json* choices = find(json, "choices");
-  const bool has_choice = choices != nullptr && choices->is_array() && !choices->empty();
-  const Json none;
-  const Json& choice = has_choice ? choices->front() : none;
-  const Json* said = find(choice, message);
-  if (said != nullptr) read_content(*said, answer, key);
-  if (std::string reason = string_of(choice, "finish_reason"); !reason.empty()) {
-    answer.finish_reason = std::move(reason);
+/// The text of a thought: a string, or strings within lists and objects. Encrypted ones have none.
+std::string plain_text(const Json& value) {
+  if (value.is_string()) return value.get<std::string>();
+  std::string text;
+  if (value.is_array()) {
+    for (const Json& part : value) text += plain_text(part);
   }
-  for (const Json* place : {&json, &choice}) {
-    if (const Json* error = find(*place, "error")) {
-      answer.failure = read_chat_error(0, Json{{"error", *error}}.dump(), key);
+  for (const char* name : {"text", "thinking", "reasoning", "summary", "content"}) {
+    const Json* member = find(value, name);
+    if (member == nullptr) continue;
+    text = plain_text(*member);
+    if (!text.empty()) break;
+  }
+  return text;
+}
+
+/// True if the value has something in it.
+bool is_something(const Json* value) {
+  return value != nullptr && value->is_structured() && !value->empty();
+}
+
+/// Reads a whole answer, or an event of a streamed one, into a ChatAnswer.
+class AnswerReader {
+ public:
+  /// `text`: JSON, or what a server takes for it.
+  AnswerReader(std::string_view text, bool streamed, ChatAnswer& answer, const Secret& key)
+      : repair_(text, answer.cut.part), streamed_(streamed), answer_(answer), key_(key) {
+    json_ = parse(repair_.text());
+    // Google puts some answers in a list of one.
+    if (json_ && json_->is_array() && json_->size() == 1) json_ = Json(json_->front());
+  }
+
+  /// The value, or null for what is not JSON.
+  const Json* json() const { return json_ ? &*json_ : nullptr; }
+  bool is_object() const { return json_ && json_->is_object(); }
+
+  /// True for an object that is nothing but the report of an error.
+  bool is_report() const {
+    if (json_->contains("choices")) return false;
+    if (string_of(*json_, "object") == "error" || string_of(*json_, "type") == "error") return true;
+    if (streamed_) return false;
+    for (const char* name : {"message", "Message", "detail", "errors", "msg", "error_message"}) {
+      const Json* member = find(*json_, name);
+      if (member != nullptr && !member->is_object() && !says_nothing(*member)) return true;
+    }
+    return false;
+  }
+
+  /// Reads the object as a report.
+  void read_report() { report(json_->dump()); }
+
+  /// Reads the object as an answer. False if it does not have the form of one.
+  bool read_answer() {
+    const Json& json = *json_;
+    if (std::string model = string_of(json, "model"); !model.empty()) {
+      answer_.model = std::move(model);
+    }
+    read_usage(json, answer_);
+    const auto choices = json.find("choices");
+    bool well_formed = choices != json.end() && (choices->is_null() || choices->is_array());
+    const Json* choice = well_formed ? chosen_of(*choices) : nullptr;
+    if (choice != nullptr) {
+      well_formed = read_choice(*choice);
+      read_error(find(*choice, "error"));
+    }
+    read_error(find(json, "error"));
+    if (!answer_.failure && to_lower(answer_.finish_reason) == "error") {
+      answer_.failure = Failure{.code = ErrorCode::kServer,
+                                .message =
+                                    "the server ended the answer with an error that it does "
+                                    "not name; try again"};
+    }
+    return well_formed;
+  }
+
+ private:
+  /// The first choice of an answer; of a stream, the one whose number came first. There is but one,
+  /// if the server does as it is asked.
+  const Json* chosen_of(const Json& choices) {
+    for (const Json& choice : choices) {
+      const auto index = tokens_of(choice, "index");
+      if (index && answer_.choice && *index != *answer_.choice) continue;
+      if (index) answer_.choice = index;
+      return &choice;
+    }
+    return nullptr;
+  }
+
+  bool read_choice(const Json& choice) {
+    std::string reason = string_of(choice, "finish_reason");
+    const std::string lower = to_lower(reason);
+    const bool has_reason = !reason.empty() && lower != "null" && lower != "none";
+    if (has_reason) answer_.finish_reason = std::move(reason);
+    // Some servers end a stream with the whole message.
+    const Json* message = find(choice, streamed_ ? "delta" : "message");
+    if (message == nullptr && answer_.text.empty()) {
+      message = find(choice, streamed_ ? "message" : "delta");
+    }
+    // Servers of an older protocol have the text here.
+    const std::string text = message == nullptr ? string_of(choice, "text") : std::string();
+    append(&ChatAnswer::text, text);
+    // A null message, or none where the answer was withheld, is an empty answer.
+    if (message == nullptr && !has_reason && text.empty() && !choice.contains("message")) {
+      return false;
+    }
+    answer_.has_choice = true;
+    if (message != nullptr) read_message(*message);
+    return true;
+  }
+
+  void read_message(const Json& message) {
+    if (const Json* content = find(message, "content")) read_content(*content);
+    for (const char* name : {"reasoning_content", "reasoning", "thinking", "reasoning_details"}) {
+      const Json* reasoning = find(message, name);
+      const std::string text = reasoning != nullptr ? plain_text(*reasoning) : std::string();
+      if (text.empty()) continue;
+      append(&ChatAnswer::reasoning, text);
+      break;  // servers repeat it under several names
+    }
+    append(&ChatAnswer::refusal, string_of(message, "refusal"));
+    for (const char* name : {"tool_calls", "function_call", "images", "audio"}) {
+      answer_.has_other_content |= is_something(find(message, name));
     }
   }
-  if (!answer.failure && answer.finish_reason == "error") {
-    answer.failure = Failure{.code = ErrorCode::kServer,
-                             .message =
-                                 "the server ended the answer with an error that it does "
-                                 "not name; try again"};
+
+  void read_content(const Json& content) {
+    if (content.is_string()) {
+      append(&ChatAnswer::text, content.get_ref<const std::string&>());
+    } else if (content.is_array()) {
+      for (const Json& part : content) read_part(part);
+    } else {
+      answer_.failure = unreadable("a message's content is text", content.dump(), key_);
+    }
   }
-  return said != nullptr;
+
+  void read_part(const Json& part) {
+    const std::string type = to_lower(string_of(part, "type"));
+    if (type.find("thinking") != type.npos || type.find("reasoning") != type.npos) {
+      append(&ChatAnswer::reasoning, plain_text(part));
+    } else if (type == "refusal") {
+      append(&ChatAnswer::refusal, string_of(part, "refusal"));
+    } else if (part.is_string()) {
+      append(&ChatAnswer::text, part.get_ref<const std::string&>());
+    } else if (const Json* text = find(part, "text"); text != nullptr && text->is_string()) {
+      append(&ChatAnswer::text, text->get_ref<const std::string&>());
+    } else {
+      answer_.has_other_content |= is_something(&part);
+    }
+  }
+
+  /// Adds a piece to one of the texts. A character that it ends in the middle of waits for its
+  /// rest.
+  void append(std::string ChatAnswer::*field, std::string_view piece) {
+    if (piece.empty()) return;
+    if (answer_.cut.field == field) {
+      if (!repair_.joined()) answer_.*field += kReplacementBytes;
+      answer_.cut = {};
+    }
+    if (streamed_ && !repair_.cut().empty() && piece.ends_with(repair_.cut_replacement())) {
+      piece.remove_suffix(repair_.cut_replacement().size());
+      answer_.cut = {repair_.cut(), field};
+    }
+    answer_.*field += piece;
+  }
+
+  void read_error(const Json* error) {
+    if (error == nullptr || says_nothing(*error) || answer_.failure) return;
+    // {"error": true} has its message in another member.
+    report(error->is_structured() || error->is_string() ? Json{{"error", *error}}.dump()
+                                                        : json_->dump());
+  }
+
+  void report(const std::string& error) {
+    answer_.failure = read_chat_error(0, error, key_, &answer_.said);
+  }
+
+  const Repair repair_;
+  const bool streamed_;
+  ChatAnswer& answer_;
+  const Secret& key_;
+  std::optional<Json> json_;
+};
+
+/// "[DONE]", however it is spelt.
+bool is_end_mark(std::string_view data) {
+  const auto strip = [&](std::string_view around) {
+    while (!data.empty() && around.find(data.front()) != around.npos) data.remove_prefix(1);
+    while (!data.empty() && around.find(data.back()) != around.npos) data.remove_suffix(1);
+  };
+  if (data.size() > 16) return false;
+  strip("\"'");
+  strip("[]");
+  return to_lower(std::string(data)) == "done";
+}
+
+/// What servers send without an event's name to keep a connection open.
+bool is_heartbeat(std::string_view data) {
+  for (const std::string_view word : {"ping", "pong", "keep-alive", "keepalive", "heartbeat"}) {
+    if (data.size() < 16 && to_lower(std::string(data)) == word) return true;
+  }
+  return data.empty();
 }
 
 }  // namespace
 
-std::string chat_request(const ChatRequest& request, CapField cap_field, std::string_view provider,
-                         bool stream) {
+std::string_view RequestForm::cap_name() const {
+  return cap_field == CapField::kMaxTokens ? internal::kMaxTokens : internal::kMaxCompletionTokens;
+}
+
+bool RequestForm::sends(std::string_view parameter) const {
+  return std::ranges::find(omit, parameter) == omit.end();
+}
+
+std::string chat_request(const ChatRequest& request, const RequestForm& form,
+                         std::string_view provider, bool stream) {
   nlohmann::ordered_json body = {{"model", request.model}};
-  if (!request.fallback_models.empty()) body["models"] = request.fallback_models;
+  if (!request.fallback_models.empty() && form.sends("models")) {
+    body["models"] = request.fallback_models;
+  }
   for (const Message& message : request.messages) {
     body["messages"].push_back({{"role", message.role}, {"content", message.content}});
   }
-  body[cap_field == CapField::kMaxTokens ? "max_tokens" : "max_completion_tokens"] =
-      request.max_tokens;
-  body["temperature"] = request.temperature;
-  if (!provider.empty()) body["provider"] = nlohmann::ordered_json::parse(provider);
+  body[std::string(form.cap_name())] = request.max_tokens;
+  if (request.temperature && form.sends("temperature")) body["temperature"] = *request.temperature;
+  if (!provider.empty() && form.sends("provider")) {
+    body["provider"] = nlohmann::ordered_json::parse(provider);
+  }
   if (stream) {
     body["stream"] = true;
-    body["stream_options"] = {{"include_usage", true}};
+    if (form.sends("stream_options")) body["stream_options"] = {{"include_usage", true}};
+  }
+  if (!request.extra.empty()) {
+    const auto extra = nlohmann::ordered_json::parse(request.extra, nullptr,
+                                                     /*allow_exceptions=*/false);
+    if (!extra.is_object()) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  "the model's request is " + excerpt(request.extra) +
+                      R"(: expected a JSON object, such as {"reasoning_effort": "low"})");
+    }
+    for (const auto& [name, value] : extra.items()) {
+      if (!internal::may_be_required(name)) {
+        throw Error(ErrorCode::kInvalidArgument, "the model's request sets " + excerpt(name) +
+                                                     ", which the router does itself: remove it");
+      }
+      body[name] = value;
+    }
   }
   return body.dump();
 }
@@ -257,41 +581,58 @@ std::string provider_preferences(std::string_view json, bool require_parameters)
 
 ChatAnswer read_chat_answer(std::string_view body, const Secret& key) {
   ChatAnswer answer;
-  const auto json = parse(body);
-  if (!json || !json->is_object()) {
+  AnswerReader reader(body, false, answer, key);
+  if (!reader.is_object()) {
     answer.failure = unreadable("an answer is a JSON object", body, key);
-  } else if (!read(*json, "message", answer, key) && !answer.failure) {
+  } else if (reader.is_report()) {
+    reader.read_report();
+  } else if (!reader.read_answer() && !answer.failure) {
     answer.failure = unreadable("an answer has a text in choices[0].message.content", body, key);
   }
   return answer;
 }
 
-void read_chat_chunk(std::string_view data, ChatAnswer& answer, const Secret& key) {
+void read_chat_chunk(std::string_view event, std::string_view data, ChatAnswer& answer,
+                     const Secret& key) {
   if (answer.failure || answer.done) return;
-  if (data == "[DONE]") {
+  data = trimmed(data);
+  if (is_end_mark(data)) {
     answer.done = true;
     return;
   }
-  const auto json = parse(data);
-  if (!json || !json->is_object()) {
+  AnswerReader reader(data, true, answer, key);
+  if (reader.is_object()) {
+    // An event of this name may hold the error itself.
+    if (reader.is_report() || (event == "error" && find(*reader.json(), "error") == nullptr)) {
+      reader.read_report();
+    } else {
+      reader.read_answer();
+    }
+  } else if (event == "error") {
+    answer.failure = read_chat_error(0, data, key, &answer.said);
+  } else if (event == "done") {
+    answer.done = true;
+  } else if (reader.json() == nullptr && (event.empty() || event == "message") &&
+             !is_heartbeat(data)) {
     answer.failure = unreadable("an event of a streamed answer is a JSON object", data, key);
-    return;
   }
-  read(*json, "delta", answer, key);
 }
 
-Failure read_chat_error(int status, std::string_view body, const Secret& key) {
-  const net::ServerError error = net::read_server_error(body);
+void end_chat_stream(ChatAnswer& answer) {
+  if (answer.cut.field != nullptr) answer.*answer.cut.field += kReplacementBytes;
+  answer.cut = {};
+}
+
+Failure read_chat_error(int status, std::string_view body, const Secret& key,
+                        net::ServerError* said) {
+  net::ServerError error = net::read_server_error(body);
   if (status == 0) status = error.status;
-  Failure failure{.code = status == 0 ? ErrorCode::kServer : net::classify(status),
-                  .http_status = status};
-  if (status == 404 || (failure.code == ErrorCode::kRefused && names_unknown_model(error.words))) {
-    failure.code = ErrorCode::kNotFound;
-  }
+  Failure failure{.code = net::classify(status, error), .http_status = status};
   failure.message =
       "the server reports " + (status == 0 ? "an error" : "error " + std::to_string(status));
   if (!error.words.empty()) failure.message += ": " + quoted(error.words, key);
   failure.message += remedy_for(failure.code);
+  if (said != nullptr) *said = std::move(error);
   return failure;
 }
 

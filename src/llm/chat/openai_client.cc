@@ -1,8 +1,11 @@
 #include <algorithm>
+#include <atomic>
 #include <cctype>
 #include <chrono>
 #include <cmath>
+#include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <string>
@@ -14,10 +17,14 @@
 
 #include "base/excerpt.h"
 #include "base/unicode.h"
+#include "llm/chat/answer_text.h"
 #include "llm/chat/chat_completion.h"
+#include "llm/http/endpoint.h"
 #include "llm/http/retry.h"
+#include "llm/http/server_error.h"
 #include "llm/http/server_sent_events.h"
 #include "llm/http/transport.h"
+#include "pool/request_settings.h"
 
 namespace r2router {
 namespace {
@@ -36,9 +43,22 @@ void check(const ChatRequest& request) {
   if (request.model.empty()) refuse("the request names no model: expected its catalogue name");
   if (request.messages.empty()) refuse("there are no messages: expected at least the query");
   if (request.max_tokens == 0) refuse("max_tokens is 0: expected a cap of at least one token");
-  if (!(std::isfinite(request.temperature) && request.temperature >= 0)) {
-    refuse("temperature is " + std::to_string(request.temperature) +
+  if (request.temperature && !(std::isfinite(*request.temperature) && *request.temperature >= 0)) {
+    refuse("temperature is " + std::to_string(*request.temperature) +
            ": expected a finite number, 0 or more");
+  }
+  for (const std::string& parameter : request.omit) {
+    if (!internal::may_be_omitted(parameter)) {
+      refuse("omit has " + excerpt(parameter) +
+             ": expected parameters that a request can do without, such as \"temperature\"");
+    }
+  }
+  const auto omits = [&](std::string_view parameter) {
+    return std::ranges::find(request.omit, parameter) != request.omit.end();
+  };
+  if (omits(internal::kMaxTokens) && omits(internal::kMaxCompletionTokens)) {
+    refuse(
+        "omit has both \"max_tokens\" and \"max_completion_tokens\": one of them carries the cap");
   }
   const auto check_text = [](std::string_view text, const std::string& what) {
     std::size_t bad = 0;
@@ -60,23 +80,26 @@ void check(const ChatRequest& request) {
   }
 }
 
-/// Reads a streamed answer as it comes and tells its text.
+/// Reads a streamed answer as it comes and passes its text on.
 class StreamReader {
  public:
-  StreamReader(const std::function<void(std::string_view)>& on_text, const Secret& key)
-      : on_text_(on_text), key_(key) {}
+  StreamReader(const ChatRequest& request, const std::function<void(std::string_view)>& on_text,
+               const Secret& key)
+      : on_text_(on_text), key_(key), text_(request.split_thinking) {}
+  StreamReader(const StreamReader&) = delete;  // on_event_ refers to it
+  StreamReader& operator=(const StreamReader&) = delete;
 
   /// Takes a piece of the body; false when no more is needed.
   bool add(std::string_view piece) {
-    // A server that knows no streams answers with one JSON object, which no event begins like.
-    if (const std::size_t first = piece.find_first_not_of(" \t\r\n");
+    // A server that knows no streams answers with one JSON value, which no event begins like.
+    if (const std::size_t first = piece.find_first_not_of(" \t\r\n\xEF\xBB\xBF");
         !has_begun_ && first != piece.npos) {
       has_begun_ = true;
-      is_object_ = piece[first] == '{';
+      is_json_ = piece[first] == '{' || piece[first] == '[';
     }
-    if (is_object_ || body_.size() < kHead) body_ += piece;
-    if (is_object_) return true;
-    if (!parser_.feed(piece, [&](std::string_view data) { return add_event(data); })) {
+    if (is_json_ || body_.size() < kHead) body_ += piece;
+    if (is_json_) return true;
+    if (!parser_.feed(piece, on_event_)) {
       answer_.failure = Failure{.code = ErrorCode::kBadResponse,
                                 .message = "an event of the streamed answer has more than " +
                                            std::to_string(kMostEventBytes) + " bytes"};
@@ -86,12 +109,17 @@ class StreamReader {
 
   /// All that came. `failure`: why no more did.
   client::ChatAnswer finish(const std::optional<Failure>& failure) && {
-    if (is_object_ && !failure) {
+    if (is_json_ && !failure) {
       answer_ = client::read_chat_answer(body_, key_);
-      tell(answer_.text);
-    } else if (!answer_.failure && !is_whole()) {
-      answer_.failure = failure ? failure : cut();
+    } else if (!answer_.failure) {
+      parser_.finish(on_event_);
+      client::end_chat_stream(answer_);
+      if (!answer_.failure && !is_whole()) answer_.failure = failure ? failure : cut();
     }
+    pass_on_new_text();
+    pass_on(text_.finish());
+    answer_.text = std::move(passed_on_);
+    answer_.reasoning += text_.thoughts();
     return std::move(answer_);
   }
 
@@ -101,24 +129,27 @@ class StreamReader {
   static constexpr std::size_t kHead = 1024;
   static constexpr std::size_t kMostEventBytes = std::size_t{16} << 20;
 
-  bool add_event(std::string_view data) {
+  bool add_event(std::string_view name, std::string_view data) {
     has_events_ = true;
-    const std::size_t told = answer_.text.size();
-    client::read_chat_chunk(data, answer_, key_);
-    tell(std::string_view(answer_.text).substr(told));
+    client::read_chat_chunk(name, data, answer_, key_);
+    pass_on_new_text();
     return !answer_.failure;
   }
 
-  void tell(std::string_view text) {
+  void pass_on_new_text() {
+    const std::size_t begin = std::exchange(read_, answer_.text.size());
+    pass_on(text_.add(std::string_view(answer_.text).substr(begin)));
+  }
+
+  void pass_on(std::string_view text) {
     if (text.empty()) return;
     if (!first_text_) first_text_ = Clock::now();
+    passed_on_ += text;
     on_text_(text);
   }
 
   /// With a finish reason the text is whole, whatever becomes of the connection then.
-  bool is_whole() const {
-    return !answer_.finish_reason.empty() || (answer_.done && !answer_.text.empty());
-  }
+  bool is_whole() const { return !answer_.finish_reason.empty() || answer_.done; }
 
   Failure cut() const {
     if (has_events_) {
@@ -131,14 +162,61 @@ class StreamReader {
 
   const std::function<void(std::string_view)>& on_text_;
   const Secret& key_;
+  const net::EventParser::OnEvent on_event_ = [this](std::string_view name, std::string_view data) {
+    return add_event(name, data);
+  };
   net::EventParser parser_{kMostEventBytes};
   client::ChatAnswer answer_;
-  std::string body_;        ///< all of one that is an object, the head of another
+  std::size_t read_ = 0;  ///< bytes of its text that text_ has got
+  client::AnswerText text_;
+  std::string passed_on_;
+  std::string body_;        ///< all of one that is JSON, the head of another
   bool has_begun_ = false;  ///< there was something but white space
-  bool is_object_ = false;
+  bool is_json_ = false;
   bool has_events_ = false;
   std::optional<Clock::time_point> first_text_;
 };
+
+/// Which parameters models have turned out not to support. Only grows, and takes no lock: one that
+/// another thread holds during a fork() would stay locked in the child.
+class UnsupportedParameters {
+ public:
+  UnsupportedParameters() = default;
+  UnsupportedParameters(const UnsupportedParameters&) = delete;
+  UnsupportedParameters& operator=(const UnsupportedParameters&) = delete;
+  ~UnsupportedParameters() {
+    for (const Node* node = first_.load(); node != nullptr;) delete std::exchange(node, node->next);
+  }
+
+  bool has(std::string_view model, std::string_view parameter) const {
+    for (const Node* node = first_.load(); node != nullptr; node = node->next) {
+      if (node->model == model && node->parameter == parameter) return true;
+    }
+    return false;
+  }
+
+  void add(const std::string& model, std::string_view parameter) {
+    if (has(model, parameter)) return;
+    auto* const node = new Node{model, std::string(parameter), first_.load()};
+    while (!first_.compare_exchange_weak(node->next, node)) {
+    }
+  }
+
+ private:
+  struct Node {
+    std::string model, parameter;
+    Node* next;
+  };
+  std::atomic<Node*> first_ = nullptr;
+};
+
+/// True for a finish reason that says so in one of the ways in which servers do.
+bool says(const std::string& finish_reason, std::initializer_list<std::string_view> words) {
+  std::string lower = finish_reason;
+  std::ranges::transform(lower, lower.begin(), [](unsigned char c) { return std::tolower(c); });
+  return std::ranges::any_of(words,
+                             [&](std::string_view word) { return lower.find(word) != lower.npos; });
+}
 
 class OpenAiClient final : public LlmClient, public std::enable_shared_from_this<OpenAiClient> {
  public:
@@ -153,12 +231,14 @@ class OpenAiClient final : public LlmClient, public std::enable_shared_from_this
     const auto self = shared_from_this();  // a static owner may be destroyed during the call
     check(request);
     const Clock::time_point start = Clock::now();
-    const std::string body =
-        client::chat_request(request, cap_field_, provider_, options.on_text != nullptr);
+    client::RequestForm form = form_for(request);
     std::vector<Attempt> attempts;
     Completion completion;
     const auto make_try = [&] {
-      Try made = try_once(request, body, options);
+      Try made = try_once(request, form, options);
+      made.result.changed =
+          !made.completion.ok() && made.completion.text.empty() &&
+          adapt(form, request, *made.completion.failure, made.said, options.on_text != nullptr);
       completion = std::move(made.completion);
       attempts.push_back(std::move(made.attempt));
       return made.result;
@@ -186,17 +266,77 @@ class OpenAiClient final : public LlmClient, public std::enable_shared_from_this
     Completion completion;
     Attempt attempt;
     net::TryResult result;
+    net::ServerError said;
   };
 
-  Try try_once(const ChatRequest& request, const std::string& body,
+  /// Parameters that a model may do without.
+  static constexpr std::string_view kOptional[] = {"temperature", "stream_options", "models"};
+
+  static CapField other(CapField field) {
+    return field == CapField::kMaxTokens ? CapField::kMaxCompletionTokens : CapField::kMaxTokens;
+  }
+
+  client::RequestForm form_for(const ChatRequest& request) const {
+    client::RequestForm form{.cap_field = cap_field_, .omit = request.omit};
+    for (const std::string_view parameter : kOptional) {
+      if (unsupported_.has(request.model, parameter)) form.omit.emplace_back(parameter);
+    }
+    if (!form.sends(form.cap_name()) ||
+        (unsupported_.has(request.model, form.cap_name()) && may_swap_cap(form, request))) {
+      form.cap_field = other(form.cap_field);
+    }
+    return form;
+  }
+
+  /// False if the pool says which field it has to be.
+  static bool may_swap_cap(const client::RequestForm& form, const ChatRequest& request) {
+    const client::RequestForm swapped{.cap_field = other(form.cap_field)};
+    return std::ranges::find(request.omit, swapped.cap_name()) == request.omit.end();
+  }
+
+  /// Leaves out what the server finds fault with, if the request can do without it or put it in
+  /// another way. False if the same request would be sent.
+  bool adapt(client::RequestForm& form, const ChatRequest& request, const Failure& failure,
+             const net::ServerError& said, bool streamed) const {
+    // OpenRouter does not say which: "No endpoints found that can handle the requested parameters".
+    const bool any = said.words.find("requested parameters") != said.words.npos;
+    const int status = failure.http_status;
+    const bool at_fault =
+        (failure.code == ErrorCode::kRefused || failure.code == ErrorCode::kUnsupported) &&
+        (status == 400 || status == 422);
+    if (!at_fault && !(any && status == 404)) return false;
+    for (const std::string_view parameter : kOptional) {
+      const bool sent = parameter == "temperature"      ? request.temperature.has_value()
+                        : parameter == "stream_options" ? streamed
+                                                        : !request.fallback_models.empty();
+      if (!sent || !form.sends(parameter)) continue;
+      const bool named = net::names_parameter(said, parameter);
+      if (!named && !(any && parameter == "temperature")) continue;
+      if (named && net::says_unsupported(said)) unsupported_.add(request.model, parameter);
+      form.omit.emplace_back(parameter);
+      return true;
+    }
+    const std::string cap(form.cap_name());
+    const client::RequestForm swapped{.cap_field = other(form.cap_field)};
+    const bool rejected = net::names_parameter(said, cap) && net::says_unsupported(said);
+    if ((!rejected && !any) || !may_swap_cap(form, request) || !form.sends(cap)) return false;
+    if (rejected) unsupported_.add(request.model, cap);
+    form.omit.push_back(cap);  // so that it is not tried again
+    if (!form.sends(swapped.cap_name())) return false;
+    form.cap_field = swapped.cap_field;
+    return true;
+  }
+
+  Try try_once(const ChatRequest& request, const client::RequestForm& form,
                const CallOptions& options) const {
     const Clock::time_point start = Clock::now();
-    StreamReader stream(options.on_text, endpoint_.api_key);
-    net::Request message{.url = url_,
-                         .headers = {{"Content-Type", "application/json"}},
-                         .body = body,
-                         .deadline = options.deadline,
-                         .cancel = options.cancel};
+    StreamReader stream(request, options.on_text, endpoint_.api_key);
+    net::Request message{
+        .url = url_,
+        .headers = {{"Content-Type", "application/json"}},
+        .body = client::chat_request(request, form, provider_, options.on_text != nullptr),
+        .deadline = options.deadline,
+        .cancel = options.cancel};
     if (options.on_text) {
       message.on_body = [&stream](std::string_view piece) { return stream.add(piece); };
     }
@@ -206,33 +346,42 @@ class OpenAiClient final : public LlmClient, public std::enable_shared_from_this
     const bool refused = response.status != 0 && response.status / 100 != 2;
     client::ChatAnswer answer;
     if (refused) {
-      answer.failure = refusal(response);
+      answer.failure = refusal(response, answer.said);
     } else if (options.on_text) {
       answer = std::move(stream).finish(response.failure);
     } else if (response.failure) {
       answer.failure = response.failure;
     } else {
       answer = client::read_chat_answer(response.body, endpoint_.api_key);
+      client::AnswerText text(request.split_thinking);
+      answer.text = text.add(answer.text);
+      answer.text += text.finish();
+      answer.reasoning += text.thoughts();
     }
-    Completion completion{.text = std::move(answer.text),
-                          .failure = std::move(answer.failure),
+    Completion completion{.text = answer.text,
+                          .reasoning = answer.reasoning,
+                          .refusal = answer.refusal,
+                          .failure = answer.failure,
                           .requested_model = request.model,
-                          .served_model = std::move(answer.model),
-                          .finish_reason = std::move(answer.finish_reason),
+                          .served_model = answer.model,
+                          .finish_reason = answer.finish_reason,
                           .usage = answer.usage,
                           .charged_usd = answer.cost_usd};
     completion.redirected =
         !completion.served_model.empty() && completion.served_model != request.model;
-    completion.truncated = completion.finish_reason == "length";
-    completion.over_cap =
-        completion.usage && completion.usage->completion_tokens > request.max_tokens;
+    const std::int64_t tokens = completion.usage ? completion.usage->completion_tokens : 0;
+    completion.truncated =
+        tokens == request.max_tokens ||
+        says(completion.finish_reason, {"length", "max_tokens", "max_output_tokens",
+                                        "max_completion_tokens", "max_new_tokens", "token_limit"});
+    completion.over_cap = tokens > request.max_tokens;
     if (stream.first_text()) {
       completion.first_text_seconds =
           std::chrono::duration<double>(*stream.first_text() - start).count();
     }
-    if (!completion.failure && completion.truncated && completion.text.empty()) {
-      completion.empty_after_reasoning = true;
-      completion.failure = spent_without_text(request, completion.usage);
+    if (!completion.failure && completion.text.empty() && !answer.has_other_content) {
+      completion.failure = no_answer(request, completion, answer.has_choice);
+      completion.empty_after_reasoning = completion.failure->code == ErrorCode::kBudget;
     }
 
     Attempt attempt{.model = request.model,
@@ -248,23 +397,52 @@ class OpenAiClient final : public LlmClient, public std::enable_shared_from_this
       attempt.error = completion.failure->code;
       attempt.message = completion.failure->message;
       // An error under status 200 stands for the status that it names.
-      if (refused || !response.failure) {
-        result.retryable = is_retried(completion.failure->http_status);
-      }
+      if (refused || !response.failure) result.retryable = is_retried(*completion.failure);
     }
     if (!completion.failure || !completion.text.empty()) result.retryable = false;
-    return {std::move(completion), std::move(attempt), result};
+    return {std::move(completion), std::move(attempt), result, std::move(answer.said)};
   }
 
-  Failure refusal(const net::Response& response) const {
+  Failure refusal(const net::Response& response, net::ServerError& said) const {
     const std::string* location = net::find_header(response.headers, "location");
     if (response.status / 100 == 3 && location != nullptr) {
+      // A query string may hold a key.
+      const std::string address = location->substr(0, location->find('?'));
       return {.code = ErrorCode::kRefused,
-              .message = "the server redirects to " + client::quoted(*location, endpoint_.api_key) +
+              .message = "the server redirects to " + client::quoted(address, endpoint_.api_key) +
                          ", which is not followed, for the key is not meant for it; if it is the "
                          "right one, give it as the base URL"};
     }
-    return client::read_chat_error(response.status, response.body, endpoint_.api_key);
+    return client::read_chat_error(response.status, response.body, endpoint_.api_key, &said);
+  }
+
+  /// The failure of an answer that has no text and nothing else.
+  Failure no_answer(const ChatRequest& request, const Completion& completion,
+                    bool has_choice) const {
+    const std::string& reason = completion.finish_reason;
+    std::string message;
+    if (!completion.refusal.empty() || says(reason, {"refus"})) {
+      message = "the model refused to answer";
+      if (!completion.refusal.empty()) {
+        message += ": " + client::quoted(completion.refusal, endpoint_.api_key);
+      }
+    } else if (says(reason, {"filter", "safety", "prohibited", "recitation", "blocklist", "spii",
+                             "moderation", "guardrail", "sensitive"})) {
+      message = "a content filter withheld the answer";
+    } else if (completion.truncated) {
+      return spent_without_text(request, completion.usage);
+    } else if (!has_choice) {
+      message = "the server's answer is empty: it has no choices";
+    } else if (!completion.reasoning.empty()) {
+      message = "the model ended its answer after the reasoning, without any text";
+    } else {
+      message = "the model's answer is empty";
+    }
+    if (!reason.empty()) {
+      message += " (finish_reason " + client::quoted(reason, endpoint_.api_key) + ")";
+    }
+    return {.code = ErrorCode::kNoAnswer,
+            .message = message + "; ask another model, or put the query differently"};
   }
 
   static Failure spent_without_text(const ChatRequest& request, const std::optional<Usage>& usage) {
@@ -285,9 +463,12 @@ class OpenAiClient final : public LlmClient, public std::enable_shared_from_this
     }
   }
 
-  bool is_retried(int status) const {
+  bool is_retried(const Failure& failure) const {
+    // Some servers say "too many requests" in words alone, and some mean the account by it.
+    const int status = failure.code == ErrorCode::kRateLimited ? 429 : failure.http_status;
     const std::vector<int>& statuses = endpoint_.retry.statuses;
-    return std::ranges::find(statuses, status) != statuses.end();
+    return failure.code != ErrorCode::kCredit &&
+           std::ranges::find(statuses, status) != statuses.end();
   }
 
   const Endpoint endpoint_;
@@ -295,6 +476,7 @@ class OpenAiClient final : public LlmClient, public std::enable_shared_from_this
   const CapField cap_field_;
   const std::string provider_;
   const std::shared_ptr<const net::Transport> transport_;
+  mutable UnsupportedParameters unsupported_;
 };
 
 }  // namespace
@@ -302,13 +484,12 @@ class OpenAiClient final : public LlmClient, public std::enable_shared_from_this
 std::shared_ptr<const LlmClient> make_openai_client(const Endpoint& endpoint,
                                                     const OpenAiClientOptions& options) {
   constexpr std::string_view kPath = "/chat/completions";
-  std::string url = endpoint.base_url;
-  while (url.ends_with('/')) url.pop_back();
-  if (url.ends_with(kPath)) {
-    refuse("the base URL " + excerpt(endpoint.base_url) +
-           " ends with /chat/completions: give only what stands before that");
+  const net::BaseUrl base(endpoint.base_url);
+  if (base.address.ends_with(kPath)) {
+    refuse("the base URL " + excerpt(base.address) +
+           " ends with /chat/completions: give only what comes before that");
   }
-  const std::string host = net::url_host(url);
+  const std::string host = net::url_host(base.address);
   const bool is_openrouter = host == "openrouter.ai";
   CapField cap_field = options.cap_field;
   if (cap_field == CapField::kAutomatic) {
@@ -319,8 +500,7 @@ std::shared_ptr<const LlmClient> make_openai_client(const Endpoint& endpoint,
   if (is_openrouter || !provider.empty()) {
     provider = client::provider_preferences(provider, is_openrouter);
   }
-  return std::make_shared<OpenAiClient>(endpoint, url.append(kPath), cap_field,
-                                        std::move(provider));
+  return std::make_shared<OpenAiClient>(endpoint, base.with(kPath), cap_field, std::move(provider));
 }
 
 }  // namespace r2router

@@ -21,6 +21,7 @@
 
 #include "base/fork_gate.h"
 #include "llm/http/call.h"
+#include "llm/http/endpoint.h"
 #include "llm/http/transport.h"
 
 namespace r2router::net {
@@ -78,7 +79,8 @@ class Url {
 };
 
 /// Host and port, for messages.
-std::string check_url(const std::string& text) {
+std::string check_url(const BaseUrl& base) {
+  const std::string text = base.with("");
   const std::string expected =
       ": expected \"http://\" or \"https://\", a host, and perhaps a port "
       "and a path, such as \"http://127.0.0.1:8000\"";
@@ -93,8 +95,8 @@ std::string check_url(const std::string& text) {
   if (!url.part(CURLUPART_USER).empty() || !url.part(CURLUPART_PASSWORD).empty()) {
     fail("the endpoint's address has a user name or password in it: give a key as api_key instead");
   }
-  if (text.find_first_of("?#") != text.npos) {
-    fail("the endpoint's address has a \"?\" or \"#\" in it, after which no path can be appended" +
+  if (text.find('#') != text.npos) {
+    fail("the endpoint's address has a \"#\" in it, after which no path can be appended" +
          expected);
   }
   return url.part(CURLUPART_HOST) + ":" + url.part(CURLUPART_PORT, CURLU_DEFAULT_PORT);
@@ -398,6 +400,9 @@ void Transfer::set_up() {
     headers_.add("Authorization", "Bearer " + endpoint_.api_key.reveal());
   }
   headers_.add("Expect:");  // no round trip to ask whether a long body is welcome
+  // Compression is undone where a server sends it, but not asked for: it would delay a stream.
+  headers_.add("Accept-Encoding:");
+  set(CURLOPT_ACCEPT_ENCODING, "");
   set(CURLOPT_URL, request_.url.c_str());
   set(CURLOPT_PROTOCOLS_STR, "http,https");
   set(CURLOPT_SSLVERSION, static_cast<long>(CURL_SSLVERSION_TLSv1_2));
@@ -527,9 +532,12 @@ void Transfer::tell(CURLcode result) {
                          ": if it is right, name its authority's file as ca_file");
     case CURLE_UNSUPPORTED_PROTOCOL:  // what is no HTTP counts as HTTP/0.9
     case CURLE_WEIRD_SERVER_REPLY:
-    case CURLE_BAD_CONTENT_ENCODING:
       return give_up(ErrorCode::kBadResponse, server_ + " does not answer as an HTTP server" +
                                                   reason + ": check the address and its port");
+    case CURLE_BAD_CONTENT_ENCODING:
+      return give_up(ErrorCode::kBadResponse, server_ +
+                                                  " sent a compressed answer that cannot be read" +
+                                                  reason + ": switch its compression off");
     case CURLE_GOT_NOTHING:
     case CURLE_SEND_FAIL_REWIND:  // libcurl would have liked to send it again
       return give_up(ErrorCode::kConnection, server_ + " closed the connection without an answer");
@@ -645,7 +653,7 @@ std::size_t Transfer::on_upload(char* buffer, std::size_t, std::size_t size, voi
 class CurlTransport final : public Transport {
  public:
   explicit CurlTransport(const Endpoint& endpoint)
-      : endpoint_(endpoint), server_(check_url(endpoint.base_url)) {
+      : endpoint_(endpoint), server_(check_url(BaseUrl(endpoint.base_url))) {
     check_headers(endpoint_);
     if (!endpoint_.proxy.empty()) check_proxy(endpoint_.proxy);
     check_positive(endpoint_.timeouts.connect, "Timeouts::connect");
@@ -718,15 +726,5 @@ std::shared_ptr<const Transport> make_transport(const Endpoint& endpoint) {
 }
 
 std::string url_host(const std::string& url) { return to_lower(Url(url).part(CURLUPART_HOST)); }
-
-std::string redact(std::string text, const Secret& key) {
-  constexpr std::string_view kBlot = "[key]";
-  if (key.empty()) return text;
-  for (std::size_t at = text.find(key.reveal()); at != text.npos;
-       at = text.find(key.reveal(), at + kBlot.size())) {
-    text.replace(at, key.reveal().size(), kBlot);
-  }
-  return text;
-}
 
 }  // namespace r2router::net

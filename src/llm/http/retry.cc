@@ -37,7 +37,9 @@ ErrorCode classify(int status) {
       return ErrorCode::kCredit;
     case 429:
       return ErrorCode::kRateLimited;
-    case 408:
+    case 408:  // these three pass: a time-out, a conflict, and "too early"
+    case 409:
+    case 425:
       return ErrorCode::kServer;
     default:
       return status >= 500 ? ErrorCode::kServer : ErrorCode::kRefused;
@@ -87,15 +89,20 @@ Ended with_retries(const RetryPolicy& policy, Clock::time_point deadline,
   const Call call(cancel);
   std::minstd_rand random(std::random_device{}());
   std::uint32_t charges = 0;
-  for (std::uint32_t retry = 0;; ++retry) {
+  for (std::uint32_t retry = 0;;) {
     const TryResult result = make_try();
-    if (!result.retryable) return Ended::kSettled;
+    if (!result.retryable && !result.changed) return Ended::kSettled;
     charges += result.possibly_charged;
-    if (retry >= policy.max_retries) return Ended::kRetries;
+    if (!result.changed && retry >= policy.max_retries) return Ended::kRetries;
     if (charges >= max_charges) return Ended::kCharges;
+    if (result.changed) {
+      if (cancel.stop_requested()) return Ended::kCancelled;
+      if (Clock::now() >= deadline) return Ended::kDeadline;
+      continue;
+    }
     if (result.retry_after.value_or(0) > policy.max_retry_after) return Ended::kServer;
     const Seconds delay(result.retry_after.value_or(
-        backoff_delay(policy, retry, std::uniform_real_distribution<double>(0, 1)(random))));
+        backoff_delay(policy, retry++, std::uniform_real_distribution<double>(0, 1)(random))));
     const Clock::time_point now = Clock::now();
     if (Seconds(deadline - now) <= delay) return Ended::kDeadline;
     if (!sleep_until(now + std::chrono::duration_cast<Clock::duration>(delay), call.token())) {

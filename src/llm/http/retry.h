@@ -30,6 +30,8 @@ std::optional<double> parse_retry_after(std::string_view value,
 /// What one try came to.
 struct TryResult {
   bool retryable = false;
+  /// The next try sends something else. It is made at once and does not count as a retry.
+  bool changed = false;
   std::optional<double> retry_after = {};  ///< seconds, as the server asks
   bool possibly_charged = false;
 };

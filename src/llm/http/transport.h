@@ -63,7 +63,4 @@ std::shared_ptr<const Transport> make_transport(const Endpoint& endpoint);
 /// The host of a URL, in lower case and without its port; "" if it is no URL.
 std::string url_host(const std::string& url);
 
-/// `text` with the key blotted out, where a server or a proxy has repeated it.
-std::string redact(std::string text, const Secret& key);
-
 }  // namespace r2router::net

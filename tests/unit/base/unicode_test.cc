@@ -83,6 +83,15 @@ TEST(Unicode, TellsWhereTheFirstBadByteIs) {
   EXPECT_EQ(bad, 99u);
 }
 
+TEST(Unicode, TrimsWhiteSpaceAround) {
+  EXPECT_EQ(trimmed(" \t\r\n a b\n"), "a b");
+  EXPECT_EQ(trimmed("\u00A0\u3000é\u2029"), "é");
+  EXPECT_EQ(trimmed("a"), "a");
+  EXPECT_EQ(trimmed(" \n "), "");
+  EXPECT_EQ(trimmed(""), "");
+  EXPECT_EQ(trimmed("\xFF \x80"), "\xFF \x80");
+}
+
 // [c for c in range(0x110000) if chr(c).isspace()] in Python 3.11 (Unicode 14).
 TEST(Unicode, SpaceIsWhatPythonCallsSpace) {
   const std::set<char32_t> python = {0x09,   0x0A,   0x0B,   0x0C,   0x0D,   0x1C,   0x1D,   0x1E,

@@ -343,6 +343,34 @@ TEST(Config, AnInstructionNeedsFormatVersion2) {
   expect_bad(json, "/models/zeta/instruction_tokens", "from 0 to 1000000");
 }
 
+TEST(Config, KeepsWhatAModelRejectsAndRequires) {
+  Json json = full();
+  json["models"]["zeta"]["omit"] = {"temperature", "max_tokens"};
+  json["models"]["zeta"]["request"] = {{"reasoning_effort", "low"}, {"seed", 7}};
+  const Config config = parse(json);
+  EXPECT_EQ(config.models[0].omit, (std::vector<std::string>{"temperature", "max_tokens"}));
+  EXPECT_EQ(Json::parse(config.models[0].request), json["models"]["zeta"]["request"]);
+  EXPECT_EQ(config.models[1].omit, std::vector<std::string>());
+  EXPECT_EQ(config.models[1].request, "");
+  const Json written = Json::parse(to_json(config));
+  EXPECT_EQ(written["format_version"], 1) << "a reader that ignores them still decides correctly";
+  EXPECT_EQ(written["models"]["zeta"]["omit"], json["models"]["zeta"]["omit"]);
+  EXPECT_EQ(parse(written).models, config.models);
+  EXPECT_EQ(parse(with(full(), "/models/zeta/request", Json::object())).models[0].request, "");
+
+  expect_bad(with(full(), "/models/zeta/omit", {"max_tokens", "max_completion_tokens"}),
+             "/models/zeta/omit", "the other carries the cap");
+  expect_bad(with(full(), "/models/zeta/request", {{"messages", Json::array()}}),
+             "/models/zeta/request/messages", "the router sets");
+  Json both = with(full(), "/models/zeta/omit", {"top_p"});
+  both["models"]["zeta"]["request"] = {{"top_p", 1}};
+  expect_bad(both, "/models/zeta/request/top_p", "also in");
+
+  Config handmade = config;
+  handmade.models[0].request = "[1]";
+  expect_error(ErrorCode::kInvalidArgument, "expected a JSON object", [&] { to_json(handmade); });
+}
+
 TEST(Config, LengthCurvesNeedFormatVersion2) {
   expect_bad(with(full(), "/length_points", 20), "/length_points",
              "found length curves, which format version 1 does not have");

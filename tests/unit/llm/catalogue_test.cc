@@ -255,6 +255,14 @@ TEST(FetchCatalogue, AsksWithoutAKeyBelowTheBaseUrl) {
   }
 }
 
+TEST(FetchCatalogue, KeepsTheQueryOfTheBaseUrl) {
+  auto& server = FaultServer::instance();
+  const std::string url = server.script({{service({{"models", {{{"id", "v/a"}}}}})}});
+  EXPECT_EQ(fetch_catalogue({.base_url = " " + url + "/v1/?api-version=2 "}).size(), 1u);
+  EXPECT_EQ(server.requests(url).at(0).path,
+            url.substr(url.rfind('/')) + "/v1/models?api-version=2");
+}
+
 TEST(FetchCatalogue, TriesAgainAfterAPassingFailure) {
   auto& server = FaultServer::instance();
   const std::string url = server.script(

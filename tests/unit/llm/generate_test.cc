@@ -111,6 +111,7 @@ TEST(Generate, SendsTheInstructionTheCapAndTheMessages) {
   EXPECT_EQ(completion.attempts[0].max_tokens, 120U);
   const Json body = server().requests(url).at(0).json();
   EXPECT_EQ(body.at("max_tokens"), 120);
+  EXPECT_FALSE(body.contains("temperature"));
   EXPECT_EQ(body.at("messages"), (Json{{{"role", "system"}, {"content", "Use at most 100 tokens."}},
                                        {{"role", "user"}, {"content", "What is x?"}}}));
 }
@@ -131,7 +132,7 @@ TEST(Generate, KeepsOneSystemMessage) {
 }
 
 TEST(Generate, SaysTheInstructionOfTheModelsEntry) {
-  const Json failing = {answer(503, {{"error", "busy"}})};
+  const Json failing = Json::array({answer(503, {{"error", "busy"}})});
   Decision decision = decision_of_three();
   Pool pool = *decision.pool;
   pool[0].instruction = "Be brief.";
@@ -189,10 +190,101 @@ TEST(Generate, FallsBackNoMoreOftenThanAllowed) {
   EXPECT_EQ(run(url, unranked).attempts.size(), 1U);
 }
 
+TEST(Generate, FallsBackWhereAnotherModelMayAnswer) {
+  const auto steps = [](int status, const Json& body) {
+    return Json::array({answer(status, body)});
+  };
+  const auto choice = [&](const Json& message, const char* reason) {
+    return steps(200, {{"choices", {{{"message", message}, {"finish_reason", reason}}}}});
+  };
+  const Json page = {{"answer", {{"text", "<html>Sign in</html>"}}}};
+  const std::vector<std::pair<Json, ErrorCode>> cases = {
+      {steps(400, {{"message", "This model's maximum context length is 2048 tokens."}}),
+       ErrorCode::kTooLong},
+      {steps(400, {{"error", "prompt is too long: 210000 tokens > 200000 maximum"}}),
+       ErrorCode::kTooLong},
+      {steps(400, {{"error", {{"code", "content_filter"}, {"message", "filtered"}}}}),
+       ErrorCode::kNoAnswer},
+      {steps(403, {{"error", "Your input was flagged"}}), ErrorCode::kNoAnswer},
+      {steps(400, {{"error", "model x is not a valid model ID"}}), ErrorCode::kNotFound},
+      {steps(400, {{"error", "Developer instruction is not enabled for models/x"}}),
+       ErrorCode::kUnsupported},
+      {steps(404, {{"error", "No endpoints found"}}), ErrorCode::kNotFound},
+      {steps(200, {{"id", nullptr}, {"choices", nullptr}}), ErrorCode::kNoAnswer},
+      {steps(200, {{"choices", Json::array()}}), ErrorCode::kNoAnswer},
+      {choice({{"content", ""}}, "stop"), ErrorCode::kNoAnswer},
+      {choice({{"content", " \n"}}, "stop"), ErrorCode::kNoAnswer},
+      {choice({{"content", nullptr}, {"refusal", "No."}}, "stop"), ErrorCode::kNoAnswer},
+      {choice({{"content", nullptr}, {"reasoning", "hm"}}, "stop"), ErrorCode::kNoAnswer},
+      {choice({{"content", ""}}, "content_filter"), ErrorCode::kNoAnswer},
+      {choice({{"content", ""}, {"reasoning", "hm"}}, "length"), ErrorCode::kBudget},
+      {Json::array({page}), ErrorCode::kBadResponse},
+      {{send_stream(testing::chat_event({{"choices", Json::array()}})), kClose},
+       ErrorCode::kConnection},
+  };
+  for (const auto& [failing, code] : cases) {
+    for (const bool streamed : {false, true}) {
+      if (code == ErrorCode::kConnection && !streamed) continue;
+      const std::string url = server().script({failing, {service()}});
+      std::string text;
+      GenerateOptions options;
+      if (streamed) options.on_text = [&](std::string_view piece) { text += piece; };
+      const Completion completion = run(url, decision_of_three(), options);
+      EXPECT_TRUE(completion.ok()) << failing;
+      EXPECT_THAT(models_asked(completion), ElementsAre("vendor/model-0", "vendor/model-1"));
+      EXPECT_EQ(completion.attempts.at(0).error, code) << failing;
+      EXPECT_EQ(completion.text, "An answer to: What is x?");
+      if (streamed) {
+        EXPECT_EQ(text, completion.text);
+      }
+      EXPECT_EQ(completion.refusal + completion.reasoning, "") << "of the model that answered";
+    }
+  }
+}
+
+TEST(Generate, SendsEachModelWhatItTakes) {
+  const std::string url = server().script({{answer(404, {{"error", "gone"}})}, {service()}});
+  Decision decision = decision_of_three();
+  Pool pool = *decision.pool;
+  pool[0].omit = {"temperature", "max_tokens"};
+  pool[1].request = R"({"reasoning_effort": "low"})";
+  decision.pool = std::make_shared<const Pool>(pool);
+  run(url, decision, {.temperature = 0.5});
+  const auto requests = server().requests(url);
+  EXPECT_FALSE(requests.at(0).json().contains("temperature"));
+  EXPECT_EQ(requests.at(0).json().at("max_completion_tokens"), 120);
+  EXPECT_EQ(requests.at(1).json().at("temperature"), 0.5);
+  EXPECT_EQ(requests.at(1).json().at("max_tokens"), 1200);
+  EXPECT_EQ(requests.at(1).json().at("reasoning_effort"), "low");
+  // Those that take another request cannot answer this one in the provider's hands.
+  const std::string other = server().script({{service()}});
+  run(other, decision, {.provider_fallback = true});
+  EXPECT_FALSE(server().requests(other).at(0).json().contains("models"));
+}
+
+TEST(Generate, ChargesAnEmptyAnswerToTheCostLimit) {
+  // Model 0 bills 100 millionths of a dollar for nothing; 60 are left.
+  Json empty = chat_answer("");
+  empty["usage"]["completion_tokens"] = 100;
+  Decision decision = decision_of_three();
+  decision.max_cost_usd = 160e-6;
+  const Completion completion = run(server().script({{answer(200, empty)}, {service()}}), decision);
+  EXPECT_TRUE(completion.ok());
+  EXPECT_DOUBLE_EQ(completion.attempts.at(0).cost_usd.value(), 100e-6);
+  EXPECT_EQ(completion.pair, (Pair{2, Budget(10)})) << "$4 · 12 tokens; the other pairs cost more";
+}
+
 TEST(Generate, DoesNotFallBackWhereAnotherModelWouldNotHelp) {
-  for (const int status : {400, 401, 402, 403, 422}) {
+  for (const int status : {400, 401, 402, 403, 413, 422}) {
     const std::string url = server().script({{answer(status, {{"error", "no"}})}, {service()}});
     EXPECT_EQ(run(url).attempts.size(), 1U) << status;
+  }
+  // A bad key is the caller's, whatever the status.
+  for (const int status : {200, 400, 403}) {
+    const std::string url = server().script(
+        {{answer(status, {{"error", {{"message", "API key not valid"}}}})}, {service()}});
+    EXPECT_EQ(run(url).failure.value().code, ErrorCode::kAuthentication);
+    EXPECT_EQ(server().requests(url).size(), 1U) << status;
   }
   // What has been streamed cannot be taken back.
   const std::string url = server().script({{send_stream(text_event("Half")), kReset}, {service()}});

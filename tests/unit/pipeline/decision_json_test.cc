@@ -100,6 +100,8 @@ TEST(DecisionJson, ExplainsWhereTheDecisionDoes) {
 TEST(AnswerJson, AddsAllThatIsKnownOfTheAnswer) {
   const Completion completion{
       .text = "4\n\"four\"",
+      .reasoning = "2 and 2",
+      .refusal = "I'd rather not",
       .pair = {1, Budget(10)},
       .requested_model = "vendor/second",
       .served_model = "vendor/second-2",
@@ -128,6 +130,7 @@ TEST(AnswerJson, AddsAllThatIsKnownOfTheAnswer) {
     "query": "2 + 2?", "model": "se\"cond", "openrouter_id": "vendor/second", "budget": 10,
     "predicted_quality": 0.1, "predicted_output_tokens": 10.0, "predicted_cost_usd": 6.404e-05,
     "risk": -0.3, "response": "4\n\"four\"",
+    "reasoning": "2 and 2", "refusal": "I'd rather not",
     "usage": {"prompt_tokens": 12, "completion_tokens": 16, "reasoning_tokens": 3},
     "charged_usd": 0.30000000000000004, "computed_usd": 0.25, "served_model": "vendor/second-2",
     "redirected": true, "finish_reason": "length", "truncated": true, "over_cap": true,
@@ -146,8 +149,8 @@ TEST(AnswerJson, AddsAllThatIsKnownOfTheAnswer) {
 TEST(AnswerJson, SaysNullForWhatIsNotKnown) {
   const auto tree =
       nlohmann::json::parse(answer_json({}, decision(option(0, Budget())), {}, false));
-  for (const char* key :
-       {"charged_usd", "computed_usd", "served_model", "finish_reason", "first_text_seconds"}) {
+  for (const char* key : {"reasoning", "refusal", "charged_usd", "computed_usd", "served_model",
+                          "finish_reason", "first_text_seconds"}) {
     EXPECT_TRUE(tree.at(key).is_null()) << key;
   }
   EXPECT_TRUE(tree.at("usage").at("prompt_tokens").is_null());

@@ -6,6 +6,8 @@
 #include <stop_token>
 #include <string>
 #include <thread>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include <gmock/gmock.h>
@@ -119,7 +121,7 @@ TEST(OpenAiClient, AsksAsTheProtocolSays) {
     EXPECT_EQ(seen.header("content-type"), "application/json");
     EXPECT_EQ(seen.header("http-referer"), "https://example.org");
     EXPECT_EQ(seen.json().at("max_tokens"), 100);
-    EXPECT_EQ(seen.json().at("temperature"), 0.7);
+    EXPECT_FALSE(seen.json().contains("temperature")) << "nobody has set one";
     EXPECT_EQ(seen.json().value("stream", false), streamed);
     EXPECT_FALSE(seen.json().contains("provider"));
   }
@@ -191,9 +193,257 @@ TEST(OpenAiClient, TellsWhatBecameOfTheCap) {
   EXPECT_TRUE(ask(chat_endpoint(server().script({{answer(200, over)}}))).over_cap);
 }
 
+TEST(OpenAiClient, KnowsWhenTheCapCutTheAnswerOff) {
+  const auto truncated = [](const std::string& reason, int tokens) {
+    Json body = chat_answer("x = 4", reason);
+    body["usage"]["completion_tokens"] = tokens;
+    return ask(chat_endpoint(server().script({{answer(200, body)}}))).truncated;
+  };
+  for (const char* reason : {"length", "LENGTH", "max_tokens", "MAX_TOKENS", "model_length",
+                             "max_output_tokens", "FINISH_REASON_MAX_TOKENS", "token_limit"}) {
+    EXPECT_TRUE(truncated(reason, 3)) << reason;
+  }
+  for (const char* reason : {"stop", "eos", "end_turn", "tool_calls", "content_filter"}) {
+    EXPECT_FALSE(truncated(reason, 99)) << reason;
+  }
+  EXPECT_TRUE(truncated("stop", 100)) << "as long as the cap";
+  EXPECT_FALSE(truncated("stop", 101)) << "not cut off: the server ignores the cap";
+}
+
+/// A whole answer with this message, and the same in the events of a stream.
+std::pair<Json, Json> both_ways(const Json& message, const std::string& reason = "stop") {
+  const Json choice = {{"message", message}, {"finish_reason", reason}};
+  const Json usage = {{"prompt_tokens", 5}, {"completion_tokens", 3}};
+  const Json body = {{"choices", {choice}}, {"usage", usage}};
+  const std::string events =
+      chat_event({{"choices", {{{"delta", message}}}}}) + finish_event(reason) +
+      chat_event({{"choices", Json::array()}, {"usage", usage}}) + "data: [DONE]\n\n";
+  return {Json::array({answer(200, body)}), {send_stream(events), kClose}};
+}
+
+TEST(OpenAiClient, TakesAnAnswerWithoutTextForAFailure) {
+  struct Case {
+    Json message;
+    std::string reason, part, reasoning = {}, refusal = {};
+  };
+  const std::vector<Case> cases = {
+      {{{"content", ""}}, "stop", "the model's answer is empty"},
+      {{{"content", nullptr}}, "stop", "the model's answer is empty"},
+      {{{"content", " \n\t "}}, "stop", "the model's answer is empty"},
+      {{{"content", "\u00A0"}}, "stop", "the model's answer is empty"},
+      {{{"content", Json::array()}}, "stop", "the model's answer is empty"},
+      {{{"content", nullptr}, {"tool_calls", Json::array()}},
+       "stop",
+       "the model's answer is empty"},
+      {{{"content", nullptr}, {"reasoning_content", "Paris?"}},
+       "stop",
+       "after the reasoning",
+       "Paris?"},
+      {{{"content", "\n"}, {"reasoning", "Paris?"}}, "stop", "after the reasoning", "Paris?"},
+      {{{"content", nullptr}, {"refusal", "I can't help."}},
+       "stop",
+       "the model refused to answer: \"I can't help.\"",
+       "",
+       "I can't help."},
+      {{{"content", ""}}, "content_filter", "a content filter withheld the answer"},
+      {{{"content", ""}}, "SAFETY", "a content filter withheld the answer"},
+      {{{"content", ""}}, "refusal", "the model refused to answer"},
+  };
+  for (const Case& c : cases) {
+    const auto [body, events] = both_ways(c.message, c.reason);
+    for (const bool streamed : {false, true}) {
+      const Completion completion =
+          ask(chat_endpoint(server().script(Json::array({streamed ? events : body}))),
+              {.streamed = streamed});
+      EXPECT_EQ(code_of(completion), ErrorCode::kNoAnswer) << c.message;
+      EXPECT_THAT(completion.failure->message, HasSubstr(c.part));
+      EXPECT_THAT(completion.failure->message, HasSubstr(c.reason));
+      EXPECT_EQ(completion.text, "");
+      EXPECT_EQ(completion.reasoning, c.reasoning);
+      EXPECT_EQ(completion.refusal, c.refusal);
+      EXPECT_FALSE(completion.empty_after_reasoning);
+      EXPECT_EQ(completion.usage, (Usage{5, 3, 0})) << "what it cost is known";
+      EXPECT_THAT(outcomes(completion), ElementsAre("200")) << "not tried again";
+    }
+  }
+  // The cap explains it.
+  const auto [body, events] = both_ways({{"content", nullptr}, {"reasoning", "hm"}}, "MAX_TOKENS");
+  for (const Json& steps : {body, events}) {
+    const Completion spent =
+        ask(chat_endpoint(server().script(Json::array({steps}))), {.streamed = steps == events});
+    EXPECT_EQ(code_of(spent), ErrorCode::kBudget);
+    EXPECT_TRUE(spent.empty_after_reasoning);
+    EXPECT_EQ(spent.reasoning, "hm");
+  }
+  for (const Json& nothing : {Json{{"choices", nullptr}}, Json{{"choices", Json::array()}}}) {
+    const std::string url = server().script({{answer(200, nothing)}});
+    EXPECT_EQ(code_of(ask(chat_endpoint(url))), ErrorCode::kNoAnswer);
+    EXPECT_EQ(code_of(ask(chat_endpoint(url), {.streamed = true})), ErrorCode::kNoAnswer);
+  }
+  const std::string done = server().script({{send_stream("data: [DONE]\n\n"), kClose}});
+  EXPECT_EQ(code_of(ask(chat_endpoint(done), {.streamed = true})), ErrorCode::kNoAnswer);
+}
+
+TEST(OpenAiClient, TakesToolCallsAndTextBesideARefusalForAnAnswer) {
+  const Json call = {{"id", "c"}, {"type", "function"}, {"function", {{"name", "f"}}}};
+  for (const auto& [message, reason, text] :
+       std::vector<std::tuple<Json, std::string, std::string>>{
+           {{{"content", nullptr}, {"tool_calls", {call}}}, "tool_calls", ""},
+           {{{"content", "\n"}, {"tool_calls", {call}}}, "tool_calls", ""},
+           {{{"content", ""}, {"images", {{{"image_url", {{"url", "data:"}}}}}}}, "stop", ""},
+           {{{"content", "No."}, {"refusal", "No."}}, "stop", "No."},
+           {{{"content", "Half"}}, "content_filter", "Half"}}) {
+    const auto [body, events] = both_ways(message, reason);
+    for (const bool streamed : {false, true}) {
+      const Completion completion =
+          ask(chat_endpoint(server().script(Json::array({streamed ? events : body}))),
+              {.streamed = streamed});
+      EXPECT_TRUE(completion.ok()) << message;
+      EXPECT_EQ(completion.text, text);
+      EXPECT_EQ(completion.finish_reason, reason);
+    }
+  }
+}
+
+TEST(OpenAiClient, PartsThoughtsFromTheTextIfAsked) {
+  const auto [body, events] = both_ways({{"content", "<think>\nhm\n</think>\n\nParis."}});
+  for (const bool streamed : {false, true}) {
+    ChatRequest request = kRequest;
+    const std::string url = server().script(Json::array({streamed ? events : body}));
+    EXPECT_EQ(ask(chat_endpoint(url), {.streamed = streamed}, request).text,
+              "<think>\nhm\n</think>\n\nParis.");
+    request.split_thinking = true;
+    const Completion completion = ask(chat_endpoint(url), {.streamed = streamed}, request);
+    EXPECT_EQ(completion.text, "Paris.");
+    EXPECT_EQ(completion.reasoning, "hm");
+  }
+}
+
+TEST(OpenAiClient, LeavesOutWhatTheServerRejectsByName) {
+  const auto rejection = [](int status, const Json& error) {
+    return Json::array({answer(status, error)});
+  };
+  ChatRequest request = kRequest;
+  request.temperature = 0.5;
+  for (const auto& [status, error] : std::vector<std::pair<int, Json>>{
+           {400,
+            {{"error",
+              {{"message", "Unsupported value: 'temperature' does not support 0.5"},
+               {"param", "temperature"}}}}},
+           {400, {{"error", "temperature must be in [0, 0.2]"}}},
+           {422, {{"detail", {{{"loc", {"body", "temperature"}}, {"msg", "Extra inputs"}}}}}},
+           {404,
+            {{"error",
+              {{"message",
+                "No endpoints found that can handle the requested "
+                "parameters."}}}}}}) {
+    const std::string url = server().script({rejection(status, error), {service()}});
+    Endpoint endpoint = chat_endpoint(url);
+    endpoint.retry.max_retries = 0;
+    const Completion completion = ask(endpoint, {}, request);
+    EXPECT_TRUE(completion.ok()) << error;
+    EXPECT_THAT(outcomes(completion), ElementsAre(std::to_string(status), "ok"));
+    EXPECT_EQ(completion.attempts[0].cost_usd, 0.0);
+    const auto requests = server().requests(url);
+    EXPECT_EQ(requests[0].json().at("temperature"), 0.5);
+    EXPECT_FALSE(requests[1].json().contains("temperature"));
+    EXPECT_EQ(requests[1].json().at("max_tokens"), 100);
+  }
+  // Once: a server that goes on naming it is believed.
+  const std::string url =
+      server().script({{answer(400, {{"error", "bad temperature"}})}, {service()}});
+  EXPECT_TRUE(ask(chat_endpoint(url), {}, request).ok());
+  const std::string stubborn = server().script({{answer(400, {{"error", "bad temperature"}})}});
+  EXPECT_EQ(ask(chat_endpoint(stubborn), {}, request).attempts.size(), 2U);
+  // Not what has not been sent, and not for another reason.
+  EXPECT_EQ(ask(chat_endpoint(stubborn)).attempts.size(), 1U);
+  const std::string key =
+      server().script({{answer(400, {{"error", "Invalid API key: temperature"}})}});
+  EXPECT_EQ(ask(chat_endpoint(key), {}, request).attempts.size(), 1U);
+  // Streams are asked for their usage only where the server knows how.
+  const std::string old = server().script({{service({{"rejects", {"stream_options"}}})}});
+  const Completion streamed = ask(chat_endpoint(old), {.streamed = true});
+  EXPECT_TRUE(streamed.ok());
+  EXPECT_THAT(outcomes(streamed), ElementsAre("400", "ok"));
+}
+
+TEST(OpenAiClient, SendsTheCapInTheFieldThatTheModelTakes) {
+  for (const auto& [rejected, taken] : std::vector<std::pair<std::string, std::string>>{
+           {"max_tokens", "max_completion_tokens"}, {"max_completion_tokens", "max_tokens"}}) {
+    const CapField field =
+        rejected == "max_tokens" ? CapField::kMaxTokens : CapField::kMaxCompletionTokens;
+    const std::string url = server().script({{service({{"rejects", {rejected, "temperature"}}})}});
+    const auto client = make_openai_client(chat_endpoint(url), {.cap_field = field});
+    ChatRequest request = kRequest;
+    request.temperature = 1;
+    const CallOptions options{.deadline = Clock::now() + std::chrono::seconds(60)};
+    EXPECT_THAT(outcomes(client->complete(request, options)), ElementsAre("400", "400", "ok"));
+    // The client remembers what the model does not support, but of that model alone.
+    EXPECT_THAT(outcomes(client->complete(request, options)), ElementsAre("ok"));
+    request.model = "vendor/other";
+    EXPECT_THAT(outcomes(client->complete(request, options)), ElementsAre("400", "400", "ok"));
+    const Json body = server().requests(url).back().json();
+    EXPECT_EQ(body.at(taken), 100);
+    EXPECT_FALSE(body.contains(rejected));
+    // The pool can say it beforehand.
+    request.model = "vendor/third";
+    request.omit = {rejected, "temperature"};
+    EXPECT_THAT(outcomes(client->complete(request, options)), ElementsAre("ok"));
+  }
+  // A server that takes neither, and one that objects to the number.
+  const std::string neither =
+      server().script({{service({{"rejects", {"max_tokens", "max_completion_tokens"}}})}});
+  const Completion failed = ask(chat_endpoint(neither));
+  EXPECT_EQ(code_of(failed), ErrorCode::kUnsupported);
+  EXPECT_EQ(failed.attempts.size(), 2U);
+  for (const char* message :
+       {"max_tokens must be at least 16", "max_tokens or max_completion_tokens must be at least 16",
+        "'max_tokens' or 'max_completion_tokens' is too large: 3000. This model's maximum context "
+        "length is 2048 tokens"}) {
+    const std::string url = server().script({{answer(400, {{"error", message}})}});
+    EXPECT_EQ(ask(chat_endpoint(url)).attempts.size(), 1U) << message;
+  }
+}
+
+TEST(OpenAiClient, CountsAChangedAttemptThatMayBeChargedFor) {
+  const Json rejected = {{"error", {{"code", 400}, {"message", "bad temperature"}}}};
+  const std::string url = server().script({{answer(200, rejected)}, {service()}});
+  ChatRequest request = kRequest;
+  request.temperature = 1;
+  const Completion completion = ask(chat_endpoint(url), {.max_charges = 1}, request);
+  EXPECT_THAT(outcomes(completion), ElementsAre("200"));
+  EXPECT_THAT(completion.failure.value().message, HasSubstr("cost limit"));
+}
+
+TEST(OpenAiClient, SendsWhatTheModelRequires) {
+  const std::string url = server().script({{service()}});
+  ChatRequest request = kRequest;
+  request.temperature = 0.5;
+  request.omit = {"temperature"};
+  request.extra = R"({"reasoning_effort": "low"})";
+  ask(chat_endpoint(url), {}, request);
+  const Json body = server().requests(url).back().json();
+  EXPECT_EQ(body.at("reasoning_effort"), "low");
+  EXPECT_FALSE(body.contains("temperature"));
+}
+
+TEST(OpenAiClient, KeepsTheQueryOfTheBaseUrl) {
+  const std::string url = server().script({{service()}});
+  ask(chat_endpoint("\n " + url + "/openai/v1/?api-version=2024-02-01 "));
+  EXPECT_THAT(server().requests(url).back().path,
+              ::testing::EndsWith("/openai/v1/chat/completions?api-version=2024-02-01"));
+  Endpoint endpoint = chat_endpoint("HTTP://LOCALHOST" + url.substr(url.rfind(':')));
+  EXPECT_TRUE(ask(endpoint).ok());
+  // A query may hold a key: it is not in messages.
+  const std::string elsewhere = server().script(
+      {{answer(307, Json::object(), {{"Location", "http://h/v1?key=sk-secret-in-query"}})}});
+  EXPECT_THAT(ask(chat_endpoint(elsewhere)).failure->message,
+              ::testing::AllOf(HasSubstr("http://h/v1\""), ::testing::Not(HasSubstr("sk-secret"))));
+}
+
 TEST(OpenAiClient, RetriesWhatMayPass) {
   for (const bool streamed : {false, true}) {
-    for (const int status : {408, 429, 500, 502, 503, 504}) {
+    for (const int status : {408, 409, 425, 429, 500, 502, 503, 504, 520, 524, 529}) {
       const std::string url =
           server().script({{answer(status, {{"error", {{"message", "later"}}}})}, {service()}});
       const Completion completion = ask(chat_endpoint(url), {.streamed = streamed});
@@ -242,6 +492,14 @@ TEST(OpenAiClient, WaitsAsLongAsTheServerAsks) {
   EXPECT_GE(wait_for(date), 0.5) << date;
 }
 
+TEST(OpenAiClient, DoesNotRetryWithoutCredit) {
+  const Json poor = {
+      {"error", {{"message", "You exceeded your quota"}, {"type", "insufficient_quota"}}}};
+  const Completion completion = ask(chat_endpoint(server().script({{answer(429, poor)}})));
+  EXPECT_EQ(code_of(completion), ErrorCode::kCredit);
+  EXPECT_EQ(completion.attempts.size(), 1U);
+}
+
 TEST(OpenAiClient, DoesNotRetryWhatWillNotPass) {
   const std::vector<std::pair<int, ErrorCode>> cases = {
       {400, ErrorCode::kRefused},  {401, ErrorCode::kAuthentication},
@@ -271,6 +529,12 @@ TEST(OpenAiClient, ReportsErrorsUnderStatus200) {
     EXPECT_TRUE(retried.ok());
     EXPECT_THAT(outcomes(retried), ElementsAre("200", "ok"));
     EXPECT_EQ(retried.attempts[0].error, ErrorCode::kRateLimited);
+
+    // The words say it where the server gives no number.
+    const Json slow = {{"error", {{"code", "rate_limit_exceeded"}, {"message", "Slow down"}}}};
+    EXPECT_THAT(outcomes(ask(chat_endpoint(server().script({{answer(200, slow)}, {service()}})),
+                             {.streamed = streamed})),
+                ElementsAre("200", "ok"));
 
     const Json poor = {{"error", {{"code", 402}, {"message", "Insufficient credits"}}}};
     const Completion failed =
@@ -338,6 +602,8 @@ TEST(OpenAiClient, KeepsThePartOfAnAnswerThatCame) {
       {{send_stream(half + "data: {\"choices\": [{\"del"), kClose}, ErrorCode::kConnection},
       {{send_stream(half), kStall}, ErrorCode::kTimeout},
       {{send_stream(half + error), kClose}, ErrorCode::kServer},
+      {{send_stream(half + "error: {\"code\": 500, \"message\": \"context shift\"}\n\n"), kClose},
+       ErrorCode::kServer},
       {{send_stream(half + error), kStall}, ErrorCode::kServer},
       {{send_stream(half + "data: nonsense\n\n"), kClose}, ErrorCode::kBadResponse},
   };
@@ -365,13 +631,22 @@ TEST(OpenAiClient, TakesAStreamThatIsWholeInWhateverForm) {
   const std::string usage = chat_event(
       {{"choices", Json::array()}, {"usage", {{"prompt_tokens", 1}, {"completion_tokens", 2}}}});
   const std::string text = text_event("A whole ") + text_event("answer");
-  for (const Json& steps :
-       std::vector<Json>{{send_stream(text + finish_event() + usage + "data: [DONE]\n\n"), kClose},
-                         {send_stream(text + finish_event()), kClose},
-                         {send_stream(text + finish_event()), kReset},
-                         {send_stream(text + "data: [DONE]\n\n"), kClose},
-                         // A server that knows no streams.
-                         Json::array({answer(200, chat_answer("A whole answer"))})}) {
+  for (const Json& steps : std::vector<Json>{
+           {send_stream(text + finish_event() + usage + "data: [DONE]\n\n"), kClose},
+           {send_stream(text + finish_event()), kClose},
+           {send_stream(text + finish_event()), kReset},
+           {send_stream(text + "data: [DONE]\n\n"), kClose},
+           // Without the empty line after the last event, or any.
+           {send_stream(text + R"(data: {"choices": [{"finish_reason": "stop"}]})"), kClose},
+           {send_stream("data: {\"choices\": [{\"delta\": {\"content\": \"A whole answer\"}}]}\n"
+                        "data: [DONE]\n"),
+            kClose},
+           {send_stream("event: ping\ndata: now\n\ndata:\n\n" + text + "data: null\n\n" +
+                        finish_event() + "data: [DONE] \n\n"),
+            kClose},
+           // A server that knows no streams.
+           Json::array({answer(200, chat_answer("A whole answer"))}),
+           Json::array({answer(200, Json::array({chat_answer("A whole answer")}))})}) {
     const Completion completion =
         ask(chat_endpoint(server().script(Json::array({steps}))), {.streamed = true});
     EXPECT_TRUE(completion.ok()) << steps;
@@ -497,6 +772,11 @@ TEST(OpenAiClient, RefusesWhatCannotBeSent) {
   refuses("max_tokens", [](ChatRequest& r) { r.max_tokens = 0; });
   refuses("temperature", [](ChatRequest& r) { r.temperature = -1; });
   refuses("temperature", [](ChatRequest& r) { r.temperature = NAN; });
+  refuses("\"messages\"", [](ChatRequest& r) { r.omit = {"messages"}; });
+  refuses("carries the cap", [](ChatRequest& r) {
+    r.omit = {"max_tokens", "max_completion_tokens"};
+  });
+  refuses("\"n\"", [](ChatRequest& r) { r.extra = R"({"n": 2})"; });
   const auto endpoint = chat_endpoint("http://127.0.0.1:1/chat/completions/");
   expect_error(ErrorCode::kInvalidArgument, "chat/completions",
                [&] { make_openai_client(endpoint); });

@@ -24,7 +24,7 @@ TEST(Classify, FollowsTheMeaningOfAStatus) {
   expect(ErrorCode::kAuthentication, {401, 403});
   expect(ErrorCode::kCredit, {402});
   expect(ErrorCode::kRateLimited, {429});
-  expect(ErrorCode::kServer, {408, 500, 502, 503, 504, 529, 599});
+  expect(ErrorCode::kServer, {408, 409, 425, 500, 502, 503, 504, 520, 524, 529, 599});
   expect(ErrorCode::kRefused, {400, 404, 405, 412, 413, 418, 422, 451});
 }
 
@@ -68,10 +68,11 @@ Response failed(ErrorCode code, bool sent, bool answered, int status = 0) {
 
 TEST(Judge, RetriesWhatMayPassAndWhatGaveNoAnswer) {
   const RetryPolicy policy;
-  for (const int status : {408, 429, 500, 502, 503, 504}) {
+  for (const int status :
+       {408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 525, 526, 527, 528, 529}) {
     EXPECT_TRUE(judge(policy, answered(status)).retryable) << status;
   }
-  for (const int status : {200, 302, 400, 401, 402, 403, 404, 422, 501}) {
+  for (const int status : {200, 302, 400, 401, 402, 403, 404, 422, 501, 505, 519, 530}) {
     EXPECT_FALSE(judge(policy, answered(status)).retryable) << status;
   }
   EXPECT_FALSE(judge({.statuses = {418}}, answered(429)).retryable);
@@ -140,6 +141,34 @@ TEST(WithRetries, MakesNoTryThatCouldBeChargedBeyondTheLimit) {
   EXPECT_EQ(tries, 2);
   EXPECT_EQ(run(kQuick, kRetryable, tries, kNoDeadline, 1), Ended::kRetries);
   EXPECT_EQ(tries, 4) << "what was certainly not charged does not count";
+}
+
+TEST(WithRetries, MakesAChangedTryAtOnceAndBesideTheRetries) {
+  const RetryPolicy policy = {.max_retries = 1, .first_delay = 1000, .max_delay = 1000};
+  int tries = 0;
+  const auto changed = [&](int times, std::uint32_t max_charges, bool charged) {
+    tries = 0;
+    return with_retries(policy, kNoDeadline, {}, max_charges, [&] {
+      return TryResult{.changed = ++tries <= times, .possibly_charged = charged};
+    });
+  };
+  EXPECT_EQ(changed(5, kAnyCharges, false), Ended::kSettled);
+  EXPECT_EQ(tries, 6);
+  EXPECT_EQ(changed(5, 2, true), Ended::kCharges);
+  EXPECT_EQ(tries, 2);
+  // No retry has been used up, and none is waited for: a change that is retryable too.
+  std::stop_source stop;
+  stop.request_stop();
+  tries = 0;
+  const auto again = [&] {
+    ++tries;
+    return TryResult{.retryable = true, .changed = true};
+  };
+  EXPECT_EQ(with_retries(policy, kNoDeadline, stop.get_token(), kAnyCharges, again),
+            Ended::kCancelled);
+  EXPECT_EQ(tries, 1);
+  EXPECT_EQ(with_retries(policy, Clock::now(), {}, kAnyCharges, again), Ended::kDeadline);
+  EXPECT_EQ(tries, 2);
 }
 
 TEST(WithRetries, BeginsNoWaitThatWouldOutliveTheDeadline) {

@@ -18,7 +18,7 @@ std::vector<std::string> events_of(const std::vector<std::string_view>& pieces) 
   EventParser parser(1000);
   std::vector<std::string> events;
   for (const std::string_view piece : pieces) {
-    EXPECT_TRUE(parser.feed(piece, [&](std::string_view data) {
+    EXPECT_TRUE(parser.feed(piece, [&](std::string_view, std::string_view data) {
       events.emplace_back(data);
       return true;
     }));
@@ -88,7 +88,7 @@ TEST(EventParser, EndsLinesInDifferentWaysWithinAStream) {
 TEST(EventParser, GivesAnEventWithItsLastByte) {
   EventParser parser(100);
   int events = 0;
-  const auto count = [&](std::string_view) {
+  const auto count = [&](std::string_view, std::string_view) {
     ++events;
     return true;
   };
@@ -99,10 +99,64 @@ TEST(EventParser, GivesAnEventWithItsLastByte) {
   EXPECT_EQ(events, 2);
 }
 
+/// Names and data, "name=data", of all events of a whole stream, its end included.
+std::vector<std::string> all_of(std::string_view stream, std::size_t piece_size) {
+  EventParser parser(1000);
+  std::vector<std::string> events;
+  const auto note = [&](std::string_view name, std::string_view data) {
+    events.push_back(std::string(name) + "=" + std::string(data));
+    return true;
+  };
+  for (std::size_t i = 0; i < stream.size(); i += piece_size) {
+    EXPECT_TRUE(parser.feed(stream.substr(i, piece_size), note));
+  }
+  parser.finish(note);
+  return events;
+}
+
+TEST(EventParser, TakesWhatGatewaysSend) {
+  const auto expect = [](std::string stream, const std::vector<std::string>& events) {
+    for (const std::size_t piece : {1, 3, 1000}) {
+      EXPECT_EQ(all_of(stream, piece), events) << stream << " in pieces of " << piece;
+    }
+  };
+  // Names.
+  expect("event: ping\ndata: now\n\ndata: {}\n\n", {"ping=now", "={}"});
+  expect("event: ping\n\ndata: {}\n\n", {"={}"});
+  // No empty line between the events, or after the last one.
+  expect("data: {\"a\": 1}\ndata: {\"b\": 2}\ndata: [DONE]\n",
+         {"={\"a\": 1}", "={\"b\": 2}", "=[DONE]"});
+  expect("event: x\ndata: {\"a\": 1}\nevent: y\ndata: {\"b\": 2}\n",
+         {"x={\"a\": 1}", "y={\"b\": 2}"});
+  expect("data: {\"a\": \"}\"}\r\ndata: [DONE]", {"={\"a\": \"}\"}", "=[DONE]"});
+  expect("data: {\"a\": 1}\nerror: {\"b\": 2}\n", {"={\"a\": 1}", "error={\"b\": 2}"});
+  // One event in several lines.
+  expect("data: {\"a\": [1,\ndata: 2]}\n\n", {"={\"a\": [1,\n2]}"});
+  expect("data: {\"a\": \"{\",\ndata: \"b\": \"\\\"}\"}\n\n",
+         {"={\"a\": \"{\",\n\"b\": \"\\\"}\"}"});
+  expect("data:\n {\"a\": 1}\n\n", {"=\n {\"a\": 1}"});
+  expect("data: {\n  \"a\": 1\n}\n\ndata: 7\n\n", {"={\n  \"a\": 1\n}", "=7"});
+  // An error in a field of its own.
+  expect("error: {\"code\": 500}\n\n", {"error={\"code\": 500}"});
+  // What the end cuts off is not an event.
+  expect("data: {\"a\": 1}\n\ndata: {\"b\": [2}", {"={\"a\": 1}"});
+  expect("data: {\"a\": \"}", {});
+  expect("data: text", {});
+  expect("data: {\"a\": 1} and more", {});
+}
+
+TEST(EventParser, LooksAtEveryByteOnlySoOften) {
+  // Quadratic time in the number of lines would take minutes.
+  EventParser parser(std::size_t{8} << 20);
+  std::string stream = "data: {\n";
+  for (int i = 0; i < 400'000; ++i) stream += i % 2 == 0 ? "data:{}\n" : "data:\n";
+  EXPECT_TRUE(parser.feed(stream, [](std::string_view, std::string_view) { return true; }));
+}
+
 TEST(EventParser, StopsWhereItIsTold) {
   EventParser parser(100);
   std::vector<std::string> events;
-  const auto until_done = [&](std::string_view data) {
+  const auto until_done = [&](std::string_view, std::string_view data) {
     events.emplace_back(data);
     return data != "[DONE]";
   };
@@ -115,7 +169,7 @@ TEST(EventParser, RefusesWhatIsTooLongHoweverItIsCut) {
     EventParser parser(20);
     for (std::size_t i = 0; i < stream.size(); i += piece) {
       if (!parser.feed(std::string_view(stream).substr(i, piece),
-                       [](std::string_view) { return true; })) {
+                       [](std::string_view, std::string_view) { return true; })) {
         return false;
       }
     }

@@ -1,0 +1,45 @@
+// Which parameters of a request a model's entry in the pool may leave out or set.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+
+namespace r2router::internal {
+
+inline constexpr std::string_view kMaxTokens = "max_tokens";
+inline constexpr std::string_view kMaxCompletionTokens = "max_completion_tokens";
+
+/// False for what every request has.
+inline bool may_be_omitted(std::string_view parameter) {
+  return !parameter.empty() && parameter != "model" && parameter != "messages" &&
+         parameter != "stream";
+}
+
+/// False for what the router sets itself, and for what makes an answer cost more than the router
+/// counts on.
+inline bool may_be_required(std::string_view parameter) {
+  constexpr std::array<std::string_view, 20> kNot = {"",
+                                                     "model",
+                                                     "messages",
+                                                     "stream",
+                                                     "stream_options",
+                                                     kMaxTokens,
+                                                     "max_output_tokens",
+                                                     kMaxCompletionTokens,
+                                                     "n",
+                                                     "best_of",
+                                                     "models",
+                                                     "route",
+                                                     "provider",
+                                                     "plugins",
+                                                     "tools",
+                                                     "functions",
+                                                     "web_search_options",
+                                                     "service_tier",
+                                                     "modalities",
+                                                     "audio"};
+  return std::ranges::find(kNot, parameter) == kNot.end();
+}
+
+}  // namespace r2router::internal
