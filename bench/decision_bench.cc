@@ -160,8 +160,8 @@ const bool registered = [] {
     RouteOptions quality{.policy = {.quality_fraction = 0.95}};
     RouteOptions all{
         .policy = {.willingness_to_pay = 0.01, .min_quality = 0.3, .quality_fraction = 0.9}};
-    all.max_cost_usd = 0.001;
-    all.max_output_tokens = 1500;
+    all.policy.max_cost_usd = 0.001;
+    all.policy.max_output_tokens = 1500;
     RouteOptions continuous{.policy = {.max_cost_usd = 0.0005, .continuous = true}};
     const std::pair<const char*, RouteOptions> requests[] = {
         {"constrained:cost", cost},  {"constrained:quality", quality},

@@ -46,7 +46,7 @@ struct Setting {
         table.output_tokens.push_back(predictions.output_tokens.back());
       }
     }
-    lambdas = lambda_grid(best_single(table).cost_usd, kSettings - 2);
+    lambdas = lambda_grid(best_single(table).unit, kSettings - 2);
   }
 };
 
@@ -82,7 +82,7 @@ void plain_loop_over_300_settings(benchmark::State& state) {
         }
         const std::size_t cell = table.cell(query, best);
         point.score += table.scores[cell];
-        point.cost_usd +=
+        point.cost +=
             cost_usd(table.models[table.pairs[best].model], 100, table.output_tokens[cell]);
       }
       points.push_back(point);

@@ -16,7 +16,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-CONSTRAINTS = '''"""Keywords of the routing methods. Written by python/make_stubs.py from the table of settings."""
+CONSTRAINTS = '''"""Keywords of the routing methods; python/make_stubs.py writes this file."""
 
 from __future__ import annotations
 
@@ -41,11 +41,13 @@ class Constraints(TypedDict, total=False):
     """Keywords of the routing methods; None is as good as absent.
 
 {list}
+    - ``images``: Images that are sent with the query, for models that charge for them.
     - ``policy``: A policy file, as ``r2-router calibrate`` writes it, or the name of one in the
       checkpoint's folder. The other keywords override what it sets.
     """
 
 {members}
+    images: int | None
     policy: str | os.PathLike[str] | None
 '''
 
@@ -58,7 +60,7 @@ def make_stub() -> str:
 
 
 def make_constraints() -> str:
-    # In another process, which does not look beside this file for the package.
+    # In another process, whose module path does not include the folder of this file.
     code = "import json; from r2_router import _core; print(json.dumps(_core.settings()))"
     settings: list[Any] = json.loads(subprocess.check_output([sys.executable, "-c", code]))
     # The trade-off that every routing method has as a parameter.

@@ -27,11 +27,11 @@ inline constexpr double kDefaultLambda = 0.99999;
 /// instruction_tokens being the model's own, the prices those of the tier that the input falls into
 /// (Prices; fees for the request and for images are added), and every Objective a λ.
 ///
-/// Risks within 10⁻¹¹·((1 − λ) + |risk|) of the highest are a tie: they differ by rounding error. It
-/// goes to the pair that truncates least: the one with the largest budget, an unlimited one before
-/// all others; then to the cheaper one, to the one with the higher quality, to the one with the
-/// larger cap, and to the model that comes first in the pool. Under the reference rules, where the
-/// objective is risk, the first pair in pool order has it.
+/// Risks within 10⁻¹¹·((1 − λ) + |risk|) of the highest are a tie: they differ by rounding error.
+/// It goes to the pair that truncates least: the one with the largest budget, an unlimited one
+/// before all others; then to the cheaper one, to the one with the higher quality, to the one with
+/// the larger cap, and to the model that comes first in the pool. Under the reference rules, where
+/// the objective is risk, the first pair in pool order has it.
 ///
 /// A cap (CapRule) must stay within max_output_tokens, within what is left of the context, and
 /// within what max_cost_usd pays for. In each tier of prices that an input of at most

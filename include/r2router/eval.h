@@ -2,8 +2,14 @@
 //
 // A policy is swept over the trade-off λ; each setting gives a mean cost and a mean score, both
 // *true* ones of the chosen pairs. The deferral curve is the staircase of the best score at each
-// cost. Costs are fractions of the mean cost of the best single model: the one with the highest
-// mean score when used without a limit for every query (the cheaper one if two are equal).
+// cost. Costs are in USD, or in what OutcomeTable::cost_measure says, and on curves they are
+// fractions of the mean cost of the best single model: the one with the highest mean score when
+// used without a limit for every query (the cheaper one if two are equal).
+//
+// If the best single model is free, costs on curves are fractions of the dearest single model's: a
+// setting at 0 pays nothing, and whatever is paid buys no more than what is free already. If all
+// models are free, every setting is at cost 0: a curve is one step, its area the best score of any
+// setting, and λ changes nothing. Length and latency still tell settings apart then.
 //
 // evaluate() does all of it: it sweeps the policies, measures their curves and gives every figure
 // an interval by resampling the queries. The functions before it are its parts.
@@ -26,13 +32,13 @@ namespace r2router {
 /// What one setting of a policy comes to, averaged over the queries.
 struct PolicyPoint {
   double lambda = 0;
-  double cost_usd = 0;
+  double cost = 0;  ///< USD, tokens or seconds
   double score = 0;
 };
 
 /// A corner of a deferral curve: from `cost` on, `score` can be had.
 struct DeferralPoint {
-  double cost = 0;  ///< fraction of the best single model's cost, in [0, 1]
+  double cost = 0;  ///< fraction of BestSingle::unit, in [0, 1]
   double score = 0;
   double lambda = 0;  ///< the setting that reaches it
 };
@@ -50,7 +56,14 @@ struct DeferralMetrics {
 struct BestSingle {
   std::uint32_t model = 0;  ///< index into the table's models
   double score = 0;         ///< mean
-  double cost_usd = 0;      ///< mean
+  double cost = 0;          ///< mean: USD, tokens or seconds
+  /// The model whose mean cost is the unit of costs on curves: this one, or if it is free the
+  /// dearest single model.
+  std::uint32_t unit_model = 0;
+  double unit = 0;  ///< that cost; 1 if all models are free
+
+  bool is_free() const { return cost == 0; }
+  bool all_free = false;  ///< of the single models
 };
 
 /// Raw predictions for every query of a table: queries × table.pairs. A NaN in both marks a pair
@@ -79,6 +92,11 @@ struct Choices {
 R2ROUTER_EXPORT double cost_usd(const ModelSpec& model, std::int64_t input_tokens,
                                 double output_tokens) noexcept;
 
+/// What an answer of `output_tokens` costs, as table.cost_measure says: USD, tokens or seconds. A
+/// latency of a model whose speeds are unknown is NaN.
+R2ROUTER_EXPORT double answer_cost(const OutcomeTable& table, std::size_t query, std::size_t pair,
+                                   double output_tokens) noexcept;
+
 /// RouterArena's score of a mean accuracy A in [0, 1] at a mean cost in USD a query. With c the
 /// cost of 1,000 queries, held within [0.0044, 200], C = (log2 200 − log2 c)/(log2 200 − log2
 /// 0.0044) and β = 0.1, it is (1 + β)·A·C/(β·A + C); 0 where both A and C are. Source: RouterArena
@@ -86,7 +104,7 @@ R2ROUTER_EXPORT double cost_usd(const ModelSpec& model, std::int64_t input_token
 R2ROUTER_EXPORT double routerarena_score(double accuracy, double cost_usd) noexcept;
 
 /// Needs complete queries. Throws Error(kBadData) if no (available) model has unlimited outcomes,
-/// if there are no queries, or if every answer of the best model is free.
+/// if there are no queries, or if costs are latencies and the speed of a model is not known.
 R2ROUTER_EXPORT BestSingle best_single(const OutcomeTable& table, bool available_only = false);
 
 /// Settings to sweep: λ = 0, then λ = w/(1 + w) on a logarithmic grid of the exchange rate w (score
@@ -242,6 +260,24 @@ R2ROUTER_EXPORT Evaluation evaluate(const OutcomeTable& table,
                                     std::span<const Contender> contenders,
                                     bool available_only = false,
                                     const ResampleOptions& resampling = {});
+
+/// What one choice for every query comes to, such as that of a router at its default λ.
+struct ChosenEvaluation {
+  double score = 0;        ///< mean
+  double cost = 0;         ///< mean: USD, tokens or seconds
+  double score_share = 0;  ///< of the best single model's score; 0 if that is 0
+  double cost_share = 0;   ///< of BestSingle::unit
+  /// Empty unless resampling was asked for.
+  std::optional<Interval> score_interval = {}, score_share_interval = {}, cost_share_interval = {};
+};
+
+/// Evaluates one pair for each query of a complete table against `best`, which best_single() gave
+/// of it, on the resamples that evaluate() draws. Throws Error(kInvalidArgument) if there is not
+/// one pair for each query.
+R2ROUTER_EXPORT ChosenEvaluation evaluate_chosen(const OutcomeTable& table,
+                                                 std::span<const std::uint32_t> pairs,
+                                                 const BestSingle& best,
+                                                 const ResampleOptions& resampling = {});
 
 /// The queries of one dataset evaluated alone: against their own best single model.
 struct DatasetEvaluation {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "r2router/config.h"
+#include "r2router/error.h"
 #include "r2router/export.h"
 #include "r2router/types.h"
 
@@ -33,6 +34,19 @@ struct DataSource {
   std::string sha256;  ///< of the file's bytes, in hexadecimal
 };
 
+/// What an answer costs where scores are weighed against costs.
+enum class CostMeasure : std::uint8_t {
+  kUsd,      ///< money, by the models' prices
+  kLength,   ///< output tokens
+  kLatency,  ///< seconds until the answer is complete, by the models' speeds
+};
+
+/// "usd", "length" or "latency".
+R2ROUTER_EXPORT std::string_view to_string(CostMeasure measure) noexcept;
+
+/// The measure of that name. Throws Error(kInvalidArgument) that lists them.
+R2ROUTER_EXPORT CostMeasure parse_cost_measure(std::string_view text);
+
 /// Outcomes of queries × (model, budget) pairs. Plain data; check one that you filled by hand with
 /// validate().
 struct OutcomeTable {
@@ -46,6 +60,8 @@ struct OutcomeTable {
   std::vector<double> output_tokens;
   /// How the limited pairs' outcomes came about.
   BudgetMode budget_mode = BudgetMode::kPrompted;
+  /// What evaluation and training measure costs in.
+  CostMeasure cost_measure = CostMeasure::kUsd;
   std::vector<DataSource> sources = {};
 
   std::size_t cell(std::size_t query, std::size_t pair) const {
@@ -57,26 +73,45 @@ struct OutcomeTable {
 /// outcome is outside its range.
 R2ROUTER_EXPORT void validate(const OutcomeTable& table);
 
-/// Reads an outcome table from two files of JSON lines, plain or compressed with gzip:
-///   queries_file   one query a line: "query_id", "query", and optionally "dataset" and
+/// How outcomes are read.
+struct ReadOptions {
+  /// Outcomes of a model that the pool seems to have under another spelling are an error; if this
+  /// is set, they are left out like those of any model that the pool does not have.
+  bool ignore_unknown_models = false;
+  /// Gets a warning for outcomes that are left out: how many, of which models, and why.
+  LogCallback log = {};
+};
+
+/// Reads an outcome table from two files, each JSON lines, a JSON array of objects, or CSV with a
+/// header (separated by commas, semicolons, tabs or "|"), plain or compressed with gzip. What a
+/// file is, is seen from its contents.
+///   queries_file   one query a row: "query_id", "query", and optionally "dataset" and
 ///                  "query_tokens" or "input_tokens" (absent: estimate_input_tokens() of the text);
-///   outcomes_file  one outcome a line: "query_id", "model", "score", "output_tokens", and
+///   outcomes_file  one outcome a row: "query_id", "model", "score", "output_tokens", and
 ///                  optionally "budget", a number of tokens or "unlimited" (absent: unlimited), and
-///                  "instruction" (or "prompt"), what the model was told beside the query.
-/// It may be one file that has both: a query then stands in several lines, with one text; its
-/// length is the least of them.
+///                  "instruction" (or "prompt"), the text that was sent with the query.
+/// It may be one file that has both: a query then has several rows, with one text; its length is
+/// the least of them. Other fields are ignored.
+///
+/// An id is a string or a whole number: "17", 17 and 17.0 are one id. A score is a number from 0 to
+/// 1, or true or false. Numbers may be text, as in CSV. Null, NaN and an empty cell are a missing
+/// value: a row without a score is an outcome that was not observed, and is left out.
 ///
 /// A model under an instruction is an entry of its own, "MODEL (INSTRUCTION)". One that `pool`
 /// lacks is made from MODEL's, after the pool's own; where outcomes say "input_tokens", the length
 /// of the whole prompt, instruction_tokens is their mean excess over the queries' own lengths.
 ///
-/// Other fields are passed over, and so are outcomes of models that are not in `pool`. The table's
-/// models are those of `pool` that have outcomes, in the pool's order. Throws Error(kBadData) with
-/// file and line for a line that is not as above, an outcome that repeats, a query that is not in
-/// queries_file, a score outside [0, 1] or a negative length; Error(kNotFound) or Error(kIo) for a
-/// file that cannot be read.
+/// The table's models are those of `pool` that have outcomes, in the pool's order. Outcomes of
+/// other models are left out, unless their name is one of the pool's in another spelling (case,
+/// white space, accents, Unicode form) or its catalogue name, or looks like that of a model which
+/// has no outcomes at all.
+///
+/// Throws Error(kBadData) with file and line for a row that is not as above, an outcome that
+/// repeats, a query that is not in queries_file, and a model that is spelt in another way;
+/// Error(kNotFound) or Error(kIo) for a file that cannot be read.
 R2ROUTER_EXPORT OutcomeTable read_outcomes(const std::string& queries_file,
-                                           const std::string& outcomes_file, const Pool& pool);
+                                           const std::string& outcomes_file, const Pool& pool,
+                                           const ReadOptions& options = {});
 
 /// Reads queries alone, from a file as `queries_file` above.
 R2ROUTER_EXPORT std::vector<Query> read_queries(const std::string& queries_file);
@@ -97,6 +132,14 @@ R2ROUTER_EXPORT OutcomeTable select_queries(const OutcomeTable& table,
 /// name that the table does not have.
 R2ROUTER_EXPORT OutcomeTable select_models(const OutcomeTable& table,
                                            std::span<const std::string> names);
+
+/// The models to train for: those that `names` lists, or if it is empty those of which every pair
+/// was observed for at least `least_coverage` of the queries. Warns `log` of the models of `pool`
+/// that are left out: how many outcomes they have, and why. Throws Error(kInvalidArgument) for a
+/// name that the table does not have, and Error(kBadData) if no model is left.
+R2ROUTER_EXPORT OutcomeTable choose_models(const OutcomeTable& table, const Pool& pool,
+                                           std::span<const std::string> names,
+                                           double least_coverage, const LogCallback& log = {});
 
 /// The names of the datasets that its queries come from, ascending; queries without one add none.
 R2ROUTER_EXPORT std::vector<std::string> datasets(const OutcomeTable& table);

@@ -52,7 +52,7 @@ struct CapRule {
   static constexpr std::uint32_t kMinimum = 16;
   static constexpr std::uint32_t kUnlimited = 8192;
 
-  /// Room above a budget that the model is told to keep, ≥ 0: one that overruns it a little should
+  /// Room above a budget that is only requested in the prompt, ≥ 0: a slightly longer answer should
   /// not be cut off. Empty: kMargin, and 0 if the budget itself is a hard cap.
   std::optional<double> margin = {};
   /// Least cap that providers accept, tokens, ≥ 1. Empty: kMinimum.
@@ -105,8 +105,9 @@ struct Policy {
 
   // Models.
 
-  /// Names of the only models to consider, at least one; empty admits all. `*` stands for any
-  /// characters and `?` for one. A name or pattern that no model of the pool has is an error.
+  /// Names of the only models to consider, at least one; empty admits all. `*` matches any
+  /// characters and `?` one, in upper or lower case. What matches no name is compared with the
+  /// catalogue names, with and without their "vendor/". What matches nothing is an error.
   std::optional<std::vector<std::string>> allow = {};
   /// Names of models to leave out, likewise.
   std::optional<std::vector<std::string>> deny = {};

@@ -67,8 +67,8 @@ struct ModelSpec {
   std::optional<double> time_to_first_token_ms = {};    ///< milliseconds, ≥ 0
   std::optional<double> output_tokens_per_second = {};  ///< > 0
   std::optional<std::uint32_t> context_tokens = {};     ///< most tokens of query and answer, > 0
-  /// What the model is told in addition to the query, such as "Be concise."; empty: nothing. One
-  /// model under several instructions is an entry of the pool for each.
+  /// Text that is sent in addition to the query, such as "Be concise."; empty: none. One model
+  /// with several instructions has an entry of the pool for each.
   std::string instruction = {};
   /// Input tokens that the instruction is expected to add to every query; at worst it adds as many
   /// as it has bytes.

@@ -64,6 +64,9 @@ struct TrainOptions {
   /// 0: as many as the machine has. The result is the same, bit for bit, for any number.
   std::uint32_t threads = 0;
   ProgressCallback progress = {};
+  /// Gets a warning if queries have no outcome, which are then not trained on, or lack some, which
+  /// are trained on but not measured.
+  LogCallback log = {};
 };
 
 /// One α and what its heads are worth on queries that they were not fitted to, lengths not yet
@@ -96,7 +99,8 @@ struct TrainReport {
   double default_lambda = 0;
   /// The cross-validated outcome at the default λ, among available models.
   double default_score = 0;
-  double default_cost = 0;  ///< fraction of the best available single model's cost
+  double default_cost = 0;  ///< USD, as a fraction of best_available.unit
+  BestSingle best_available = {};
 };
 
 /// Fits a checkpoint to embeddings computed elsewhere: table.queries.size() × dimension, row after
@@ -108,6 +112,9 @@ struct TrainReport {
 /// length head gets a curve, by isotonic regression of the observed lengths on those that were
 /// predicted without the query's fold. AUDC and the default λ are those of corrected lengths, each
 /// fold's by curves from the others.
+///
+/// Settings are compared by the table's cost_measure. Decisions weigh quality against money, so the
+/// default λ is chosen by USD whatever the measure is. Where all models are free it is 0.
 ///
 /// The checkpoint decides by the corrected rules. Its default λ reaches 95 % of the best single
 /// model's score at least cost on queries that the heads were not fitted to; if no λ reaches that,
@@ -147,6 +154,8 @@ struct AddModelOptions {
   std::uint64_t seed = 0;     ///< varies which queries are probes, and their folds
   std::uint32_t threads = 0;  ///< as TrainOptions::threads
   ProgressCallback progress = {};
+  /// Gets a warning if queries lack an outcome of one of the model's pairs, which leaves them out.
+  LogCallback log = {};
 };
 
 /// How well heads of one kind predict.

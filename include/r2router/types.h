@@ -44,11 +44,10 @@ class Budget {
   std::uint32_t tokens_ = kNoLimit;
 };
 
-
 /// A (model, budget) pair. `model` is an index into the Pool.
 struct Pair {
   std::uint32_t model = 0;
-  Budget budget;
+  Budget budget = {};
 
   friend constexpr auto operator<=>(const Pair&, const Pair&) = default;
 };
@@ -56,7 +55,7 @@ struct Pair {
 /// A pair with what is predicted of it for one query.
 struct Option {
   std::uint32_t model = 0;  ///< index into the Pool
-  Budget budget;
+  Budget budget = {};
   double quality = 0;        ///< predicted quality of the answer, in [0, 1]
   double output_tokens = 0;  ///< predicted length of the answer, tokens
   double cost_usd = 0;       ///< predicted cost of the call, USD
@@ -66,8 +65,9 @@ struct Option {
   double risk = 0;
   /// The cap to send with the call (see CapRule): at least the budget, and never without one.
   std::uint32_t max_tokens = 0;
-  /// The most that the call can cost: the longest answer that the cap allows, to the longest reading
-  /// of the query, at the dearest prices that may apply, USD. +∞ if the model's price is unknown.
+  /// The most that the call can cost: the longest answer that the cap allows, to the longest
+  /// reading of the query, at the dearest prices that may apply, USD. +∞ if the model's price is
+  /// unknown.
   double worst_case_cost_usd = 0;
   /// Standard deviation of the error of `quality` on queries kept out of training; 0 if unknown.
   double quality_spread = 0;
@@ -122,7 +122,7 @@ struct Explanation {
 /// The router's answer for one query: the chosen pair, and on request all others.
 /// A plain value: copy it, keep it, pass it between threads.
 struct Decision {
-  Option chosen;
+  Option chosen = {};
   Reason reason = Reason::kRisk;
   /// Every admitted pair, best first; empty unless RouteOptions::rank was set.
   std::vector<Option> ranking = {};
@@ -132,7 +132,7 @@ struct Decision {
   /// The cost limit that was decided under, USD: all that a call and its retries and fallbacks may
   /// cost together.
   std::optional<double> max_cost_usd = {};
-  std::int64_t input_tokens = 0;  ///< the query's length that costs were computed with
+  std::int64_t input_tokens = 0;      ///< the query's length that costs were computed with
   std::int64_t max_input_tokens = 0;  ///< the length that worst cases were computed with
   std::uint32_t images = 0;           ///< of the query
   std::shared_ptr<const Pool> pool = {};
@@ -148,8 +148,8 @@ struct Decision {
 /// What an answer was counted as, tokens.
 struct Usage {
   std::int64_t prompt_tokens = 0;
-  std::int64_t completion_tokens = 0;  ///< with the reasoning tokens
-  std::int64_t reasoning_tokens = 0;   ///< billed, but not part of the text
+  std::int64_t completion_tokens = 0;   ///< with the reasoning tokens
+  std::int64_t reasoning_tokens = 0;    ///< billed, but not part of the text
   std::int64_t cached_tokens = 0;       ///< of prompt_tokens, read from the provider's cache
   std::int64_t cache_write_tokens = 0;  ///< of prompt_tokens, written to it
 

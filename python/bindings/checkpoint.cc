@@ -100,16 +100,24 @@ std::shared_ptr<Checkpoint> from_predictors(const std::string& config,
   return checkpoint;
 }
 
-/// As config.json has them.
-py::dict model_configs(const Checkpoint& checkpoint) {
+/// As config.json has them. The published package's keys come first, in its order.
+py::typing::Dict<py::str, Dict> model_configs(const Checkpoint& checkpoint) {
   const Config& config = checkpoint.config;
   const py::dict json = py::module_::import("json").attr("loads")(to_json(config));
-  py::dict models = json["models"];
+  const py::dict written = json["models"];
+  py::typing::Dict<py::str, Dict> models;
   for (std::size_t i = 0; i < config.models.size(); ++i) {
-    py::dict entry = models[py::str(config.models[i].name)];
+    const py::str name(config.models[i].name);
+    Dict entry;
     entry["openrouter_id"] = config.models[i].openrouter_id;
-    if (!config.checkpoint_dirs.empty()) entry["checkpoint_dir"] = config.checkpoint_dirs[i];
-
+    for (const auto& [key, value] : py::dict(written[name])) {
+      const auto text = key.cast<std::string>();
+      if (text == "available" && !config.checkpoint_dirs.empty()) {
+        entry["checkpoint_dir"] = config.checkpoint_dirs[i];
+      }
+      if (text != "openrouter_id") entry[key] = value;
+    }
+    models[name] = entry;
   }
   return models;
 }

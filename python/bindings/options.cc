@@ -101,6 +101,25 @@ void check_group(const std::string& keyword, const std::string& group) {
   throw py::type_error("there is no setting " + keyword + ": expected one of " + known);
 }
 
+/// Sets what is not None.
+void set_one(const std::string& keyword, const Setting& setting, const py::handle& value,
+             Policy& policy) {
+  if (value.is_none()) return;
+  bool in_range = false;
+  try {
+    in_range = assign(setting, to_value(setting, value), policy);
+  } catch (const py::cast_error&) {
+    std::string message = found(keyword, value) + expected_of(setting);
+    if (setting.type() == Type::kModels && py::isinstance<py::str>(value)) {
+      message += ", such as [" + py::repr(value).cast<std::string>() + "]";
+    }
+    throw py::type_error(message);
+  }
+  if (!in_range) {
+    throw Error(ErrorCode::kInvalidArgument, found(keyword, value) + expected_of(setting));
+  }
+}
+
 /// Sets what the dictionary says. `group`: the settings' common beginning, "cap." in a cap's.
 void set_all(const py::dict& values, const std::string& group, Policy& policy) {
   for (const auto& [key, value] : values) {
@@ -113,49 +132,43 @@ void set_all(const py::dict& values, const std::string& group, Policy& policy) {
       set_all(value.cast<py::dict>(), keyword + ".", policy);
       continue;
     }
-    bool in_range = false;
-    try {
-      in_range = assign(*setting, to_value(*setting, value), policy);
-    } catch (const py::cast_error&) {
-      std::string message = found(keyword, value) + expected_of(*setting);
-      if (py::isinstance<py::str>(value)) {
-        message += ", such as [" + py::repr(value).cast<std::string>() + "]";
-      }
-      throw py::type_error(message);
-    }
-    if (!in_range) {
-      throw Error(ErrorCode::kInvalidArgument, found(keyword, value) + expected_of(*setting));
-    }
+    set_one(keyword, *setting, value, policy);
   }
 }
 
-std::optional<std::int64_t> to_tokens(const char* name, const py::handle& value) {
+/// `unit`: what is counted.
+template <typename Count>
+std::optional<Count> to_count(const char* name, const char* unit, const py::handle& value) {
   if (value.is_none()) return {};
-  const std::string expected = "a whole number of tokens, 0 or more";
-  std::int64_t tokens = 0;
+  const std::string expected = std::string("a whole number of ") + unit + ", 0 or more";
+  std::int64_t count = 0;
   try {
-    tokens = value.cast<std::int64_t>();
+    count = value.cast<std::int64_t>();
   } catch (const py::cast_error&) {
     throw py::type_error(found(name, value) + expected);
   }
-  if (tokens < 0) throw Error(ErrorCode::kInvalidArgument, found(name, value) + expected);
-  return tokens;
+  if (count < 0 || !std::in_range<Count>(count)) {
+    throw Error(ErrorCode::kInvalidArgument, found(name, value) + expected);
+  }
+  return static_cast<Count>(count);
 }
 
 RouteOptions make_options(const Dict& settings, const py::handle& input_tokens,
                           const py::handle& max_input_tokens, const std::optional<Policy>& policy,
-                          std::optional<double> default_lambda) {
+                          const py::handle& default_lambda, const py::handle& images) {
   Policy given;
   set_all(settings, "", given);
-  RouteOptions options{.policy = policy ? merge(*policy, given) : std::move(given),
-                       .input_tokens = to_tokens("input_tokens", input_tokens),
-                       .max_input_tokens = to_tokens("max_input_tokens", max_input_tokens)};
+  RouteOptions options{
+      .policy = policy ? merge(*policy, given) : std::move(given),
+      .input_tokens = to_count<std::int64_t>("input_tokens", "tokens", input_tokens),
+      .max_input_tokens = to_count<std::int64_t>("max_input_tokens", "tokens", max_input_tokens),
+      .images = to_count<std::uint32_t>("images", "images", images).value_or(0)};
   // The router's own trade-off, as decide() takes the checkpoint's.
   Policy& own = options.policy;
   const bool decides =
       own.lambda || own.willingness_to_pay || own.min_quality || own.quality_fraction;
   if (own.objective ? *own.objective == Objective::kRisk && !own.lambda : !decides) {
-    own.lambda = default_lambda;
+    set_one("lambda_val", *find_setting("lambda"), default_lambda, own);
   }
   return options;
 }
@@ -186,9 +199,9 @@ void register_options(py::module_& module) {
   py::class_<RouteOptions>(module, "RouteOptions", "What one call may set.")
       .def(py::init(&make_options), py::arg("settings"), py::arg("input_tokens") = none,
            py::arg("max_input_tokens") = none, py::arg("policy") = none,
-           py::arg("default_lambda") = none,
-           "settings: by keyword, over those of policy. default_lambda: the trade-off, if neither "
-           "says by what to choose.");
+           py::arg("default_lambda") = none, py::arg("images") = none,
+           "settings: by keyword, over those of policy. default_lambda: used if neither sets a "
+           "trade-off.");
   module.def("settings", &settings_table,
              "Every setting of a policy, as the native library has it.");
   module.def(

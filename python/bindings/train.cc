@@ -100,22 +100,6 @@ LexicalEncoderSpec make_encoder(std::uint32_t dimension, const FeatureTuples& fe
   return spec;
 }
 
-/// The models asked for, or those that answered nearly all queries.
-OutcomeTable choose_models(const OutcomeTable& table, std::vector<std::string> names,
-                           double least_coverage) {
-  if (names.empty()) {
-    const std::vector<double> shares = coverage(table);
-    for (std::size_t i = 0; i < shares.size(); ++i) {
-      if (shares[i] >= least_coverage) names.push_back(table.models[i].name);
-    }
-    if (names.empty()) {
-      throw Error(ErrorCode::kBadData,
-                  "no model answered enough of the queries: name the models, or lower coverage");
-    }
-  }
-  return select_models(table, names);
-}
-
 /// Keeps the queries whose dataset begins with `prefix`.
 void select_dataset(Data& data, const std::string& prefix) {
   std::vector<std::uint32_t> rows;
@@ -143,7 +127,8 @@ std::pair<std::shared_ptr<Checkpoint>, Dict> train_from_files(
     const std::string& embedding_model, const std::string& predictor,
     const std::vector<double>& alphas, const std::vector<std::uint32_t>& neighbours,
     std::uint32_t folds, std::uint32_t holdout, std::uint64_t seed, std::uint32_t threads,
-    py::object progress) {
+    bool ignore_unknown_models, const std::vector<std::string>& sources, py::object progress,
+    py::object log) {
   Data data;
   if (embeddings) {
     data.embeddings.assign(embeddings->data(), embeddings->data() + embeddings->size());
@@ -154,7 +139,8 @@ std::pair<std::shared_ptr<Checkpoint>, Dict> train_from_files(
                        .holdout = holdout,
                        .seed = seed,
                        .threads = threads,
-                       .progress = to_progress_callback(std::move(progress))};
+                       .progress = to_progress_callback(std::move(progress)),
+                       .log = to_log_callback(std::move(log))};
   if (!alphas.empty()) options.alphas = alphas;
   if (!neighbours.empty()) options.neighbours = neighbours;
 
@@ -162,15 +148,22 @@ std::pair<std::shared_ptr<Checkpoint>, Dict> train_from_files(
   TrainReport report;
   {
     const ReleasedGil released;
-    data.table = read_outcomes(queries, outcomes, read_pool(pool));
+    const Pool models_and_prices = read_pool(pool);
+    data.table =
+        read_outcomes(queries, outcomes, models_and_prices,
+                      {.ignore_unknown_models = ignore_unknown_models, .log = options.log});
+    if (!sources.empty()) {
+      data.table.sources.clear();
+      for (const std::string& file : sources) data.table.sources.push_back(hash_source(file));
+    }
     if (embeddings && data.embeddings.size() != data.table.queries.size() * data.dimension) {
       throw Error(ErrorCode::kBadData,
                   "there are " + std::to_string(data.table.queries.size()) +
-                      " queries: expected one row of embeddings for each line of the file",
+                      " queries: expected one row of embeddings for each",
                   {.file = queries});
     }
     if (!dataset.empty()) select_dataset(data, dataset);
-    data.table = choose_models(data.table, models, least_coverage);
+    data.table = choose_models(data.table, models_and_prices, models, least_coverage, options.log);
     if (!token_limits.empty()) data.table = apply_hard_cap(data.table, token_limits);
     if (encoder && topics) encoder->topics = datasets(data.table);
     *checkpoint = encoder ? train(data.table, *encoder, options, &report)
@@ -192,8 +185,9 @@ void register_train(py::module_& module) {
              py::arg("token_limits"), py::arg("budget_prompt"), py::arg("encoder"),
              py::arg("topics"), py::arg("embeddings"), py::arg("embedding_model"),
              py::arg("predictor"), py::arg("alphas"), py::arg("neighbours"), py::arg("folds"),
-             py::arg("holdout"), py::arg("seed"), py::arg("threads"), py::arg("progress"),
-             "Returns the checkpoint and a report.");
+             py::arg("holdout"), py::arg("seed"), py::arg("threads"),
+             py::arg("ignore_unknown_models"), py::arg("sources"), py::arg("progress"),
+             py::arg("log"), "Returns the checkpoint and a report.");
 }
 
 }  // namespace r2router::python

@@ -1,9 +1,11 @@
-"""Keywords of the routing methods. Written by python/make_stubs.py from the table of settings."""
+"""Keywords of the routing methods; python/make_stubs.py writes this file."""
 
 from __future__ import annotations
 
 import os
 from typing import Literal, TypedDict
+
+from ._types import Strings
 
 __all__ = ["Cap", "Constraints"]
 
@@ -26,10 +28,10 @@ class Constraints(TypedDict, total=False):
     """Keywords of the routing methods; None is as good as absent.
 
     - ``objective``: What to choose the best by: ``lambda_val`` (risk), ``willingness_to_pay``
-      (usd), cost alone (cheapest) or quality alone (best). Default: cheapest if only a quality is
-      asked for, else risk.
-    - ``willingness_to_pay``: What quality 1 instead of 0 is worth for a query: the highest quality
-      - cost / USD is chosen. [USD, more than 0]
+      (usd), cost alone (cheapest) or quality alone (best). Default: usd with
+      ``willingness_to_pay``, cheapest if only a quality is asked for, else risk.
+    - ``willingness_to_pay``: What quality 1 instead of 0 is worth for a query. The pair with the
+      highest quality minus cost / USD is chosen. [USD, more than 0]
     - ``min_quality``: Least predicted quality. If no pair has it, the best one is returned. [from 0
       to 1]
     - ``quality_fraction``: Least share of the best predicted quality for the query. If no pair has
@@ -53,6 +55,7 @@ class Constraints(TypedDict, total=False):
     - ``rules``: reference decides as the published Python package does; corrected fixes its
       rounding and its ties. Default: the checkpoint's.
     - ``cap``: From a budget to the cap that is sent with the call: see ``Cap``.
+    - ``images``: Images that are sent with the query, for models that charge for them.
     - ``policy``: A policy file, as ``r2-router calibrate`` writes it, or the name of one in the
       checkpoint's folder. The other keywords override what it sets.
     """
@@ -65,12 +68,13 @@ class Constraints(TypedDict, total=False):
     max_cost_usd: float | None
     max_output_tokens: int | None
     max_latency_ms: float | None
-    allow: list[str] | tuple[str, ...] | None
-    deny: list[str] | tuple[str, ...] | None
+    allow: Strings | None
+    deny: Strings | None
     available_only: bool | None
     continuous: bool | None
     monotone: bool | None
     token_floor: float | None
     rules: Literal["reference", "corrected"] | None
     cap: Cap | None
+    images: int | None
     policy: str | os.PathLike[str] | None

@@ -6,13 +6,19 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['Batch', 'CancelSource', 'Checkpoint', 'Choice', 'Client', 'Endpoint', 'HttpEmbedder', 'LexicalEncoder', 'RouteOptions', 'Router', 'UNLIMITED', 'api_key_from_environment', 'available_kernels', 'default_checkpoint_path', 'estimate_input_tokens', 'load_policy', 'most_input_tokens', 'run_program', 'train']
+__all__: list[str] = ['Batch', 'CancelSource', 'Checkpoint', 'Choice', 'Client', 'Endpoint', 'HttpEmbedder', 'LexicalEncoder', 'Policy', 'RouteOptions', 'Router', 'UNLIMITED', 'api_key_from_environment', 'available_kernels', 'default_checkpoint_path', 'estimate_input_tokens', 'load_policy', 'most_input_tokens', 'run_program', 'settings', 'train']
+class Policy:
+    """
+    Settings of a choice.
+    """
 class RouteOptions:
     """
-    What one call may set; None: as the policy or the checkpoint says.
+    What one call may set.
     """
-    def __init__(self, lambda_val: typing.SupportsFloat | typing.SupportsIndex | None = None, input_tokens: typing.SupportsInt | typing.SupportsIndex | None = None, policy: RouteOptions | None = None, default_lambda: typing.SupportsFloat | typing.SupportsIndex | None = None, allow: collections.abc.Sequence[str] | None = None, deny: collections.abc.Sequence[str] | None = None, available_only: bool | None = None, token_floor: typing.SupportsFloat | typing.SupportsIndex | None = None, objective: str | None = None, willingness_to_pay: typing.SupportsFloat | typing.SupportsIndex | None = None, min_quality: typing.SupportsFloat | typing.SupportsIndex | None = None, quality_fraction: typing.SupportsFloat | typing.SupportsIndex | None = None, risk_aversion: typing.SupportsFloat | typing.SupportsIndex | None = None, max_cost_usd: typing.SupportsFloat | typing.SupportsIndex | None = None, max_output_tokens: typing.SupportsInt | typing.SupportsIndex | None = None, max_latency_ms: typing.SupportsFloat | typing.SupportsIndex | None = None, continuous: bool | None = None, monotone: bool | None = None, max_input_tokens: typing.SupportsInt | typing.SupportsIndex | None = None) -> None:
-        ...
+    def __init__(self, settings: dict[str, typing.Any], input_tokens: typing.Any = None, max_input_tokens: typing.Any = None, policy: Policy | None = None, default_lambda: typing.Any = None, images: typing.Any = None) -> None:
+        """
+        settings: by keyword, over those of policy. default_lambda: used if neither sets a trade-off.
+        """
 class Checkpoint:
     """
     A trained router as plain data.
@@ -22,7 +28,7 @@ class Checkpoint:
         ...
     def __getstate__(self) -> tuple[str, list[tuple[int, typing.Any, str]], typing.Any, list[float], list[float], list[float], list[float], list[tuple[list[float], list[float]]]]:
         ...
-    def __init__(self, models: collections.abc.Sequence[dict[str, typing.Any]], head_names: collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.Any, str]], weights: numpy.ndarray, intercepts: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], embedding_model: str) -> None:
+    def __init__(self, config: str, head_names: collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.Any, str]], weights: numpy.ndarray, intercepts: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]) -> None:
         ...
     def __setstate__(self, arg0: tuple[str, collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.Any, str]], typing.Any, collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], collections.abc.Sequence[tuple[collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]]]]) -> None:
         ...
@@ -186,7 +192,7 @@ def default_checkpoint_path() -> str:
     """
 def estimate_input_tokens(text: str) -> int:
     ...
-def load_policy(policy: str, checkpoint_folder: str) -> RouteOptions:
+def load_policy(policy: str, checkpoint_folder: str) -> Policy:
     """
     policy: a file, or a name in the folder; an empty folder: there is none.
     """
@@ -196,7 +202,11 @@ def run_program(arguments: collections.abc.Sequence[bytes]) -> int:
     """
     Runs r2-router and returns its exit code. SIGPIPE must be ignored.
     """
-def train(*, queries: str, outcomes: str, pool: str, models: collections.abc.Sequence[str], coverage: typing.SupportsFloat | typing.SupportsIndex, dataset: str, token_limits: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], budget_prompt: str, encoder: LexicalEncoder | None, topics: bool, embeddings: typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None, embedding_model: str, predictor: str, alphas: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], neighbours: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], folds: typing.SupportsInt | typing.SupportsIndex, holdout: typing.SupportsInt | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex, progress: typing.Any) -> tuple[Checkpoint, dict[str, typing.Any]]:
+def settings() -> list[dict[str, typing.Any]]:
+    """
+    Every setting of a policy, as the native library has it.
+    """
+def train(*, queries: str, outcomes: str, pool: str, models: collections.abc.Sequence[str], coverage: typing.SupportsFloat | typing.SupportsIndex, dataset: str, token_limits: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], budget_prompt: str, encoder: LexicalEncoder | None, topics: bool, embeddings: typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None, embedding_model: str, predictor: str, alphas: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], neighbours: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], folds: typing.SupportsInt | typing.SupportsIndex, holdout: typing.SupportsInt | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex, ignore_unknown_models: bool, sources: collections.abc.Sequence[str], progress: typing.Any, log: typing.Any) -> tuple[Checkpoint, dict[str, typing.Any]]:
     """
     Returns the checkpoint and a report.
     """

@@ -35,7 +35,7 @@ def route_options(
 
     ``checkpoint_folder``: where policies are found by name, if there is one.
     ``default_lambda`` takes the place of a ``lambda_val`` that is None, unless a constraint or a
-    policy says by what else to choose; None is the checkpoint's.
+    policy sets another trade-off; None is the checkpoint's.
     """
     if not constraints and max_input_tokens is None:
         usual = default_lambda if lambda_val is None else lambda_val
@@ -45,13 +45,14 @@ def route_options(
             pass  # not hashable; the native library names it
     settings: dict[str, Any] = dict(constraints or {})
     check_names(settings, Constraints)
-    policy = settings.pop("policy", None)
+    images, policy = settings.pop("images", None), settings.pop("policy", None)
     return _core.RouteOptions(
         settings | {"lambda_val": lambda_val},
         input_tokens,
         max_input_tokens,
         None if policy is None else _policy(policy, checkpoint_folder),
         default_lambda,
+        images,
     )
 
 

@@ -13,7 +13,6 @@ Each regressor is any object with ``coef_`` and ``intercept_``, such as scikit-l
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -112,6 +111,8 @@ def checkpoint_of(
         "embedding_dim": len(coefficients[0]),
         "models": models,
     }
+    import json  # not needed by most programs
+
     return _core.Checkpoint(json.dumps(config), heads, np.stack(coefficients), intercepts)
 
 

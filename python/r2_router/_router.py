@@ -79,10 +79,10 @@ class R2Router(Routing):
         them, ``completion_tokens`` with the ``reasoning_tokens`` among them; None if the server
         does not report it), ``charged_usd`` (the server's own figure) and ``computed_usd`` (usage
         times price), ``served_model`` and whether that was ``redirected``, ``finish_reason``,
-        ``truncated`` by the cap, ``reasoning`` and ``refusal`` (None if there is none), ``seconds``,
-        ``first_text_seconds``, and ``attempts``, a dictionary for each request that was made; for a
-        decision also its ``query`` and the predictions for the pair that answered. With
-        ``stream=True`` returns a ``TextStream`` instead.
+        ``truncated`` by the cap, ``reasoning`` and ``refusal`` (None if there is none),
+        ``seconds``, ``first_text_seconds``, and ``attempts``, a dictionary for each request that
+        was made; for a decision also its ``query`` and the predictions for the pair that answered.
+        With ``stream=True`` returns a ``TextStream`` instead.
 
         Raises ``ServerConnectionError``, ``ServerTimeoutError``, ``ServerError`` and its kinds, of
         which ``NoAnswerError`` reports a refusal or another answer without text; the exception's

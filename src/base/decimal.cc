@@ -34,4 +34,10 @@ double round_decimal(double value, int digits) noexcept {
   return std::isfinite(value) ? round_through_text(value, digits) : value;
 }
 
+std::string with_thousands(std::uint64_t number) {
+  std::string digits = std::to_string(number);
+  for (std::size_t end = digits.size(); end > 3; end -= 3) digits.insert(end - 3, 1, ',');
+  return digits;
+}
+
 }  // namespace r2router

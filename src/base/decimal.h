@@ -1,5 +1,8 @@
-// Decimal rounding as Python's round() does it.
+// Numbers as decimals: rounding as Python's round() does it, and digits in groups.
 #pragma once
+
+#include <cstdint>
+#include <string>
 
 namespace r2router {
 
@@ -7,5 +10,8 @@ namespace r2router {
 /// is nearest to the exact binary value, ties to the even last digit. Values that are not finite
 /// come back.
 double round_decimal(double value, int digits) noexcept;
+
+/// "1,234,567".
+std::string with_thousands(std::uint64_t number);
 
 }  // namespace r2router

@@ -1,11 +1,12 @@
 #include "base/json.h"
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 #include <utility>
 
-#include "base/edit_distance.h"
 #include "base/excerpt.h"
+#include "base/suggestion.h"
 
 namespace r2router::io {
 namespace {
@@ -158,13 +159,6 @@ std::string describe(const Json& value) {
   }
 }
 
-/// True if `name` is probably meant to be `known`: one letter in four may differ, but at most two.
-bool looks_like(std::string_view name, std::string_view known) {
-  const std::size_t allowed = std::clamp<std::size_t>(known.size() / 4, 1, 2);
-  const auto [shorter, longer] = std::minmax({name.size(), known.size()});
-  return longer - shorter <= allowed && internal::edit_distance(name, known) <= allowed;
-}
-
 }  // namespace
 
 JsonDocument::JsonDocument(std::string_view text, std::string file, ErrorCode code,
@@ -172,6 +166,12 @@ JsonDocument::JsonDocument(std::string_view text, std::string file, ErrorCode co
     : file_(std::move(file)), code_(code), pointer_prefix_(std::move(pointer_prefix)) {
   Builder builder(text, file_, code_, pointer_prefix_, value_);
   Json::sax_parse(text, &builder);  // faults leave as exceptions
+}
+
+JsonDocument JsonDocument::from_value(Json value, ErrorCode code) {
+  JsonDocument document(code);
+  document.value_ = std::move(value);
+  return document;
 }
 
 JsonView JsonDocument::root() const { return {*this, &value_, pointer_prefix_}; }
@@ -237,7 +237,17 @@ JsonView::plain() const {
       return {};
   }
 }
+
 std::string JsonView::text() const { return value_->dump(); }
+
+std::optional<std::string> JsonView::whole_number() const {
+  if (!present() || !value_->is_number()) return std::nullopt;
+  if (!value_->is_number_float()) return value_->dump();
+  // Above 2^53 a number may have been rounded to another one.
+  const double number = value_->get<double>();
+  if (number != std::floor(number) || std::abs(number) > 9007199254740992) return std::nullopt;
+  return std::to_string(static_cast<std::int64_t>(number));
+}
 
 std::vector<JsonView> JsonView::elements(std::string_view expected) const {
   if (!present() || !value_->is_array()) fail(expected);
@@ -274,7 +284,7 @@ void JsonView::refuse_misspelt(std::initializer_list<std::string_view> known) co
   for (const auto& [name, view] : members()) {
     if (std::ranges::find(known, name) != known.end()) continue;
     for (const std::string_view field : known) {
-      if (looks_like(name, field) && !(*this)[field].present()) {
+      if (internal::is_misspelling(name, field) && !(*this)[field].present()) {
         view.fail_with("this field is not known, but looks like " + excerpt(field) +
                        ", which is absent; correct the spelling or choose another name");
       }

@@ -36,10 +36,15 @@ class JsonDocument {
   JsonDocument(std::string_view text, std::string file, ErrorCode code,
                std::string pointer_prefix = {});
 
+  /// A document of a value that is not from JSON text.
+  static JsonDocument from_value(Json value, ErrorCode code);
+
   JsonView root() const;
 
  private:
   friend class JsonView;
+  explicit JsonDocument(ErrorCode code) : code_(code) {}
+
   Json value_;
   std::string file_;
   ErrorCode code_;
@@ -55,6 +60,7 @@ class JsonView {
   bool present() const { return value_ != nullptr; }
   bool is_null() const { return present() && value_->is_null(); }
   bool is_string() const { return present() && value_->is_string(); }
+  bool is_boolean() const { return present() && value_->is_boolean(); }
 
   const std::string& string(std::string_view expected = "a string") const;
   bool boolean(std::string_view expected = "true or false") const;
@@ -62,6 +68,8 @@ class JsonView {
   double number(double least, double most, std::string_view expected) const;
   /// A number written without fraction or exponent, from `least` to `most`.
   std::uint64_t integer(std::uint64_t least, std::uint64_t most, std::string_view expected) const;
+  /// The digits of a number without a fraction, as 17 and 17.0 are; empty for any other value.
+  std::optional<std::string> whole_number() const;
   /// A positive integer, or "unlimited".
   Budget budget() const;
 

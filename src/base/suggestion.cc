@@ -5,20 +5,51 @@
 #include <vector>
 
 #include "base/edit_distance.h"
+#include "base/unicode.h"
 
 namespace r2router::internal {
 namespace {
 
-// What separates words in names of models, options and commands.
-constexpr std::string_view kPunctuation = " -_./:@*?,;\t";
+// Letters without their marks, of U+00C0 to U+017F and of U+1E00 to U+1EFF. A name that has its
+// marks as characters of their own, as file names of macOS do, is then the same.
+constexpr std::string_view kLatin =
+    "aaaaaaaceeeeiiiidnoooooxouuuuytsaaaaaaaceeeeiiiidnooooo-ouuuuyty"
+    "aaaaaaccccccccddddeeeeeeeeeegggggggghhhhiiiiiiiiiiiijjkkklllllll"
+    "lllnnnnnnnnnoooooooorrrrrrssssssssttttttuuuuuuuuuuuuwwyyyzzzzzzs";
+constexpr std::string_view kLatinAdditional =
+    "aabbbbbbccddddddddddeeeeeeeeeeffgghhhhhhhhhhiiiikkkkkkllllllllmm"
+    "mmmmnnnnnnnnoooooooopppprrrrrrrrssssssssssttttttttuuuuuuuuuuvvvv"
+    "wwwwwwwwwwxxxxyyzzzzzzhtwyassssdaaaaaaaaaaaaaaaaaaaaaaaaeeeeeeee"
+    "eeeeeeeeiiiioooooooooooooooooooooooouuuuuuuuuuuuuuyyyyyyyyllvvyy";
 
-/// The words of a name in lower case.
+constexpr char32_t kDropped = 0;
+
+/// One character as names are compared, or kDropped.
+char32_t plain(char32_t c) {
+  const auto within = [&](char32_t first, char32_t last) { return c >= first && c <= last; };
+  if (within(0xFF01, 0xFF5E)) c -= 0xFF01 - '!';  // full-width ASCII
+  if (is_space(c)) return '-';
+  if (within(0x2010, 0x2015) || c == 0x2212) return '-';
+  const bool mark = within(0x0300, 0x036F) || c == 0x3099 || c == 0x309A;
+  const bool invisible = c == 0xAD || within(0x200B, 0x200F) || c == 0x2060 || c == 0xFEFF;
+  if (mark || invisible) return kDropped;
+  if (within('A', 'Z')) return c - 'A' + 'a';
+  if (within(0xC0, 0x17F)) return static_cast<unsigned char>(kLatin[c - 0xC0]);
+  if (within(0x1E00, 0x1EFF)) return static_cast<unsigned char>(kLatinAdditional[c - 0x1E00]);
+  if (within(0x391, 0x3A9) || within(0x410, 0x42F)) return c + 0x20;  // Greek, Cyrillic capitals
+  return c;
+}
+
+// What separates words in names of models, options and commands.
+constexpr std::string_view kPunctuation = "-_./:@*?,;";
+
+/// The words of a name as loose_spelling() writes them.
 std::vector<std::string> words_of(std::string_view name) {
   std::vector<std::string> words;
   std::string word;
-  for (const char c : name) {
+  for (const char c : loose_spelling(name)) {
     if (kPunctuation.find(c) == kPunctuation.npos) {
-      word += lower_case(c);
+      word += c;
     } else if (!word.empty()) {
       words.push_back(std::move(word));
       word.clear();
@@ -47,7 +78,7 @@ std::size_t difference(const std::vector<std::string>& words,
   const std::size_t distance = edit_distance(name, candidate);
   // A third of the letters: "gtp" is "gpt", but "claude" is not "gemini".
   if (3 * distance <= std::max(name.size(), kShortest)) return distance;
-  const auto [shorter, longer] = std::minmax(name.size(), candidate.size());
+  const auto [shorter, longer] = std::minmax({name.size(), candidate.size()});
   if (shorter >= kShortest &&
       (candidate.find(name) != candidate.npos || name.find(candidate) != name.npos)) {
     return kContained + longer - shorter;
@@ -65,6 +96,32 @@ std::string lower_case(std::string_view text) {
   std::string result(text);
   std::ranges::transform(result, result.begin(), [](char c) { return lower_case(c); });
   return result;
+}
+
+std::string loose_spelling(std::string_view name) {
+  std::string result;
+  for (std::size_t position = 0; position < name.size();) {
+    const std::size_t begin = position;
+    const char32_t decoded = decode_utf8(name, position);
+    const char32_t c = plain(decoded);
+    if (c == kDropped || (c == '-' && (result.empty() || result.back() == '-'))) continue;
+    if (c == decoded) {
+      result += name.substr(begin, position - begin);
+    } else if (c < 0x80) {
+      result += static_cast<char>(c);
+    } else {  // a letter of two bytes
+      result += static_cast<char>(0xC0 | c >> 6);
+      result += static_cast<char>(0x80 | (c & 0x3F));
+    }
+  }
+  if (result.ends_with('-')) result.pop_back();
+  return result;
+}
+
+bool is_misspelling(std::string_view name, std::string_view known) {
+  const std::size_t allowed = std::min<std::size_t>(known.size() / 4, 2);
+  const auto [shorter, longer] = std::minmax({name.size(), known.size()});
+  return longer - shorter <= allowed && edit_distance(name, known) <= allowed;
 }
 
 std::optional<std::string> likely_name(std::string_view name,

@@ -12,9 +12,18 @@ namespace r2router::internal {
 constexpr char lower_case(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
 std::string lower_case(std::string_view text);
 
-/// The candidate that `name` was probably meant to be: the same but for case and punctuation, or a
-/// few typing errors away, or a longer name that contains it or all of its words. Empty if no
-/// candidate is that similar.
+/// A name as people take it to be the same: small letters without accents, in plain ASCII where the
+/// name has a full-width or a composed form, without invisible characters and white space at the
+/// ends. White space and dashes of any kind are "-".
+std::string loose_spelling(std::string_view name);
+
+/// Whether `name` looks like a misspelling of `known`: of four letters one may differ, but at most
+/// two.
+bool is_misspelling(std::string_view name, std::string_view known);
+
+/// The candidate that `name` was probably meant to be: the same but for case, accents and
+/// punctuation, or a few typing errors away, or a longer name that contains it or all of its words.
+/// Empty if no candidate is that similar.
 std::optional<std::string> likely_name(std::string_view name,
                                        std::span<const std::string> candidates);
 

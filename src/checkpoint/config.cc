@@ -240,7 +240,7 @@ void expect_version(const Config& config, const JsonView& field, const std::stri
                   " here and in model.safetensors");
 }
 
-/// A setting that stands outside of "policy", under a name of its own.
+/// A setting that is written outside "policy", under its own name.
 void read_setting(const JsonView& field, std::string_view name, Policy& policy) {
   const Setting& setting = *find_setting(name);
   const auto value = field.plain();

@@ -25,7 +25,7 @@ namespace r2router::io {
 /// Most that a compressed file may decompress to.
 inline constexpr std::size_t kMaxDecompressedBytes = std::size_t{64} << 20;
 
-/// One linear regressor, prediction = coefficients·x + intercept, where it stands in its file.
+/// One linear regressor, prediction = coefficients·x + intercept, with its place in the file.
 struct Regressor {
   std::string_view key = {};  ///< its key in the file's dict; empty if the file holds one regressor
   std::uint64_t offset = 0;   ///< of the regressor, for error messages

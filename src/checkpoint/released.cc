@@ -24,7 +24,7 @@ struct HeadsFile {
   RegressorFile regressors;
 };
 
-/// A head, and the file that it stands in.
+/// A head, and the file that contains it.
 struct Source {
   const RegressorFile* file;
   const Regressor* head;

@@ -70,7 +70,8 @@ std::optional<Comparison> compare(const Checkpoint& added, const Checkpoint& ful
   const OutcomeTable held_out = select_part(data, holdout, true).table;
   if (complete_queries(held_out).empty()) return std::nullopt;
   const auto metrics = [&](const Checkpoint& checkpoint) {
-    return evaluate_checkpoint(Router(checkpoint), data, holdout, {.against = {"oracle"}})
+    return evaluate_checkpoint(Router(checkpoint), data, holdout,
+                               {.against = {"oracle"}, .warn = false})
         .evaluation.policies.front()
         .metrics;
   };
@@ -144,6 +145,7 @@ void add_model_to_checkpoint(Settings& settings) {
   data.table = as_trained(data.table, checkpoint.config);
   settings.options.holdout = holdout_of(settings.data, checkpoint.config);
   settings.options.progress = print_progress();
+  settings.options.log = print_warnings();
   AddModelReport report;
   const Checkpoint added = add_model(checkpoint, data.table, embed(Router(checkpoint), data),
                                      settings.model, settings.options, &report);

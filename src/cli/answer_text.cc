@@ -48,7 +48,12 @@ std::string answer_facts(const Completion& completion, const Pool& pool) {
   if (completion.attempts.size() > 1) {
     line += ", " + std::to_string(completion.attempts.size()) + " attempts";
   }
-  if (completion.truncated) line += ", cut off at its cap";
+  if (completion.truncated) {
+    const bool at_cap =
+        !completion.usage || completion.attempts.empty() ||
+        completion.usage->completion_tokens >= completion.attempts.back().max_tokens;
+    line += at_cap ? ", cut off at its cap" : ", cut off by the server below its cap";
+  }
   return line + '\n';
 }
 

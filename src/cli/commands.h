@@ -18,8 +18,8 @@ namespace r2router::cli {
 /// `exit_code` outlives `app`.
 ///
 /// The description is a phrase without a full stop. The footer begins with "Examples:" and indented
-/// command lines, which the tests run; paragraphs of prose follow (command_tree.h). A type name that
-/// begins with FILE or DIR makes shells complete names of files or folders.
+/// command lines, which the tests run; paragraphs of prose follow (command_tree.h). A type name
+/// that begins with FILE or DIR makes shells complete names of files or folders.
 void add_route_command(CLI::App& app, int& exit_code);
 void add_info_command(CLI::App& app, int& exit_code);
 void add_convert_command(CLI::App& app, int& exit_code);

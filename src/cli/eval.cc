@@ -44,7 +44,7 @@ router that was trained without its text.
 struct Settings {
   OutcomeSettings data;
   LearningSettings learning;
-  EvaluationSettings evaluation{.resampling = {.resamples = 1000, .seed = 0}};
+  EvaluationSettings evaluation{.resampling = {.resamples = kDefaultResamples}};
   std::string checkpoint_dir, budgets, curves, report, predictions;
   std::vector<std::string> routerarena;
   std::uint32_t folds = 0;
@@ -60,8 +60,10 @@ struct Findings {
 /// The outcomes of --routerarena, after the predictions were written if they were asked for. Only
 /// policies that learn nothing from them stand beside the router, and none of them are held out.
 OutcomeData read_routerarena(Settings& settings, const Router& router) {
-  CachedResults results = read_cached_results(settings.routerarena, router.pool());
+  CachedResults results =
+      read_cached_results(settings.routerarena, router.pool(), settings.data.ignore_unknown_models);
   OutcomeData data{.table = results.table};
+  data.table.cost_measure = settings.data.cost;
   read_embeddings(settings.data, data);
   if (!settings.predictions.empty()) {
     const std::vector<std::uint32_t> choices = choose_models(router, results, embed(router, data));
@@ -105,7 +107,7 @@ Findings evaluate_settings(Settings& settings) {
 
 void run_eval(Settings& settings) {
   const auto [result, stability] = evaluate_settings(settings);
-  if (!settings.curves.empty()) io::write_file(settings.curves, curves_csv(result.evaluation));
+  if (!settings.curves.empty()) io::write_file(settings.curves, curves_csv(result));
   if (!settings.report.empty()) io::write_file(settings.report, evaluation_html(result));
   Output output;
   if (settings.json) {
@@ -128,6 +130,7 @@ void add_eval_command(CLI::App& app, int&) {
   command->footer(std::string(kFooter) + kFeaturesHelp);
   const auto settings = std::make_shared<Settings>();
   add_outcome_options(*command, settings->data);
+  add_cost_option(*command, settings->data);
   CLI::Option* queries = command->get_option("--queries")->required(false);
   CLI::Option* outcomes = command->get_option("--outcomes")->required(false);
   command

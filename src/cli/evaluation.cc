@@ -5,6 +5,7 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <numeric>
 #include <set>
 #include <string_view>
 #include <utility>
@@ -13,6 +14,8 @@
 #include "r2router/train.h"
 
 #include "base/suggestion.h"
+#include "cli/output.h"
+#include "data/gaps.h"
 
 namespace r2router::cli {
 namespace {
@@ -102,8 +105,7 @@ class Selection {
     for (const std::string& other : names) known += (known.empty() ? "" : ", ") + other;
     throw Error(ErrorCode::kNotFound, "there is no policy \"" + name + "\"" +
                                           (meant ? "; did you mean \"" + *meant + "\"?" : ".") +
-                                          " There are: " + known +
-                                          ", and knn-K for K neighbours");
+                                          " There are: " + known + ", and knn-K for K neighbours");
   }
 
   bool everything_;
@@ -114,11 +116,31 @@ class Selection {
 /// Trains a router with a kind of predictor on what the one evaluated was trained on.
 using TrainRival = std::function<Router(PredictorKind)>;
 
-/// The router and what it is compared with, and what its default λ comes to.
+/// The router and what it is compared with, and what it chooses at its default λ.
 struct Contest {
   std::vector<Contender> contenders;
-  PolicyPoint at_default;
+  double default_lambda = 0;
+  std::vector<std::uint32_t> default_pairs = {};  ///< for each query
 };
+
+/// What the router chooses at its default λ, as route does: by money and without models that are
+/// not available, unless all are.
+std::vector<std::uint32_t> choose_by_default(const Router& router, const OutcomeTable& table,
+                                             const PredictionTable& predictions) {
+  if (table.queries.empty()) return {};
+  OutcomeTable in_usd = table;
+  in_usd.cost_measure = CostMeasure::kUsd;
+  bool any_available = false;
+  for (std::size_t pair = 0; pair < table.pairs.size(); ++pair) {
+    const bool known = !std::isnan(predictions.quality[table.cell(0, pair)]);
+    any_available |= known && table.models[table.pairs[pair].model].available;
+  }
+  const std::vector<double> lambda = {router.config().default_lambda()};
+  return choose_pairs(in_usd, predictions, lambda,
+                      {.token_floor = router.config().policy.token_floor.value_or(0),
+                       .available_only = any_available})
+      .pairs;
+}
 
 /// `train_rival` may be empty. `queries`: how many complete ones all of the data has, by which the
 /// k of CARROT-KNN is chosen unless it is asked for: the same for every fold.
@@ -170,19 +192,23 @@ Contest prepare(const Router& router, const TrainRival& train_rival, const Outco
                                     sweep_options});
     }
   }
-  const std::vector<double> lambda = {router.config().default_lambda()};
-  if (!test.table.queries.empty()) {
-    contest.at_default = sweep(test.table, predictions, lambda, sweep_options).front();
-  }
+  contest.default_lambda = router.config().default_lambda();
+  contest.default_pairs = choose_by_default(router, test.table, predictions);
   return contest;
 }
 
 RouterEvaluation finish(OutcomeTable table, Contest contest, const EvaluationSettings& settings) {
   RouterEvaluation result;
-  result.at_default = contest.at_default;
+  result.default_lambda = contest.default_lambda;
   result.resampling = settings.resampling;
   result.evaluation =
       evaluate(table, contest.contenders, settings.available_only, settings.resampling);
+  result.at_default = evaluate_chosen(table, contest.default_pairs, result.evaluation.best_single,
+                                      settings.resampling);
+  const std::vector<ContenderResult>& policies = result.evaluation.policies;
+  const auto mixing = std::ranges::find(policies, kMixing, &ContenderResult::name);
+  result.over_mixing.audc = policies.front().metrics.audc - mixing->metrics.audc;
+  if (mixing->advantage) result.over_mixing.interval = mixing->advantage->audc;
   if (settings.by_dataset) {
     result.datasets =
         evaluate_datasets(table, contest.contenders, settings.available_only, settings.resampling);
@@ -200,6 +226,38 @@ RouterEvaluation finish(OutcomeTable table, Contest contest, const EvaluationSet
   }
   result.table = std::move(table);
   return result;
+}
+
+/// Warns of queries that are not evaluated for lack of outcomes.
+void report_incomplete(const OutcomeTable& table) {
+  std::vector<std::uint32_t> all(table.queries.size());
+  std::iota(all.begin(), all.end(), 0u);
+  const std::string gaps = internal::describe(internal::find_gaps(table, all));
+  if (gaps.empty()) return;
+  print_remark("warning", gaps + "; only queries with every outcome are evaluated");
+}
+
+/// Warns of outcomes at budgets that the router does not know.
+void report_unknown_pairs(const Router& router, const OutcomeTable& table) {
+  internal::Counts unknown;
+  for (std::size_t pair = 0; pair < table.pairs.size(); ++pair) {
+    const Pair& own = table.pairs[pair];
+    const std::string& name = table.models[own.model].name;
+    const auto is_own = [&](const Pair& known) {
+      return known.budget == own.budget && router.pool()[known.model].name == name;
+    };
+    if (std::ranges::any_of(router.scorer()->pairs(), is_own)) continue;
+    std::size_t outcomes = 0;
+    for (std::size_t query = 0; query < table.queries.size(); ++query) {
+      outcomes += !std::isnan(table.scores[table.cell(query, pair)]);
+    }
+    unknown.emplace_back(name + " at " + own.budget.to_string(), outcomes);
+  }
+  if (unknown.empty()) return;
+  print_remark(
+      "warning",
+      "the router has no predictions for some outcomes, which it therefore never chooses: " +
+          internal::list_counts(unknown));
 }
 
 /// Puts the predictions for some queries of a table among those for all.
@@ -235,6 +293,10 @@ std::vector<float> embed(const Router& router, const OutcomeData& data) {
 RouterEvaluation evaluate_checkpoint(const Router& router, const OutcomeData& data,
                                      std::uint32_t holdout, const EvaluationSettings& settings) {
   OutcomeData test = holdout > 0 ? select_part(data, holdout, true) : data;
+  if (settings.warn) {
+    report_unknown_pairs(router, data.table);
+    report_incomplete(test.table);
+  }
   test = select_rows(test, complete_queries(test.table));
   Contest contest = prepare(router, {}, test, select_part(data, holdout, false),
                             complete_queries(data.table).size(), settings);
@@ -243,10 +305,12 @@ RouterEvaluation evaluate_checkpoint(const Router& router, const OutcomeData& da
 
 RouterEvaluation cross_validate(const OutcomeData& data, const LearningSettings& learning,
                                 std::uint32_t folds, const EvaluationSettings& settings) {
+  if (settings.warn) report_incomplete(data.table);
   const OutcomeData complete = select_rows(data, complete_queries(data.table));
   const std::size_t pairs = data.table.pairs.size();
   Contest whole;
-  whole.at_default.lambda = std::numeric_limits<double>::quiet_NaN();
+  whole.default_lambda = std::numeric_limits<double>::quiet_NaN();
+  whole.default_pairs.resize(complete.table.queries.size());
   for (std::uint32_t fold = 0; fold < folds; ++fold) {
     // Training divides what it is given by the same hash: another seed, or its folds would be ours.
     const std::uint64_t seed = learning.train.seed + 0x5851f42d4c957f2d;
@@ -282,10 +346,9 @@ RouterEvaluation cross_validate(const OutcomeData& data, const LearningSettings&
       place(part.contenders[i].predictions, tested, part.contenders[i].sweep.token_floor, pairs,
             whole.contenders[i].predictions);
     }
-    const double share =
-        static_cast<double>(tested.size()) / static_cast<double>(complete.table.queries.size());
-    whole.at_default.score += share * part.at_default.score;
-    whole.at_default.cost_usd += share * part.at_default.cost_usd;
+    for (std::size_t i = 0; i < tested.size(); ++i) {
+      whole.default_pairs[tested[i]] = part.default_pairs[i];
+    }
   }
   if (whole.contenders.empty()) {
     throw Error(ErrorCode::kBadData,

@@ -15,6 +15,9 @@
 
 namespace r2router::cli {
 
+/// Resamples, unless another number is asked for.
+inline constexpr std::uint32_t kDefaultResamples = 1000;
+
 /// What to compare, and how closely.
 struct EvaluationSettings {
   /// Policies to stand beside the router, by name, in any case and with hyphens for spaces; "knn-7"
@@ -25,14 +28,24 @@ struct EvaluationSettings {
   bool available_only = false;
   bool by_dataset = false;
   ResampleOptions resampling = {};
+  bool warn = true;  ///< print warnings of outcomes that are left out
+};
+
+/// How much more area a router has under its curve than another policy.
+struct Gain {
+  double audc = 0;
+  std::optional<Interval> interval = {};
 };
 
 /// Policies beside each other, and where they come from.
 struct RouterEvaluation {
   Evaluation evaluation;
   std::vector<DatasetEvaluation> datasets = {};  ///< if they were asked for
-  /// What the default λ comes to; after cross-validation each fold's own default, and λ is NaN.
-  PolicyPoint at_default;
+  /// What the default λ comes to in routing, so without unavailable models; after cross-validation
+  /// each fold's own default, and λ is NaN.
+  double default_lambda = 0;
+  ChosenEvaluation at_default;
+  Gain over_mixing;         ///< over random mixing
   OutcomeTable table;       ///< the queries that were evaluated; complete
   std::uint32_t folds = 0;  ///< of the cross-validation; 0: a checkpoint was evaluated
   ResampleOptions resampling = {};

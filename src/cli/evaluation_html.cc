@@ -99,7 +99,7 @@ class Page {
     double least = 1;
     for (const ContenderResult& policy : evaluation_.policies) {
       for (const PolicyPoint& point : policy.points) {
-        if (point.cost_usd > 0) least = std::min(least, point.cost_usd / best_.cost_usd);
+        if (point.cost > 0) least = std::min(least, point.cost / best_.unit);
       }
     }
     least_cost_ = std::max(least * 0.9, 1e-6);
@@ -109,7 +109,8 @@ class Page {
     std::string text(kHead);
     text += facts() + curves() + metrics();
     if (router_.intervals) text += advantages();
-    text += shares() + reliability() + routerarena();
+    text += shares() + reliability();
+    if (in_usd()) text += routerarena();
     if (!result_.datasets.empty()) text += datasets();
     text += footer();
     return text + "</body>\n</html>\n";
@@ -119,14 +120,23 @@ class Page {
   bool is_single(const ContenderResult& policy) const {
     return policy.points.size() == 1 && models_.contains(policy.name);
   }
-  double cost_share(const PolicyPoint& point) const { return point.cost_usd / best_.cost_usd; }
+  double cost_share(const PolicyPoint& point) const { return point.cost / best_.unit; }
+  bool in_usd() const { return result_.table.cost_measure == CostMeasure::kUsd; }
   Axis cost_axis() const {
-    return {"mean cost, as a share of the best single model's (logarithmic)", least_cost_, 1, true};
+    return {"mean cost, as a share of " + unit_text(result_) + " (logarithmic)", least_cost_, 1,
+            true};
   }
 
   std::string facts() const {
-    const PolicyPoint& point = result_.at_default;
-    std::string text = "<h1>Router evaluation</h1>\n<p>";
+    const ChosenEvaluation& chosen = result_.at_default;
+    const std::string summary = summary_text(result_);
+    std::string text = "<h1>Router evaluation</h1>\n";
+    for (std::size_t begin = 0; begin < summary.size();) {
+      const std::size_t end = summary.find('\n', begin);
+      text += "<p><bdi>" + escape_markup(summary.substr(begin, end - begin)) + "</bdi></p>\n";
+      begin = end + 1;
+    }
+    text += "<p>";
     text += result_.folds > 0
                 ? "Every query was routed by a router trained without its text, on the other " +
                       std::to_string(result_.folds - 1) + " of " + std::to_string(result_.folds) +
@@ -142,13 +152,14 @@ class Page {
     text += "</p>\n<dl class=\"facts\">\n" + fact("queries", with_thousands(evaluation_.queries)) +
             fact("best single model", name_markup(result_.table.models[best_.model].name)) +
             fact("its score", decimal(best_.score, 4)) +
-            fact("its cost for 1,000 queries", usd_text(1000 * best_.cost_usd, 4)) +
-            fact("router at its default λ", decimal(point.score, 4) + " at " +
-                                                decimal(cost_share(point), 3) + " of that cost") +
-            fact("its RouterArena score there",
-                 decimal(routerarena_score(point.score, point.cost_usd), 4)) +
-            "</dl>\n";
-    return text;
+            fact("its cost for a query", cost_text(best_.cost, result_.table.cost_measure)) +
+            fact("router at its default λ", decimal(chosen.score, 4) + " at " +
+                                                cost_text(chosen.cost, result_.table.cost_measure));
+    if (in_usd()) {
+      text += fact("its RouterArena score there",
+                   decimal(routerarena_score(chosen.score, chosen.cost), 4));
+    }
+    return text + "</dl>\n";
   }
 
   std::string curves() const {
@@ -212,19 +223,22 @@ class Page {
     std::string text =
         "<h2>Metrics</h2>\n<div class=\"scroll\"><table>\n<thead><tr><th>policy</th>";
     for (const Metric& metric : kMetrics) text += std::string("<th>") + metric.name + "</th>";
-    text += "<th>RouterArena</th></tr></thead>\n";
+    text += std::string(in_usd() ? "<th>RouterArena</th>" : "") + "</tr></thead>\n";
     for (const ContenderResult& policy : evaluation_.policies) {
       text += row_begin(policy) + metric_cells(policy);
       const PolicyPoint best = best_routerarena_point(policy, evaluation_);
-      text += "<td>" + decimal(routerarena_score(best.score, best.cost_usd), 4) + "</td></tr>\n";
+      if (in_usd()) text += "<td>" + decimal(routerarena_score(best.score, best.cost), 4) + "</td>";
+      text += "</tr>\n";
     }
     text +=
         "</table></div>\n<p>AUDC: area under the score reached at each cost (here over costs, "
-        "not their logarithms). QNC and c95: least cost, as a share of the best single model's, "
-        "that reaches its score, and 95 % of it; “never” if no setting does. Peak: highest "
-        "score at no more than its cost. RouterArena: the best score of that kind along the "
-        "sweep.</p>\n";
-    return text;
+        "not their logarithms). QNC and c95: least cost that reaches the best single model's "
+        "score, "
+        "and 95 % of it, as a share of " +
+        escape_markup(unit_text(result_)) +
+        "; “never” if no setting does. Peak: highest score at a share of 1 or less.";
+    if (in_usd()) text += " RouterArena: the best score of that kind along the sweep.";
+    return text + "</p>\n";
   }
 
   std::string row_begin(const ContenderResult& policy) const {
@@ -268,7 +282,7 @@ class Page {
     std::vector<std::size_t> settings;
     for (std::size_t i = 0; i < router_.points.size(); ++i) settings.push_back(i);
     std::stable_sort(settings.begin(), settings.end(), [&](std::size_t a, std::size_t b) {
-      return router_.points[a].cost_usd < router_.points[b].cost_usd;
+      return router_.points[a].cost < router_.points[b].cost;
     });
     return settings;
   }
@@ -337,8 +351,9 @@ class Page {
     double least = 1e300, most = 0, worst = 0;
     std::vector<ChartPoint> costs;
     for (const std::size_t setting : settings_by_cost()) {
-      const double predicted = 1000 * reliability.predicted[setting].cost_usd;
-      const double actual = 1000 * router_.points[setting].cost_usd;
+      const double scale = in_usd() ? 1000 : 1;
+      const double predicted = scale * reliability.predicted[setting].cost;
+      const double actual = scale * router_.points[setting].cost;
       if (!(predicted > 0 && actual > 0)) continue;
       costs.push_back({predicted, actual});
       least = std::min({least, predicted, actual});
@@ -349,8 +364,11 @@ class Page {
       std::sort(costs.begin(), costs.end(),
                 [](const ChartPoint& a, const ChartPoint& b) { return a.x < b.x; });
       if (most <= least) most = least * 1.1;
-      Chart cost({"predicted, $ for 1,000 queries", least * 0.9, most * 1.1, true},
-                 {"true, $ for 1,000 queries", least * 0.9, most * 1.1, true}, 430, 380, 20);
+      const std::string unit = in_usd() ? "$ for 1,000 queries"
+                               : result_.table.cost_measure == CostMeasure::kLength ? "tokens"
+                                                                                    : "seconds";
+      Chart cost({"predicted, " + unit, least * 0.9, most * 1.1, true},
+                 {"true, " + unit, least * 0.9, most * 1.1, true}, 430, 380, 20);
       cost.diagonal("");
       cost.line(costs, "", "#d55e00", "", 2);
       text += figure(cost, "True mean cost against predicted mean cost along the sweep",
@@ -365,7 +383,7 @@ class Page {
   std::string routerarena() const {
     double low = 1, high = 0;
     const auto score = [](const PolicyPoint& point) {
-      return routerarena_score(point.score, point.cost_usd);
+      return routerarena_score(point.score, point.cost);
     };
     for (const ContenderResult& policy : evaluation_.policies) {
       for (const PolicyPoint& point : policy.points) {
@@ -383,7 +401,7 @@ class Page {
       std::vector<PolicyPoint> points = policy.points;
       std::erase_if(points, [&](const PolicyPoint& point) { return cost_share(point) > 1; });
       std::stable_sort(points.begin(), points.end(),
-                       [](const auto& a, const auto& b) { return a.cost_usd < b.cost_usd; });
+                       [](const auto& a, const auto& b) { return a.cost < b.cost; });
       std::vector<ChartPoint> line;
       for (const PolicyPoint& point : points) line.push_back({cost_share(point), score(point)});
       constexpr std::string_view kDashes[] = {"", "7 3", "2 3", "9 3 2 3", "5 5", "12 4", "1 2"};
@@ -434,7 +452,7 @@ class Page {
               " resamples of the queries (bootstrap), the same for every policy, seed " +
               std::to_string(result_.resampling.seed) + ". ";
     }
-    text += "Costs are those of the prices in the pool. Data:";
+    text += in_usd() ? "Costs are those of the prices in the pool. Data:" : "Data:";
     for (const DataSource& source : result_.table.sources) {
       text += " " + name_markup(source.file) + " (SHA-256 " +
               escape_markup(source.sha256.substr(0, 16)) + "…)";

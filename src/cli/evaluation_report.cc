@@ -19,17 +19,39 @@ using Json = nlohmann::ordered_json;
 
 Json json_or_null(const std::optional<double>& value) { return value ? Json(*value) : Json(); }
 
+Json json_interval(const std::optional<Interval>& interval) {
+  if (!interval) return {};
+  return {json_or_null(interval->low), json_or_null(interval->high)};
+}
+
 Json json_intervals(const std::optional<MetricIntervals>& intervals) {
   if (!intervals) return {};
   Json json;
   for (const Metric& metric : kMetrics) {
-    const Interval& interval = (*intervals).*metric.interval;
-    json[metric.key] = {json_or_null(interval.low), json_or_null(interval.high)};
+    json[metric.key] = json_interval((*intervals).*metric.interval);
   }
   return json;
 }
 
-Json json_policies(const Evaluation& evaluation) {
+/// The key of a cost in JSON and CSV.
+const char* cost_key(CostMeasure measure) {
+  switch (measure) {
+    case CostMeasure::kLength:
+      return "cost_tokens";
+    case CostMeasure::kLatency:
+      return "cost_seconds";
+    case CostMeasure::kUsd:
+      break;
+  }
+  return "cost_usd";
+}
+
+/// RouterArena's score is one of money: null where costs are something else.
+Json json_routerarena(double score, double cost, CostMeasure measure) {
+  return measure == CostMeasure::kUsd ? Json(routerarena_score(score, cost)) : Json();
+}
+
+Json json_policies(const Evaluation& evaluation, CostMeasure measure) {
   Json policies = Json::array();
   for (const ContenderResult& policy : evaluation.policies) {
     Json json = {{"policy", policy.name}};
@@ -37,7 +59,7 @@ Json json_policies(const Evaluation& evaluation) {
       json[metric.key] = json_or_null(metric.value(policy.metrics));
     }
     const PolicyPoint best = best_routerarena_point(policy, evaluation);
-    json["routerarena"] = routerarena_score(best.score, best.cost_usd);
+    json["routerarena"] = json_routerarena(best.score, best.cost, measure);
     if (policy.intervals) json["intervals"] = json_intervals(policy.intervals);
     if (policy.advantage) json["router_minus_policy"] = json_intervals(policy.advantage);
     policies.push_back(std::move(json));
@@ -46,9 +68,10 @@ Json json_policies(const Evaluation& evaluation) {
 }
 
 Json json_best(const Evaluation& evaluation, const OutcomeTable& table) {
-  return {{"model", table.models[evaluation.best_single.model].name},
-          {"score", evaluation.best_single.score},
-          {"cost_usd", evaluation.best_single.cost_usd}};
+  const BestSingle& best = evaluation.best_single;
+  return {{"model", table.models[best.model].name},
+          {"score", best.score},
+          {cost_key(table.cost_measure), best.cost}};
 }
 
 std::string right(const std::string& text, std::size_t width) {
@@ -70,14 +93,14 @@ std::string align(const std::vector<std::vector<std::string>>& rows) {
   return text;
 }
 
-std::string metrics_text(const Evaluation& evaluation) {
+std::string metrics_text(const Evaluation& evaluation, CostMeasure measure) {
   std::vector<std::vector<std::string>> rows = {{"policy"}};
   const bool intervals = evaluation.policies.front().intervals.has_value();
   for (const Metric& metric : kMetrics) {
     rows[0].emplace_back(metric.name);
     if (intervals) rows[0].emplace_back("(95 %)");
   }
-  rows[0].emplace_back("RouterArena");
+  if (measure == CostMeasure::kUsd) rows[0].emplace_back("RouterArena");
   for (const ContenderResult& policy : evaluation.policies) {
     std::vector<std::string>& row = rows.emplace_back(1, policy.name);
     for (const Metric& metric : kMetrics) {
@@ -87,8 +110,9 @@ std::string metrics_text(const Evaluation& evaluation) {
         row.push_back('(' + interval_text((*policy.intervals).*metric.interval) + ')');
       }
     }
+    if (measure != CostMeasure::kUsd) continue;
     const PolicyPoint best = best_routerarena_point(policy, evaluation);
-    row.push_back(decimal(routerarena_score(best.score, best.cost_usd), 4));
+    row.push_back(decimal(routerarena_score(best.score, best.cost), 4));
   }
   return align(rows);
 }
@@ -126,6 +150,119 @@ std::string datasets_text(const RouterEvaluation& result) {
   return align(rows);
 }
 
+/// "35 %".
+std::string percent(double share, int digits = 0) { return decimal(100 * share, digits) + " %"; }
+
+/// How a share of the unit of cost is said: "you would pay 35 % less".
+std::string saved_text(double cost_share, CostMeasure measure, bool would, int digits) {
+  const double saved = 1 - cost_share;
+  const std::string change = percent(std::abs(saved), digits);
+  const bool same = change == percent(0, digits);
+  switch (measure) {
+    case CostMeasure::kLength:
+      return std::string("answers ") + (would ? "would be " : "are ") +
+             (same ? "as long" : change + (saved > 0 ? " shorter" : " longer"));
+    case CostMeasure::kLatency:
+      return std::string(would ? "you would wait " : "you wait ") +
+             (same ? "as long" : change + (saved > 0 ? " less" : " more"));
+    case CostMeasure::kUsd:
+      break;
+  }
+  return std::string(would ? "you would pay " : "you pay ") +
+         (same ? "as much" : change + (saved > 0 ? " less" : " more"));
+}
+
+/// What 95 % of the best single model's score costs.
+std::string savings_text(const RouterEvaluation& result) {
+  const BestSingle& best = result.evaluation.best_single;
+  const ContenderResult& router = result.evaluation.policies.front();
+  const CostMeasure measure = result.table.cost_measure;
+  const std::string& name = result.table.models[best.model].name;
+  if (!(best.score > 0)) return "No model has a score above 0, so there is nothing to compare.\n";
+  if (best.all_free) {
+    return "All models are free, so there is nothing to save; --cost length compares what answers "
+           "take.\n";
+  }
+  if (best.is_free()) return "The best model, " + name + ", is free: nothing costs less.\n";
+  if (!router.metrics.c95) {
+    return "No setting reaches 95 % of the best model's score at its cost or less.\n";
+  }
+  std::string text =
+      "At 95 % of the best model's score " + saved_text(*router.metrics.c95, measure, true, 0);
+  if (router.intervals) {
+    const Interval& c95 = router.intervals->c95;
+    const std::string most = c95.low ? percent(1 - *c95.low) : "0 %";
+    text += c95.high ? " (" + percent(1 - *c95.high) + " to " + most + ")"
+                     : " (at most " + most + "; on some resamples it is not reached)";
+  }
+  return text + ".\n";
+}
+
+/// Whether the router is better than choosing models at random.
+std::string mixing_text(const RouterEvaluation& result) {
+  const std::string question = "Better than random mixing: ";
+  if (result.table.models.size() == 1) return question + "there is only one model to mix.\n";
+  const double gain = result.over_mixing.audc;
+  const std::optional<Interval>& interval = result.over_mixing.interval;
+  const bool within_zero = !interval || (interval->low == 0 && interval->high == 0);
+  if (gain == 0 && within_zero) return question + "no, there is no difference.\n";
+  if (!interval || !interval->low || !interval->high) {
+    return question + (gain > 0 ? "yes, by " : "no, worse by ") + decimal(std::abs(gain), 3) +
+           " (no interval without --resamples).\n";
+  }
+  const double low = *interval->low, high = *interval->high;
+  if (low > 0) {
+    return question + "yes, by " + decimal(gain, 3) + " (" + decimal(low, 3) + " to " +
+           decimal(high, 3) + ").\n";
+  }
+  if (high < 0) {
+    return question + "no, worse by " + decimal(-gain, 3) + " (" + decimal(-high, 3) + " to " +
+           decimal(-low, 3) + ").\n";
+  }
+  return question + "no, not by more than chance: " + decimal(gain, 3) + " (" + decimal(low, 3) +
+         " to " + decimal(high, 3) + ").\n";
+}
+
+std::string parentheses(const std::optional<Interval>& interval, double scale, int digits,
+                        const char* unit) {
+  if (!interval || !interval->low || !interval->high) return "";
+  return " (" + decimal(scale * *interval->low, digits) + unit + " to " +
+         decimal(scale * *interval->high, digits) + unit + ")";
+}
+
+/// What the default setting does.
+std::string default_text(const RouterEvaluation& result) {
+  const ChosenEvaluation& chosen = result.at_default;
+  const BestSingle& best = result.evaluation.best_single;
+  const CostMeasure measure = result.table.cost_measure;
+  std::string text = "At its default setting";
+  if (!std::isnan(result.default_lambda)) {
+    char lambda[32];
+    std::snprintf(lambda, sizeof lambda, " (λ = %.7g)", result.default_lambda);
+    text += lambda;
+  }
+  text += " the router scores " + decimal(chosen.score, 4) +
+          parentheses(chosen.score_interval, 1, 4, "");
+  if (best.score > 0) {
+    text += ", " + percent(chosen.score_share, 1) + " of the best model's score" +
+            parentheses(chosen.score_share_interval, 100, 1, " %");
+  }
+  if (best.all_free) return text + ".\n";
+  if (best.is_free()) {
+    return text + ", and costs " + cost_text(chosen.cost, measure) + " a query.\n";
+  }
+  text += ", and " + saved_text(chosen.cost_share, measure, false, 1);
+  if (chosen.cost_share_interval && chosen.cost_share_interval->low &&
+      chosen.cost_share_interval->high) {
+    const double least = *chosen.cost_share_interval->low;
+    const double most = *chosen.cost_share_interval->high;
+    text += chosen.cost_share <= 1
+                ? " (" + percent(1 - most, 1) + " to " + percent(1 - least, 1) + ")"
+                : " (" + percent(least - 1, 1) + " to " + percent(most - 1, 1) + ")";
+  }
+  return text + ".\n";
+}
+
 }  // namespace
 
 std::string decimal(double value, int digits) {
@@ -157,7 +294,7 @@ std::vector<PolicyPoint> points_of(const ContenderResult& policy, const Evaluati
   if (!policy.points.empty()) return policy.points;
   std::vector<PolicyPoint> points;
   for (const DeferralPoint& corner : policy.curve) {
-    points.push_back({corner.lambda, corner.cost * evaluation.best_single.cost_usd, corner.score});
+    points.push_back({corner.lambda, corner.cost * evaluation.best_single.unit, corner.score});
   }
   return points;
 }
@@ -166,29 +303,56 @@ PolicyPoint best_routerarena_point(const ContenderResult& policy, const Evaluati
   const std::vector<PolicyPoint> points = points_of(policy, evaluation);
   const auto best =
       std::max_element(points.begin(), points.end(), [](const auto& a, const auto& b) {
-        return routerarena_score(a.score, a.cost_usd) < routerarena_score(b.score, b.cost_usd);
+        return routerarena_score(a.score, a.cost) < routerarena_score(b.score, b.cost);
       });
   return best == points.end() ? PolicyPoint{} : *best;
 }
 
+std::string cost_text(double cost, CostMeasure measure) {
+  switch (measure) {
+    case CostMeasure::kLength:
+      return decimal(cost, 1) + " tokens";
+    case CostMeasure::kLatency:
+      return decimal(cost, 3) + " seconds";
+    case CostMeasure::kUsd:
+      break;
+  }
+  return usd_text(round_decimal(cost, 9));
+}
+
+std::string unit_text(const RouterEvaluation& result) {
+  const BestSingle& best = result.evaluation.best_single;
+  if (best.all_free) return "any model's";
+  return best.is_free() ? result.table.models[best.unit_model].name + "'s"
+                        : "the best single model's";
+}
+
+std::string summary_text(const RouterEvaluation& result) {
+  return savings_text(result) + mixing_text(result) + default_text(result);
+}
+
 std::string evaluation_text(const RouterEvaluation& result) {
   const Evaluation& evaluation = result.evaluation;
-  const PolicyPoint& at_default = result.at_default;
   const BestSingle& best = evaluation.best_single;
-  std::string text = "Evaluated on " + with_thousands(evaluation.queries) + " queries";
+  const CostMeasure measure = result.table.cost_measure;
+  std::string text = summary_text(result) + "\nEvaluated on " + with_thousands(evaluation.queries) +
+                     (evaluation.queries == 1 ? " query" : " queries");
   if (result.folds > 0) {
     text += ", each by a router trained on the other " + std::to_string(result.folds - 1) + " of " +
             std::to_string(result.folds) + " folds";
   }
   if (result.table.budget_mode == BudgetMode::kHardCap) text += ", budgets as a hard cap";
   text += ".\nThe best single model is " + result.table.models[best.model].name + ": score " +
-          decimal(best.score, 4) + " at " + usd_text(best.cost_usd, 4) +
-          " a query, the unit of cost below.\nAt its default λ" +
-          (std::isnan(at_default.lambda) ? "" : " = " + decimal(at_default.lambda, 7)) +
-          " the router scores " + decimal(at_default.score, 4) + " at a cost of " +
-          decimal(at_default.cost_usd / best.cost_usd, 3) + "; RouterArena score " +
-          decimal(routerarena_score(at_default.score, at_default.cost_usd), 4) + ".\n\n" +
-          metrics_text(evaluation);
+          decimal(best.score, 4) + " at " + cost_text(best.cost, measure) + " a query";
+  if (best.all_free) {
+    text += ", and all models are free: every cost below is 0.\n\n";
+  } else if (best.is_free()) {
+    text += ". Costs below are in units of " + unit_text(result) + ", " +
+            cost_text(best.unit, measure) + ".\n\n";
+  } else {
+    text += ", the unit of cost below.\n\n";
+  }
+  text += metrics_text(evaluation, measure);
   if (evaluation.policies.front().intervals) {
     text += "\nThe difference that the router makes, 95 %:\n" + advantage_text(evaluation);
   }
@@ -196,9 +360,17 @@ std::string evaluation_text(const RouterEvaluation& result) {
     text += "\nEach dataset against its own best single model:\n" + datasets_text(result);
   }
   text +=
-      "\nAUDC: area under the score reached at each cost. QNC and c95: least cost that reaches "
-      "the\nbest single model's score, and 95 % of it. Peak: highest score at no more than its "
-      "cost.\nRouterArena: the best score of that kind along the sweep.\n";
+      "\nA policy is a way to choose; its setting λ goes from quality alone to cost alone, and "
+      "each setting\nhas a mean score and a mean cost. AUDC: area under the best score reached "
+      "at each cost from 0 to 1.\nQNC and c95: least cost that reaches the best single model's "
+      "score, and 95 % of it. Peak: highest\nscore at a cost of 1 or less.";
+  if (measure == CostMeasure::kUsd) {
+    text += " RouterArena: the best score of that kind, which weighs money.";
+  }
+  text +=
+      "\nPoint router: the same without limited budgets. Mean curve: each pair's mean, "
+      "whatever the query.\nRandom mixing: single models chosen at random, in the best shares. "
+      "Oracle: knows every outcome.\n";
   if (result.resampling.resamples > 0) {
     text += "Intervals (2.5 % to 97.5 %): " + with_thousands(result.resampling.resamples) +
             " resamples of the queries, the same for every policy, seed " +
@@ -209,18 +381,25 @@ std::string evaluation_text(const RouterEvaluation& result) {
 
 Json evaluation_json(const RouterEvaluation& result) {
   const Evaluation& evaluation = result.evaluation;
-  const PolicyPoint& at_default = result.at_default;
+  const ChosenEvaluation& at_default = result.at_default;
+  const CostMeasure measure = result.table.cost_measure;
   Json json = {
       {"queries", evaluation.queries},
       {"budget_mode", result.table.budget_mode == BudgetMode::kHardCap ? "hard-cap" : "prompted"},
+      {"cost_measure", to_string(measure)},
       {"folds", result.folds > 0 ? Json(result.folds) : Json()},
       {"best_single", json_best(evaluation, result.table)},
       {"default_lambda",
-       {{"lambda", std::isnan(at_default.lambda) ? Json() : Json(at_default.lambda)},
+       {{"lambda", std::isnan(result.default_lambda) ? Json() : Json(result.default_lambda)},
         {"score", at_default.score},
-        {"cost", at_default.cost_usd / evaluation.best_single.cost_usd},
-        {"routerarena", routerarena_score(at_default.score, at_default.cost_usd)}}},
-      {"policies", json_policies(evaluation)}};
+        {"cost", at_default.cost_share},
+        {"routerarena", json_routerarena(at_default.score, at_default.cost, measure)}}},
+      {"policies", json_policies(evaluation, measure)}};
+  if (at_default.score_interval) {
+    json["default_intervals"] = {{"score", json_interval(at_default.score_interval)},
+                                 {"score_share", json_interval(at_default.score_share_interval)},
+                                 {"cost", json_interval(at_default.cost_share_interval)}};
+  }
   if (result.resampling.resamples > 0) {
     json["resamples"] = result.resampling.resamples;
     json["resample_seed"] = result.resampling.seed;
@@ -230,7 +409,7 @@ Json evaluation_json(const RouterEvaluation& result) {
     json["datasets"].push_back({{"dataset", dataset},
                                 {"queries", part.queries},
                                 {"best_single", json_best(part, result.table)},
-                                {"policies", json_policies(part)}});
+                                {"policies", json_policies(part, measure)}});
   }
   return json;
 }
@@ -238,14 +417,15 @@ Json evaluation_json(const RouterEvaluation& result) {
 Json evaluation_details_json(const RouterEvaluation& result) {
   const Evaluation& evaluation = result.evaluation;
   const Reliability& reliability = evaluation.reliability;
+  const CostMeasure measure = result.table.cost_measure;
   Json sweeps = Json::array();
   for (const ContenderResult& policy : evaluation.policies) {
     Json points = Json::array();
     for (const PolicyPoint& point : points_of(policy, evaluation)) {
       points.push_back({{"lambda", point.lambda},
-                        {"cost_usd", point.cost_usd},
+                        {cost_key(measure), point.cost},
                         {"score", point.score},
-                        {"routerarena", routerarena_score(point.score, point.cost_usd)}});
+                        {"routerarena", json_routerarena(point.score, point.cost, measure)}});
     }
     sweeps.push_back({{"policy", policy.name}, {"points", std::move(points)}});
   }
@@ -256,10 +436,11 @@ Json evaluation_details_json(const RouterEvaluation& result) {
       shares[result.table.models[model].name] =
           reliability.shares[i * result.table.models.size() + model];
     }
-    predicted.push_back({{"lambda", reliability.predicted[i].lambda},
-                         {"predicted_cost_usd", reliability.predicted[i].cost_usd},
-                         {"predicted_score", reliability.predicted[i].score},
-                         {"shares", std::move(shares)}});
+    predicted.push_back(
+        {{"lambda", reliability.predicted[i].lambda},
+         {std::string("predicted_") + cost_key(measure), reliability.predicted[i].cost},
+         {"predicted_score", reliability.predicted[i].score},
+         {"shares", std::move(shares)}});
   }
   for (const CalibrationBin& bin : reliability.calibration) {
     calibration.push_back(
@@ -270,25 +451,31 @@ Json evaluation_details_json(const RouterEvaluation& result) {
           {"calibration", std::move(calibration)}};
 }
 
-std::string curves_csv(const Evaluation& evaluation) {
-  std::string text = "policy,lambda,cost_usd,cost,score,routerarena,on_curve\n";
+std::string curves_csv(const RouterEvaluation& result) {
+  const Evaluation& evaluation = result.evaluation;
+  const CostMeasure measure = result.table.cost_measure;
+  std::string text =
+      std::string("policy,lambda,") + cost_key(measure) + ",cost,score,routerarena,on_curve\n";
   for (const ContenderResult& policy : evaluation.policies) {
     std::string name;
     for (const char c : policy.name) name += c == '"' ? std::string("\"\"") : std::string(1, c);
     for (const PolicyPoint& point : points_of(policy, evaluation)) {
-      const double cost = point.cost_usd / evaluation.best_single.cost_usd;
+      const double cost = point.cost / evaluation.best_single.unit;
       const bool on_curve =
           policy.points.empty() ||
           std::any_of(policy.curve.begin(), policy.curve.end(), [&](const DeferralPoint& corner) {
             return corner.lambda == point.lambda && corner.cost == cost;
           });
-      char lambda[32] = "", numbers[160];
+      char lambda[32] = "", routerarena[32] = "", numbers[160];
       if (policy.points.size() > 1) {
         std::snprintf(lambda, sizeof lambda, "%.17g", point.lambda);
       }
-      std::snprintf(numbers, sizeof numbers, ",%s,%.17g,%.17g,%.17g,%.17g,%d\n", lambda,
-                    point.cost_usd, cost, point.score,
-                    routerarena_score(point.score, point.cost_usd), on_curve ? 1 : 0);
+      if (measure == CostMeasure::kUsd) {
+        std::snprintf(routerarena, sizeof routerarena, "%.17g",
+                      routerarena_score(point.score, point.cost));
+      }
+      std::snprintf(numbers, sizeof numbers, ",%s,%.17g,%.17g,%.17g,%s,%d\n", lambda, point.cost,
+                    cost, point.score, routerarena, on_curve ? 1 : 0);
       text += '"' + name + '"' + numbers;
     }
   }

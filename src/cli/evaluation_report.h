@@ -25,8 +25,12 @@ inline constexpr Metric kMetrics[] = {
      &MetricIntervals::peak},
     {"c95", "c95", [](const DeferralMetrics& m) { return m.c95; }, &MetricIntervals::c95}};
 
-/// Tables with a line for each policy: metrics and, if there are any, their intervals and what the
-/// router gains; for each dataset too.
+/// What a reader wants to know first, a sentence in each line: what 95 % of the best single model's
+/// score costs, whether the router is better than random mixing, and what its default setting does.
+std::string summary_text(const RouterEvaluation& result);
+
+/// The summary, then tables with a line for each policy: metrics and, if there are any, their
+/// intervals and what the router gains; for each dataset too.
 std::string evaluation_text(const RouterEvaluation& result);
 
 /// The same figures as an object.
@@ -36,9 +40,10 @@ nlohmann::ordered_json evaluation_json(const RouterEvaluation& result);
 /// predictions can be trusted.
 nlohmann::ordered_json evaluation_details_json(const RouterEvaluation& result);
 
-/// Every setting of every policy: policy,lambda,cost_usd,cost,score,routerarena,on_curve. Random
-/// mixing has its hull's corners, without λ.
-std::string curves_csv(const Evaluation& evaluation);
+/// Every setting of every policy: policy,lambda,cost_usd,cost,score,routerarena,on_curve; with
+/// costs by length or latency cost_tokens or cost_seconds, and no RouterArena score. Random mixing
+/// has its hull's corners, without λ.
+std::string curves_csv(const RouterEvaluation& result);
 
 /// The points of a policy, those of random mixing made from its curve.
 std::vector<PolicyPoint> points_of(const ContenderResult& policy, const Evaluation& evaluation);
@@ -48,6 +53,12 @@ PolicyPoint best_routerarena_point(const ContenderResult& policy, const Evaluati
 
 /// `value` with so many digits after the point.
 std::string decimal(double value, int digits);
+
+/// "$0.000684", "143 tokens" or "2.31 seconds".
+std::string cost_text(double cost, CostMeasure measure);
+
+/// What costs on curves are fractions of: "the best single model's", or another model's.
+std::string unit_text(const RouterEvaluation& result);
 
 /// "0.153"; a cost that is not reached is "never".
 std::string reached(const std::optional<double>& value);

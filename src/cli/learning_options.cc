@@ -9,6 +9,7 @@
 #include "r2router/error.h"
 #include "r2router/perturb.h"
 
+#include "cli/output.h"
 #include "cli/usage_error.h"
 
 namespace r2router::cli {
@@ -48,24 +49,6 @@ LexicalFeatures parse_features(const std::string& text) {
   }
   if (!rest.empty()) fail();
   return features;
-}
-
-/// The models asked for, or those that answered nearly all queries.
-OutcomeTable choose_models(const OutcomeTable& table, const std::string& file,
-                           const LearningSettings& settings) {
-  if (!settings.models.empty()) return select_models(table, settings.models);
-  const std::vector<double> shares = coverage(table);
-  std::vector<std::string> names;
-  for (std::size_t i = 0; i < shares.size(); ++i) {
-    if (shares[i] >= settings.coverage) names.push_back(table.models[i].name);
-  }
-  if (names.empty()) {
-    throw Error(ErrorCode::kBadData,
-                "no model answered enough of the queries (--coverage): name the models with "
-                "--models, or choose queries that they share with --dataset",
-                {.file = file});
-  }
-  return select_models(table, names);
 }
 
 /// The datasets of the queries, for the encoder to recognise.
@@ -179,8 +162,10 @@ OutcomeData read_training_data(const OutcomeSettings& outcomes, LearningSettings
   for (const std::string& text : settings.features) {
     settings.encoder.features.push_back(parse_features(text));
   }
-  OutcomeData data = read_outcome_data(outcomes, read_pool(settings.pool));
-  data.table = choose_models(data.table, outcomes.outcomes, settings);
+  const Pool pool = read_pool(settings.pool);
+  OutcomeData data = read_outcome_data(outcomes, pool);
+  data.table =
+      choose_models(data.table, pool, settings.models, settings.coverage, print_warnings());
   if (hard_cap) data.table = apply_hard_cap(data.table, settings.token_limits);
   return data;
 }

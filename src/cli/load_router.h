@@ -9,9 +9,10 @@
 
 namespace r2router::cli {
 
-/// The folder for --checkpoint-dir when an embedding server is used, which needs a checkpoint without
-/// an encoder. If none is given, it is the released folder in the current folder: `r2_router/`, or
-/// the current folder itself. Throws Error(kNotFound) if neither is one. Otherwise `checkpoint_dir`.
+/// The folder for --checkpoint-dir when an embedding server is used, which needs a checkpoint
+/// without an encoder. If none is given, it is the released folder in the current folder:
+/// `r2_router/`, or the current folder itself. Throws Error(kNotFound) if neither is one. Otherwise
+/// `checkpoint_dir`.
 std::string checkpoint_for(const std::string& checkpoint_dir, const ServerSettings& servers);
 
 /// The folder that --checkpoint-dir names; empty: the default checkpoint's. Throws what

@@ -15,6 +15,7 @@
 
 #include "r2router/outcomes.h"
 
+#include "base/excerpt.h"
 #include "base/file.h"
 #include "base/usd.h"
 #include "cli/commands.h"
@@ -89,7 +90,7 @@ std::optional<double> stated(std::string_view field, const std::optional<double>
 
 /// Whether one price is more than ten times the other.
 bool is_large_change(const std::optional<double>& before, const std::optional<double>& after) {
-  const auto [least, most] = std::minmax(before.value_or(0), after.value_or(0));
+  const auto [least, most] = std::minmax({before.value_or(0), after.value_or(0)});
   return before && after && most > 10 * least;
 }
 
@@ -171,7 +172,7 @@ class Synchronisation {
       if (std::ranges::find(settings_.ignored, price.component) != settings_.ignored.end())
         continue;
       prices.unknown.push_back(price);
-      unknown += (unknown.empty() ? "" : "; ") + price.component + ": " + price.value;
+      unknown += (unknown.empty() ? "" : "; ") + price.component + ": " + excerpt(price.value);
     }
     if (!unknown.empty()) {
       print_remark("warning", model.name + ": the price is unknown (" + unknown +
@@ -246,14 +247,14 @@ class Synchronisation {
                     const std::vector<UnknownPrice>& after) {
     for (const UnknownPrice& price : before) {
       if (std::ranges::find(after, price) == after.end()) {
-        changes_.push_back(name + ": unknown component " + price.component + " (" + price.value +
-                           ") → none");
+        changes_.push_back(name + ": " + price.component + " is no longer unknown (was " +
+                           excerpt(price.value) + ")");
       }
     }
     for (const UnknownPrice& price : after) {
       if (std::ranges::find(before, price) == before.end()) {
-        changes_.push_back(name + ": unknown component none → " + price.component + " (" +
-                           price.value + ")");
+        changes_.push_back(name + ": " + price.component + " becomes unknown (found " +
+                           excerpt(price.value) + ")");
       }
     }
   }

@@ -20,14 +20,20 @@ namespace r2router::cli {
 struct OutcomeSettings {
   std::string queries, outcomes, dataset, embeddings;
   std::optional<std::uint32_t> holdout = {};  ///< empty: not given
+  bool ignore_unknown_models = false;
+  CostMeasure cost = CostMeasure::kUsd;
 };
 
 /// --holdout, where it is not given and no checkpoint was trained with another.
 inline constexpr std::uint32_t kDefaultHoldout = 5;
 
-/// Adds --queries, --outcomes, --dataset, --embeddings and --holdout to `command`. `settings` must
+/// Adds --queries, --outcomes, --ignore-unknown-models, --dataset, --embeddings and --holdout to
+/// `command`. `settings` must
 /// outlive it.
 void add_outcome_options(CLI::App& command, OutcomeSettings& settings);
+
+/// Adds --cost to `command`: what curves measure costs in. `settings` must outlive it.
+void add_cost_option(CLI::App& command, OutcomeSettings& settings);
 
 /// An outcome table and, if --embeddings was given, its queries' embeddings.
 struct OutcomeData {

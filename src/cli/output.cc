@@ -100,10 +100,4 @@ void check_output_folder(const std::string& folder) {
               {.file = folder});
 }
 
-std::string with_thousands(std::uint64_t number) {
-  std::string digits = std::to_string(number);
-  for (std::size_t end = digits.size(); end > 3; end -= 3) digits.insert(end - 3, 1, ',');
-  return digits;
-}
-
 }  // namespace r2router::cli

@@ -7,6 +7,8 @@
 
 #include "r2router/error.h"
 
+#include "base/decimal.h"
+
 namespace r2router::cli {
 
 /// Thrown when whoever read standard output has gone away: the program then ends without a word.
@@ -60,8 +62,5 @@ class Progress {
 /// Throws Error(kIo) if `folder` is there and not an empty folder: before hours of work rather than
 /// after them.
 void check_output_folder(const std::string& folder);
-
-/// "1,234,567".
-std::string with_thousands(std::uint64_t number);
 
 }  // namespace r2router::cli

@@ -10,11 +10,12 @@
 #include "r2router/settings.h"
 
 #include "cli/load_router.h"
+#include "cli/usage_error.h"
 
 namespace r2router::cli {
 namespace {
 
-constexpr const char* kGroup = "What may be chosen, and by what";
+constexpr const char* kGroup = "Constraints and trade-off";
 
 /// All its spellings, as CLI11 takes them.
 std::string flags_of(const Setting& setting) {
@@ -76,6 +77,19 @@ SettingValue parse(const Setting& setting, const std::string& text) {
   return text;
 }
 
+CLI::Validator validator_of(const Setting& setting) {
+  if (const auto names = setting.names(); !names.empty()) {
+    return one_of({names.begin(), names.end()});
+  }
+  return CLI::Validator(
+      [&setting](const std::string& text) -> std::string {
+        Policy ignored;
+        if (assign(setting, parse(setting, text), ignored)) return {};
+        return "expected " + setting.expected() + ", found \"" + text + "\"";
+      },
+      "");
+}
+
 void add_option(CLI::App& command, const Setting& setting, Policy& given) {
   const std::string flags = flags_of(setting), help = help_of(setting);
   const auto set = [&setting, &given](const SettingValue& value) {
@@ -104,26 +118,13 @@ void add_option(CLI::App& command, const Setting& setting, Policy& given) {
   } else {
     option = command.add_option_function<std::string>(
         flags, [set, &setting](const std::string& text) { set(parse(setting, text)); }, help);
-    option->check(CLI::Validator(
-        [&setting](const std::string& text) -> std::string {
-          Policy ignored;
-          if (assign(setting, parse(setting, text), ignored)) return {};
-          return "expected " + setting.expected() + ", found \"" + text + "\"";
-        },
-        ""));
+    option->check(validator_of(setting));
   }
   option->group(kGroup);
   if (const std::string type = type_of(setting); !type.empty()) option->type_name(type);
 }
 
 }  // namespace
-
-// CLI11's own ranges let NaN pass.
-std::string check_not_negative(const std::string& text) {
-  double value = 0;
-  if (CLI::detail::lexical_cast(text, value) && value >= 0) return {};
-  return "expected a number, 0 or more, found \"" + text + "\"";
-}
 
 void add_policy_options(CLI::App& command, PolicySettings& settings) {
   command

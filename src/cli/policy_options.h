@@ -12,9 +12,6 @@ class App;
 
 namespace r2router::cli {
 
-/// For CLI::Validator: what is wrong with a number that must be 0 or more, or nothing.
-std::string check_not_negative(const std::string& text);
-
 struct PolicySettings {
   std::string policy;  ///< a file or a name
   Policy given = {};   ///< what the command line sets itself

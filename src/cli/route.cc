@@ -40,8 +40,8 @@ constexpr const char* kFooter = R"(Examples:
   {"embedding": [0.12, -0.03, ...], "id": 7, "lambda": 0.999, "input_tokens": 40}
   {"query": "2 + 2?", "policy": "cheap", "max_cost_usd": 0.001, "deny": ["*-mini"]}
 "id" (any string or number) is copied to the output. A line may set "input_tokens",
-"max_input_tokens", "explain", "policy" and every setting of a policy file; what it sets overrides
-the options. A wrong line gives {"error": ..., "line": N}, the other lines are routed, and the exit
+"max_input_tokens", "images", "explain", "policy" and every setting of a policy file; what it sets
+overrides the options. A wrong line gives {"error": ..., "line": N}, the other lines are routed, and the exit
 code is 1. Blank lines of --input and --file are ignored.
 
 Every decision has "max_tokens", the cap to send with the call, and "worst_case_cost_usd", the cost
@@ -67,7 +67,6 @@ struct Settings {
   std::string query, file, input, embeddings;
   std::int64_t input_tokens = 0;
 };
-
 
 void check_one_source(const CLI::App& command) {
   std::string given;
@@ -168,7 +167,9 @@ void add_route_command(CLI::App& app, int& exit_code) {
   for (CLI::Option* source :
        {text("--query", settings->query, "Text of one query", "TEXT"),
         text("--file", settings->file, "One query a line, UTF-8; - for standard input", "FILE"),
-        text("--input", settings->input, "JSON lines, see below; - for standard input",
+        text("--input", settings->input,
+             "JSON lines, see below; - for standard input. A file may also be a JSON array or CSV, "
+             "and compressed with gzip",
              "FILE.jsonl"),
         text("--embeddings", settings->embeddings,
              "One embedding a row: NumPy float32 or float64, (N, d) or (d,)", "FILE.npy")}) {
@@ -183,10 +184,14 @@ void add_route_command(CLI::App& app, int& exit_code) {
       "that it lacks count as unavailable",
       "FILE.json");
   command
-
       ->add_option("--input-tokens", settings->input_tokens,
                    "Length of each query; default: estimated, or 100 for an embedding")
       ->check(whole_number_in(0, std::numeric_limits<std::int64_t>::max()))
+      ->type_name("N");
+  command
+      ->add_option("--images", settings->route.options.images,
+                   "Images sent with each query, for models that charge for them; default: 0")
+      ->check(whole_number_in(0, std::numeric_limits<std::uint32_t>::max()))
       ->type_name("N");
   add_policy_options(*command, settings->route.policy);
   text("--kernel", settings->route.kernel,

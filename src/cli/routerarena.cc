@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <set>
 #include <unordered_map>
 
 #include <nlohmann/json.hpp>
@@ -12,7 +11,9 @@
 #include "r2router/eval.h"
 
 #include "base/excerpt.h"
-#include "base/json_lines.h"
+#include "cli/output.h"
+#include "data/left_out.h"
+#include "data/table_file.h"
 
 namespace r2router::cli {
 namespace {
@@ -66,32 +67,33 @@ CachedAnswer read_answer(const JsonView& object) {
   return answer;
 }
 
-double read_score(const JsonView& object) {
+double cached_score(const JsonView& object) {
   const JsonView evaluation = object["evaluation_result"];
   if (!evaluation.present() || evaluation.is_null()) return kUnknown;
-  const JsonView score = evaluation["score"];
-  return score.present() && !score.is_null() ? score.number(0, 1, "a number from 0 to 1")
-                                             : kUnknown;
+  return io::has_value(evaluation, "score", true) ? io::read_score(evaluation["score"]) : kUnknown;
 }
 
 }  // namespace
 
-CachedResults read_cached_results(const std::vector<std::string>& files, const Pool& pool) {
+CachedResults read_cached_results(const std::vector<std::string>& files, const Pool& pool,
+                                  bool ignore_unknown_models) {
   CachedResults results;
   OutcomeTable& table = results.table;
   std::unordered_map<std::string, std::size_t> query_index;
   std::vector<std::string> spelling(pool.size());
   std::vector<Row> rows;
-  std::set<std::string> others;
+  const ReadOptions options{.ignore_unknown_models = ignore_unknown_models,
+                            .log = print_warnings()};
+  internal::LeftOut left_out(pool, options);
   for (const std::string& file : files) {
     table.sources.push_back(hash_source(file));
-    io::for_each_json_line(file, [&](const JsonView& object, std::uint64_t line) {
-      const std::string& id = object["global_index"].string("the query's name, a string");
+    io::for_each_row(file, [&](const JsonView& object, std::uint64_t line) {
+      const std::string id = io::read_name(object["global_index"], "the query's name, a string");
       const std::string& text = object["question"].string("the query's text, a string");
       const std::string& name = object["llm_selected"].string("the name of a model, a string");
       const ModelSpec* const model = find_model(pool, name);
       if (model == nullptr) {
-        if (others.size() < 20) others.insert(name);
+        left_out.add_unknown(object["llm_selected"], name);
         return;
       }
       const auto [entry, is_new] = query_index.emplace(id, table.queries.size());
@@ -104,7 +106,7 @@ CachedResults read_cached_results(const std::vector<std::string>& files, const P
       Row row{.query = entry->second,
               .model = static_cast<std::uint32_t>(model - pool.data()),
               .answer = read_answer(object),
-              .score = read_score(object),
+              .score = cached_score(object),
               .file = file,
               .line = line};
       if (!row.answer.success) row.score = kUnknown;
@@ -112,12 +114,14 @@ CachedResults read_cached_results(const std::vector<std::string>& files, const P
       rows.push_back(std::move(row));
     });
   }
+  std::vector<bool> found(pool.size());
+  for (const Row& row : rows) found[row.model] = true;
+  left_out.report(files.front(), found);
   if (rows.empty()) {
-    std::string found;
-    for (const std::string& name : others) found += (found.empty() ? "" : ", ") + excerpt(name);
     throw Error(ErrorCode::kBadData,
                 "there is no cached result of a model of the checkpoint's pool; " +
-                    (found.empty() ? "the file is empty" : "the models are: " + found) +
+                    (left_out.any_unknown() ? "the models are: " + left_out.list_unknown()
+                                            : "the file is empty") +
                     "; expected names or openrouter_ids of the pool",
                 {.file = files.front()});
   }

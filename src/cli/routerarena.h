@@ -27,12 +27,13 @@ struct CachedResults {
   std::vector<CachedAnswer> answers;  ///< queries × models
 };
 
-/// Reads files of JSON lines, plain or compressed with gzip, with "global_index", "question",
-/// "llm_selected" (a name or openrouter_id of the pool; others are passed over),
+/// Reads files as io::for_each_row() does, with "global_index", "question", "llm_selected" (a name
+/// or openrouter_id of the pool; others are left out, as read_outcomes() does, and reported),
 /// "generated_answer", "success", "token_usage" and "evaluation_result", whose "score" may be
 /// missing. A query's length is the mean of what its models counted. Throws Error(kBadData) with
 /// file and line for a line that is not so or repeats, and if no line is of a model of the pool.
-CachedResults read_cached_results(const std::vector<std::string>& files, const Pool& pool);
+CachedResults read_cached_results(const std::vector<std::string>& files, const Pool& pool,
+                                  bool ignore_unknown_models);
 
 /// The model that a router chooses for each query among those of `results`, at its default λ:
 /// indices into results.table.models. `embeddings`: queries × router.dimension().

@@ -107,7 +107,8 @@ void add_answer_server_options(CLI::App& command, ServerSettings& settings) {
       ->check(whole_number_in(0, 1000))
       ->needs(base);
   add("--cap-field", settings.cap_field,
-      "Field that caps the answer; default: the one that the server expects. A model that rejects it "
+      "Field that caps the answer; default: the one that the server expects. A model that rejects "
+      "it "
       "is sent the other",
       "NAME")
       ->check(one_of({kCapFields[0].first, kCapFields[1].first}))

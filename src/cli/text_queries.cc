@@ -1,10 +1,12 @@
 #include "cli/text_queries.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <utility>
 
 #include "base/unicode.h"
 #include "cli/policy_options.h"
+#include "data/table_file.h"
 #include "encode/arguments.h"
 #include "pipeline/query_line.h"
 
@@ -99,6 +101,11 @@ void TextQueries::run_lines() {
     if (!workers_) printer_.flush();
   };
   const std::string& file = settings_.file ? *settings_.file : *settings_.input;
+  if (settings_.input && std::filesystem::is_regular_file(file) &&
+      io::is_other_table(file, "query")) {
+    run_table(file);
+    return;
+  }
   LineReader lines(file, before_wait, interrupt_.descriptor());
   while (!interrupt_.requested()) {
     const auto line = lines.next();
@@ -111,6 +118,20 @@ void TextQueries::run_lines() {
       route_batch();
     }
   }
+  route_batch();
+  if (workers_) workers_->finish();
+}
+
+void TextQueries::run_table(const std::string& file) {
+  io::for_each_row_text(file, [&](const std::string& text, std::uint64_t line) {
+    if (interrupt_.requested()) return;
+    batch_bytes_ += text.size();
+    batch_.push_back(parse_json({.text = text, .number = line}));
+    if (batch_.size() >= batch_texts_ ||
+        batch_bytes_ >= kBatchBytes * settings_.servers.concurrency) {
+      route_batch();
+    }
+  });
   route_batch();
   if (workers_) workers_->finish();
 }
@@ -146,6 +167,7 @@ TextQueries::Item TextQueries::parse_json(const LineReader::Line& line) {
   RouteOptions& options = item.options;
   if (query.input_tokens) options.input_tokens = query.input_tokens;
   if (query.max_input_tokens) options.max_input_tokens = query.max_input_tokens;
+  if (query.images) options.images = *query.images;
   if (query.explain) options.explain = *query.explain;
   try {
     if (query.policy) options.policy = merge(options.policy, named_policy(*query.policy));

@@ -48,6 +48,8 @@ class TextQueries {
 
   void run_query();
   void run_lines();
+  /// --input that is not plain JSON lines.
+  void run_table(const std::string& file);
   Item parse_text(const LineReader::Line& line, const std::string& file) const;
   Item parse_json(const LineReader::Line& line);
   const Policy& named_policy(const std::string& policy);

@@ -87,20 +87,31 @@ std::string chosen_text(const Settings& settings, const TrainReport& report) {
   return text;
 }
 
+/// "score 0.66 at 0.19 of the best available model's cost".
+std::string default_text(const TrainReport& report, const Checkpoint& checkpoint) {
+  const BestSingle& best = report.best_available;
+  const std::string score = "score " + decimal(report.default_score, 4);
+  if (best.all_free) return score + "; all models are free";
+  if (!best.is_free()) {
+    return score + " at " + decimal(report.default_cost, 3) + " of the best available model's cost";
+  }
+  return score + " at " + decimal(report.default_cost, 3) + " of the cost of " +
+         checkpoint.config.models[best.unit_model].name + "; the best model is free";
+}
+
 std::string report_text(const Settings& settings, const Checkpoint& checkpoint,
                         const TrainReport& report) {
   char text[512];
   std::snprintf(text, sizeof text,
                 "Trained on %s queries (%s held out): %zu models, %zu heads.\n"
                 "%s. Area under the cross-validated deferral curve: %.4f (mean curve: %.4f).\n"
-                "Default λ = %.7g: score %.4f at %.3f of the best available model's cost, "
-                "cross-validated.\n",
+                "Default λ = %.7g: ",
                 with_thousands(report.training_queries).c_str(),
                 with_thousands(report.held_out_queries).c_str(), checkpoint.config.models.size(),
                 report.heads, chosen_text(settings, report).c_str(), report.metrics.audc,
-                report.mean_curve.audc, report.default_lambda, report.default_score,
-                report.default_cost);
-  return text + ("Wrote " + settings.output + ".\n");
+                report.mean_curve.audc, report.default_lambda);
+  return text + default_text(report, checkpoint) + ", cross-validated.\nWrote " + settings.output +
+         ".\n";
 }
 
 void train_checkpoint(Settings& settings) {
@@ -111,6 +122,7 @@ void train_checkpoint(Settings& settings) {
   TrainOptions& options = settings.learning.train;
   options.holdout = settings.data.holdout.value_or(kDefaultHoldout);
   options.progress = print_progress();
+  options.log = print_warnings();
 
   TrainReport report;
   Checkpoint checkpoint = train_on(data, settings.learning, options, &report);
@@ -124,7 +136,8 @@ void train_checkpoint(Settings& settings) {
     // What was learned is kept even if it cannot be measured on these queries.
     try {
       const RouterEvaluation evaluation = evaluate_checkpoint(
-          Router(std::move(checkpoint)), data, options.holdout, {.against = {"standard"}});
+          Router(std::move(checkpoint)), data, options.holdout,
+          {.against = {"standard"}, .resampling = {.resamples = kDefaultResamples}});
       json["evaluation"] = evaluation_json(evaluation);
       text += "\n" + evaluation_text(evaluation);
     } catch (const Error& error) {
@@ -144,6 +157,7 @@ void add_train_command(CLI::App& app, int&) {
   command->footer(std::string(kFooter) + kFeaturesHelp);
   const auto settings = std::make_shared<Settings>();
   add_outcome_options(*command, settings->data);
+  add_cost_option(*command, settings->data);
   add_learning_options(*command, settings->learning);
   command->get_option("--pool")->required();
   command

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <limits>
 #include <set>
 #include <unordered_set>
@@ -7,7 +8,11 @@
 #include "r2router/error.h"
 #include "r2router/outcomes.h"
 
+#include "base/excerpt.h"
 #include "base/fold_hash.h"
+#include "base/suggestion.h"
+#include "data/gaps.h"
+#include "pool/instruction.h"
 
 namespace r2router {
 namespace {
@@ -41,6 +46,7 @@ OutcomeTable without_queries(const OutcomeTable& table) {
   result.models = table.models;
   result.pairs = table.pairs;
   result.budget_mode = table.budget_mode;
+  result.cost_measure = table.cost_measure;
   result.sources = table.sources;
   return result;
 }
@@ -53,6 +59,26 @@ std::uint64_t finalise(std::uint64_t hash) {
 }
 
 }  // namespace
+
+std::string_view to_string(CostMeasure measure) noexcept {
+  switch (measure) {
+    case CostMeasure::kUsd:
+      return "usd";
+    case CostMeasure::kLength:
+      return "length";
+    case CostMeasure::kLatency:
+      break;
+  }
+  return "latency";
+}
+
+CostMeasure parse_cost_measure(std::string_view text) {
+  for (const auto measure : {CostMeasure::kUsd, CostMeasure::kLength, CostMeasure::kLatency}) {
+    if (text == to_string(measure)) return measure;
+  }
+  throw Error(ErrorCode::kInvalidArgument,
+              "found the cost " + excerpt(text) + ", expected \"usd\", \"length\" or \"latency\"");
+}
 
 void validate(const OutcomeTable& table) {
   const std::size_t cells = table.queries.size() * table.pairs.size();
@@ -120,10 +146,17 @@ OutcomeTable select_models(const OutcomeTable& table, std::span<const std::strin
     const auto found = std::find_if(table.models.begin(), table.models.end(),
                                     [&](const ModelSpec& model) { return model.name == name; });
     if (found == table.models.end()) {
-      std::string known;
-      for (const ModelSpec& model : table.models) known += (known.empty() ? "" : ", ") + model.name;
-      throw Error(ErrorCode::kInvalidArgument,
-                  "there are no outcomes of a model \"" + name + "\"; there are some of: " + known);
+      std::string known, hint;
+      const std::string loose = internal::loose_spelling(name);
+      for (const ModelSpec& model : table.models) {
+        known += (known.empty() ? "" : ", ") + model.name;
+        const std::string other = internal::loose_spelling(model.name);
+        if (loose == other || (hint.empty() && internal::is_misspelling(loose, other))) {
+          hint = "; did you mean \"" + model.name + "\"?";
+        }
+      }
+      throw Error(ErrorCode::kInvalidArgument, "there are no outcomes of a model \"" + name + "\"" +
+                                                   hint + "; there are some of: " + known);
     }
     kept[static_cast<std::size_t>(found - table.models.begin())] = 1;
   }
@@ -131,6 +164,7 @@ OutcomeTable select_models(const OutcomeTable& table, std::span<const std::strin
   OutcomeTable result;
   result.queries = table.queries;
   result.budget_mode = table.budget_mode;
+  result.cost_measure = table.cost_measure;
   result.sources = table.sources;
   std::vector<std::uint32_t> new_index(table.models.size());
   for (std::size_t model = 0; model < table.models.size(); ++model) {
@@ -150,6 +184,57 @@ OutcomeTable select_models(const OutcomeTable& table, std::span<const std::strin
     }
   }
   return result;
+}
+
+OutcomeTable choose_models(const OutcomeTable& table, const Pool& pool,
+                           std::span<const std::string> names, double least_coverage,
+                           const LogCallback& log) {
+  std::vector<std::string> chosen(names.begin(), names.end());
+  std::string short_of;  // models that answered too few queries
+  if (names.empty()) {
+    const std::vector<double> covered = coverage(table);
+    for (std::size_t i = 0; i < covered.size(); ++i) {
+      if (covered[i] >= least_coverage) {
+        chosen.push_back(table.models[i].name);
+        continue;
+      }
+      std::size_t outcomes = 0;
+      for (std::size_t pair = 0; pair < table.pairs.size(); ++pair) {
+        if (table.pairs[pair].model != i) continue;
+        for (std::size_t query = 0; query < table.queries.size(); ++query) {
+          outcomes += !std::isnan(table.scores[table.cell(query, pair)]);
+        }
+      }
+      char percent[32];
+      std::snprintf(percent, sizeof percent, "%.1f %%", 100 * covered[i]);
+      short_of += (short_of.empty() ? "" : ", ") + excerpt(table.models[i].name) + " (" + percent +
+                  " of the queries, " + internal::count_of(outcomes, "outcome", "outcomes") + ")";
+    }
+  }
+  char least[32];
+  std::snprintf(least, sizeof least, "%g %%", 100 * least_coverage);
+  if (chosen.empty()) {
+    throw_bad_data("no model answered " + std::string(least) +
+                   " of the queries (coverage): " + short_of +
+                   "; name the models to train for, lower the coverage, or choose queries that the "
+                   "models share");
+  }
+  if (log && !short_of.empty()) {
+    log(LogLevel::kWarning, "models that answered less than " + std::string(least) +
+                                " of the queries (coverage) are left out: " + short_of +
+                                "; name the models to train for, or lower the coverage");
+  }
+  std::string without;
+  for (const ModelSpec& model : pool) {
+    const bool has_outcomes = std::ranges::any_of(table.models, [&](const ModelSpec& other) {
+      return model.name == internal::base_model_name(other) || model.name == other.name;
+    });
+    if (!has_outcomes) without += (without.empty() ? "" : ", ") + excerpt(model.name);
+  }
+  if (log && !without.empty()) {
+    log(LogLevel::kWarning, "models of the pool without outcomes are left out: " + without);
+  }
+  return select_models(table, chosen);
 }
 
 std::vector<std::string> datasets(const OutcomeTable& table) {

@@ -6,6 +6,7 @@
 #include <limits>
 #include <map>
 #include <optional>
+#include <set>
 #include <unordered_map>
 #include <utility>
 
@@ -15,8 +16,10 @@
 #include "base/excerpt.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "base/json_lines.h"
 #include "base/sha256.h"
+#include "base/suggestion.h"
+#include "data/left_out.h"
+#include "data/table_file.h"
 #include "pool/instruction.h"
 #include "pool/model_spec.h"
 
@@ -28,35 +31,35 @@ using io::JsonView;
 
 constexpr std::uint64_t kLargestPool = std::uint64_t{16} << 20;  // bytes
 constexpr std::size_t kMostCells = std::size_t{1} << 27;  // queries × pairs: 2 GiB of numbers
-constexpr double kMostTokens = 1e9;
+constexpr std::int64_t kMostTokens = 1000000000;
 
 [[noreturn]] void fail_at(const std::string& path, std::uint64_t line, const std::string& message) {
   throw Error(ErrorCode::kBadData, message, {.file = path, .line = line});
 }
 
-/// With `repeats_allowed` a query may stand in several lines if its text is the same in each; its
-/// own length is then the least, that of the plainest prompt.
-std::vector<Query> read_query_lines(const std::string& path, bool repeats_allowed) {
+/// With `repeats_allowed` a query may have several rows if its text is the same in each; its own
+/// length is then the least, that of the plainest prompt.
+std::vector<Query> read_query_rows(const std::string& path, bool repeats_allowed) {
   std::vector<Query> queries;
   struct First {
     std::uint64_t line = 0;
     std::size_t index = 0;
   };
   std::unordered_map<std::string, First> first;
-  io::for_each_json_line(path, [&](const JsonView& object, std::uint64_t line) {
+  io::for_each_row(path, [&](const JsonView& row, std::uint64_t line) {
+    row.refuse_misspelt({"query_id", "query", "dataset"});
     Query query;
-    query.id = object["query_id"].string("the query's name, a string");
-    query.text = object["query"].string("the query's text, a string");
+    query.id = io::read_name(row["query_id"], "the query's name, a string or a whole number");
+    query.text = row["query"].string("the query's text, a string");
     if (query.text.find_first_not_of(" \t\r\n") == std::string::npos) {
-      object["query"].fail("a text that is not empty");
+      row["query"].fail("a text that is not empty");
     }
-    if (object["dataset"].present()) query.dataset = object["dataset"].string();
+    if (io::has_value(row, "dataset")) query.dataset = io::read_name(row["dataset"], "a string");
     query.input_tokens = estimate_input_tokens(query.text);
     for (const char* const name : {"query_tokens", "input_tokens"}) {
-      const JsonView tokens = object[name];
-      if (!tokens.present()) continue;
-      query.input_tokens = static_cast<std::int64_t>(tokens.integer(
-          0, static_cast<std::uint64_t>(kMostTokens), "a number of tokens, 0 or more"));
+      if (!io::has_value(row, name, true)) continue;
+      query.input_tokens =
+          io::read_count(row[name], kMostTokens, "a whole number of tokens, 0 or more");
     }
     const auto [entry, is_new] = first.emplace(query.id, First{line, queries.size()});
     if (!is_new) {
@@ -66,7 +69,7 @@ std::vector<Query> read_query_lines(const std::string& path, bool repeats_allowe
         return;
       }
       fail_at(path, line,
-              "the query id " + excerpt(query.id) + " stands in line " +
+              "the query id " + excerpt(query.id) + " is in line " +
                   std::to_string(entry->second.line) + " already" +
                   (repeats_allowed ? " with another text: expected one text for each id"
                                    : ": expected each once"));
@@ -74,11 +77,44 @@ std::vector<Query> read_query_lines(const std::string& path, bool repeats_allowe
     queries.push_back(std::move(query));
   });
   if (queries.empty()) {
-    throw Error(ErrorCode::kBadData, "the file holds no queries: expected one JSON object a line",
+    throw Error(ErrorCode::kBadData,
+                "the file has no queries: expected rows with \"query_id\" and \"query\"",
                 {.file = path});
   }
   return queries;
 }
+
+/// Finds queries by their ids.
+class QueryIndex {
+ public:
+  /// `queries` must outlive the index.
+  explicit QueryIndex(const std::vector<Query>& queries) : queries_(queries) {
+    for (std::uint32_t i = 0; i < queries.size(); ++i) index_[queries[i].id] = i;
+    // Some tools write whole numbers as floats. An id that another query has goes first.
+    for (std::uint32_t i = 0; i < queries.size(); ++i) {
+      index_.try_emplace(io::without_zero_fraction(queries[i].id), i);
+    }
+  }
+
+  /// The query that a row names. Throws the row's error if there is none.
+  std::uint32_t find(const JsonView& field) const {
+    const std::string id = io::read_name(field, "the id of a query, a string or a whole number");
+    auto found = index_.find(id);
+    if (found == index_.end()) found = index_.find(io::without_zero_fraction(id));
+    if (found != index_.end()) return found->second;
+    const std::string loose = internal::loose_spelling(id);
+    const auto meant = std::ranges::find_if(
+        queries_, [&](const Query& query) { return internal::loose_spelling(query.id) == loose; });
+    field.fail_with("there is no query " + excerpt(id) + " in the file of queries" +
+                    (meant == queries_.end()
+                         ? ": add it there, or remove the outcome"
+                         : ", but " + excerpt(meant->id) + ": write the ids alike"));
+  }
+
+ private:
+  const std::vector<Query>& queries_;
+  std::unordered_map<std::string_view, std::uint32_t> index_;
+};
 
 struct Outcome {
   Pair pair = {};
@@ -118,6 +154,8 @@ class Entries {
     return index;
   }
 
+  const std::string& name(std::uint32_t entry) const { return pool_[entry].name; }
+
   /// A prompt of this entry had so many tokens more than the query alone.
   void add_excess(std::uint32_t entry, double tokens) {
     excess_[entry].sum += tokens;
@@ -148,49 +186,70 @@ class Entries {
   std::size_t made_ = 0;
 };
 
-/// The outcomes of the pool's models; models of the file that are not in the pool go to `others`.
-std::vector<Outcome> read_outcome_lines(const std::string& path, const std::vector<Query>& queries,
-                                        Entries& entries,
-                                        std::map<std::string, std::size_t>& others) {
-  std::unordered_map<std::string_view, std::uint32_t> query_index;
-  for (std::uint32_t i = 0; i < queries.size(); ++i) query_index[queries[i].id] = i;
+/// Throws Error(kBadData) for the first outcome that repeats another one.
+void check_repeats(std::vector<Outcome> outcomes, const std::vector<Query>& queries,
+                   const Entries& entries, const std::string& path) {
+  const auto place = [](const Outcome& outcome) { return std::pair(outcome.pair, outcome.query); };
+  std::ranges::stable_sort(outcomes, {}, place);
+  const Outcome* first = nullptr;
+  const Outcome* again = nullptr;
+  for (std::size_t i = 1; i < outcomes.size(); ++i) {
+    if (place(outcomes[i - 1]) != place(outcomes[i])) continue;
+    if (again != nullptr && again->line < outcomes[i].line) continue;
+    first = &outcomes[i - 1];
+    again = &outcomes[i];
+  }
+  if (again == nullptr) return;
+  fail_at(path, again->line,
+          "the outcome of " + entries.name(again->pair.model) + " at budget " +
+              again->pair.budget.to_string() + " for query " + excerpt(queries[again->query].id) +
+              " is in line " + std::to_string(first->line) + " already: expected each once");
+}
+
+/// The outcomes of the pool's models.
+std::vector<Outcome> read_outcome_rows(const std::string& path, const std::vector<Query>& queries,
+                                       Entries& entries, internal::LeftOut& left_out) {
+  const QueryIndex index(queries);
   std::vector<Outcome> outcomes;
-  io::for_each_json_line(path, [&](const JsonView& object, std::uint64_t line) {
-    object.refuse_misspelt(
-        {"query_id", "model", "budget", "instruction", "score", "output_tokens"});
-    const std::string& id = object["query_id"].string("the name of a query, a string");
-    const auto query = query_index.find(id);
-    if (query == query_index.end()) {
-      object["query_id"].fail_with("there is no query " + excerpt(id) +
-                                   " in the file of queries: add it there, or remove the outcome");
+  std::set<Pair> pairs;
+  io::for_each_row(path, [&](const JsonView& row, std::uint64_t line) {
+    row.refuse_misspelt({"query_id", "model", "budget", "instruction", "score", "output_tokens"});
+    Outcome outcome{.query = index.find(row["query_id"]), .line = line};
+    const std::string& name = row["model"].string("the name of a model, a string");
+    const JsonView instruction = row[io::has_value(row, "instruction") ? "instruction" : "prompt"];
+    if (io::has_value(row, "budget", true)) outcome.pair.budget = io::read_budget(row["budget"]);
+    if (!row["score"].present()) row["score"].fail("a number from 0 to 1, true or false");
+    const bool scored = io::has_value(row, "score", true);
+    if (scored) {
+      outcome.score = io::read_score(row["score"]);
+      outcome.output_tokens =
+          io::read_number(row["output_tokens"], 0, kMostTokens, "a number of tokens from 0 to 1e9");
     }
-    const std::string& name = object["model"].string("the name of a model, a string");
-    const JsonView instruction =
-        object["instruction"].present() ? object["instruction"] : object["prompt"];
-    Outcome outcome{.query = query->second, .line = line};
-    if (object["budget"].present()) outcome.pair.budget = object["budget"].budget();
-    outcome.score = object["score"].number(0, 1, "a number from 0 to 1");
-    outcome.output_tokens =
-        object["output_tokens"].number(0, kMostTokens, "a number of tokens from 0 to 1e9");
+    const bool instructed = instruction.present() && !instruction.is_null();
     const std::optional<std::uint32_t> entry = entries.find(
-        name, instruction.present() ? instruction.string("an instruction, a string") : "",
-        instruction);
-    if (!entry) {
-      if (others.size() < 1000) ++others[name];
-      return;
-    }
+        name, instructed ? instruction.string("an instruction, a string") : "", instruction);
+    if (!entry) return left_out.add_unknown(row["model"], name);
+    if (!scored) return left_out.add_unscored(name);
     outcome.pair.model = *entry;
-    if (const JsonView tokens = object["input_tokens"]; tokens.present()) {
-      entries.add_excess(*entry, tokens.number(0, kMostTokens, "a number of tokens, 0 or more") -
-                                     static_cast<double>(queries[query->second].input_tokens));
+    if (io::has_value(row, "input_tokens", true)) {
+      const double tokens =
+          io::read_number(row["input_tokens"], 0, kMostTokens, "a number of tokens, 0 or more");
+      entries.add_excess(*entry, tokens - static_cast<double>(queries[outcome.query].input_tokens));
     }
     outcomes.push_back(outcome);
+    pairs.insert(outcome.pair);
+    // Some repeat where there are more than places. Found now, they do not fill the memory.
+    if (outcomes.size() > queries.size() * pairs.size()) {
+      check_repeats(outcomes, queries, entries, path);
+    }
   });
+  check_repeats(outcomes, queries, entries, path);
   return outcomes;
 }
 
-/// Puts outcomes into the cells of `table`, whose queries are set, with the models that have any.
-void fill(std::vector<Outcome> outcomes, const Pool& pool, const std::string& path,
+/// Puts outcomes, each once, into the cells of `table`, whose queries are set, with the models that
+/// have any.
+void fill(const std::vector<Outcome>& outcomes, const Pool& pool, const std::string& path,
           OutcomeTable& table) {
   std::map<Pair, std::size_t> columns;
   for (const Outcome& outcome : outcomes) columns.emplace(outcome.pair, 0);
@@ -212,17 +271,8 @@ void fill(std::vector<Outcome> outcomes, const Pool& pool, const std::string& pa
   const std::size_t cells = table.queries.size() * table.pairs.size();
   table.scores.assign(cells, std::numeric_limits<double>::quiet_NaN());
   table.output_tokens = table.scores;
-  std::vector<std::uint64_t> first_line(cells);
   for (const Outcome& outcome : outcomes) {
     const std::size_t cell = table.cell(outcome.query, columns.at(outcome.pair));
-    if (first_line[cell] != 0) {
-      fail_at(path, outcome.line,
-              "the outcome of " + pool[outcome.pair.model].name + " at budget " +
-                  outcome.pair.budget.to_string() + " for query " +
-                  excerpt(table.queries[outcome.query].id) + " stands in line " +
-                  std::to_string(first_line[cell]) + " already: expected each once");
-    }
-    first_line[cell] = outcome.line;
     table.scores[cell] = outcome.score;
     table.output_tokens[cell] = outcome.output_tokens;
   }
@@ -231,30 +281,40 @@ void fill(std::vector<Outcome> outcomes, const Pool& pool, const std::string& pa
 }  // namespace
 
 std::vector<Query> read_queries(const std::string& queries_file) {
-  return read_query_lines(queries_file, true);
+  return read_query_rows(queries_file, true);
 }
 
 OutcomeTable read_outcomes(const std::string& queries_file, const std::string& outcomes_file,
-                           const Pool& pool) {
+                           const Pool& pool, const ReadOptions& options) {
   OutcomeTable table;
-  // Hashing fails with a better reason than zlib where a file cannot be read.
   table.sources = {hash_source(queries_file), hash_source(outcomes_file)};
-  table.queries = read_query_lines(queries_file, queries_file == outcomes_file);
+  table.queries = read_query_rows(queries_file, queries_file == outcomes_file);
   if (queries_file == outcomes_file) table.sources.pop_back();
-  std::map<std::string, std::size_t> others;
   Entries entries(pool);
-  std::vector<Outcome> outcomes = read_outcome_lines(outcomes_file, table.queries, entries, others);
+  internal::LeftOut left_out(pool, options);
+  const std::vector<Outcome> outcomes =
+      read_outcome_rows(outcomes_file, table.queries, entries, left_out);
+  const Pool all = entries.take();
+  std::vector<bool> found(all.size());
+  for (const Outcome& outcome : outcomes) found[outcome.pair.model] = true;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (!found[i]) continue;
+    const auto is_base = [&](const ModelSpec& model) {
+      return model.name == internal::base_model_name(all[i]);
+    };
+    const auto base = std::ranges::find_if(pool, is_base);
+    if (base != pool.end()) found[static_cast<std::size_t>(base - pool.begin())] = true;
+  }
+  left_out.report(outcomes_file, found);
   if (outcomes.empty()) {
-    std::string found;
-    for (const auto& [name, count] : others) {
-      if (found.size() < 300) found += (found.empty() ? "" : ", ") + excerpt(name);
-    }
     throw Error(ErrorCode::kBadData,
                 "there is no outcome of a model of the pool (" + std::to_string(pool.size()) +
-                    " models); " + (found.empty() ? "the file is empty" : "it has: " + found),
+                    " models); " +
+                    (left_out.any_unknown() ? "it has: " + left_out.list_unknown()
+                                            : "the file has no outcomes with a score"),
                 {.file = outcomes_file});
   }
-  fill(std::move(outcomes), entries.take(), outcomes_file, table);
+  fill(outcomes, all, outcomes_file, table);
   return table;
 }
 

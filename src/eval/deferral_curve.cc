@@ -70,11 +70,37 @@ std::uint32_t choose(const OutcomeTable& table, const std::vector<Candidate>& ca
                                        ": a sweep needs every outcome; see complete_queries()");
 }
 
+void check_speeds(const OutcomeTable& table) {
+  if (table.cost_measure != CostMeasure::kLatency) return;
+  for (const ModelSpec& model : table.models) {
+    if (model.time_to_first_token_ms && model.output_tokens_per_second) continue;
+    throw Error(ErrorCode::kBadData,
+                "the speed of " + model.name +
+                    " is not known, which costs by latency need: add time_to_first_token_ms and "
+                    "output_tokens_per_second to it in the pool, or measure costs by length");
+  }
+}
+
 }  // namespace
 
 double cost_usd(const ModelSpec& model, std::int64_t input_tokens, double output_tokens) noexcept {
   return internal::expected_cost(model.prices, input_tokens + model.instruction_tokens, 0)
       .cost(output_tokens);
+}
+
+double answer_cost(const OutcomeTable& table, std::size_t query, std::size_t pair,
+                   double output_tokens) noexcept {
+  const ModelSpec& model = table.models[table.pairs[pair].model];
+  switch (table.cost_measure) {
+    case CostMeasure::kLength:
+      return output_tokens;
+    case CostMeasure::kLatency:
+      if (!model.time_to_first_token_ms || !model.output_tokens_per_second) return std::nan("");
+      return *model.time_to_first_token_ms / 1000 + output_tokens / *model.output_tokens_per_second;
+    case CostMeasure::kUsd:
+      break;
+  }
+  return cost_usd(model, table.queries[query].input_tokens, output_tokens);
 }
 
 double routerarena_score(double accuracy, double cost_usd) noexcept {
@@ -90,7 +116,9 @@ BestSingle best_single(const OutcomeTable& table, bool available_only) {
     throw Error(ErrorCode::kBadData,
                 "there are no queries with outcomes of every pair to evaluate on");
   }
+  check_speeds(table);
   BestSingle best;
+  BestSingle dearest;
   bool found = false;
   for (std::size_t pair = 0; pair < table.pairs.size(); ++pair) {
     const std::uint32_t index = table.pairs[pair].model;
@@ -101,13 +129,14 @@ BestSingle best_single(const OutcomeTable& table, bool available_only) {
       const std::size_t cell = table.cell(query, pair);
       if (std::isnan(table.scores[cell])) throw_incomplete(table, query, pair);
       score += table.scores[cell];
-      cost += cost_usd(model, table.queries[query].input_tokens, table.output_tokens[cell]);
+      cost += answer_cost(table, query, pair, table.output_tokens[cell]);
     }
     score /= static_cast<double>(table.queries.size());
     cost /= static_cast<double>(table.queries.size());
-    if (!found || score > best.score || (score == best.score && cost < best.cost_usd)) {
-      best = {index, score, cost};
+    if (!found || score > best.score || (score == best.score && cost < best.cost)) {
+      best = {.model = index, .score = score, .cost = cost};
     }
+    if (!found || cost > dearest.cost) dearest = {.model = index, .score = score, .cost = cost};
     found = true;
   }
   if (!found) {
@@ -115,11 +144,10 @@ BestSingle best_single(const OutcomeTable& table, bool available_only) {
                 std::string("no ") + (available_only ? "available " : "") +
                     "model has unlimited outcomes, which costs are measured against");
   }
-  if (!(best.cost_usd > 0)) {
-    throw Error(ErrorCode::kBadData, "the most accurate model, " + table.models[best.model].name +
-                                         ", costs nothing: there is no trade-off to measure; "
-                                         "check its prices");
-  }
+  const BestSingle& unit = best.is_free() ? dearest : best;
+  best.unit_model = unit.model;
+  best.unit = unit.is_free() ? 1 : unit.cost;
+  best.all_free = unit.is_free();
   return best;
 }
 
@@ -163,7 +191,6 @@ Choices choose_pairs(const OutcomeTable& table, const PredictionTable& predictio
   choices.pairs.reserve(table.queries.size() * lambdas.size());
   std::vector<Candidate> candidates;
   for (std::size_t query = 0; query < table.queries.size(); ++query) {
-    const std::int64_t input_tokens = table.queries[query].input_tokens;
     candidates.clear();
     for (std::size_t pair = 0; pair < table.pairs.size(); ++pair) {
       const ModelSpec& model = table.models[table.pairs[pair].model];
@@ -176,7 +203,7 @@ Choices choose_pairs(const OutcomeTable& table, const PredictionTable& predictio
       const double tokens =
           internal::believed_tokens(table, predictions, query, pair, options.token_floor);
       candidates.push_back({internal::believed_quality(predictions.quality[cell]),
-                            cost_usd(model, input_tokens, tokens),
+                            answer_cost(table, query, pair, tokens),
                             static_cast<std::uint32_t>(pair)});
     }
     if (candidates.empty()) {
@@ -209,14 +236,13 @@ std::vector<PolicyPoint> average(const OutcomeTable& table, const Choices& choic
       const std::uint32_t pair = choices.pairs[query * lambdas.size() + i];
       const std::size_t cell = table.cell(query, pair);
       points[i].score += table.scores[cell];
-      points[i].cost_usd += cost_usd(table.models[table.pairs[pair].model],
-                                     table.queries[query].input_tokens, table.output_tokens[cell]);
+      points[i].cost += answer_cost(table, query, pair, table.output_tokens[cell]);
     }
   }
   const auto queries = static_cast<double>(std::max<std::size_t>(1, table.queries.size()));
   for (PolicyPoint& point : points) {
     point.score /= queries;
-    point.cost_usd /= queries;
+    point.cost /= queries;
   }
   return points;
 }
@@ -230,7 +256,7 @@ std::vector<DeferralPoint> deferral_curve(std::span<const PolicyPoint> points,
                                           double reference_cost) {
   std::vector<DeferralPoint> corners;
   for (const PolicyPoint& point : points) {
-    const double cost = point.cost_usd / reference_cost;
+    const double cost = point.cost / reference_cost;
     if (cost <= 1) corners.push_back({cost, point.score, point.lambda});
   }
   std::stable_sort(corners.begin(), corners.end(), [](const auto& a, const auto& b) {

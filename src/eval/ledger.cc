@@ -15,9 +15,8 @@ double largest_cost(const OutcomeTable& table) {
   double largest = 0;
   for (std::size_t query = 0; query < table.queries.size(); ++query) {
     for (std::size_t pair = 0; pair < table.pairs.size(); ++pair) {
-      largest = std::max(largest, cost_usd(table.models[table.pairs[pair].model],
-                                           table.queries[query].input_tokens,
-                                           table.output_tokens[table.cell(query, pair)]));
+      largest = std::max(
+          largest, answer_cost(table, query, pair, table.output_tokens[table.cell(query, pair)]));
     }
   }
   return largest;
@@ -33,9 +32,8 @@ Ledger::Ledger(const OutcomeTable& table, const Choices& choices, double largest
       const std::uint32_t pair = choices.pairs[choice];
       if (setting > 0 && pair == choices.pairs[choice - 1]) continue;
       const std::size_t cell = table.cell(query, pair);
-      const double usd = cost_usd(table.models[table.pairs[pair].model],
-                                  table.queries[query].input_tokens, table.output_tokens[cell]);
-      const std::int64_t new_cost = std::llround(usd / cost_unit_);
+      const std::int64_t new_cost =
+          std::llround(answer_cost(table, query, pair, table.output_tokens[cell]) / cost_unit_);
       const std::int64_t new_score = std::llround(table.scores[cell] * kOne);
       steps_.push_back({static_cast<std::uint32_t>(setting), new_cost - cost, new_score - score});
       cost = new_cost;
@@ -64,7 +62,7 @@ void Ledger::average(std::span<const std::uint32_t> weights, std::span<PolicyPoi
   for (std::size_t setting = 0; setting < points.size(); ++setting) {
     sum.cost += sums[setting].cost;
     sum.score += sums[setting].score;
-    points[setting].cost_usd = static_cast<double>(sum.cost) * cost_unit_ / total;
+    points[setting].cost = static_cast<double>(sum.cost) * cost_unit_ / total;
     points[setting].score = static_cast<double>(sum.score) / kOne / total;
   }
 }

@@ -10,7 +10,7 @@
 
 namespace r2router::internal {
 
-/// The highest cost of any cell of a complete table, USD.
+/// The highest cost of any cell of a complete table, in the unit of its cost measure.
 double largest_cost(const OutcomeTable& table);
 
 /// What a policy's choices truly cost and scored, kept as the steps from each setting to the next:
@@ -33,7 +33,7 @@ class Ledger {
     std::int64_t cost, score;  ///< more than at the setting before
   };
 
-  double cost_unit_;                 ///< USD
+  double cost_unit_;                 ///< USD, tokens or seconds
   std::vector<std::size_t> begins_;  ///< of each query's steps, and the end of the last one's
   std::vector<Step> steps_;
 };

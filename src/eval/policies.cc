@@ -74,7 +74,7 @@ double turn(const DeferralPoint& a, const DeferralPoint& b, const DeferralPoint&
 Measured random_mixing(std::span<const PolicyPoint> singles, const BestSingle& best) {
   Measured mixing;
   std::vector<DeferralPoint>& hull = mixing.curve;
-  for (const DeferralPoint& point : deferral_curve(singles, best.cost_usd)) {
+  for (const DeferralPoint& point : deferral_curve(singles, best.unit)) {
     while (hull.size() >= 2 && turn(hull[hull.size() - 2], hull.back(), point) >= 0)
       hull.pop_back();
     hull.push_back(point);
@@ -107,7 +107,7 @@ std::vector<Measured> measure_all(std::span<const std::vector<PolicyPoint>> cont
   std::vector<Measured> all;
   const auto add = [&](std::span<const PolicyPoint> points) {
     Measured& added = all.emplace_back();
-    added.curve = deferral_curve(points, best.cost_usd);
+    added.curve = deferral_curve(points, best.unit);
     added.metrics = measure(added.curve, best.score);
   };
   for (const std::vector<PolicyPoint>& points : contenders) add(points);
@@ -136,14 +136,24 @@ Interval interval(std::vector<double> values) {
   return {finite(values[tail]), finite(values[values.size() - 1 - tail])};
 }
 
+/// How often each query counts in the next resample.
+void draw(std::mt19937_64& random, std::vector<std::uint32_t>& weights) {
+  const std::size_t queries = weights.size();
+  std::ranges::fill(weights, 0u);
+  for (std::size_t i = 0; i < queries; ++i) {
+    // The standard's own distribution differs between its implementations.
+    ++weights[static_cast<std::size_t>((random() >> 32) * queries >> 32)];
+  }
+}
+
 /// Draws the resamples and puts intervals into `evaluation`.
 class Resampling {
  public:
-  /// `singles`: the pairs of the single models, with `reference_model`'s among them.
+  /// `singles`: the pairs of the single models, with those of `best` among them.
   Resampling(const OutcomeTable& table, std::span<const Choices> contenders,
-             std::span<const std::uint32_t> singles, std::uint32_t reference_model)
+             std::span<const std::uint32_t> singles, const BestSingle& best)
       : queries_(table.queries.size()),
-        reference_model_(reference_model),
+        best_(best),
         points_(contenders.size()),
         single_points_(singles.size()) {
     const double largest = internal::largest_cost(table);
@@ -152,7 +162,8 @@ class Resampling {
       points_[i].resize(contenders[i].settings);
     }
     for (const std::uint32_t pair : singles) {
-      if (table.pairs[pair].model == reference_model) reference_ = single_ledgers_.size();
+      if (table.pairs[pair].model == best.model) reference_ = single_ledgers_.size();
+      if (table.pairs[pair].model == best.unit_model) unit_ = single_ledgers_.size();
       const Choices always{.settings = 1, .pairs = std::vector<std::uint32_t>(queries_, pair)};
       single_ledgers_.emplace_back(table, always, largest);
     }
@@ -185,25 +196,25 @@ class Resampling {
 
  private:
   std::vector<Measured> measure_resample(std::mt19937_64& random) {
-    weights_.assign(queries_, 0);
-    for (std::size_t i = 0; i < queries_; ++i) {
-      // The standard's own distribution differs between its implementations.
-      ++weights_[static_cast<std::size_t>((random() >> 32) * queries_ >> 32)];
-    }
+    weights_.resize(queries_);
+    draw(random, weights_);
     for (std::size_t i = 0; i < ledgers_.size(); ++i) ledgers_[i].average(weights_, points_[i]);
     for (std::size_t i = 0; i < single_ledgers_.size(); ++i) {
       single_ledgers_[i].average(weights_, {&single_points_[i], 1});
     }
-    // The model that is best on all queries stays the reference: one that changed with the resample
-    // would make the unit of cost jump.
-    const PolicyPoint& reference = single_points_[reference_];
-    const BestSingle best = {reference_model_, reference.score, reference.cost_usd};
+    // The model that is best on all queries stays the reference, and the one whose cost is the unit
+    // stays that: a unit that changed with the resample would make costs jump.
+    BestSingle best = best_;
+    best.score = single_points_[reference_].score;
+    best.cost = single_points_[reference_].cost;
+    const double unit = single_points_[unit_].cost;
+    best.unit = unit > 0 ? unit : 1;
     return measure_all(points_, single_points_, best);
   }
 
   std::size_t queries_;
-  std::uint32_t reference_model_;
-  std::size_t reference_ = 0;  ///< among the single models
+  BestSingle best_;
+  std::size_t reference_ = 0, unit_ = 0;  ///< among the single models
   std::vector<internal::Ledger> ledgers_, single_ledgers_;
   std::vector<std::vector<PolicyPoint>> points_;
   std::vector<PolicyPoint> single_points_;
@@ -212,7 +223,7 @@ class Resampling {
 
 /// Each pair's mean outcome; NaN where nothing was observed.
 struct PairMean {
-  double score = 0, output_tokens = 0, cost_usd = 0;
+  double score = 0, output_tokens = 0, cost = 0;
 };
 
 std::vector<PairMean> pair_means(const OutcomeTable& table) {
@@ -224,14 +235,12 @@ std::vector<PairMean> pair_means(const OutcomeTable& table) {
       if (std::isnan(table.scores[cell])) continue;
       means[pair].score += table.scores[cell];
       means[pair].output_tokens += table.output_tokens[cell];
-      means[pair].cost_usd +=
-          cost_usd(table.models[table.pairs[pair].model], table.queries[query].input_tokens,
-                   table.output_tokens[cell]);
+      means[pair].cost += answer_cost(table, query, pair, table.output_tokens[cell]);
       ++observed;
     }
     means[pair].score /= observed;
     means[pair].output_tokens /= observed;
-    means[pair].cost_usd /= observed;
+    means[pair].cost /= observed;
   }
   return means;
 }
@@ -324,8 +333,7 @@ std::optional<PredictionTable> keep_best_instructions(const OutcomeTable& table,
     const auto [entry, is_new] =
         best.emplace(internal::base_model_name(table.models[table.pairs[pair].model]), pair);
     const PairMean &mean = means[pair], &before = means[entry->second];
-    if (mean.score > before.score ||
-        (mean.score == before.score && mean.cost_usd < before.cost_usd)) {
+    if (mean.score > before.score || (mean.score == before.score && mean.cost < before.cost)) {
       entry->second = pair;
     }
   }
@@ -374,7 +382,7 @@ Evaluation evaluate(const OutcomeTable& table, std::span<const Contender> conten
   Evaluation evaluation;
   evaluation.queries = test.queries.size();
   evaluation.best_single = best_single(test, available_only);
-  evaluation.lambdas = lambda_grid(evaluation.best_single.cost_usd);
+  evaluation.lambdas = lambda_grid(evaluation.best_single.unit);
 
   std::vector<Choices> choices;
   std::vector<std::vector<PolicyPoint>> points;
@@ -406,10 +414,51 @@ Evaluation evaluate(const OutcomeTable& table, std::span<const Contender> conten
     evaluation.policies[i].metrics = measured[i].metrics;
   }
   if (resampling.resamples > 0) {
-    Resampling(test, choices, singles, evaluation.best_single.model)
+    Resampling(test, choices, singles, evaluation.best_single)
         .add_intervals(resampling, evaluation.policies);
   }
   return evaluation;
+}
+
+ChosenEvaluation evaluate_chosen(const OutcomeTable& table, std::span<const std::uint32_t> pairs,
+                                 const BestSingle& best, const ResampleOptions& resampling) {
+  const Choices choices{.settings = 1, .pairs = {pairs.begin(), pairs.end()}};
+  const std::vector<double> no_setting = {0};
+  const PolicyPoint mean = average(table, choices, no_setting).front();
+  const auto share = [](double value, double of) { return of > 0 ? value / of : 0; };
+  ChosenEvaluation result{.score = mean.score,
+                          .cost = mean.cost,
+                          .score_share = share(mean.score, best.score),
+                          .cost_share = share(mean.cost, best.unit)};
+  if (resampling.resamples == 0) return result;
+
+  const double largest = internal::largest_cost(table);
+  const auto single = [&](std::uint32_t model) {
+    const auto pair = std::ranges::find(table.pairs, Pair{model, Budget()});
+    const auto column = static_cast<std::uint32_t>(pair - table.pairs.begin());
+    return internal::Ledger(
+        table, {.settings = 1, .pairs = std::vector<std::uint32_t>(table.queries.size(), column)},
+        largest);
+  };
+  const internal::Ledger chosen(table, choices, largest), reference = single(best.model),
+                                                          unit = single(best.unit_model);
+  std::vector<double> scores, score_shares, cost_shares;
+  std::vector<std::uint32_t> weights(table.queries.size());
+  std::mt19937_64 random(resampling.seed);
+  for (std::uint32_t i = 0; i < resampling.resamples; ++i) {
+    draw(random, weights);
+    PolicyPoint of_chosen, of_reference, of_unit;
+    chosen.average(weights, {&of_chosen, 1});
+    reference.average(weights, {&of_reference, 1});
+    unit.average(weights, {&of_unit, 1});
+    scores.push_back(of_chosen.score);
+    score_shares.push_back(share(of_chosen.score, of_reference.score));
+    cost_shares.push_back(share(of_chosen.cost, best.all_free ? 1 : of_unit.cost));
+  }
+  result.score_interval = interval(std::move(scores));
+  result.score_share_interval = interval(std::move(score_shares));
+  result.cost_share_interval = interval(std::move(cost_shares));
+  return result;
 }
 
 std::vector<DatasetEvaluation> evaluate_datasets(const OutcomeTable& table,

@@ -42,13 +42,13 @@ struct Catalogue {
 };
 
 /// A price in USD per token, as decimal digits, in USD per million tokens. Empty for anything else:
-/// a negative number stands for a price that varies.
+/// a negative number means that the price varies.
 std::optional<double> usd_per_million(std::string_view usd_per_token);
 
-/// Reads a catalogue; its form is told by its contents. A component of a price that is neither zero
-/// nor one of Prices' goes to `unknown`. Left out are those that no request is charged unless it
-/// asks for them: other service tiers ("batches", "priority", …) and longer caches. Throws
-/// Error(kBadResponse) that says where it is not a catalogue.
+/// Reads a catalogue; the format is detected from the contents. A component of a price that is
+/// neither zero nor one of Prices' goes to `unknown`. Left out are those that no request is charged
+/// unless it asks for them: other service tiers ("batches", "priority", …) and longer caches.
+/// Throws Error(kBadResponse) that says where it is not a catalogue.
 Catalogue read_catalogue(std::string_view body);
 
 /// Gets a catalogue from `url` itself, retries included. Throws Error as HttpEmbedder does, for

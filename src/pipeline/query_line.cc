@@ -26,7 +26,7 @@ using Kind = JsonReader::Kind;
 constexpr std::size_t kMostNames = 10'000;
 
 constexpr std::string_view kOwnKeys[] = {"query",        "embedding",        "id",     "policy",
-                                         "input_tokens", "max_input_tokens", "explain"};
+                                         "input_tokens", "max_input_tokens", "images", "explain"};
 
 std::optional<double> finite_number(std::string_view digits) {
   double value = 0;
@@ -178,9 +178,11 @@ class QueryLineReader {
     } else if (key == "id") {
       read_id();
     } else if (key == "input_tokens") {
-      read_tokens(key, out_.input_tokens);
+      read_count(key, "tokens", out_.input_tokens);
     } else if (key == "max_input_tokens") {
-      read_tokens(key, out_.max_input_tokens);
+      read_count(key, "tokens", out_.max_input_tokens);
+    } else if (key == "images") {
+      read_count(key, "images", out_.images);
     } else if (key == "explain") {
       read_into(key, "true or false", [&](const SettingValue& value) {
         const bool* flag = std::get_if<bool>(&value);
@@ -212,11 +214,12 @@ class QueryLineReader {
     if (kind != Kind::kNull || !optional) fail(key, read.found, expected);
   }
 
-  void read_tokens(std::string_view key, std::optional<std::int64_t>& tokens) {
-    read_into(key, "a whole number of tokens, 0 or more", [&](const SettingValue& value) {
-      const auto* count = std::get_if<std::int64_t>(&value);
-      if (count == nullptr || *count < 0) return false;
-      tokens = *count;
+  template <typename Count>
+  void read_count(std::string_view key, const std::string& unit, std::optional<Count>& count) {
+    read_into(key, "a whole number of " + unit + ", 0 or more", [&](const SettingValue& value) {
+      const auto* found = std::get_if<std::int64_t>(&value);
+      if (found == nullptr || *found < 0 || !std::in_range<Count>(*found)) return false;
+      count = static_cast<Count>(*found);
       return true;
     });
   }

@@ -13,18 +13,19 @@
 namespace r2router::cli {
 
 /// A JSON object with "query" (a string) or "embedding" (an array of numbers), and, each optional,
-/// "id" (any scalar), "input_tokens", "max_input_tokens", "explain", "policy" and every setting of
-/// a policy file (r2router/settings.h). null stands for an absent value.
+/// "id" (any scalar), "input_tokens", "max_input_tokens", "images", "explain", "policy" and every
+/// setting of a policy file (r2router/settings.h). null means an absent value.
 struct QueryLine {
   /// More numbers than any encoder gives: the limit on what one line may make us hold.
   static constexpr std::size_t kMaxDimension = std::size_t{1} << 20;
 
   /// What is wrong with the line, for a person; empty if nothing is. Only `id` counts then.
   std::string error = {};
-  std::string id = {};  ///< as JSON text, as it stands; empty if there is none
+  std::string id = {};  ///< as JSON text, unchanged; empty if there is none
   std::optional<std::string> query = {};
   std::optional<std::vector<double>> embedding = {};  ///< as long as the line says, all finite
   std::optional<std::int64_t> input_tokens = {}, max_input_tokens = {};  ///< ≥ 0
+  std::optional<std::uint32_t> images = {};
   std::optional<bool> explain = {};
   std::optional<std::string> policy = {};  ///< a file or a name
   Policy settings = {};                    ///< what the line sets itself

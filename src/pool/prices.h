@@ -1,5 +1,5 @@
-// What a call costs: expected, at worst, and by what was counted. Every cost of the library is
-// computed here.
+// What a call costs: expected, at worst, and for the tokens that were counted. Every cost of the
+// library is computed here.
 //
 // Within one tier of prices a bill is linear in the tokens, and every token is charged once: at
 // most at the dearest of the prices that may apply to it. So the worst case of a call is the
@@ -112,7 +112,7 @@ inline double worst_case_cost(const Prices& prices, std::int64_t most_input, std
 double affordable_cap(const Prices& prices, std::int64_t most_input, std::uint32_t images,
                       double limit, double most);
 
-/// The bill of a call by what was counted, USD; empty if the price is unknown.
+/// The bill for the usage of a call, USD; empty if the price is unknown.
 std::optional<double> charge(const Prices& prices, const Usage& usage, std::uint32_t images);
 
 /// The most tokens of input that a model can be sent for a query of at most `query_tokens`. No

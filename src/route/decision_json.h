@@ -1,4 +1,4 @@
-// The members of a decision's JSON, for those that put others beside them.
+// The members of a decision's JSON, for writers that add members of their own.
 #pragma once
 
 #include "r2router/types.h"

@@ -68,7 +68,7 @@ bool matches_catalogue_name(std::string_view pattern, std::string_view name) {
   throw Error(ErrorCode::kInvalidArgument, message);
 }
 
-/// Marks the models that `name` stands for: the one of exactly that name, else those whose name
+/// Marks the models that `name` means: the one of exactly that name, else those whose name
 /// matches it as a pattern, else those whose catalogue name does. Returns false if there is none.
 bool mark_model(const Pool& pool, const std::string& name, std::uint8_t mark,
                 std::vector<std::uint8_t>& excluded) {
@@ -93,9 +93,10 @@ bool mark_model(const Pool& pool, const std::string& name, std::uint8_t mark,
   for (std::size_t i = 0; i < pool.size(); ++i) {
     if (rule.excluded[i] == 0) names.push_back(pool[i].name);
   }
-  throw Error(ErrorCode::kInvalidArgument,
-              "no model is left to choose from: marked as unavailable in the pool: " +
-                  list_of(names) + "; set available_only to false to consider them");
+  throw Error(
+      ErrorCode::kInvalidArgument,
+      "no model is left to choose from: marked as unavailable in the pool: " + list_of(names) +
+          "; to consider them, set available_only to false (--all-models)");
 }
 
 using Names = std::optional<std::vector<std::string>>;
@@ -158,7 +159,7 @@ Objective resolve_objective(const Policy& policy) {
   return objective;
 }
 
-/// The checkpoint's trade-off holds unless the call's policy says by what to choose.
+/// The checkpoint's trade-off holds unless the call's policy sets one.
 Goal resolve_goal(const Policy& policy, const Policy& defaults, DecisionRules rules) {
   const bool decides =
       policy.objective || policy.lambda || policy.willingness_to_pay || asks_quality(policy);

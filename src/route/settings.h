@@ -1,4 +1,4 @@
-// What readers and writers of policies share beside r2router/settings.h.
+// What readers and writers of policies share in addition to r2router/settings.h.
 #pragma once
 
 #include <string_view>

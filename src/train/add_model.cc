@@ -19,9 +19,12 @@
 #include "r2router/error.h"
 #include "r2router/version.h"
 
+#include "base/decimal.h"
+#include "base/excerpt.h"
 #include "base/fold_hash.h"
 #include "base/parallel.h"
 #include "checkpoint/format_version.h"
+#include "data/gaps.h"
 #include "train/json_text.h"
 #include "train/learner.h"
 #include "train/ridge.h"
@@ -117,14 +120,23 @@ NewModel find_model(const Checkpoint& checkpoint, const OutcomeTable& table,
     model.columns.push_back(column);
     model.budgets.push_back(budget);
   }
+  std::size_t incomplete = 0;
   for (std::uint32_t query = 0; query < table.queries.size(); ++query) {
     if (!table.queries[query].original.empty()) continue;  // an edited copy tells nothing new
     const bool complete = std::ranges::none_of(model.columns, [&](std::size_t column) {
       return std::isnan(table.scores[table.cell(query, column)]);
     });
-    if (!complete || model.columns.empty()) continue;
+    if (!complete || model.columns.empty()) {
+      ++incomplete;
+      continue;
+    }
     const bool held_out = is_held_out(table.queries[query].text, options.holdout);
     (held_out ? model.held_out : model.outcomes).push_back(query);
+  }
+  if (options.log && incomplete > 0) {
+    options.log(LogLevel::kWarning, internal::count_of(incomplete, "query", "queries") + " of " +
+                                        with_thousands(table.queries.size()) +
+                                        " are not used: they lack an outcome of " + excerpt(name));
   }
   std::ranges::stable_sort(model.outcomes, {}, [&](std::uint32_t query) {
     return internal::fold_hash(table.queries[query].text, options.seed);

@@ -16,6 +16,7 @@
 
 #include "base/parallel.h"
 #include "checkpoint/format_version.h"
+#include "data/gaps.h"
 #include "score/length_curves.h"
 #include "train/json_text.h"
 #include "train/learner.h"
@@ -114,6 +115,27 @@ std::vector<std::vector<std::uint32_t>> make_folds(const OutcomeTable& table,
                    " folds; give more queries, or ask for fewer folds");
   }
   return folds;
+}
+
+/// Says which queries are not trained on, or not measured, for lack of outcomes.
+void report_gaps(const OutcomeTable& table, const TrainOptions& options) {
+  if (!options.log) return;
+  std::vector<std::uint32_t> queries;
+  for (std::uint32_t i = 0; i < table.queries.size(); ++i) {
+    const Query& query = table.queries[i];
+    if (query.original.empty() && !is_held_out(query.text, options.holdout)) queries.push_back(i);
+  }
+  const internal::Gaps gaps = internal::find_gaps(table, queries);
+  std::string text = internal::describe(gaps);
+  if (text.empty()) return;
+  if (gaps.empty > 0) text += "; queries without an outcome are not used";
+  if (gaps.incomplete > 0) {
+    text += options.predictor == PredictorKind::kKnn
+                ? "; neighbours are complete queries alone"
+                : "; heads learn from the outcomes there are, settings are chosen on complete "
+                  "queries";
+  }
+  options.log(LogLevel::kWarning, text);
 }
 
 /// The ridge penalty of the topics' scores. Small, because scores that hardly separate topics are
@@ -236,7 +258,7 @@ void add_fold(const std::vector<PolicyPoint>& fold, double share,
   points.resize(fold.size());
   for (std::size_t i = 0; i < fold.size(); ++i) {
     points[i].lambda = fold[i].lambda;
-    points[i].cost_usd += share * fold[i].cost_usd;
+    points[i].cost += share * fold[i].cost;
     points[i].score += share * fold[i].score;
   }
 }
@@ -258,8 +280,9 @@ void add_squared_errors(const OutcomeTable& table, const PredictionTable& predic
 struct Trial {
   std::vector<std::vector<std::uint32_t>> tested;  // of each fold: complete, and no edited copies
   std::vector<std::uint32_t> all_tested;
-  BestSingle best, best_available;
-  std::vector<double> lambdas;
+  BestSingle best;            // in the table's cost measure
+  BestSingle best_available;  // in USD, as the router is going to decide
+  std::vector<double> lambdas, lambdas_usd;
   SweepOptions whole_pool, as_served;
 
   double share(std::size_t fold) const {
@@ -287,10 +310,12 @@ Trial make_trial(const LearningProblem& problem, double token_floor) {
   }
   const bool any_available = std::any_of(table.models.begin(), table.models.end(),
                                          [](const ModelSpec& model) { return model.available; });
-  const OutcomeTable every_fold = select_queries(table, trial.all_tested);
+  OutcomeTable every_fold = select_queries(table, trial.all_tested);
   trial.best = best_single(every_fold);
+  trial.lambdas = lambda_grid(trial.best.unit);
+  every_fold.cost_measure = CostMeasure::kUsd;
   trial.best_available = best_single(every_fold, any_available);
-  trial.lambdas = lambda_grid(trial.best.cost_usd);
+  trial.lambdas_usd = lambda_grid(best_single(every_fold).unit);
   trial.whole_pool = {.token_floor = token_floor};
   trial.as_served = {.token_floor = token_floor, .available_only = any_available};
   return trial;
@@ -350,7 +375,7 @@ std::vector<Length> lengths_of(const std::vector<OutcomeTable>& tables,
 struct Validation {
   std::vector<LengthCurve> curves;     // one for each pair, or none if there are too few queries
   std::vector<PolicyPoint> all;        // over the whole pool
-  std::vector<PolicyPoint> available;  // as users are served: chooses λ
+  std::vector<PolicyPoint> available;  // as users are served, in USD: chooses λ
   std::vector<double> squared_errors;  // summed, of each head
 };
 
@@ -393,7 +418,8 @@ Validation validate_setting(const LearningProblem& problem, const Trial& trial, 
     add_squared_errors(tables[fold], corrected[fold], result.squared_errors);
     add_fold(sweep(tables[fold], corrected[fold], trial.lambdas, trial.whole_pool),
              trial.share(fold), result.all);
-    add_fold(sweep(tables[fold], corrected[fold], trial.lambdas, trial.as_served),
+    tables[fold].cost_measure = CostMeasure::kUsd;
+    add_fold(sweep(tables[fold], corrected[fold], trial.lambdas_usd, trial.as_served),
              trial.share(fold), result.available);
   }
   return result;
@@ -416,14 +442,18 @@ std::size_t choose_setting(const Learner& learner, const std::vector<DeferralMet
 DeferralPoint choose_default(const std::vector<PolicyPoint>& points, const BestSingle& best) {
   const PolicyPoint* chosen = nullptr;
   for (const PolicyPoint& point : points) {
-    const bool reaches = point.score >= 0.95 * best.score;
-    if (reaches && (chosen == nullptr || point.cost_usd < chosen->cost_usd)) chosen = &point;
+    if (point.score < 0.95 * best.score) continue;
+    // Of equal costs, such as those of free models, the better one.
+    if (chosen == nullptr || point.cost < chosen->cost ||
+        (point.cost == chosen->cost && point.score > chosen->score)) {
+      chosen = &point;
+    }
   }
   if (chosen == nullptr) {
     chosen = &*std::max_element(points.begin(), points.end(),
                                 [](const auto& a, const auto& b) { return a.score < b.score; });
   }
-  return {chosen->cost_usd / best.cost_usd, chosen->score, chosen->lambda};
+  return {chosen->cost / best.unit, chosen->score, chosen->lambda};
 }
 
 std::string json_metrics(const DeferralMetrics& metrics) {
@@ -449,9 +479,12 @@ std::string provenance(const OutcomeTable& table, const TrainOptions& options,
          ", \"held_out_queries\": " + std::to_string(report.held_out_queries) +
          ", \"holdout\": " + std::to_string(options.holdout) +
          ", \"folds\": " + std::to_string(options.folds) +
-         ", \"seed\": " + std::to_string(options.seed) + ", " + learner.describe(chosen) +
-         ", \"cross_validated\": {\"" + list + "\": [" + settings +
-         "], \"router\": " + json_metrics(report.metrics) +
+         ", \"seed\": " + std::to_string(options.seed) +
+         (table.cost_measure == CostMeasure::kUsd
+              ? ""
+              : ", \"cost\": " + json_text(std::string(to_string(table.cost_measure)))) +
+         ", " + learner.describe(chosen) + ", \"cross_validated\": {\"" + list + "\": [" +
+         settings + "], \"router\": " + json_metrics(report.metrics) +
          ", \"mean_curve\": " + json_metrics(report.mean_curve) +
          ", \"default_lambda\": {\"score\": " + json_number(report.default_score) +
          ", \"cost\": " + json_number(report.default_cost) + "}}}";
@@ -521,6 +554,7 @@ Checkpoint train(const OutcomeTable& table, std::span<const float> embeddings,
                                 .options = options,
                                 .threads = thread_count(options)};
   check_outcomes(table, problem.folds);
+  report_gaps(table, options);
   const auto is_original = [&](std::size_t query) { return table.queries[query].original.empty(); };
   for (const auto& fold : problem.folds) {
     report.training_queries +=
@@ -536,7 +570,7 @@ Checkpoint train(const OutcomeTable& table, std::span<const float> embeddings,
   const double token_floor = find_token_floor(table, problem.folds);
   const Trial trial = make_trial(problem, token_floor);
   const auto measured = [&](const std::vector<PolicyPoint>& points) {
-    return measure(deferral_curve(points, trial.best.cost_usd), trial.best.score);
+    return measure(deferral_curve(points, trial.best.unit), trial.best.score);
   };
   const Comparison comparison = compare_settings(problem, trial, *learner);
   std::vector<DeferralMetrics> metrics;
@@ -550,6 +584,7 @@ Checkpoint train(const OutcomeTable& table, std::span<const float> embeddings,
   report.default_lambda = chosen.lambda;
   report.default_score = chosen.score;
   report.default_cost = chosen.cost;
+  report.best_available = trial.best_available;
 
   if (options.progress) options.progress("fitting", 0, 1);
   Checkpoint checkpoint;

@@ -62,6 +62,7 @@ class CliTest : public ::testing::Test {
     folder_ = ::testing::TempDir() + "r2router_cli_XXXXXX";
     ASSERT_NE(::mkdtemp(folder_.data()), nullptr);
     Checkpoint checkpoint = testing::random_checkpoint(5, 3, kDimension, 1);
+    for (ModelSpec& model : checkpoint.config.models) model.prices.per_image = 0.001;
     checkpoint.config.embedding_model = "lexical";
     checkpoint.config.encoder = LexicalEncoderSpec{.dimension = kDimension};
     checkpoint.config.policy.rules = DecisionRules::kCorrected;
@@ -259,6 +260,8 @@ TEST_F(CliTest, PassesEveryOptionToTheLibrary) {
   expect_same(decide({"--lambda_val", "0"}), router.route_text(kPrompt, {.policy = {.lambda = 0}}));
   expect_same(decide({"--input-tokens", "1000000"}),
               router.route_text(kPrompt, {.input_tokens = 1000000}));
+  expect_same(decide({"--images", "3"}), router.route_text(kPrompt, {.images = 3}));
+  EXPECT_GT(decide({"--images", "3"}).at("worst_case_cost_usd"), 0.003);
   expect_same(decide({"--allow", "model-2,model-1"}),
               router.route_text(kPrompt, {.policy = {.allow = {{"model-1", "model-2"}}}}));
   const std::string best = router.route_text(kPrompt).model().name;
@@ -345,11 +348,13 @@ TEST_F(CliTest, RoutesJsonLinesInOrderWithTheirIdsAndOptions) {
                             R"({"id": 18446744073709551615, "lambda": 0, "query": "two"})"
                             "\n" +
                             json({{"embedding", embedding}, {"input_tokens", 5000}}).dump() + "\n" +
-                            R"({"query": "one", "id": null})";
+                            R"({"query": "one", "id": null})"
+                            "\n"
+                            R"({"query": "one", "images": 2})";
   const Outcome outcome = route({"--input", "-", "--lambda", "0.5"}, input);
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
   const auto lines = lines_of(outcome.out);
-  ASSERT_EQ(lines.size(), 4u);
+  ASSERT_EQ(lines.size(), 5u);
   EXPECT_EQ(json::parse(lines[0]).at("id"), "a");
   expect_same(json::parse(lines[0]), router().route_text("one", {.policy = {.lambda = 0.5}}));
   EXPECT_THAT(lines[1], StartsWith(R"({"id": 18446744073709551615, "query": "two", )"));
@@ -358,6 +363,8 @@ TEST_F(CliTest, RoutesJsonLinesInOrderWithTheirIdsAndOptions) {
   expect_same(json::parse(lines[2]),
               router().route(embedding, {.policy = {.lambda = 0.5}, .input_tokens = 5000}));
   EXPECT_TRUE(json::parse(lines[3]).at("id").is_null());
+  expect_same(json::parse(lines[4]),
+              router().route_text("one", {.policy = {.lambda = 0.5}, .images = 2}));
 }
 
 TEST_F(CliTest, TellsABadJsonLineAndGoesOn) {
@@ -483,7 +490,7 @@ TEST_F(CliTest, LosesNoLineForAnother) {
       {"\"policy\": \"" + write("bad.json", R"({"lamda": 1})") + "\"",
        "policy: " + path("bad.json") + " at /lamda: there is no setting of this name"},
       {R"("policy": "/proc/self/mem")", "policy: /proc/self/mem: cannot read"},
-      {R"("allow": ["nobody"])", "\"nobody\", which is not in the pool; did you mean \"model-"},
+      {R"("allow": ["nobody"])", "\"nobody\", which is not in the pool; expected model-0, "},
       {R"("max_cost_usd": 0)", "max_cost_usd: no pair fits"},
       {R"("max_input_tokens": 1)", "max_input_tokens is 1"},
       {R"("monotone": true)", "monotone is set without continuous"},

@@ -225,12 +225,12 @@ class Examples : public ::testing::Test {
 
     // In place of the released folder, a checkpoint without an encoder.
     Checkpoint checkpoint = testing::random_checkpoint(5, 3, 64, 1);
-    checkpoint.config.rules = DecisionRules::kCorrected;
+    checkpoint.config.policy.rules = DecisionRules::kCorrected;
     save_checkpoint(checkpoint, folder_ / "r2_router");
     std::string header = "{'descr': '<f4', 'fortran_order': False, 'shape': (64,), }";
     header.resize(117, ' ');
     put("embeddings.npy",
-        std::string("\x93NUMPY\x01\x00\x76\x00", 10) + header + '\n' + std::string(256, '\0'));
+        std::string("\x93NUMPY\x01\x00\x76\x00", 10) + header + '\n' + std::string(256, '\x3F'));
     fs::create_directory(folder_ / "bin");
     fs::create_symlink(R2ROUTER_CLI, folder_ / "bin/r2-router");
 
@@ -240,6 +240,13 @@ class Examples : public ::testing::Test {
       catalogue.push_back({{"id", entry.at("openrouter_id")},
                            {"pricing", {{"prompt", "0.0000001"}, {"completion", "0.0000002"}}}});
     }
+    json prices;
+    for (const json& model : catalogue) {
+      prices[model.at("id").get<std::string>()] = {{"litellm_provider", "openrouter"},
+                                                   {"input_cost_per_token", 1e-7},
+                                                   {"output_cost_per_token", 2e-7}};
+    }
+    put("model_prices_and_context_window.json", prices.dump());
     url_ = FaultServer::instance().script(
         {{testing::service({{"dimension", 64}, {"models", catalogue}})}});
   }
@@ -252,7 +259,8 @@ class Examples : public ::testing::Test {
   /// its own home and PATH.
   Outcome run(std::string command) const {
     command = std::regex_replace(command, std::regex(R"(https?://[a-z0-9.]+(:[0-9]+)?)"), url_);
-    if (command.find("models sync --pool") != command.npos) {
+    if (command.find("models sync --pool") != command.npos &&
+        command.find("--from") == command.npos) {
       command =
           std::regex_replace(command, std::regex("models sync"), "models sync --base " + url_);
     }
@@ -387,7 +395,9 @@ TEST(ManualPages, AreAcceptedByMan) {
                                "  LC_ALL=C.UTF-8 man --warnings -l -E UTF-8 $page | col -bx\n"
                                "done");
   EXPECT_EQ(outcome.err, "");
-  EXPECT_THAT(outcome.out, HasSubstr("  r2-router route --query \"Who wrote Faust?\" --max-cost 0.0001 --explain"))
+  EXPECT_THAT(
+      outcome.out,
+      HasSubstr("  r2-router route --query \"Who wrote Faust?\" --max-cost 0.0001 --explain"))
       << "examples are kept as they are";
 }
 

@@ -187,8 +187,8 @@ TEST_F(ModelsCli, MarksAPriceThatIsNotFixedAsUnknown) {
   const Outcome outcome = run(command(url, {"--yes"}));
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_THAT(outcome.err,
-              HasSubstr("zeta: the price is unknown (prompt: -1): the model is not chosen"));
-  EXPECT_THAT(outcome.out, HasSubstr("zeta: unknown component none → prompt (-1)\n"));
+              HasSubstr("zeta: the price is unknown (prompt: \"-1\"): the model is not chosen"));
+  EXPECT_THAT(outcome.out, HasSubstr("zeta: prompt becomes unknown (found \"-1\")\n"));
   // The number that is there remains what a call is expected to cost.
   EXPECT_EQ(read_file(pool_), with(kPool, "\"note\": \"the best\"",
                                    "\"note\": \"the best\",\n      \"unknown_prices\": {\n        "
@@ -212,7 +212,7 @@ TEST_F(ModelsCli, TakesOverEveryComponentAndShowsIt) {
   for (const char* line :
        {"zeta: cached input none → $0.007 per million tokens\n", "zeta: per request none → $0.005",
         "zeta, above 128,000 input tokens: input none → $0.14 per million tokens\n",
-        "zeta: unknown component none → web_search (0.01)\n"}) {
+        "zeta: web_search becomes unknown (found \"0.01\")\n"}) {
     EXPECT_THAT(outcome.out, HasSubstr(line));
   }
   const Prices expected{.input = 0.07,
@@ -227,7 +227,7 @@ TEST_F(ModelsCli, TakesOverEveryComponentAndShowsIt) {
   pricing.erase("request");
   const Outcome next = run(command(serve(catalogue), {"--yes", "--ignore", "web_search,audio"}));
   for (const char* line :
-       {"zeta: per request $0.005 → none", "zeta: unknown component web_search (0.01) → none\n",
+       {"zeta: per request $0.005 → none", "zeta: web_search is no longer unknown (was \"0.01\")\n",
         "zeta, above 128,000 input tokens: input $0.14 → $0.28 per million tokens\n"}) {
     EXPECT_THAT(next.out, HasSubstr(line));
   }
@@ -242,9 +242,10 @@ TEST_F(ModelsCli, PointsOutAChangeByMoreThanTenfold) {
   catalogue[0] = model("v/zeta", "0.0000007", "0.0000021");
   catalogue[1] = model("v/alpha", "0.1", "0");
   const Outcome outcome = run(command(serve(catalogue)));
-  EXPECT_THAT(outcome.out, HasSubstr("zeta: input $0.07 → $0.7 per million tokens\n"));
-  EXPECT_THAT(outcome.out, HasSubstr("alpha: input $0.1 → $100000 per million tokens  (more than"));
-  EXPECT_THAT(outcome.out, HasSubstr("alpha: output $0.4 → $0 per million tokens  (more than"));
+  EXPECT_THAT(outcome.out, HasSubstr("zeta: input $0.07 → $0.70 per million tokens\n"));
+  EXPECT_THAT(outcome.out,
+              HasSubstr("alpha: input $0.10 → $100000 per million tokens  (more than"));
+  EXPECT_THAT(outcome.out, HasSubstr("alpha: output $0.40 → $0 per million tokens  (more than"));
   expect_untouched();
 }
 

@@ -140,7 +140,7 @@ def test_constructor(predictors: Any, configs: Any) -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_the_native_module_itself(data: st.DataObject) -> None:
     """The facade converts; the module beneath must not trust it."""
-    options = _core.RouteOptions(0.5, 10)
+    options = _core.RouteOptions({"lambda_val": 0.5}, 10)
     calls: list[tuple[Any, tuple[Any, ...]]] = [
         (ROUTER._native.route, (arrays | things, st.just(options))),
         (

@@ -75,7 +75,11 @@ def test_batches(embeddings: Any, error: Any, message: str, small_router: R2Rout
         ({"allow": []}, ValueError, r"allow is \[\]: expected a list of at least one model name"),
         ({"allow": [1]}, TypeError, r"allow is \[1\]: expected a list of at least"),
         ({"deny": 1}, TypeError, "deny is 1: expected a list of model names"),
-        ({"deny": ["gamma"]}, ValueError, 'deny names the model "gamma"'),
+        (
+            {"deny": ["gamma"]},
+            ValueError,
+            'deny has "gamma", which is not in the pool; expected alpha, beta',
+        ),
         ({"available_only": "yes"}, TypeError, "available_only is 'yes'"),
         ({"token_floor": -2}, ValueError, "token_floor is -2"),
         ({"token_floor": float("inf")}, ValueError, "token_floor is inf"),
@@ -372,7 +376,7 @@ def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_keywords(lexical_router: R2Router) -> None:
     with pytest.raises(TypeError, match="no keyword 'alow': did you mean 'allow'"):
         lexical_router.route_text("hello", alow=["small"])  # type: ignore[call-arg]
-    with pytest.raises(TypeError, match="no keyword 'x': expected one of allow, deny"):
+    with pytest.raises(TypeError, match="no keyword 'x': expected one of objective"):
         lexical_router.route_batch([[0.0] * 8], x=1)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="max_cost_usd is 'much': expected a number of USD"):
         lexical_router.route_text("hello", max_cost_usd="much")  # type: ignore[arg-type]

@@ -265,4 +265,4 @@ def test_signals_are_handled_during_a_batch(small_router: R2Router) -> None:
 def _options(router: R2Router) -> Any:
     from r2_router import _core
 
-    return _core.RouteOptions(router.lambda_val, 100)
+    return _core.RouteOptions({"lambda_val": router.lambda_val}, 100)

@@ -92,7 +92,7 @@ def test_flags_are_translated(arguments: list[str], expected: list[str]) -> None
         (["--query", "x", "--lambda_val", "much"], 2, "--lambda: expected a number from 0"),
         (["--file", "nowhere.txt", "--checkpoint-dir", "NATIVE"], 1, "nowhere.txt"),
         (["--query", "x", "--llm-api-base", "localhost"], 2, "http"),
-        (["--query", "a", "--file", "b"], 2, "--query and --file are given"),
+        (["--query", "a", "--file", "b"], 2, "--query and --file exclude each other"),
         (["--query", "a", "--checkpoint-dir", "b", "--hf-repo", "c/d"], 2, "expected one of them"),
         (["--query", "a", "--checkpoint-dir=b", "--hf-repo=c/d"], 2, "expected one of them"),
         (["--query", "a", "--hf-repo"], 2, "--hf-repo needs a repository"),

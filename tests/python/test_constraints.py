@@ -8,6 +8,7 @@ import pickle
 import random
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,13 @@ def least_cap(option: dict[str, Any]) -> float:
     return float(min(8192, max(16, np.ceil(option["tokens"]))))
 
 
+def winner(options: list[dict[str, Any]], figure: Callable[[dict[str, Any]], float]) -> Any:
+    """The highest figure wins; a tie goes to the largest budget, then to the lowest cost."""
+    highest = max(map(figure, options))
+    tied = [option for option in options if figure(option) >= highest - 1e-11 * (1 + abs(highest))]
+    return max(tied, key=lambda o: (np.inf if o["budget"] < 0 else o["budget"], -o["cost"]))
+
+
 def chosen_pair(decision: dict[str, Any]) -> tuple[str, int]:
     budget = decision["budget"]
     return decision["model"], -1 if budget == "unlimited" else budget
@@ -108,10 +116,10 @@ def test_every_combination_equals_a_search(router: R2Router) -> None:
             assert decision.details["constraint_met"] == bool(good)
             weighs_quality = given["min_quality"] or given["quality_fraction"]
             if not good:
-                expected = max(admitted, key=lambda option: option["quality"])
+                expected = winner(admitted, lambda option: option["quality"])
                 reason = "quality_missed"
             elif given["objective"] == "best":
-                expected = max(good, key=lambda option: option["quality"])
+                expected = winner(good, lambda option: option["quality"])
                 reason = "best"
             elif given["objective"] == "cheapest" or weighs_quality:
                 expected = good[0]
@@ -131,6 +139,24 @@ def test_every_combination_equals_a_search(router: R2Router) -> None:
             assert given["max_cost_usd"] is None or cost <= given["max_cost_usd"]
             assert given["max_output_tokens"] is None or cap <= given["max_output_tokens"]
             assert cap >= least_cap(expected)
+
+
+def test_images_are_billed() -> None:
+    configs = make_model_configs()
+    configs["alpha"]["price_per_image"] = 0.25
+    router = R2Router(make_predictors(), configs)
+    query = [1.0, 2.0, 3.0, 4.0]
+    plain = router.route(query, allow=["alpha"])
+    two = router.route(query, allow=["alpha"], images=2)
+    assert two["predicted_cost_usd"] == pytest.approx(plain["predicted_cost_usd"] + 0.5)
+    assert two.details["worst_case_cost_usd"] == pytest.approx(
+        plain.details["worst_case_cost_usd"] + 0.5
+    )
+    assert router.route(query, max_cost_usd=0.4, images=2)["model"] == "beta"
+    with pytest.raises(ValueError, match="images is -1: expected a whole number of images, 0 or"):
+        router.route(query, images=-1)
+    with pytest.raises(TypeError, match=r"images is 1\.5: expected a whole number of images"):
+        router.route(query, images=1.5)  # type: ignore[arg-type]
 
 
 def test_continuous_reaches_what_the_trained_budgets_do_not(router: R2Router) -> None:
@@ -321,7 +347,7 @@ def test_every_keyword_is_the_setting_of_a_policy(router: R2Router, tmp_path: Pa
         {"cap": {"margin": 0.5, "minimum": 20, "unlimited": 600}},
     ]
     names = [name for given in settings for name in given]
-    assert {*names, "policy"} == Constraints.__annotations__.keys() - {"max_latency_ms"}
+    assert {*names, "policy"} == Constraints.__annotations__.keys() - {"max_latency_ms", "images"}
     for given in settings:
         file.write_text(json.dumps(given))
         for embedding in embeddings()[:5]:

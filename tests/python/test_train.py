@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
+import hashlib
 import json
 import pickle
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -252,6 +255,110 @@ def test_bad_outcomes_name_the_line(data: Path, tmp_path: Path) -> None:
         train(queries, bad, pool, tmp_path / "out")
     assert caught.value.line == 7  # type: ignore[attr-defined]
     assert caught.value.file == str(bad)  # type: ignore[attr-defined]
+
+
+def rows(data: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    with gzip.open(data / "queries.jsonl.gz", "rt") as lines:
+        queries = [json.loads(line) for line in lines]
+    outcomes = [json.loads(line) for line in (data / "outcomes.jsonl").read_text().splitlines()]
+    return queries, outcomes
+
+
+def heads_of(folder: Path) -> bytes:
+    return (folder / "model.safetensors").read_bytes()
+
+
+def quick(queries: Path, outcomes: Path, pool: Path, output: Path, **options: Any) -> bytes:
+    train(queries, outcomes, pool, output, alphas=[1], encoder=LexicalEncoder(32), **options)
+    return heads_of(output)
+
+
+def test_csv_and_json_arrays_are_read_like_json_lines(data: Path, tmp_path: Path) -> None:
+    queries, outcomes = rows(data)
+    pool = data / "pool.json"
+    expected = quick(*files(data), tmp_path / "lines")
+    with (tmp_path / "q.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(queries[0]), delimiter=";", quoting=csv.QUOTE_ALL)
+        writer.writeheader()
+        writer.writerows(queries)
+    for outcome in outcomes:
+        outcome["score"] = outcome["score"] == 1
+    (tmp_path / "o").write_text(json.dumps(outcomes, indent=1))
+    assert quick(tmp_path / "q.csv", tmp_path / "o", pool, tmp_path / "array") == expected
+
+
+def test_parquet_is_read_with_pyarrow(data: Path, tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    queries, outcomes = rows(data)
+    pool = data / "pool.json"
+    expected = quick(*files(data), tmp_path / "lines")
+    for row in queries + outcomes:
+        row["query_id"] = int(row["query_id"][1:])
+    for outcome in outcomes:
+        outcome["score"] = outcome["score"] == 1
+        outcome["budget"] = None
+    parquet.write_table(pyarrow.Table.from_pylist(queries), tmp_path / "q.parquet")
+    parquet.write_table(pyarrow.Table.from_pylist(outcomes), tmp_path / "o")
+    assert quick(tmp_path / "q.parquet", tmp_path / "o", pool, tmp_path / "out") == expected
+    sources = json.loads((tmp_path / "out" / "config.json").read_text())["training"]["data"]
+    assert [source["file"] for source in sources] == ["q.parquet", "o"]
+    digest = hashlib.sha256((tmp_path / "o").read_bytes()).hexdigest()
+    assert sources[1]["sha256"] == digest
+
+    # What is wrong is said of the file that was given.
+    outcomes[3]["output_tokens"] = -1
+    parquet.write_table(pyarrow.Table.from_pylist(outcomes), tmp_path / "o")
+    with pytest.raises(r2_router.DataError, match="found the number -1") as caught:
+        quick(tmp_path / "q.parquet", tmp_path / "o", pool, tmp_path / "bad")
+    assert str(caught.value).startswith(f"{tmp_path / 'o'}:4 at /output_tokens")
+    assert caught.value.file == str(tmp_path / "o")  # type: ignore[attr-defined]
+    (tmp_path / "o").write_bytes(b"PAR1 and nothing else")
+    with pytest.raises(r2_router.DataError, match="the Parquet file cannot be read"):
+        quick(tmp_path / "q.parquet", tmp_path / "o", pool, tmp_path / "bad")
+
+
+def test_parquet_without_pyarrow_says_what_to_install(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "o").write_bytes(b"PAR1....PAR1")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ImportError, match="pip install pyarrow"):
+        quick(data / "queries.jsonl.gz", tmp_path / "o", data / "pool.json", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_outcomes_that_are_left_out_are_logged(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, outcomes = rows(data)
+    kept = [o for o in outcomes if o["model"] == "small" or int(o["query_id"][1:]) % 10]
+    kept += [{**o, "model": "stranger"} for o in outcomes[:6]]
+    kept[0] = {**kept[0], "score": None}
+    (tmp_path / "o").write_text("\n".join(json.dumps(row) for row in kept))
+    arguments = (data / "queries.jsonl.gz", tmp_path / "o", data / "pool.json")
+    quick(*arguments, tmp_path / "out")
+    messages = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    for part in (
+        '6 outcomes of models that are not in the pool are not used: "stranger" (6)',
+        '1 outcome without a score is not used: "small" (1)',
+        '"large" (90.0 % of the queries, 216 outcomes)',
+        'without outcomes are left out: "unheard of"',
+    ):
+        assert any(part in message for message in messages), part
+
+
+def test_a_name_in_another_spelling_is_an_error(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, outcomes = rows(data)
+    changed = [{**o, "model": o["model"].replace("large", "Large ")} for o in outcomes]
+    (tmp_path / "o").write_text("\n".join(json.dumps(row) for row in changed))
+    arguments = (data / "queries.jsonl.gz", tmp_path / "o", data / "pool.json")
+    with pytest.raises(r2_router.DataError, match='no model "Large ", but "large"'):
+        quick(*arguments, tmp_path / "out")
+    quick(*arguments, tmp_path / "out", ignore_unknown_models=True)
+    assert '"Large " (240)' in caplog.text
 
 
 def test_convert(native_folder: Path, tmp_path: Path) -> None:

@@ -102,8 +102,8 @@ class Service:
     with decimals instead; "text" of answers ("{query}" stands for the last message); "tokens": how
     many an answer has, or "all" that it may have; "reasoning": how many of them are reasoning;
     "prices": {model: [input, output]} in USD per million, or a pool's prices of the model, for
-    "usage.cost" ("silent": it is not told); "prompt": "cached" or "written", what all of it is;
-    "hides_details": only the two sums are told; "images": how many are billed; "served_model";
+    "usage.cost" ("silent": it is left out); "prompt": "cached" or "written", what all of it is;
+    "hides_details": only the two sums are reported; "images": how many are billed; "served_model";
     "models": the data of GET /models; "pause": seconds between streamed pieces; "key": what the
     Authorization header must carry; "rejects": parameters that chat requests may not have;
     "refuse": {"containing": TEXT, "texts": N, "answer": {...}} answers so when a text to embed

@@ -1,12 +1,10 @@
 // What the sanitizers need to know about programs that fork while they have several threads.
 #include <cstddef>
 
-// In a child, the thread sanitizer allows no new thread by default; and it takes the parent's threads,
-// which the child does not have, for threads that nobody has joined.
+// In a child, the thread sanitizer allows no new thread by default; and it takes the parent's
+// threads, which the child does not have, for threads that nobody has joined.
 extern "C" const char* __tsan_default_options();
-extern "C" const char* __tsan_default_options() {
-  return "die_after_fork=0:report_thread_leaks=0";
-}
+extern "C" const char* __tsan_default_options() { return "die_after_fork=0:report_thread_leaks=0"; }
 
 #ifdef __SANITIZE_THREAD__
 #include <pthread.h>

@@ -107,6 +107,9 @@ std::string_view remedy_for(const Failure& failure) {
       return failure.http_status == 404
                  ? "; check the base URL, and that the server serves this model's embeddings"
                  : "";
+    case ErrorCode::kBadResponse:
+      return "; expected the answer of an OpenAI-compatible POST /v1/embeddings: check the base "
+             "URL";
     default:
       return "";
   }
@@ -118,7 +121,8 @@ class HttpEmbedder final : public Embedder, public std::enable_shared_from_this<
       : endpoint_(endpoint),
         options_(checked(options)),
         transport_(net::make_transport(endpoint)),
-        base_(endpoint.base_url) {}
+        base_(endpoint.base_url),
+        address_(base_.address + std::string(path_after(base_))) {}
 
   std::size_t dimension() const override { return options_.dimension; }
 
@@ -301,9 +305,7 @@ class HttpEmbedder final : public Embedder, public std::enable_shared_from_this<
           Failure{.code = ErrorCode::kCancelled, .message = "cancelled while waiting to ask again"};
     }
     if (failure) {
-      // Without the query string: a key may be in that.
-      std::string message =
-          base_.address + std::string(path_after(base_)) + ": " + failure->message;
+      std::string message = address_ + ": " + failure->message;
       if (tries > 1) message += "; asked " + std::to_string(tries) + " times";
       failure->message = message.append(remedy_for(*failure));
       return BatchFailure{*failure, about_texts};
@@ -329,7 +331,7 @@ class HttpEmbedder final : public Embedder, public std::enable_shared_from_this<
           for (const auto& [text, message] : *bad) {
             part[text].failure = Failure{.code = ErrorCode::kBadResponse,
                                          .http_status = status,
-                                         .message = url_ + ": " + message};
+                                         .message = address_ + ": " + message};
           }
           return std::nullopt;
         }
@@ -374,6 +376,7 @@ class HttpEmbedder final : public Embedder, public std::enable_shared_from_this<
   const HttpEmbedderOptions options_;
   const std::shared_ptr<const net::Transport> transport_;
   const net::BaseUrl base_;
+  const std::string address_;  // for messages; without the query string, where a key may be
   mutable std::atomic<Encoding> encoding_ = Encoding::kUnknown;  // what the server has accepted
 };
 

@@ -1,4 +1,4 @@
-// An answer's text as it comes: what is shown of it, and what of it is thought.
+// The text of a streamed answer, separated into what is shown and what is reasoning.
 #pragma once
 
 #include <cstddef>

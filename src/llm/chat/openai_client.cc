@@ -80,7 +80,7 @@ void check(const ChatRequest& request) {
   }
 }
 
-/// Reads a streamed answer as it comes and passes its text on.
+/// Reads a streamed answer piece by piece and passes its text on.
 class StreamReader {
  public:
   StreamReader(const ChatRequest& request, const std::function<void(std::string_view)>& on_text,
@@ -410,8 +410,9 @@ class OpenAiClient final : public LlmClient, public std::enable_shared_from_this
       const std::string address = location->substr(0, location->find('?'));
       return {.code = ErrorCode::kRefused,
               .message = "the server redirects to " + client::quoted(address, endpoint_.api_key) +
-                         ", which is not followed, for the key is not meant for it; if it is the "
-                         "right one, give it as the base URL"};
+                         "; redirects are not followed, because the key is not meant for "
+                         "other addresses. Change the base URL so that requests go there directly, "
+                         "or turn the redirect off"};
     }
     return client::read_chat_error(response.status, response.body, endpoint_.api_key, &said);
   }
@@ -446,8 +447,15 @@ class OpenAiClient final : public LlmClient, public std::enable_shared_from_this
   }
 
   static Failure spent_without_text(const ChatRequest& request, const std::optional<Usage>& usage) {
-    std::string message = "the answer's cap of " + std::to_string(request.max_tokens) +
-                          " tokens was spent before any text came";
+    const std::string cap = std::to_string(request.max_tokens);
+    if (usage && usage->completion_tokens < request.max_tokens) {
+      return {.code = ErrorCode::kBudget,
+              .message = "the server cut the answer off after " +
+                         std::to_string(usage->completion_tokens) +
+                         " tokens, before any text and below the cap of " + cap +
+                         "; check its own limit on output, or ask another model"};
+    }
+    std::string message = "the answer's cap of " + cap + " tokens was spent before any text came";
     if (usage && usage->reasoning_tokens > 0) {
       message += ", " + std::to_string(usage->reasoning_tokens) + " of them on reasoning";
     }

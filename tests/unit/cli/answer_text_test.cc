@@ -1,5 +1,6 @@
 #include "cli/answer_text.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 namespace r2router::cli {
@@ -14,7 +15,7 @@ TEST(AnswerFacts, NamesTheModelThatAnsweredAndWhatItTook) {
                               .seconds = 1.236,
                               .attempts = {{}}};
   EXPECT_EQ(answer_facts(completion, kPool),
-            "second, 1,234 tokens in, 56 out, $0.00012345 by the pool's prices, 1.24 s\n");
+            "second, 1,234 tokens in, 56 out, $0.0001234 by the pool's prices, 1.24 s\n");
 }
 
 TEST(AnswerFacts, TellsEverythingOutOfTheOrdinary) {
@@ -27,10 +28,14 @@ TEST(AnswerFacts, TellsEverythingOutOfTheOrdinary) {
                               .computed_usd = 0.25,
                               .first_text_seconds = 0.5,
                               .seconds = 3,
-                              .attempts = {{}, {}, {}}};
+                              .attempts = {{}, {}, {.max_tokens = 50}}};
   EXPECT_EQ(answer_facts(completion, kPool),
-            "first, served by other/model, 10 tokens in, 50 out (40 of reasoning), $0.50000000 "
+            "first, served by other/model, 10 tokens in, 50 out (40 of reasoning), $0.50 "
             "charged, 3.00 s (first text after 0.50 s), 3 attempts, cut off at its cap\n");
+  Completion by_server = completion;
+  by_server.attempts.back().max_tokens = 51;
+  EXPECT_THAT(answer_facts(by_server, kPool),
+              ::testing::EndsWith(", cut off by the server below its cap\n"));
 }
 
 TEST(AnswerFacts, SaysNothingOfWhatIsNotKnown) {

@@ -6,6 +6,7 @@
 
 #include "r2router/outcomes.h"
 
+#include "data/gaps.h"
 #include "support/errors.h"
 
 namespace r2router {
@@ -13,6 +14,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using testing::expect_error;
+using ::testing::HasSubstr;
 
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 
@@ -161,6 +163,51 @@ TEST(FoldOf, SpreadsTextsEvenlyAndAnewForEachSeed) {
   for (const int count : counts) EXPECT_NEAR(count, 1000, 130);
   EXPECT_NEAR(same, 1000, 130);              // two seeds agree by chance alone
   EXPECT_NEAR(held_out_of_fold_0, 200, 70);  // and so do folds and what is held out
+}
+
+TEST(ChooseModels, TakesThoseThatAnsweredNearlyAllAndSaysWhichDidNot) {
+  const Pool pool = {{.name = "a"}, {.name = "b"}, {.name = "unheard of"}};
+  std::vector<std::string> warnings;
+  const LogCallback log = [&](LogLevel level, std::string_view text) {
+    EXPECT_EQ(level, LogLevel::kWarning);
+    warnings.emplace_back(text);
+  };
+  OutcomeTable table = choose_models(small_table(), pool, {}, 0.9, log);
+  ASSERT_EQ(table.models.size(), 1u);
+  EXPECT_EQ(table.models[0].name, "a");
+  EXPECT_THAT(warnings,
+              ElementsAre(::testing::AllOf(HasSubstr("less than 90 % of the queries"),
+                                           HasSubstr("\"b\" (66.7 % of the queries, 2 outcomes)")),
+                          HasSubstr("without outcomes are left out: \"unheard of\"")));
+  warnings.clear();
+  table = choose_models(small_table(), pool, {}, 0.5, log);
+  EXPECT_EQ(table.models.size(), 2u);
+  EXPECT_EQ(warnings.size(), 1u);  // the one without outcomes
+
+  const std::vector<std::string> names = {"b"};
+  EXPECT_EQ(choose_models(small_table(), pool, names, 0.9).models[0].name, "b");
+  const std::vector<std::string> wrong = {"B"};
+  expect_error(ErrorCode::kInvalidArgument, "did you mean \"b\"?",
+               [&] { choose_models(small_table(), pool, wrong, 0.9); });
+  table = small_table();
+  table.scores[0] = table.output_tokens[0] = kNone;
+  expect_error(ErrorCode::kBadData,
+               "no model answered 90 % of the queries (coverage): \"a\" (66.7 %",
+               [&] { choose_models(table, pool, {}, 0.9); });
+}
+
+TEST(FindGaps, CountsQueriesByWhatTheyLack) {
+  OutcomeTable table = small_table();
+  table.scores[2] = table.output_tokens[2] = kNone;  // nothing is left of the second query
+  table.scores[4] = table.output_tokens[4] = kNone;
+  const std::vector<std::uint32_t> all = {0, 1, 2};
+  const internal::Gaps gaps = internal::find_gaps(table, all);
+  EXPECT_EQ(gaps.empty, 1u);
+  EXPECT_EQ(gaps.incomplete, 1u);
+  EXPECT_EQ(internal::describe(gaps),
+            "of 3 queries, 1 has no outcome and 1 lacks an outcome of \"a\" (1)");
+  const std::vector<std::uint32_t> first = {0};
+  EXPECT_EQ(internal::describe(internal::find_gaps(table, first)), "");
 }
 
 }  // namespace

@@ -164,7 +164,7 @@ TEST_F(ReadOutcomes, OneFileMayHoldQueriesAndOutcomes) {
   expect_error(ErrorCode::kBadData, "line 1 already with another text",
                [&] { read_outcomes(file, file, kPool); });
   put_file(file, line("q", "text", 30, "long") + line("q", "text", 30, "long"));
-  expect_error(ErrorCode::kBadData, "a (long) at budget unlimited for query \"q\" stands in line 1",
+  expect_error(ErrorCode::kBadData, "a (long) at budget unlimited for query \"q\" is in line 1",
                [&] { read_outcomes(file, file, kPool); });
 }
 
@@ -184,15 +184,18 @@ TEST_F(ReadOutcomes, AFaultInTheQueriesIsNamedWithFileAndLine) {
                  "queries.jsonl:2", part);
   };
   expect_line_2(R"({"query_id": "q1", "query": )", "not valid JSON");
-  expect_line_2("[1, 2]", "one JSON object a line");
+  expect_line_2("[1, 2]", "expected an object for each row");
   expect_line_2(R"({"query": "x"})", "/query_id: this field is missing");
-  expect_line_2(R"({"query_id": 5, "query": "x"})", "found the number 5");
+  expect_line_2(R"({"query_id": 5.5, "query": "x"})", "found the number 5.5");
+  expect_line_2(R"({"query_id": "", "query": "x"})", "found the string \"\"");
+  expect_line_2(R"({"query_id": "q1", "query": 5})", "found the number 5");
+  expect_line_2(R"({"query_id": "q1", "query": "x", "datset": "y"})", "looks like \"dataset\"");
   expect_line_2(R"({"query_id": "q1"})", "/query: this field is missing");
   expect_line_2(R"({"query_id": "q1", "query": "  \t "})", "not empty");
   expect_line_2(R"({"query_id": "q1", "query": "x", "query_tokens": -1})", "0 or more");
-  expect_line_2(R"({"query_id": "q0", "query": "y"})", "stands in line 1 already");
+  expect_line_2(R"({"query_id": "q0", "query": "y"})", "is in line 1 already");
   expect_line_2("{\"query_id\": \"q1\", \"query\": \"\xff\"}", "not valid JSON");
-  expect_fault("\n \n", kOutcomes, "queries.jsonl", "no queries");
+  expect_fault("\n \n", kOutcomes, "queries.jsonl", "has no queries");
 }
 
 TEST_F(ReadOutcomes, AFaultInTheOutcomesIsNamedWithFileAndLine) {
@@ -206,29 +209,181 @@ TEST_F(ReadOutcomes, AFaultInTheOutcomesIsNamedWithFileAndLine) {
   expect_line_6(R"({"query_id": "q1", "model": "a", "score": 1.01, "output_tokens": 1})",
                 "found the number 1.01, expected a number from 0 to 1");
   expect_line_6(R"({"query_id": "q1", "model": "a", "score": -0.5, "output_tokens": 1})", "-0.5");
-  expect_line_6(R"({"query_id": "q1", "model": "a", "score": NaN, "output_tokens": 1})",
+  expect_line_6(R"({"query_id": "q1", "model": "a", "score": Infinity, "output_tokens": 1})",
                 "not valid JSON");
-  expect_line_6(R"({"query_id": "q1", "model": "a", "score": true, "output_tokens": 1})",
-                "found true");
+  expect_line_6(R"({"query_id": "q1", "model": "a", "score": "good", "output_tokens": 1})",
+                "found the string \"good\", expected a number from 0 to 1, true or false");
+  expect_line_6(R"({"query_id": "q1", "model": "a", "output_tokens": 1})", "/score");
+  expect_line_6(R"({"query_id": "q1", "model": "a", "score": 1, "output_tokens": null})",
+                "found null, expected a number of tokens");
+  expect_line_6(R"({"query_id": "Q1 ", "model": "a", "score": 1, "output_tokens": 1})",
+                "no query \"Q1 \" in the file of queries, but \"q1\": write the ids alike");
   expect_line_6(R"({"query_id": "q1", "model": "a", "score": 1, "output_tokens": -3})", "-3");
   expect_line_6(R"({"query_id": "q1", "model": "a", "score": 1})", "/output_tokens");
   expect_line_6(R"({"query_id": "q1", "score": 1, "output_tokens": 1})", "/model");
   expect_line_6(R"({"query_id": "q1", "model": "a", "budget": 0, "score": 1, "output_tokens": 1})",
                 "/budget");
   expect_line_6(
-      R"({"query_id": "q1", "model": "a", "budget": "none", "score": 1, "output_tokens": 1})",
+      R"({"query_id": "q1", "model": "a", "budget": "many", "score": 1, "output_tokens": 1})",
       "/budget");
   expect_line_6(R"({"query_id": "q1", "model": "a", "bugdet": 5, "score": 1, "output_tokens": 1})",
                 "bugdet");
   expect_line_6(R"({"query_id": "q0", "model": "a", "score": 1, "output_tokens": 1})",
-                "stands in line 3 already");
+                "is in line 3 already");
   expect_line_6(R"({"query_id": "q1", "query_id": "q2", "model": "a"})", "occurs twice");
+}
+
+/// Rows of two models in every form that tools write.
+TEST_F(ReadOutcomes, EveryFormOfATableIsTheSameTable) {
+  const std::string queries[] = {
+      "{\"query_id\": \"1\", \"query\": \"x\", \"query_tokens\": 4}\n{\"query_id\": \"2\", "
+      "\"query\": \"y z\"}",
+      "[{\"query_id\": 1, \"query\": \"x\", \"query_tokens\": 4.0},\n {\"query_id\": 2, \"query\": "
+      "\"y z\", "
+      "\"query_tokens\": NaN}]",
+      ",query_id,query,query_tokens,dataset\n0,1.0,x,4.0,\n1,2.0,\"y z\",,\n"};
+  const std::string outcomes[] = {
+      "{\"query_id\": \"1\", \"model\": \"a\", \"score\": 1, \"output_tokens\": 6.5}\n"
+      "{\"query_id\": \"2\", \"model\": \"a\", \"score\": 0, \"output_tokens\": 7, \"budget\": "
+      "20}\n"
+      "{\"query_id\": \"2\", \"model\": \"b\", \"score\": null, \"output_tokens\": null}\n",
+      "[{\"query_id\": 1.0, \"model\": \"a\", \"score\": true, \"output_tokens\": 6.5},\n"
+      "{\"query_id\": 2, \"model\": \"a\", \"score\": false, \"output_tokens\": 7.0, \"budget\": "
+      "20.0}]",
+      "Query ID;Model;Score;Output Tokens;Budget\n1;a;True;6.5;\n2;a;False;7;20\n2;b;;;\n"};
+  for (const std::string& query_rows : queries) {
+    for (const std::string& outcome_rows : outcomes) {
+      const OutcomeTable table = read(query_rows, outcome_rows);
+      ASSERT_EQ(table.queries.size(), 2u);
+      EXPECT_EQ(table.queries[0].id, query_rows.starts_with(',') ? "1.0" : "1");
+      EXPECT_EQ(table.queries[0].input_tokens, 4);
+      EXPECT_EQ(table.queries[1].text, "y z");
+      EXPECT_EQ(table.queries[1].input_tokens, estimate_input_tokens("y z"));
+      ASSERT_THAT(table.pairs, ElementsAre(Pair{0, Budget(20)}, Pair{0, Budget()}));
+      using ::testing::IsNan;
+      EXPECT_THAT(table.scores, ElementsAre(IsNan(), 1, 0, IsNan()));
+      EXPECT_THAT(table.output_tokens, ElementsAre(IsNan(), 6.5, 7, IsNan()));
+    }
+  }
+  expect_fault("query_id,text\n1,x\n", kOutcomes, "queries.jsonl:1", "no column \"query\"");
+  expect_fault(queries[2], "query_id,model,score,output_tokens\n1,a,1,1\n2,a,1,-4\n",
+               "outcomes.jsonl:3", "column \"output_tokens\": found the string \"-4\"");
+}
+
+TEST_F(ReadOutcomes, AnIdThatIsThereGoesBeforeOneThatIsAlike) {
+  const OutcomeTable table =
+      read(R"({"query_id": "1.0", "query": "x"})"
+           "\n"
+           R"({"query_id": "1", "query": "y"})",
+           R"({"query_id": 1, "model": "a", "score": 1, "output_tokens": 6})");
+  EXPECT_EQ(table.scores[table.cell(1, 0)], 1);
+}
+
+/// What read_outcomes() warns of.
+class LeftOutOutcomes : public ReadOutcomes {
+ protected:
+  std::vector<std::string> warnings(const std::vector<std::pair<std::string, int>>& models,
+                                    const Pool& pool, bool ignore_unknown_models = false) const {
+    std::string queries, outcomes;
+    for (int i = 0; i < 10; ++i) {
+      queries += R"({"query_id": )" + std::to_string(i) + R"(, "query": "x"})" + "\n";
+    }
+    for (const auto& [model, count] : models) {
+      for (int i = 0; i < count; ++i) {
+        outcomes += R"({"query_id": )" + std::to_string(i) + R"(, "model": )" +
+                    io::Json(model).dump() + R"(, "score": 1, "output_tokens": 1})" + "\n";
+      }
+    }
+    put_file(folder_ / "queries.jsonl", queries);
+    put_file(folder_ / "outcomes.jsonl", outcomes);
+    std::vector<std::string> result;
+    read_outcomes(folder_ / "queries.jsonl", folder_ / "outcomes.jsonl", pool,
+                  {.ignore_unknown_models = ignore_unknown_models,
+                   .log = [&](LogLevel level, std::string_view message) {
+                     EXPECT_EQ(level, LogLevel::kWarning);
+                     result.emplace_back(message);
+                   }});
+    return result;
+  }
+  Error fault(const std::string& model, const Pool& pool) const {
+    return error_of([&] { warnings({{pool[0].name, 5}, {model, 3}}, pool); });
+  }
+};
+
+TEST_F(LeftOutOutcomes, AnotherSpellingOfANameIsAnErrorThatSuggestsThePools) {
+  const Pool pool = {{.name = "small"},
+                     {.name = "vendor/Modèle-3:free", .openrouter_id = "v/modele"}};
+  for (const char* const name :
+       {"vendor/Modèle-3:free ", " vendor/Modèle-3:free", "Vendor/MODÈLE-3:Free",
+        "vendor/Mode\u0300le-3:free", "vendor/Modèle-3:free\u00A0", "vendor/Modele-3:free",
+        "ｖｅｎｄｏｒ/Modèle-3:free", "vendor/Modèle\u20113:free", "v/modele", "V/modele"}) {
+    const Error error = fault(name, pool);
+    EXPECT_EQ(error.code(), ErrorCode::kBadData) << error.what();
+    EXPECT_THAT(error.what(), HasSubstr("outcomes.jsonl:6 at /model: the pool has no model"));
+    EXPECT_THAT(error.what(), HasSubstr("but \"vendor/Mod\\u00e8le-3:free\""));
+    EXPECT_THAT(error.what(), HasSubstr("ignore_unknown_models"));
+  }
+  EXPECT_THAT(fault("v/modele", pool).what(), HasSubstr("whose catalogue name this is"));
+}
+
+TEST_F(LeftOutOutcomes, AMisspeltNameOfAModelWithoutOutcomesIsAnError) {
+  const Pool pool = {{.name = "small"}, {.name = "vendor/large:free"}};
+  for (const char* const name : {"vendor/lagre:free", "vendor/large:fre", "large:free"}) {
+    const Error error = fault(name, pool);
+    EXPECT_THAT(error.what(),
+                HasSubstr("the file has 3 outcomes of \"" + std::string(name) + "\""));
+    EXPECT_THAT(error.what(), HasSubstr("none of \"vendor/large:free\""));
+  }
+  // With outcomes of both, they are two models.
+  EXPECT_THAT(warnings({{"small", 5}, {"vendor/large:free", 5}, {"vendor/lagre:free", 3}}, pool),
+              ElementsAre(HasSubstr(": 3 outcomes of models that are not in the pool are not "
+                                    "used: \"vendor/lagre:free\" (3)")));
+}
+
+TEST_F(LeftOutOutcomes, OtherModelsAreCounted) {
+  const Pool pool = {{.name = "small"}, {.name = "large"}};
+  EXPECT_THAT(warnings({{"small", 5}, {"large", 4}}, pool), ElementsAre());
+  EXPECT_THAT(
+      warnings({{"small", 5}, {"stranger", 2}, {"other", 7}}, pool),
+      ElementsAre(HasSubstr("outcomes.jsonl: 9 outcomes of models that are not in the pool are "
+                            "not used: \"other\" (7), \"stranger\" (2)")));
+  EXPECT_THAT(warnings({{"small", 5}, {"stranger", 1}}, pool),
+              ElementsAre(HasSubstr("1 outcome of")));
+  std::vector<std::pair<std::string, int>> many = {{"small", 5}};
+  for (int i = 0; i < 12; ++i) many.emplace_back("stranger " + std::to_string(i), 1);
+  EXPECT_THAT(warnings(many, pool), ElementsAre(HasSubstr(" and 2 more")));
+  // On request the same of names that are nearly the pool's.
+  EXPECT_THAT(warnings({{"small", 5}, {"Large ", 2}, {"larg", 1}}, pool, true),
+              ElementsAre(HasSubstr("3 outcomes of models that are not in the pool are not used: "
+                                    "\"Large \" (2), \"larg\" (1)")));
+}
+
+TEST_F(LeftOutOutcomes, OutcomesWithoutAScoreAreCounted) {
+  put_file(folder_ / "queries.csv", "query_id,query\n1,x\n2,y\n");
+  put_file(folder_ / "outcomes.csv",
+           "query_id,model,score,output_tokens\n1,a,1,5\n1,b,,\n2,b,nan,4\n2,c,,\n");
+  std::vector<std::string> warnings;
+  read_outcomes(folder_ / "queries.csv", folder_ / "outcomes.csv", kPool,
+                {.log = [&](LogLevel, std::string_view text) { warnings.emplace_back(text); }});
+  EXPECT_THAT(warnings,
+              ElementsAre(HasSubstr("not in the pool is not used: \"c\" (1)"),
+                          HasSubstr("2 outcomes without a score are not used: \"b\" (2)")));
+}
+
+TEST_F(ReadOutcomes, MoreOutcomesThanPlacesAreNotKeptInMemory) {
+  std::string outcomes = kOutcomes;
+  for (int i = 0; i < 100; ++i) {
+    outcomes += R"({"query_id": "q1", "model": "b", "score": 0.25, "output_tokens": 6.5})"
+                "\n";
+  }
+  outcomes += "broken";  // never reached
+  expect_fault(kQueries, outcomes, "outcomes.jsonl:6", "is in line 1 already");
 }
 
 TEST_F(ReadOutcomes, ATableWithoutThePoolsModelsSaysWhichItHas) {
   expect_fault(kQueries, R"({"query_id": "q0", "model": "x1", "score": 1, "output_tokens": 1})",
-               "outcomes.jsonl", "it has: \"x1\"");
-  expect_fault(kQueries, "", "outcomes.jsonl", "the file is empty");
+               "outcomes.jsonl", "it has: \"x1\" (1)");
+  expect_fault(kQueries, "", "outcomes.jsonl", "the file has no outcomes");
 }
 
 TEST_F(ReadOutcomes, ADamagedGzipFileIsNotTakenForAShortOne) {

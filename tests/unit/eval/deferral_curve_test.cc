@@ -53,7 +53,7 @@ TEST(BestSingle, IsTheMostAccurateAndOfEqualsTheCheapest) {
   BestSingle best = best_single(table);
   EXPECT_EQ(best.model, 1u);
   EXPECT_DOUBLE_EQ(best.score, 1);
-  EXPECT_DOUBLE_EQ(best.cost_usd, (100 + 300) * 10 / 2 / 1e6);
+  EXPECT_DOUBLE_EQ(best.cost, (100 + 300) * 10 / 2 / 1e6);
 
   table.scores = {1, 1, 1, 1};
   EXPECT_EQ(best_single(table).model, 0u);
@@ -71,22 +71,66 @@ TEST(BestSingle, RefusesWhatHasNone) {
   table = two_models();
   table.models[0].available = table.models[1].available = false;
   expect_error(ErrorCode::kBadData, "no available model", [&] { best_single(table, true); });
-  table.models[1].prices.output = 0;
-  expect_error(ErrorCode::kBadData, "costs nothing", [&] { best_single(table); });
+  table = two_models();
+  table.cost_measure = CostMeasure::kLatency;
+  table.models[0].time_to_first_token_ms = 100;
+  table.models[0].output_tokens_per_second = 50;
+  expect_error(ErrorCode::kBadData, "the speed of large is not known", [&] { best_single(table); });
   expect_error(ErrorCode::kBadData, "no queries", [] { best_single(OutcomeTable{}); });
   table = two_models();
   table.scores[2] = table.output_tokens[2] = std::numeric_limits<double>::quiet_NaN();
   expect_error(ErrorCode::kBadData, "query \"q1\"", [&] { best_single(table); });
 }
 
+TEST(BestSingle, TheUnitOfCostIsNeverNothing) {
+  OutcomeTable table = two_models();
+  BestSingle best = best_single(table);
+  EXPECT_EQ(best.unit_model, 1u);
+  EXPECT_EQ(best.unit, best.cost);
+  EXPECT_FALSE(best.is_free());
+
+  table.models[1].prices.output = 0;  // the best model is free
+  best = best_single(table);
+  EXPECT_EQ(best.model, 1u);
+  EXPECT_TRUE(best.is_free());
+  EXPECT_FALSE(best.all_free);
+  EXPECT_EQ(best.unit_model, 0u);
+  EXPECT_DOUBLE_EQ(best.unit, 100 / 1e6);
+
+  table.models[0].prices.output = 0;
+  best = best_single(table);
+  EXPECT_TRUE(best.all_free);
+  EXPECT_EQ(best.unit, 1);
+}
+
+TEST(AnswerCost, IsMeasuredAsTheTableSays) {
+  OutcomeTable table = two_models();
+  EXPECT_DOUBLE_EQ(answer_cost(table, 1, 1, 300), 300 * 10 / 1e6);
+  table.cost_measure = CostMeasure::kLength;
+  EXPECT_DOUBLE_EQ(answer_cost(table, 1, 1, 300), 300);
+  EXPECT_DOUBLE_EQ(best_single(table).unit, 200);
+  table.cost_measure = CostMeasure::kLatency;
+  for (ModelSpec& model : table.models) {
+    model.time_to_first_token_ms = 500;
+    model.output_tokens_per_second = 100;
+  }
+  EXPECT_DOUBLE_EQ(answer_cost(table, 1, 1, 300), 0.5 + 3);
+  EXPECT_DOUBLE_EQ(best_single(table).unit, 0.5 + 2);
+  for (const char* const name : {"usd", "length", "latency"}) {
+    EXPECT_EQ(to_string(parse_cost_measure(name)), name);
+  }
+  expect_error(ErrorCode::kInvalidArgument, "expected \"usd\", \"length\" or \"latency\"",
+               [] { parse_cost_measure("money"); });
+}
+
 TEST(DeferralCurve, IsTheStaircaseOfWhatIsAffordable) {
   // Unsorted, with a dominated setting, two at one cost, and one beyond the best single model's
   // cost.
-  const std::vector<PolicyPoint> points = {{.lambda = 0.1, .cost_usd = 8, .score = 0.7},
-                                           {.lambda = 0.2, .cost_usd = 2, .score = 0.4},
-                                           {.lambda = 0.3, .cost_usd = 4, .score = 0.3},
-                                           {.lambda = 0.4, .cost_usd = 2, .score = 0.5},
-                                           {.lambda = 0.5, .cost_usd = 11, .score = 0.9}};
+  const std::vector<PolicyPoint> points = {{.lambda = 0.1, .cost = 8, .score = 0.7},
+                                           {.lambda = 0.2, .cost = 2, .score = 0.4},
+                                           {.lambda = 0.3, .cost = 4, .score = 0.3},
+                                           {.lambda = 0.4, .cost = 2, .score = 0.5},
+                                           {.lambda = 0.5, .cost = 11, .score = 0.9}};
   const std::vector<DeferralPoint> curve = deferral_curve(points, 10);
   ASSERT_EQ(curve.size(), 2u);
   EXPECT_DOUBLE_EQ(curve[0].cost, 0.2);
@@ -107,7 +151,7 @@ TEST(DeferralCurve, IsTheStaircaseOfWhatIsAffordable) {
 }
 
 TEST(DeferralCurve, NotReachedIsAValueOfItsOwn) {
-  const std::vector<PolicyPoint> points = {{.cost_usd = 1, .score = 0.5}};
+  const std::vector<PolicyPoint> points = {{.cost = 1, .score = 0.5}};
   const DeferralMetrics metrics = measure(deferral_curve(points, 1), 0.6);
   EXPECT_FALSE(metrics.qnc);
   EXPECT_FALSE(metrics.c95);
@@ -203,7 +247,7 @@ TEST(Sweep, ChoosesAndAveragesAsDecideDoesQueryByQuery) {
                            table.output_tokens[table.cell(query, pair)]);
         }
         ASSERT_NEAR(points[i].score, score / 20, 1e-12) << "seed " << seed << " λ " << lambdas[i];
-        ASSERT_NEAR(points[i].cost_usd, cost / 20, 1e-15) << "seed " << seed << " λ " << lambdas[i];
+        ASSERT_NEAR(points[i].cost, cost / 20, 1e-15) << "seed " << seed << " λ " << lambdas[i];
       }
     }
   }
@@ -215,9 +259,9 @@ TEST(Sweep, EndsAreTheBestQualityAndTheCheapestPolicy) {
   const std::vector<PolicyPoint> points = sweep(table, truth, lambda_grid(1e-3));
   EXPECT_DOUBLE_EQ(points.front().score, 1);
   // Of equal quality the cheaper: "small" for q0, "large" for q1.
-  EXPECT_DOUBLE_EQ(points.front().cost_usd, (100 * 1 + 300 * 10) / 2 / 1e6);
+  EXPECT_DOUBLE_EQ(points.front().cost, (100 * 1 + 300 * 10) / 2 / 1e6);
   EXPECT_DOUBLE_EQ(points.back().score, 0.5);
-  EXPECT_DOUBLE_EQ(points.back().cost_usd, 100 / 1e6);
+  EXPECT_DOUBLE_EQ(points.back().cost, 100 / 1e6);
 }
 
 TEST(Sweep, APairThatTheRouterDoesNotKnowIsNeverChosen) {

@@ -34,7 +34,7 @@ TEST(Ledger, AveragesAsTheTableWithItsQueriesRepeatedWould) {
     ledger.average(weights, points);
     for (std::size_t i = 0; i < points.size(); ++i) {
       EXPECT_NEAR(points[i].score, expected[i].score, 1e-9);
-      EXPECT_NEAR(points[i].cost_usd / expected[i].cost_usd, 1, 1e-9);
+      EXPECT_NEAR(points[i].cost / expected[i].cost, 1, 1e-9);
     }
   }
 }
@@ -60,7 +60,7 @@ TEST(Ledger, APolicyThatEndsAtOneModelScoresExactlyWhatThatModelDoes) {
   one.average(weights, points);
   other.average(weights, single);
   EXPECT_EQ(points.back().score, single.front().score);
-  EXPECT_EQ(points.back().cost_usd, single.front().cost_usd);
+  EXPECT_EQ(points.back().cost, single.front().cost);
 }
 
 }  // namespace

@@ -56,7 +56,7 @@ TEST(Evaluate, PutsTheRouterBesideWhatItMustBeat) {
   const Evaluation evaluation = evaluate_standard(table, predict_oracle(table));
   EXPECT_EQ(evaluation.queries, 2u);
   EXPECT_EQ(evaluation.best_single.model, 2u);
-  EXPECT_DOUBLE_EQ(evaluation.best_single.cost_usd, 10);
+  EXPECT_DOUBLE_EQ(evaluation.best_single.cost, 10);
   std::vector<std::string> names;
   for (const ContenderResult& policy : evaluation.policies) names.push_back(policy.name);
   EXPECT_THAT(names, ElementsAre("router", "mean curve", "oracle", "random mixing", "cheap",
@@ -118,7 +118,7 @@ TEST(Evaluate, UsesCompleteQueriesAlone) {
   PredictionTable predictions = predict_oracle(table);
   const Evaluation evaluation = evaluate_standard(table, predictions);
   EXPECT_EQ(evaluation.queries, 2u);
-  EXPECT_DOUBLE_EQ(evaluation.best_single.cost_usd, 10);
+  EXPECT_DOUBLE_EQ(evaluation.best_single.cost, 10);
 }
 
 TEST(Evaluate, RefusesPredictionsOfAnotherShape) {
@@ -126,6 +126,93 @@ TEST(Evaluate, RefusesPredictionsOfAnotherShape) {
   const std::vector<Contender> wrong = {{"router", {{1}, {1}}}};
   expect_error(ErrorCode::kInvalidArgument, "6 cells", [&] { evaluate(table, wrong); });
   expect_error(ErrorCode::kInvalidArgument, "no contender", [&] { evaluate(table, {}); });
+}
+
+TEST(Evaluate, AFreeBestModelIsReachedAtNoCost) {
+  OutcomeTable table = three_models();
+  table.models[2].prices.output = 0;
+  const Evaluation evaluation =
+      evaluate_standard(table, predict_oracle(table), {}, {.resamples = 40});
+  EXPECT_EQ(evaluation.best_single.unit_model, 1u);  // the dearest of those that cost something
+  EXPECT_DOUBLE_EQ(evaluation.best_single.unit, 4);
+  for (const char* const name : {"router", "random mixing", "best", "oracle"}) {
+    const ContenderResult& free = policy(evaluation, name);
+    EXPECT_DOUBLE_EQ(free.metrics.audc, 1) << name;
+    EXPECT_DOUBLE_EQ(free.metrics.qnc.value(), 0) << name;
+    EXPECT_DOUBLE_EQ(free.metrics.c95.value(), 0) << name;
+    EXPECT_DOUBLE_EQ(free.intervals->audc.low.value(), 1) << name;
+  }
+  EXPECT_DOUBLE_EQ(policy(evaluation, "cheap").metrics.audc, 0.5 * 0.2);
+  EXPECT_FALSE(policy(evaluation, "cheap").metrics.qnc);
+}
+
+TEST(Evaluate, WhereAllModelsAreFreeTheAreaIsTheBestScore) {
+  OutcomeTable table = three_models();
+  for (ModelSpec& model : table.models) model.prices.output = 0;
+  const Evaluation evaluation =
+      evaluate_standard(table, predict_oracle(table), {}, {.resamples = 40});
+  EXPECT_TRUE(evaluation.best_single.all_free);
+  EXPECT_DOUBLE_EQ(policy(evaluation, "router").metrics.audc, 1);
+  EXPECT_DOUBLE_EQ(policy(evaluation, "random mixing").metrics.audc, 1);
+  EXPECT_DOUBLE_EQ(policy(evaluation, "middle").metrics.audc, 0.25);
+  EXPECT_DOUBLE_EQ(policy(evaluation, "router").metrics.c95.value(), 0);
+  EXPECT_DOUBLE_EQ(policy(evaluation, "mean curve").advantage->audc.low.value(), 0);
+
+  // Lengths still tell them apart, as dollars did at a dollar for a million tokens.
+  table.cost_measure = CostMeasure::kLength;
+  const Evaluation by_length = evaluate_standard(table, predict_oracle(table));
+  const Evaluation by_price = evaluate_standard(three_models(), predict_oracle(three_models()));
+  EXPECT_DOUBLE_EQ(by_length.best_single.unit, 1e7);
+  for (std::size_t i = 0; i < by_price.policies.size(); ++i) {
+    EXPECT_NEAR(by_length.policies[i].metrics.audc, by_price.policies[i].metrics.audc, 1e-12);
+  }
+}
+
+TEST(EvaluateChosen, IsTheMeanOfTheChoicesWithItsInterval) {
+  const OutcomeTable table = testing::random_table(3, 80, 5);
+  std::vector<std::uint32_t> pairs;
+  for (std::uint32_t i = 0; i < 80; ++i) {
+    pairs.push_back(i % static_cast<std::uint32_t>(table.pairs.size()));
+  }
+  const BestSingle best = best_single(table);
+  constexpr std::uint32_t kResamples = 200;
+  const ChosenEvaluation chosen =
+      evaluate_chosen(table, pairs, best, {.resamples = kResamples, .seed = 3});
+  const auto best_pair = static_cast<std::size_t>(
+      std::ranges::find(table.pairs, Pair{best.model, Budget()}) - table.pairs.begin());
+  double score = 0, cost = 0;
+  std::vector<double> shares, cost_shares;
+  std::mt19937_64 random(3);
+  for (std::uint32_t i = 0; i <= kResamples; ++i) {
+    double own = 0, of_best = 0, paid = 0, best_paid = 0;
+    for (std::size_t j = 0; j < 80; ++j) {
+      // All queries once, then the resamples.
+      const std::size_t query = i == 0 ? j : static_cast<std::size_t>((random() >> 32) * 80 >> 32);
+      own += table.scores[table.cell(query, pairs[query])];
+      of_best += table.scores[table.cell(query, best_pair)];
+      paid += answer_cost(table, query, pairs[query],
+                          table.output_tokens[table.cell(query, pairs[query])]);
+      best_paid +=
+          answer_cost(table, query, best_pair, table.output_tokens[table.cell(query, best_pair)]);
+    }
+    if (i == 0) {
+      score = own / 80;
+      cost = paid / 80;
+      EXPECT_NEAR(chosen.score_share, own / of_best, 1e-12);
+      EXPECT_NEAR(chosen.cost_share, paid / best_paid, 1e-12);
+    } else {
+      shares.push_back(own / of_best);
+      cost_shares.push_back(paid / best_paid);
+    }
+  }
+  EXPECT_NEAR(chosen.score, score, 1e-12);
+  EXPECT_NEAR(chosen.cost, cost, 1e-15);
+  std::ranges::sort(shares);
+  std::ranges::sort(cost_shares);
+  EXPECT_NEAR(chosen.score_share_interval->low.value(), shares[5], 1e-9);
+  EXPECT_NEAR(chosen.score_share_interval->high.value(), shares[194], 1e-9);
+  EXPECT_NEAR(chosen.cost_share_interval->low.value(), cost_shares[5], 1e-9);
+  EXPECT_FALSE(evaluate_chosen(table, pairs, best).score_interval);
 }
 
 TEST(Evaluate, OneQueryIsEnough) {
@@ -149,7 +236,7 @@ DeferralMetrics measure_choices(const OutcomeTable& table, const Choices& choice
   const Choices always{.settings = 1,
                        .pairs = std::vector<std::uint32_t>(table.queries.size(), pair)};
   const PolicyPoint best = average(table, always, none).front();
-  return measure(deferral_curve(average(table, choices, lambdas), best.cost_usd), best.score);
+  return measure(deferral_curve(average(table, choices, lambdas), best.cost), best.score);
 }
 
 TEST(Evaluate, IntervalsAreThoseOfAPlainRecomputation) {

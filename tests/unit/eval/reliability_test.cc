@@ -37,9 +37,9 @@ TEST(CheckReliability, ComparesWhatWasPredictedOfTheChoicesWithTheTruth) {
       check_reliability(table, predictions, choices, lambdas, options, 2);
   ASSERT_EQ(reliability.predicted.size(), 2u);
   EXPECT_DOUBLE_EQ(reliability.predicted[0].score, (1 + 0.8) / 2);
-  EXPECT_DOUBLE_EQ(reliability.predicted[0].cost_usd, (24 + 16) / 2.0);
+  EXPECT_DOUBLE_EQ(reliability.predicted[0].cost, (24 + 16) / 2.0);
   EXPECT_DOUBLE_EQ(reliability.predicted[1].score, (0.2 + 0.6) / 2);
-  EXPECT_DOUBLE_EQ(reliability.predicted[1].cost_usd, (5 + 2) / 2.0);
+  EXPECT_DOUBLE_EQ(reliability.predicted[1].cost, (5 + 2) / 2.0);
   EXPECT_THAT(reliability.shares, ElementsAre(0, 1, 1, 0));
   ASSERT_EQ(reliability.calibration.size(), 2u);
   EXPECT_DOUBLE_EQ(reliability.calibration[0].predicted, 0.4);

@@ -258,7 +258,8 @@ TEST(FetchCatalogue, AsksWithoutAKeyBelowTheBaseUrl) {
 TEST(FetchCatalogue, KeepsTheQueryOfTheBaseUrl) {
   auto& server = FaultServer::instance();
   const std::string url = server.script({{service({{"models", {{{"id", "v/a"}}}}})}});
-  EXPECT_EQ(fetch_catalogue({.base_url = " " + url + "/v1/?api-version=2 "}).size(), 1u);
+  const Endpoint endpoint{.base_url = " " + url + "/v1/?api-version=2 "};
+  EXPECT_EQ(fetch_catalogue(endpoint, models_url(endpoint)).models.size(), 1u);
   EXPECT_EQ(server.requests(url).at(0).path,
             url.substr(url.rfind('/')) + "/v1/models?api-version=2");
 }

@@ -87,11 +87,12 @@ TEST(QueryLine, TakesEverySettingOfAPolicyAsAPolicyFileDoes) {
 TEST(QueryLine, TakesWhatElseACallMaySet) {
   const QueryLine line = parse_query_line(
       R"({"query": "a", "policy": "cheap", "explain": true, "max_input_tokens": 90,
-          "continuous": false, "deny": []})");
+          "images": 2, "continuous": false, "deny": []})");
   EXPECT_EQ(line.error, "");
   EXPECT_EQ(line.policy, "cheap");
   EXPECT_EQ(line.explain, true);
   EXPECT_EQ(line.max_input_tokens, 90);
+  EXPECT_EQ(line.images, 2u);
   EXPECT_EQ(line.settings.continuous, false);
   EXPECT_EQ(line.settings.deny, std::vector<std::string>());
 }
@@ -125,6 +126,8 @@ TEST(QueryLine, SaysWhatIsWrong) {
       {R"({"query": "a", "input_tokens": 1.5})", "input_tokens is 1.5: expected a whole number"},
       {R"({"query": "a", "input_tokens": -1})", "input_tokens is -1: expected"},
       {R"({"query": "a", "max_input_tokens": "9"})", "max_input_tokens is \"9\": expected"},
+      {R"({"query": "a", "images": 4294967296})",
+       "images is 4294967296: expected a whole number of images, 0 or more"},
       {R"({"query": "a", "input_tokens": 9223372036854775808})",
        "input_tokens is 9223372036854775808: expected"},
       {R"({"query": "a", "id": [1]})", "id is an array: expected a string, a number"},

@@ -446,7 +446,7 @@ TEST(Constraints, ModelsAreFoundByCatalogueNameIfNoNameMatches) {
   const auto shared = std::make_shared<const Pool>(pool);
   const Predictions predictions{std::vector<double>(4, 0.5), std::vector<double>(4, 100)};
   const auto admitted = [&](const char* pattern) {
-    const RouteOptions options{.allow = {pattern}, .rank = true};
+    const RouteOptions options{.policy = {.allow = {{pattern}}}, .rank = true};
     std::string names;
     for (const Option& o : decide(shared, pairs, predictions, options).ranking) {
       names += pool[o.model].name + " ";
@@ -475,7 +475,8 @@ TEST(Constraints, SuggestsAvailableModelsThatCouldHaveBeenMeant) {
   const Predictions predictions{std::vector<double>(3, 0.5), std::vector<double>(3, 100)};
   const auto expect = [&](const char* name, bool available_only, const std::string& message) {
     testing::expect_error(ErrorCode::kInvalidArgument, message, [&] {
-      decide(shared, pairs, predictions, {.allow = {name}, .available_only = available_only});
+      decide(shared, pairs, predictions,
+             {.policy = {.allow = {{name}}, .available_only = available_only}});
     });
   };
   expect("mistral", true, "did you mean \"Mistral-7B-Instruct-v0.2\"?");

@@ -73,7 +73,7 @@ double highest_charge(const testing::SeenRequest& request, const Pool& pool) {
 /// A router whose models have random prices with every component.
 Router router_at_random_prices(std::mt19937_64& random, std::uint64_t seed) {
   Checkpoint checkpoint = testing::random_checkpoint(6, 5, kDimension, seed, true);
-  checkpoint.config.rules = DecisionRules::kCorrected;
+  checkpoint.config.policy.rules = DecisionRules::kCorrected;
   checkpoint.config.budget_prompt = "Use at most {budget} tokens, whatever the question.";
   for (ModelSpec& model : checkpoint.config.models) {
     model.prices = testing::random_prices(random, 100);
@@ -96,8 +96,9 @@ TEST(RouterGenerate, StaysWithinTheCostLimitAtPricesWithEveryComponent) {
     std::string query = "?";
     for (std::size_t words = random() % 60; words > 0; --words) query += " word";
     RouteOptions route{
-        .lambda = std::vector{0.0, 0.9, 0.999, 0.99999}[random() % 4],
-        .max_cost_usd = 1e-6 * std::exp(0.01 * static_cast<double>(300 + random() % 600)),
+        .policy = {.lambda = std::vector{0.0, 0.9, 0.999, 0.99999}[random() % 4],
+                   .max_cost_usd =
+                       1e-6 * std::exp(0.01 * static_cast<double>(300 + random() % 600))},
         .rank = true};
     if (random() % 3 == 0) route.images = static_cast<std::uint32_t>(random() % 3);
     Decision decision;
@@ -109,7 +110,7 @@ TEST(RouterGenerate, StaysWithinTheCostLimitAtPricesWithEveryComponent) {
       continue;
     }
     for (const Option& option : decision.ranking) {
-      ASSERT_LE(option.worst_case_cost_usd, *route.max_cost_usd);
+      ASSERT_LE(option.worst_case_cost_usd, *route.policy.max_cost_usd);
       ASSERT_TRUE(decision.model(option).prices.unknown.empty());
     }
 
@@ -166,7 +167,7 @@ TEST(RouterGenerate, StaysWithinTheCostLimitAtPricesWithEveryComponent) {
                         kind == "written" ? prompt : 0, cap - reasoning, reasoning, route.images);
       total += last;
     }
-    ASSERT_LE(total, *route.max_cost_usd * (1 + 1e-12)) << requests.size() << " requests";
+    ASSERT_LE(total, *route.policy.max_cost_usd * (1 + 1e-12)) << requests.size() << " requests";
     if (completion.ok() && silent && !settings["hides_details"].get<bool>()) {
       ASSERT_NEAR(completion.computed_usd.value(), last, 1e-12);
       ++seen["computed"];

@@ -147,7 +147,9 @@ TEST(Merge, AnOverridingSettingReplacesItsOwnAndNoOther) {
       Policy base = policy_with(setting, values[0]);
       const Policy merged = merge(base, policy_with(other, others[1]));
       EXPECT_EQ(value_of(other, merged), others[1]);
-      if (&setting != &other) EXPECT_EQ(value_of(setting, merged), values[0]);
+      if (&setting != &other) {
+        EXPECT_EQ(value_of(setting, merged), values[0]);
+      }
     }
   }
 }
@@ -160,7 +162,7 @@ TEST(Merge, ATradeOffIsReplacedAsAWhole) {
   EXPECT_EQ(merge(usd, {.willingness_to_pay = 2}),
             (Policy{.willingness_to_pay = 2, .max_cost_usd = 1}));
   EXPECT_EQ(merge({.lambda = 0.5}, usd), usd);
-  // What does not say by what to choose leaves it.
+  // A policy without a trade-off leaves it.
   EXPECT_EQ(merge(usd, {.min_quality = 0.5}).willingness_to_pay, 0.01);
 }
 

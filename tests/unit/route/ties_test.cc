@@ -64,27 +64,29 @@ TEST(Ties, AreDecidedByTheDocumentedRuleInChoiceAndRanking) {
   std::size_t tied = 0, not_the_first = 0;
   for (int i = 0; i < 4000; ++i) {
     const testing::Case c = tied_case(random, 1 + random() % 5, random() % 6);
-    RouteOptions options{.rules = DecisionRules::kCorrected, .rank = true, .explain = true};
+    RouteOptions options{
+        .policy = {.rules = DecisionRules::kCorrected}, .rank = true, .explain = true};
+    Policy& policy = options.policy;
     switch (random() % 4) {
       case 0:
-        options.objective = Objective::kCheapest;
+        policy.objective = Objective::kCheapest;
         break;
       case 1:
-        options.objective = Objective::kBest;
+        policy.objective = Objective::kBest;
         break;
       case 2:
-        options.willingness_to_pay = 1e-4;
+        policy.willingness_to_pay = 1e-4;
         break;
       default:
-        options.lambda = 0.999;
+        policy.lambda = 0.999;
     }
-    if (random() % 3 == 0) options.max_output_tokens = 16 + random() % 400;
-    if (random() % 3 == 0) options.min_quality = 0.5;
+    if (random() % 3 == 0) policy.max_output_tokens = 16 + random() % 400;
+    if (random() % 3 == 0) policy.min_quality = 0.5;
     const Decision decision = [&] {
       try {
         return decide(c.pool, c.pairs, c.predictions, options);
       } catch (const Error&) {  // none is within the limit
-        options.max_output_tokens.reset();
+        policy.max_output_tokens.reset();
         return decide(c.pool, c.pairs, c.predictions, options);
       }
     }();
@@ -138,16 +140,17 @@ TEST(Ties, DoNotDependOnTheOrderOfTheOptions) {
 TEST(Ties, EndWhereADifferenceIsReal) {
   const auto pool = std::make_shared<const Pool>(Pool{{.name = "one", .prices = {.output = 1e-3}}});
   const std::vector<Pair> pairs = {{0, Budget(100)}, {0, Budget::unlimited()}};
-  RouteOptions options{.input_tokens = 0, .rules = DecisionRules::kCorrected};
+  RouteOptions options{.policy = {.rules = DecisionRules::kCorrected}, .input_tokens = 0};
+  Policy& policy = options.policy;
   const auto budget = [&](double limited, double unlimited, double tokens) {
     return decide(pool, pairs, {{limited, unlimited}, {tokens, 50}}, options).chosen.budget;
   };
-  options.objective = Objective::kBest;
+  policy.objective = Objective::kBest;
   EXPECT_EQ(budget(0.5, 0.5 * (1 - 1e-12), 50), Budget::unlimited());
   EXPECT_EQ(budget(0.5, 0.5 - 1e-9, 50), Budget(100));
   // The same quality: a lower cost does not count where quality alone does.
   EXPECT_EQ(budget(1.5, 1, 10), Budget::unlimited());
-  options.objective = Objective::kCheapest;  // costs of 5e-8 USD
+  policy.objective = Objective::kCheapest;  // costs of 5e-8 USD
   EXPECT_EQ(budget(0.9, 0.5, 50 * (1 - 1e-12)), Budget::unlimited());
   EXPECT_EQ(budget(0.5, 0.5, 50 * (1 - 1e-9)), Budget(100));
 }

@@ -236,6 +236,52 @@ TEST(Train, TheDefaultLambdaCountsOnAvailableModelsAlone) {
   EXPECT_GT(report.default_cost, 0.1);  // with it, 0.03
 }
 
+TEST(Train, LearnsWhereTheBestModelIsFree) {
+  Synthetic data;
+  data.table.models[1].prices.output = 0;
+  TrainReport report;
+  const Checkpoint checkpoint = train(data.table, data.embeddings, kDimension, quick(), &report);
+  EXPECT_TRUE(report.best_available.is_free());
+  EXPECT_EQ(report.best_available.unit_model, 0u);
+  // The free model is the better one too: there is no reason to pay.
+  EXPECT_NEAR(report.default_score, report.best_available.score, 0.05);
+  EXPECT_NEAR(report.default_cost, 0, 1e-9);
+  EXPECT_GT(report.metrics.audc, 0.7);
+  EXPECT_EQ(report.metrics.c95, 0);
+  EXPECT_TRUE(std::isfinite(checkpoint.config.default_lambda()));
+}
+
+TEST(Train, LearnsWhereAllModelsAreFree) {
+  Synthetic data;
+  for (ModelSpec& model : data.table.models) model.prices.output = 0;
+  TrainReport report;
+  train(data.table, data.embeddings, kDimension, quick(), &report);
+  EXPECT_TRUE(report.best_available.all_free);
+  EXPECT_EQ(report.default_lambda, 0);
+  EXPECT_EQ(report.default_cost, 0);
+  EXPECT_DOUBLE_EQ(report.metrics.audc, report.metrics.peak);
+  EXPECT_GT(report.metrics.audc, report.mean_curve.audc);
+
+  data.table.cost_measure = CostMeasure::kLength;
+  TrainReport by_length;
+  const Checkpoint checkpoint = train(data.table, data.embeddings, kDimension, quick(), &by_length);
+  EXPECT_LT(by_length.metrics.audc, by_length.metrics.peak);  // lengths cost something
+  EXPECT_EQ(by_length.default_lambda, 0);                     // λ weighs money
+  EXPECT_THAT(checkpoint.config.training, ::testing::HasSubstr("\"cost\": \"length\""));
+}
+
+TEST(Train, TheDefaultLambdaIsChosenByMoneyWhateverCurvesMeasure) {
+  Synthetic data;
+  TrainReport by_price, by_length;
+  train(data.table, data.embeddings, kDimension, quick(), &by_price);
+  data.table.cost_measure = CostMeasure::kLength;
+  TrainOptions options = quick();
+  options.alphas = {by_price.alpha};
+  train(data.table, data.embeddings, kDimension, options, &by_length);
+  EXPECT_EQ(by_length.default_lambda, by_price.default_lambda);
+  EXPECT_NE(by_length.metrics.audc, by_price.metrics.audc);
+}
+
 TEST(Train, TheTokenFloorIsALowQuantileOfRealLengths) {
   Synthetic data;
   TrainOptions options = quick();
@@ -279,6 +325,28 @@ TEST(Train, ModelsMayHaveSeenDifferentQueries) {
   EXPECT_GT(weights[0 * kDimension + 1], 0.5);
   EXPECT_NEAR(weights[3 * kDimension + 2], 100, 3);
   EXPECT_GT(report.training_queries, 300u);  // the cheap model learns from all
+}
+
+TEST(Train, SaysWhichQueriesItCannotUseOrMeasure) {
+  Synthetic data;
+  const auto forget = [&](std::size_t query, std::size_t pair) {
+    data.table.scores[data.table.cell(query, pair)] = std::nan("");
+    data.table.output_tokens[data.table.cell(query, pair)] = std::nan("");
+  };
+  const auto warnings = [&] {
+    std::vector<std::string> result;
+    TrainOptions options = quick();
+    options.holdout = 0;
+    options.log = [&](LogLevel, std::string_view text) { result.emplace_back(text); };
+    train(data.table, data.embeddings, kDimension, options);
+    return result;
+  };
+  EXPECT_THAT(warnings(), ElementsAre());
+  for (std::size_t query = 0; query < 7; ++query) forget(query, 0);
+  for (std::size_t query = 4; query < 10; ++query) forget(query, 1);
+  EXPECT_THAT(warnings(), ElementsAre(::testing::StartsWith(
+                              "of 400 queries, 3 have no outcome and 7 lack an outcome of "
+                              "\"cheap\" (4), \"dear\" (3); ")));
 }
 
 TEST(Train, BringsItsOwnLexicalEncoder) {

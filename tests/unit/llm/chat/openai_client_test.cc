@@ -272,6 +272,7 @@ TEST(OpenAiClient, TakesAnAnswerWithoutTextForAFailure) {
     const Completion spent =
         ask(chat_endpoint(server().script(Json::array({steps}))), {.streamed = steps == events});
     EXPECT_EQ(code_of(spent), ErrorCode::kBudget);
+    EXPECT_THAT(spent.failure->message, HasSubstr("cut the answer off after 3 tokens"));
     EXPECT_TRUE(spent.empty_after_reasoning);
     EXPECT_EQ(spent.reasoning, "hm");
   }
