@@ -27,8 +27,8 @@ inline constexpr std::size_t kMaxDecompressedBytes = std::size_t{64} << 20;
 
 /// One linear regressor, prediction = coefficients·x + intercept, with its place in the file.
 struct Regressor {
-  std::string_view key = {};  ///< its key in the file's dict; empty if the file holds one regressor
-  std::uint64_t offset = 0;   ///< of the regressor, for error messages
+  std::string key = {};      ///< its key in the file's dict; empty if the file holds one regressor
+  std::uint64_t offset = 0;  ///< of the regressor, for error messages
   std::string_view coefficients = {};  ///< possibly not aligned
   std::optional<std::uint64_t> data_offset =
       {};                      ///< of the coefficients, if they are in the file as they are
