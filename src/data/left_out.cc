@@ -13,7 +13,8 @@ namespace {
 
 constexpr std::size_t kMostNames = 1000;
 constexpr const char* kOrIgnore =
-    "or have outcomes of unknown models left out (ignore_unknown_models, or --ignore-unknown-models)";
+    "or have outcomes of unknown models left out (ignore_unknown_models, or "
+    "--ignore-unknown-models)";
 
 std::string list(const std::map<std::string, std::size_t>& counts) {
   return list_counts({counts.begin(), counts.end()});
