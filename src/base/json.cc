@@ -203,6 +203,11 @@ std::uint64_t JsonView::integer(std::uint64_t least, std::uint64_t most,
   return number;
 }
 
+std::uint32_t JsonView::uint32(std::uint32_t least, std::uint32_t most) const {
+  return static_cast<std::uint32_t>(integer(
+      least, most, "a whole number from " + std::to_string(least) + " to " + std::to_string(most)));
+}
+
 Budget JsonView::budget() const {
   if (is_string() && value_->get_ref<const std::string&>() == "unlimited") {
     return Budget::unlimited();

@@ -68,6 +68,7 @@ class JsonView {
   double number(double least, double most, std::string_view expected) const;
   /// A number written without fraction or exponent, from `least` to `most`.
   std::uint64_t integer(std::uint64_t least, std::uint64_t most, std::string_view expected) const;
+  std::uint32_t uint32(std::uint32_t least, std::uint32_t most) const;
   /// The digits of a number without a fraction, as 17 and 17.0 are; empty for any other value.
   std::optional<std::string> whole_number() const;
   /// A positive integer, or "unlimited".

@@ -92,12 +92,6 @@ std::size_t difference(const std::vector<std::string>& words,
 
 }  // namespace
 
-std::string lower_case(std::string_view text) {
-  std::string result(text);
-  std::ranges::transform(result, result.begin(), [](char c) { return lower_case(c); });
-  return result;
-}
-
 std::string loose_spelling(std::string_view name) {
   std::string result;
   for (std::size_t position = 0; position < name.size();) {

@@ -8,10 +8,6 @@
 
 namespace r2router::internal {
 
-/// ASCII letters in lower case; all other bytes as they are.
-constexpr char lower_case(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
-std::string lower_case(std::string_view text);
-
 /// A name as people take it to be the same: small letters without accents, in plain ASCII where the
 /// name has a full-width or a composed form, without invisible characters and white space at the
 /// ends. White space and dashes of any kind are "-".

@@ -76,4 +76,10 @@ bool internal::is_blank(std::string_view text) noexcept {
   return true;
 }
 
+std::string internal::lower_case(std::string_view text) {
+  std::string result(text);
+  std::ranges::transform(result, result.begin(), [](char c) { return lower_case(c); });
+  return result;
+}
+
 }  // namespace r2router

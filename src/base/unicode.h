@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 namespace r2router {
@@ -37,6 +38,10 @@ namespace internal {
 
 /// True for a text with nothing but white space in it.
 bool is_blank(std::string_view text) noexcept;
+
+/// ASCII letters in lower case, whatever the locale; all other bytes as they are.
+constexpr char lower_case(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
+std::string lower_case(std::string_view text);
 
 }  // namespace internal
 

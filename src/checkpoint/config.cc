@@ -43,11 +43,6 @@ constexpr std::pair<std::string_view, PredictorKind> kPredictorKinds[] = {
 constexpr std::pair<std::string_view, LexicalFeatures::Kind> kFeatureKinds[] = {
     {"words", LexicalFeatures::Kind::kWords}, {"characters", LexicalFeatures::Kind::kCharacters}};
 
-std::uint32_t read_uint32(const JsonView& field, std::uint32_t least, std::uint32_t most) {
-  return static_cast<std::uint32_t>(field.integer(
-      least, most, "a whole number from " + std::to_string(least) + " to " + std::to_string(most)));
-}
-
 /// A folder name that stays inside the folder it is appended to.
 std::string read_folder_name(const JsonView& field) {
   const std::string& name = field.string("the name of this model's folder under checkpoints/");
@@ -78,8 +73,8 @@ LexicalFeatures read_features(const JsonView& field) {
   LexicalFeatures features;
   field.refuse_misspelt({"kind", "min_n", "max_n", "weight"});
   features.kind = io::read_name(field["kind"], kFeatureKinds);
-  features.min_n = read_uint32(field["min_n"], 1, kLongestNgram);
-  features.max_n = read_uint32(field["max_n"], features.min_n, kLongestNgram);
+  features.min_n = field["min_n"].uint32(1, kLongestNgram);
+  features.max_n = field["max_n"].uint32(features.min_n, kLongestNgram);
   if (const JsonView weight = field["weight"]; weight.present()) {
     // The smallest and largest normal numbers of a float, so that the conversion is harmless.
     features.weight = static_cast<float>(weight.number(
@@ -111,7 +106,7 @@ LexicalEncoderSpec read_encoder(const JsonView& field) {
     type.fail("\"lexical\", the one built-in encoder");
   }
   LexicalEncoderSpec spec;
-  spec.dimension = read_uint32(field["dimension"], 1, kMostDimensions);
+  spec.dimension = field["dimension"].uint32(1, kMostDimensions);
   if (const JsonView seed = field["seed"]; seed.present()) {
     spec.seed = seed.integer(0, UINT64_MAX, "a whole number from 0 to 18446744073709551615");
   }
@@ -140,7 +135,7 @@ void read_model(const JsonView& field, std::string_view name, Config& config) {
 
 std::uint32_t read_format_version(const JsonView& field) {
   if (!field.present()) return 0;
-  const std::uint32_t version = read_uint32(field, 0, UINT32_MAX);
+  const std::uint32_t version = field.uint32(0, UINT32_MAX);
   if (version > kNewestFormatVersion) {
     field.fail_with("found a checkpoint of format version " + std::to_string(version) +
                     ", expected at most " + std::to_string(kNewestFormatVersion) +
@@ -311,7 +306,7 @@ Config parse_config(std::string_view json, const std::string& file) {
   if (const JsonView model = root["embedding_model"]; model.present()) {
     config.embedding_model = model.string();
   }
-  config.embedding_dim = read_uint32(root["embedding_dim"], 1, kMostDimensions);
+  config.embedding_dim = root["embedding_dim"].uint32(1, kMostDimensions);
   if (const JsonView lambda = root["default_lambda"]; lambda.present()) {
     read_setting(lambda, "lambda", config.policy);
   }
@@ -357,7 +352,7 @@ Config parse_config(std::string_view json, const std::string& file) {
     read_setting(floor, "token_floor", config.policy);
   }
   if (const JsonView points = root["length_points"]; points.present()) {
-    config.length_points = read_uint32(points, 2, kMostLengthPoints);
+    config.length_points = points.uint32(2, kMostLengthPoints);
     expect_version(config, points, "length curves");
   }
   // Members keep the text's order, so the position among them finds the text.

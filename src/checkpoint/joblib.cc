@@ -213,7 +213,7 @@ std::uint64_t Reader::size_in_bytes(const PickleValue& where, ElementType type,
   std::uint64_t size = type.size;
   for (const std::uint64_t extent : shape) {
     if (extent != 0 && size > source.bytes.size() / extent) {
-      refuse(where, "an array larger than the file it stands in (" +
+      refuse(where, "an array larger than the file that holds it (" +
                         std::to_string(source.bytes.size()) + " bytes)." + kDamaged);
     }
     size *= extent;

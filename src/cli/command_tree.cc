@@ -23,15 +23,6 @@ std::vector<std::string> split(std::string_view list, char separator) {
   return parts;
 }
 
-std::string joined(const std::vector<std::string>& parts, std::string_view separator) {
-  std::string text;
-  for (const std::string& part : parts) {
-    if (!text.empty()) text += separator;
-    text += part;
-  }
-  return text;
-}
-
 OptionInfo describe_option(const CLI::Option& option) {
   OptionInfo info{.names = names_of(option),
                   .group = option.get_group(),
@@ -83,6 +74,15 @@ std::vector<Paragraph> parse_block(const std::vector<std::string_view>& lines) {
 }
 
 }  // namespace
+
+std::string joined(const std::vector<std::string>& parts, std::string_view separator) {
+  std::string text;
+  for (const std::string& part : parts) {
+    if (!text.empty()) text += separator;
+    text += part;
+  }
+  return text;
+}
 
 std::string OptionInfo::usage() const {
   std::string text = joined(names, ", ");

@@ -67,6 +67,9 @@ CommandInfo describe(const CLI::App& app);
 /// The names of an option as they are typed, such as "--lambda" and "-h".
 std::vector<std::string> names_of(const CLI::Option& option);
 
+/// The parts, with the separator between them.
+std::string joined(const std::vector<std::string>& parts, std::string_view separator);
+
 /// Splits text into lines of at most `width` columns at white space. Counts code points.
 std::vector<std::string> wrap(std::string_view text, std::size_t width);
 

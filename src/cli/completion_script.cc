@@ -12,12 +12,6 @@ namespace {
 
 using Value = OptionInfo::Value;
 
-std::string words(const std::vector<std::string>& list) {
-  std::string text;
-  for (const std::string& word : list) text += (text.empty() ? "" : " ") + word;
-  return text;
-}
-
 std::vector<std::string> names_of_commands(const CommandInfo& command) {
   std::vector<std::string> names;
   for (const CommandInfo& other : command.commands) names.push_back(other.name);
@@ -84,7 +78,7 @@ std::string bash_values(Value value, const std::vector<std::string>& choices) {
     case Value::kFolder:
       return "_r2_router_reply -d";
     case Value::kChoice:
-      return "_r2_router_reply -W '" + words(choices) + "'";
+      return "_r2_router_reply -W '" + joined(choices, " ") + "'";
     case Value::kNone:
     case Value::kText:
       break;
@@ -99,14 +93,13 @@ std::string bash_command(const CommandInfo& command) {
     if (option.positional) continue;
     for (const std::string& name : option.names) names += (names.empty() ? "" : " ") + name;
     if (option.value == Value::kNone) continue;
-    std::string pattern;
-    for (const std::string& name : option.names) pattern += (pattern.empty() ? "" : "|") + name;
-    text +=
-        "        " + pattern + ") " + bash_values(option.value, option.choices) + "; return ;;\n";
+    text += "        " + joined(option.names, "|") + ") " +
+            bash_values(option.value, option.choices) + "; return ;;\n";
   }
   const std::string values =
-      command.commands.empty() ? bash_values(positional_value(command), positional_choices(command))
-                               : "_r2_router_reply -W '" + words(names_of_commands(command)) + "'";
+      command.commands.empty()
+          ? bash_values(positional_value(command), positional_choices(command))
+          : "_r2_router_reply -W '" + joined(names_of_commands(command), " ") + "'";
   // If there is nothing else to complete, an empty word becomes an option.
   text += "      esac\n      case $current in\n        " + std::string(values == ":" ? "''|" : "") +
           "-*) _r2_router_reply -W '" + names + "' ;;\n        *) " + values;
@@ -122,7 +115,7 @@ std::string zsh_values(const OptionInfo& option) {
     case Value::kFolder:
       return "_files -/";
     case Value::kChoice:
-      return "(" + words(option.choices) + ")";
+      return "(" + joined(option.choices, " ") + ")";
     case Value::kNone:
     case Value::kText:
       break;
@@ -145,7 +138,7 @@ std::string zsh_option(const OptionInfo& option) {
   }
   std::vector<std::string> excluded = option.names;
   excluded.insert(excluded.end(), option.excludes.begin(), option.excludes.end());
-  const std::string before = option.repeatable ? "*" : "(" + words(excluded) + ")";
+  const std::string before = option.repeatable ? "*" : "(" + joined(excluded, " ") + ")";
   std::string text;
   for (const std::string& name : option.names) {
     const bool takes_equals = option.value != Value::kNone && name.starts_with("--");
@@ -201,7 +194,7 @@ std::string fish_values(const OptionInfo& option) {
     case Value::kFolder:
       return " -x -a '(__fish_complete_directories)'";
     case Value::kChoice:
-      return " -x -a " + fish_quoted(words(option.choices));
+      return " -x -a " + fish_quoted(joined(option.choices, " "));
     case Value::kText:
       return " -x";
     case Value::kNone:

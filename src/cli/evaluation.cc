@@ -14,6 +14,7 @@
 #include "r2router/train.h"
 
 #include "base/suggestion.h"
+#include "base/unicode.h"
 #include "cli/output.h"
 #include "data/gaps.h"
 
@@ -35,11 +36,8 @@ constexpr std::pair<std::string_view, PredictorKind> kTrainedRouters[] = {
 
 /// A name as it is compared: in small letters, with spaces for hyphens.
 std::string plain(std::string_view name) {
-  std::string result(name);
-  for (char& c : result) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-    if (c == '-') c = ' ';
-  }
+  std::string result = internal::lower_case(name);
+  std::ranges::replace(result, '-', ' ');
   return result;
 }
 

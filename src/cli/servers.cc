@@ -35,7 +35,7 @@ std::string check_temperature(const std::string& text) {
 }
 
 std::string check_url(const std::string& text) {
-  const std::string lower = CLI::detail::to_lower(std::string(trimmed(text)));
+  const std::string lower = internal::lower_case(trimmed(text));
   if (lower.starts_with("http://") || lower.starts_with("https://")) return {};
   return "expected an address that begins with http:// or https://, found \"" + text + "\"";
 }

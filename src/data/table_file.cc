@@ -230,7 +230,7 @@ std::string snake_case(std::string_view name) {
     if (c == ' ' || c == '-') {
       if (!result.empty() && result.back() != '_') result += '_';
     } else {
-      result += upper ? static_cast<char>(c - 'A' + 'a') : c;
+      result += internal::lower_case(c);
     }
     before = c;
   }
@@ -355,9 +355,7 @@ std::string_view trimmed(std::string_view text) {
 }
 
 bool equal_ignoring_case(std::string_view text, std::string_view lower) {
-  return std::ranges::equal(text, lower, {}, [](char c) {
-    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  });
+  return std::ranges::equal(text, lower, {}, [](char c) { return internal::lower_case(c); });
 }
 
 /// A cell as the JSON value that it probably is; names and texts stay strings.

@@ -16,6 +16,7 @@
 
 #include "base/excerpt.h"
 #include "base/json.h"
+#include "base/unicode.h"
 #include "base/usd.h"
 #include "route/ties.h"
 
@@ -317,10 +318,7 @@ void set_interval(std::vector<double> values, CalibratedFigure& figure) {
 /// Takes a target apart from front to back: numbers, words and signs, with any space between them.
 class TargetReader {
  public:
-  explicit TargetReader(std::string_view text) {
-    for (const char c : text) rest_ += c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-    skip_space();
-  }
+  explicit TargetReader(std::string_view text) : rest_(internal::lower_case(text)) { skip_space(); }
 
   bool at_end() const { return position_ == rest_.size(); }
 

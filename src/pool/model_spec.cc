@@ -19,11 +19,6 @@ constexpr std::uint32_t kMostInstructionTokens = 1'000'000;
 constexpr std::size_t kMostTiers = 64;
 constexpr std::size_t kMostOmitted = 64;
 
-std::uint32_t read_uint32(const JsonView& field, std::uint32_t least, std::uint32_t most) {
-  return static_cast<std::uint32_t>(field.integer(
-      least, most, "a whole number from " + std::to_string(least) + " to " + std::to_string(most)));
-}
-
 /// "" for a field that is absent or null.
 std::string read_optional_text(const JsonView& field) {
   if (!field.present() || field.is_null()) return {};
@@ -49,7 +44,7 @@ std::vector<PriceTier> read_tiers(const JsonView& field) {
                              "output_price_per_million", "reasoning_price_per_million",
                              "price_per_request", "price_per_image"});
     PriceTier tier;
-    tier.above_input_tokens = read_uint32(element["above_input_tokens"], 0, UINT32_MAX);
+    tier.above_input_tokens = element["above_input_tokens"].uint32(0, UINT32_MAX);
     if (!tiers.empty() && tier.above_input_tokens <= tiers.back().above_input_tokens) {
       element["above_input_tokens"].fail("more than in the tier before, " +
                                          std::to_string(tiers.back().above_input_tokens));
@@ -179,11 +174,11 @@ ModelSpec read_model_spec(const JsonView& field, std::string_view name) {
         speed.number(kLowestSpeed, kHighestSpeed, "tokens per second, from 1e-9 to 1e9");
   }
   if (const JsonView context = field["context_tokens"]; context.present()) {
-    model.context_tokens = read_uint32(context, 1, UINT32_MAX);
+    model.context_tokens = context.uint32(1, UINT32_MAX);
   }
   model.instruction = read_optional_text(field["instruction"]);
   if (const JsonView tokens = field["instruction_tokens"]; tokens.present()) {
-    model.instruction_tokens = read_uint32(tokens, 0, kMostInstructionTokens);
+    model.instruction_tokens = tokens.uint32(0, kMostInstructionTokens);
   }
   read_request_settings(field, model);
   return model;

@@ -1,7 +1,6 @@
 #include "llm/chat/chat_completion.h"
 
 #include <algorithm>
-#include <cctype>
 #include <charconv>
 #include <cmath>
 #include <cstdint>
@@ -291,11 +290,6 @@ std::string_view remedy_for(ErrorCode code) {
   }
 }
 
-std::string to_lower(std::string text) {
-  std::ranges::transform(text, text.begin(), [](unsigned char c) { return std::tolower(c); });
-  return text;
-}
-
 /// True for an "error" that reports none: servers add "", {} or false to a good answer.
 bool says_nothing(const Json& error) {
   switch (error.type()) {
@@ -379,7 +373,7 @@ class AnswerReader {
       read_error(find(*choice, "error"));
     }
     read_error(find(json, "error"));
-    if (!answer_.failure && to_lower(answer_.finish_reason) == "error") {
+    if (!answer_.failure && internal::lower_case(answer_.finish_reason) == "error") {
       answer_.failure = Failure{.code = ErrorCode::kServer,
                                 .message =
                                     "the server ended the answer with an error that it does "
@@ -403,7 +397,7 @@ class AnswerReader {
 
   bool read_choice(const Json& choice) {
     std::string reason = string_of(choice, "finish_reason");
-    const std::string lower = to_lower(reason);
+    const std::string lower = internal::lower_case(reason);
     const bool has_reason = !reason.empty() && lower != "null" && lower != "none";
     if (has_reason) answer_.finish_reason = std::move(reason);
     // Some servers end a stream with the whole message.
@@ -449,7 +443,7 @@ class AnswerReader {
   }
 
   void read_part(const Json& part) {
-    const std::string type = to_lower(string_of(part, "type"));
+    const std::string type = internal::lower_case(string_of(part, "type"));
     if (type.find("thinking") != type.npos || type.find("reasoning") != type.npos) {
       append(&ChatAnswer::reasoning, plain_text(part));
     } else if (type == "refusal") {
@@ -505,13 +499,13 @@ bool is_end_mark(std::string_view data) {
   if (data.size() > 16) return false;
   strip("\"'");
   strip("[]");
-  return to_lower(std::string(data)) == "done";
+  return internal::lower_case(std::string(data)) == "done";
 }
 
 /// What servers send without an event's name to keep a connection open.
 bool is_heartbeat(std::string_view data) {
   for (const std::string_view word : {"ping", "pong", "keep-alive", "keepalive", "heartbeat"}) {
-    if (data.size() < 16 && to_lower(std::string(data)) == word) return true;
+    if (data.size() < 16 && internal::lower_case(std::string(data)) == word) return true;
   }
   return data.empty();
 }

@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <atomic>
-#include <cctype>
 #include <chrono>
 #include <cmath>
 #include <cstdint>
@@ -212,8 +211,7 @@ class UnsupportedParameters {
 
 /// True for a finish reason that says so in one of the ways in which servers do.
 bool says(const std::string& finish_reason, std::initializer_list<std::string_view> words) {
-  std::string lower = finish_reason;
-  std::ranges::transform(lower, lower.begin(), [](unsigned char c) { return std::tolower(c); });
+  const std::string lower = internal::lower_case(finish_reason);
   return std::ranges::any_of(words,
                              [&](std::string_view word) { return lower.find(word) != lower.npos; });
 }

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cctype>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -20,6 +19,7 @@
 #include "r2router/version.h"
 
 #include "base/fork_gate.h"
+#include "base/unicode.h"
 #include "llm/http/call.h"
 #include "llm/http/endpoint.h"
 #include "llm/http/transport.h"
@@ -34,13 +34,6 @@ constexpr std::size_t kMaxHeaderBytes = std::size_t{256} << 10;
 
 [[noreturn]] void fail(const std::string& message) {
   throw Error(ErrorCode::kInvalidArgument, message);
-}
-
-std::string to_lower(std::string text) {
-  std::ranges::transform(text, text.begin(), [](char c) {
-    return static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  });
-  return text;
 }
 
 std::string shown(double seconds) {
@@ -130,7 +123,7 @@ void check_headers(const Endpoint& endpoint) {
     if (value.find_first_of(std::string("\r\n\0", 3)) != value.npos) {
       fail("the header " + name + " of the endpoint has a line break in its value: remove it");
     }
-    if (!endpoint.api_key.empty() && to_lower(name) == "authorization") {
+    if (!endpoint.api_key.empty() && internal::lower_case(name) == "authorization") {
       fail("the endpoint has both an api_key and an Authorization header: give one of them");
     }
   }
@@ -569,7 +562,7 @@ void Transfer::take_header(std::string_view line) {
   if (colon == line.npos) return;
   std::string_view value = line.substr(colon + 1);
   while (value.starts_with(' ') || value.starts_with('\t')) value.remove_prefix(1);
-  response_.headers.emplace_back(to_lower(std::string(line.substr(0, colon))), value);
+  response_.headers.emplace_back(internal::lower_case(line.substr(0, colon)), value);
 }
 
 bool Transfer::take_body(std::string_view piece) {
@@ -725,6 +718,8 @@ std::shared_ptr<const Transport> make_transport(const Endpoint& endpoint) {
   return std::make_shared<CurlTransport>(endpoint);
 }
 
-std::string url_host(const std::string& url) { return to_lower(Url(url).part(CURLUPART_HOST)); }
+std::string url_host(const std::string& url) {
+  return internal::lower_case(Url(url).part(CURLUPART_HOST));
+}
 
 }  // namespace r2router::net

@@ -102,9 +102,7 @@ bool follows_bearer(std::string_view before) {
     before.remove_suffix(space.size());
     constexpr std::string_view kBearer = "bearer";
     return before.size() >= kBearer.size() &&
-           std::ranges::equal(
-               before.substr(before.size() - kBearer.size()), kBearer,
-               [](char a, char b) { return std::tolower(static_cast<unsigned char>(a)) == b; });
+           internal::lower_case(before.substr(before.size() - kBearer.size())) == kBearer;
   }
   return false;
 }

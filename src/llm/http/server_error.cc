@@ -23,14 +23,6 @@ constexpr int kMostDepth = 8;
 constexpr std::size_t kMostWords = 8192;
 constexpr std::size_t kMostNames = 8;
 
-std::string to_lower(std::string_view text) {
-  std::string lower(text);
-  std::ranges::transform(lower, lower.begin(), [](char c) {
-    return static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  });
-  return lower;
-}
-
 template <std::size_t N>
 std::size_t place_of(std::string_view name, const std::array<std::string_view, N>& names) {
   return static_cast<std::size_t>(std::ranges::find(names, name) - names.begin());
@@ -148,7 +140,7 @@ class ErrorReader {
       while (!broken_) {
         const auto member = reader_.next_member();
         if (!member) break;
-        const std::string name = to_lower(member->substr(0, 32));
+        const std::string name = internal::lower_case(member->substr(0, 32));
         const std::size_t word = place_of(name, kWords);
         if (name == "loc") {
           place = location(depth);
@@ -250,7 +242,7 @@ class ErrorReader {
   void add_kind(std::string_view kind) {
     if (kind.empty() || error_.kinds.size() + kind.size() > kMostWords) return;
     if (!error_.kinds.empty()) error_.kinds += ' ';
-    error_.kinds += to_lower(kind);
+    error_.kinds += internal::lower_case(kind);
   }
 
   void add_parameter(std::string name) {
@@ -291,7 +283,7 @@ std::string without_tags(std::string_view html) {
 
 /// What a page of HTML or XML says: its title or, without one, its text.
 std::string page_text(std::string_view page) {
-  const std::string lower = to_lower(page);
+  const std::string lower = internal::lower_case(page);
   const std::string_view title = between(page, lower, "<title", "</title");
   std::string text = without_tags(trimmed(title).empty() ? page : title);
   constexpr std::pair<std::string_view, char> kEntities[] = {{"&nbsp;", ' '}, {"&lt;", '<'},
@@ -482,7 +474,7 @@ bool contains(std::string_view text, std::string_view phrase) {
 
 /// Words and codes, as the signs are written.
 std::string evidence_of(const ServerError& error) {
-  std::string text = to_lower(error.words.substr(0, kMostWords)) + " | " + error.kinds;
+  std::string text = internal::lower_case(error.words.substr(0, kMostWords)) + " | " + error.kinds;
   for (char& c : text) {
     if (c == '_' || c == '-') c = ' ';
   }

@@ -449,7 +449,7 @@ TEST(Decide, RefusesBadOptions) {
 TEST(Decide, ChargesAModelForTheTokensOfItsInstruction) {
   const auto pool = std::make_shared<const Pool>(
       Pool{{.name = "plain", .prices = {.input = 10}},
-           {.name = "told", .prices = {.input = 10}, .instruction_tokens = 400}});
+           {.name = "instructed", .prices = {.input = 10}, .instruction_tokens = 400}});
   const std::vector<Pair> pairs = {{0, Budget()}, {1, Budget()}};
   RouteOptions options;
   options.policy.lambda = 0.9;
@@ -466,7 +466,7 @@ TEST(Decide, CountsEveryByteOfAnInstructionAtWorst) {
   const std::string instruction = "Answer in one sentence, and say nothing else.";
   const auto worst_cost_with = [&](std::uint32_t instruction_tokens) {
     const auto pool =
-        std::make_shared<const Pool>(Pool{{.name = "told",
+        std::make_shared<const Pool>(Pool{{.name = "instructed",
                                            .prices = {.input = 10},
                                            .instruction = instruction,
                                            .instruction_tokens = instruction_tokens}});
