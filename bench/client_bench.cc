@@ -12,7 +12,8 @@
 
 #include <benchmark/benchmark.h>
 
-#include "r2router/llm_client.h"
+#include "r2router/llm/client.h"
+#include "r2router/llm/generate.h"
 
 #include "loopback_server.h"
 
@@ -47,13 +48,13 @@ void first_streamed_token(benchmark::State& state) {
                   "\n\ndata: [DONE]\n\n") +
             "0\r\n\r\n");
       });
-  const auto client = r2router::make_openai_client({.base_url = server.url()});
-  const r2router::ChatRequest request = {
+  const auto client = r2router::llm::make_openai_client({.base_url = server.url()});
+  const r2router::llm::ChatRequest request = {
       .model = "vendor/model", .messages = {{"user", "Hi"}}, .max_tokens = 16};
   std::vector<double> samples;
   for (auto _ : state) {
     Clock::time_point received;
-    const r2router::Completion completion = client->complete(
+    const r2router::llm::Completion completion = client->complete(
         request, {.deadline = Clock::now() + 10s,
                   .on_text = [&received](std::string_view) { received = Clock::now(); }});
     if (!completion.ok()) {

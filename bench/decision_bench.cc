@@ -170,7 +170,7 @@ const bool registered = [] {
     for (const auto& [request, options] : requests) {
       benchmark::RegisterBenchmark(
           ("one/decision/" + name + "/" + request).c_str(),
-          [name, options](benchmark::State& s) { one_decision_with(s, name, options); });
+          [name, options = options](benchmark::State& s) { one_decision_with(s, name, options); });
     }
     benchmark::RegisterBenchmark(("batch/decisions/" + name).c_str(), [name](benchmark::State& s) {
       batch_decisions(s, name);

@@ -14,6 +14,7 @@
 #include <nlohmann/json.hpp>
 
 #include "r2router/embedder.h"
+#include "r2router/llm/http_embedder.h"
 
 #include "encode/remote/embeddings_response.h"
 #include "loopback_server.h"
@@ -109,8 +110,8 @@ void embed_one_text(benchmark::State& state) {
         connection.send(answer);
       });
   const auto embedder =
-      make_http_embedder({.base_url = server.url(), .api_key = Secret("sk-0123456789")},
-                         {.model = "Qwen/Qwen3-0.6B", .dimension = kDimension});
+      llm::make_http_embedder({.base_url = server.url(), .api_key = llm::Secret("sk-0123456789")},
+                              {.model = "Qwen/Qwen3-0.6B", .dimension = kDimension});
   const std::string text(300, 'x');
   const std::string_view view = text;
   std::vector<float> embedding = embedder->embed_one(text);  // connects

@@ -21,7 +21,7 @@ namespace {
 
 using bench::Connection;
 using bench::LoopbackServer;
-using net::Clock;
+using llm::Clock;
 
 std::string answer_of(const std::string& body) {
   return "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: " +
@@ -59,14 +59,14 @@ class Server {
   LoopbackServer server_;
 };
 
-net::Request question_to(const LoopbackServer& server) {
+llm::Request question_to(const LoopbackServer& server) {
   return {.url = server.url() + "/v1/embeddings",
           .headers = {{"Content-Type", "application/json"}},
           .body = kQuestion};
 }
 
-std::shared_ptr<const net::Transport> transport_to(const LoopbackServer& server) {
-  return net::make_transport({.base_url = server.url(), .api_key = Secret("sk-0123456789")});
+std::shared_ptr<const llm::Transport> transport_to(const LoopbackServer& server) {
+  return llm::make_transport({.base_url = server.url(), .api_key = llm::Secret("sk-0123456789")});
 }
 
 double microseconds(Clock::duration duration) {
@@ -99,7 +99,7 @@ class Latencies {
 void one_post(benchmark::State& state) {
   Server server;
   const auto transport = transport_to(*server);
-  const net::Request request = question_to(*server);
+  const llm::Request request = question_to(*server);
   transport->send(request);  // connects
   const std::string bytes = server.last_request();
   const Connection bare = Connection::to((*server).port());
@@ -110,7 +110,7 @@ void one_post(benchmark::State& state) {
     bare.send(bytes);
     if (bare.receive().size() != kAnswer.size()) state.SkipWithError("a wrong answer");
     const auto middle = Clock::now();
-    const net::Response response = transport->send(request);
+    const llm::Response response = transport->send(request);
     if (response.status != 200) state.SkipWithError("a failed request");
     const auto end = Clock::now();
     bare_times.push_back(microseconds(middle - start));
@@ -144,7 +144,7 @@ void from_threads(benchmark::State& state, const CallOf& call_of) {
 void threads_through_transport(benchmark::State& state) {
   Server server;
   const auto transport = transport_to(*server);
-  const net::Request request = question_to(*server);
+  const llm::Request request = question_to(*server);
   from_threads(state, [&] {
     return [&] {
       if (transport->send(request).status != 200) state.SkipWithError("a failed request");
@@ -192,7 +192,7 @@ void streamed_piece(benchmark::State& state) {
     }
   });
   const auto transport = transport_to(server);
-  net::Request request = question_to(server);
+  llm::Request request = question_to(server);
   Latencies latencies(state);
   request.on_body = [&](std::string_view piece) {
     Clock::time_point sent;
@@ -219,7 +219,7 @@ void cancel(benchmark::State& state) {
       stopped = Clock::now();
       stop.request_stop();
     });
-    net::Request request = question_to(server);
+    llm::Request request = question_to(server);
     request.cancel = stop.get_token();
     transport->send(request);
     const auto returned = Clock::now();

@@ -5,6 +5,7 @@
 //     route_and_generate "Solve the equation: 2x + 5 = 13" http://localhost:8000/v1
 #include <iostream>
 
+#include <r2router/llm/generate.h>
 #include <r2router/router.h>
 
 int main(int argc, char** argv) {
@@ -12,8 +13,8 @@ int main(int argc, char** argv) {
   const char* base_url = argc > 2 ? argv[2] : "https://openrouter.ai/api/v1";
   try {
     const auto router = r2router::Router::from_pretrained();
-    const auto client = r2router::make_openai_client(
-        {.base_url = base_url, .api_key = r2router::api_key_from_environment()});
+    const auto client = r2router::llm::make_openai_client(
+        {.base_url = base_url, .api_key = r2router::llm::api_key_from_environment()});
 
     // Not more than a cent for all attempts; the ranking is what to fall back on.
     const auto decision =
@@ -21,8 +22,9 @@ int main(int argc, char** argv) {
     std::cout << "Asking " << decision.model().name << " with a budget of "
               << decision.chosen.budget.to_string() << " tokens.\n";
 
-    const auto completion = router.generate(
-        *client, prompt, decision, {.on_text = [](auto text) { std::cout << text << std::flush; }});
+    const auto completion =
+        r2router::llm::generate(*client, router, prompt, decision,
+                                {.on_text = [](auto text) { std::cout << text << std::flush; }});
     std::cout << "\n";
     if (!completion.ok()) {
       std::cerr << completion.failure->message << "\n";

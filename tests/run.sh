@@ -31,7 +31,7 @@ build() {
 mkdir -p build
 build release -DCMAKE_CXX_COMPILER=g++
 build asan-ubsan
-build tsan -DCMAKE_CXX_COMPILER=g++ -DR2ROUTER_BUILD_EXAMPLES=OFF -DR2ROUTER_BUILD_CLI=OFF
+build tsan -DR2ROUTER_BUILD_EXAMPLES=OFF -DR2ROUTER_BUILD_CLI=OFF
 
 # One run over the three builds: one summary, and one exit code.
 mkdir -p build/all

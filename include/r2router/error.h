@@ -23,7 +23,7 @@ enum class ErrorCode : std::uint8_t {
   kBadData,          ///< an outcome table or query file is wrong
   kUnsupported,      ///< understood, but not available: in this build or version, or by a model
   // Of servers that are called. In Failure, where these codes are data, some of them let another
-  // model answer (see generate() in llm_client.h).
+  // model answer (see generate() in llm/generate.h).
   kConnection,  ///< no connection, or it broke: refused, reset, name not found, proxy
   kUntrusted,   ///< the server's TLS certificate was refused
   kTimeout,     ///< a time limit or the deadline passed

@@ -9,21 +9,18 @@
 //     decision.chosen.quality;         // how good the answer is expected to be, 0 to 1
 //     decision.chosen.cost_usd;        // what it is expected to cost
 //
-//     auto endpoint = r2router::Endpoint{.base_url = "https://openrouter.ai/api/v1",
-//                                        .api_key = r2router::api_key_from_environment()};
-//     auto client = r2router::make_openai_client(endpoint);
-//     auto completion = router.generate(*client, "Solve the equation: 2x + 5 = 13", decision);
-//     completion.text;                 // the answer, or completion.failure says why there is none
+// llm/generate.h calls the chosen model within that budget.
 //
 // The stages, each in its own header, each usable alone:
-//     1  embedder.h    text                            -> embedding
-//     2  scorer.h      embedding                       -> predictions for every pair
-//     3  decision.h    predictions + prices + options  -> Decision
-//     4  llm_client.h  query + Decision                -> Completion
-// checkpoint.h reads and writes what a router is made of; options.h lists what one call may set;
-// error.h has the one exception type. From known answers of your models, outcomes.h and train.h
-// make a checkpoint, eval.h tells how good it is, and calibrate.h finds the options that meet a
-// target, which policy.h keeps in a file.
+//     1  embedder.h      text                            -> embedding
+//     2  scorer.h        embedding                       -> predictions for every pair
+//     3  decision.h      predictions + prices + options  -> Decision
+//     4  llm/generate.h  query + Decision                -> Completion
+// The first three are the library r2router::r2router, the fourth is r2router::llm, which uses
+// libcurl. checkpoint.h reads and writes what a router is made of; options.h has the options of one
+// call; error.h has the one exception type. From known answers of your models, outcomes.h and
+// train.h make a checkpoint, eval.h measures it, and calibrate.h finds the policy that meets a
+// target (r2router::train).
 #pragma once
 
 #include <cstddef>
@@ -39,7 +36,6 @@
 #include "r2router/embedder.h"
 #include "r2router/error.h"
 #include "r2router/export.h"
-#include "r2router/llm_client.h"
 #include "r2router/options.h"
 #include "r2router/scorer.h"
 #include "r2router/types.h"
@@ -100,14 +96,6 @@ class R2ROUTER_EXPORT Router {
   BatchDecision route_batch(std::span<const double> embeddings, const RouteOptions& options = {},
                             std::span<const std::int64_t> input_tokens = {},
                             std::span<const std::int64_t> max_input_tokens = {}) const;
-
-  /// Asks the decision's model for an answer within its cap, with the checkpoint's budget
-  /// instruction; the free function generate() of llm_client.h says how it falls back and throws.
-  /// Fallbacks need a decision made with RouteOptions::rank.
-  Completion generate(const LlmClient& client, std::string_view query, const Decision& decision,
-                      const GenerateOptions& options = {}) const;
-  Completion generate(const LlmClient& client, std::span<const Message> messages,
-                      const Decision& decision, const GenerateOptions& options = {}) const;
 
   /// Length of the embeddings that route() takes.
   std::size_t dimension() const;

@@ -11,6 +11,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/typing.h>
 
+#include "r2router/llm/generate.h"
 #include "r2router/router.h"
 
 namespace r2router::python {
@@ -134,11 +135,11 @@ class Choice {
 
 /// Whom to ask for answers. Immutable.
 struct Client {
-  std::shared_ptr<const LlmClient> client;
+  std::shared_ptr<const llm::Client> client;
 };
 
 /// What became of a call, as a dictionary; a failed one has the key "failure".
-Dict to_python(const Completion& completion, const Pool& pool);
+Dict to_python(const llm::Completion& completion, const Pool& pool);
 
 /// Decisions for the rows of an array, column by column.
 struct Batch {

@@ -99,8 +99,9 @@ class RouterBinding {
   }
 
   template <typename Decide>
-  Dict ask(const Client& client, const Messages& messages, Decide decide, GenerateOptions options,
-           const py::object& on_text, const std::stop_source& cancel) const {
+  Dict ask(const Client& client, const Messages& messages, Decide decide,
+           llm::GenerateOptions options, const py::object& on_text,
+           const std::stop_source& cancel) const {
     if (!on_text.is_none()) {
       options.on_text = [&on_text](std::string_view text) {
         const AcquiredGil acquired;
@@ -110,9 +111,9 @@ class RouterBinding {
     options.cancel = cancel.get_token();
     std::vector<Message> conversation;
     for (const auto& [role, content] : messages) conversation.push_back({role, content});
-    const Completion completion = [&] {
+    const llm::Completion completion = [&] {
       const ReleasedGil released;
-      return router_.generate(*client.client, conversation, decide(), options);
+      return llm::generate(*client.client, router_, conversation, decide(), options);
     }();
     return to_python(completion, router_.pool());
   }

@@ -10,8 +10,9 @@
 #include <pybind11/stl.h>
 
 #include "r2router/embedder.h"
-#include "r2router/endpoint.h"
-#include "r2router/llm_client.h"
+#include "r2router/llm/client.h"
+#include "r2router/llm/endpoint.h"
+#include "r2router/llm/http_embedder.h"
 
 #include "bindings.h"
 
@@ -21,11 +22,11 @@ namespace {
 /// Embeddings from a server, each text asked for once as long as the cache has room for it.
 class HttpEmbedder {
  public:
-  HttpEmbedder(const Endpoint& endpoint, const std::string& model, std::size_t dimension,
+  HttpEmbedder(const llm::Endpoint& endpoint, const std::string& model, std::size_t dimension,
                std::size_t cache_bytes)
       : cache_(cache_bytes == 0 ? nullptr : std::make_shared<EmbeddingCache>(cache_bytes)),
-        embedder_(make_http_embedder(endpoint,
-                                     {.model = model, .dimension = dimension, .cache = cache_})) {}
+        embedder_(llm::make_http_embedder(
+            endpoint, {.model = model, .dimension = dimension, .cache = cache_})) {}
 
   py::array_t<float> embed(const std::vector<std::string>& texts,
                            const std::stop_source& cancel) const {
@@ -50,10 +51,10 @@ class HttpEmbedder {
   std::shared_ptr<const Embedder> embedder_;
 };
 
-Endpoint make_endpoint(const std::string& base_url, const std::optional<std::string>& api_key,
-                       const std::string& ca_file, std::optional<double> timeout) {
-  Endpoint endpoint{.base_url = base_url, .ca_file = ca_file};
-  if (api_key) endpoint.api_key = Secret(*api_key);
+llm::Endpoint make_endpoint(const std::string& base_url, const std::optional<std::string>& api_key,
+                            const std::string& ca_file, std::optional<double> timeout) {
+  llm::Endpoint endpoint{.base_url = base_url, .ca_file = ca_file};
+  if (api_key) endpoint.api_key = llm::Secret(*api_key);
   if (timeout) endpoint.timeouts.total = *timeout;
   return endpoint;
 }
@@ -71,7 +72,7 @@ py::str to_object(ErrorCode code) {
   return py::str(name.data(), name.size());
 }
 
-Dict attempt_to_python(const Attempt& attempt, const Pool& pool) {
+Dict attempt_to_python(const llm::Attempt& attempt, const Pool& pool) {
   Dict values;
   values["model"] = pool[attempt.pair.model].name;
   values["openrouter_id"] = attempt.model;
@@ -87,7 +88,7 @@ Dict attempt_to_python(const Attempt& attempt, const Pool& pool) {
 
 }  // namespace
 
-Dict to_python(const Completion& completion, const Pool& pool) {
+Dict to_python(const llm::Completion& completion, const Pool& pool) {
   Dict values;
   values["response"] = completion.text;
   values["model"] = pool[completion.pair.model].name;
@@ -119,7 +120,7 @@ Dict to_python(const Completion& completion, const Pool& pool) {
   values["first_text_seconds"] = to_object(completion.first_text_seconds);
   values["seconds"] = completion.seconds;
   py::list attempts;
-  for (const Attempt& attempt : completion.attempts) {
+  for (const llm::Attempt& attempt : completion.attempts) {
     attempts.append(attempt_to_python(attempt, pool));
   }
   values["attempts"] = attempts;
@@ -141,26 +142,26 @@ void register_servers(py::module_& module) {
       .def(py::init<>())
       .def("cancel", [](std::stop_source& source) { source.request_stop(); });
 
-  py::class_<Endpoint>(module, "Endpoint", "A server and how it is called.")
+  py::class_<llm::Endpoint>(module, "Endpoint", "A server and how it is called.")
       .def(py::init(&make_endpoint), py::arg("base_url"), py::arg("api_key") = py::none(),
            py::arg("ca_file") = "", py::arg("timeout") = py::none());
 
   py::class_<HttpEmbedder>(module, "HttpEmbedder", "Embeddings from a server.")
-      .def(py::init<const Endpoint&, const std::string&, std::size_t, std::size_t>(),
+      .def(py::init<const llm::Endpoint&, const std::string&, std::size_t, std::size_t>(),
            py::arg("endpoint"), py::arg("model"), py::arg("dimension"), py::arg("cache_bytes"))
       .def("embed", &HttpEmbedder::embed, py::arg("texts"), py::arg("cancel"))
       .def("cache_counts", &HttpEmbedder::cache_counts, "Hits and misses so far.");
 
   py::class_<Client>(module, "Client", "Answers from a server.")
-      .def(py::init([](const Endpoint& endpoint, const std::string& provider) {
-             return Client{make_openai_client(endpoint, {.provider = provider})};
+      .def(py::init([](const llm::Endpoint& endpoint, const std::string& provider) {
+             return Client{llm::make_openai_client(endpoint, {.provider = provider})};
            }),
            py::arg("endpoint"), py::arg("provider") = "");
 
   module.def(
       "api_key_from_environment",
       []() -> std::optional<std::string> {
-        const Secret key = api_key_from_environment();
+        const llm::Secret key = llm::api_key_from_environment();
         if (key.empty()) return std::nullopt;
         return key.reveal();
       },

@@ -29,7 +29,7 @@ std::string tokens_text(const Usage& usage) {
 
 std::string answer_rule() { return std::string(72, '-') + '\n'; }
 
-std::string answer_facts(const Completion& completion, const Pool& pool) {
+std::string answer_facts(const llm::Completion& completion, const Pool& pool) {
   std::string line = pool[completion.pair.model].name;
   if (completion.redirected) {
     line += ", served by " + printable(completion.served_model);

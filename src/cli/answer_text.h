@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "r2router/llm/completion.h"
 #include "r2router/types.h"
 
 namespace r2router::cli {
@@ -11,6 +12,6 @@ namespace r2router::cli {
 std::string answer_rule();
 
 /// Who answered, what it took and what it cost, as one line.
-std::string answer_facts(const Completion& completion, const Pool& pool);
+std::string answer_facts(const llm::Completion& completion, const Pool& pool);
 
 }  // namespace r2router::cli

@@ -26,8 +26,8 @@
 namespace r2router::cli {
 namespace {
 
-using client::Catalogue;
-using client::CatalogueModel;
+using llm::Catalogue;
+using llm::CatalogueModel;
 using Json = nlohmann::ordered_json;  // keeps the order of the models, which is meaningful
 
 // Bytes.
@@ -155,7 +155,7 @@ class Synchronisation {
     }
   }
 
-  void set_prices(const ModelSpec& model, const client::CataloguePrices& found, Json& json) {
+  void set_prices(const ModelSpec& model, const llm::CataloguePrices& found, Json& json) {
     Prices prices;
     const PriceTier& base = found.base;
     // Where there is no fixed price, the pool's number remains what a call is expected to cost.
@@ -271,13 +271,13 @@ class Synchronisation {
 Catalogue read_source(const Settings& settings) {
   const bool is_url = settings.from.starts_with("http://") || settings.from.starts_with("https://");
   if (!settings.from.empty() && !is_url) {
-    return client::read_catalogue(
+    return llm::read_catalogue(
         io::read_text(settings.from, kLargestCatalogue, ErrorCode::kBadData));
   }
-  Endpoint endpoint;
+  llm::Endpoint endpoint;
   endpoint.base_url = settings.source();
   endpoint.ca_file = settings.ca_file;
-  return client::fetch_catalogue(endpoint, is_url ? settings.from : client::models_url(endpoint));
+  return llm::fetch_catalogue(endpoint, is_url ? settings.from : llm::models_url(endpoint));
 }
 
 // A catalogue of another kind would make a whole pool unavailable.

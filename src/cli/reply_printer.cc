@@ -24,7 +24,7 @@ void ReplyPrinter::decision(const ReplyLabel& label, const Decision& decision) {
 }
 
 void ReplyPrinter::answer(const ReplyLabel& label, const Decision& decision,
-                          const Completion& completion) {
+                          const llm::Completion& completion) {
   if (form_ == Form::kText) {
     begin_answer(label, decision);
     piece(completion.text);
@@ -61,7 +61,7 @@ void ReplyPrinter::piece(std::string_view text) {
   line_is_open_ = !text.ends_with('\n');
 }
 
-void ReplyPrinter::end_answer(const Decision& decision, const Completion& completion) {
+void ReplyPrinter::end_answer(const Decision& decision, const llm::Completion& completion) {
   if (line_is_open_) output_.write("\n");
   line_is_open_ = false;
   if (!completion.text.empty() || !completion.failure) output_.write(answer_rule());

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "r2router/llm/completion.h"
 #include "r2router/types.h"
 
 #include "cli/output.h"
@@ -31,14 +32,14 @@ class ReplyPrinter {
   /// A query that was routed.
   void decision(const ReplyLabel& label, const Decision& decision);
   /// One that was answered, or not: completion.failure says so.
-  void answer(const ReplyLabel& label, const Decision& decision, const Completion& completion);
+  void answer(const ReplyLabel& label, const Decision& decision, const llm::Completion& completion);
   /// One that could not be routed or asked. `what`: "Not routed", say.
   void error(const ReplyLabel& label, std::string_view what, std::string_view message);
 
   /// An answer for people that is printed as it comes: begin, pieces, end.
   void begin_answer(const ReplyLabel& label, const Decision& decision);
   void piece(std::string_view text);
-  void end_answer(const Decision& decision, const Completion& completion);
+  void end_answer(const Decision& decision, const llm::Completion& completion);
 
   void flush() { output_.flush(); }
 

@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 
 #include "r2router/error.h"
+#include "r2router/llm/http_embedder.h"
 
 #include "base/unicode.h"
 #include "cli/usage_error.h"
@@ -17,9 +18,9 @@ namespace {
 constexpr std::size_t kCacheBytes = std::size_t{64} << 20;
 constexpr std::size_t kMostConcurrent = 256;
 
-constexpr std::pair<const char*, CapField> kCapFields[] = {
-    {"max_completion_tokens", CapField::kMaxCompletionTokens},
-    {"max_tokens", CapField::kMaxTokens}};
+constexpr std::pair<const char*, llm::CapField> kCapFields[] = {
+    {"max_completion_tokens", llm::CapField::kMaxCompletionTokens},
+    {"max_tokens", llm::CapField::kMaxTokens}};
 
 // CLI11's own ranges let NaN pass.
 std::string check_seconds(const std::string& text) {
@@ -40,8 +41,10 @@ std::string check_url(const std::string& text) {
   return "expected an address that begins with http:// or https://, found \"" + text + "\"";
 }
 
-Endpoint endpoint_of(const ServerSettings& settings, const std::string& base_url, Secret key) {
-  Endpoint endpoint{.base_url = base_url, .api_key = std::move(key), .ca_file = settings.ca_file};
+llm::Endpoint endpoint_of(const ServerSettings& settings, const std::string& base_url,
+                          llm::Secret key) {
+  llm::Endpoint endpoint{
+      .base_url = base_url, .api_key = std::move(key), .ca_file = settings.ca_file};
   if (settings.timeout) {
     endpoint.timeouts.total = *settings.timeout;
     // An answer that is not streamed begins when it is finished.
@@ -134,23 +137,24 @@ std::shared_ptr<const Embedder> make_embedder(const ServerSettings& settings,
         "out --embed-url, or give --checkpoint-dir a released folder (config.json and "
         "checkpoints/)");
   }
-  return make_http_embedder(
-      endpoint_of(settings, settings.embed_url, Secret(settings.embed_api_key)),
+  return llm::make_http_embedder(
+      endpoint_of(settings, settings.embed_url, llm::Secret(settings.embed_api_key)),
       {.model = settings.embed_model.empty() ? config.embedding_model : settings.embed_model,
        .dimension = config.embedding_dim,
        .max_concurrency = settings.concurrency,
        .cache = std::make_shared<EmbeddingCache>(kCacheBytes)});
 }
 
-std::shared_ptr<const LlmClient> make_client(const ServerSettings& settings) {
+std::shared_ptr<const llm::Client> make_client(const ServerSettings& settings) {
   if (!settings.answers()) return nullptr;
-  OpenAiClientOptions options;
+  llm::OpenAiClientOptions options;
   for (const auto& [name, field] : kCapFields) {
     if (settings.cap_field == name) options.cap_field = field;
   }
-  Secret key =
-      settings.llm_api_key.empty() ? api_key_from_environment() : Secret(settings.llm_api_key);
-  return make_openai_client(endpoint_of(settings, settings.llm_api_base, std::move(key)), options);
+  llm::Secret key = settings.llm_api_key.empty() ? llm::api_key_from_environment()
+                                                 : llm::Secret(settings.llm_api_key);
+  return llm::make_openai_client(endpoint_of(settings, settings.llm_api_base, std::move(key)),
+                                 options);
 }
 
 }  // namespace r2router::cli

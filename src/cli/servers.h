@@ -9,7 +9,8 @@
 
 #include "r2router/config.h"
 #include "r2router/embedder.h"
-#include "r2router/llm_client.h"
+#include "r2router/llm/client.h"
+#include "r2router/llm/generate.h"
 
 namespace CLI {
 class App;
@@ -23,10 +24,10 @@ struct ServerSettings {
   std::string llm_api_base, llm_api_key, cap_field;
   std::string ca_file;
   std::optional<double> timeout;  ///< seconds
-  std::optional<double> temperature = GenerateOptions{}.temperature;
-  std::uint32_t max_fallbacks = GenerateOptions{}.max_fallbacks;
+  std::optional<double> temperature = llm::GenerateOptions{}.temperature;
+  std::uint32_t max_fallbacks = llm::GenerateOptions{}.max_fallbacks;
   std::size_t concurrency = 4;
-  bool split_thinking = GenerateOptions{}.split_thinking;
+  bool split_thinking = llm::GenerateOptions{}.split_thinking;
   bool stream = false;
 
   bool embeds() const { return !embed_url.empty(); }
@@ -45,6 +46,6 @@ void add_answer_server_options(CLI::App& command, ServerSettings& settings);
 std::shared_ptr<const Embedder> make_embedder(const ServerSettings& settings, const Config& config);
 
 /// Null without --llm-api-base. The key is --llm-api-key, else the environment's.
-std::shared_ptr<const LlmClient> make_client(const ServerSettings& settings);
+std::shared_ptr<const llm::Client> make_client(const ServerSettings& settings);
 
 }  // namespace r2router::cli

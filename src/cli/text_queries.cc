@@ -41,7 +41,7 @@ ReplyLabel TextQueries::Item::label() const {
 }
 
 TextQueries::TextQueries(const RouteSettings& settings, Router router,
-                         std::shared_ptr<const LlmClient> client)
+                         std::shared_ptr<const llm::Client> client)
     : settings_(settings),
       router_(std::move(router)),
       client_(std::move(client)),
@@ -256,20 +256,20 @@ Decision TextQueries::route(const Item& item) const {
                   "\"embedding\" in the lines of --input");
 }
 
-Completion TextQueries::ask(const Item& item, const Decision& decision,
-                            std::function<void(std::string_view)> on_text) const {
-  return router_.generate(*client_, *item.text, decision,
-                          {.temperature = settings_.servers.temperature,
-                           .timeout = settings_.servers.timeout,
-                           .max_fallbacks = settings_.servers.max_fallbacks,
-                           .split_thinking = settings_.servers.split_thinking,
-                           .on_text = std::move(on_text),
-                           .cancel = interrupt_.token()});
+llm::Completion TextQueries::ask(const Item& item, const Decision& decision,
+                                 std::function<void(std::string_view)> on_text) const {
+  return llm::generate(*client_, router_, *item.text, decision,
+                       {.temperature = settings_.servers.temperature,
+                        .timeout = settings_.servers.timeout,
+                        .max_fallbacks = settings_.servers.max_fallbacks,
+                        .split_thinking = settings_.servers.split_thinking,
+                        .on_text = std::move(on_text),
+                        .cancel = interrupt_.token()});
 }
 
 // Where there is but one at a time: what is known already is shown while the answer is made.
 void TextQueries::answer_at_once(const Item& item, const Decision& decision) {
-  Completion completion;
+  llm::Completion completion;
   if (settings_.as_text()) {
     printer_.begin_answer(item.label(), decision);
     printer_.flush();

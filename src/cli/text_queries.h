@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "r2router/llm/generate.h"
 #include "r2router/router.h"
 
 #include "cli/interrupt.h"
@@ -28,7 +29,7 @@ class TextQueries {
  public:
   /// `client`: null if queries are only to be routed. `settings` must outlive the object.
   TextQueries(const RouteSettings& settings, Router router,
-              std::shared_ptr<const LlmClient> client);
+              std::shared_ptr<const llm::Client> client);
 
   /// Returns the program's exit code. Throws what ends the whole run.
   int run();
@@ -57,8 +58,8 @@ class TextQueries {
   void route_batch();
   std::optional<Error> fetch_embeddings();
   Decision route(const Item& item) const;
-  Completion ask(const Item& item, const Decision& decision,
-                 std::function<void(std::string_view)> on_text) const;
+  llm::Completion ask(const Item& item, const Decision& decision,
+                      std::function<void(std::string_view)> on_text) const;
   void answer_at_once(const Item& item, const Decision& decision);
   OrderedWorkers::Job answer_job(Item item, Decision decision);
   OrderedWorkers::Tell error_tell(Item item, std::string message);
@@ -67,7 +68,7 @@ class TextQueries {
 
   const RouteSettings& settings_;
   const Router router_;
-  const std::shared_ptr<const LlmClient> client_;
+  const std::shared_ptr<const llm::Client> client_;
   const Interrupt interrupt_;
   RouteOptions options_;                    // of a query that sets none of its own
   const std::size_t batch_texts_;           // how many queries are routed together

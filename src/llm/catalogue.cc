@@ -19,7 +19,7 @@
 #include "llm/http/transport.h"
 #include "pool/model_spec.h"
 
-namespace r2router::client {
+namespace r2router::llm {
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -452,20 +452,19 @@ Catalogue read_catalogue(std::string_view body) {
 }
 
 std::string models_url(const Endpoint& endpoint) {
-  return net::BaseUrl(endpoint.base_url).with("/models");
+  return BaseUrl(endpoint.base_url).with("/models");
 }
 
 Catalogue fetch_catalogue(const Endpoint& endpoint, const std::string& url) {
-  const auto transport = net::make_transport(endpoint);
-  net::Request request{.method = "GET", .url = url};
-  request.deadline =
-      net::Clock::now() + std::chrono::duration_cast<net::Clock::duration>(
-                              std::chrono::duration<double>(endpoint.timeouts.total));
-  net::Response response;
+  const auto transport = make_transport(endpoint);
+  Request request{.method = "GET", .url = url};
+  request.deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(
+                                        std::chrono::duration<double>(endpoint.timeouts.total));
+  Response response;
   // To look at a catalogue costs nothing.
-  net::with_retries(endpoint.retry, request.deadline, {}, UINT32_MAX, [&] {
+  with_retries(endpoint.retry, request.deadline, {}, UINT32_MAX, [&] {
     response = transport->send(request);
-    return net::judge(endpoint.retry, response);
+    return judge(endpoint.retry, response);
   });
   if (!response.failure && response.status == 200) return read_catalogue(response.body);
   const Failure failure = response.failure
@@ -474,4 +473,4 @@ Catalogue fetch_catalogue(const Endpoint& endpoint, const std::string& url) {
   throw Error(failure.code, failure.message);
 }
 
-}  // namespace r2router::client
+}  // namespace r2router::llm

@@ -9,10 +9,10 @@
 #include <string_view>
 #include <vector>
 
-#include "r2router/endpoint.h"
+#include "r2router/llm/endpoint.h"
 #include "r2router/pool.h"
 
-namespace r2router::client {
+namespace r2router::llm {
 
 /// A model's prices as far as a catalogue gives them.
 struct CataloguePrices {
@@ -58,4 +58,4 @@ Catalogue fetch_catalogue(const Endpoint& endpoint, const std::string& url);
 /// The address of a server's list of models.
 std::string models_url(const Endpoint& endpoint);
 
-}  // namespace r2router::client
+}  // namespace r2router::llm

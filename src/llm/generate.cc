@@ -1,3 +1,5 @@
+#include "r2router/llm/generate.h"
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -9,12 +11,12 @@
 #include <utility>
 #include <vector>
 
-#include "r2router/llm_client.h"
+#include "r2router/router.h"
 
 #include "base/usd.h"
 #include "pool/prices.h"
 
-namespace r2router {
+namespace r2router::llm {
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -70,7 +72,7 @@ std::vector<Message> with_instructions(std::span<const Message> messages, const 
 /// One call of generate(): which models have been tried, and what that may have cost.
 class Generation {
  public:
-  Generation(const LlmClient& client, const Decision& decision, const GenerateOptions& options)
+  Generation(const Client& client, const Decision& decision, const GenerateOptions& options)
       : client_(client),
         decision_(decision),
         options_(options),
@@ -227,7 +229,7 @@ class Generation {
         .requested_model = requested_model};
   }
 
-  const LlmClient& client_;
+  const Client& client_;
   const Decision& decision_;
   const GenerateOptions& options_;
   const Clock::time_point deadline_;
@@ -253,7 +255,7 @@ std::string budget_instruction(std::string_view budget_prompt, Budget budget) {
   return instruction += budget_prompt;
 }
 
-Completion generate(const LlmClient& client, std::span<const Message> messages,
+Completion generate(const Client& client, std::span<const Message> messages,
                     const Decision& decision, std::string_view budget_prompt,
                     const GenerateOptions& options) {
   if (messages.empty()) refuse("there are no messages: expected at least the query");
@@ -272,4 +274,15 @@ Completion generate(const LlmClient& client, std::span<const Message> messages,
   return Generation(client, decision, options).run(messages, budget_prompt);
 }
 
-}  // namespace r2router
+Completion generate(const Client& client, const Router& router, std::string_view query,
+                    const Decision& decision, const GenerateOptions& options) {
+  const Message message{.role = "user", .content = std::string(query)};
+  return generate(client, router, std::span(&message, 1), decision, options);
+}
+
+Completion generate(const Client& client, const Router& router, std::span<const Message> messages,
+                    const Decision& decision, const GenerateOptions& options) {
+  return generate(client, messages, decision, router.config().budget_prompt, options);
+}
+
+}  // namespace r2router::llm

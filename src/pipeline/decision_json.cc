@@ -14,7 +14,7 @@ void write_label(ObjectWriter& object, const QueryLabel& label) {
 }
 
 // What was predicted of the pair that was asked last: after a fallback it is not the chosen one.
-const Option& asked_option(const Decision& decision, const Completion& completion) {
+const Option& asked_option(const Decision& decision, const llm::Completion& completion) {
   const auto asked = std::ranges::find_if(decision.ranking, [&](const Option& option) {
     return Pair{option.model, option.budget} == completion.pair;
   });
@@ -26,7 +26,7 @@ std::optional<int> known(int http_status) {
   return http_status == 0 ? std::nullopt : std::optional(http_status);
 }
 
-void write_attempt(ObjectWriter& object, const Attempt& attempt, const Pool& pool) {
+void write_attempt(ObjectWriter& object, const llm::Attempt& attempt, const Pool& pool) {
   object.text("model", pool[attempt.pair.model].name);
   object.text("openrouter_id", attempt.model);
   write_budget(object, attempt.pair.budget);
@@ -49,7 +49,7 @@ void write_usage(ObjectWriter& object, const std::optional<Usage>& usage) {
   count("cache_write_tokens", &Usage::cache_write_tokens);
 }
 
-void write_completion(ObjectWriter& object, const Completion& completion, const Pool& pool) {
+void write_completion(ObjectWriter& object, const llm::Completion& completion, const Pool& pool) {
   object.text("response", completion.text);
   object.text_or_null("reasoning", completion.reasoning);
   object.text_or_null("refusal", completion.refusal);
@@ -64,13 +64,14 @@ void write_completion(ObjectWriter& object, const Completion& completion, const 
   object.boolean("empty_after_reasoning", completion.empty_after_reasoning);
   object.number_or_null("first_text_seconds", completion.first_text_seconds);
   object.number("seconds", completion.seconds);
-  object.list("attempts", completion.attempts, [&](ObjectWriter& entry, const Attempt& attempt) {
-    write_attempt(entry, attempt, pool);
-  });
+  object.list("attempts", completion.attempts,
+              [&](ObjectWriter& entry, const llm::Attempt& attempt) {
+                write_attempt(entry, attempt, pool);
+              });
 }
 
 std::string result_json(const QueryLabel& label, const Decision& decision, const Option& option,
-                        const Completion* completion, bool all_options) {
+                        const llm::Completion* completion, bool all_options) {
   std::string line;
   ObjectWriter object(line);
   write_label(object, label);
@@ -89,7 +90,7 @@ std::string decision_json(const QueryLabel& label, const Decision& decision, boo
 }
 
 std::string answer_json(const QueryLabel& label, const Decision& decision,
-                        const Completion& completion, bool all_options) {
+                        const llm::Completion& completion, bool all_options) {
   return result_json(label, decision, asked_option(decision, completion), &completion, all_options);
 }
 
@@ -105,7 +106,7 @@ std::string error_json(std::string_view id, std::string_view message, std::uint6
 }
 
 std::string failure_json(const QueryLabel& label, std::optional<std::uint64_t> line_number,
-                         const Completion& completion, const Pool& pool) {
+                         const llm::Completion& completion, const Pool& pool) {
   std::string line;
   ObjectWriter object(line);
   write_label(object, label);

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "r2router/llm/completion.h"
 #include "r2router/types.h"
 
 namespace r2router::cli {
@@ -26,7 +27,7 @@ std::string decision_json(const QueryLabel& label, const Decision& decision, boo
 /// answer: "response", "usage", "charged_usd", "computed_usd", "attempts" and what else a
 /// Completion holds; null for what is not known.
 std::string answer_json(const QueryLabel& label, const Decision& decision,
-                        const Completion& completion, bool all_options);
+                        const llm::Completion& completion, bool all_options);
 
 /// One object and a line break: "error", "line" and the id, if it is known.
 std::string error_json(std::string_view id, std::string_view message, std::uint64_t line);
@@ -34,6 +35,6 @@ std::string error_json(std::string_view id, std::string_view message, std::uint6
 /// The same for an answer that did not come: "error", "error_code", "line" where the query has one,
 /// and what is known of the answer, "response" being the part of it that came.
 std::string failure_json(const QueryLabel& label, std::optional<std::uint64_t> line,
-                         const Completion& completion, const Pool& pool);
+                         const llm::Completion& completion, const Pool& pool);
 
 }  // namespace r2router::cli

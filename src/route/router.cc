@@ -302,17 +302,6 @@ BatchDecision Router::route_batch(std::span<const double> embeddings, const Rout
   return parts_->route_batch(embeddings, options, input_tokens, max_input_tokens);
 }
 
-Completion Router::generate(const LlmClient& client, std::string_view query,
-                            const Decision& decision, const GenerateOptions& options) const {
-  const Message message{.role = "user", .content = std::string(query)};
-  return generate(client, std::span(&message, 1), decision, options);
-}
-
-Completion Router::generate(const LlmClient& client, std::span<const Message> messages,
-                            const Decision& decision, const GenerateOptions& options) const {
-  return r2router::generate(client, messages, decision, config().budget_prompt, options);
-}
-
 std::size_t Router::dimension() const { return parts_->scorer->dimension(); }
 const Pool& Router::pool() const { return *parts_->table.pool(); }
 const Config& Router::config() const { return parts_->config; }

@@ -49,28 +49,37 @@ for file in man/man1/r2-router.1 man/man1/r2-router-models-sync.1 zsh/site-funct
 done
 
 # Public headers must stand alone: no third-party type may show.
-for header in "$prefix"/include/r2router/*.h; do
-  echo "#include <r2router/$(basename "$header")>"
-done | "$compiler" -std=c++20 -fsyntax-only -Wall -Wextra -Werror -I"$prefix/include" -x c++ -
+(cd "$prefix/include" && find r2router -name '*.h' -printf '#include <%p>\n') | "$compiler" -std=c++20 -fsyntax-only -Wall -Wextra -Werror -I"$prefix/include" -x c++ -
 
-rm -rf "$work/cmake" "$work/pkg-config"
-cmake -S "$consumers/cmake" -B "$work/cmake" -G Ninja -DCMAKE_PREFIX_PATH="$prefix" \
-  -DCMAKE_CXX_COMPILER="$compiler"
-cmake --build "$work/cmake"
+rm -rf "$work"/{cmake,decide,pkg-config}
+consumer() {
+  cmake -S "$consumers/cmake" -B "$work/$1" -G Ninja -DCMAKE_PREFIX_PATH="$prefix" \
+    -DCMAKE_CXX_COMPILER="$compiler" "${@:2}"
+  cmake --build "$work/$1"
+}
+consumer cmake
+# Without libcurl, one can still decide.
+consumer decide -DDECIDE_ONLY=ON -DCMAKE_DISABLE_FIND_PACKAGE_CURL=ON
 
 mkdir -p "$work/pkg-config"
 linkage=--static
 [[ $kind == shared ]] && linkage=
 make -C "$consumers/pkg-config" CXX="$compiler" OUTPUT="$work/pkg-config" LINKAGE=$linkage
+! readelf -d "$work"/{cmake,decide,pkg-config}/consumer | grep -qE "curl|r2router_llm|r2router_train" ||
+  fail "a program that only decides is linked to libcurl, or to another component"
 
 export LD_LIBRARY_PATH=$(dirname "$pkgconfig")
 expected=
-for program in "$work/cmake/consumer" "$work/pkg-config/consumer"; do
+for program in "$work"/{cmake,decide,pkg-config}/consumer; do
   output=$("$program" "$checkpoint")
   echo "$output"
   grep -q "^error: invalid_argument$" <<< "$output" || fail "$program did not see the library's error"
   [[ -z $expected || $output == "$expected" ]] || fail "the two consumers disagree"
   expected=$output
+done
+for program in "$work"/{cmake,pkg-config}/consumer_answer; do
+  output=$("$program" "$checkpoint")
+  [[ $output == $'answer: connection\noutcomes: not_found' ]] || fail "$program: $output"
 done
 
 # A moved shared library, and the moved program, find the checkpoint that was installed beside them.

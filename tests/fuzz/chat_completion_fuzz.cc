@@ -22,7 +22,7 @@ void check(const r2router::Failure& failure) {
   require(failure.http_status == 0 || (failure.http_status >= 400 && failure.http_status < 600));
 }
 
-void check(const r2router::client::ChatAnswer& answer) {
+void check(const r2router::llm::ChatAnswer& answer) {
   for (const auto* text :
        {&answer.text, &answer.reasoning, &answer.refusal, &answer.model, &answer.finish_reason}) {
     require(r2router::is_utf8(*text));
@@ -38,16 +38,16 @@ void check(const r2router::client::ChatAnswer& answer) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  namespace client = r2router::client;
-  const r2router::Secret key("key");
+  namespace llm = r2router::llm;
+  const r2router::llm::Secret key("key");
   std::string_view input(reinterpret_cast<const char*>(data), size);
 
-  check(client::read_chat_answer(input, key));
-  check(client::read_chat_error(400, input, key));
+  check(llm::read_chat_answer(input, key));
+  check(llm::read_chat_error(400, input, key));
 
   // What is shown of a text and what is thought are parts of it, however it is cut.
   for (const bool split : {false, true}) {
-    client::AnswerText whole(split), bytes(split);
+    llm::AnswerText whole(split), bytes(split);
     const std::string shown = whole.add(input) + whole.finish();
     std::string pieces;
     for (const char& byte : input) pieces += bytes.add({&byte, 1});
@@ -62,19 +62,19 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 
   // Each line is an event of a stream, named where it begins with "!": what has come only ever
   // grows.
-  client::ChatAnswer answer;
+  llm::ChatAnswer answer;
   std::size_t length = 0;
   while (!input.empty()) {
     std::string_view event = input.substr(0, input.find('\n'));
     input.remove_prefix(std::min(event.size() + 1, input.size()));
     const bool named = event.starts_with('!');
     if (named) event.remove_prefix(1);
-    client::read_chat_chunk(named ? "error" : "", event, answer, key);
+    llm::read_chat_chunk(named ? "error" : "", event, answer, key);
     check(answer);
     require(answer.text.size() >= length);
     length = answer.text.size();
   }
-  client::end_chat_stream(answer);
+  llm::end_chat_stream(answer);
   check(answer);
   require(answer.text.size() >= length);
   return 0;

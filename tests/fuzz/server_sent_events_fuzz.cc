@@ -27,7 +27,7 @@ struct Outcome {
 /// Feeds the stream in pieces, each as long as `next_size` says.
 template <typename NextSize>
 Outcome parse(std::string_view stream, NextSize next_size) {
-  r2router::net::EventParser parser(kLimit);
+  r2router::llm::EventParser parser(kLimit);
   Outcome outcome;
   const auto note = [&](std::string_view name, std::string_view data) {
     require(name.size() <= kLimit && data.size() <= kLimit);

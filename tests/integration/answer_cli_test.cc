@@ -19,6 +19,8 @@
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
+#include "r2router/llm/generate.h"
+#include "r2router/llm/http_embedder.h"
 #include "r2router/router.h"
 
 #include "support/fault_server.h"
@@ -145,7 +147,7 @@ TEST_F(AnswerCli, SendsThePairThatWasChosen) {
   EXPECT_EQ(body.at("temperature"), 0.25);
   EXPECT_EQ(body.at("messages").back().at("content"), kPrompt);
   const std::string instruction =
-      budget_instruction("At most {budget} tokens.", decision.chosen.budget);
+      llm::budget_instruction("At most {budget} tokens.", decision.chosen.budget);
   if (!instruction.empty()) {
     EXPECT_EQ(body.at("messages")[0].at("content"), instruction);
   }
@@ -647,7 +649,7 @@ TEST_F(AnswerCli, HasTextEmbeddedInBatches) {
   EXPECT_EQ(requests[0].header("authorization"), "") << "the key is for another server";
 
   const auto embedder =
-      make_http_embedder({.base_url = url}, {.model = "m", .dimension = kDimension});
+      llm::make_http_embedder({.base_url = url}, {.model = "m", .dimension = kDimension});
   const Router router = Router::from_pretrained(external_, {.embedder = embedder});
   const auto lines = lines_of(outcome.out);
   ASSERT_EQ(lines.size(), 50u);

@@ -26,7 +26,8 @@
 
 #include "r2router/embedder.h"
 #include "r2router/error.h"
-#include "r2router/llm_client.h"
+#include "r2router/llm/client.h"
+#include "r2router/llm/http_embedder.h"
 
 #include "support/fault_server.h"
 #include "support/process.h"
@@ -95,14 +96,14 @@ class Child {
 /// A client and an embedder of one server.
 class Servers {
  public:
-  Servers(const Endpoint& endpoint, const std::shared_ptr<EmbeddingCache>& cache)
-      : client_(make_openai_client(endpoint)),
-        embedder_(make_http_embedder(
+  Servers(const llm::Endpoint& endpoint, const std::shared_ptr<EmbeddingCache>& cache)
+      : client_(llm::make_openai_client(endpoint)),
+        embedder_(llm::make_http_embedder(
             endpoint,
             {.model = "m", .dimension = kDimension, .max_batch_texts = 1, .cache = cache})) {}
 
-  Completion ask(const std::string& query, std::function<void(std::string_view)> on_text = {},
-                 std::stop_token cancel = {}) const {
+  llm::Completion ask(const std::string& query, std::function<void(std::string_view)> on_text = {},
+                      std::stop_token cancel = {}) const {
     return client_->complete(
         {.model = "vendor/model", .messages = {{"user", query}}, .max_tokens = 100},
         {.deadline = std::chrono::steady_clock::now() + std::chrono::minutes(1),
@@ -117,7 +118,7 @@ class Servers {
 
   std::string check_stream(const std::string& query) const {
     std::string text;
-    const Completion completion = ask(query, [&](std::string_view piece) { text += piece; });
+    const llm::Completion completion = ask(query, [&](std::string_view piece) { text += piece; });
     if (text != completion.text) return "pieces \"" + text + "\" of \"" + completion.text + '"';
     return difference(completion, query);
   }
@@ -145,12 +146,12 @@ class Servers {
     return problem;
   }
 
-  void set_other(const Endpoint& endpoint) {
-    other_ = make_http_embedder(endpoint, {.model = "m", .dimension = kDimension});
+  void set_other(const llm::Endpoint& endpoint) {
+    other_ = llm::make_http_embedder(endpoint, {.model = "m", .dimension = kDimension});
   }
 
  private:
-  static std::string difference(const Completion& completion, const std::string& query) {
+  static std::string difference(const llm::Completion& completion, const std::string& query) {
     if (completion.failure) return query + ": " + completion.failure->message;
     if (completion.text != query) return query + ": got \"" + completion.text + '"';
     return {};
@@ -158,14 +159,14 @@ class Servers {
 
   const Embedder& other_embedder() const { return *other_; }
 
-  std::shared_ptr<const LlmClient> client_;
+  std::shared_ptr<const llm::Client> client_;
   std::shared_ptr<const Embedder> embedder_, other_;
 };
 
 /// Over plain HTTP and over TLS, where one byte of a child's is enough to break a connection.
 class ForkThreads : public ::testing::TestWithParam<const char*> {
  protected:
-  Endpoint endpoint_for(const Steps& steps) {
+  llm::Endpoint endpoint_for(const Steps& steps) {
     const FaultServer::Listener listener = server().listen(GetParam());
     const bool tls = GetParam() != std::string("http");
     path_ = server().path(std::vector<Steps>{steps});
@@ -177,7 +178,7 @@ class ForkThreads : public ::testing::TestWithParam<const char*> {
   }
 
   Servers servers_for(const Steps& steps) {
-    const Endpoint endpoint = endpoint_for(steps);
+    const llm::Endpoint endpoint = endpoint_for(steps);
     Servers servers(endpoint, std::make_shared<EmbeddingCache>(1 << 20));
     servers.set_other(endpoint);
     return servers;
@@ -245,7 +246,7 @@ TEST_P(ForkThreads, ChildrenOfAParentAtRest) {
 
 TEST_P(ForkThreads, ChildrenOfAParentAtWork) {
   const Servers servers = servers_for({echo()});
-  const Endpoint endpoint = endpoint_for({echo()});
+  const llm::Endpoint endpoint = endpoint_for({echo()});
   const auto cache = std::make_shared<EmbeddingCache>(1 << 14);
   std::vector<std::string> problems(4);
   {
@@ -293,7 +294,7 @@ TEST_P(ForkThreads, AStreamOutlivesChildrenThatCallAndThatCallBack) {
   for (int i = 0; i < 30; ++i) query += " word";
   const pid_t parent = ::getpid();
   std::vector<Child> children;
-  const Completion completion = servers.ask(query, [&](std::string_view) {
+  const llm::Completion completion = servers.ask(query, [&](std::string_view) {
     if (::getpid() != parent) return;
     const std::string process = "child " + std::to_string(children.size());
     children.emplace_back([&] { return servers.check_all(query_of(process, "query")); });
@@ -310,7 +311,7 @@ TEST_P(ForkThreads, AForkInACallbackLeavesTheAnswerToTheParent) {
   std::string query = query_of("parent", "a few words that come piece by piece");
   EXPECT_EQ(servers.check_completion(query), "");
   pid_t child = -1;
-  const Completion completion = servers.ask(query, [&](std::string_view) {
+  const llm::Completion completion = servers.ask(query, [&](std::string_view) {
     if (child < 0) child = ::fork();
   });
   if (child == 0) {  // it returned from the callback
@@ -334,7 +335,7 @@ TEST_P(ForkThreads, AStopInAChildStopsNothingOfTheParents) {
   for (int i = 0; i < 100; ++i) query += " word";
   std::stop_source stop;
   std::atomic<bool> begun = false;
-  Completion completion;
+  llm::Completion completion;
   std::jthread thread([&] {
     completion = servers.ask(
         query,

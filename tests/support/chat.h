@@ -7,7 +7,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "r2router/llm_client.h"
+#include "r2router/llm/client.h"
 
 #include "base/unicode.h"
 #include "support/fault_server.h"
@@ -17,9 +17,9 @@ namespace r2router::testing {
 inline const std::string kChatKey = "sk-test-8d1f0c35";
 
 /// An endpoint that is patient with a busy machine and quick between retries.
-inline Endpoint chat_endpoint(const std::string& base_url) {
+inline llm::Endpoint chat_endpoint(const std::string& base_url) {
   return {.base_url = base_url,
-          .api_key = Secret(kChatKey),
+          .api_key = llm::Secret(kChatKey),
           .retry = {.max_retries = 2, .first_delay = 0.001, .max_delay = 0.01}};
 }
 
@@ -53,7 +53,7 @@ inline nlohmann::json chat_answer(const std::string& text, const std::string& re
 }
 
 /// What holds of every completion, whatever happened.
-inline void expect_sound(const Completion& completion) {
+inline void expect_sound(const llm::Completion& completion) {
   std::vector<std::string> said = {completion.text, completion.requested_model,
                                    completion.served_model, completion.finish_reason};
   if (completion.failure) {
@@ -67,7 +67,7 @@ inline void expect_sound(const Completion& completion) {
     EXPECT_FALSE(completion.attempts.back().error);
   }
   for (std::size_t i = 0; i < completion.attempts.size(); ++i) {
-    const Attempt& attempt = completion.attempts[i];
+    const llm::Attempt& attempt = completion.attempts[i];
     said.push_back(attempt.model);
     said.push_back(attempt.message);
     EXPECT_GT(attempt.max_tokens, 0U);

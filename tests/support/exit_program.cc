@@ -19,8 +19,9 @@
 #include <unistd.h>
 
 #include "r2router/embedder.h"
-#include "r2router/endpoint.h"
-#include "r2router/llm_client.h"
+#include "r2router/llm/client.h"
+#include "r2router/llm/endpoint.h"
+#include "r2router/llm/http_embedder.h"
 
 // OpenSSL keeps state for each thread. One that ends after OpenSSL itself cannot free it any more.
 extern "C" const char* __lsan_default_suppressions();
@@ -34,39 +35,35 @@ extern "C" const char* __tsan_default_suppressions() { return "race:libcrypto.so
 
 namespace {
 
-using r2router::CallOptions;
-using r2router::ChatRequest;
-using r2router::Completion;
+namespace llm = r2router::llm;
 using r2router::Embedder;
-using r2router::Endpoint;
 using r2router::ErrorCode;
-using r2router::LlmClient;
 
 constexpr int kStatus = 7;
 const char* const* arguments = nullptr;
 
-Endpoint endpoint() { return {.base_url = arguments[2], .ca_file = arguments[3]}; }
+llm::Endpoint endpoint() { return {.base_url = arguments[2], .ca_file = arguments[3]}; }
 
 std::size_t dimension() { return std::strtoul(arguments[4], nullptr, 10); }
 
-std::shared_ptr<const LlmClient> make_client() { return make_openai_client(endpoint()); }
+std::shared_ptr<const llm::Client> make_client() { return llm::make_openai_client(endpoint()); }
 
 std::shared_ptr<const Embedder> make_embedder() {
-  return make_http_embedder(
+  return llm::make_http_embedder(
       endpoint(),
       {.model = "m", .dimension = dimension(), .max_batch_texts = 1, .max_concurrency = 4});
 }
 
-Completion ask(const LlmClient& client, std::function<void(std::string_view)> on_text = {},
-               std::stop_token cancel = {}) {
+llm::Completion ask(const llm::Client& client, std::function<void(std::string_view)> on_text = {},
+                    std::stop_token cancel = {}) {
   return client.complete(
-      ChatRequest{.model = "vendor/model", .messages = {{"user", "query"}}, .max_tokens = 100},
-      CallOptions{.deadline = std::chrono::steady_clock::now() + std::chrono::minutes(5),
-                  .on_text = std::move(on_text),
-                  .cancel = std::move(cancel)});
+      llm::ChatRequest{.model = "vendor/model", .messages = {{"user", "query"}}, .max_tokens = 100},
+      llm::CallOptions{.deadline = std::chrono::steady_clock::now() + std::chrono::minutes(5),
+                       .on_text = std::move(on_text),
+                       .cancel = std::move(cancel)});
 }
 
-bool answers(const LlmClient& client) { return ask(client).text == "query"; }
+bool answers(const llm::Client& client) { return ask(client).text == "query"; }
 
 bool embeds(const Embedder& embedder) {
   std::vector<float> out(2 * dimension());
@@ -83,7 +80,7 @@ void wait_for_file(const std::string& path) {
 }
 
 // Constructed before main() and destroyed after it.
-std::shared_ptr<const LlmClient> global_client;
+std::shared_ptr<const llm::Client> global_client;
 std::shared_ptr<const Embedder> global_embedder;
 std::jthread global_thread;
 
@@ -92,7 +89,7 @@ struct LastQuestion {
   bool armed = false;
   ~LastQuestion() {
     if (!armed) return;
-    const Completion completion = ask(*make_client());
+    const llm::Completion completion = ask(*make_client());
     if (!completion.failure || completion.failure->code != ErrorCode::kCancelled) ::_exit(1);
   }
 } last_question;

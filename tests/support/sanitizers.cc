@@ -6,7 +6,12 @@
 extern "C" const char* __tsan_default_options();
 extern "C" const char* __tsan_default_options() { return "die_after_fork=0:report_thread_leaks=0"; }
 
-#ifdef __SANITIZE_THREAD__
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define R2ROUTER_THREAD_SANITIZER
+#endif
+#endif
+#ifdef R2ROUTER_THREAD_SANITIZER
 #include <pthread.h>
 
 namespace {

@@ -1,3 +1,5 @@
+#include "r2router/llm/http_embedder.h"
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -11,7 +13,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include "r2router/embedder.h"
 #include "r2router/error.h"
 
 #include "base/excerpt.h"
@@ -25,7 +26,7 @@
 #include "llm/http/server_error.h"
 #include "llm/http/transport.h"
 
-namespace r2router {
+namespace r2router::llm {
 namespace {
 
 /// A text to ask for, and where its embedding goes.
@@ -39,8 +40,8 @@ struct Wanted {
 using Batch = std::span<Wanted>;
 
 /// What the batches of one embed_each() share.
-struct Call {
-  net::Clock::time_point deadline;
+struct Shared {
+  Clock::time_point deadline;
   std::stop_token cancel;
   std::size_t most_failures_in_row;
   std::atomic<std::size_t> failures_in_row = 0;
@@ -63,7 +64,7 @@ bool may_be_about_texts(const Failure& failure) {
          (failure.code == ErrorCode::kServer && status >= 200 && status < 300);
 }
 
-std::string_view path_after(const net::BaseUrl& base) {
+std::string_view path_after(const BaseUrl& base) {
   return base.address.ends_with("/v1") ? "/embeddings" : "/v1/embeddings";
 }
 
@@ -120,7 +121,7 @@ class HttpEmbedder final : public Embedder, public std::enable_shared_from_this<
   HttpEmbedder(const Endpoint& endpoint, const HttpEmbedderOptions& options)
       : endpoint_(endpoint),
         options_(checked(options)),
-        transport_(net::make_transport(endpoint)),
+        transport_(make_transport(endpoint)),
         base_(endpoint.base_url),
         address_(base_.address + std::string(path_after(base_))) {}
 
@@ -201,19 +202,19 @@ class HttpEmbedder final : public Embedder, public std::enable_shared_from_this<
 
   void fetch_all(std::span<Wanted> wanted, const std::stop_token& cancel) const {
     const std::vector<Batch> batches = batches_of(wanted);
-    net::Call active(cancel);
-    Call call{.deadline = net::Clock::now() + std::chrono::duration_cast<net::Clock::duration>(
-                                                  std::chrono::duration<double>(
-                                                      std::min(endpoint_.timeouts.total, 1e9))),
-              .cancel = active.token(),
-              .most_failures_in_row =
-                  kMostFailuresInRow * std::min(options_.max_concurrency, batches.size())};
+    Call call(cancel);
+    Shared shared{.deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(
+                                                 std::chrono::duration<double>(
+                                                     std::min(endpoint_.timeouts.total, 1e9))),
+                  .cancel = call.token(),
+                  .most_failures_in_row =
+                      kMostFailuresInRow * std::min(options_.max_concurrency, batches.size())};
     std::atomic<bool> failed = false;
     internal::parallel_for(options_.max_concurrency, batches.size(), [&](std::size_t i) {
-      const std::optional<Failure> failure = fetch(batches[i], call);
+      const std::optional<Failure> failure = fetch(batches[i], shared);
       // The first failure stops the other batches, and is the one to report.
       if (!failure || failed.exchange(true)) return;
-      active.stop();
+      call.stop();
       throw Error(failure->code, failure->message);
     });
   }
@@ -221,12 +222,12 @@ class HttpEmbedder final : public Embedder, public std::enable_shared_from_this<
   /// Fetches a batch. Where the server refuses it for what may be the fault of one text, or of the
   /// batch's size, its halves are asked for, level by level, down to single texts. A text that is
   /// refused when it is asked for alone keeps the failure; any other failure is returned.
-  std::optional<Failure> fetch(Batch batch, Call& call) const {
+  std::optional<Failure> fetch(Batch batch, Shared& shared) const {
     std::deque<Batch> parts = {batch};
     for (; !parts.empty(); parts.pop_front()) {
       const Batch part = parts.front();
       const bool is_whole = part.size() == batch.size();
-      std::optional<BatchFailure> failed = fetch_part(part, is_whole, call);
+      std::optional<BatchFailure> failed = fetch_part(part, is_whole, shared);
       if (failed && !failed->may_be_about_texts) return failed->failure;
       std::size_t failures = 1;
       if (failed && part.size() > 1) {
@@ -239,11 +240,11 @@ class HttpEmbedder final : public Embedder, public std::enable_shared_from_this<
         const auto has_failed = [](const Wanted& wanted) { return wanted.failure.has_value(); };
         failures = static_cast<std::size_t>(std::ranges::count_if(part, has_failed));
         if (failures < part.size()) {
-          call.failures_in_row = 0;
+          shared.failures_in_row = 0;
           continue;
         }
       }
-      if ((call.failures_in_row += failures) >= call.most_failures_in_row) {
+      if ((shared.failures_in_row += failures) >= shared.most_failures_in_row) {
         Failure failure = failed ? failed->failure : *part[0].failure;
         failure.message += "; nothing has succeeded lately, so the rest is not sent";
         return failure;
@@ -255,17 +256,17 @@ class HttpEmbedder final : public Embedder, public std::enable_shared_from_this<
   /// Some servers know decimals only and refuse to be asked for anything else. Once base64 has been
   /// accepted, a refusal has other reasons. While that is not known, parts are asked for in
   /// decimals, which every server knows.
-  std::optional<BatchFailure> fetch_part(Batch part, bool is_whole, Call& call) const {
+  std::optional<BatchFailure> fetch_part(Batch part, bool is_whole, Shared& shared) const {
     const Encoding encoding = encoding_;
     if (encoding == Encoding::kDecimals || (encoding == Encoding::kUnknown && !is_whole)) {
-      return send(part, "float", is_whole, call);
+      return send(part, "float", is_whole, shared);
     }
-    std::optional<BatchFailure> failed = send(part, "base64", is_whole, call);
+    std::optional<BatchFailure> failed = send(part, "base64", is_whole, shared);
     if (encoding != Encoding::kUnknown) return failed;
     if (!failed) {
       encoding_ = Encoding::kBase64;
     } else if (failed->failure.http_status == 400 || failed->failure.http_status == 422) {
-      failed = send(part, "float", is_whole, call);
+      failed = send(part, "float", is_whole, shared);
       if (!failed) encoding_ = Encoding::kDecimals;
     }
     return failed;
@@ -274,32 +275,32 @@ class HttpEmbedder final : public Embedder, public std::enable_shared_from_this<
   /// Asks until there is an answer or no reason to ask again, and writes the rows. A part that is
   /// refused is not sent again, since the whole batch has been, unless the server asks to wait.
   std::optional<BatchFailure> send(Batch part, const char* encoding, bool is_whole,
-                                   Call& call) const {
+                                   Shared& shared) const {
     nlohmann::json body = {{"model", options_.model}, {"encoding_format", encoding}};
     for (const Wanted& wanted : part) body["input"].push_back(wanted.text);
-    const net::Request request{.url = base_.with(path_after(base_)),
-                               .headers = {{"Content-Type", "application/json"}},
-                               .body = body.dump(),
-                               .deadline = call.deadline,
-                               .cancel = call.cancel};
+    const Request request{.url = base_.with(path_after(base_)),
+                          .headers = {{"Content-Type", "application/json"}},
+                          .body = body.dump(),
+                          .deadline = shared.deadline,
+                          .cancel = shared.cancel};
     std::optional<Failure> failure;
     bool about_texts = false;
     std::size_t tries = 0;
     const auto make_try = [&] {
       ++tries;
-      net::Response response = transport_->send(request);
+      Response response = transport_->send(request);
       failure = read(response, part);
       // An error that is reported under HTTP 200 is retried as its own status says.
       if (failure) response.status = failure->http_status;
-      net::TryResult result = net::judge(endpoint_.retry, response);
+      TryResult result = judge(endpoint_.retry, response);
       const bool asks_to_wait = result.retryable && result.retry_after;
       about_texts = failure && may_be_about_texts(*failure) && !asks_to_wait;
       if (about_texts && !is_whole) result.retryable = false;
       return result;
     };
-    const net::Ended ended =
-        net::with_retries(endpoint_.retry, call.deadline, call.cancel, UINT32_MAX, make_try);
-    if (ended == net::Ended::kCancelled) {
+    const Ended ended =
+        with_retries(endpoint_.retry, shared.deadline, shared.cancel, UINT32_MAX, make_try);
+    if (ended == Ended::kCancelled) {
       about_texts = false;
       failure =
           Failure{.code = ErrorCode::kCancelled, .message = "cancelled while waiting to ask again"};
@@ -320,7 +321,7 @@ class HttpEmbedder final : public Embedder, public std::enable_shared_from_this<
 
   /// Writes the rows of an answer, or says why there is none. A text whose embedding alone is
   /// unusable gets a failure of its own.
-  std::optional<Failure> read(const net::Response& response, Batch part) const {
+  std::optional<Failure> read(const Response& response, Batch part) const {
     if (response.failure) return response.failure;
     const int status = response.status;
     if (status >= 200 && status < 300) {
@@ -337,7 +338,7 @@ class HttpEmbedder final : public Embedder, public std::enable_shared_from_this<
         }
       } catch (const Error& error) {
         std::string message = error.what();
-        const std::string* type = net::find_header(response.headers, "content-type");
+        const std::string* type = find_header(response.headers, "content-type");
         if (type == nullptr || type->find("json") == type->npos) {
           message += "; the answer is not declared as JSON and begins " + quote(response.body) +
                      ": check that the base URL is that of an OpenAI-compatible server";
@@ -346,7 +347,7 @@ class HttpEmbedder final : public Embedder, public std::enable_shared_from_this<
       }
     }
     if (status >= 300 && status < 400) {
-      const std::string* location = net::find_header(response.headers, "location");
+      const std::string* location = find_header(response.headers, "location");
       return Failure{.code = ErrorCode::kRefused,
                      .http_status = status,
                      .message = "the server redirects (HTTP " + std::to_string(status) + ") to " +
@@ -354,10 +355,10 @@ class HttpEmbedder final : public Embedder, public std::enable_shared_from_this<
                                 ", where neither the texts nor the key are sent; give the base URL "
                                 "of the server that answers itself"};
     }
-    const net::ServerError error = net::read_server_error(response.body);
+    const ServerError error = read_server_error(response.body);
     const int own_status = error.status != 0 ? error.status : status;
     const bool telling = own_status >= 400;
-    return Failure{.code = telling ? net::classify(own_status) : ErrorCode::kServer,
+    return Failure{.code = telling ? classify(own_status) : ErrorCode::kServer,
                    .http_status = own_status,
                    .message = (telling ? "the server reports error " + std::to_string(own_status)
                                        : "the server reports an error") +
@@ -367,15 +368,15 @@ class HttpEmbedder final : public Embedder, public std::enable_shared_from_this<
   /// A server's words. The key goes from all of them before they are cut: a part of it is not to
   /// be seen either.
   std::string quote(std::string_view words) const {
-    return excerpt(net::redact(std::string(words), endpoint_.api_key), 300);
+    return excerpt(redact(std::string(words), endpoint_.api_key), 300);
   }
 
   enum class Encoding : std::uint8_t { kUnknown, kBase64, kDecimals };
 
   const Endpoint endpoint_;
   const HttpEmbedderOptions options_;
-  const std::shared_ptr<const net::Transport> transport_;
-  const net::BaseUrl base_;
+  const std::shared_ptr<const Transport> transport_;
+  const BaseUrl base_;
   const std::string address_;  // for messages; without the query string, where a key may be
   mutable std::atomic<Encoding> encoding_ = Encoding::kUnknown;  // what the server has accepted
 };
@@ -387,4 +388,4 @@ std::shared_ptr<const Embedder> make_http_embedder(const Endpoint& endpoint,
   return std::make_shared<HttpEmbedder>(endpoint, options);
 }
 
-}  // namespace r2router
+}  // namespace r2router::llm

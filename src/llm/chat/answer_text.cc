@@ -5,7 +5,7 @@
 
 #include "base/unicode.h"
 
-namespace r2router::client {
+namespace r2router::llm {
 namespace {
 
 constexpr std::string_view kOpen = "<think>", kClose = "</think>";
@@ -61,4 +61,4 @@ std::string AnswerText::finish() {
 
 std::string_view AnswerText::thoughts() const { return trimmed(thoughts_); }
 
-}  // namespace r2router::client
+}  // namespace r2router::llm

@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-namespace r2router::client {
+namespace r2router::llm {
 
 /// Takes the pieces of a text and returns what can be shown. White space at the beginning is held
 /// back until something else comes: a blank text is not an answer, and another model may give one.
@@ -31,4 +31,4 @@ class AnswerText {
   std::string thoughts_;
 };
 
-}  // namespace r2router::client
+}  // namespace r2router::llm

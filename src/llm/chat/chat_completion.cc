@@ -15,7 +15,7 @@
 #include "llm/http/server_error.h"
 #include "pool/request_settings.h"
 
-namespace r2router::client {
+namespace r2router::llm {
 namespace {
 
 using Json = nlohmann::json;
@@ -617,11 +617,10 @@ void end_chat_stream(ChatAnswer& answer) {
   answer.cut = {};
 }
 
-Failure read_chat_error(int status, std::string_view body, const Secret& key,
-                        net::ServerError* said) {
-  net::ServerError error = net::read_server_error(body);
+Failure read_chat_error(int status, std::string_view body, const Secret& key, ServerError* said) {
+  ServerError error = read_server_error(body);
   if (status == 0) status = error.status;
-  Failure failure{.code = net::classify(status, error), .http_status = status};
+  Failure failure{.code = classify(status, error), .http_status = status};
   failure.message =
       "the server reports " + (status == 0 ? "an error" : "error " + std::to_string(status));
   if (!error.words.empty()) failure.message += ": " + quoted(error.words, key);
@@ -638,7 +637,7 @@ Failure unreadable(std::string_view expected, std::string_view found, const Secr
 
 std::string quoted(std::string_view words, const Secret& key) {
   // The key is taken out before the words are cut, or a part of it could stay.
-  return excerpt(net::redact(std::string(words), key), kMostQuoted);
+  return excerpt(redact(std::string(words), key), kMostQuoted);
 }
 
-}  // namespace r2router::client
+}  // namespace r2router::llm

@@ -7,14 +7,14 @@
 #include <string_view>
 #include <vector>
 
-#include "r2router/endpoint.h"
 #include "r2router/error.h"
-#include "r2router/llm_client.h"
+#include "r2router/llm/client.h"
+#include "r2router/llm/endpoint.h"
 #include "r2router/types.h"
 
 #include "llm/http/server_error.h"
 
-namespace r2router::client {
+namespace r2router::llm {
 
 /// How a request is put to a server or a model that does not take everything.
 struct RequestForm {
@@ -53,8 +53,8 @@ struct ChatAnswer {
   /// An error that the server reports in place of an answer or in the middle of one (http_status is
   /// then its code, if that is a number), or an answer that cannot be read.
   std::optional<Failure> failure = {};
-  net::ServerError said = {};  ///< the error that the server reports
-  bool done = false;           ///< of a stream: the server has said that it ends here
+  ServerError said = {};  ///< the error that the server reports
+  bool done = false;      ///< of a stream: the server has said that it ends here
 
   /// Of a stream: the first part of a character, as the JSON spells it, whose rest comes in the
   /// next piece of `field`.
@@ -80,7 +80,7 @@ void end_chat_stream(ChatAnswer& answer);
 /// Reads what a server reports in place of an answer. `status`: HTTP's, or 0 for an
 /// error under status 200. `said`: set to what was read.
 Failure read_chat_error(int status, std::string_view body, const Secret& key,
-                        net::ServerError* said = nullptr);
+                        ServerError* said = nullptr);
 
 /// The failure of an answer that is not what the protocol says; `expected` is a whole clause.
 Failure unreadable(std::string_view expected, std::string_view found, const Secret& key);
@@ -88,4 +88,4 @@ Failure unreadable(std::string_view expected, std::string_view found, const Secr
 /// An excerpt of a server's words, without the key.
 std::string quoted(std::string_view words, const Secret& key);
 
-}  // namespace r2router::client
+}  // namespace r2router::llm

@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "r2router/llm_client.h"
+#include "r2router/llm/client.h"
 
 #include "base/excerpt.h"
 #include "base/unicode.h"
@@ -25,10 +25,8 @@
 #include "llm/http/transport.h"
 #include "pool/request_settings.h"
 
-namespace r2router {
+namespace r2router::llm {
 namespace {
-
-using net::Clock;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -107,12 +105,12 @@ class StreamReader {
   }
 
   /// All that came. `failure`: why no more did.
-  client::ChatAnswer finish(const std::optional<Failure>& failure) && {
+  ChatAnswer finish(const std::optional<Failure>& failure) && {
     if (is_json_ && !failure) {
-      answer_ = client::read_chat_answer(body_, key_);
+      answer_ = read_chat_answer(body_, key_);
     } else if (!answer_.failure) {
       parser_.finish(on_event_);
-      client::end_chat_stream(answer_);
+      end_chat_stream(answer_);
       if (!answer_.failure && !is_whole()) answer_.failure = failure ? failure : cut();
     }
     pass_on_new_text();
@@ -130,7 +128,7 @@ class StreamReader {
 
   bool add_event(std::string_view name, std::string_view data) {
     has_events_ = true;
-    client::read_chat_chunk(name, data, answer_, key_);
+    read_chat_chunk(name, data, answer_, key_);
     pass_on_new_text();
     return !answer_.failure;
   }
@@ -156,18 +154,18 @@ class StreamReader {
           .code = ErrorCode::kConnection,
           .message = "the stream ended before the answer did, without a finish_reason; try again"};
     }
-    return client::unreadable("a streamed answer consists of server-sent events", body_, key_);
+    return unreadable("a streamed answer consists of server-sent events", body_, key_);
   }
 
   const std::function<void(std::string_view)>& on_text_;
   const Secret& key_;
-  const net::EventParser::OnEvent on_event_ = [this](std::string_view name, std::string_view data) {
+  const EventParser::OnEvent on_event_ = [this](std::string_view name, std::string_view data) {
     return add_event(name, data);
   };
-  net::EventParser parser_{kMostEventBytes};
-  client::ChatAnswer answer_;
+  EventParser parser_{kMostEventBytes};
+  ChatAnswer answer_;
   std::size_t read_ = 0;  ///< bytes of its text that text_ has got
-  client::AnswerText text_;
+  AnswerText text_;
   std::string passed_on_;
   std::string body_;        ///< all of one that is JSON, the head of another
   bool has_begun_ = false;  ///< there was something but white space
@@ -216,20 +214,20 @@ bool says(const std::string& finish_reason, std::initializer_list<std::string_vi
                              [&](std::string_view word) { return lower.find(word) != lower.npos; });
 }
 
-class OpenAiClient final : public LlmClient, public std::enable_shared_from_this<OpenAiClient> {
+class OpenAiClient final : public Client, public std::enable_shared_from_this<OpenAiClient> {
  public:
   OpenAiClient(const Endpoint& endpoint, std::string url, CapField cap_field, std::string provider)
       : endpoint_(endpoint),
         url_(std::move(url)),
         cap_field_(cap_field),
         provider_(std::move(provider)),
-        transport_(net::make_transport(endpoint)) {}
+        transport_(make_transport(endpoint)) {}
 
   Completion complete(const ChatRequest& request, const CallOptions& options) const override {
     const auto self = shared_from_this();  // a static owner may be destroyed during the call
     check(request);
     const Clock::time_point start = Clock::now();
-    client::RequestForm form = form_for(request);
+    RequestForm form = form_for(request);
     std::vector<Attempt> attempts;
     Completion completion;
     const auto make_try = [&] {
@@ -241,15 +239,15 @@ class OpenAiClient final : public LlmClient, public std::enable_shared_from_this
       attempts.push_back(std::move(made.attempt));
       return made.result;
     };
-    const net::Ended ended = net::with_retries(endpoint_.retry, options.deadline, options.cancel,
-                                               options.max_charges, make_try);
-    if (ended == net::Ended::kCancelled) {
+    const Ended ended = with_retries(endpoint_.retry, options.deadline, options.cancel,
+                                     options.max_charges, make_try);
+    if (ended == Ended::kCancelled) {
       completion.failure->code = ErrorCode::kCancelled;
       completion.failure->message =
           "cancelled before another try; the last one: " + completion.failure->message;
-    } else if (ended == net::Ended::kDeadline) {
+    } else if (ended == Ended::kDeadline) {
       completion.failure->message += "; no time is left for another try";
-    } else if (ended == net::Ended::kCharges) {
+    } else if (ended == Ended::kCharges) {
       completion.failure->message += "; the cost limit leaves nothing for another try";
     }
     completion.attempts = std::move(attempts);
@@ -263,8 +261,8 @@ class OpenAiClient final : public LlmClient, public std::enable_shared_from_this
   struct Try {
     Completion completion;
     Attempt attempt;
-    net::TryResult result;
-    net::ServerError said;
+    TryResult result;
+    ServerError said;
   };
 
   /// Parameters that a model may do without.
@@ -274,8 +272,8 @@ class OpenAiClient final : public LlmClient, public std::enable_shared_from_this
     return field == CapField::kMaxTokens ? CapField::kMaxCompletionTokens : CapField::kMaxTokens;
   }
 
-  client::RequestForm form_for(const ChatRequest& request) const {
-    client::RequestForm form{.cap_field = cap_field_, .omit = request.omit};
+  RequestForm form_for(const ChatRequest& request) const {
+    RequestForm form{.cap_field = cap_field_, .omit = request.omit};
     for (const std::string_view parameter : kOptional) {
       if (unsupported_.has(request.model, parameter)) form.omit.emplace_back(parameter);
     }
@@ -287,15 +285,15 @@ class OpenAiClient final : public LlmClient, public std::enable_shared_from_this
   }
 
   /// False if the pool says which field it has to be.
-  static bool may_swap_cap(const client::RequestForm& form, const ChatRequest& request) {
-    const client::RequestForm swapped{.cap_field = other(form.cap_field)};
+  static bool may_swap_cap(const RequestForm& form, const ChatRequest& request) {
+    const RequestForm swapped{.cap_field = other(form.cap_field)};
     return std::ranges::find(request.omit, swapped.cap_name()) == request.omit.end();
   }
 
   /// Leaves out what the server finds fault with, if the request can do without it or put it in
   /// another way. False if the same request would be sent.
-  bool adapt(client::RequestForm& form, const ChatRequest& request, const Failure& failure,
-             const net::ServerError& said, bool streamed) const {
+  bool adapt(RequestForm& form, const ChatRequest& request, const Failure& failure,
+             const ServerError& said, bool streamed) const {
     // OpenRouter does not say which: "No endpoints found that can handle the requested parameters".
     const bool any = said.words.find("requested parameters") != said.words.npos;
     const int status = failure.http_status;
@@ -308,15 +306,15 @@ class OpenAiClient final : public LlmClient, public std::enable_shared_from_this
                         : parameter == "stream_options" ? streamed
                                                         : !request.fallback_models.empty();
       if (!sent || !form.sends(parameter)) continue;
-      const bool named = net::names_parameter(said, parameter);
+      const bool named = names_parameter(said, parameter);
       if (!named && !(any && parameter == "temperature")) continue;
-      if (named && net::says_unsupported(said)) unsupported_.add(request.model, parameter);
+      if (named && says_unsupported(said)) unsupported_.add(request.model, parameter);
       form.omit.emplace_back(parameter);
       return true;
     }
     const std::string cap(form.cap_name());
-    const client::RequestForm swapped{.cap_field = other(form.cap_field)};
-    const bool rejected = net::names_parameter(said, cap) && net::says_unsupported(said);
+    const RequestForm swapped{.cap_field = other(form.cap_field)};
+    const bool rejected = names_parameter(said, cap) && says_unsupported(said);
     if ((!rejected && !any) || !may_swap_cap(form, request) || !form.sends(cap)) return false;
     if (rejected) unsupported_.add(request.model, cap);
     form.omit.push_back(cap);  // so that it is not tried again
@@ -325,24 +323,23 @@ class OpenAiClient final : public LlmClient, public std::enable_shared_from_this
     return true;
   }
 
-  Try try_once(const ChatRequest& request, const client::RequestForm& form,
+  Try try_once(const ChatRequest& request, const RequestForm& form,
                const CallOptions& options) const {
     const Clock::time_point start = Clock::now();
     StreamReader stream(request, options.on_text, endpoint_.api_key);
-    net::Request message{
-        .url = url_,
-        .headers = {{"Content-Type", "application/json"}},
-        .body = client::chat_request(request, form, provider_, options.on_text != nullptr),
-        .deadline = options.deadline,
-        .cancel = options.cancel};
+    Request message{.url = url_,
+                    .headers = {{"Content-Type", "application/json"}},
+                    .body = chat_request(request, form, provider_, options.on_text != nullptr),
+                    .deadline = options.deadline,
+                    .cancel = options.cancel};
     if (options.on_text) {
       message.on_body = [&stream](std::string_view piece) { return stream.add(piece); };
     }
-    const net::Response response = transport_->send(message);
+    const Response response = transport_->send(message);
 
     // A definite refusal: there is no answer, so nothing is charged.
     const bool refused = response.status != 0 && response.status / 100 != 2;
-    client::ChatAnswer answer;
+    ChatAnswer answer;
     if (refused) {
       answer.failure = refusal(response, answer.said);
     } else if (options.on_text) {
@@ -350,8 +347,8 @@ class OpenAiClient final : public LlmClient, public std::enable_shared_from_this
     } else if (response.failure) {
       answer.failure = response.failure;
     } else {
-      answer = client::read_chat_answer(response.body, endpoint_.api_key);
-      client::AnswerText text(request.split_thinking);
+      answer = read_chat_answer(response.body, endpoint_.api_key);
+      AnswerText text(request.split_thinking);
       answer.text = text.add(answer.text);
       answer.text += text.finish();
       answer.reasoning += text.thoughts();
@@ -388,7 +385,7 @@ class OpenAiClient final : public LlmClient, public std::enable_shared_from_this
                     .seconds = response.seconds,
                     .cost_usd = completion.charged_usd};
     if (!attempt.cost_usd && (refused || !response.sent)) attempt.cost_usd = 0;
-    net::TryResult result = net::judge(endpoint_.retry, response);
+    TryResult result = judge(endpoint_.retry, response);
     result.possibly_charged = !attempt.cost_usd || *attempt.cost_usd > 0;
     if (completion.failure) {
       complete_failure(*completion.failure, response);
@@ -401,18 +398,18 @@ class OpenAiClient final : public LlmClient, public std::enable_shared_from_this
     return {std::move(completion), std::move(attempt), result, std::move(answer.said)};
   }
 
-  Failure refusal(const net::Response& response, net::ServerError& said) const {
-    const std::string* location = net::find_header(response.headers, "location");
+  Failure refusal(const Response& response, ServerError& said) const {
+    const std::string* location = find_header(response.headers, "location");
     if (response.status / 100 == 3 && location != nullptr) {
       // A query string may hold a key.
       const std::string address = location->substr(0, location->find('?'));
       return {.code = ErrorCode::kRefused,
-              .message = "the server redirects to " + client::quoted(address, endpoint_.api_key) +
+              .message = "the server redirects to " + quoted(address, endpoint_.api_key) +
                          "; redirects are not followed, because the key is not meant for "
                          "other addresses. Change the base URL so that requests go there directly, "
                          "or turn the redirect off"};
     }
-    return client::read_chat_error(response.status, response.body, endpoint_.api_key, &said);
+    return read_chat_error(response.status, response.body, endpoint_.api_key, &said);
   }
 
   /// The failure of an answer that has no text and nothing else.
@@ -423,7 +420,7 @@ class OpenAiClient final : public LlmClient, public std::enable_shared_from_this
     if (!completion.refusal.empty() || says(reason, {"refus"})) {
       message = "the model refused to answer";
       if (!completion.refusal.empty()) {
-        message += ": " + client::quoted(completion.refusal, endpoint_.api_key);
+        message += ": " + quoted(completion.refusal, endpoint_.api_key);
       }
     } else if (says(reason, {"filter", "safety", "prohibited", "recitation", "blocklist", "spii",
                              "moderation", "guardrail", "sensitive"})) {
@@ -438,7 +435,7 @@ class OpenAiClient final : public LlmClient, public std::enable_shared_from_this
       message = "the model's answer is empty";
     }
     if (!reason.empty()) {
-      message += " (finish_reason " + client::quoted(reason, endpoint_.api_key) + ")";
+      message += " (finish_reason " + quoted(reason, endpoint_.api_key) + ")";
     }
     return {.code = ErrorCode::kNoAnswer,
             .message = message + "; ask another model, or put the query differently"};
@@ -461,11 +458,11 @@ class OpenAiClient final : public LlmClient, public std::enable_shared_from_this
   }
 
   /// Adds what only the response knows.
-  void complete_failure(Failure& failure, const net::Response& response) const {
+  void complete_failure(Failure& failure, const Response& response) const {
     if (failure.http_status == 0) failure.http_status = response.status;
-    const std::string* type = net::find_header(response.headers, "content-type");
+    const std::string* type = find_header(response.headers, "content-type");
     if (failure.code == ErrorCode::kBadResponse && !response.failure && type != nullptr) {
-      failure.message += " (its Content-Type is " + client::quoted(*type, endpoint_.api_key) + ")";
+      failure.message += " (its Content-Type is " + quoted(*type, endpoint_.api_key) + ")";
     }
   }
 
@@ -481,21 +478,21 @@ class OpenAiClient final : public LlmClient, public std::enable_shared_from_this
   const std::string url_;
   const CapField cap_field_;
   const std::string provider_;
-  const std::shared_ptr<const net::Transport> transport_;
+  const std::shared_ptr<const Transport> transport_;
   mutable UnsupportedParameters unsupported_;
 };
 
 }  // namespace
 
-std::shared_ptr<const LlmClient> make_openai_client(const Endpoint& endpoint,
-                                                    const OpenAiClientOptions& options) {
+std::shared_ptr<const Client> make_openai_client(const Endpoint& endpoint,
+                                                 const OpenAiClientOptions& options) {
   constexpr std::string_view kPath = "/chat/completions";
-  const net::BaseUrl base(endpoint.base_url);
+  const BaseUrl base(endpoint.base_url);
   if (base.address.ends_with(kPath)) {
     refuse("the base URL " + excerpt(base.address) +
            " ends with /chat/completions: give only what comes before that");
   }
-  const std::string host = net::url_host(base.address);
+  const std::string host = url_host(base.address);
   const bool is_openrouter = host == "openrouter.ai";
   CapField cap_field = options.cap_field;
   if (cap_field == CapField::kAutomatic) {
@@ -504,9 +501,9 @@ std::shared_ptr<const LlmClient> make_openai_client(const Endpoint& endpoint,
   }
   std::string provider = options.provider;
   if (is_openrouter || !provider.empty()) {
-    provider = client::provider_preferences(provider, is_openrouter);
+    provider = provider_preferences(provider, is_openrouter);
   }
   return std::make_shared<OpenAiClient>(endpoint, base.with(kPath), cap_field, std::move(provider));
 }
 
-}  // namespace r2router
+}  // namespace r2router::llm

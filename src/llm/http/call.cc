@@ -13,7 +13,7 @@
 
 #include "base/fork_gate.h"
 
-namespace r2router::net {
+namespace r2router::llm {
 
 /// On the heap, where a child still finds it after the stack of the parent's thread is gone: the
 /// caller's stop source refers to it.
@@ -95,4 +95,4 @@ void end_calls() {
   });
 }
 
-}  // namespace r2router::net
+}  // namespace r2router::llm

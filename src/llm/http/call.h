@@ -4,7 +4,7 @@
 #include <memory>
 #include <stop_token>
 
-namespace r2router::net {
+namespace r2router::llm {
 
 struct CallState;
 
@@ -30,4 +30,4 @@ class Call {
 /// seconds: a callback may wait for something that the exiting thread holds.
 void end_calls();
 
-}  // namespace r2router::net
+}  // namespace r2router::llm

@@ -24,7 +24,7 @@
 #include "llm/http/endpoint.h"
 #include "llm/http/transport.h"
 
-namespace r2router::net {
+namespace r2router::llm {
 namespace {
 
 using Seconds = std::chrono::duration<double>;
@@ -722,4 +722,4 @@ std::string url_host(const std::string& url) {
   return internal::lower_case(Url(url).part(CURLUPART_HOST));
 }
 
-}  // namespace r2router::net
+}  // namespace r2router::llm

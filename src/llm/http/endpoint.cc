@@ -11,7 +11,7 @@
 
 #include "base/unicode.h"
 
-namespace r2router {
+namespace r2router::llm {
 namespace {
 
 /// Overwrites the text's memory, which the compiler may not leave out.
@@ -46,9 +46,9 @@ Secret api_key_from_environment() {
   return value == nullptr ? Secret() : Secret(value);
 }
 
-}  // namespace r2router
+}  // namespace r2router::llm
 
-namespace r2router::net {
+namespace r2router::llm {
 namespace {
 
 constexpr std::size_t kShortestSecret = 8;
@@ -141,4 +141,4 @@ std::string redact(std::string text, const Secret& secret) {
   return result;
 }
 
-}  // namespace r2router::net
+}  // namespace r2router::llm

@@ -4,9 +4,9 @@
 #include <string>
 #include <string_view>
 
-#include "r2router/endpoint.h"
+#include "r2router/llm/endpoint.h"
 
-namespace r2router::net {
+namespace r2router::llm {
 
 /// Endpoint::base_url in its parts.
 struct BaseUrl {
@@ -26,4 +26,4 @@ struct BaseUrl {
 /// that could be a word is replaced only where it is not a part of another word.
 std::string redact(std::string text, const Secret& key);
 
-}  // namespace r2router::net
+}  // namespace r2router::llm

@@ -12,7 +12,7 @@
 
 #include "llm/http/call.h"
 
-namespace r2router::net {
+namespace r2router::llm {
 namespace {
 
 using Seconds = std::chrono::duration<double>;
@@ -111,4 +111,4 @@ Ended with_retries(const RetryPolicy& policy, Clock::time_point deadline,
   }
 }
 
-}  // namespace r2router::net
+}  // namespace r2router::llm

@@ -8,12 +8,12 @@
 #include <stop_token>
 #include <string_view>
 
-#include "r2router/endpoint.h"
 #include "r2router/error.h"
+#include "r2router/llm/endpoint.h"
 
 #include "llm/http/transport.h"
 
-namespace r2router::net {
+namespace r2router::llm {
 
 /// What an HTTP status of an error (400 and up) means.
 ErrorCode classify(int status);
@@ -57,4 +57,4 @@ Ended with_retries(const RetryPolicy& policy, Clock::time_point deadline,
                    const std::stop_token& cancel, std::uint32_t max_charges,
                    const std::function<TryResult()>& make_try);
 
-}  // namespace r2router::net
+}  // namespace r2router::llm

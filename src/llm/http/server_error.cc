@@ -12,7 +12,7 @@
 #include "base/unicode.h"
 #include "llm/http/retry.h"
 
-namespace r2router::net {
+namespace r2router::llm {
 namespace {
 
 using Kind = JsonReader::Kind;
@@ -544,4 +544,4 @@ bool says_unsupported(const ServerError& error) {
                              [&](std::string_view phrase) { return contains(evidence, phrase); });
 }
 
-}  // namespace r2router::net
+}  // namespace r2router::llm

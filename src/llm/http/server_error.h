@@ -7,7 +7,7 @@
 
 #include "r2router/error.h"
 
-namespace r2router::net {
+namespace r2router::llm {
 
 struct ServerError {
   /// The error's own status, such as 429, where it names one; else 0. Under HTTP 200 nothing else
@@ -41,4 +41,4 @@ bool names_parameter(const ServerError& error, std::string_view name);
 /// wrong.
 bool says_unsupported(const ServerError& error);
 
-}  // namespace r2router::net
+}  // namespace r2router::llm

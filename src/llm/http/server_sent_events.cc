@@ -1,6 +1,6 @@
 #include "llm/http/server_sent_events.h"
 
-namespace r2router::net {
+namespace r2router::llm {
 
 bool EventParser::feed(std::string_view piece, const OnEvent& on_event) {
   stopped_ = false;
@@ -129,4 +129,4 @@ void EventParser::ObjectExtent::add(std::string_view text) {
   }
 }
 
-}  // namespace r2router::net
+}  // namespace r2router::llm

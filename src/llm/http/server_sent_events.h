@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-namespace r2router::net {
+namespace r2router::llm {
 
 /// Parses an event stream as the WHATWG HTML standard defines it: lines end with LF, CR or CR LF,
 /// those that begin with a colon are comments, an empty line ends an event. Besides, it takes what
@@ -57,4 +57,4 @@ class EventParser {
   bool stopped_ = false;
 };
 
-}  // namespace r2router::net
+}  // namespace r2router::llm

@@ -11,10 +11,10 @@
 #include <utility>
 #include <vector>
 
-#include "r2router/endpoint.h"
 #include "r2router/error.h"
+#include "r2router/llm/endpoint.h"
 
-namespace r2router::net {
+namespace r2router::llm {
 
 using Clock = std::chrono::steady_clock;
 /// Names and values.
@@ -63,4 +63,4 @@ std::shared_ptr<const Transport> make_transport(const Endpoint& endpoint);
 /// The host of a URL, in lower case and without its port; "" if it is no URL.
 std::string url_host(const std::string& url);
 
-}  // namespace r2router::net
+}  // namespace r2router::llm

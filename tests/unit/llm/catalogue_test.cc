@@ -9,7 +9,7 @@
 #include "support/errors.h"
 #include "support/fault_server.h"
 
-namespace r2router::client {
+namespace r2router::llm {
 namespace {
 
 using r2router::testing::answer;
@@ -290,4 +290,4 @@ TEST(FetchCatalogue, TellsWhyThereIsNone) {
 }
 
 }  // namespace
-}  // namespace r2router::client
+}  // namespace r2router::llm

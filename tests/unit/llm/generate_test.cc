@@ -1,3 +1,5 @@
+#include "r2router/llm/generate.h"
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -17,7 +19,7 @@
 #include "support/fault_server.h"
 #include "support/heads.h"
 
-namespace r2router {
+namespace r2router::llm {
 namespace {
 
 using testing::answer;
@@ -393,4 +395,4 @@ TEST(Generate, RefusesWhatMakesNoSense) {
 }
 
 }  // namespace
-}  // namespace r2router
+}  // namespace r2router::llm

@@ -98,7 +98,7 @@ TEST(DecisionJson, ExplainsWhereTheDecisionDoes) {
 }
 
 TEST(AnswerJson, AddsAllThatIsKnownOfTheAnswer) {
-  const Completion completion{
+  const llm::Completion completion{
       .text = "4\n\"four\"",
       .reasoning = "2 and 2",
       .refusal = "I'd rather not",
@@ -159,10 +159,10 @@ TEST(AnswerJson, SaysNullForWhatIsNotKnown) {
 }
 
 TEST(FailureJson, TellsTheErrorWithWhatCameBeforeIt) {
-  const Completion completion{.text = "The answ",
-                              .failure = Failure{ErrorCode::kConnection, 0, "it broke"},
-                              .seconds = 1,
-                              .attempts = {{.error = ErrorCode::kConnection}}};
+  const llm::Completion completion{.text = "The answ",
+                                   .failure = Failure{ErrorCode::kConnection, 0, "it broke"},
+                                   .seconds = 1,
+                                   .attempts = {{.error = ErrorCode::kConnection}}};
   const std::string line = failure_json({.id = "7"}, 3, completion, kPool);
   const auto tree = nlohmann::json::parse(line);
   EXPECT_EQ(tree.at("id"), 7);

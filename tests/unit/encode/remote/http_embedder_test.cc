@@ -1,4 +1,6 @@
 // The embedder against a real server over real sockets.
+#include "r2router/llm/http_embedder.h"
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -25,7 +27,7 @@
 #include "support/fault_server.h"
 #include "support/heads.h"
 
-namespace r2router {
+namespace r2router::llm {
 namespace {
 
 using nlohmann::json;
@@ -727,4 +729,4 @@ TEST(HttpEmbedder, ARouterPassesTheWishToStopOn) {
 }
 
 }  // namespace
-}  // namespace r2router
+}  // namespace r2router::llm

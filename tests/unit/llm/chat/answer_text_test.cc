@@ -6,7 +6,7 @@
 
 #include <gtest/gtest.h>
 
-namespace r2router::client {
+namespace r2router::llm {
 namespace {
 
 /// What is shown of a text, and what is thought, however it is cut.
@@ -71,4 +71,4 @@ TEST(AnswerText, ShowsAtOnceWhatIsPlainText) {
 }
 
 }  // namespace
-}  // namespace r2router::client
+}  // namespace r2router::llm

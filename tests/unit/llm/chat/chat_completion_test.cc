@@ -10,7 +10,7 @@
 
 #include "base/unicode.h"
 
-namespace r2router::client {
+namespace r2router::llm {
 namespace {
 
 using ::testing::HasSubstr;
@@ -507,4 +507,4 @@ TEST(ChatChunk, JoinsACharacterThatIsCut) {
 }
 
 }  // namespace
-}  // namespace r2router::client
+}  // namespace r2router::llm

@@ -13,14 +13,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "r2router/llm_client.h"
+#include "r2router/llm/client.h"
 
 #include "base/unicode.h"
 #include "support/chat.h"
 #include "support/errors.h"
 #include "support/fault_server.h"
 
-namespace r2router {
+namespace r2router::llm {
 namespace {
 
 using testing::answer;
@@ -812,4 +812,4 @@ TEST(OpenAiClient, ServesThreadsAtOnce) {
 }
 
 }  // namespace
-}  // namespace r2router
+}  // namespace r2router::llm

@@ -27,7 +27,7 @@
 #include "support/fault_server.h"
 #include "support/temporary_folder.h"
 
-namespace r2router::net {
+namespace r2router::llm {
 namespace {
 
 using ::testing::AllOf;
@@ -924,4 +924,4 @@ TEST(UrlHost, IsTheHostInLowerCase) {
 }
 
 }  // namespace
-}  // namespace r2router::net
+}  // namespace r2router::llm

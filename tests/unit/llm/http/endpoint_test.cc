@@ -12,7 +12,7 @@
 
 #include "support/errors.h"
 
-namespace r2router {
+namespace r2router::llm {
 namespace {
 
 using testing::error_of;
@@ -77,9 +77,9 @@ TEST(ApiKey, ComesFromTheEnvironment) {
 }
 
 }  // namespace
-}  // namespace r2router
+}  // namespace r2router::llm
 
-namespace r2router::net {
+namespace r2router::llm {
 namespace {
 
 TEST(BaseUrl, PutsAPathBetweenAddressAndQuery) {
@@ -137,4 +137,4 @@ TEST(Redact, LeavesWordsAlone) {
 }
 
 }  // namespace
-}  // namespace r2router::net
+}  // namespace r2router::llm

@@ -8,7 +8,7 @@
 
 #include <gtest/gtest.h>
 
-namespace r2router::net {
+namespace r2router::llm {
 namespace {
 
 using std::chrono::milliseconds;
@@ -218,4 +218,4 @@ TEST(WithRetries, LetsPassWhatATryThrows) {
 }
 
 }  // namespace
-}  // namespace r2router::net
+}  // namespace r2router::llm

@@ -6,7 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-namespace r2router::net {
+namespace r2router::llm {
 namespace {
 
 using ::testing::ElementsAre;
@@ -190,4 +190,4 @@ TEST(Classify, GoesByTheStatusWhereTheWordsSayNothing) {
 }
 
 }  // namespace
-}  // namespace r2router::net
+}  // namespace r2router::llm

@@ -7,7 +7,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-namespace r2router::net {
+namespace r2router::llm {
 namespace {
 
 using ::testing::ElementsAre;
@@ -187,4 +187,4 @@ TEST(EventParser, RefusesWhatIsTooLongHoweverItIsCut) {
 }
 
 }  // namespace
-}  // namespace r2router::net
+}  // namespace r2router::llm

@@ -1,4 +1,4 @@
-// Router::generate() against a server that takes all it is allowed to.
+// generate() with a router, against a server that takes all it is allowed to.
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -11,6 +11,7 @@
 
 #include <gtest/gtest.h>
 
+#include "r2router/llm/generate.h"
 #include "r2router/router.h"
 
 #include "pool/model_spec.h"
@@ -136,13 +137,13 @@ TEST(RouterGenerate, StaysWithinTheCostLimitAtPricesWithEveryComponent) {
                      {"images", route.images}, {"hides_details", random() % 3 == 0}};
     if (reasons) settings["reasoning"] = 15;  // fewer than any cap
     script.push_back(Json::array({service(settings)}));
-    Endpoint endpoint = chat_endpoint(server().script(script));
+    llm::Endpoint endpoint = chat_endpoint(server().script(script));
     endpoint.retry.max_retries = static_cast<std::uint32_t>(random() % 3);
-    GenerateOptions options{.max_fallbacks = static_cast<std::uint32_t>(random() % 4)};
+    llm::GenerateOptions options{.max_fallbacks = static_cast<std::uint32_t>(random() % 4)};
     if (random() % 3 == 0) options.on_text = [](std::string_view) {};
     options.provider_fallback = random() % 3 == 0;
-    const Completion completion =
-        router.generate(*make_openai_client(endpoint), query, decision, options);
+    const llm::Completion completion =
+        llm::generate(*llm::make_openai_client(endpoint), router, query, decision, options);
     expect_sound(completion);
     ++seen[completion.ok() ? "answered" : "failed"];
 
@@ -182,10 +183,10 @@ TEST(RouterGenerate, StaysWithinTheCostLimitAtPricesWithEveryComponent) {
 TEST(RouterGenerate, SendsTheQueryWithTheCheckpointsInstruction) {
   const Router router = text_router();
   const std::string url = server().script({{service()}});
-  const auto client = make_openai_client(chat_endpoint(url));
+  const auto client = llm::make_openai_client(chat_endpoint(url));
   const Decision decision = router.route_text("What is x?", {.policy = {.lambda = 0.999999}});
   ASSERT_FALSE(decision.chosen.budget.is_unlimited());
-  const Completion completion = router.generate(*client, "What is x?", decision);
+  const llm::Completion completion = llm::generate(*client, router, "What is x?", decision);
   EXPECT_TRUE(completion.ok());
   std::string instruction = decision.model().instruction;
   if (!instruction.empty()) instruction += "\n\n";
@@ -197,7 +198,7 @@ TEST(RouterGenerate, SendsTheQueryWithTheCheckpointsInstruction) {
   EXPECT_EQ(body.at("messages"), (Json{{{"role", "system"}, {"content", instruction}},
                                        {{"role", "user"}, {"content", "What is x?"}}}));
   const std::vector<Message> messages = {{"user", "Hi"}, {"assistant", "?"}, {"user", "What?"}};
-  router.generate(*client, messages, decision);
+  llm::generate(*client, router, messages, decision);
   EXPECT_EQ(server().requests(url).at(1).json().at("messages").size(), 4U);
 }
 
@@ -235,14 +236,14 @@ TEST(RouterGenerate, NeverCostsMoreThanItsWorstCase) {
       script.push_back(faults[static_cast<std::size_t>(draw(0, 4))]);
     }
     script.push_back(greedy);
-    Endpoint endpoint = chat_endpoint(server().script(script));
+    llm::Endpoint endpoint = chat_endpoint(server().script(script));
     endpoint.retry.max_retries = static_cast<std::uint32_t>(draw(0, 2));
     if (std::ranges::find(script, stall) != script.end()) endpoint.timeouts.first_byte = 0.05;
-    GenerateOptions options;
+    llm::GenerateOptions options;
     if (draw(0, 1) == 0) options.on_text = [](std::string_view) {};
 
-    const Completion completion =
-        router.generate(*make_openai_client(endpoint), query, decision, options);
+    const llm::Completion completion =
+        llm::generate(*llm::make_openai_client(endpoint), router, query, decision, options);
     expect_sound(completion);
     if (completion.ok()) {
       ++seen[completion.attempts.size() > 1 ? "answered at last" : "answered at once"];
@@ -277,7 +278,7 @@ TEST(RouterGenerate, NeverCostsMoreThanItsWorstCase) {
 TEST(RouterGenerate, ServesThreadsAtOnce) {
   const Router router = text_router();
   const std::string url = server().script({{service()}});
-  const auto client = make_openai_client(chat_endpoint(url));
+  const auto client = llm::make_openai_client(chat_endpoint(url));
   std::atomic<int> right = 0;
   std::vector<std::jthread> threads;
   for (int t = 0; t < 8; ++t) {
@@ -285,7 +286,7 @@ TEST(RouterGenerate, ServesThreadsAtOnce) {
       for (int i = 0; i < 5; ++i) {
         const std::string query = "query " + std::to_string(t) + "/" + std::to_string(i);
         const Decision decision = router.route_text(query, {.rank = true});
-        const Completion completion = router.generate(*client, query, decision);
+        const llm::Completion completion = llm::generate(*client, router, query, decision);
         right += completion.ok() && completion.text == "An answer to: " + query;
       }
     });

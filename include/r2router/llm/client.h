@@ -12,20 +12,12 @@
 #include <string_view>
 #include <vector>
 
-#include "r2router/endpoint.h"
 #include "r2router/export.h"
-#include "r2router/options.h"
-#include "r2router/types.h"
+#include "r2router/llm/completion.h"
+#include "r2router/llm/endpoint.h"
+#include "r2router/query.h"
 
-namespace r2router {
-
-/// One message of a conversation.
-struct Message {
-  std::string role;  ///< "system", "user" or "assistant"
-  std::string content;
-
-  friend bool operator==(const Message&, const Message&) = default;
-};
+namespace r2router::llm {
 
 /// One question to one model.
 struct ChatRequest {
@@ -51,9 +43,9 @@ struct CallOptions {
 
 /// Asks one model for an answer. Derive from it to answer by other means than HTTP.
 /// Implementations are immutable after construction; every method may be called from many threads.
-class R2ROUTER_EXPORT LlmClient {
+class R2ROUTER_EXPORT Client {
  public:
-  virtual ~LlmClient() = default;
+  virtual ~Client() = default;
 
   /// Sends the request, retries included, and reports each attempt (without its pair, which the
   /// caller knows). What the network and the server do is data: Completion::failure, which is
@@ -87,33 +79,7 @@ struct OpenAiClientOptions {
 /// what a model does not support. An answer without any text is a failure: kNoAnswer, or kBudget if
 /// the cap was spent. A tool call or an image is an answer. Throws Error(kInvalidArgument) for a
 /// bad endpoint or options, and Error(kNotFound) for a missing ca_file.
-R2ROUTER_EXPORT std::shared_ptr<const LlmClient> make_openai_client(
+R2ROUTER_EXPORT std::shared_ptr<const Client> make_openai_client(
     const Endpoint& endpoint, const OpenAiClientOptions& options = {});
 
-/// What a model is told about its budget before the conversation, as a system message; "{budget}"
-/// in the template stands for the number of tokens. Nothing without a template or under no limit.
-R2ROUTER_EXPORT std::string budget_instruction(std::string_view budget_prompt, Budget budget);
-
-/// Asks the decision's model within its cap, with ModelSpec::instruction and the budget instruction
-/// before the messages (in front of the first if that is the system's own: many chat templates
-/// admit but one). When that fails in a way that another model may not, it asks with the next best
-/// pair of the ranking on another model that is available, with that pair's instructions and cap.
-/// Another model may answer after
-///
-///   kNotFound, kRateLimited, kServer      the server does not serve this model, now or at all
-///   kConnection, kTimeout, kBadResponse   its retries are spent, or no answer could be read
-///   kTooLong, kNoAnswer, kUnsupported     it cannot or will not answer this query
-///   kBudget                               it spent the cap on reasoning
-///
-/// but not after kAuthentication, kCredit or kUntrusted (all models share key, account and server),
-/// kRefused (the request is at fault) or kCancelled. Nothing is tried again once text has come.
-/// Under Decision::max_cost_usd all attempts together stay within it: a refusal by HTTP status is
-/// free, an attempt whose outcome is unknown counts as fully charged, and what could cost more than
-/// the rest is not tried. Safe from many threads. Throws Error(kInvalidArgument) for no messages,
-/// bad options, a decision without a cap or a model without a catalogue name, and what `on_text`
-/// throws; everything else is in Completion::failure.
-R2ROUTER_EXPORT Completion generate(const LlmClient& client, std::span<const Message> messages,
-                                    const Decision& decision, std::string_view budget_prompt,
-                                    const GenerateOptions& options = {});
-
-}  // namespace r2router
+}  // namespace r2router::llm

@@ -10,7 +10,7 @@
 
 #include "r2router/export.h"
 
-namespace r2router {
+namespace r2router::llm {
 
 /// A key. It has no way into a stream or a message but reveal(), and its memory is overwritten when
 /// it goes.
@@ -81,4 +81,4 @@ struct Endpoint {
 /// The value of $OPENROUTER_API_KEY, or an empty secret.
 R2ROUTER_EXPORT Secret api_key_from_environment();
 
-}  // namespace r2router
+}  // namespace r2router::llm

@@ -1,0 +1,88 @@
+// Stage 4: query + Decision -> Completion, with fallbacks within the decision's cost limit.
+//
+//     auto client = llm::make_openai_client({.base_url = "https://openrouter.ai/api/v1",
+//                                            .api_key = llm::api_key_from_environment()});
+//     auto decision = router.route_text(query, {.rank = true});
+//     auto completion = llm::generate(*client, router, query, decision);
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <string_view>
+
+#include "r2router/export.h"
+#include "r2router/llm/client.h"
+#include "r2router/llm/completion.h"
+#include "r2router/query.h"
+#include "r2router/types.h"
+
+namespace r2router {
+class Router;
+}
+
+namespace r2router::llm {
+
+/// Options of one call for an answer.
+struct GenerateOptions {
+  /// ≥ 0. Left empty: none is sent, and the server uses its default. Many models take no other.
+  std::optional<double> temperature = {};
+  /// Seconds for all attempts, waits and fallbacks together. Left empty: the endpoint's total.
+  std::optional<double> timeout = {};
+  /// How many other models may be tried after the chosen one has failed. Needs Decision::ranking.
+  std::uint32_t max_fallbacks = 2;
+  /// Name the fallbacks to the provider too (the request's "models"), which then tries them itself:
+  /// the messages and the cap stay the chosen pair's, so that models with another
+  /// ModelSpec::instruction, omit or request are not named; the bill follows the model that
+  /// answers.
+  bool provider_fallback = false;
+  /// A model's text that begins with <think>…</think> becomes Completion::reasoning and what
+  /// follows the text. For servers that do not part the two.
+  bool split_thinking = false;
+  /// Set: the answer is streamed, and this is called with each piece of its text, in order, on the
+  /// calling thread. Pieces end between characters. What it throws ends the call and passes
+  /// through.
+  std::function<void(std::string_view text)> on_text = {};
+  /// Stops the call: it returns within 100 ms with the failure kCancelled.
+  std::stop_token cancel = {};
+};
+
+/// What a model is told about its budget before the conversation, as a system message; "{budget}"
+/// in the template stands for the number of tokens. Nothing without a template or under no limit.
+R2ROUTER_EXPORT std::string budget_instruction(std::string_view budget_prompt, Budget budget);
+
+/// Asks the decision's model within its cap, with ModelSpec::instruction and the budget instruction
+/// before the messages (in front of the first if that is the system's own: many chat templates
+/// admit but one). When that fails in a way that another model may not, it asks with the next best
+/// pair of the ranking on another model that is available, with that pair's instructions and cap.
+/// Another model may answer after
+///
+///   kNotFound, kRateLimited, kServer      the server does not serve this model, now or at all
+///   kConnection, kTimeout, kBadResponse   its retries are spent, or no answer could be read
+///   kTooLong, kNoAnswer, kUnsupported     it cannot or will not answer this query
+///   kBudget                               it spent the cap on reasoning
+///
+/// but not after kAuthentication, kCredit or kUntrusted (all models share key, account and server),
+/// kRefused (the request is at fault) or kCancelled. Nothing is tried again once text has come.
+/// Under Decision::max_cost_usd all attempts together stay within it: a refusal by HTTP status is
+/// free, an attempt whose outcome is unknown counts as fully charged, and what could cost more than
+/// the rest is not tried. Safe from many threads. Throws Error(kInvalidArgument) for no messages,
+/// bad options, a decision without a cap or a model without a catalogue name, and what `on_text`
+/// throws; everything else is in Completion::failure.
+R2ROUTER_EXPORT Completion generate(const Client& client, std::span<const Message> messages,
+                                    const Decision& decision, std::string_view budget_prompt,
+                                    const GenerateOptions& options = {});
+
+/// The same with the budget instruction of the router's checkpoint (Config::budget_prompt). A query
+/// is one user message.
+R2ROUTER_EXPORT Completion generate(const Client& client, const Router& router,
+                                    std::string_view query, const Decision& decision,
+                                    const GenerateOptions& options = {});
+R2ROUTER_EXPORT Completion generate(const Client& client, const Router& router,
+                                    std::span<const Message> messages, const Decision& decision,
+                                    const GenerateOptions& options = {});
+
+}  // namespace r2router::llm
