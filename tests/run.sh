@@ -1,25 +1,31 @@
 #!/usr/bin/env bash
-# Runs every test on a bare Debian machine: installs what is missing, builds three ways, then runs all of
-# them in one CTest run, whose summary ends the output.
+# Runs the tests on a bare Debian machine: installs what is missing, builds, and ends with the summary of one
+# CTest run.
 #   release      GCC, warnings are errors: unit, golden and command-line tests, examples, benchmarks
 #                built, outside consumers of a static and a shared installation, the Python package,
-#                built and installed as its users get it
+#                built and installed as its users get it; the format of the sources
+# With --full also:
 #   asan-ubsan   Clang, warnings are errors, AddressSanitizer and UBSan: the same tests, and the fuzzers
-#   tsan         GCC, ThreadSanitizer: the tests with threads
-# Usage: bash tests/run.sh [ctest option...]
+#   tsan         Clang, ThreadSanitizer: the tests with threads
+# Usage: bash tests/run.sh [--full] [ctest option...]
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 jobs=$(nproc)
+full=
+if [[ ${1:-} == --full ]]; then
+  full=1
+  shift
+fi
 
-bash .ci/install_packages.sh \
-  g++ clang-14 libclang-rt-14-dev llvm-14 cmake ninja-build make pkg-config \
-  libeigen3-dev nlohmann-json3-dev libcli11-dev zlib1g-dev libbz2-dev liblzma-dev libcurl4-openssl-dev \
-  libgtest-dev libgmock-dev \
-  libbenchmark-dev openssl python3 nghttp2-server \
-  python3-venv python3-dev
+packages=(g++ clang-format-14 cmake ninja-build make pkg-config libeigen3-dev nlohmann-json3-dev libcli11-dev
+  zlib1g-dev libbz2-dev liblzma-dev libcurl4-openssl-dev libgtest-dev libgmock-dev libbenchmark-dev openssl
+  nghttp2-server python3 python3-venv python3-dev)
+[[ -z $full ]] || packages+=(clang-14 libclang-rt-14-dev llvm-14)
+bash .ci/install_packages.sh "${packages[@]}"
 
+builds=()
 build() {
   local preset=$1
   shift
@@ -27,13 +33,16 @@ build() {
   cmake --preset "$preset" -DR2ROUTER_WARNINGS_AS_ERRORS=ON "$@" > "build/$preset-configure.log" 2>&1 ||
     { tail -n 30 "build/$preset-configure.log"; exit 1; }
   cmake --build --preset "$preset" -j "$jobs"
+  builds+=("$root/build/$preset")
 }
 mkdir -p build
 build release -DCMAKE_CXX_COMPILER=g++
-build asan-ubsan
-build tsan -DR2ROUTER_BUILD_EXAMPLES=OFF -DR2ROUTER_BUILD_CLI=OFF
+if [[ -n $full ]]; then
+  build asan-ubsan
+  build tsan -DR2ROUTER_BUILD_EXAMPLES=OFF -DR2ROUTER_BUILD_CLI=OFF
+fi
 
-# One run over the three builds: one summary, and one exit code.
+# One run over the builds: one summary, and one exit code.
 mkdir -p build/all
-printf 'subdirs("%s" "%s" "%s")\n' "$root"/build/{release,asan-ubsan,tsan} > build/all/CTestTestfile.cmake
+printf 'subdirs("%s")\n' "${builds[@]}" > build/all/CTestTestfile.cmake
 exec ctest --test-dir build/all -j "$jobs" --output-on-failure --no-tests=error "$@"
