@@ -402,11 +402,46 @@ class Response {
   std::size_t element_ = 0;                               // of data, where the reader is
 };
 
+/// `body` with null in place of NaN, Infinity and -Infinity, which Python's json module writes
+/// although JSON has none of them.
+std::string with_null_for_python_numbers(std::string_view body) {
+  std::string result;
+  bool in_string = false;
+  for (std::size_t i = 0; i < body.size();) {
+    const char c = body[i];
+    std::size_t length = 1;
+    if (in_string) {
+      if (c == '\\') length = std::min<std::size_t>(2, body.size() - i);
+      if (c == '"') in_string = false;
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == 'N' || c == 'I' || c == '-') {
+      for (const std::string_view word : {"NaN", "-Infinity", "Infinity"}) {
+        if (!body.substr(i).starts_with(word)) continue;
+        result += "null";
+        i += word.size();
+        length = 0;
+        break;
+      }
+    }
+    result += body.substr(i, length);
+    i += length;
+  }
+  return result;
+}
+
 }  // namespace
 
 std::optional<std::vector<BadEmbedding>> read_embeddings(std::string_view body,
                                                          std::span<const std::span<float>> rows) {
-  return Response(body, rows).read();
+  try {
+    return Response(body, rows).read();
+  } catch (const Error&) {
+    // One text with such a number does not fail the others.
+    const std::string repaired = with_null_for_python_numbers(body);
+    if (repaired == body) throw;
+    return Response(repaired, rows).read();
+  }
 }
 
 }  // namespace r2router::internal

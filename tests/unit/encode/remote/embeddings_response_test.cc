@@ -240,6 +240,25 @@ TEST(EmbeddingsResponse, NamesTheTextWhoseEmbeddingIsUnusable) {
   EXPECT_EQ(read(answer_with({element(0, "[0, 0, 1]")}), 1, 3), (Rows{{0, 0, 1}}));
 }
 
+TEST(EmbeddingsResponse, NumbersThatOnlyPythonWritesFailTheirTextOnly) {
+  for (const char* number : {"NaN", "Infinity", "-Infinity"}) {
+    std::vector<BadEmbedding> bad;
+    const auto rows =
+        read(answer_with({element(0, "[1, 2]"), element(1, "[3, " + std::string(number) + "]"),
+                          element(2, "[5, -6]")}),
+             3, 2, &bad);
+    ASSERT_TRUE(rows) << number;
+    EXPECT_EQ((*rows)[0], (std::vector<float>{1, 2}));
+    EXPECT_EQ((*rows)[2], (std::vector<float>{5, -6}));
+    ASSERT_EQ(bad.size(), 1u) << number;
+    EXPECT_EQ(bad[0].text, 1u);
+    EXPECT_NE(bad[0].message.find("data[1].embedding[1]"), std::string::npos) << bad[0].message;
+  }
+  // Other words are no JSON, and a string may say what it likes.
+  EXPECT_THROW(read(answer_with({element(0, "[1, nan]")}), 1, 2), Error);
+  EXPECT_THROW(read(R"({"note": "NaN", "data": [oops]})", 1, 2), Error);
+}
+
 TEST(EmbeddingsResponse, RecognisesAnErrorObject) {
   EXPECT_EQ(read(R"({"error": {"message": "no", "code": 429}})", 1, 1), std::nullopt);
   EXPECT_EQ(read(R"({"data": [{"index": 0, "embedding": [1]}], "error": "no"})", 1, 1),

@@ -153,19 +153,28 @@ TEST(Classify, GoesByTheWordsWhereTheStatusIsOpen) {
                "This request requires more credits, or fewer max_tokens"});
   expect_code(ErrorCode::kRateLimited, {"Rate limit reached for requests", "Too Many Requests",
                                         "RESOURCE_EXHAUSTED", "ThrottlingException"});
-  expect_code(ErrorCode::kTooLong,
-              {"This model's maximum context length is 2048 tokens. However, you requested 2723",
-               "prompt is too long: 210000 tokens > 200000 maximum", "Input is too long",
-               "the request exceeds the available context size. try increasing the context size",
-               "The input token count (1200000) exceeds the maximum number of tokens allowed",
-               "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096",
-               "Request too large for model `m` on tokens per minute (TPM): Limit 6000",
-               "Please reduce the length of the messages", "context_length_exceeded"});
+  expect_code(
+      ErrorCode::kTooLong,
+      {"This model's maximum context length is 2048 tokens. However, you requested 2723",
+       "prompt is too long: 210000 tokens > 200000 maximum", "Input is too long",
+       "the request exceeds the available context size. try increasing the context size",
+       "The input token count (1200000) exceeds the maximum number of tokens allowed",
+       "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096",
+       "Request too large for model `m` on tokens per minute (TPM): Limit 6000",
+       "Please reduce the length of the messages", "context_length_exceeded",
+       "max_tokens is too large: 8192. This model supports at most 4096 completion tokens",
+       "max_tokens: 8192 > 4096, which is the maximum allowed number of output tokens",
+       "`max_tokens` must be less than or equal to `8192`",
+       "Invalid max_tokens value, the valid range of max_tokens is [1, 8192]",
+       "it has a maxOutputTokens value of 100000 but the supported range is from 1 to 8193"});
   expect_code(ErrorCode::kNoAnswer,
               {"The response was filtered due to Azure OpenAI's content management policy",
                "Your request was rejected as a result of our safety system",
                "requires moderation on P. Your input was flagged for \"violence\"",
-               "content_policy_violation", "Output data may contain inappropriate content"});
+               "content_policy_violation", "Output data may contain inappropriate content",
+               "Content Exists Risk", "The request was rejected: sensitive content",
+               "the prompt violates our community guidelines",
+               "Input text violates the usage rules of content policy"});
   expect_code(ErrorCode::kUnsupported,
               {"'temperature' does not support 0.7 with this model.",
                "Developer instruction is not enabled for models/gemma-3-4b-it"});
