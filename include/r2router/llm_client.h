@@ -27,91 +27,91 @@ struct Message {
   friend bool operator==(const Message&, const Message&) = default;
 };
 
-/// One question to one model.
+/// A request to one model.
 struct ChatRequest {
   std::string model;  ///< catalogue name
   std::vector<Message> messages;
-  std::uint32_t max_tokens = 0;                   ///< the cap, > 0: it is always sent
+  std::uint32_t max_tokens = 0;                   ///< the cap, > 0; always sent
   std::optional<double> temperature = {};         ///< empty: not sent
-  std::vector<std::string> fallback_models = {};  ///< for the provider to try; usually none
+  std::vector<std::string> fallback_models = {};  ///< tried by the provider; usually none
   std::vector<std::string> omit = {};             ///< as ModelSpec::omit
   std::string extra = {};                         ///< as ModelSpec::request
   bool split_thinking = false;                    ///< as GenerateOptions::split_thinking
 };
 
-/// How one call is made.
+/// Options of one call.
 struct CallOptions {
-  std::chrono::steady_clock::time_point deadline;           ///< no retry and no wait outlives it
+  std::chrono::steady_clock::time_point deadline;           ///< also limits retries and waits
   std::function<void(std::string_view text)> on_text = {};  ///< as GenerateOptions::on_text
   std::stop_token cancel = {};
-  /// Most attempts that may be charged for, ≥ 1. One whose outcome is unknown (it was sent, and no
-  /// answer came) counts; after that many there is no further retry.
+  /// Maximum number of attempts that may be charged, ≥ 1. An attempt whose outcome is unknown
+  /// (sent, but not answered) counts. After that many there is no further retry.
   std::uint32_t max_charges = UINT32_MAX;
 };
 
-/// Asks one model for an answer. Derive from it to answer by other means than HTTP.
-/// Implementations are immutable after construction; every method may be called from many threads.
+/// Calls a model. Derive from it to use something other than HTTP. Implementations are immutable
+/// after construction; all methods are thread-safe.
 class R2ROUTER_EXPORT LlmClient {
  public:
   virtual ~LlmClient() = default;
 
-  /// Sends the request, retries included, and reports each attempt (without its pair, which the
-  /// caller knows). What the network and the server do is data: Completion::failure, which is
-  /// kNotFound for a model that is not served. Throws Error(kInvalidArgument) for a request that
-  /// cannot be sent, and what `on_text` throws.
+  /// Sends the request, with retries, and reports each attempt (without its pair, which the caller
+  /// knows). Failures of network and server are data: Completion::failure, which is kNotFound if
+  /// the server does not serve the model. Throws Error(kInvalidArgument) for a request that cannot
+  /// be sent, and whatever `on_text` throws.
   virtual Completion complete(const ChatRequest& request, const CallOptions& options) const = 0;
 
-  /// The deadline of a call that sets none, in seconds.
+  /// Seconds until the deadline of a call that sets none.
   virtual double default_timeout() const = 0;
 };
 
-/// The request field that carries the cap.
-/// A model that rejects the field is sent the other.
+/// The request field that carries the cap. If a model rejects it, the other is sent.
 enum class CapField : std::uint8_t {
   kAutomatic,  ///< max_completion_tokens for OpenRouter and OpenAI, else max_tokens
   kMaxCompletionTokens,
-  kMaxTokens,  ///< deprecated by OpenAI, but all that some servers know
+  kMaxTokens,  ///< deprecated by OpenAI, but the only one that some servers support
 };
 
 struct OpenAiClientOptions {
   CapField cap_field = CapField::kAutomatic;
   /// OpenRouter's provider preferences as a JSON object, sent as "provider". For OpenRouter
-  /// "require_parameters" is true unless set here: a provider may drop the cap without it.
+  /// "require_parameters" is true unless set here: without it a provider may drop the cap.
   std::string provider = {};
 };
 
-/// A client of POST {base_url}/chat/completions, as OpenRouter, OpenAI, vLLM and llama.cpp serve
-/// it. A request is retried as RetryPolicy says, but never after text has come. A parameter that is
-/// not required (the temperature) and that the server rejects by name is left out of the next
-/// attempt, and a cap that it rejects is sent in the other of the two fields; the client remembers
-/// what a model does not support. An answer without any text is a failure: kNoAnswer, or kBudget if
-/// the cap was spent. A tool call or an image is an answer. Throws Error(kInvalidArgument) for a
-/// bad endpoint or options, and Error(kNotFound) for a missing ca_file.
+/// A client of POST {base_url}/chat/completions, for OpenRouter, OpenAI, vLLM, llama.cpp and
+/// others. Requests are retried according to RetryPolicy, but never after text has arrived. If the
+/// server rejects an optional parameter (the temperature) by name, the next attempt omits it; if it
+/// rejects the cap, the other field is used. The client remembers what a model does not support. An
+/// answer without text is a failure: kNoAnswer, or kBudget if the cap was spent. A tool call or an
+/// image is an answer. Throws Error(kInvalidArgument) for a bad endpoint or options, and
+/// Error(kNotFound) for a missing ca_file.
 R2ROUTER_EXPORT std::shared_ptr<const LlmClient> make_openai_client(
     const Endpoint& endpoint, const OpenAiClientOptions& options = {});
 
-/// What a model is told about its budget before the conversation, as a system message; "{budget}"
-/// in the template stands for the number of tokens. Nothing without a template or under no limit.
+/// The system message that states the budget, sent before the conversation. "{budget}" in the
+/// template is replaced by the number of tokens. Empty without a template or for an unlimited
+/// budget.
 R2ROUTER_EXPORT std::string budget_instruction(std::string_view budget_prompt, Budget budget);
 
-/// Asks the decision's model within its cap, with ModelSpec::instruction and the budget instruction
-/// before the messages (in front of the first if that is the system's own: many chat templates
-/// admit but one). When that fails in a way that another model may not, it asks with the next best
-/// pair of the ranking on another model that is available, with that pair's instructions and cap.
-/// Another model may answer after
+/// Calls the decision's model with its cap. ModelSpec::instruction and the budget instruction
+/// precede the messages; if the first message is a system message, they are put at its start, since
+/// many chat templates accept only one. If the call fails in a way that may not affect another
+/// model, the next best pair of the ranking on another available model is used, with its own
+/// instructions and cap. Another model may answer after
 ///
-///   kNotFound, kRateLimited, kServer      the server does not serve this model, now or at all
-///   kConnection, kTimeout, kBadResponse   its retries are spent, or no answer could be read
-///   kTooLong, kNoAnswer, kUnsupported     it cannot or will not answer this query
-///   kBudget                               it spent the cap on reasoning
+///   kNotFound, kRateLimited, kServer      the server does not serve this model, now or ever
+///   kConnection, kTimeout, kBadResponse   retries are exhausted, or the answer could not be read
+///   kTooLong, kNoAnswer, kUnsupported     the model cannot or will not answer this query
+///   kBudget                               the model spent the cap on reasoning
 ///
 /// but not after kAuthentication, kCredit or kUntrusted (all models share key, account and server),
-/// kRefused (the request is at fault) or kCancelled. Nothing is tried again once text has come.
-/// Under Decision::max_cost_usd all attempts together stay within it: a refusal by HTTP status is
-/// free, an attempt whose outcome is unknown counts as fully charged, and what could cost more than
-/// the rest is not tried. Safe from many threads. Throws Error(kInvalidArgument) for no messages,
-/// bad options, a decision without a cap or a model without a catalogue name, and what `on_text`
-/// throws; everything else is in Completion::failure.
+/// kRefused (the request is invalid) or kCancelled. Nothing is retried once text has arrived. All
+/// attempts together stay within Decision::max_cost_usd: a request rejected by HTTP status is free,
+/// an attempt whose outcome is unknown counts as fully charged, and an attempt that could exceed
+/// the remainder is not made. Thread-safe. Throws Error(kInvalidArgument) for no messages, bad
+/// options, a decision without a cap or a model without a catalogue name, and whatever `on_text`
+/// throws; all other failures are in Completion::failure.
 R2ROUTER_EXPORT Completion generate(const LlmClient& client, std::span<const Message> messages,
                                     const Decision& decision, std::string_view budget_prompt,
                                     const GenerateOptions& options = {});
