@@ -17,7 +17,7 @@ namespace {
   throw Error(ErrorCode::kInvalidArgument, "precomputed embeddings: " + message);
 }
 
-/// The beginning of a text in quotes, short enough for a message and cut between characters.
+/// A quoted prefix of a text for messages, cut between characters.
 std::string quote(std::string_view text) {
   constexpr std::size_t kShown = 60;
   std::size_t end = 0;
