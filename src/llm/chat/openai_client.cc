@@ -79,7 +79,7 @@ void check(const ChatRequest& request) {
   }
 }
 
-/// Reads a streamed answer piece by piece and passes its text on.
+/// Reads a streamed answer incrementally and passes its text on.
 class StreamReader {
  public:
   StreamReader(const ChatRequest& request, const std::function<void(std::string_view)>& on_text,
@@ -88,9 +88,9 @@ class StreamReader {
   StreamReader(const StreamReader&) = delete;  // on_event_ refers to it
   StreamReader& operator=(const StreamReader&) = delete;
 
-  /// Takes a piece of the body; false when no more is needed.
+  /// Takes a chunk of the body; false if no more is needed.
   bool add(std::string_view piece) {
-    // A server that knows no streams answers with one JSON value, which no event begins like.
+    // A server without streaming answers with one JSON value. No event starts like that.
     if (const std::size_t first = piece.find_first_not_of(" \t\r\n\xEF\xBB\xBF");
         !has_begun_ && first != piece.npos) {
       has_begun_ = true;
@@ -106,7 +106,7 @@ class StreamReader {
     return !answer_.failure;
   }
 
-  /// All that came. `failure`: why no more did.
+  /// Everything received. `failure`: why it ended early.
   client::ChatAnswer finish(const std::optional<Failure>& failure) && {
     if (is_json_ && !failure) {
       answer_ = client::read_chat_answer(body_, key_);
@@ -147,7 +147,7 @@ class StreamReader {
     on_text_(text);
   }
 
-  /// With a finish reason the text is whole, whatever becomes of the connection then.
+  /// After a finish reason the text is complete, even if the connection then breaks.
   bool is_whole() const { return !answer_.finish_reason.empty() || answer_.done; }
 
   Failure cut() const {
@@ -166,18 +166,18 @@ class StreamReader {
   };
   net::EventParser parser_{kMostEventBytes};
   client::ChatAnswer answer_;
-  std::size_t read_ = 0;  ///< bytes of its text that text_ has got
+  std::size_t read_ = 0;  ///< bytes of its text passed to text_
   client::AnswerText text_;
   std::string passed_on_;
-  std::string body_;        ///< all of one that is JSON, the head of another
-  bool has_begun_ = false;  ///< there was something but white space
+  std::string body_;        ///< the whole body if it is JSON, else its beginning
+  bool has_begun_ = false;  ///< non-blank text was received
   bool is_json_ = false;
   bool has_events_ = false;
   std::optional<Clock::time_point> first_text_;
 };
 
-/// Which parameters models have turned out not to support. Only grows, and takes no lock: one that
-/// another thread holds during a fork() would stay locked in the child.
+/// Parameters that models do not support, as learned from errors. Only grows, and is lock-free: a
+/// lock held by another thread during a fork() would stay locked in the child.
 class UnsupportedParameters {
  public:
   UnsupportedParameters() = default;
@@ -209,7 +209,7 @@ class UnsupportedParameters {
   std::atomic<Node*> first_ = nullptr;
 };
 
-/// True for a finish reason that says so in one of the ways in which servers do.
+/// True for any of the spellings that servers use for this finish reason.
 bool says(const std::string& finish_reason, std::initializer_list<std::string_view> words) {
   const std::string lower = internal::lower_case(finish_reason);
   return std::ranges::any_of(words,
@@ -267,7 +267,7 @@ class OpenAiClient final : public LlmClient, public std::enable_shared_from_this
     net::ServerError said;
   };
 
-  /// Parameters that a model may do without.
+  /// Optional parameters.
   static constexpr std::string_view kOptional[] = {"temperature", "stream_options", "models"};
 
   static CapField other(CapField field) {
@@ -286,14 +286,14 @@ class OpenAiClient final : public LlmClient, public std::enable_shared_from_this
     return form;
   }
 
-  /// False if the pool says which field it has to be.
+  /// False if the pool prescribes the field.
   static bool may_swap_cap(const client::RequestForm& form, const ChatRequest& request) {
     const client::RequestForm swapped{.cap_field = other(form.cap_field)};
     return std::ranges::find(request.omit, swapped.cap_name()) == request.omit.end();
   }
 
-  /// Leaves out what the server finds fault with, if the request can do without it or put it in
-  /// another way. False if the same request would be sent.
+  /// Omits or rewrites the parameters that the server rejected, if possible. False if the request
+  /// would not change.
   bool adapt(client::RequestForm& form, const ChatRequest& request, const Failure& failure,
              const net::ServerError& said, bool streamed) const {
     // OpenRouter does not say which: "No endpoints found that can handle the requested parameters".
@@ -319,7 +319,7 @@ class OpenAiClient final : public LlmClient, public std::enable_shared_from_this
     const bool rejected = net::names_parameter(said, cap) && net::says_unsupported(said);
     if ((!rejected && !any) || !may_swap_cap(form, request) || !form.sends(cap)) return false;
     if (rejected) unsupported_.add(request.model, cap);
-    form.omit.push_back(cap);  // so that it is not tried again
+    form.omit.push_back(cap);  // do not try it again
     if (!form.sends(swapped.cap_name())) return false;
     form.cap_field = swapped.cap_field;
     return true;
@@ -340,7 +340,7 @@ class OpenAiClient final : public LlmClient, public std::enable_shared_from_this
     }
     const net::Response response = transport_->send(message);
 
-    // A definite refusal: there is no answer, so nothing is charged.
+    // A definite rejection: there is no answer, so nothing is charged.
     const bool refused = response.status != 0 && response.status / 100 != 2;
     client::ChatAnswer answer;
     if (refused) {
@@ -394,7 +394,7 @@ class OpenAiClient final : public LlmClient, public std::enable_shared_from_this
       complete_failure(*completion.failure, response);
       attempt.error = completion.failure->code;
       attempt.message = completion.failure->message;
-      // An error under status 200 stands for the status that it names.
+      // An error under status 200 counts as the status that it names.
       if (refused || !response.failure) result.retryable = is_retried(*completion.failure);
     }
     if (!completion.failure || !completion.text.empty()) result.retryable = false;
@@ -404,7 +404,7 @@ class OpenAiClient final : public LlmClient, public std::enable_shared_from_this
   Failure refusal(const net::Response& response, net::ServerError& said) const {
     const std::string* location = net::find_header(response.headers, "location");
     if (response.status / 100 == 3 && location != nullptr) {
-      // A query string may hold a key.
+      // A query string may contain a key.
       const std::string address = location->substr(0, location->find('?'));
       return {.code = ErrorCode::kRefused,
               .message = "the server redirects to " + client::quoted(address, endpoint_.api_key) +
@@ -415,7 +415,7 @@ class OpenAiClient final : public LlmClient, public std::enable_shared_from_this
     return client::read_chat_error(response.status, response.body, endpoint_.api_key, &said);
   }
 
-  /// The failure of an answer that has no text and nothing else.
+  /// The failure for an empty answer.
   Failure no_answer(const ChatRequest& request, const Completion& completion,
                     bool has_choice) const {
     const std::string& reason = completion.finish_reason;
@@ -460,7 +460,7 @@ class OpenAiClient final : public LlmClient, public std::enable_shared_from_this
     return {.code = ErrorCode::kBudget, .message = message + "; allow a larger budget"};
   }
 
-  /// Adds what only the response knows.
+  /// Adds data from the HTTP response.
   void complete_failure(Failure& failure, const net::Response& response) const {
     if (failure.http_status == 0) failure.http_status = response.status;
     const std::string* type = net::find_header(response.headers, "content-type");
@@ -470,7 +470,7 @@ class OpenAiClient final : public LlmClient, public std::enable_shared_from_this
   }
 
   bool is_retried(const Failure& failure) const {
-    // Some servers say "too many requests" in words alone, and some mean the account by it.
+    // Some servers report "too many requests" only in text, and some use it for the account.
     const int status = failure.code == ErrorCode::kRateLimited ? 429 : failure.http_status;
     const std::vector<int>& statuses = endpoint_.retry.statuses;
     return failure.code != ErrorCode::kCredit &&
