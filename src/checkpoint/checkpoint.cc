@@ -122,7 +122,7 @@ class Validator {
       }
       if (!names.insert(name).second) fail("the head " + label(name) + " occurs twice; remove one");
       if (name.pair.model < model) {
-        fail("the head " + label(name) + " stands after a head of " +
+        fail("the head " + label(name) + " is after a head of " +
              excerpt(config_.models[model].name) +
              ", expected the heads grouped by model in the config's order; reorder them");
       }
@@ -228,7 +228,7 @@ Config load_config(const std::string& folder) {
 Checkpoint load_native(const std::string& folder, Config config) {
   const std::string path = folder + "/" + io::kModelName;
   if (!exists(path)) {
-    fail_not_found(folder, "found a native config.json without model.safetensors beside it");
+    fail_not_found(folder, "found a native config.json without model.safetensors");
   }
   // The heads are copied: if they stayed mapped, truncating the file would kill a running service
   // (SIGBUS).
@@ -244,7 +244,7 @@ Checkpoint load_checkpoint(const std::string& folder, const LogCallback& log) {
   const std::string model = folder + "/" + io::kModelName;
   if (config.format_version == 0 && exists(model) && !exists(folder + "/checkpoints")) {
     throw Error(ErrorCode::kBadConfig,
-                "this field is missing though the folder holds model.safetensors; add it as 1",
+                "this field is missing although the folder has model.safetensors; add it as 1",
                 {.file = folder + "/" + io::kConfigName, .pointer = "/format_version"});
   }
   const bool native = config.format_version != 0;

@@ -51,7 +51,7 @@ std::string read_folder_name(const JsonView& field) {
     field.fail_with(ErrorCode::kUnsafe,
                     "found " + excerpt(name) +
                         ", expected the plain name of a folder under checkpoints/; a checkpoint "
-                        "may only name files of its own, so remove slashes and \"..\"");
+                        "may only use its own files, so remove slashes and \"..\"");
   }
   return name;
 }
@@ -339,7 +339,7 @@ Config parse_config(std::string_view json, const std::string& file) {
     config.budget_prompt = prompt.string();
     if (!config.budget_prompt.empty() &&
         config.budget_prompt.find("{budget}") == std::string::npos) {
-      prompt.fail("a text that says \"{budget}\" where the number of tokens goes, or \"\"");
+      prompt.fail("a text with \"{budget}\" in place of the number of tokens, or \"\"");
     }
   } else if (config.budget_mode == BudgetMode::kPrompted) {
     config.budget_prompt = default_budget_prompt();
@@ -412,7 +412,7 @@ std::string to_json(const Config& config) {
     text = json.dump(2);
   } catch (const Json::exception&) {
     throw Error(ErrorCode::kInvalidArgument,
-                "a name or text of the config is not UTF-8, as JSON must be; re-encode it");
+                "a name or text of the config is not UTF-8, which JSON requires; re-encode it");
   }
   if (!config.training.empty()) {
     JsonDocument(config.training, "Config::training", ErrorCode::kInvalidArgument).root().members();
@@ -437,7 +437,7 @@ void apply_pool(Config& config, const Pool& pool, const LogCallback& log) {
         return find(config.models, model.name) != config.models.end();
       })) {
     throw Error(ErrorCode::kInvalidArgument,
-                "the pool (" + names(pool) + ") has no model of the checkpoint's (" +
+                "the pool (" + names(pool) + ") has no model of the checkpoint (" +
                     names(config.models) + "); name its models as the checkpoint does");
   }
   const auto warn = [&](const std::string& message) {
@@ -451,13 +451,12 @@ void apply_pool(Config& config, const Pool& pool, const LogCallback& log) {
       model.instruction_tokens = before.instruction_tokens;
     } else if (std::exchange(model.available, false)) {
       warn("the pool does not list the checkpoint's model " + model.name +
-           ", which is unavailable therefore");
+           ", which is marked unavailable");
     }
   }
   for (const ModelSpec& model : pool) {
     if (find(config.models, model.name) == config.models.end()) {
-      warn("the checkpoint knows nothing of the pool's model " + model.name +
-           ", which is left out");
+      warn("the checkpoint has no heads for the pool's model " + model.name + ", which is ignored");
     }
   }
 }

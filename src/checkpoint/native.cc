@@ -53,8 +53,8 @@ void expect_metadata(const Safetensors& contents, const std::string& key,
   const std::string& found = metadata_of(contents, key, file);
   if (found != expected) {
     fail("found " + excerpt(found) + ", expected " + excerpt(expected) +
-             " as in config.json beside it; the two files belong to different checkpoints or "
-             "formats, fetch both again",
+             " as in config.json; the two files belong to different checkpoints or formats, fetch "
+             "both again",
          file, "/__metadata__/" + key);
   }
 }
@@ -74,7 +74,7 @@ std::vector<HeadName> read_head_names(const std::string& text, const Pool& pool,
     if (parts.size() != 3) head.fail(kHead);
     const auto model = index_of.find(parts[0].string("a model's name"));
     if (model == index_of.end()) {
-      parts[0].fail("the name of a model in config.json beside it");
+      parts[0].fail("the name of a model in config.json");
     }
     const std::string& target = parts[2].string(R"("quality" or "tokens")");
     if (target != "quality" && target != "tokens") parts[2].fail(R"("quality" or "tokens")");
@@ -116,8 +116,9 @@ const TensorView& find_tensor(const Safetensors& contents, const std::string& na
                               const std::vector<std::uint64_t>& shape, const std::string& file) {
   const TensorView* tensor = find_tensor(contents, name);
   if (tensor == nullptr) {
-    fail("this tensor is missing; fetch the checkpoint again, or write it as FORMAT.md says", file,
-         "/" + name);
+    fail(
+        "this tensor is missing; fetch the checkpoint again, or write it as specified in FORMAT.md",
+        file, "/" + name);
   }
   const bool fits = std::ranges::equal(tensor->shape, shape, [](auto found, auto expected) {
     return found == expected || expected == kAnyExtent;
@@ -349,7 +350,7 @@ Checkpoint decode_native(Config config, std::span<const std::uint8_t> bytes,
     }
     std::string expected;
     for (const std::string& name : known) expected += '"' + name + "\", ";
-    fail("this tensor is not known, expected " + expected +
+    fail("this tensor is unknown, expected " + expected +
              "\"idf\", \"topic_weights\", \"topic_intercepts\" and \"length_curves\"; write the "
              "checkpoint again without it",
          file, "/" + tensor.name);

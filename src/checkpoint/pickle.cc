@@ -22,7 +22,7 @@ constexpr char kSaveAgain[] =
     "Write the file again with joblib.dump() of linear regressors of scikit-learn fitted on plain "
     "arrays.";
 constexpr char kNothingRan[] =
-    "Nothing of it was run. Do not open this file with joblib or pickle; get the checkpoint from a "
+    "None of it was run. Do not open this file with joblib or pickle; get the checkpoint from a "
     "source that you trust.";
 
 /// The supported opcodes: all that linear regressors need in protocols 0 to 5. Names as in
@@ -217,7 +217,7 @@ const PickleValue* PickleTree::find(const PickleSource& source, const PickleValu
     if (candidate.text != key) continue;
     if (found != nullptr) {
       source.refuse(ErrorCode::kBadCheckpoint, candidate.offset,
-                    "the key " + excerpt(key) + " stands twice in a dict. " + kSaveAgain);
+                    "the key " + excerpt(key) + " occurs twice in a dict. " + kSaveAgain);
     }
     found = &values_[dict.items[i + 1]];
   }
@@ -280,7 +280,7 @@ void PickleMachine::refuse_opcode(std::uint8_t byte) const {
   const auto* known = std::find_if(std::begin(kRefusedOpcodes), std::end(kRefusedOpcodes),
                                    [byte](const RefusedOpcode& op) { return op.byte == byte; });
   if (known == std::end(kRefusedOpcodes)) {
-    refuse("byte " + hex(byte) + " is no pickle opcode. " + kDownloadAgain);
+    refuse("byte " + hex(byte) + " is not a pickle opcode. " + kDownloadAgain);
   }
   const std::string what = "opcode " + std::string(known->name) + " (" + hex(byte) + ")";
   if (known->runs_code) {
@@ -541,8 +541,7 @@ void PickleMachine::memoize(std::size_t slot) {
 
 void PickleMachine::recall(std::size_t slot) {
   if (slot >= memo_.size() || memo_[slot] == kUnset) {
-    refuse("memo entry " + std::to_string(slot) + " is asked for, but was never set. " +
-           kDownloadAgain);
+    refuse("memo entry " + std::to_string(slot) + " is used, but was never set. " + kDownloadAgain);
   }
   push(memo_[slot]);
 }
@@ -713,7 +712,7 @@ void PickleMachine::rebuild(Index arguments) {
 void PickleMachine::set_items(std::size_t begin) {
   if (begin == 0 || begin <= (marks_.empty() ? 0 : marks_.back()) ||
       tree_[stack_[begin - 1]].kind != Kind::kDict || (stack_.size() - begin) % 2 != 0) {
-    refuse(std::string("items are set that do not pair up, or on something that is no dict. ") +
+    refuse(std::string("items are set that do not pair up, or on something that is not a dict. ") +
            kDownloadAgain);
   }
   PickleValue& dict = tree_.values_[stack_[begin - 1]];
@@ -756,7 +755,7 @@ PickleTree parse_pickle(const PickleSource& source, const PickleFormat& format) 
   PickleTree tree = parse_pickle(cursor, format);
   if (cursor.remaining() != 0) {
     source.refuse(ErrorCode::kBadCheckpoint, cursor.offset(),
-                  std::to_string(cursor.remaining()) + " bytes stand after the pickle's end. " +
+                  std::to_string(cursor.remaining()) + " bytes follow the end of the pickle. " +
                       kDownloadAgain);
   }
   return tree;

@@ -70,7 +70,7 @@ void drop_incomplete_models(const std::string& folder, Config& config, const Log
       checkpoint_dirs.push_back(std::move(config.checkpoint_dirs[i]));
     } else if (log) {
       log(LogLevel::kWarning, "model " + config.models[i].name +
-                                  " is left out, since these files do not exist: " + missing);
+                                  " is skipped, since these files do not exist: " + missing);
     }
   }
   if (models.empty()) {
@@ -153,7 +153,7 @@ Checkpoint load_released(const std::string& folder, Config config, const LogCall
     for (const Regressor& head : limited.heads()) {
       const Budget budget = parse_key(limited, head);
       if (!seen.insert(budget).second) {
-        limited.refuse(head, "its budget stands twice in the file. Remove one of the two.");
+        limited.refuse(head, "its budget occurs twice in the file. Remove one of the two.");
       }
       add(limited, head, {{model, budget}, Target::kQuality});
     }

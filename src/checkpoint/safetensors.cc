@@ -69,8 +69,8 @@ Safetensors parse_safetensors(std::span<const std::uint8_t> bytes, const std::st
   if (bytes.size() < kLengthBytes) {
     throw Error(ErrorCode::kBadCheckpoint,
                 "the file has " + std::to_string(bytes.size()) +
-                    " bytes, expected a safetensors file, which begins with 8 bytes that give the "
-                    "header's length; the file is truncated, fetch it again",
+                    " bytes, expected a safetensors file, which begins with the length of its "
+                    "header in 8 bytes; the file is truncated, fetch it again",
                 {.file = file});
   }
   std::uint64_t length = 0;

@@ -38,7 +38,7 @@ void check_embed_arguments(std::span<const std::string_view> texts, std::span<co
     throw Error(ErrorCode::kInvalidArgument,
                 "texts[" + std::to_string(i) + "] is " +
                     (texts[i].empty() ? "empty" : "nothing but white space") +
-                    ", expected a text with something to embed: leave it out");
+                    ", expected a text to embed: remove it");
   }
 }
 

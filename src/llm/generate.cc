@@ -142,7 +142,7 @@ class Generation {
     }
     if (too_dear != nullptr) {
       last.failure->message += "; of the cost limit of " + usd_text(*decision_.max_cost_usd) +
-                               " too little is left to try " + model(*too_dear).name;
+                               " not enough is left to try " + model(*too_dear).name;
     }
     return nullptr;
   }
@@ -259,12 +259,12 @@ Completion generate(const LlmClient& client, std::span<const Message> messages,
   if (messages.empty()) refuse("there are no messages: expected at least the query");
   if (decision.pool == nullptr || decision.chosen.model >= decision.pool->size() ||
       decision.chosen.max_tokens == 0) {
-    refuse("the decision names no model or has no token cap: expected one that a router has made");
+    refuse("the decision names no model or has no token cap: expected a decision of a router");
   }
   if (decision.model().openrouter_id.empty()) {
     refuse("the model \"" + decision.model().name +
-           "\" has no catalogue name to ask an endpoint for: add its openrouter_id to the "
-           "checkpoint's config.json, or deny the model");
+           "\" has no catalogue name: add its openrouter_id to the checkpoint's config.json, or "
+           "deny the model");
   }
   if (options.timeout && !(*options.timeout > 0)) {
     refuse("timeout is " + std::to_string(*options.timeout) + ": expected seconds above 0");

@@ -288,7 +288,8 @@ class Response {
       }
       if (std::ranges::all_of(row, [](float value) { return value == 0; })) {
         fail_embedding(
-            "is all zeros, which means nothing: does the server load and run the model correctly?");
+            "is all zeros, which has no direction: does the server load and run the model "
+            "correctly?");
       }
     } catch (const Unusable& unusable) {
       bad_.push_back({element_, unusable.message});

@@ -74,7 +74,7 @@ HttpEmbedderOptions checked(const HttpEmbedderOptions& options) {
                 "HttpEmbedderOptions::" + field + " is " + found + ", expected " + expected);
   };
   if (options.model.empty() || !is_utf8(options.model)) {
-    refuse("model", excerpt(options.model), "the name that the server has for the model, in UTF-8");
+    refuse("model", excerpt(options.model), "the server's name for the model, in UTF-8");
   }
   if (options.dimension == 0) refuse("dimension", "0", "the length of the model's embeddings");
   if (options.max_batch_texts == 0) refuse("max_batch_texts", "0", "at least 1");
@@ -88,7 +88,7 @@ void check_utf8(std::span<const std::string_view> texts) {
     if (is_utf8(texts[i], &bad)) continue;
     throw Error(ErrorCode::kInvalidArgument,
                 "texts[" + std::to_string(i) + "] is not UTF-8 at byte " + std::to_string(bad + 1) +
-                    ", and a request can carry nothing else: convert it, or replace those bytes");
+                    ", which requests require: convert it, or replace those bytes");
   }
 }
 
@@ -98,7 +98,7 @@ std::string_view remedy_for(const Failure& failure) {
     case ErrorCode::kConnection:
       return "; is an embedding server running there?";
     case ErrorCode::kAuthentication:
-      return "; give the key that this server accepts";
+      return "; set a key that this server accepts";
     case ErrorCode::kCredit:
       return "; add credit to the account";
     case ErrorCode::kRateLimited:
@@ -245,7 +245,7 @@ class HttpEmbedder final : public Embedder, public std::enable_shared_from_this<
       }
       if ((call.failures_in_row += failures) >= call.most_failures_in_row) {
         Failure failure = failed ? failed->failure : *part[0].failure;
-        failure.message += "; nothing has succeeded lately, so the rest is not sent";
+        failure.message += "; too many failures in a row, so the rest is not sent";
         return failure;
       }
     }
@@ -302,7 +302,7 @@ class HttpEmbedder final : public Embedder, public std::enable_shared_from_this<
     if (ended == net::Ended::kCancelled) {
       about_texts = false;
       failure =
-          Failure{.code = ErrorCode::kCancelled, .message = "cancelled while waiting to ask again"};
+          Failure{.code = ErrorCode::kCancelled, .message = "cancelled while waiting to retry"};
     }
     if (failure) {
       std::string message = address_ + ": " + failure->message;
@@ -347,12 +347,13 @@ class HttpEmbedder final : public Embedder, public std::enable_shared_from_this<
     }
     if (status >= 300 && status < 400) {
       const std::string* location = net::find_header(response.headers, "location");
-      return Failure{.code = ErrorCode::kRefused,
-                     .http_status = status,
-                     .message = "the server redirects (HTTP " + std::to_string(status) + ") to " +
-                                (location == nullptr ? "nowhere" : quote(*location)) +
-                                ", where neither the texts nor the key are sent; give the base URL "
-                                "of the server that answers itself"};
+      return Failure{
+          .code = ErrorCode::kRefused,
+          .http_status = status,
+          .message =
+              "the server redirects (HTTP " + std::to_string(status) + ") to " +
+              (location == nullptr ? "nowhere" : quote(*location)) +
+              ", where neither the texts nor the key are sent; set the base URL of that server"};
     }
     const net::ServerError error = net::read_server_error(response.body);
     const int own_status = error.status != 0 ? error.status : status;

@@ -274,7 +274,7 @@ void read_usage(const Json& answer, ChatAnswer& result) {
 std::string_view remedy_for(ErrorCode code) {
   switch (code) {
     case ErrorCode::kAuthentication:
-      return "; give a key that it accepts, or set OPENROUTER_API_KEY to one";
+      return "; set a key that it accepts, for example in OPENROUTER_API_KEY";
     case ErrorCode::kCredit:
       return "; add credit to the account, or allow fewer tokens";
     case ErrorCode::kRateLimited:
@@ -284,7 +284,7 @@ std::string_view remedy_for(ErrorCode code) {
     case ErrorCode::kTooLong:
       return "; shorten the query, or allow models with a longer context";
     case ErrorCode::kNoAnswer:
-      return "; ask another model, or put the query differently";
+      return "; use another model, or rephrase the query";
     default:
       return "";
   }
@@ -375,10 +375,9 @@ class AnswerReader {
     }
     read_error(find(json, "error"));
     if (!answer_.failure && internal::lower_case(answer_.finish_reason) == "error") {
-      answer_.failure = Failure{.code = ErrorCode::kServer,
-                                .message =
-                                    "the server ended the answer with an error that it does "
-                                    "not name; try again"};
+      answer_.failure =
+          Failure{.code = ErrorCode::kServer,
+                  .message = "the server ended the answer with an unnamed error; try again"};
     }
     return well_formed;
   }
@@ -549,7 +548,7 @@ std::string chat_request(const ChatRequest& request, const RequestForm& form,
     for (const auto& [name, value] : extra.items()) {
       if (!internal::may_be_required(name)) {
         throw Error(ErrorCode::kInvalidArgument, "the model's request sets " + excerpt(name) +
-                                                     ", which the router does itself: remove it");
+                                                     ", which the router sets itself: remove it");
       }
       body[name] = value;
     }

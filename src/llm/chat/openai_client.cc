@@ -49,7 +49,7 @@ void check(const ChatRequest& request) {
   for (const std::string& parameter : request.omit) {
     if (!internal::may_be_omitted(parameter)) {
       refuse("omit has " + excerpt(parameter) +
-             ": expected parameters that a request can do without, such as \"temperature\"");
+             ": expected optional parameters, such as \"temperature\"");
     }
   }
   const auto omits = [&](std::string_view parameter) {
@@ -63,7 +63,7 @@ void check(const ChatRequest& request) {
     std::size_t bad = 0;
     if (!is_utf8(text, &bad)) {
       refuse(what + " is not UTF-8 at byte " + std::to_string(bad) +
-             ": a request is JSON, which can carry nothing else");
+             ", which JSON requires: convert it");
     }
   };
   check_text(request.model, "the model's name");
@@ -246,11 +246,11 @@ class OpenAiClient final : public LlmClient, public std::enable_shared_from_this
     if (ended == net::Ended::kCancelled) {
       completion.failure->code = ErrorCode::kCancelled;
       completion.failure->message =
-          "cancelled before another try; the last one: " + completion.failure->message;
+          "cancelled before the next attempt; the last one: " + completion.failure->message;
     } else if (ended == net::Ended::kDeadline) {
-      completion.failure->message += "; no time is left for another try";
+      completion.failure->message += "; no time is left for another attempt";
     } else if (ended == net::Ended::kCharges) {
-      completion.failure->message += "; the cost limit leaves nothing for another try";
+      completion.failure->message += "; the cost limit leaves nothing for another attempt";
     }
     completion.attempts = std::move(attempts);
     completion.seconds = seconds_since(start);
@@ -408,9 +408,8 @@ class OpenAiClient final : public LlmClient, public std::enable_shared_from_this
       const std::string address = location->substr(0, location->find('?'));
       return {.code = ErrorCode::kRefused,
               .message = "the server redirects to " + client::quoted(address, endpoint_.api_key) +
-                         "; redirects are not followed, because the key is not meant for "
-                         "other addresses. Change the base URL so that requests go there directly, "
-                         "or turn the redirect off"};
+                         "; redirects are not followed, since the key must not be sent to other "
+                         "addresses. Set the base URL to the target, or turn the redirect off"};
     }
     return client::read_chat_error(response.status, response.body, endpoint_.api_key, &said);
   }
@@ -441,7 +440,7 @@ class OpenAiClient final : public LlmClient, public std::enable_shared_from_this
       message += " (finish_reason " + client::quoted(reason, endpoint_.api_key) + ")";
     }
     return {.code = ErrorCode::kNoAnswer,
-            .message = message + "; ask another model, or put the query differently"};
+            .message = message + "; use another model, or rephrase the query"};
   }
 
   static Failure spent_without_text(const ChatRequest& request, const std::optional<Usage>& usage) {
@@ -451,9 +450,10 @@ class OpenAiClient final : public LlmClient, public std::enable_shared_from_this
               .message = "the server cut the answer off after " +
                          std::to_string(usage->completion_tokens) +
                          " tokens, before any text and below the cap of " + cap +
-                         "; check its own limit on output, or ask another model"};
+                         "; check the server's limit on output, or use another model"};
     }
-    std::string message = "the answer's cap of " + cap + " tokens was spent before any text came";
+    std::string message =
+        "the answer's cap of " + cap + " tokens was spent before any text arrived";
     if (usage && usage->reasoning_tokens > 0) {
       message += ", " + std::to_string(usage->reasoning_tokens) + " of them on reasoning";
     }
@@ -493,7 +493,7 @@ std::shared_ptr<const LlmClient> make_openai_client(const Endpoint& endpoint,
   const net::BaseUrl base(endpoint.base_url);
   if (base.address.ends_with(kPath)) {
     refuse("the base URL " + excerpt(base.address) +
-           " ends with /chat/completions: give only what comes before that");
+           " ends with /chat/completions: remove that part");
   }
   const std::string host = net::url_host(base.address);
   const bool is_openrouter = host == "openrouter.ai";

@@ -75,22 +75,21 @@ class Url {
 std::string check_url(const BaseUrl& base) {
   const std::string text = base.with("");
   const std::string expected =
-      ": expected \"http://\" or \"https://\", a host, and perhaps a port "
-      "and a path, such as \"http://127.0.0.1:8000\"";
+      ": expected \"http://\" or \"https://\", a host, and optionally a port and a path, such as "
+      "\"http://127.0.0.1:8000\"";
   const Url url(text);
   const std::string scheme = url.part(CURLUPART_SCHEME);
   // A key may have been pasted instead of the address, so show only known parts.
   if (!url.valid() || text.find("://") == text.npos)
-    fail("the endpoint's address is no URL" + expected);
+    fail("the endpoint's address is not a URL" + expected);
   if (scheme != "http" && scheme != "https") {
     fail("the endpoint's address begins with \"" + scheme + "://\"" + expected);
   }
   if (!url.part(CURLUPART_USER).empty() || !url.part(CURLUPART_PASSWORD).empty()) {
-    fail("the endpoint's address has a user name or password in it: give a key as api_key instead");
+    fail("the endpoint's address contains a user name or password: use api_key instead");
   }
   if (text.find('#') != text.npos) {
-    fail("the endpoint's address has a \"#\" in it, after which no path can be appended" +
-         expected);
+    fail("the endpoint's address contains \"#\", after which no path can be appended" + expected);
   }
   return url.part(CURLUPART_HOST) + ":" + url.part(CURLUPART_PORT, CURLU_DEFAULT_PORT);
 }
@@ -105,7 +104,7 @@ void check_proxy(const std::string& text) {
     }
   }
   fail(
-      "the endpoint's proxy is no URL of a proxy: expected \"http://\", \"https://\", "
+      "the endpoint's proxy is not the URL of a proxy: expected \"http://\", \"https://\", "
       "\"socks5h://\" or another SOCKS scheme, a host and a port, such as "
       "\"http://127.0.0.1:3128\"");
 }
@@ -117,14 +116,14 @@ void check_headers(const Endpoint& endpoint) {
   for (const auto& [name, value] : endpoint.headers) {
     if (name.empty() || name.find_first_not_of(kTokenCharacters) != name.npos) {
       fail(
-          "a header of the endpoint has a name that HTTP does not admit: expected letters, digits "
+          "a header of the endpoint has a name that HTTP does not allow: expected letters, digits "
           "and \"-\", such as \"HTTP-Referer\"");
     }
     if (value.find_first_of(std::string("\r\n\0", 3)) != value.npos) {
       fail("the header " + name + " of the endpoint has a line break in its value: remove it");
     }
     if (!endpoint.api_key.empty() && internal::lower_case(name) == "authorization") {
-      fail("the endpoint has both an api_key and an Authorization header: give one of them");
+      fail("the endpoint has both an api_key and an Authorization header: set one of them");
     }
   }
 }
@@ -481,17 +480,17 @@ Clock::time_point Transfer::next_limit(std::string& meaning) const {
   if (response_.answered) {
     limit = after(last_byte_, timeouts.idle);
     meaning = server_ + " sent nothing for " + shown(timeouts.idle) +
-              " in the midst of its answer (the limit Timeouts::idle)";
+              " in the middle of its answer (the limit Timeouts::idle)";
   } else {
     limit = after(start_, timeouts.first_byte);
-    meaning = server_ + " did not begin to answer within " + shown(timeouts.first_byte) +
+    meaning = server_ + " did not start to answer within " + shown(timeouts.first_byte) +
               " (the limit Timeouts::first_byte)";
   }
   if (request_.deadline < limit) {
     limit = request_.deadline;
-    meaning = "the call's deadline passed while " + server_ +
-              (response_.answered ? " was answering" : " had not begun to answer") +
-              ": allow more time, or ask for less";
+    meaning = "the call's deadline expired while " + server_ +
+              (response_.answered ? " was answering" : " had not started to answer") +
+              ": allow more time, or a shorter answer";
   }
   return limit;
 }
@@ -521,7 +520,7 @@ void Transfer::tell(CURLcode result) {
     case CURLE_SSL_ISSUER_ERROR:
       return give_up(ErrorCode::kUntrusted,
                      "the certificate of " + server_ + " is not trusted" + reason +
-                         ": if it is right, name its authority's file as ca_file");
+                         ": if it is genuine, set ca_file to the file of its authority");
     case CURLE_UNSUPPORTED_PROTOCOL:  // an answer that is not HTTP counts as HTTP/0.9
     case CURLE_WEIRD_SERVER_REPLY:
       return give_up(ErrorCode::kBadResponse, server_ + " does not answer as an HTTP server" +
@@ -657,7 +656,7 @@ class CurlTransport final : public Transport {
     check_not_negative(endpoint_.retry.max_retry_after, "RetryPolicy::max_retry_after");
     if (!endpoint_.ca_file.empty() && !std::ifstream(endpoint_.ca_file)) {
       throw Error(ErrorCode::kNotFound,
-                  "the file of trusted authorities cannot be read: name a PEM file as ca_file",
+                  "the file of trusted authorities cannot be read: set ca_file to a PEM file",
                   {.file = endpoint_.ca_file});
     }
     initialise_curl();

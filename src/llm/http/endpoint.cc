@@ -25,8 +25,8 @@ Secret::Secret(std::string_view value) : value_(value) {
   if (!bad) return;
   wipe(value_);
   throw Error(ErrorCode::kInvalidArgument,
-              "the key has a line break or another control character in it, which no HTTP header "
-              "can hold: remove it (a file's last line break is easily taken along)");
+              "the key contains a line break or another control character, which an HTTP header "
+              "cannot hold: remove it (often the last line break of a file)");
 }
 
 Secret::Secret(const Secret&) = default;

@@ -179,7 +179,7 @@ TEST_F(Released, KeysThatNameNoBudgetAreRefused) {
   std::string twice = original;
   twice.replace(twice.find("20_score"), 8, "10_score");
   std::ofstream(file, std::ios::binary) << twice;
-  expect_refused(ErrorCode::kBadCheckpoint, file.string(), "stands twice");
+  expect_refused(ErrorCode::kBadCheckpoint, file.string(), "occurs twice");
 }
 
 TEST_F(Released, HostileFilesAreNamed) {

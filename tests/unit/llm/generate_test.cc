@@ -384,9 +384,9 @@ TEST(Generate, RefusesWhatMakesNoSense) {
   refuses("timeout", decision, kMessages, {.timeout = 0.0});
   refuses("timeout", decision, kMessages, {.timeout = NAN});
   refuses("temperature", decision, kMessages, {.temperature = -0.5});
-  refuses("a router has made", Decision{});
+  refuses("a decision of a router", Decision{});
   decision.chosen.max_tokens = 0;
-  refuses("a router has made", decision);
+  refuses("a decision of a router", decision);
   decision = decision_of_three();
   decision.chosen.model = 4;
   refuses("\"model-4\" has no catalogue name", decision);

@@ -302,7 +302,7 @@ TEST(ChatError, QuotesTheServerAndSaysWhatToDo) {
       (Failure{.code = ErrorCode::kAuthentication,
                .http_status = 401,
                .message = "the server reports error 401: \"No auth credentials found\"; give a "
-                          "key that it accepts, or set OPENROUTER_API_KEY to one"}));
+                          "key that it accepts, for example in OPENROUTER_API_KEY"}));
   EXPECT_EQ(with(402, "").code, ErrorCode::kCredit);
   EXPECT_THAT(with(402, "").message, HasSubstr("add credit"));
   EXPECT_EQ(error_of(503, "").message, "the server reports error 503");

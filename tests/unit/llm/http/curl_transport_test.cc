@@ -826,20 +826,20 @@ TEST(CurlTransport, LimitsWhatCompressionHides) {
 
 TEST(MakeTransport, RefusesAnAddressThatIsNone) {
   for (const auto& [url, part] :
-       std::vector<std::pair<std::string, std::string>>{{"", "no URL"},
+       std::vector<std::pair<std::string, std::string>>{{"", "not a URL"},
                                                         {"localhost:8000", "http://"},
                                                         {"llm.example.org/v1", "http://"},
-                                                        {"http://", "no URL"},
-                                                        {"http://a b", "no URL"},
-                                                        {"http://host:99999", "no URL"},
+                                                        {"http://", "not a URL"},
+                                                        {"http://a b", "not a URL"},
+                                                        {"http://host:99999", "not a URL"},
                                                         {"ftp://host", "\"ftp://\""},
                                                         {"file:///etc/passwd", "\"file://\""},
                                                         {"http://sk-secret@host", "api_key"},
                                                         {"http://user:sk-secret@host", "api_key"},
                                                         {"http://host/v1#", "\"#\""},
                                                         {"http://host/?key=sk-secret#", "\"#\""},
-                                                        {"http://ho st?key=sk-secret", "no URL"},
-                                                        {"sk-secret", "no URL"}}) {
+                                                        {"http://ho st?key=sk-secret", "not a URL"},
+                                                        {"sk-secret", "not a URL"}}) {
     const Error error = testing::error_of([&url = url] { make_transport({.base_url = url}); });
     EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument) << url;
     EXPECT_THAT(error.what(), AllOf(HasSubstr(part), Not(HasSubstr("sk-secret")))) << url;
@@ -858,7 +858,7 @@ TEST(MakeTransport, RefusesHeadersThatHttpDoesNotAdmit) {
   using std::string;
   for (const string& name : {string(""), string("a b"), string("a:"), string("a\r\nb"),
                              string("a\0b", 3), string("\xC3\xA9")}) {
-    expect_error(ErrorCode::kInvalidArgument, "name that HTTP does not admit", with(name, "v"));
+    expect_error(ErrorCode::kInvalidArgument, "name that HTTP does not allow", with(name, "v"));
   }
   for (const string& value : {string("a\nb"), string("a\r"), string("a\0b", 3)}) {
     expect_error(ErrorCode::kInvalidArgument, "header X-A", with("X-A", value));
