@@ -288,7 +288,7 @@ TEST(Checkpoint, AReleasedFolderConvertsWithoutLoss) {
   EXPECT_EQ(after.config.policy.rules, DecisionRules::kReference);
 }
 
-/// What stands in a model.safetensors, for tests to spoil.
+/// The contents of a model.safetensors, for tests to corrupt.
 struct Parts {
   std::map<std::string, std::string> metadata = {
       {"format", "r2router"},
@@ -325,7 +325,7 @@ struct Parts {
   bool config_has_idf = true;
 };
 
-/// What stands in the model.safetensors of with_topics(), with one tensor in another's place.
+/// The contents of the model.safetensors of with_topics(), with one tensor replaced by another.
 Checkpoint decode_with_topics(const io::TensorView& other) {
   const Checkpoint checkpoint = with_topics();
   const std::string whole = io::encode_native(checkpoint);

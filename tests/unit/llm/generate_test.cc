@@ -332,7 +332,7 @@ TEST(Generate, NamesTheFallbacksToTheProvider) {
   run(url, decision, {.provider_fallback = true});
   EXPECT_EQ(server().requests(url).back().json().at("models"), (Json{"vendor/model-1"}));
 
-  // A model that is to be told something else cannot answer in the first one's place.
+  // A model with another instruction cannot answer in place of the first.
   decision.max_cost_usd.reset();
   Pool pool = *decision.pool;
   pool[1].instruction = "Be brief.";

@@ -63,7 +63,7 @@ std::shared_ptr<const Embedder> embedder_at(const std::string& url) {
   return make_http_embedder(endpoint_at(url), options());
 }
 
-/// The embedding of a text as it comes when it is asked for alone.
+/// The embedding of a text that is requested alone.
 std::vector<float> expected_embedding(const std::string& text) {
   static const std::string url = server().script(all(service({{"dimension", kDimension}})));
   static const auto one_by_one = embedder_at(url);

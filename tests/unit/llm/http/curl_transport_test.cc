@@ -68,7 +68,7 @@ Response send(const Transport& transport, Request request) {
   return response;
 }
 
-/// One POST to an endpoint, over a connection of its own.
+/// One POST to an endpoint over a separate connection.
 Response post(const Endpoint& endpoint, const std::string& body = "{}") {
   return send(*make_transport(endpoint), {.url = endpoint.base_url + "/x", .body = body});
 }
@@ -84,7 +84,7 @@ Json good() { return answer(200, Json::object()); }
 
 /// The URL below which the n-th request is answered by the n-th of these.
 std::string script(const std::vector<Steps>& answers) { return server().script(answers); }
-/// Its path alone: for another port.
+/// Only its path: for another port.
 std::string path(const std::vector<Steps>& answers) { return server().path(answers); }
 
 /// One POST that these steps answer.
@@ -533,7 +533,7 @@ TEST(CurlTransportConnections, ThreadsShareThem) {
 // ---- Cancellation
 // --------------------------------------------------------------------------------
 
-/// Cancels a call in the midst of it, from another thread, and expects it to return soon.
+/// Cancels a running call from another thread, and expects it to return soon.
 void expect_cancelled(const Endpoint& endpoint, bool sent) {
   std::stop_source stop;
   Clock::time_point stopped;
@@ -663,7 +663,7 @@ TEST_F(CurlTransportTls, SurvivesAServerThatGoesAwayWhileABodyIsSent) {
   EXPECT_TRUE(response.sent);
 }
 
-/// nghttpd, which speaks HTTP/2 alone and sends back what is posted to it.
+/// nghttpd, which only supports HTTP/2 and echoes what is posted to it.
 class Http2Server {
  public:
   Http2Server(const std::string& port, const std::string& key, const std::string& certificate) {
