@@ -1,6 +1,5 @@
-// What streaming through the client adds: the time from the moment that a server writes a piece of
-// text to the moment that the caller has it.
-// Two cores: taskset -c 0,1 build/release/bench/client_bench
+// Latency of streaming through the client: from the server's write of a chunk to the caller's
+// callback. Two cores: taskset -c 0,1 build/release/bench/client_bench
 #include <algorithm>
 #include <atomic>
 #include <chrono>

@@ -1,7 +1,6 @@
-// One decision and a batch of decisions, beside the bare float32 products that they cannot do
-// without. Uses the released checkpoint and its golden embeddings where they are given, else random
-// ones of the same shape (187 heads × 1,024). Pin it to one core: taskset -c 1
-// build/release/bench/decision_bench
+// One decision and a batch of decisions, compared with only the float32 products that they need.
+// Uses the released checkpoint and its golden embeddings if given, else random ones of the same
+// shape (187 heads × 1,024). Pin it to one core: taskset -c 1 build/release/bench/decision_bench
 #include <filesystem>
 #include <fstream>
 #include <memory>
@@ -128,7 +127,7 @@ void one_decision(benchmark::State& state, const std::string& kernel, double lam
   for (auto _ : state) benchmark::DoNotOptimize(router.route(setting().embedding(i++), options));
 }
 
-/// A decision that asks for more than the plain one.
+/// A decision with further options.
 void one_decision_with(benchmark::State& state, const std::string& kernel,
                        const RouteOptions& options) {
   const Router router(setting().checkpoint, {.kernel = kernel});

@@ -1,6 +1,6 @@
-// What a server's embeddings cost on top of the server: reading its answers, against a parser that
-// builds the whole tree, and the way of one text there and back, against a bare socket that is kept
-// open. The server is in this process and answers at once.
+// Overhead of a server's embeddings: reading its answers, compared with a parser that builds a
+// tree, and the round trip of one text, compared with a plain persistent socket. The server runs in
+// this process and answers immediately.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -52,7 +52,7 @@ std::string answer_body(std::size_t texts, const std::string& format) {
 
 constexpr std::size_t kTexts = 64;
 
-/// Counts the bytes of the floats that come out, and of the text that goes in.
+/// Counts the bytes of the resulting floats, and of the input text.
 void count(benchmark::State& state, const std::string& body) {
   state.SetBytesProcessed(state.iterations() *
                           static_cast<std::int64_t>(kTexts * kDimension * sizeof(float)));
@@ -93,7 +93,7 @@ double median(std::vector<double>& values) {
   return *middle;
 }
 
-// The two take turns, so that both see the same machine; the mean tells of its other work too.
+// Alternates between the two, so that both see the same machine; the mean includes its other work.
 void embed_one_text(benchmark::State& state) {
   const std::string body = answer_body(1, "");
   const std::string answer =

@@ -1,5 +1,5 @@
-// A sweep of 300 settings over 2,400 queries and 176 pairs (11 models × 16 budgets), beside the
-// plain loop that asks for the best pair of every query at every setting. Pin it to one core:
+// A sweep of 300 settings over 2,400 queries and 176 pairs (11 models × 16 budgets), compared with
+// the plain loop that finds the best pair of every query at every setting. Pin it to one core:
 // taskset -c 1 build/release/bench/eval_bench
 #include <algorithm>
 #include <cstdint>
@@ -92,7 +92,7 @@ void plain_loop_over_300_settings(benchmark::State& state) {
 }
 BENCHMARK(plain_loop_over_300_settings)->Unit(benchmark::kMillisecond);
 
-/// All policies with intervals from 1,000 resamples, which takes a sweep each and then steps alone.
+/// All policies with intervals from 1,000 resamples: one sweep each, then only its steps.
 void evaluate_with_1000_resamples(benchmark::State& state) {
   const auto& [table, predictions, lambdas] = setting();
   const std::vector<Contender> contenders = standard_contenders(table, predictions, table);

@@ -1,5 +1,4 @@
-// How fast the lexical encoder reads: bytes a second on long text, and the time of one short
-// prompt.
+// Speed of the lexical encoder: bytes per second on long text, and time of one short prompt.
 #include <string>
 #include <vector>
 
@@ -14,7 +13,7 @@ using r2router::LexicalEncoderSpec;
 using r2router::LexicalFeatures;
 using Kind = LexicalFeatures::Kind;
 
-/// Text like that of prompts: words of uneven length and frequency, with formulas and line ends.
+/// Text like prompts: words of varying length and frequency, with formulas and line breaks.
 std::string make_text(std::size_t size, const std::vector<std::string>& vocabulary) {
   std::string text;
   std::uint32_t random = 1;

@@ -1,5 +1,5 @@
-// An HTTP server on loopback that adds as little time as it can: a thread for each connection, and
-// no parsing beyond the length of a request.
+// An HTTP server on loopback with minimal latency: one thread per connection, and no parsing except
+// the length of a request.
 #pragma once
 
 #include <charconv>
@@ -21,7 +21,7 @@
 
 namespace r2router::bench {
 
-/// A connected stream socket; closed in the end.
+/// A connected stream socket, closed on destruction.
 class Connection {
  public:
   explicit Connection(int socket) : socket_(socket) {
@@ -49,7 +49,7 @@ class Connection {
 
   int socket() const { return socket_; }
 
-  /// False once the other side is gone.
+  /// False after the peer has closed.
   bool send(std::string_view bytes) const {
     while (!bytes.empty()) {
       const ssize_t count = ::send(socket_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
@@ -59,7 +59,7 @@ class Connection {
     return true;
   }
 
-  /// Reads one message with its Content-Length; empty once the other side is gone.
+  /// Reads one message with its Content-Length; empty after the peer has closed.
   std::string receive() const {
     std::string message;
     std::size_t size = std::string::npos;  // until it is known
@@ -93,7 +93,7 @@ class Connection {
 
 class LoopbackServer {
  public:
-  /// Answers a request that has come in whole.
+  /// Answers a complete request.
   using Answer = std::function<void(const Connection& connection, const std::string& request)>;
 
   explicit LoopbackServer(Answer answer) : answer_(std::move(answer)) {
@@ -122,7 +122,7 @@ class LoopbackServer {
 
   std::uint16_t port() const { return port_; }
   std::string url() const { return "http://127.0.0.1:" + std::to_string(port_); }
-  /// How many connections there have been.
+  /// Number of connections so far.
   std::size_t connections() const {
     const std::lock_guard lock(mutex_);
     return connections_.size();
@@ -147,7 +147,7 @@ class LoopbackServer {
   int listener_ = -1;
   std::uint16_t port_ = 0;
   mutable std::mutex mutex_;
-  std::list<Connection> connections_;  // in which they keep their places
+  std::list<Connection> connections_;  // a list, for stable addresses
   std::vector<std::jthread> threads_;
   std::jthread acceptor_;
 };

@@ -1,6 +1,6 @@
-// What the transport adds to a request: one embedding's worth of bytes, posted through it and, for
-// comparison, over a bare socket that is kept open. The server is in this process and answers at
-// once. Two cores: taskset -c 0,1 build/release/bench/net_bench
+// Overhead of the transport: posts the bytes of one embedding through it and, for comparison, over
+// a plain persistent socket. The server runs in this process and answers immediately. Two cores:
+// taskset -c 0,1 build/release/bench/net_bench
 #include <algorithm>
 #include <chrono>
 #include <cstring>
@@ -35,7 +35,7 @@ const std::string kQuestion = R"({"encoding_format": "base64", "input": [")" +
 const std::string kAnswer =
     answer_of(R"({"data": [{"index": 0, "embedding": ")" + std::string(5464, 'A') + "\"}]}");
 
-/// Answers at once, and remembers the last request.
+/// Answers immediately, and remembers the last request.
 class Server {
  public:
   Server()
@@ -73,7 +73,7 @@ double microseconds(Clock::duration duration) {
   return std::chrono::duration<double, std::micro>(duration).count();
 }
 
-/// Adds the median to the benchmark's output: the mean tells of the machine's other work.
+/// Adds the median to the output: the mean includes the machine's other work.
 class Latencies {
  public:
   explicit Latencies(benchmark::State& state) : state_(state) {}
@@ -95,7 +95,7 @@ class Latencies {
   std::vector<double> times_;
 };
 
-// The two take turns, so that both see the same machine.
+// Alternates between the two, so that both see the same machine.
 void one_post(benchmark::State& state) {
   Server server;
   const auto transport = transport_to(*server);
@@ -177,8 +177,7 @@ BENCHMARK(threads_over_bare_sockets)
     ->Unit(benchmark::kMillisecond)
     ->UseRealTime();
 
-// From the moment at which the server sends a piece to the moment at which on_body has it. Each
-// piece carries its moment.
+// From the server's send of a chunk to on_body. Each chunk carries its time.
 void streamed_piece(benchmark::State& state) {
   constexpr int kPieces = 100;
   const LoopbackServer server([](const Connection& connection, const std::string&) {
@@ -204,7 +203,7 @@ void streamed_piece(benchmark::State& state) {
 }
 BENCHMARK(streamed_piece)->Unit(benchmark::kMillisecond)->UseRealTime();
 
-// From another thread's wish to the return of a call that waits for its answer.
+// From another thread's stop request to the return of a waiting call.
 void cancel(benchmark::State& state) {
   const LoopbackServer server([](const Connection& connection, const std::string&) {
     connection.receive();  // until the client goes away

@@ -1,6 +1,6 @@
-// A decision by nearest neighbours and by a perceptron, beside naive loops over the same numbers,
-// at the size of the default checkpoint's data: 7,671 queries, 1,024 dimensions, 144 heads. Pin it
-// to one core: taskset -c 1 build/release/bench/predictor_bench
+// A decision by nearest neighbours and by a perceptron, compared with naive loops over the same
+// numbers, at the size of the default checkpoint's data: 7,671 queries, 1,024 dimensions, 144
+// heads. Pin it to one core: taskset -c 1 build/release/bench/predictor_bench
 #include <algorithm>
 #include <cmath>
 #include <cstdint>

@@ -1,5 +1,5 @@
-// What a user of the whole router waits for: loading a checkpoint, and a prompt's way to its
-// decision. Each load reports, too, by how much a loaded router makes the process grow.
+// Latency of the whole router: loading a checkpoint, and routing a prompt. Each load also reports
+// the memory growth of the process.
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -32,7 +32,7 @@ void load(benchmark::State& state, const std::string& folder) {
 
 void load_released(benchmark::State& state) {
   const std::string folder = testing::shared_path("released");
-  // Only the first load of all tells: later ones reuse memory that the process has kept.
+  // Only the first load counts: later ones reuse freed memory.
   static const double growth = [&] {
     if (!fs::exists(folder)) return 0.0;
     const double before = resident_megabytes();

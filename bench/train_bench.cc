@@ -1,5 +1,5 @@
 // Training time at the size of the released checkpoint: 30,968 queries, 1,024 dimensions.
-// bench/train_vs_sklearn.py runs this beside scikit-learn and reports ratio and memory.
+// bench/train_vs_sklearn.py compares it with scikit-learn and reports ratio and memory.
 #include <cstdint>
 #include <random>
 #include <string>

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Training beside scikit-learn's one Ridge a head, in one run on one machine.
+"""Training compared with scikit-learn's Ridge per head, in one run on one machine.
 
     python3 bench/train_vs_sklearn.py BUILD_FOLDER/bench/train_bench [--heads 187]
 
@@ -21,7 +21,7 @@ QUERIES, DIMENSION, HEADS = 30968, 1024, 187
 
 
 def run_ours(program, name):
-    """Seconds and peak megabytes of one benchmark, in a process of its own."""
+    """Seconds and peak megabytes of one benchmark, in a separate process."""
     process = subprocess.Popen(
         [program, f"--benchmark_filter={name}", "--benchmark_format=json"],
         stdout=subprocess.PIPE,

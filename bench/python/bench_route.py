@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Routing from Python beside the reference's way of it, in one run on one machine.
+"""Routing from Python compared with the reference's, in one run on one machine.
 
     python bench/python/bench_route.py [--checkpoint FOLDER] [--json]
 
@@ -72,7 +72,7 @@ def two_threads(call: Callable[[], Any], repeats: int) -> float:
         for thread in threads:
             thread.join()
 
-    # In turns, so that a machine that slows down slows both.
+    # Alternating, so that both see the same machine.
     call()
     pairs = [(seconds(call), seconds(both)) for _ in range(repeats)]
     return 2 * statistics.median(one / two for one, two in pairs)
@@ -80,7 +80,7 @@ def two_threads(call: Callable[[], Any], repeats: int) -> float:
 
 def measure(folder: Path) -> dict[str, float]:
     random = np.random.default_rng(0)
-    # As sentence embeddings are: of norm 1, with much in common.
+    # Like sentence embeddings: of norm 1, and similar to each other.
     rows = random.standard_normal((ROWS, 1024)) + random.standard_normal(1024)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     rows32 = rows.astype(np.float32)
@@ -106,7 +106,7 @@ def measure(folder: Path) -> dict[str, float]:
     def batch() -> Any:
         return router.route_batch(rows32)
 
-    # In turns, as above; the product has no decisions in it.
+    # Alternating, as above; the product makes no decisions.
     for threads, name in ((1, "one_blas_thread"), (None, "all_blas_threads")):
         with threadpool_limits(threads):
             pairs = [(seconds(batch), seconds(lambda: rows32 @ weights)) for _ in range(16)][1:]

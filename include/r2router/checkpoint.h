@@ -1,4 +1,4 @@
-// Checkpoints: everything that a trained router consists of, on disk and in memory.
+// Checkpoints: a trained router, on disk and in memory.
 #pragma once
 
 #include <string>
@@ -14,37 +14,38 @@ namespace r2router {
 /// A trained router as plain data.
 struct Checkpoint {
   Config config;
-  Predictor predictor = {};     ///< of the kind that the config names
+  Predictor predictor = {};     ///< of the kind in the config
   std::vector<float> idf = {};  ///< the lexical encoder's weights, if its spec has them
-  /// For each head the standard deviation of its error on queries that it was not fitted to, ≥ 0,
-  /// in the unit of its target; empty: unknown.
+  /// For each head, the standard deviation of its error on queries that were not used to fit it, ≥
+  /// 0, in the unit of its target; empty: unknown.
   std::vector<double> spreads = {};
-  TopicScores topics = {};  ///< the lexical encoder's, if its spec names topics
-  /// One for each length head, in the order of the heads, of Config::length_points points; empty if
-  /// that is 0.
+  TopicScores topics = {};  ///< the lexical encoder's recogniser, if its spec names topics
+  /// One for each length head, in the order of the heads, with Config::length_points points; empty
+  /// if that is 0.
   std::vector<LengthCurve> length_curves = {};
 };
 
 /// Reads a checkpoint folder in either layout: native (config.json + model.safetensors) or released
-/// (config.json + checkpoints/*/*.joblib). Files are untrusted: nothing in them is ever executed,
-/// sizes are checked before memory is taken, and every number is checked to be finite. In a
-/// released folder a model whose files are missing is left out and told to `log`. Throws Error:
-/// kNotFound (no such folder or config), kBadConfig, kBadCheckpoint, kUnsafe, kIo.
+/// (config.json + checkpoints/*/*.joblib). Files are untrusted: nothing in them is executed, sizes
+/// are checked before memory is allocated, and all numbers must be finite. In a released folder, a
+/// model whose files are missing is logged and skipped. Throws Error: kNotFound (no such folder or
+/// config), kBadConfig, kBadCheckpoint, kUnsafe, kIo.
 R2ROUTER_EXPORT Checkpoint load_checkpoint(const std::string& folder, const LogCallback& log = {});
 
-/// Writes a native checkpoint to `folder`, which must not exist or be an empty folder. The folder
-/// appears whole or not at all: it is written beside its place, synced, then renamed. Throws
-/// Error(kIo) and leaves nothing behind when that fails; what validate() and to_json() throw.
+/// Writes a native checkpoint to `folder`, which must be empty or not exist. The folder appears
+/// complete or not at all: it is written under a temporary name, synced, then renamed. If that
+/// fails, throws Error(kIo) and leaves nothing behind. Also throws what validate() and to_json()
+/// throw.
 R2ROUTER_EXPORT void save_checkpoint(const Checkpoint& checkpoint, const std::string& folder);
 
-/// SHA-256 in hexadecimal of a checkpoint's predictor: of model.safetensors, or of a released
-/// folder's joblib files one after another in pool order (limited, unlimited score, unlimited
-/// token), leaving out the models that load_checkpoint() leaves out. Throws what load_checkpoint()
-/// throws for the config.
+/// SHA-256 in hexadecimal of a checkpoint's predictor: of model.safetensors, or of the concatenated
+/// joblib files of a released folder in pool order (limited, unlimited score, unlimited token),
+/// without the models that load_checkpoint() skips. Throws what load_checkpoint() throws for the
+/// config.
 R2ROUTER_EXPORT std::string checkpoint_checksum(const std::string& folder);
 
-/// Throws Error(kBadCheckpoint) if config, predictor, spreads, IDF, topics and length curves do not
-/// fit together.
+/// Throws Error(kBadCheckpoint) if config, predictor, spreads, IDF, topics and length curves are
+/// inconsistent.
 R2ROUTER_EXPORT void validate(const Checkpoint& checkpoint, const std::string& file = {});
 
 }  // namespace r2router

@@ -1,4 +1,4 @@
-// A checkpoint's config.json: the pool, the budgets, the encoder and the rules.
+// A checkpoint's config.json: pool, budgets, encoder and decision rules.
 #pragma once
 
 #include <cstdint>
@@ -16,9 +16,9 @@
 
 namespace r2router {
 
-/// How a budget acts on an answer, which decides what the heads were trained to predict.
+/// How a budget limits an answer. Determines what the heads were trained to predict.
 enum class BudgetMode : std::uint8_t {
-  kPrompted,  ///< the model is told to stay within the budget
+  kPrompted,  ///< the prompt asks the model to stay within the budget
   kHardCap,   ///< the answer is cut off at the budget; a cut answer scores 0 in training
 };
 
@@ -32,41 +32,40 @@ enum class PredictorKind : std::uint8_t {
 /// "ridge", "knn" or "mlp": the kind's spelling in config.json and on the command line.
 R2ROUTER_EXPORT std::string_view to_string(PredictorKind kind) noexcept;
 
-/// The kind of that spelling. Throws Error(kInvalidArgument) that lists them.
+/// Parses such a spelling. Throws Error(kInvalidArgument) that lists the valid ones.
 R2ROUTER_EXPORT PredictorKind parse_predictor_kind(std::string_view text);
 
-/// Contents of config.json. A superset of the released package's: fields that it lacks have the
-/// defaults below. Specified in checkpoints/FORMAT.md.
+/// Contents of config.json. A superset of the released package's: missing fields have the defaults
+/// below. Specified in checkpoints/FORMAT.md.
 struct Config {
-  /// 0: a released folder of joblib files; 1 and 2: the native format. Writing takes the lowest
-  /// that has what the config needs.
+  /// 0: a released folder of joblib files; 1 and 2: the native format. Written as the lowest
+  /// version that supports the config.
   std::uint32_t format_version = 0;
   std::string router_name = "R2-Router";
   std::string method = {};
   PredictorKind predictor = PredictorKind::kRidge;
-  std::string embedding_model = {};  ///< what an embedding server must serve, or "lexical"
+  std::string embedding_model =
+      {};  ///< the model that an embedding server must serve, or "lexical"
   std::uint32_t embedding_dim = 0;
   std::vector<Budget> token_limits = {};
   Pool models = {};
-  /// For each of `models` in a released folder, the name of its folder under checkpoints/; else
-  /// empty.
+  /// In a released folder, the name of each model's folder under checkpoints/; else empty.
   std::vector<std::string> checkpoint_dirs = {};
-  std::optional<LexicalEncoderSpec> encoder = {};  ///< empty: embeddings come from outside
+  std::optional<LexicalEncoderSpec> encoder = {};  ///< empty: the caller provides embeddings
   BudgetMode budget_mode = BudgetMode::kPrompted;
-  /// What a model is told under a limited budget; "{budget}" stands for the number of tokens.
+  /// System message under a limited budget; "{budget}" is replaced by the number of tokens.
   std::string budget_prompt = {};
-  /// What holds where a call's policy is empty. In JSON lambda is "default_lambda", rules and
-  /// token_floor have their names, and the rest is the object "policy". Empty rules: kReference.
+  /// Defaults for a call's policy. In JSON, lambda is "default_lambda", rules and token_floor keep
+  /// their names, and the rest is the object "policy". Empty rules: kReference.
   Policy policy = {};
-  /// Points of each of Checkpoint::length_curves; 0: lengths are as the heads give them.
+  /// Points of each of Checkpoint::length_curves; 0: the heads predict lengths directly.
   std::uint32_t length_points = 0;
-  std::string training =
-      {};  ///< provenance: a JSON object as text, carried through unchanged; or empty
+  std::string training = {};  ///< provenance: a JSON object as text, kept unchanged; or empty
 
   double default_lambda() const { return policy.lambda.value_or(kDefaultLambda); }
 
-  /// `policy`, with no margin above budgets if they are hard caps: the heads were trained on
-  /// answers cut off there.
+  /// `policy`, without a margin above budgets that are hard caps: the heads were trained on answers
+  /// cut off there.
   Policy default_policy() const {
     Policy defaults = policy;
     if (budget_mode == BudgetMode::kHardCap && !defaults.cap.margin) defaults.cap.margin = 0;
@@ -74,24 +73,25 @@ struct Config {
   }
 };
 
-/// What a model is told under a limited budget where a config of prompted budgets does not say.
+/// Default of Config::budget_prompt for prompted budgets.
 R2ROUTER_EXPORT std::string_view default_budget_prompt() noexcept;
 
 /// Parses config.json. `file` is only for error messages.
-/// Throws Error(kBadConfig) with the JSON pointer of what is wrong, and Error(kUnsafe) for a
-/// checkpoint_dir that leads out of its folder.
+/// Throws Error(kBadConfig) with the JSON pointer of the invalid field, and Error(kUnsafe) for a
+/// checkpoint_dir that escapes its folder.
 R2ROUTER_EXPORT Config parse_config(std::string_view json, const std::string& file = "config.json");
 
-/// The config as JSON text, in the native format (so without checkpoint_dirs); parse_config() gives
-/// it back. Throws Error(kInvalidArgument) or Error(kBadConfig) for a config that it would refuse.
+/// The config as JSON text in the native format (without checkpoint_dirs), which parse_config()
+/// reads back. Throws Error(kInvalidArgument) or Error(kBadConfig) for a config that parse_config()
+/// would reject.
 R2ROUTER_EXPORT std::string to_json(const Config& config);
 
-/// Brings the config's models up to date with a pool file (read_pool() in outcomes.h): each takes
-/// every field of the pool's model of the same name but the instruction, which its heads were
-/// trained under. The pool is the whole of what may be called, so a model that it lacks becomes
-/// unavailable and is told to `log`; so is a model that only the pool has, for which the checkpoint
-/// has no heads. Order and everything else stay. Throws Error(kInvalidArgument), with nothing
-/// changed, if they have no model in common.
+/// Updates the config's models from a pool file (read_pool() in outcomes.h). Each model takes all
+/// fields of the pool's model of the same name except the instruction, which its heads were trained
+/// with. Only models of the pool may be called: a model that the pool lacks is logged and marked
+/// unavailable. A model that only the pool has is logged and ignored, since the checkpoint has no
+/// heads for it. Everything else is unchanged, including the order. Throws Error(kInvalidArgument),
+/// without changes, if the two have no model in common.
 R2ROUTER_EXPORT void apply_pool(Config& config, const Pool& pool, const LogCallback& log = {});
 
 }  // namespace r2router

@@ -16,7 +16,7 @@
 namespace r2router {
 
 /// Turns text into the vector that a checkpoint's heads were trained on.
-/// Implementations are immutable after construction; every method may be called from many threads.
+/// Implementations are immutable after construction; all methods are thread-safe.
 class R2ROUTER_EXPORT Embedder {
  public:
   virtual ~Embedder() = default;
@@ -25,21 +25,21 @@ class R2ROUTER_EXPORT Embedder {
   virtual std::size_t dimension() const = 0;
 
   /// Writes the embedding of texts[i] to out[i·dimension() … (i + 1)·dimension()).
-  /// Throws Error(kInvalidArgument) for a text that is empty or all white space, or an `out` of
-  /// another size; nothing is written then. One that calls a server also throws what its factory
-  /// says, and Error(kCancelled) within 100 ms of a stop that `cancel` asks for.
+  /// Throws Error(kInvalidArgument) for a text that is empty or all white space, or if `out` has
+  /// another size; then nothing is written. An embedder that calls a server also throws the errors
+  /// listed at its factory, and Error(kCancelled) within 100 ms of a stop request from `cancel`.
   virtual void embed(std::span<const std::string_view> texts, std::span<float> out,
                      const std::stop_token& cancel = {}) const = 0;
 
-  /// A text that has no embedding, and why.
+  /// A text that could not be embedded, and why.
   struct Rejected {
-    std::size_t text = 0;  ///< its place among the texts
+    std::size_t text = 0;  ///< its index in `texts`
     Failure failure = {};
   };
 
-  /// As embed(), but a text that cannot be embedded does not fail the others: returns such texts in
-  /// ascending order. Their rows of `out` are unspecified. Throws as embed() does for everything
-  /// that concerns all texts. By default calls embed() and returns nothing.
+  /// Like embed(), but a text that cannot be embedded does not fail the others: returns such texts
+  /// in ascending order. Their rows of `out` are unspecified. Throws as embed() does for errors
+  /// that concern all texts. The default calls embed() and returns nothing.
   virtual std::vector<Rejected> embed_each(std::span<const std::string_view> texts,
                                            std::span<float> out,
                                            const std::stop_token& cancel = {}) const;
@@ -48,13 +48,13 @@ class R2ROUTER_EXPORT Embedder {
   std::vector<float> embed_one(std::string_view text, const std::stop_token& cancel = {}) const;
 };
 
-/// A family of hashed text features. See checkpoints/FORMAT.md for their definition byte by byte.
+/// A family of hashed text features. checkpoints/FORMAT.md defines them byte by byte.
 struct LexicalFeatures {
   enum class Kind : std::uint8_t { kWords, kCharacters };
   Kind kind = Kind::kWords;
   std::uint32_t min_n = 1;  ///< shortest n-gram
   std::uint32_t max_n = 1;  ///< longest n-gram, ≤ 8
-  float weight = 1;         ///< every feature of the family counts this much, > 0
+  float weight = 1;         ///< of every feature of the family, > 0
 
   friend bool operator==(const LexicalFeatures&, const LexicalFeatures&) = default;
 };
@@ -65,11 +65,12 @@ struct LexicalEncoderSpec {
   std::uint64_t seed = 0;                                       ///< mixed into every feature's hash
   std::vector<LexicalFeatures> features = {LexicalFeatures{}};  ///< 1 to 8 families
   bool fold_digits =
-      false;  ///< every digit 0 to 9 counts as 0: numbers matter by their shape alone
-  bool square_root = false;  ///< sums become their signed square roots: repetition counts for less
-  bool has_idf = false;      ///< the checkpoint holds one IDF weight for each dimension
+      false;  ///< replaces every digit 0 to 9 by 0, so that only the shape of numbers matters
+  bool square_root =
+      false;  ///< replaces sums by their signed square roots, so that repetition counts less
+  bool has_idf = false;  ///< the checkpoint has one IDF weight for each dimension
   /// Names of the topics that the encoder recognises, such as the benchmarks' subjects: none, or 2
-  /// to 1,024. A text's share of each stands behind its hashed features.
+  /// to 1,024. The share of each follows the hashed features.
   std::vector<std::string> topics = {};
 
   /// Length of an embedding: the hashed features, then the topics.
@@ -78,9 +79,9 @@ struct LexicalEncoderSpec {
   friend bool operator==(const LexicalEncoderSpec&, const LexicalEncoderSpec&) = default;
 };
 
-/// What the lexical encoder tells topics by: a linear score for each, learned from texts of known
-/// topics. A topic's share is the square of its score, 0 if that is negative, divided by the sum
-/// over all topics.
+/// The lexical encoder's topic recogniser: a linear score for each topic, learned from texts of
+/// known topics. A topic's share is the square of its score, 0 if that is negative, divided by the
+/// sum over all topics.
 struct TopicScores {
   std::vector<float> weights = {};     ///< topics × dimension, row after row
   std::vector<float> intercepts = {};  ///< one for each topic
@@ -88,32 +89,32 @@ struct TopicScores {
   friend bool operator==(const TopicScores&, const TopicScores&) = default;
 };
 
-/// The built-in encoder: signed feature hashing of words and character n-grams, L2-normalised; and
-/// the shares of topics, if the spec names any.
-/// Needs no model and no server; linear in the text's length; the same bytes give the same bits on
-/// every platform. Any byte string is accepted; invalid UTF-8 is treated as defined in
-/// checkpoints/FORMAT.md. `idf`: spec.dimension weights ≥ 0 if spec.has_idf, else empty. `topics`:
-/// finite scores of spec.topics. Throws Error(kInvalidArgument) otherwise. Source of the method:
-/// Weinberger et al., "Feature hashing for large scale multitask learning", 2009.
+/// The built-in encoder: signed feature hashing of words and character n-grams, L2-normalised, and
+/// topic shares if the spec names topics. Uses no model and no server. Time is linear in the length
+/// of the text. Results are identical to the bit on every platform. Any byte string is accepted;
+/// checkpoints/FORMAT.md defines the treatment of invalid UTF-8. `idf`: spec.dimension weights ≥ 0
+/// if spec.has_idf, else empty. `topics`: finite scores of spec.topics. Throws
+/// Error(kInvalidArgument) otherwise. Method: Weinberger et al., "Feature hashing for large scale
+/// multitask learning", 2009.
 R2ROUTER_EXPORT std::shared_ptr<const Embedder> make_lexical_encoder(const LexicalEncoderSpec& spec,
                                                                      std::vector<float> idf = {},
                                                                      TopicScores topics = {});
 
-/// Serves embeddings computed elsewhere: texts[i] has the row vectors[i·dimension …
-/// (i+1)·dimension). A text that is not in the table is an Error(kNotFound). Sizes that disagree, a
-/// text with nothing in it, a number that is not finite, or one text with two different rows, are
-/// an Error(kInvalidArgument).
+/// Returns embeddings that were computed elsewhere: texts[i] has the row vectors[i·dimension …
+/// (i+1)·dimension). embed() throws Error(kNotFound) for a text that is not in the table. Throws
+/// Error(kInvalidArgument) for inconsistent sizes, a blank text, a number that is not finite, or a
+/// text with two different rows.
 R2ROUTER_EXPORT std::shared_ptr<const Embedder> make_precomputed_embedder(
     std::vector<std::string> texts, std::vector<float> vectors, std::size_t dimension);
 
-/// Embeddings that were fetched, kept in memory for as long as they fit: the least recently used go
-/// first. Every method may be called from many threads.
+/// A cache of fetched embeddings in memory. Evicts the least recently used. All methods are
+/// thread-safe.
 class R2ROUTER_EXPORT EmbeddingCache {
  public:
   struct Stats {
     std::uint64_t hits = 0, misses = 0;
     std::size_t entries = 0;
-    std::size_t bytes = 0;  ///< of texts, numbers and bookkeeping; never above the limit
+    std::size_t bytes = 0;  ///< texts, numbers and bookkeeping; never above the limit
   };
 
   /// Holds at most `max_bytes`.
@@ -122,10 +123,10 @@ class R2ROUTER_EXPORT EmbeddingCache {
   EmbeddingCache(const EmbeddingCache&) = delete;
   EmbeddingCache& operator=(const EmbeddingCache&) = delete;
 
-  /// Copies the embedding of (model, text) to `out` and returns true, if it is there with
+  /// Copies the embedding of (model, text) to `out` and returns true if it is cached with
   /// out.size() numbers.
   bool find(std::string_view model, std::string_view text, std::span<float> out);
-  /// Keeps a copy in place of an earlier one; not if it would take more than the limit by itself.
+  /// Stores a copy, which replaces an earlier one. Ignores an entry that alone exceeds the limit.
   void insert(std::string_view model, std::string_view text, std::span<const float> embedding);
   Stats stats() const;
 

@@ -1,4 +1,4 @@
-// The one exception type of the library, and how the library tells what it would otherwise print.
+// The library's exception type, and how it reports diagnostics.
 #pragma once
 
 #include <cstdint>
@@ -12,56 +12,56 @@
 
 namespace r2router {
 
-/// What kind of thing went wrong; stable, for programs to branch on.
+/// The kind of error. Values are stable: programs may branch on them.
 enum class ErrorCode : std::uint8_t {
-  kInvalidArgument,  ///< a caller's value is outside what the function accepts
-  kNotFound,         ///< a file, folder, model or kernel that was named does not exist
-  kIo,               ///< the operating system refused to read or write
-  kBadConfig,        ///< config.json is readable but wrong; `pointer()` says where
+  kInvalidArgument,  ///< an argument is outside the accepted range
+  kNotFound,         ///< the named file, folder, model or kernel does not exist
+  kIo,               ///< the operating system could not read or write
+  kBadConfig,        ///< config.json is readable but invalid; Where::pointer says where
   kBadCheckpoint,    ///< head files are truncated, corrupt, unsupported or contradict the config
-  kUnsafe,           ///< a file asks for something a checkpoint may never do, such as running code
-  kBadData,          ///< an outcome table or query file is wrong
-  kUnsupported,      ///< understood, but not available: in this build or version, or by a model
-  // Of servers that are called. In Failure, where these codes are data, some of them let another
-  // model answer (see generate() in llm/generate.h).
-  kConnection,  ///< no connection, or it broke: refused, reset, name not found, proxy
+  kUnsafe,       ///< a file attempts something that a checkpoint may never do, such as running code
+  kBadData,      ///< an outcome table or query file is invalid
+  kUnsupported,  ///< valid, but not supported by this build, this version or a model
+  // Errors of servers. In a Failure, some of these codes let another model answer (see generate()
+  // in llm/generate.h).
+  kConnection,  ///< no connection, or a broken one: refused, reset, name not found, proxy
   kUntrusted,   ///< the server's TLS certificate was refused
-  kTimeout,     ///< a time limit or the deadline passed
-  kCancelled,   ///< the caller asked to stop
-  // Whatever its status, an error that says in words what is wrong has the code of that.
+  kTimeout,     ///< a time limit or the deadline expired
+  kCancelled,   ///< the caller cancelled the call
+  // If the server's message names the problem, the code follows the message, not the status.
   kAuthentication,  ///< the key was refused (HTTP 401, 403)
   kCredit,          ///< the account cannot pay (HTTP 402)
   kRateLimited,     ///< too many requests (HTTP 429)
   kServer,          ///< the server failed (HTTP 408, 5xx, or an error that it reports mid-answer)
-  kRefused,         ///< the server finds fault with the request (HTTP 400, 413, 422, …)
-  kBadResponse,     ///< the answer is not what the protocol says: truncated, malformed, too large
+  kRefused,         ///< the server rejected the request (HTTP 400, 413, 422, …)
+  kBadResponse,     ///< the answer violates the protocol: truncated, malformed, too large
   kBudget,          ///< nothing fits the cost limit, or the budget was spent before an answer
-  kTooLong,         ///< query and answer are longer than the model's context
-  /// The model gave no text: it refused, a content filter withheld the answer, it ended after its
-  /// reasoning, or there was nothing at all.
+  kTooLong,         ///< query and answer exceed the model's context
+  /// The model returned no text: it refused, a content filter withheld the answer, it stopped after
+  /// reasoning, or the answer was empty.
   kNoAnswer,
 };
 
-/// "invalid_argument", "not_found", … : the code's spelling in JSON output.
+/// The code as spelled in JSON output: "invalid_argument", "not_found", …
 R2ROUTER_EXPORT std::string_view to_string(ErrorCode code) noexcept;
 
-/// Everything the library throws. `what()` is one complete sentence or two for a person: where,
-/// what was found, what was expected, and what to do about it. The accessors give the same facts to
-/// a program. Immutable, so safe to read from any thread.
+/// The only exception type that the library throws. `what()` is one or two complete sentences for
+/// people: where, what was found, what was expected, and how to fix it. The accessors provide the
+/// same facts to programs. Immutable, so safe to read from any thread.
 class R2ROUTER_EXPORT Error : public std::runtime_error {
  public:
-  /// Where in the outside world the fault lies; leave out what does not apply.
+  /// Where the error is. Fields that do not apply are empty.
   struct Where {
-    std::string file = {};                          ///< path of the offending file
+    std::string file = {};                          ///< path of the invalid file
     std::optional<std::uint64_t> byte_offset = {};  ///< position in a binary file
     std::string pointer = {};                       ///< JSON pointer (RFC 6901) in a config
     std::optional<std::uint64_t> line = {};         ///< 1-based line in a line-oriented file
-    /// The option that cannot be met, by its field's name; a program that calls it otherwise can
-    /// say so with message().
+    /// Field name of the option that cannot be satisfied. A front end that spells it differently
+    /// can combine its own name with message().
     std::string option = {};
   };
 
-  /// `message`: found, expected and remedy. `where` is put before it in `what()`.
+  /// `message`: what was found, what was expected, how to fix it. `what()` puts `where` in front.
   Error(ErrorCode code, const std::string& message, Where where);
   Error(ErrorCode code, const std::string& message);
 
@@ -76,20 +76,20 @@ class R2ROUTER_EXPORT Error : public std::runtime_error {
   Where where_;
 };
 
-/// What went wrong with a call to a server, as data: it feeds retries and fallbacks.
+/// Why a call to a server failed, as data: retries and fallbacks depend on it.
 struct Failure {
   ErrorCode code = ErrorCode::kServer;
-  /// 0: there was no answer. An error that a server reports under status 200 has the one it names.
+  /// 0: no answer. For an error reported under status 200, the status that the error names.
   int http_status = 0;
-  std::string message = {};  ///< one sentence or two for a person; never holds a key
+  std::string message = {};  ///< one or two sentences for people; never contains a key
 
   friend bool operator==(const Failure&, const Failure&) = default;
 };
 
 enum class LogLevel : std::uint8_t { kDebug, kInfo, kWarning };
 
-/// The library never prints. Whoever wants its remarks (a skipped model, say) passes one of these.
-/// Called on the thread that caused the remark, only during the call that it was passed to.
+/// Receives diagnostics, such as a skipped model. The library itself never prints. Called on the
+/// thread that caused the message, and only during the call that it was passed to.
 using LogCallback = std::function<void(LogLevel, std::string_view)>;
 
 }  // namespace r2router

@@ -1,5 +1,4 @@
-// R2ROUTER_EXPORT marks what a shared build of the library makes visible; everything else is
-// hidden.
+// R2ROUTER_EXPORT marks the symbols that a shared library exports; all others are hidden.
 #pragma once
 
 #define R2ROUTER_EXPORT __attribute__((visibility("default")))

@@ -1,4 +1,4 @@
-// The models to choose from, and what their calls cost.
+// The models to choose from, and their prices.
 #pragma once
 
 #include <cstdint>
@@ -8,8 +8,8 @@
 
 namespace r2router {
 
-/// The prices that change for queries of more than `above_input_tokens` tokens. An empty one stays
-/// as in the tier before, or as in Prices for the first tier.
+/// Prices of queries of more than `above_input_tokens` tokens. An empty price is inherited from the
+/// previous tier, or from Prices for the first tier.
 struct PriceTier {
   std::uint32_t above_input_tokens = 0;
   std::optional<double> input = {};
@@ -23,7 +23,7 @@ struct PriceTier {
   friend bool operator==(const PriceTier&, const PriceTier&) = default;
 };
 
-/// A component of a price that r2router cannot compute, as its source spells it.
+/// A price component that r2router cannot compute, as spelled by its source.
 struct UnknownPrice {
   std::string component;  ///< such as "web_search"
   std::string value;      ///< such as "0.01"
@@ -31,26 +31,26 @@ struct UnknownPrice {
   friend bool operator==(const UnknownPrice&, const UnknownPrice&) = default;
 };
 
-/// What a model's calls cost. USD per million tokens, unless the name says otherwise; all ≥ 0.
+/// Prices of a model's calls. USD per million tokens unless stated otherwise; all ≥ 0.
 ///
 ///     const Prices prices{.input = 1.25, .output = 10,
 ///                         .tiers = {{.above_input_tokens = 200'000, .input = 2.5, .output = 15}}};
 struct Prices {
   double input = 0;
   double output = 0;
-  /// Input tokens that the provider has in its cache. Empty: as `input`.
+  /// Input tokens read from the provider's cache. Empty: as `input`.
   std::optional<double> cached_input = {};
-  /// Input tokens that the provider writes to its cache. Empty: as `input`.
+  /// Input tokens written to the provider's cache. Empty: as `input`.
   std::optional<double> cache_write = {};
   /// Output tokens spent on reasoning. Empty: as `output`.
   std::optional<double> reasoning = {};
   double per_request = 0;  ///< USD
   double per_image = 0;    ///< USD per image of the query
-  /// Ascending by `above_input_tokens`. A call is charged as a whole by the last tier whose bound
-  /// its input exceeds.
+  /// Ascending by `above_input_tokens`. The last tier whose bound the input exceeds applies to the
+  /// whole call.
   std::vector<PriceTier> tiers = {};
-  /// Components that are charged as well. Not empty: the price is unknown, and so is the worst case
-  /// of a call. The model is never chosen under a cost limit; expected costs leave these out.
+  /// Further components that are charged. If there are any, the worst-case cost of a call is
+  /// unknown, so the model is never chosen under a cost limit. Expected costs ignore them.
   std::vector<UnknownPrice> unknown = {};
 
   friend bool operator==(const Prices&, const Prices&) = default;
@@ -61,30 +61,30 @@ struct ModelSpec {
   std::string name;                ///< unique within its pool
   std::string openrouter_id = {};  ///< catalogue name sent to the endpoint; empty: not offered
   Prices prices = {};
-  bool available = true;  ///< false: known and scored, but not to be called
+  bool available = true;  ///< false: scored, but never called
   std::string note = {};
-  // Empty where unknown:
+  // Empty if unknown:
   std::optional<double> time_to_first_token_ms = {};    ///< milliseconds, ≥ 0
   std::optional<double> output_tokens_per_second = {};  ///< > 0
-  std::optional<std::uint32_t> context_tokens = {};     ///< most tokens of query and answer, > 0
-  /// Text that is sent in addition to the query, such as "Be concise."; empty: none. One model
-  /// with several instructions has an entry of the pool for each.
+  std::optional<std::uint32_t> context_tokens = {};     ///< limit on query plus answer, > 0
+  /// Text sent in addition to the query, such as "Be concise."; empty: none. A model used with
+  /// several instructions has one entry in the pool for each.
   std::string instruction = {};
-  /// Input tokens that the instruction is expected to add to every query; at worst it adds as many
-  /// as it has bytes.
+  /// Input tokens that the instruction is expected to add to every query. The worst case is one
+  /// token per byte.
   std::uint32_t instruction_tokens = 0;
-  /// Parameters of a request that the model rejects, such as "temperature": they are not sent to
-  /// it. With "max_tokens" among them the cap is sent as "max_completion_tokens", and vice versa.
+  /// Request parameters that the model rejects, such as "temperature". They are not sent to it. If
+  /// "max_tokens" is listed, the cap is sent as "max_completion_tokens", and vice versa.
   std::vector<std::string> omit = {};
-  /// Parameters that the model requires, as a JSON object such as {"reasoning_effort": "low"}; or
-  /// empty. They are sent with each request and override what the caller sets. What the router
-  /// itself sets or what raises the bill (the cap, "n", "tools", …) may not be among them.
+  /// Request parameters that the model requires, as a JSON object such as {"reasoning_effort":
+  /// "low"}; or empty. They are sent with each request and override the caller's. Parameters that
+  /// the router sets or that raise the bill (the cap, "n", "tools", …) are not allowed.
   std::string request = {};
 
   friend bool operator==(const ModelSpec&, const ModelSpec&) = default;
 };
 
-/// The models to choose from. Their order is meaningful: it settles ties.
+/// The models to choose from. Their order matters: it breaks ties.
 using Pool = std::vector<ModelSpec>;
 
 }  // namespace r2router

@@ -1,9 +1,9 @@
-// The settings of a Policy as a table, for front ends: flags, keywords, JSON keys, their
-// descriptions and their error messages are all derived from it.
+// The settings of a Policy as a table. Flags, keywords, JSON keys, help texts and error messages of
+// all front ends are derived from it.
 //
 //     for (const Setting& setting : settings()) print(setting.name, setting.help);
 //     const Setting* setting = find_setting(key);
-//     if (setting == nullptr) fail("there is no such setting");
+//     if (setting == nullptr) fail("unknown setting");
 //     if (!assign(*setting, value, policy)) fail("expected " + setting->expected());
 #pragma once
 
@@ -25,37 +25,37 @@ namespace r2router {
 using SettingValue =
     std::variant<bool, std::int64_t, double, std::string, std::vector<std::string>>;
 
-/// One setting: a row of the table. Adding one takes a member of Policy, a row in
-/// src/route/settings.cc and the rule that uses it.
+/// One setting: a row of the table. To add one: a member of Policy, a row in src/route/settings.cc,
+/// and the rule that uses it.
 struct Setting {
   template <typename Value>
   using Member = std::optional<Value>& (*)(Policy&);
 
   /// Its name in JSON. "cap.margin" is the member "margin" of the object "cap".
   std::string_view name;
-  /// The member of Policy that holds it, whose type is the type of the setting.
+  /// The member of Policy that holds it. Its type is the type of the setting.
   std::variant<Member<bool>, Member<double>, Member<std::uint32_t>, Member<Objective>,
                Member<DecisionRules>, Member<std::vector<std::string>>>
       member;
   /// What it means, in one or two sentences; `names` of other settings are in backticks.
   std::string_view help;
-  /// Of a number: "USD", "tokens", "milliseconds", …; or empty.
+  /// Unit of a number: "USD", "tokens", "milliseconds", …; or empty.
   std::string_view unit = {};
   /// Range of a number.
   double least = 0, most = std::numeric_limits<double>::max();
   bool above_least = false;  ///< `least` itself is out of range
-  /// Part of the trade-off that merge() replaces as a whole.
+  /// Part of the trade-off, which merge() replaces as a whole.
   bool trade_off = false;
-  /// How the command line spells it; empty: "--", and the name with hyphens.
+  /// Its command-line flag; empty: "--" and the name with hyphens.
   std::string_view flag = {};
 
   enum class Type : std::uint8_t { kNumber, kWholeNumber, kFlag, kName, kModels };
   R2ROUTER_EXPORT Type type() const noexcept;
   /// The values of a kName, such as "usd".
   R2ROUTER_EXPORT std::vector<std::string_view> names() const;
-  /// "from 0 to 1", "0 or more", "more than 0"; empty unless it is a number.
+  /// "from 0 to 1", "0 or more", "more than 0"; empty if it is not a number.
   R2ROUTER_EXPORT std::string range() const;
-  /// What it takes, to complete "expected …": "a number of USD, 0 or more".
+  /// Completes "expected …": "a number of USD, 0 or more".
   R2ROUTER_EXPORT std::string expected() const;
 };
 
@@ -65,13 +65,13 @@ R2ROUTER_EXPORT std::span<const Setting> settings() noexcept;
 /// The setting of that name, or null.
 R2ROUTER_EXPORT const Setting* find_setting(std::string_view name) noexcept;
 
-/// Sets it; false, with nothing changed, if the value is not what the setting takes.
+/// Sets it. Returns false, without changes, if the setting does not accept the value.
 R2ROUTER_EXPORT bool assign(const Setting& setting, const SettingValue& value, Policy& policy);
 
 /// The setting's value; empty if the policy does not set it.
 R2ROUTER_EXPORT std::optional<SettingValue> value_of(const Setting& setting, const Policy& policy);
 
-/// The value for an error message: 2, "x" (in quotes), true, or a list of 3.
+/// The value as shown in error messages: 2, "x" (in quotes), true, or a list of 3.
 R2ROUTER_EXPORT std::string describe(const SettingValue& value);
 
 /// Throws Error(kInvalidArgument) that names the setting if one is out of range.

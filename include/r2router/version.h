@@ -10,7 +10,7 @@
 
 namespace r2router {
 
-/// Version of the library that is linked, which may differ from the headers' R2ROUTER_VERSION.
+/// Version of the linked library, which may differ from R2ROUTER_VERSION of the headers.
 R2ROUTER_EXPORT const char* version() noexcept;
 
 }  // namespace r2router

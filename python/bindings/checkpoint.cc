@@ -1,4 +1,4 @@
-// Checkpoints: loaded, saved, made from arrays, and looked into.
+// Bindings of checkpoints: load, save, create from arrays, inspect.
 #include "r2router/checkpoint.h"
 
 #include <string_view>
@@ -51,7 +51,7 @@ const LinearHeads& linear_heads(const Checkpoint& checkpoint) {
                   "\": only linear heads (\"ridge\") are regressors with coefficients");
 }
 
-// A read-only array of the checkpoint's own memory, which it keeps alive.
+// A read-only array that views the checkpoint's memory and keeps it alive.
 py::array weights(const std::shared_ptr<Checkpoint>& checkpoint) {
   const LinearHeads& heads = linear_heads(*checkpoint);
   py::array array = std::visit(
@@ -87,8 +87,8 @@ LinearHeads to_heads(const std::vector<HeadTuple>& names, const py::array& weigh
   return heads;
 }
 
-/// For predictors that a caller holds: decided as the published package decides. `config`: the JSON
-/// of a config with the models.
+/// A checkpoint from the caller's predictors, with the rules of the published package. `config`:
+/// the JSON of a config with the models.
 std::shared_ptr<Checkpoint> from_predictors(const std::string& config,
                                             const std::vector<HeadTuple>& names,
                                             const py::array& weights,
@@ -100,7 +100,7 @@ std::shared_ptr<Checkpoint> from_predictors(const std::string& config,
   return checkpoint;
 }
 
-/// As config.json has them. The published package's keys come first, in its order.
+/// As in config.json. The published package's keys come first, in its order.
 py::typing::Dict<py::str, Dict> model_configs(const Checkpoint& checkpoint) {
   const Config& config = checkpoint.config;
   const py::dict json = py::module_::import("json").attr("loads")(to_json(config));
@@ -138,15 +138,15 @@ std::vector<float> to_vector(const Floats& values) {
   return {values.data(), values.data() + values.size()};
 }
 
-// A pickled predictor: the numbers of its kind.
+// A pickled predictor: its numbers, depending on its kind.
 using LinearState = std::tuple<py::array, std::vector<double>>;
 using KnnState = std::tuple<std::uint32_t, bool, Floats, Floats>;
 using MlpState = std::tuple<std::vector<std::pair<Floats, Floats>>, std::vector<double>>;
 
-/// A pickled length curve: lengths predicted, and observed.
+/// A pickled length curve: predicted and observed lengths.
 using CurveState = std::pair<std::vector<double>, std::vector<double>>;
 
-/// What a pickled checkpoint consists of: config.json, heads, the predictor's numbers, IDF weights,
+/// The parts of a pickled checkpoint: config.json, heads, the predictor's numbers, IDF weights,
 /// spreads, weights and intercepts of topics, length curves.
 using State = std::tuple<std::string, std::vector<HeadTuple>, py::object, std::vector<float>,
                          std::vector<double>, std::vector<float>, std::vector<float>,
@@ -225,7 +225,7 @@ std::shared_ptr<Checkpoint> set_state(State state) {
 
 LogCallback to_log_callback(py::object log) {
   if (log.is_none()) return {};
-  // Shared, so that a copy of the callback touches no reference count of Python's.
+  // Shared, so that copying the callback does not touch Python reference counts.
   auto shared = std::make_shared<py::object>(std::move(log));
   return [shared](LogLevel level, std::string_view message) {
     const AcquiredGil acquired;

@@ -1,4 +1,4 @@
-// Exceptions that a Python user expects, with messages in the terms of the Python package.
+// Converts errors to Python exceptions, with the names of the Python package in messages.
 #include <cctype>
 #include <cstddef>
 #include <exception>
@@ -19,7 +19,7 @@ py::object exception_type(const Error& error) {
   switch (error.code()) {
     case ErrorCode::kInvalidArgument:
       return py::reinterpret_borrow<py::object>(PyExc_ValueError);
-    case ErrorCode::kNotFound:  // with a file, that is missing; else a name that means nothing
+    case ErrorCode::kNotFound:  // with a file: missing; otherwise an unknown name
       return py::reinterpret_borrow<py::object>(
           error.where().file.empty() ? PyExc_ValueError : PyExc_FileNotFoundError);
     case ErrorCode::kIo:
@@ -34,7 +34,7 @@ py::object exception_type(const Error& error) {
       return own("UnsafeCheckpointError");
     case ErrorCode::kBadData:
       return own("DataError");
-    default:  // failures of servers have a table in Python, which completions use too
+    default:  // a table in Python, shared with completions, maps failures of servers
       return own("server_error_type")(py::str(std::string(to_string(error.code()))));
   }
 }
@@ -45,8 +45,8 @@ py::str to_text(const std::string& bytes) {
       PyUnicode_DecodeUTF8(bytes.data(), static_cast<Py_ssize_t>(bytes.size()), "replace"));
 }
 
-// The option lambda has another name in Python, where that word is reserved. A file calls it as the
-// library does.
+// The option lambda has another name in Python, where that word is reserved. Files use the
+// library's name.
 std::string in_python(const Error& error) {
   constexpr std::string_view kName = "lambda";
   const auto is_word = [](char c) {
@@ -74,14 +74,13 @@ void raise(const Error& error) {
   PyErr_SetObject(type.ptr(), exception.ptr());
 }
 
-// pybind11 answers wrong arguments with the signatures of its functions, several lines of types
-// that a user has never heard of. Every function of this module answers with one line that names
-// the wrong argument instead: its calls go through one of the following functions, which rewrite
-// that message. It costs nothing unless a call fails.
+// For wrong arguments, pybind11 lists the C++ signatures of its functions, which do not help users.
+// Calls of this module's functions go through one of the following functions, which replace that
+// message by one line that names the wrong argument. It costs nothing unless a call fails.
 
 using FastCall = PyObject* (*)(PyObject*, PyObject* const*, Py_ssize_t, PyObject*);
 
-// pybind11's own, one for every function that it makes. Set once, while the module is imported.
+// pybind11's original functions. Set once, while the module is imported.
 PyCFunction dispatcher = nullptr;
 
 template <typename Function>
@@ -93,7 +92,7 @@ void rewrite_message(const py::tuple& arguments, const py::dict& keywords) {
   py::error_already_set error;
   const std::string message = py::str(error.value());
   if (message.find(" arguments. The following argument types are supported:\n") == message.npos) {
-    error.restore();  // raised by what the function called
+    error.restore();  // raised inside the function
     return;
   }
   try {
@@ -174,7 +173,7 @@ void register_errors(py::module_&) {
       if (thrown) std::rethrow_exception(thrown);
     } catch (const Error& error) {
       raise(error);
-    } catch (const py::cast_error&) {  // its what() speaks of C++
+    } catch (const py::cast_error&) {  // its what() names C++ types
       PyErr_SetString(PyExc_TypeError, "an argument holds a value of the wrong type");
     }
   });

@@ -1,7 +1,7 @@
-// The interpreter's lock. Before Python 3.14, a thread that asks for it while the interpreter shuts
-// down is ended by unwinding its stack (pthread_exit). C++ turns that into std::terminate(): a
-// program that had ended well would abort. Here such a thread waits for the end of the process
-// instead, as Python itself lets it do from 3.14 on.
+// The interpreter's lock. Before Python 3.14, a thread that acquires it while the interpreter shuts
+// down is ended by unwinding its stack (pthread_exit). C++ turns that into std::terminate(), which
+// aborts a program that had succeeded. Here such a thread waits for the end of the process instead,
+// as in Python 3.14 and later.
 #include <cxxabi.h>
 #include <unistd.h>
 

@@ -1,4 +1,4 @@
-// r2_router._core: the native library, as its typed facade in r2_router/ needs it. Private.
+// r2_router._core: the native library for the typed facade in r2_router/. Private.
 #include <string_view>
 
 #include <pybind11/stl.h>

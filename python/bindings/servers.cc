@@ -1,4 +1,4 @@
-// Servers that are called: for embeddings and for answers.
+// Bindings of servers for embeddings and answers.
 #include <memory>
 #include <optional>
 #include <stop_token>
@@ -19,7 +19,7 @@
 namespace r2router::python {
 namespace {
 
-/// Embeddings from a server, each text asked for once as long as the cache has room for it.
+/// Embeddings from a server, with a cache.
 class HttpEmbedder {
  public:
   HttpEmbedder(const llm::Endpoint& endpoint, const std::string& model, std::size_t dimension,
@@ -59,14 +59,14 @@ llm::Endpoint make_endpoint(const std::string& base_url, const std::optional<std
   return endpoint;
 }
 
-/// None where there is no value.
+/// None if there is no value.
 template <typename Value>
 py::object to_object(const std::optional<Value>& value) {
   if (!value) return py::none();
   return py::cast(*value);
 }
 
-/// The code's name, as the C++ library spells it.
+/// The code's name, as in the C++ library.
 py::str to_object(ErrorCode code) {
   const std::string_view name = to_string(code);
   return py::str(name.data(), name.size());
@@ -138,11 +138,11 @@ Dict to_python(const llm::Completion& completion, const Pool& pool) {
 
 void register_servers(py::module_& module) {
   py::class_<std::stop_source>(module, "CancelSource",
-                               "Stops calls that it was given to, from any thread.")
+                               "Cancels the calls that it was passed to. Thread-safe.")
       .def(py::init<>())
       .def("cancel", [](std::stop_source& source) { source.request_stop(); });
 
-  py::class_<llm::Endpoint>(module, "Endpoint", "A server and how it is called.")
+  py::class_<llm::Endpoint>(module, "Endpoint", "A server and how to call it.")
       .def(py::init(&make_endpoint), py::arg("base_url"), py::arg("api_key") = py::none(),
            py::arg("ca_file") = "", py::arg("timeout") = py::none());
 

@@ -4,9 +4,9 @@
 
     router = R2Router.from_pretrained()              # the built-in checkpoint
     decision = router.route_text("Solve the equation: 2x + 5 = 13")
-    decision["model"], decision["budget"]            # whom to ask, and how many tokens to allow
+    decision["model"], decision["budget"]            # the model to call, and its token budget
 
-Pictures of decisions are in ``r2_router.plotting``; remarks go to the logger ``r2_router``.
+``r2_router.plotting`` draws decisions; diagnostics go to the logger ``r2_router``.
 """
 
 from __future__ import annotations
@@ -73,5 +73,5 @@ __all__ = [
     "train",
 ]
 
-# A library leaves it to the program whether its remarks are shown.
+# The program decides whether log messages are shown.
 logging.getLogger("r2_router").addHandler(logging.NullHandler())

@@ -1,7 +1,7 @@
-"""python -m r2_router: the r2-router program, with the flags of route.py as well.
+"""python -m r2_router: the r2-router program, which also accepts the flags of route.py.
 
-Those come without a subcommand. ``--lambda_val X`` is ``--lambda X``, and ``--hf-repo ID`` takes
-the checkpoint from the Hugging Face Hub.
+These are used without a subcommand. ``--lambda_val X`` is ``--lambda X``, and ``--hf-repo ID``
+loads the checkpoint from the Hugging Face Hub.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         translated = _translate(given)
     except _UsageError as error:
         return _fail(f"{error} (see python -m r2_router --help)", 2)
-    except (OSError, ValueError, ImportError) as error:  # what the Hub does
+    except (OSError, ValueError, ImportError) as error:  # errors of the Hub
         return _fail(str(error), 1)
     with _signals(), _redirected("stdout", 1), _redirected("stderr", 2):
         code = _core.run_program([os.fsencode(argument) for argument in translated])
@@ -53,7 +53,7 @@ def _fail(message: str, code: int) -> int:
 
 
 def _translate(arguments: list[str]) -> list[str]:
-    """The arguments as r2-router takes them."""
+    """Converts the arguments to those of r2-router."""
     bare = bool(arguments) and arguments[0].startswith("-") and arguments[0] not in _TOP_LEVEL
     translated = ["route"] if bare else []
     rest = iter(arguments)
@@ -75,9 +75,9 @@ def _translate(arguments: list[str]) -> list[str]:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[None]:
-    """Signals as the native program has them: Python's handlers would only run after it."""
+    """Signals for the native program: Python's handlers would run only after it."""
     previous = {}
-    with contextlib.suppress(ValueError):  # not the main thread, which alone may set handlers
+    with contextlib.suppress(ValueError):  # only the main thread may set handlers
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             previous[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_DFL)
         previous[signal.SIGPIPE] = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
@@ -90,9 +90,9 @@ def _signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _redirected(name: str, descriptor: int) -> Iterator[None]:
-    """What the native program writes to a file descriptor, where ``sys.stdout`` leads.
+    """Redirects what the native program writes to a file descriptor to ``sys.stdout``.
 
-    That is the same place unless Python code has replaced it, to capture the output.
+    They are the same unless Python code has replaced ``sys.stdout`` to capture output.
     """
     stream = getattr(sys, name)
     if stream is None:

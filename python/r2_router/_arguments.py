@@ -1,7 +1,7 @@
-"""What is wrong with the arguments of a call to the native module, in one line.
+"""Explains wrong arguments of a call to the native module in one line.
 
-The native module calls ``explain`` with pybind11's message for such a call, which lists the
-function's signature. See ``bindings/errors.cc``.
+The native module calls ``explain`` with pybind11's message, which lists the function's signature.
+See ``bindings/errors.cc``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["explain"]
 
 class _Parameter(NamedTuple):
     name: str
-    #: As pybind11 writes it.
+    #: In pybind11's spelling.
     type: str
     required: bool
 
@@ -60,7 +60,7 @@ def _problem(
             return f"{parameter.name} is missing"
     present = [parameter for parameter in parameters if parameter.name in given]
     wrong = [p for p in present if not _fits(p.type, given[p.name])]
-    if not wrong:  # a type that fits, but a whole number that does not
+    if not wrong:  # the types match, but an integer is out of range
         wrong = [p for p in present if _is_whole(p.type, given[p.name])] or present
     return "; ".join(
         f"{p.name} is {_shown(p.name, given[p.name])}"
@@ -143,11 +143,11 @@ def _fits_one(kind: str, value: Any) -> bool:
         return isinstance(value, types[kind])
     if kind.startswith("r2_router._core."):
         return type(value).__name__ == kind.rpartition(".")[2]
-    return True  # more than this takes pybind11 to tell
+    return True  # only pybind11 can check other types
 
 
 def _shown(name: str, value: Any) -> str:
     if not name.endswith("key"):  # a secret
-        with contextlib.suppress(Exception):  # whatever a repr may raise
+        with contextlib.suppress(Exception):  # a repr may raise anything
             return reprlib.repr(value)
     return f"of the type {type(value).__name__}"

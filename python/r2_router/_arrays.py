@@ -1,4 +1,4 @@
-"""Whatever the caller has, as the arrays that the native library reads."""
+"""Converts arguments to the arrays that the native library reads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def as_embedding(values: Any, dimension: int) -> Floats:
     if type(values) is np.ndarray and values.ndim == 1 and values.dtype in _NATIVE:
         flags = values.flags
         if flags.c_contiguous and flags.aligned:
-            return values  # the usual case, told quickly
+            return values  # fast path for the usual case
     array = _as_floats(values, "the embedding")
     if array.ndim == 2 and array.shape[0] == 1:
         array = array[0]  # a row as embed() returns it
@@ -68,10 +68,10 @@ def _as_floats(values: Any, what: str) -> Floats:
         raise TypeError(f"{what} is text: expected numbers; route_text() takes text")
     try:
         array = np.asarray(values)
-    except ValueError:  # NumPy refuses rows of unequal lengths
+    except ValueError:  # NumPy rejects rows of unequal lengths
         raise ValueError(f"{what} has rows of unequal lengths: expected equal ones") from None
     if array.dtype not in _NATIVE:
-        # NumPy would turn None and text that looks like a number into numbers as well.
+        # NumPy would also convert None and numeric text.
         if array.size > 0 and array.dtype.kind not in "iuf":
             raise TypeError(
                 f"{what} has values of the type {_element_type(array)}: expected numbers, "

@@ -1,8 +1,8 @@
-"""Waiting for native work that takes long: with Ctrl-C, from asyncio, and piece by piece.
+"""Waits for long native calls: with Ctrl-C, from asyncio, and as streams.
 
-Each call runs on a thread of its own, because the one that asks must stay free: for signals, or
-for the event loop. A caller that stops waiting cancels the call. So does the end of the program,
-which then waits for the threads: one that were still at work would abort the process.
+Each call runs on a separate thread, so that the caller's stays free for signals or the event loop.
+A caller that stops waiting cancels the call. So does the end of the program, which then waits for
+the threads: a running thread would abort the process.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ __all__ = ["AsyncTextStream", "OnText", "StreamWork", "TextStream", "run", "run_
 Result = TypeVar("Result")
 Self = TypeVar("Self", bound="_Stream")
 
-#: Native work: it is given what cancels it.
+#: Native work, called with its cancellation.
 Work = Callable[[_core.CancelSource], Result]
-#: Takes the pieces of a text as they come.
+#: Called with the chunks of a text as they arrive.
 OnText = Callable[[str], None]
-#: Native work for an answer, which it hands over piece by piece if somebody takes them.
+#: Native work for an answer, which passes its chunks to a callback if there is one.
 StreamWork = Callable[[_core.CancelSource, OnText | None], dict[str, Any]]
 
 
 class _Outcome(Generic[Result]):
-    """What a call came to: its result, or what it raised."""
+    """The outcome of a call: its result or its exception."""
 
     def __init__(self, work: Callable[[], Result]) -> None:
         self._result: Result | None = None
         self._error: BaseException | None = None
         try:
             self._result = work()
-        except BaseException as error:  # raised again where it is waited for
+        except BaseException as error:  # raised again in the waiting thread
             self._error = error
 
     def get(self) -> Result:
@@ -49,7 +49,7 @@ class _Outcome(Generic[Result]):
         return self._result  # type: ignore[return-value]
 
 
-#: The calls under way, by their threads.
+#: The calls in progress, by thread.
 _under_way: dict[threading.Thread, _core.CancelSource] = {}
 
 
@@ -79,7 +79,7 @@ def _end_calls() -> None:
             thread.join()
 
 
-# The threads of a parent process do not exist in a child.
+# The parent's threads do not exist in a child process.
 os.register_at_fork(after_in_child=_under_way.clear)
 
 
@@ -112,7 +112,7 @@ async def run_async(work: Work[Result]) -> Result:
     try:
         _start(target, cancel)
         outcome = await finished
-    except BaseException:  # the task is cancelled, or nobody runs it any more
+    except BaseException:  # the task was cancelled or abandoned
         cancel.cancel()
         raise
     return outcome.get()
@@ -122,12 +122,12 @@ def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *argu
     try:
         loop.call_soon_threadsafe(call, *arguments)
     except RuntimeError:
-        if not loop.is_closed():  # a loop that is gone waits for nothing
+        if not loop.is_closed():  # a closed loop has no waiters
             raise
 
 
 class _Stream:
-    """What both kinds of stream have. ``completion`` is there once the last piece has come."""
+    """Base of both kinds of stream. ``completion`` is available after the last chunk."""
 
     def __init__(self, work: StreamWork) -> None:
         self._cancel = _core.CancelSource()
@@ -137,17 +137,17 @@ class _Stream:
         cancel, put = self._cancel, self._put()
 
         def target() -> None:
-            # Not a method: the thread must not keep alive a stream that nobody reads any more.
+            # Not a method: the thread must not keep an abandoned stream alive.
             put(_Outcome(lambda: work(cancel, put)))
 
         _start(target, cancel)
 
     def _put(self) -> Callable[[str | _Outcome[dict[str, Any]]], None]:
-        """Hands a piece, and at last the outcome, to whoever waits; called on any thread."""
+        """Passes a chunk, and finally the outcome, to the reader; called on any thread."""
         raise NotImplementedError
 
     def _is_over(self) -> bool:
-        """Whether all has been read."""
+        """Whether the stream has been read to the end."""
         if self._process != os.getpid():
             raise RuntimeError(
                 "the stream was opened before fork(), and its answer goes to the parent process: "
@@ -156,7 +156,7 @@ class _Stream:
         return self._ended
 
     def _take(self, item: str | _Outcome[dict[str, Any]]) -> str | None:
-        """A piece, or None at the end; raises what the call raised."""
+        """A chunk, or None at the end; raises what the call raised."""
         if isinstance(item, str):
             return item
         self._ended = True
@@ -168,13 +168,12 @@ class _Stream:
         """The whole answer, as without streaming."""
         if self._completion is None:
             raise RuntimeError(
-                "the stream has not come to its end, where the answer is complete: read it to the "
-                "last piece"
+                "the stream has not ended: the answer is complete after its last chunk"
             )
         return self._completion
 
     def close(self) -> None:
-        """Stops the answer, if it has not ended."""
+        """Cancels the answer if it has not ended."""
         self._ended = True
         self._cancel.cancel()
 
@@ -183,10 +182,10 @@ class _Stream:
 
 
 class TextStream(_Stream):
-    """An answer as it comes: iterate over its pieces, then look at ``completion``.
+    """A streamed answer: iterate over its chunks, then read ``completion``.
 
-    What goes wrong is raised by the iteration, after the pieces that had come. Use it as a context
-    manager, or call ``close``, to stop early.
+    The iteration raises errors after the chunks received before them. Use it as a context manager,
+    or call ``close``, to stop early.
     """
 
     def _put(self) -> Callable[[str | _Outcome[dict[str, Any]]], None]:
@@ -222,7 +221,7 @@ class TextStream(_Stream):
 
 
 class AsyncTextStream(_Stream):
-    """An answer as it comes, for ``async for``; otherwise as ``TextStream``."""
+    """A streamed answer for ``async for``; otherwise like ``TextStream``."""
 
     def _put(self) -> Callable[[str | _Outcome[dict[str, Any]]], None]:
         loop = asyncio.get_running_loop()

@@ -13,7 +13,7 @@ __all__ = ["Cap", "Constraints"]
 class Cap(TypedDict, total=False):
     """From a budget to the cap (``max_tokens``) that is sent with the call.
 
-    - ``margin``: Share of a budget that its cap leaves above it. Default: 0.2; 0 for a checkpoint
+    - ``margin``: Margin of a cap above its budget, as a fraction. Default: 0.2; 0 for a checkpoint
       of hard caps. [0 or more]
     - ``minimum``: Smallest cap that may be sent. Default: 16. [tokens, 1 or more]
     - ``unlimited``: Cap of an unlimited budget. Default: 8192. [tokens, 1 or more]
@@ -27,33 +27,32 @@ class Cap(TypedDict, total=False):
 class Constraints(TypedDict, total=False):
     """Keywords of the routing methods; None is as good as absent.
 
-    - ``objective``: What to choose the best by: ``lambda_val`` (risk), ``willingness_to_pay``
-      (usd), cost alone (cheapest) or quality alone (best). Default: usd with
-      ``willingness_to_pay``, cheapest if only a quality is asked for, else risk.
-    - ``willingness_to_pay``: What quality 1 instead of 0 is worth for a query. The pair with the
-      highest quality minus cost / USD is chosen. [USD, more than 0]
-    - ``min_quality``: Least predicted quality. If no pair has it, the best one is returned. [from 0
-      to 1]
-    - ``quality_fraction``: Least share of the best predicted quality for the query. If no pair has
-      it, the best one is returned. [from 0 to 1]
+    - ``objective``: What to optimise: ``lambda_val`` (risk), ``willingness_to_pay`` (usd), only
+      cost (cheapest) or only quality (best). Default: usd with ``willingness_to_pay``, cheapest if
+      only a quality is required, else risk.
+    - ``willingness_to_pay``: Value of quality 1 over quality 0 for a query. Chooses the pair with
+      the highest quality minus cost / USD. [USD, more than 0]
+    - ``min_quality``: Minimum predicted quality. If no pair has it, the best one is returned. [from
+      0 to 1]
+    - ``quality_fraction``: Minimum predicted quality as a fraction of the query's best. If no pair
+      has it, the best one is returned. [from 0 to 1]
     - ``risk_aversion``: Penalises uncertainty: subtracts this many standard deviations of its error
       from each predicted quality. [standard deviations, 0 or more]
-    - ``max_cost_usd``: Most that a query can cost, however long the answer, with all retries. [USD,
-      0 or more]
-    - ``max_output_tokens``: Largest cap (max_tokens) that may be sent with a call. [tokens, 1 or
+    - ``max_cost_usd``: Maximum cost of a query in the worst case, with all retries. [USD, 0 or
       more]
-    - ``max_latency_ms``: Longest predicted time of an answer, for models whose speed the config
-      gives. [milliseconds, 0 or more]
-    - ``allow``: Names of the only models to consider; * and ? stand for any characters and for one.
-    - ``deny``: Names of models to leave out, likewise.
-    - ``available_only``: Leave out models that are marked as unavailable. Default: released
-      checkpoints consider them, others do not.
-    - ``continuous``: Consider budgets between the trained ones too, by linear interpolation.
-    - ``monotone``: With ``continuous``: count on a larger budget for at least the quality of a
+    - ``max_output_tokens``: Maximum cap (max_tokens) sent with a call. [tokens, 1 or more]
+    - ``max_latency_ms``: Maximum predicted time of an answer. Excludes models of unknown speed.
+      [milliseconds, 0 or more]
+    - ``allow``: Models to consider; * matches any characters and ? matches one.
+    - ``deny``: Models to exclude, in the same form as ``allow``.
+    - ``available_only``: Exclude models that are marked as unavailable. Default: released
+      checkpoints include them, others do not.
+    - ``continuous``: Also consider budgets between the trained ones, by linear interpolation.
+    - ``monotone``: With ``continuous``: assume that a larger budget has at least the quality of a
       smaller one.
-    - ``token_floor``: Least number of tokens that an answer is assumed to take. [tokens, 0 or more]
-    - ``rules``: reference decides as the published Python package does; corrected fixes its
-      rounding and its ties. Default: the checkpoint's.
+    - ``token_floor``: Minimum predicted length of an answer. [tokens, 0 or more]
+    - ``rules``: reference decides like the published Python package; corrected fixes its rounding
+      and ties. Default: the checkpoint's.
     - ``cap``: From a budget to the cap that is sent with the call: see ``Cap``.
     - ``images``: Images that are sent with the query, for models that charge for them.
     - ``policy``: A policy file, as ``r2-router calibrate`` writes it, or the name of one in the

@@ -120,7 +120,7 @@ class Batch:
         ...
 class CancelSource:
     """
-    Stops calls that it was given to, from any thread.
+    Cancels the calls that it was passed to. Thread-safe.
     """
     def __init__(self) -> None:
         ...
@@ -128,7 +128,7 @@ class CancelSource:
         ...
 class Endpoint:
     """
-    A server and how it is called.
+    A server and how to call it.
     """
     def __init__(self, base_url: str, api_key: str | None = None, ca_file: str = '', timeout: typing.SupportsFloat | typing.SupportsIndex | None = None) -> None:
         ...

@@ -1,4 +1,4 @@
-"""Decisions: dictionaries whose long part is computed when it is first used."""
+"""Decisions: dictionaries whose list of options is computed on first use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ._views import budget_phrase, dollars
 __all__ = ["Decision"]
 
 _ALL_OPTIONS = "all_options"
-#: A longer list of options is only counted in a decision's representation.
+#: Longer lists of options are abbreviated in a decision's representation.
 _SHOWN_OPTIONS = 3
 
 
@@ -22,7 +22,7 @@ _FloatKey = Literal["predicted_quality", "predicted_output_tokens", "predicted_c
 
 
 class _Count:
-    """Takes the place of a long list of options."""
+    """Stands in for a long list of options."""
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -36,23 +36,23 @@ class Decision(dict[str, Any]):
 
     Keys, in this order:
 
-    - ``model``: name of the chosen model; ``openrouter_id``: what to call it at the endpoint
-    - ``budget``: the most tokens that it may spend, an int, or ``"unlimited"``
+    - ``model``: name of the chosen model; ``openrouter_id``: its name at the endpoint
+    - ``budget``: its token budget, an int, or ``"unlimited"``
     - ``predicted_quality`` (0 to 1), ``predicted_output_tokens``, ``predicted_cost_usd``
     - ``risk``: (1 - lambda) * quality - lambda * cost: the higher, the better
     - ``all_options``: a list of dictionaries with the keys above, one for each (model, budget)
       pair that could have been chosen, best first
 
-    ``all_options`` costs nothing until it is used: by its key, by iterating, comparing or copying,
-    or by ``json.dumps``. From then on this is an ordinary dictionary. ``print`` shows the choice in
-    one line.
+    ``all_options`` is computed on first use: by its key, by iterating, comparing or copying, or by
+    ``json.dumps``. After that this is an ordinary dictionary. ``print`` shows the choice in one
+    line.
     """
 
     __slots__ = ("_details", "_rank", "choice", "input_tokens", "lambda_val", "model_configs")
 
-    #: The trade-off that was decided with.
+    #: The trade-off of the decision.
     lambda_val: float
-    #: Length of the query that costs were computed with.
+    #: Query length used for the costs.
     input_tokens: int
     #: Prices and catalogue names of the router's models, as ``R2Router.model_configs``.
     model_configs: Mapping[str, Mapping[str, Any]]
@@ -67,9 +67,9 @@ class Decision(dict[str, Any]):
         choice: Any = None,
         details: Details | None = None,
     ) -> None:
-        """``rank`` computes ``all_options``; None: ``values`` is complete as it is. ``choice`` is
-        what the native library made, for it to ask the chosen model."""
-        dict.__init__(self, values)  # quicker than through super()
+        """``rank`` computes ``all_options``; None: ``values`` is complete. ``choice`` is the native
+        object, needed to call the chosen model."""
+        dict.__init__(self, values)  # faster than super()
         self.lambda_val = lambda_val
         self.input_tokens = input_tokens
         self.model_configs = model_configs
@@ -79,15 +79,15 @@ class Decision(dict[str, Any]):
 
     @property
     def details(self) -> Details:
-        """What is known of the choice beyond the published package's keys.
+        """Further facts about the choice, in addition to the published package's keys.
 
-        - ``max_tokens``: the cap to send with the call; ``worst_case_cost_usd``: the most that a
-          call with that cap can cost, with the longest count of the query's tokens; None if the
-          model's price is unknown
+        - ``max_tokens``: the cap to send with the call; ``worst_case_cost_usd``: the maximum cost
+          of a call with that cap, with the upper bound of the query's tokens; None if the model's
+          price is unknown
         - ``quality_spread``: standard deviation of the error of ``predicted_quality``, or None
         - ``reason``: what was maximised: ``"risk"``, ``"usd"``, ``"cheapest"``, ``"best"``, or
           ``"quality_missed"``
-        - ``constraint_met``: False if no pair has the quality that was asked for
+        - ``constraint_met``: False if no pair has the required quality
         """
         if self._details is None:
             details = {} if self.choice is None else self.choice.details()
@@ -95,15 +95,15 @@ class Decision(dict[str, Any]):
         return self._details
 
     def explain(self) -> Explanation:
-        """How the decision came about.
+        """Explains the decision.
 
         - ``reason``: what was maximised, as in ``details``
-        - ``runner_up``: the next best option, or None; ``margin``: how much more ``risk`` the
-          chosen one has
+        - ``runner_up``: the next best option, or None; ``margin``: by how much the chosen one's
+          ``risk`` is higher
         - ``win_probability``: the probability that the chosen one is the better of the two, or None
-          if the checkpoint does not know how large the errors of its predictions are;
+          if the checkpoint has no prediction errors;
           ``confident``: 95 % or more
-        - ``left_out``: for each constraint the number of trained pairs that do not meet it
+        - ``left_out``: for each constraint, the number of trained pairs that violate it
         """
         if self.choice is None:
             raise RuntimeError(
@@ -119,13 +119,13 @@ class Decision(dict[str, Any]):
         return options
 
     def _complete(self) -> None:
-        rank = self._rank  # another thread may do the same
+        rank = self._rank  # another thread may also compute it
         if rank is not None:
             super().__setitem__(_ALL_OPTIONS, rank())
             self._rank = None
 
-    # Lookups of the other keys stay as cheap as a dictionary's: __missing__ is only called for a
-    # key that is not there.
+    # Lookups of the other keys stay as cheap as a dictionary's: __missing__ is called only for
+    # missing keys.
     def __missing__(self, key: object) -> Any:
         if key == _ALL_OPTIONS and self._rank is not None:
             self._complete()
@@ -144,7 +144,7 @@ class Decision(dict[str, Any]):
         except KeyError:
             return default
 
-    if TYPE_CHECKING:  # what each key holds
+    if TYPE_CHECKING:  # the type of each key
 
         @overload
         def __getitem__(self, key: Literal["model", "openrouter_id"], /) -> str: ...
@@ -167,7 +167,7 @@ class Decision(dict[str, Any]):
                 f"{self['predicted_quality']:.3f}, {self['predicted_output_tokens']:,.0f} output "
                 f"tokens, {dollars(self['predicted_cost_usd'])} (predicted)"
             )
-        except (AttributeError, KeyError, TypeError, ValueError):  # no longer a decision's keys
+        except (AttributeError, KeyError, TypeError, ValueError):  # the keys were changed
             return repr(self)
 
     @reprlib.recursive_repr("{...}")
@@ -193,12 +193,12 @@ class Decision(dict[str, Any]):
         return twin
 
     def _twin(self, values: dict[str, Any]) -> Decision:
-        """A decision with these values; the rest never changes, and is shared."""
+        """A decision with these values. The rest is immutable and shared."""
         arguments = (values, self.lambda_val, self.input_tokens, self.model_configs)
         return type(self)(*arguments, None, self.choice, self._details)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # For pickle: the values, not the router that computed them.
+        # For pickle: the values, without the router.
         arguments = (dict(self), self.lambda_val, self.input_tokens, self.model_configs)
         return type(self), (*arguments, None, None, dict(self.details))
 

@@ -1,13 +1,12 @@
-"""Exceptions for what no built-in one describes; everything else raises the built-in ones.
+"""Exceptions for errors without a suitable built-in exception.
 
-The message says what was found, what was expected and how to mend it. Where they apply, an
-exception also has the attributes ``file``, ``line``, ``byte_offset`` and ``pointer`` (a JSON
-pointer).
+The message says what was found, what was expected and how to fix it. An exception also has the
+attributes ``file``, ``line``, ``byte_offset`` and ``pointer`` (a JSON pointer) if they apply.
 
-Calls to servers raise ``ServerConnectionError`` (a ``ConnectionError``) where no answer came, and
-``ServerError`` (a ``RuntimeError``) where one came that is a failure. Their attribute
-``completion`` is what is known of the call, as a dictionary with the partial ``response`` and all
-``attempts``, or None where the call was not for an answer.
+Calls to servers raise ``ServerConnectionError`` (a ``ConnectionError``) if there was no answer, and
+``ServerError`` (a ``RuntimeError``) if the answer is a failure. Their attribute ``completion``
+describes the call, as a dictionary with the partial ``response`` and all ``attempts``; it is None
+if the call did not request a completion.
 """
 
 from __future__ import annotations
@@ -35,15 +34,15 @@ class CheckpointError(ValueError):
 
 
 class ConfigError(CheckpointError):
-    """A checkpoint's config.json, or a pool, is readable but wrong."""
+    """A checkpoint's config.json, or a pool, is readable but invalid."""
 
 
 class UnsafeCheckpointError(CheckpointError):
-    """A checkpoint asks for something that it may never do, such as running code."""
+    """A checkpoint attempts something that it may never do, such as running code."""
 
 
 class DataError(ValueError):
-    """Queries or outcomes to train on are wrong."""
+    """Training queries or outcomes are invalid."""
 
 
 class ServerConnectionError(ConnectionError):
@@ -53,21 +52,21 @@ class ServerConnectionError(ConnectionError):
 
 
 class ServerTimeoutError(ServerConnectionError, TimeoutError):
-    """A time limit or the deadline of a call to a server passed."""
+    """A timeout or the deadline of a call to a server expired."""
 
 
 class ServerError(RuntimeError):
-    """A server answered with a failure, or with something that is no answer."""
+    """A server answered with a failure, or with an invalid answer."""
 
     completion: dict[str, Any] | None = None
 
 
 class RateLimitError(ServerError):
-    """The server was asked too often (HTTP 429)."""
+    """Too many requests to the server (HTTP 429)."""
 
 
 class AuthenticationError(ServerError):
-    """The server refused the key (HTTP 401, 403)."""
+    """The server rejected the key (HTTP 401, 403)."""
 
 
 class CreditError(ServerError):
@@ -79,9 +78,9 @@ class BudgetError(ServerError):
 
 
 class NoAnswerError(ServerError):
-    """The model gave no text: it refused, a filter withheld it, or it only reasoned.
+    """The model returned no text: it refused, a filter withheld the answer, or it only reasoned.
 
-    ``completion`` has its ``refusal`` and its ``reasoning``.
+    ``completion`` has ``refusal`` and ``reasoning``.
     """
 
 
@@ -98,5 +97,5 @@ _BY_CODE: dict[str, type[ServerError] | type[ServerConnectionError]] = {
 
 
 def server_error_type(code: str) -> type[ServerError] | type[ServerConnectionError]:
-    """The exception for a failure, by the name that the native library gives it."""
+    """The exception for a failure, by its name in the native library."""
     return _BY_CODE.get(code, ServerError)

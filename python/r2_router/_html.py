@@ -1,7 +1,7 @@
-"""How a notebook shows a decision: the choice, and the best that each other model could do.
+"""HTML of a decision for notebooks: the choice, and the best option of each other model.
 
-Colours are translucent or mid-toned and text keeps the page's own, so that it reads in light and
-dark themes; where styles are stripped (GitHub) a plain table is left.
+Colours are translucent or mid-toned and text keeps the page's colour, so that it is readable in
+light and dark themes; without styles (GitHub) it is a plain table.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MUTED = "opacity:.7"
 
 
 def decision_html(decision: Option, lambda_val: float | None = None) -> str:
-    """HTML for a decision: needs no style sheet, script or file. Every value is escaped."""
+    """Self-contained HTML for a decision. All values are escaped."""
     models = by_model(decision)
     lambda_val = lambda_of(decision, lambda_val)
     chosen = decision["model"]
@@ -44,7 +44,7 @@ def decision_html(decision: Option, lambda_val: float | None = None) -> str:
         title += f' <span style="{_MUTED}">({escape(str(endpoint))})</span>'
 
     parts = [
-        # The classes keep notebooks from taking what stands between two dollar signs for a formula.
+        # The classes keep notebooks from rendering text between two dollar signs as a formula.
         '<div class="tex2jax_ignore mathjax_ignore" '
         'style="margin:4px 0;font-variant-numeric:tabular-nums;line-height:1.45">',
         f'<div style="font-size:115%">{title}</div>',
@@ -102,14 +102,14 @@ def _row(option: Option, lambda_val: float | None, chosen: bool) -> str:
 
 
 def _charge(option: Option, lambda_val: float | None) -> float | None:
-    """What λ counts the cost as, in units of quality; None where λ gives it no such price."""
+    """The cost in units of quality at this λ; None if λ defines no such price."""
     if lambda_val is None or lambda_val == 1:
         return None
     return lambda_val / (1 - lambda_val) * float(option["predicted_cost_usd"])
 
 
 def _bar(option: Option, lambda_val: float | None) -> str:
-    """Quality as a bar, the part that the cost takes back drawn faint at its end."""
+    """Quality as a bar; the part offset by the cost is faint."""
     quality = min(max(float(option["predicted_quality"]), 0), 1)
     faint = min(_charge(option, lambda_val) or 0, quality)
     segments = "".join(

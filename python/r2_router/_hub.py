@@ -1,4 +1,4 @@
-"""Where a checkpoint is: a folder, or a repository of the Hugging Face Hub."""
+"""Locates checkpoints: folders, or repositories of the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _REPOSITORY_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
 def checkpoint_folder(path: str | os.PathLike[str] | None) -> str:
-    """The folder that ``path`` stands for; None stands for the default checkpoint."""
+    """The folder for ``path``; None: the default checkpoint."""
     if path is None:
         try:
             return _core.default_checkpoint_path()
@@ -42,7 +42,7 @@ def _download(repository: str) -> str:
         from huggingface_hub.errors import RepositoryNotFoundError
     except ImportError as error:
         raise ImportError(
-            f"{repository!r} is no folder here. To load it from the Hugging Face Hub, "
+            f"{repository!r} is not a folder here. To load it from the Hugging Face Hub, "
             'run: pip install "r2-router[hub]"'
         ) from error
     try:

@@ -1,4 +1,4 @@
-"""Keywords that several methods take: each group is spelled once, as a TypedDict.
+"""Keywords shared by several methods: each group is defined once, as a TypedDict.
 
 A method takes a group as ``**keywords: Unpack[Group]``, which type checkers read. ``@takes(Group)``
 lists the group's keywords in the method's signature too, for ``help()`` and completion.
@@ -20,7 +20,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def takes(*groups: type, **defaults: Any) -> Callable[[Function], Function]:
     """Lists the keywords of these groups in a function's signature; defaults are None if not given.
 
-    The function is returned as it is: a call costs nothing more.
+    Returns the function itself, so calls have no overhead.
     """
 
     def spell_out(function: Function) -> Function:
@@ -44,7 +44,7 @@ def takes(*groups: type, **defaults: Any) -> Callable[[Function], Function]:
 
 
 def check_names(given: Iterable[str], *groups: type) -> None:
-    """Raises a TypeError for a keyword that is in none of the groups, and suggests the nearest."""
+    """Raises a TypeError for an unknown keyword, and suggests the most similar one."""
     names = [name for group in groups for name in group.__annotations__]
     for name in given:
         if name not in names:
@@ -54,7 +54,7 @@ def check_names(given: Iterable[str], *groups: type) -> None:
 
 
 def check_number(name: str, value: Any, expected: str, *, whole: bool = False) -> None:
-    """Raises a TypeError for what is not a number, and a ValueError for a negative one or NaN."""
+    """Raises a TypeError if it is not a number, and a ValueError if it is negative or NaN."""
     is_number = isinstance(value, Integral if whole else Real)
     if not is_number:
         raise TypeError(f"{name} is {value!r}: expected {expected}")

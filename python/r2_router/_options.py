@@ -1,4 +1,4 @@
-"""What one call may set, handed to the native library, which checks it."""
+"""Options of one call, which the native library checks."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ._keywords import check_names
 
 __all__ = ["INPUT_TOKENS", "Constraints", "route_options"]
 
-#: Length of a query that comes as an embedding.
+#: Assumed length of a query given as an embedding.
 INPUT_TOKENS = 100
 
 
 @functools.lru_cache(maxsize=256, typed=True)
 def _usual_options(lambda_val: float | None, input_tokens: int) -> _core.RouteOptions:
-    """Options never change, so that calls which set the same can share them."""
+    """Options are immutable, so equal calls share them."""
     return _core.RouteOptions({"lambda_val": lambda_val}, input_tokens)
 
 
@@ -34,7 +34,7 @@ def route_options(
     """The options for the native library, or an exception that names the wrong one.
 
     ``checkpoint_folder``: where policies are found by name, if there is one.
-    ``default_lambda`` takes the place of a ``lambda_val`` that is None, unless a constraint or a
+    ``default_lambda`` replaces a ``lambda_val`` that is None, unless a constraint or a
     policy sets another trade-off; None is the checkpoint's.
     """
     if not constraints and max_input_tokens is None:

@@ -1,12 +1,12 @@
-"""Predictors: one linear regressor for each thing that a router predicts.
+"""Predictors: one linear regressor for each quantity that a router predicts.
 
 For each model a dictionary with
 
 - ``"limited"``: quality under a limited budget, by budget: ``{"10_score": ..., "20_score": ...}``,
-  in the order that settles ties
+  in the order that breaks ties
 - ``"unlimited_score"`` and ``"unlimited_token"``: quality and length without a limit
-- ``"limited_token"``, where the checkpoint has them: length under a limited budget,
-  ``{"10_token": ..., ...}``; without one an answer is taken to use its whole budget
+- ``"limited_token"``, if the checkpoint has them: length under a limited budget,
+  ``{"10_token": ..., ...}``; without it, answers are assumed to use the whole budget
 
 Each regressor is any object with ``coef_`` and ``intercept_``, such as scikit-learn's Ridge.
 """
@@ -53,7 +53,7 @@ class LinearPredictor:
         return len(self.coef_)
 
     def predict(self, embeddings: Any) -> NDArray[Any]:
-        """Predictions for embeddings of shape (N, d), as scikit-learn's regressors give them."""
+        """Predictions for embeddings of shape (N, d), like scikit-learn's regressors."""
         prediction: NDArray[Any] = np.asarray(embeddings) @ self.coef_ + self.intercept_
         return prediction
 
@@ -84,10 +84,10 @@ def checkpoint_of(
     model_configs: Mapping[str, Mapping[str, Any]],
     embedding_model: str,
 ) -> _core.Checkpoint:
-    """A checkpoint with these predictors; one that decides as the reference does."""
+    """A checkpoint with these predictors and the reference rules."""
     if not isinstance(predictors, Mapping) or not predictors:
         raise ValueError(
-            "predictors is empty or no dictionary: expected a dictionary by model, each with "
+            "predictors is empty or not a dictionary: expected a dictionary by model, each with "
             '"limited", "unlimited_score" and "unlimited_token"'
         )
     models = {name: _model(name, model_configs) for name in predictors}
@@ -111,7 +111,7 @@ def checkpoint_of(
         "embedding_dim": len(coefficients[0]),
         "models": models,
     }
-    import json  # not needed by most programs
+    import json  # most programs do not need it
 
     return _core.Checkpoint(json.dumps(config), heads, np.stack(coefficients), intercepts)
 
@@ -156,14 +156,14 @@ def _price(name: str, config: Mapping[str, Any], key: str) -> float:
 
 
 def _walk(place: str, entry: Any) -> Iterator[tuple[str, int | str, str, Any]]:
-    """Each predictor of a model with its place, budget and target, in the order of ties."""
+    """Each predictor of a model with its location, budget and target, in the order of ties."""
     if not isinstance(entry, Mapping):
         raise TypeError(f"{place} is a {type(entry).__name__}: expected a dictionary")
     unknown = set(entry) - {"limited", "limited_token", "unlimited_score", "unlimited_token"}
     if unknown:
         raise ValueError(
             f'{place} has the key {min(map(str, unknown))!r}: expected "limited", '
-            '"unlimited_score", "unlimited_token" and perhaps "limited_token"'
+            '"unlimited_score", "unlimited_token" and optionally "limited_token"'
         )
     for part, suffix, target in (
         ("limited", "_score", "quality"),

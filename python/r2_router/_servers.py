@@ -15,23 +15,23 @@ __all__ = ["ServerKeywords", "Servers"]
 
 
 class ServerKeywords(TypedDict, total=False):
-    """How a router calls its servers."""
+    """Options for calls to a router's servers."""
 
     #: The embedding model's name at the server; by default the checkpoint's name for it.
     embed_model: str | None
     embed_api_key: str | None
-    #: Certificate authorities to trust instead of the system's: a PEM file.
+    #: PEM file of certificate authorities that replace the system's.
     ca_file: str | os.PathLike[str] | None
-    #: Seconds that a call may take, retries included.
+    #: Timeout of a call in seconds, including retries.
     timeout: float | None
-    #: Memory for embeddings that a server made, so that a text is sent once; 0: none is kept.
+    #: Bytes of the cache for embeddings from the server; 0: no cache.
     cache_bytes: int
 
 
 class Servers:
-    """Connections to the servers of a router, made when first needed and then kept.
+    """Connections to a router's servers, opened on first use and kept.
 
-    A router's addresses can be set at any time: a new address gets a new object.
+    A router's addresses can change at any time: a new address gets a new object.
     """
 
     def __init__(self, trained_on: str, dimension: int, **keywords: Unpack[ServerKeywords]) -> None:
@@ -76,7 +76,7 @@ class Servers:
         return _core.Endpoint(url, key, self._ca_file, self._timeout)
 
     def __getstate__(self) -> dict[str, Any]:
-        # For pickle: connections stay behind.
+        # For pickle: without connections.
         return self.__dict__ | {"_embedder": None, "_client": None}
 
 

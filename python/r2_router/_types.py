@@ -1,4 +1,4 @@
-"""Types of what the package takes and returns."""
+"""Types of arguments and results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = [
     "Usage",
 ]
 
-#: The most tokens that an answer may take.
+#: Token budget of an answer.
 Budget = int | Literal["unlimited"]
 
 #: A query, or a conversation that ends with it: ``[{"role": "user", "content": "..."}, ...]``.
@@ -28,7 +28,7 @@ class Strings(Protocol):
     """A collection of strings, such as a list, tuple or set.
 
     A string is also a collection of strings, and ``allow="a"`` is a common mistake. Its
-    ``__contains__`` takes only strings, so type checkers reject it here.
+    ``__contains__`` accepts only strings, so type checkers reject it here.
     """
 
     def __contains__(self, value: object, /) -> bool: ...
@@ -54,7 +54,7 @@ class Option(TypedDict):
 
 
 class Details(TypedDict):
-    """What is known of a choice beyond the published package's keys."""
+    """Further facts about a choice, in addition to the published package's keys."""
 
     #: The cap to send with the call.
     max_tokens: int
@@ -64,29 +64,29 @@ class Details(TypedDict):
     quality_spread: float | None
     #: What was maximised.
     reason: Literal["risk", "usd", "cheapest", "best", "quality_missed"]
-    #: False if no pair has the quality that was asked for.
+    #: False if no pair has the required quality.
     constraint_met: bool
 
 
 class Explanation(TypedDict):
-    """How a decision came about."""
+    """Explanation of a decision."""
 
     reason: Literal["risk", "usd", "cheapest", "best", "quality_missed"]
     #: The next best option.
     runner_up: Option | None
-    #: How much more ``risk`` the chosen option has.
+    #: By how much the chosen option's ``risk`` is higher.
     margin: float
-    #: Probability that the chosen option is the better one of the two, if the checkpoint knows how
-    #: large the errors of its predictions are.
+    #: Probability that the chosen option is the better one of the two, if the checkpoint has
+    #: prediction errors.
     win_probability: float | None
     #: ``win_probability`` is 0.95 or more.
     confident: bool
-    #: For each constraint the number of trained pairs that do not meet it.
+    #: For each constraint, the number of trained pairs that violate it.
     left_out: dict[str, int]
 
 
 class Usage(TypedDict):
-    """Tokens that an answer took; None if the server does not report them."""
+    """Token usage of an answer; None if the server does not report it."""
 
     prompt_tokens: int | None
     completion_tokens: int | None
@@ -123,7 +123,7 @@ class _Completion(TypedDict):
     #: Usage times price.
     computed_usd: float | None
     served_model: str | None
-    #: ``served_model`` is another model than the one asked for.
+    #: ``served_model`` differs from the requested model.
     redirected: bool
     finish_reason: str | None
     #: The answer was cut off at the cap.
@@ -140,7 +140,7 @@ class _Completion(TypedDict):
 
 
 class Answer(_Completion, total=False):
-    """An answer, with every request that was made for it."""
+    """An answer, with all requests made for it."""
 
     # Of a routed query: the query and the predictions for the pair that answered.
     query: Any

@@ -1,4 +1,4 @@
-"""What the pictures of a decision share: reading one, whatever mapping it comes as.
+"""Shared by plots and HTML: reads a decision from any mapping.
 
 A decision may be a ``Decision``, or any mapping with its keys, such as one read back from JSON.
 """
@@ -15,7 +15,7 @@ OPTION_KEYS = ("model", "budget", "predicted_quality", "predicted_cost_usd", "ri
 
 
 def options_of(decision: Option) -> Sequence[Option]:
-    """The pairs that a decision was chosen from; itself alone where it does not list them."""
+    """The options of a decision; only the decision itself if it does not list them."""
     if not isinstance(decision, Mapping):
         raise TypeError(
             f"expected a decision, as R2Router.route() returns it, not {type(decision).__name__}"
@@ -32,7 +32,7 @@ def options_of(decision: Option) -> Sequence[Option]:
 
 
 def lambda_of(decision: Option, lambda_val: float | None = None) -> float | None:
-    """The λ that was decided with: as given, else the decision's own; None where nobody says."""
+    """The λ of the decision: the argument, else the decision's; None if unknown."""
     if lambda_val is None:
         lambda_val = getattr(decision, "lambda_val", None)
     if lambda_val is None:
@@ -71,17 +71,17 @@ def is_unlimited(option: Option) -> bool:
 
 
 def budget_label(option: Option) -> str:
-    """A budget as a number with thousands marked, or as its word."""
+    """A budget as a number with thousands separators, or "unlimited"."""
     return str(option["budget"]) if is_unlimited(option) else f"{option['budget']:,}"
 
 
 def budget_text(option: Option) -> str:
-    """A budget to read within a sentence: ``300 tokens``, or ``unlimited``."""
+    """A budget within a sentence: ``300 tokens``, or ``unlimited``."""
     return budget_label(option) + ("" if is_unlimited(option) else " tokens")
 
 
 def budget_phrase(option: Option) -> str:
-    """A budget to read after a model: ``at most 300 tokens``, or ``no token limit``."""
+    """A budget after a model's name: ``at most 300 tokens``, or ``no token limit``."""
     return "no token limit" if is_unlimited(option) else f"at most {budget_text(option)}"
 
 

@@ -1,6 +1,6 @@
-"""Pictures of decisions. Needs matplotlib, which the ``plot`` extra brings.
+"""Plots of decisions. Needs matplotlib, which the ``plot`` extra installs.
 
-One picture, of why a decision came out as it did:
+Plot why a decision was made:
 
     from r2_router.plotting import plot_curves
 
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_curves"]
 
-# Okabe and Ito's colours, told apart by colour-blind readers (https://jfly.uni-koeln.de/color/);
-# yellow is left out, which disappears on white paper.
+# Okabe and Ito's colours, which colour-blind readers can distinguish
+# (https://jfly.uni-koeln.de/color/), without yellow, which is invisible on white paper.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*", "d", "8")
 _DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)))
@@ -62,21 +62,21 @@ def plot_curves(
 ) -> Axes:
     """Draws each model's predicted quality against its predicted cost, budget by budget.
 
-    The chosen pair is ringed. The line through it joins all points of equal risk,
-    (1 - lambda) * quality - lambda * cost: whatever lay above it would have been chosen instead.
-    A hollow marker is a model's answer without a token limit. The cost axis is logarithmic, and
-    begins with a zero where something is free.
+    A ring marks the chosen pair. The line through it joins all points of equal risk, (1 - lambda) *
+    quality - lambda * cost: a point above it would have been chosen instead. Hollow markers are
+    answers without a token limit. The cost axis is logarithmic, and starts with zero if something
+    is free.
 
     Args:
         decision: what ``route`` or ``route_text`` returned, or any mapping with its keys.
         ax: where to draw; None: a new figure.
-        lambda_val: the trade-off that was decided with, where the decision does not say; without
-            it there is no line of equal risk.
+        lambda_val: the trade-off, if the decision does not contain it; without it there is no line
+            of equal risk.
         model_configs: as ``R2Router.model_configs``; None: the decision's own. Its order fixes each
-            model's colour and marker, so that pictures of one router agree; models that it calls
-            unavailable are grey.
-        highlight: how many models, best first, to draw strongly; the others stand back.
-        legend: name the models to the right of the picture, best first.
+            model's colour and marker, so that plots of one router agree; unavailable models are
+            grey.
+        highlight: how many models, best first, to highlight; the others are muted.
+        legend: list the models to the right of the plot, best first.
 
     Returns:
         The axes drawn on.
@@ -126,7 +126,7 @@ def plot_curves(
 
 
 def _style(index: int) -> dict[str, Any]:
-    """Colour and marker change from model to model; dashes mark where colours come round again."""
+    """Colour and marker differ between models; dashes mark repeated colours."""
     return {
         "color": _COLOURS[index % len(_COLOURS)],
         "marker": _MARKERS[index % len(_MARKERS)],
@@ -144,7 +144,7 @@ def _set_up_axes(ax: Axes, options: Sequence[Option]) -> None:
         if len(paid) == len(costs):
             ax.set_xscale("log")
             ax.set_xlim(low / margin, high * margin)
-            if high / low < 100:  # two powers of ten might not be in view: halve the steps
+            if high / low < 100:  # two powers of ten may not be visible: halve the steps
                 ax.xaxis.set_minor_locator(LogLocator(subs=(3,)))
                 ax.xaxis.set_minor_formatter(LogFormatterSciNotation(minor_thresholds=(9, 9)))
         else:
@@ -189,8 +189,8 @@ def _draw_model(
         if not is_unlimited(option):
             continue
         end = (float(option["predicted_cost_usd"]), float(option["predicted_quality"]))
-        # The end of the curve; but an answer predicted to be shorter than the largest limit stands
-        # apart, as a line to it would run backwards.
+        # The end of the curve. It is not connected if its prediction is shorter than the largest
+        # limit, since the line would run backwards.
         if x and end[0] >= x[-1]:
             ax.plot((x[-1], end[0]), (y[-1], end[1]), **look | {"marker": ""})
         ax.plot(*end, **look | {"linestyle": "", "markerfacecolor": ax.get_facecolor()})
@@ -208,7 +208,7 @@ def _draw_equal_risk(ax: Axes, decision: Option, lambda_val: float) -> Line2D:
     cost, quality = float(decision["predicted_cost_usd"]), float(decision["predicted_quality"])
     if lambda_val == 1:
         return ax.axvline(cost, **look)
-    # Many points, as a straight line bends on a logarithmic axis.
+    # Many points, since a straight line is curved on a logarithmic axis.
     left, right = ax.get_xlim()
     transform = ax.transData
     ends = transform.transform([(left, 0), (right, 0)])[:, 0]
@@ -238,11 +238,11 @@ def _unlimited_key(ax: Axes) -> Line2D:
 
 
 def _label_budgets(ax: Axes, options: Sequence[Option]) -> None:
-    """Writes budgets along one curve: the first option's, and others where there is room."""
+    """Labels budgets along one curve: the first option's, and others if there is room."""
     figure = ax.figure.canvas.figure
     engine = figure.get_layout_engine()
     if engine is not None:
-        engine.execute(figure)  # moves the axes to their place, so that distances are right
+        engine.execute(figure)  # lays out the axes, so that distances are right
     first, *others = options
     others.sort(key=lambda option: (not is_unlimited(option), option["budget"]))
     points = figure.dpi / 72

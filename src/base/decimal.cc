@@ -24,9 +24,9 @@ double round_through_text(double value, int digits) noexcept {
 double round_decimal(double value, int digits) noexcept {
   const double power = kPowersOfTen[digits];
   const double scaled = value * power;
-  // Below 2^51 the product is off by less than 2^-2 of the distance kept from a tie here, so that
-  // the integer found is the right one; an integer over an exact power of ten then rounds
-  // correctly. (Powers up to 10^22 are exact doubles.)
+  // Below 2^51 the product is off by less than 2^-2 of the distance kept from a tie here, so the
+  // integer is correct; an integer over an exact power of ten then rounds correctly. (Powers up to
+  // 10^22 are exact doubles.)
   if (std::abs(scaled) < 1e9) {
     const double nearest = std::nearbyint(scaled);
     if (std::abs(std::abs(scaled - nearest) - 0.5) > 1e-6) return nearest / power;

@@ -1,4 +1,4 @@
-// Numbers as decimals: rounding as Python's round() does it, and digits in groups.
+// Decimal numbers: rounding like Python's round(), and grouping of digits.
 #pragma once
 
 #include <cstdint>
@@ -7,8 +7,8 @@
 namespace r2router {
 
 /// `value` correctly rounded to `digits` (0 to 15) decimals: the double nearest to the decimal that
-/// is nearest to the exact binary value, ties to the even last digit. Values that are not finite
-/// come back.
+/// is nearest to the exact binary value, ties to the even last digit. Returns values that are not
+/// finite unchanged.
 double round_decimal(double value, int digits) noexcept;
 
 /// "1,234,567".

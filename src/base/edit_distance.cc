@@ -7,7 +7,7 @@
 namespace r2router::internal {
 
 std::size_t edit_distance(std::string_view a, std::string_view b) {
-  // Of the table that has a row for each letter of `a`: this row and the two before it.
+  // The current row and the two before it; the table has a row for each letter of `a`.
   std::vector<std::size_t> before_last(b.size() + 1), last(b.size() + 1), row(b.size() + 1);
   for (std::size_t i = 0; i <= a.size(); ++i) {
     for (std::size_t j = 0; j <= b.size(); ++j) {

@@ -1,4 +1,4 @@
-// How alike two names are, for telling which one was probably meant.
+// Similarity of names, to find the one that was probably meant.
 #pragma once
 
 #include <cstddef>
@@ -7,12 +7,12 @@
 
 namespace r2router::internal {
 
-/// How many letters must be inserted, removed, replaced or swapped with their neighbour (the
-/// optimal string alignment distance). Takes memory in proportion to b alone.
+/// Number of letters to insert, remove, replace or swap with their neighbour (optimal string
+/// alignment distance). Uses memory proportional to b only.
 std::size_t edit_distance(std::string_view a, std::string_view b);
 
-/// The first of `known` (at least one) that is most like `name`: one that begins with it
-/// or that it begins with, or else by edit_distance(). Of a long name only the beginning counts.
+/// The first of `known` (at least one) that is most similar to `name`: one is a prefix of the
+/// other, or the edit_distance() is smallest. Only the beginning of a long name counts.
 std::string_view nearest(std::string_view name, std::span<const std::string_view> known);
 
 }  // namespace r2router::internal

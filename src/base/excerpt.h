@@ -8,7 +8,7 @@
 namespace r2router {
 
 /// `text` in quotes, cut to a readable length, with everything but printable ASCII escaped as in
-/// JSON; "…" after the quotes tells that it was cut.
+/// JSON; "…" after the quotes shows that it was cut.
 std::string excerpt(std::string_view text, std::size_t most_bytes = 120);
 
 }  // namespace r2router

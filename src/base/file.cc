@@ -20,7 +20,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// What a person can do about it.
+/// How to fix it.
 const char* remedy(int error_number) {
   switch (error_number) {
     case ENOENT:
@@ -69,16 +69,16 @@ class Descriptor {
     if (number_ >= 0) ::close(number_);
   }
   int get() const { return number_; }
-  /// Closes now, to learn of an error that a network file system reports only then.
+  /// Closes now: a network file system reports some errors only on close.
   bool close() { return ::close(std::exchange(number_, -1)) == 0; }
 
  private:
   int number_;
 };
 
-/// Opens for reading; the descriptor's owner must be made before anything else can throw.
+/// Opens for reading. Wrap the descriptor before anything else can throw.
 int open_to_read(const std::string& path) {
-  // O_NONBLOCK: opening a named pipe must not wait for a writer; regular_size() then refuses it.
+  // O_NONBLOCK: opening a named pipe must not wait for a writer; regular_size() rejects it.
   const int number = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (number < 0) {
     const bool absent = errno == ENOENT || errno == ENOTDIR;
@@ -99,13 +99,13 @@ std::uint64_t regular_size(const Descriptor& file, const std::string& path) {
   return static_cast<std::uint64_t>(status.st_size);
 }
 
-/// Writes, syncs and closes: a rename must not become durable before the data that it names.
-/// `shown`: the path that the user knows the file by.
+/// Writes, syncs and closes: a rename must not become durable before its data. `shown`: the path to
+/// show in messages.
 void write_all(Descriptor& file, std::string_view contents, const std::string& shown) {
   while (!contents.empty()) {
     const ssize_t count = ::write(file.get(), contents.data(), contents.size());
     if (count < 0) {
-      if (errno == EINTR) continue;  // a signal's handler ran; nothing was written
+      if (errno == EINTR) continue;  // interrupted by a signal; nothing was written
       fail("write", shown, errno);
     }
     contents.remove_prefix(static_cast<std::size_t>(count));
@@ -126,7 +126,7 @@ std::string parent_of(const std::string& path) {
   return parent.empty() ? "." : parent;
 }
 
-/// A name beside `path` that no other process will choose: hidden, so that listings stay clean.
+/// A hidden name next to `path` that no other process will choose.
 std::string temporary_beside(const std::string& path) {
   std::random_device random;
   char suffix[24];
@@ -141,7 +141,7 @@ MappedFile::MappedFile(const std::string& path) : path_(path) {
   const std::uint64_t size = regular_size(file, path);
   if (size > SIZE_MAX) fail("map", path, EFBIG);
   size_ = static_cast<std::size_t>(size);
-  if (size_ == 0) return;  // mmap refuses an empty range
+  if (size_ == 0) return;  // mmap rejects an empty range
   // MAP_POPULATE: one call instead of a page fault for every few pages.
   void* data = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE | MAP_POPULATE, file.get(), 0);
   if (data == MAP_FAILED) fail("map", path, errno);
@@ -156,7 +156,7 @@ std::string read_text(const std::string& path, std::uint64_t max_bytes, ErrorCod
   const Descriptor file(open_to_read(path));
   const std::uint64_t size = regular_size(file, path);
   std::string text;
-  while (true) {  // to the end, whatever the size: it is 0 for the files under /proc
+  while (true) {  // read to the end: the reported size of files under /proc is 0
     const std::size_t have = text.size();
     if (std::max<std::uint64_t>(size, have) > max_bytes) {
       throw Error(bad_content,
@@ -181,7 +181,7 @@ std::string read_text(const std::string& path, std::uint64_t max_bytes, ErrorCod
 }
 
 void write_file(const std::string& path, std::string_view contents) {
-  // O_EXCL: never through a link that somebody has put there.
+  // O_EXCL: do not follow a link that another user placed there.
   const std::string temporary = temporary_beside(path);
   Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
   if (file.get() < 0) fail("create", path, errno);
@@ -201,7 +201,7 @@ void make_folder(const std::string& path) {
 
 AtomicFolder::AtomicFolder(const std::string& target) : target_(target) {
   while (target_.size() > 1 && target_.back() == '/') target_.pop_back();
-  // rename() below has the last word; asking first spares the work of writing in vain.
+  // rename() below decides; checking first avoids wasted work.
   std::error_code error;
   const fs::file_status status = fs::symlink_status(target_, error);
   if (fs::exists(status) && !(fs::is_directory(status) && fs::is_empty(target_, error))) {
@@ -213,7 +213,7 @@ AtomicFolder::AtomicFolder(const std::string& target) : target_(target) {
                       "choose another name",
                 {.file = target_});
   }
-  // Beside the target, since rename() does not cross file systems.
+  // Next to the target, since rename() does not cross file systems.
   const std::string temporary = temporary_beside(target_);
   if (::mkdir(temporary.c_str(), 0777) != 0) fail("create the folder", target_, errno);
   current_ = temporary;
@@ -221,7 +221,7 @@ AtomicFolder::AtomicFolder(const std::string& target) : target_(target) {
 
 AtomicFolder::~AtomicFolder() {
   if (current_.empty()) return;
-  std::error_code ignored;  // there is an error on its way already
+  std::error_code ignored;  // another error is being thrown
   fs::remove_all(current_, ignored);
 }
 
@@ -235,11 +235,11 @@ void AtomicFolder::write(const std::string& name, std::string_view contents) {
 
 void AtomicFolder::commit() {
   sync_folder(current_);
-  // rename() replaces an empty folder and refuses any other, in one step.
+  // rename() atomically replaces an empty folder and rejects any other.
   if (::rename(current_.c_str(), target_.c_str()) != 0) {
     fail("put the finished folder in its place", target_, errno);
   }
-  // If the last sync fails, the destructor takes the folder away again.
+  // If the last sync fails, the destructor removes the folder.
   current_ = target_;
   sync_folder(parent_of(target_));
   current_.clear();

@@ -1,6 +1,6 @@
-// Files: read-only maps, text with a size limit, and writes that happen whole or not at all.
-// Every failure is an Error(kIo), or Error(kNotFound) where nothing stands at a path that is to be
-// read; it names the path, the operating system's reason and what to do about it.
+// Files: read-only maps, text with a size limit, and atomic writes. Every failure is an Error(kIo),
+// or Error(kNotFound) if a file to read does not exist. It names the path, the operating system's
+// reason and how to fix it.
 #pragma once
 
 #include <cstddef>
@@ -15,8 +15,8 @@ namespace r2router::io {
 
 /// A regular file mapped into memory for reading; an empty file is an empty span.
 ///
-/// Copy what must last: if another program truncates the file while it is mapped, the next touch of
-/// a lost page raises SIGBUS and ends the process. Keep a map only while you read it.
+/// Copy what you keep: if another program truncates the file while it is mapped, access to a lost
+/// page raises SIGBUS and ends the process. Keep a map only while you read it.
 class MappedFile {
  public:
   explicit MappedFile(const std::string& path);
@@ -33,23 +33,22 @@ class MappedFile {
   std::size_t size_ = 0;
 };
 
-/// All of a regular file as text. A file of more than `max_bytes`, or that is not UTF-8, is an
-/// Error(bad_content): kBadConfig or kBadData, by what the file is for.
+/// The contents of a regular file as text. Throws Error(bad_content), kBadConfig or kBadData
+/// depending on the file, if it has more than `max_bytes` or is not UTF-8.
 std::string read_text(const std::string& path, std::uint64_t max_bytes, ErrorCode bad_content);
 
-/// Writes or replaces a file in one step: readers see the old contents or the new, never a part.
+/// Writes or replaces a file atomically: readers see the old or the new contents, never a part.
 void write_file(const std::string& path, std::string_view contents);
 
-/// Makes a folder, unless there is one; its parent folder must exist.
+/// Creates a folder if it does not exist; its parent folder must exist.
 void make_folder(const std::string& path);
 
-/// A folder that appears whole or not at all: files are written into a hidden folder beside
-/// `target`, which takes its place on commit(). Without commit() the destructor removes it.
-/// A process that is killed in between leaves the hidden folder `.<name>.tmp-…`, never half a
-/// target.
+/// A folder that appears complete or not at all: files are written into a hidden folder next to
+/// `target`, which commit() renames. Without commit() the destructor removes it. A process that is
+/// killed in between leaves the hidden folder `.<name>.tmp-…`, never an incomplete target.
 class AtomicFolder {
  public:
-  /// `target` must not exist or be an empty folder; its parent folder must exist.
+  /// `target` must be an empty folder or not exist; its parent folder must exist.
   explicit AtomicFolder(const std::string& target);
   AtomicFolder(const AtomicFolder&) = delete;
   AtomicFolder& operator=(const AtomicFolder&) = delete;
@@ -57,7 +56,7 @@ class AtomicFolder {
 
   /// Writes and syncs a new file; `name` has no folder part.
   void write(const std::string& name, std::string_view contents);
-  /// Puts the folder in its place, durably.
+  /// Renames the folder to its target, durably.
   void commit();
 
  private:

@@ -1,4 +1,4 @@
-// Whether numbers are finite, for arrays of any size.
+// Checks that numbers are finite, for arrays of any size.
 #pragma once
 
 #include <bit>
@@ -8,8 +8,8 @@
 
 namespace r2router {
 
-/// True if every value is finite: not all bits of any exponent are set. Free of branches, so that
-/// compilers vectorise it.
+/// True if every value is finite: no exponent has all bits set. Branch-free, so that compilers
+/// vectorise it.
 template <typename Value>
 bool all_finite(std::span<const Value> values) {
   using Bits = std::conditional_t<sizeof(Value) == 4, std::uint32_t, std::uint64_t>;

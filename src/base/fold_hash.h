@@ -1,4 +1,4 @@
-// What folds of cross-validation are made by.
+// The hash that assigns queries to folds of cross-validation.
 #pragma once
 
 #include <cstdint>
@@ -6,7 +6,7 @@
 
 namespace r2router::internal {
 
-/// Another hash than the one that holds texts out, so that the two do not interfere. fold_of() is
+/// Differs from the hash that selects held-out texts, so that the two are independent. fold_of() is
 /// its remainder.
 std::uint64_t fold_hash(std::string_view text, std::uint64_t seed) noexcept;
 

@@ -31,7 +31,7 @@ void ForkGate::open_in_parent() {
   pthread_mutex_unlock(&mutex_);
 }
 
-// Threads that waited in the parent do not wait here; the condition variable must not expect them.
+// Waiting threads do not exist in the child, so the condition variable must forget them.
 void ForkGate::open_in_child() {
   constexpr pthread_cond_t kNobodyWaits = PTHREAD_COND_INITIALIZER;
   changed_ = kNobodyWaits;
@@ -45,7 +45,7 @@ struct ForkHandlers {
   static void in_child() { fork_gate.open_in_child(); }
 };
 
-// When the library is loaded: a fork must not come upon a registration that is half done.
+// Registered when the library is loaded, so that no fork can interrupt it.
 [[maybe_unused]] const int kRegistered =
     pthread_atfork(&ForkHandlers::before, &ForkHandlers::in_parent, &ForkHandlers::in_child);
 

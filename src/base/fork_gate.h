@@ -1,19 +1,19 @@
 // fork() in a process that has several threads.
 //
-// A child starts with one thread, the one that called fork(), and with the memory as it was at that
-// moment. A lock that another thread held is never released there, and what another thread was
-// changing stays half changed. So shared state is changed behind a gate: fork() waits until nobody
-// is behind it.
+// A child starts with a single thread, the one that called fork(), and a copy of the memory. A lock
+// held by another thread is never released in the child, and data that another thread was changing
+// stays half changed. So shared state is changed only inside a gate, and fork() waits until all
+// threads have left it.
 #pragma once
 
 #include <pthread.h>
 
 namespace r2router::internal {
 
-/// Any number of threads may be behind the gate. fork() waits for all of them to leave and lets
-/// nobody enter meanwhile; in the child the gate is open and nobody is behind it. Hold it with
-/// std::shared_lock, as briefly as a lock: not while waiting for a server, and not while code of
-/// the user's runs. A thread that is behind the gate must not enter it again.
+/// Any number of threads may be inside the gate. fork() waits for all of them to leave, and no
+/// thread can enter meanwhile. In the child the gate is open and empty. Hold it with
+/// std::shared_lock, as briefly as a mutex: not while waiting for a server, and not while user code
+/// runs. A thread inside the gate must not enter it again.
 class ForkGate {
  public:
   constexpr ForkGate() = default;
@@ -35,7 +35,7 @@ class ForkGate {
   bool forking_ = false;
 };
 
-/// The one of this process. It needs neither construction nor destruction.
+/// The gate of this process. Needs no construction or destruction.
 extern constinit ForkGate fork_gate;
 
 }  // namespace r2router::internal

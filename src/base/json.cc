@@ -26,8 +26,8 @@ std::string pointer_token(std::string_view name) {
   return token;
 }
 
-/// Receives nlohmann's parse events. Its own builder would let the last of two equal names win, and
-/// looks each name up in the members before it, which takes quadratic time on a hostile text.
+/// Receives nlohmann's parse events. Its own builder lets the last of two equal names win and
+/// searches all earlier members for each name, which takes quadratic time on hostile text.
 class Builder final : public nlohmann::json_sax<Json> {
  public:
   Builder(std::string_view text, const std::string& file, ErrorCode code, const std::string& prefix,
@@ -59,7 +59,7 @@ class Builder final : public nlohmann::json_sax<Json> {
 
   bool parse_error(std::size_t position, const std::string&,
                    const nlohmann::json::exception& reason) override {
-    // Keep the words of nlohmann's message that come after its own account of the place.
+    // Strip the position from nlohmann's message.
     std::string_view what = reason.what();
     what.remove_prefix(std::min(what.find("] ") + 2, what.size()));
     if (what.starts_with("parse error")) {
@@ -69,7 +69,7 @@ class Builder final : public nlohmann::json_sax<Json> {
     const auto line = static_cast<std::uint64_t>(std::ranges::count(before, '\n')) + 1;
     const std::size_t line_start = before.rfind('\n') + 1;  // npos + 1 is 0
     Error::Where where = {.file = file_, .pointer = prefix_};
-    // The lines of a text that stands in another document are not the file's.
+    // Lines of a text inside another document are not lines of the file.
     if (prefix_.empty()) where.line = line;
     throw Error(code_,
                 "not valid JSON at column " + std::to_string(before.size() - line_start + 1) +
@@ -78,14 +78,14 @@ class Builder final : public nlohmann::json_sax<Json> {
   }
 
  private:
-  /// An array or object that is open.
+  /// An open array or object.
   struct Level {
     Json* container;
-    std::set<std::string> names = {};  // of an object: seen so far
-    std::string name = {};             // of an object: whose value comes next
+    std::set<std::string> names = {};  // of an object's members so far
+    std::string name = {};             // of the member whose value comes next
   };
 
-  /// Puts a value where it belongs and gives its address.
+  /// Stores a value in its container and returns its address.
   Json* append(Json&& value) {
     if (levels_.empty()) {
       root_ = std::move(value);
@@ -113,7 +113,7 @@ class Builder final : public nlohmann::json_sax<Json> {
                       " deep; flatten the value",
                   {.file = file_, .pointer = pointer()});
     }
-    // The address holds: a container's siblings are appended only after it is closed.
+    // The address stays valid: siblings are appended only after the container is closed.
     levels_.push_back({append(std::move(container))});
     return true;
   }
@@ -165,7 +165,7 @@ JsonDocument::JsonDocument(std::string_view text, std::string file, ErrorCode co
                            std::string pointer_prefix)
     : file_(std::move(file)), code_(code), pointer_prefix_(std::move(pointer_prefix)) {
   Builder builder(text, file_, code_, pointer_prefix_, value_);
-  Json::sax_parse(text, &builder);  // faults leave as exceptions
+  Json::sax_parse(text, &builder);  // throws on errors
 }
 
 JsonDocument JsonDocument::from_value(Json value, ErrorCode code) {
@@ -188,7 +188,7 @@ bool JsonView::boolean(std::string_view expected) const {
 
 double JsonView::number(double least, double most, std::string_view expected) const {
   if (!present() || !value_->is_number()) fail(expected);
-  // JSON has no NaN, and nlohmann refuses numbers too large for a double.
+  // JSON has no NaN, and nlohmann rejects numbers too large for a double.
   const double number = value_->get<double>();
   if (!(number >= least && number <= most)) fail(expected);
   return number;
@@ -277,7 +277,7 @@ std::vector<std::pair<std::string_view, JsonView>> JsonView::members(
 
 JsonView JsonView::operator[](std::string_view name) const {
   if (!present() || !value_->is_object()) fail("an object");
-  // Objects keep their order in place of an index; those that are asked for names are small.
+  // Linear search: objects keep their order, and the ones searched here are small.
   const Json* member = nullptr;
   for (const auto& [key, value] : value_->get_ref<const Json::object_t&>()) {
     if (key == name) member = &value;

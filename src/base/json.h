@@ -1,5 +1,5 @@
-// Strict JSON: parsing of untrusted text, and access in which every complaint names its place.
-// Included by the .cc files of io/ and by tests only, since it shows nlohmann's types.
+// Strict JSON: parsing of untrusted text, and accessors whose errors name the JSON pointer. Include
+// it only in .cc files, since it exposes nlohmann's types.
 #pragma once
 
 #include <cstddef>
@@ -19,24 +19,24 @@
 
 namespace r2router::io {
 
-/// Keeps the order of object members, which is meaningful here: it settles ties between models.
+/// Keeps the order of object members, which matters: it breaks ties between models.
 using Json = nlohmann::ordered_json;
 
-/// Deepest nesting of arrays and objects that is accepted.
+/// Maximum nesting of arrays and objects.
 inline constexpr std::size_t kMaxJsonDepth = 64;
 
 class JsonView;
 
-/// A parsed JSON text and how its faults are reported. Must outlive its views.
+/// A parsed JSON text and how its errors are reported. Must outlive its views.
 class JsonDocument {
  public:
-  /// Throws Error(code) with `file` for anything that is not exactly one JSON value, for a member
-  /// name that occurs twice in an object, and for too deep a nesting. `pointer_prefix` is put
-  /// before every JSON pointer in an error: where the text itself stands in another document.
+  /// Throws Error(code) with `file` if the text is not exactly one JSON value, if an object has two
+  /// members of the same name, or if it is nested too deeply. `pointer_prefix` precedes every JSON
+  /// pointer in an error: it is the position of the text in another document.
   JsonDocument(std::string_view text, std::string file, ErrorCode code,
                std::string pointer_prefix = {});
 
-  /// A document of a value that is not from JSON text.
+  /// A document with a value that was not parsed from text.
   static JsonDocument from_value(Json value, ErrorCode code);
 
   JsonView root() const;
@@ -51,9 +51,9 @@ class JsonDocument {
   std::string pointer_prefix_;
 };
 
-/// A value in a JsonDocument, or the place of one that is absent. The typed accessors throw the
-/// document's Error with the JSON pointer when the value is absent or something else than they ask
-/// for; `expected` completes the sentence "found …, expected …".
+/// A value in a JsonDocument, or the position of a missing one. Typed accessors throw the
+/// document's Error with the JSON pointer if the value is missing or has another type; `expected`
+/// completes the sentence "found …, expected …".
 class JsonView {
  public:
   /// False for an object member that does not exist.
@@ -69,7 +69,7 @@ class JsonView {
   /// A number written without fraction or exponent, from `least` to `most`.
   std::uint64_t integer(std::uint64_t least, std::uint64_t most, std::string_view expected) const;
   std::uint32_t uint32(std::uint32_t least, std::uint32_t most) const;
-  /// The digits of a number without a fraction, as 17 and 17.0 are; empty for any other value.
+  /// The digits of a number without a fraction, such as 17 or 17.0; empty for any other value.
   std::optional<std::string> whole_number() const;
   /// A positive integer, or "unlimited".
   Budget budget() const;
@@ -83,19 +83,19 @@ class JsonView {
 
   /// Elements of an array.
   std::vector<JsonView> elements(std::string_view expected = "an array") const;
-  /// Names and values of an object, in the text's order.
+  /// Names and values of an object, in the order of the text.
   std::vector<std::pair<std::string_view, JsonView>> members(
       std::string_view expected = "an object") const;
-  /// A member of an object, perhaps absent.
+  /// A member of an object, which may be missing.
   JsonView operator[](std::string_view name) const;
 
-  /// Fields that a reader does not know are ignored, so that later minor versions can add some. But
-  /// one that looks like a misspelling of an absent field in `known` is an Error: ignoring it would
-  /// silently use a default in its place.
+  /// Unknown fields are ignored, so that later minor versions can add some. Throws an Error for an
+  /// unknown field that looks like a misspelling of a missing field in `known`, since ignoring it
+  /// would silently use a default.
   void refuse_misspelt(std::initializer_list<std::string_view> known) const;
 
   [[noreturn]] void fail(std::string_view expected) const;
-  /// An Error at this place with a message of its own.
+  /// Throws an Error with this JSON pointer.
   [[noreturn]] void fail_with(const std::string& message) const;
   [[noreturn]] void fail_with(ErrorCode code, const std::string& message) const;
 

@@ -1,4 +1,4 @@
-// The names that values of enumerations have in JSON.
+// Names of enumerators in JSON.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +12,7 @@
 
 namespace r2router::io {
 
-/// The value that a string of `names` stands for; an error lists them all.
+/// The value whose name the field holds. The error lists all names.
 template <typename Value, std::size_t count>
 Value read_name(const JsonView& field, const std::pair<std::string_view, Value> (&names)[count]) {
   std::string expected;

@@ -9,14 +9,14 @@
 namespace r2router {
 namespace {
 
-/// Where the first byte from `position` on is that is not plain within a string: a quote, a
-/// backslash, a control character or a part of a longer character. Eight bytes at a time.
+/// Position of the next byte that is special within a string: a quote, a backslash, a control
+/// character or a non-ASCII byte. Reads eight bytes at a time.
 std::size_t skip_plain(std::string_view text, std::size_t position) {
   constexpr std::uint64_t kOnes = 0x0101010101010101, kHighs = 0x8080808080808080;
   for (std::uint64_t word; text.size() - position >= sizeof(word); position += sizeof(word)) {
     std::memcpy(&word, text.data() + position, sizeof(word));
-    // A byte of x - kOnes·n borrows into its high bit where x < n, or in a byte after such a one:
-    // never none where there is one, which is all that is asked.
+    // A byte of x - kOnes·n sets its high bit where x < n. A borrow may set it in later bytes too:
+    // there are false positives, but no false negatives.
     const std::uint64_t quote = word ^ (kOnes * '"'), backslash = word ^ (kOnes * '\\');
     const std::uint64_t special =
         word | (word - kOnes * 0x20) | (quote - kOnes) | (backslash - kOnes);
@@ -32,7 +32,7 @@ std::size_t skip_plain(std::string_view text, std::size_t position) {
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
-/// The number that four hexadecimal digits at `position` make.
+/// Parses four hexadecimal digits at `position`.
 std::optional<char32_t> hexadecimal(std::string_view text, std::size_t position) {
   if (position > text.size() || text.size() - position < 4) return std::nullopt;
   char32_t value = 0;
@@ -49,8 +49,8 @@ std::optional<char32_t> hexadecimal(std::string_view text, std::size_t position)
   return value;
 }
 
-/// The character that the escape at text[position], a backslash, stands for, and moves `position`
-/// past it; nothing if it is not an escape. Surrogates must come in pairs.
+/// Decodes the escape at text[position], a backslash, and moves `position` past it; empty if
+/// invalid. Surrogates must come in pairs.
 std::optional<char32_t> read_escape(std::string_view text, std::size_t& position) {
   constexpr std::string_view kLetters = "\"\\/bfnrt", kMeanings = "\"\\/\b\f\n\r\t";
   if (position + 1 >= text.size()) return std::nullopt;
@@ -147,7 +147,7 @@ std::optional<std::string_view> JsonReader::next_member() {
   skip_space();
   expect(':', "a colon");
   first_ = false;
-  // Names that anybody asks for are short.
+  // Names that callers look for are short.
   constexpr std::size_t kMostEscaped = 256;
   if (name.size() <= kMostEscaped && name.find('\\') != name.npos) name = name_ = unescape(name);
   return name;
@@ -255,7 +255,7 @@ std::string JsonReader::unescape(std::string_view raw, std::size_t most_bytes) {
   std::string text;
   for (std::size_t position = 0; position < raw.size() && text.size() < most_bytes;) {
     if (raw[position] == '\\') {
-      // raw_string() has let no other escapes through.
+      // raw_string() accepts no other escapes.
       append_utf8(text, read_escape(raw, position).value_or(kReplacement));
     } else {
       text += raw[position++];
@@ -265,7 +265,7 @@ std::string JsonReader::unescape(std::string_view raw, std::size_t most_bytes) {
 }
 
 void JsonReader::fail(std::string_view expected) const {
-  // One byte is quoted and no more: a message must not show a part of a key, if the text has one.
+  // Quote a single byte: the text may contain a key, which no message may show.
   std::string found = "its end";
   if (position_ < text_.size()) found = excerpt(text_.substr(position_, 1));
   throw Error(code_, "not valid JSON at byte " + std::to_string(position_ + 1) + ": found " +

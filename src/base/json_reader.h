@@ -1,5 +1,5 @@
-// Strict JSON (RFC 8259), read from front to back: no tree is built and no memory is taken that the
-// text decides on. For answers of servers, which may be large and may be anything.
+// A streaming reader of strict JSON (RFC 8259): builds no tree, and allocates no memory whose size
+// the text determines. For answers of servers, which may be large and are untrusted.
 #pragma once
 
 #include <cstddef>
@@ -18,44 +18,44 @@ namespace r2router {
 ///       if (*name == "id") id = reader.string(); else reader.skip();
 ///     }
 ///
-/// Every method throws Error(code) that names the byte if the text is not JSON there, or if the
-/// next value is not what the method reads. After that the reader must not be used.
+/// Every method throws Error(code) with the byte position if the text is not JSON there, or if the
+/// next value has another type. After that the reader must not be used.
 class JsonReader {
  public:
-  /// Deepest nesting that skip() accepts.
+  /// Maximum nesting that skip() accepts.
   static constexpr std::size_t kMaxDepth = 64;
 
   /// `text` must outlive the reader.
   JsonReader(std::string_view text, ErrorCode code) : text_(text), code_(code) {}
 
   enum class Kind : std::uint8_t { kObject, kArray, kString, kNumber, kBoolean, kNull };
-  /// What the next value is; it is not read.
+  /// The kind of the next value, which is not consumed.
   Kind kind();
 
   void begin_object();
-  /// The name of the next member, whose value must then be read; nothing at the object's end.
-  /// Valid until the next call. A name with escapes in it that is long is given as it stands.
+  /// The name of the next member, whose value must then be read; empty at the end of the object.
+  /// Valid until the next call. A long name with escapes is returned raw.
   std::optional<std::string_view> next_member();
   void begin_array();
-  /// False at the array's end; else an element is there to be read.
+  /// False at the end of the array; otherwise the next element must be read.
   bool next_element();
 
-  /// A string as it stands between its quotes; its escapes and its UTF-8 have been checked.
+  /// The raw bytes between the quotes of a string. Escapes and UTF-8 have been validated.
   std::string_view raw_string();
   /// A string's contents.
   std::string string() { return unescape(raw_string()); }
-  /// A number as it stands.
+  /// The raw text of a number.
   std::string_view raw_number();
   bool boolean();
   /// Any value.
   void skip() { skip(0); }
-  /// Throws unless nothing but white space is left.
+  /// Throws unless only white space is left.
   void end();
 
   /// The kind in words: "an object", "a string", "null", …
   static std::string_view name(Kind kind);
-  /// The contents of a string that raw_string() gave, or at most their first `most_bytes` bytes and
-  /// what is left of a character there.
+  /// The contents of a string returned by raw_string(): all, or the first `most_bytes` bytes and
+  /// the rest of the character there.
   static std::string unescape(std::string_view raw, std::size_t most_bytes = SIZE_MAX);
 
  private:
@@ -67,9 +67,9 @@ class JsonReader {
 
   std::string_view text_;
   std::size_t position_ = 0;
-  bool first_ = true;  // no element of the innermost open array or object has been read
+  bool first_ = true;  // no element of the innermost open array or object was read yet
   ErrorCode code_;
-  std::string name_ = {};  // a member's, where it had escapes
+  std::string name_ = {};  // a member's name that had escapes
 };
 
 }  // namespace r2router

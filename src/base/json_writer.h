@@ -1,4 +1,4 @@
-// JSON objects written member by member: no tree is built for each of many queries.
+// Writes JSON objects member by member, without building a tree.
 #pragma once
 
 #include <charconv>
@@ -12,14 +12,14 @@
 
 namespace r2router {
 
-/// Appends an object to a text. Close it after its last member.
+/// Appends an object to a string. Close it after its last member.
 class ObjectWriter {
  public:
   explicit ObjectWriter(std::string& out) : out_(out) { out_ += '{'; }
 
-  /// A member whose value is JSON text already.
+  /// A member whose value is JSON text.
   void raw(std::string_view key, std::string_view json);
-  /// Bytes that are not UTF-8 become U+FFFD.
+  /// Invalid UTF-8 bytes become U+FFFD.
   void text(std::string_view key, std::string_view value);
   /// An infinite value, such as the worst case of an unknown price, becomes null.
   template <typename Number>
@@ -40,7 +40,7 @@ class ObjectWriter {
   void number_or_null(std::string_view key, const std::optional<Number>& value) {
     value ? number(key, *value) : null(key);
   }
-  /// A member that is an object itself, whose members write(object) writes.
+  /// A member that is an object; write(object) writes its members.
   template <typename Write>
   void object(std::string_view key, Write write) {
     raw(key, "");

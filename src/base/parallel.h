@@ -1,4 +1,4 @@
-// Running independent pieces of work on several threads.
+// Runs independent tasks on several threads.
 #pragma once
 
 #include <atomic>
@@ -11,8 +11,8 @@
 namespace r2router::internal {
 
 /// Calls body(0) … body(count − 1), each once, on up to `threads` threads (this one included), in
-/// no particular order. What a body computes must not depend on which thread runs it. When one
-/// throws, no further piece is begun and the first exception caught is thrown here.
+/// no particular order. Results must not depend on which thread runs a body. If one throws, no
+/// further body is started and the first exception caught is rethrown.
 template <typename Body>
 void parallel_for(std::size_t threads, std::size_t count, const Body& body) {
   std::atomic<std::size_t> next = 0;

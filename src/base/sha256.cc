@@ -50,7 +50,7 @@ void Sha256::update(std::span<const std::uint8_t> bytes) {
   std::size_t filled = length_ % buffer_.size();
   length_ += bytes.size();
   while (!bytes.empty()) {
-    // Whole blocks are hashed where they stand; only the ends of pieces are copied.
+    // Whole blocks are hashed in place; only partial blocks are copied.
     if (filled == 0 && bytes.size() >= buffer_.size()) {
       compress(bytes.data());
       bytes = bytes.subspan(buffer_.size());

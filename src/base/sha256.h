@@ -8,12 +8,12 @@
 
 namespace r2router {
 
-/// A hash computed piece by piece. Portable C++: about 0.2 GB/s, so not for hot paths.
+/// An incremental hash. Portable C++, about 0.2 GB/s: not for hot paths.
 class Sha256 {
  public:
   void update(std::span<const std::uint8_t> bytes);
-  /// The hash of everything so far, as 64 lower-case hexadecimal digits. Ends the computation:
-  /// after it, neither function may be called again.
+  /// The hash of all bytes so far as 64 lower-case hexadecimal digits. Neither function may be
+  /// called after it.
   std::string hex_digest();
 
  private:
@@ -21,7 +21,7 @@ class Sha256 {
 
   std::array<std::uint32_t, 8> state_ = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
                                          0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
-  std::array<std::uint8_t, 64> buffer_ = {};  // the block that is not full yet
+  std::array<std::uint8_t, 64> buffer_ = {};  // the incomplete block
   std::uint64_t length_ = 0;                  // bytes so far
 };
 

@@ -10,8 +10,8 @@
 namespace r2router::internal {
 namespace {
 
-// Letters without their marks, of U+00C0 to U+017F and of U+1E00 to U+1EFF. A name that has its
-// marks as characters of their own, as file names of macOS do, is then the same.
+// Base letters of U+00C0 to U+017F and U+1E00 to U+1EFF. Combining marks, as in file names of
+// macOS, are dropped, so both forms are equal.
 constexpr std::string_view kLatin =
     "aaaaaaaceeeeiiiidnoooooxouuuuytsaaaaaaaceeeeiiiidnooooo-ouuuuyty"
     "aaaaaaccccccccddddeeeeeeeeeegggggggghhhhiiiiiiiiiiiijjkkklllllll"
@@ -24,7 +24,7 @@ constexpr std::string_view kLatinAdditional =
 
 constexpr char32_t kDropped = 0;
 
-/// One character as names are compared, or kDropped.
+/// The normalised character, or kDropped.
 char32_t plain(char32_t c) {
   const auto within = [&](char32_t first, char32_t last) { return c >= first && c <= last; };
   if (within(0xFF01, 0xFF5E)) c -= 0xFF01 - '!';  // full-width ASCII
@@ -40,7 +40,7 @@ char32_t plain(char32_t c) {
   return c;
 }
 
-// What separates words in names of models, options and commands.
+// Word separators in names of models, options and commands.
 constexpr std::string_view kPunctuation = "-_./:@*?,;";
 
 /// The words of a name as loose_spelling() writes them.
@@ -66,11 +66,11 @@ std::string joined(const std::vector<std::string>& words) {
 }
 
 constexpr std::size_t kUnlike = std::numeric_limits<std::size_t>::max();
-constexpr std::size_t kContained = 1000;  // any typing error counts less
+constexpr std::size_t kContained = 1000;  // larger than any number of typing errors
 constexpr std::size_t kWordsContained = 100000;
-constexpr std::size_t kShortest = 3;  // a shorter text is contained in too many names
+constexpr std::size_t kShortest = 3;  // shorter texts are contained in too many names
 
-/// How unlike a candidate is; kUnlike if it cannot have been meant.
+/// Dissimilarity of a candidate; kUnlike if it cannot have been meant.
 std::size_t difference(const std::vector<std::string>& words,
                        const std::vector<std::string>& candidate_words) {
   const std::string name = joined(words), candidate = joined(candidate_words);
@@ -103,7 +103,7 @@ std::string loose_spelling(std::string_view name) {
       result += name.substr(begin, position - begin);
     } else if (c < 0x80) {
       result += static_cast<char>(c);
-    } else {  // a letter of two bytes
+    } else {  // a two-byte letter
       result += static_cast<char>(0xC0 | c >> 6);
       result += static_cast<char>(0x80 | (c & 0x3F));
     }

@@ -8,18 +8,18 @@
 
 namespace r2router::internal {
 
-/// A name as people take it to be the same: small letters without accents, in plain ASCII where the
-/// name has a full-width or a composed form, without invisible characters and white space at the
-/// ends. White space and dashes of any kind are "-".
+/// A normalised spelling for comparison: lower case, without accents, with full-width and composed
+/// forms in ASCII, without invisible characters, trimmed. White space and dashes of any kind become
+/// "-".
 std::string loose_spelling(std::string_view name);
 
-/// Whether `name` looks like a misspelling of `known`: of four letters one may differ, but at most
+/// Whether `name` looks like a misspelling of `known`: one letter in four may differ, but at most
 /// two.
 bool is_misspelling(std::string_view name, std::string_view known);
 
-/// The candidate that `name` was probably meant to be: the same but for case, accents and
-/// punctuation, or a few typing errors away, or a longer name that contains it or all of its words.
-/// Empty if no candidate is that similar.
+/// The candidate that was probably meant by `name`: it differs only in case, accents and
+/// punctuation, or by a few typing errors, or it is a longer name that contains `name` or all of
+/// its words. Empty if no candidate is similar enough.
 std::optional<std::string> likely_name(std::string_view name,
                                        std::span<const std::string> candidates);
 

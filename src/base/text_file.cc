@@ -14,7 +14,7 @@ namespace r2router::io {
 namespace {
 
 constexpr std::size_t kBufferBytes = std::size_t{1} << 16;
-// Tables shrink to a tenth or a fortieth under gzip; its own limit is a thousandth.
+// gzip shrinks tables 10 to 40 times; its own limit is about 1,000 times.
 constexpr std::uint64_t kAlwaysAllowed = std::uint64_t{256} << 20;
 constexpr std::uint64_t kMostExpansion = 200;
 
@@ -101,7 +101,7 @@ bool TextFile::refill() {
   const int count = gzread(file_.get(), buffer_.data(), static_cast<unsigned>(buffer_.size()));
   int status = Z_OK;
   const char* const reason = gzerror(file_.get(), &status);
-  // A stream that breaks off is reported only after its last bytes: Z_BUF_ERROR.
+  // A truncated stream is reported only after its last bytes, as Z_BUF_ERROR.
   if (count < 0 || (status != Z_OK && status != Z_STREAM_END)) {
     if (status == Z_ERRNO) {
       throw Error(ErrorCode::kIo, std::string("cannot read: ") + reason, {.file = path_});

@@ -1,4 +1,4 @@
-// The text of a file, front to back in bounded memory, decompressed on the way if it is gzip.
+// Reads a text file sequentially in bounded memory, and decompresses gzip.
 #pragma once
 
 #include <cstddef>
@@ -10,20 +10,20 @@ struct gzFile_s;
 
 namespace r2router::io {
 
-/// What the file is, is seen from its first bytes and not from its name. A byte order mark of UTF-8
-/// is skipped. The bytes are not checked to be UTF-8. Not safe for use from several threads.
+/// The file type is detected from the first bytes, not from the name. A UTF-8 byte order mark is
+/// skipped. UTF-8 is not validated. Not thread-safe.
 class TextFile {
  public:
   static constexpr int kEnd = -1;
 
   /// Throws Error(kNotFound) or Error(kIo) for a file that cannot be read, and Error(kBadData) for
-  /// one that is not text: compressed in another way, UTF-16, Parquet and the like.
+  /// one that is not text: UTF-16, Parquet, another compression, etc.
   explicit TextFile(const std::string& path);
 
   /// The next byte, or kEnd. Throws Error(kBadData) if the file cannot be decompressed, or if it
-  /// grows out of all proportion (a "gzip bomb").
+  /// expands too much (a "gzip bomb").
   int peek() { return begin_ < size_ || refill() ? byte() : kEnd; }
-  /// Takes the next byte.
+  /// Consumes and returns the next byte.
   int get() {
     if (peek() == kEnd) return kEnd;
     if (buffer_[begin_] == '\n') ++line_;
@@ -31,15 +31,15 @@ class TextFile {
     ++begin_;
     return result;
   }
-  /// Takes a line without its end (LF or CR LF). False if there is none. Throws Error(kBadData) for
-  /// one that is longer than kMostBytes.
+  /// Reads a line without its end (LF or CR LF). False at the end of the file. Throws
+  /// Error(kBadData) for a line longer than kMostBytes.
   bool next_line(std::string& line);
 
-  /// The line of the next byte, from 1.
+  /// The line number of the next byte, from 1.
   std::uint64_t line() const { return line_; }
   const std::string& path() const { return path_; }
 
-  /// The longest line, and the longest row of a table.
+  /// Maximum size of a line, and of a row of a table.
   static constexpr std::size_t kMostBytes = std::size_t{64} << 20;
 
  private:

@@ -5,7 +5,7 @@
 namespace r2router {
 namespace {
 
-/// What stands at one position: `length` is 0 for an ill-formed sequence.
+/// The code point at one position; `length` is 0 for an ill-formed sequence.
 struct Sequence {
   char32_t code_point;
   std::size_t length;
@@ -16,7 +16,8 @@ Sequence sequence_at(std::string_view text, std::size_t position) noexcept {
   const auto* bytes = reinterpret_cast<const unsigned char*>(text.data()) + position;
   const char32_t lead = bytes[0];
   if (lead < 0x80) return {lead, 1};
-  // A lead byte of 110xxxxx, 1110xxxx or 11110xxx; `least` is what needs so many bytes.
+  // A lead byte of 110xxxxx, 1110xxxx or 11110xxx; `least` is the smallest code point that needs so
+  // many bytes.
   std::size_t length;
   char32_t code_point, least;
   if (lead >= 0xC0 && lead < 0xE0) {

@@ -1,4 +1,4 @@
-// UTF-8 decoding that never fails: untrusted text goes through it.
+// UTF-8 decoding of untrusted text. It never fails.
 #pragma once
 
 #include <cstddef>
@@ -8,7 +8,7 @@
 
 namespace r2router {
 
-/// What an ill-formed byte decodes to.
+/// The code point for an ill-formed byte.
 inline constexpr char32_t kReplacement = 0xFFFD;
 
 /// Decodes the code point at text[position] and moves `position` past it. An ill-formed sequence
@@ -36,10 +36,10 @@ bool is_utf8(std::string_view text, std::size_t* bad = nullptr) noexcept;
 
 namespace internal {
 
-/// True for a text with nothing but white space in it.
+/// True if the text is empty or all white space.
 bool is_blank(std::string_view text) noexcept;
 
-/// ASCII letters in lower case, whatever the locale; all other bytes as they are.
+/// Converts ASCII letters to lower case, independent of the locale; other bytes are unchanged.
 constexpr char lower_case(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
 std::string lower_case(std::string_view text);
 

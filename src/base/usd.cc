@@ -8,7 +8,7 @@
 namespace r2router {
 
 std::string usd_text(double amount) {
-  char buffer[400];  // a double has up to 309 digits before its point, or 341 behind it
+  char buffer[400];  // a double has up to 309 digits before its point, or 341 after it
   const auto end = std::to_chars(std::begin(buffer), std::end(buffer), std::abs(amount),
                                  std::chars_format::fixed)
                        .ptr;

@@ -67,7 +67,7 @@ class Validator {
          because + "; heads, config and encoder must belong to one checkpoint");
   }
 
-  /// First, so that the other checks can index without care.
+  /// First, so that the other checks can index safely.
   void check_sizes() const {
     if (static_cast<std::size_t>(config_.predictor) != predictor_.index()) {
       fail("the config's predictor is \"" + std::string(to_string(config_.predictor)) +
@@ -122,13 +122,13 @@ class Validator {
       }
       if (!names.insert(name).second) fail("the head " + label(name) + " occurs twice; remove one");
       if (name.pair.model < model) {
-        fail("the head " + label(name) + " stands after a head of " +
+        fail("the head " + label(name) + " is after a head of " +
              excerpt(config_.models[model].name) +
              ", expected the heads grouped by model in the config's order; reorder them");
       }
       model = name.pair.model;
     }
-    // Only now are all names known, so that a head may stand before the one it needs.
+    // After all names are known: a head may precede the one it needs.
     std::set<std::uint32_t> models;
     for (const HeadName& name : names_) {
       models.insert(name.pair.model);
@@ -149,7 +149,7 @@ class Validator {
     if (!names.contains(name)) fail("the head " + label(name) + " is missing; train it");
   }
 
-  /// A config need not list the budgets; if it does, it must know those of the heads.
+  /// Budgets in the config are optional, but must include those of the heads.
   void check_budgets() const {
     const std::vector<Budget>& limits = config_.token_limits;
     for (const HeadName& name : names_) {
@@ -204,7 +204,7 @@ class Validator {
 };
 
 bool exists(const std::string& path) {
-  std::error_code ignored;  // what cannot be looked at is reported by whoever opens it
+  std::error_code ignored;  // errors are reported when the file is opened
   return fs::status(path, ignored).type() != fs::file_type::not_found;
 }
 
@@ -228,10 +228,10 @@ Config load_config(const std::string& folder) {
 Checkpoint load_native(const std::string& folder, Config config) {
   const std::string path = folder + "/" + io::kModelName;
   if (!exists(path)) {
-    fail_not_found(folder, "found a native config.json without model.safetensors beside it");
+    fail_not_found(folder, "found a native config.json without model.safetensors");
   }
-  // The heads are copied: a file that somebody truncates under a running service would end it, if
-  // its pages were still in use (SIGBUS).
+  // The heads are copied: if they stayed mapped, truncating the file would kill a running service
+  // (SIGBUS).
   const io::MappedFile model(path);
   return io::decode_native(std::move(config), model.bytes(), model.path());
 }
@@ -240,11 +240,11 @@ Checkpoint load_native(const std::string& folder, Config config) {
 
 Checkpoint load_checkpoint(const std::string& folder, const LogCallback& log) {
   Config config = load_config(folder);
-  // Without this, the released layout would be looked for and the message would mislead.
+  // Otherwise the folder would be read as a released one, with a misleading error.
   const std::string model = folder + "/" + io::kModelName;
   if (config.format_version == 0 && exists(model) && !exists(folder + "/checkpoints")) {
     throw Error(ErrorCode::kBadConfig,
-                "this field is missing though the folder holds model.safetensors; add it as 1",
+                "this field is missing although the folder has model.safetensors; add it as 1",
                 {.file = folder + "/" + io::kConfigName, .pointer = "/format_version"});
   }
   const bool native = config.format_version != 0;
@@ -255,7 +255,7 @@ Checkpoint load_checkpoint(const std::string& folder, const LogCallback& log) {
 }
 
 void save_checkpoint(const Checkpoint& checkpoint, const std::string& folder) {
-  // Nothing is written that load_checkpoint() would refuse.
+  // Write only what load_checkpoint() accepts.
   validate(checkpoint);
   io::AtomicFolder target(folder);
   target.write(io::kConfigName, to_json(checkpoint.config));
@@ -275,7 +275,7 @@ std::string checkpoint_checksum(const std::string& folder) {
     for (const std::string_view file : io::kReleasedFiles) {
       paths.push_back(io::released_path(folder, name, file));
     }
-    if (!std::ranges::all_of(paths, exists)) continue;  // the loader leaves this model out
+    if (!std::ranges::all_of(paths, exists)) continue;  // the loader skips this model
     for (const std::string& path : paths) hash.update(io::MappedFile(path).bytes());
   }
   return hash.hex_digest();

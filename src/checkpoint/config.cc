@@ -31,7 +31,7 @@ constexpr std::size_t kMostTopics = 1024;
 constexpr double kHighestTokenFloor = 4294967294;
 constexpr std::uint32_t kMostLengthPoints = 1000;
 
-// The settings of Config::policy that are fields of their own, and the fields' names.
+// The settings of Config::policy that are top-level fields, and their names.
 constexpr std::pair<std::string_view, std::string_view> kOwnSettings[] = {
     {"lambda", "default_lambda"}, {"rules", "rules"}, {"token_floor", "token_floor"}};
 
@@ -51,7 +51,7 @@ std::string read_folder_name(const JsonView& field) {
     field.fail_with(ErrorCode::kUnsafe,
                     "found " + excerpt(name) +
                         ", expected the plain name of a folder under checkpoints/; a checkpoint "
-                        "may only name files of its own, so remove slashes and \"..\"");
+                        "may only use its own files, so remove slashes and \"..\"");
   }
   return name;
 }
@@ -129,7 +129,7 @@ void read_model(const JsonView& field, std::string_view name, Config& config) {
   if (config.format_version == 0) {
     config.checkpoint_dirs.push_back(read_folder_name(folder));
   } else if (folder.present()) {
-    read_folder_name(folder);  // of no use in this format, but still no place for a path
+    read_folder_name(folder);  // unused in this format, but still must not be a path
   }
 }
 
@@ -144,12 +144,12 @@ std::uint32_t read_format_version(const JsonView& field) {
   return version;
 }
 
-/// A place in JSON text that is known to be valid.
+/// A position in valid JSON text.
 class Scanner {
  public:
   explicit Scanner(std::string_view text) : text_(text) {}
 
-  /// Moves past white space and one character, which the caller knows: a bracket, comma or colon.
+  /// Moves past white space and one known character: a bracket, comma or colon.
   void skip_punctuation() {
     skip_space();
     ++position_;
@@ -191,8 +191,8 @@ class Scanner {
   std::size_t position_ = 0;
 };
 
-/// The text of the object's member number `index`. Provenance is carried through as text, because
-/// parsing and writing would change how its numbers are spelt.
+/// The text of the object's member number `index`. Provenance is kept as text, since parsing and
+/// writing would change the spelling of its numbers.
 std::string_view member_text(std::string_view object, std::size_t index) {
   if (object.starts_with("\xEF\xBB\xBF")) object.remove_prefix(3);  // a byte order mark
   Scanner scanner(object);
@@ -224,10 +224,10 @@ Json encoder_to_json(const LexicalEncoderSpec& spec) {
   return json;
 }
 
-/// Refuses `what`, which the config has just been given, if its format version does not have it.
+/// Rejects `what` if the config's format version does not support it.
 void expect_version(const Config& config, const JsonView& field, const std::string& what) {
   const std::uint32_t least = internal::format_version_for(config);
-  // A released folder, version 0, has what version 1 has.
+  // A released folder, version 0, supports the same as version 1.
   if (std::max(config.format_version, std::uint32_t{1}) >= least) return;
   field.fail_with("found " + what + ", which format version " +
                   std::to_string(config.format_version) +
@@ -235,7 +235,7 @@ void expect_version(const Config& config, const JsonView& field, const std::stri
                   " here and in model.safetensors");
 }
 
-/// A setting that is written outside "policy", under its own name.
+/// A setting that is a top-level field.
 void read_setting(const JsonView& field, std::string_view name, Policy& policy) {
   const Setting& setting = *find_setting(name);
   const auto value = field.plain();
@@ -290,7 +290,7 @@ Config parse_config(std::string_view json, const std::string& file) {
   const auto members = root.members("a config: a JSON object");
 
   Config config;
-  // The version first: a later one may have changed the meaning of everything else.
+  // The version first: a later version may change the meaning of all other fields.
   config.format_version = read_format_version(root["format_version"]);
   root.refuse_misspelt({"format_version", "router_name", "method", "predictor", "embedding_model",
                         "embedding_dim", "default_lambda", "token_limits", "models", "encoder",
@@ -339,7 +339,7 @@ Config parse_config(std::string_view json, const std::string& file) {
     config.budget_prompt = prompt.string();
     if (!config.budget_prompt.empty() &&
         config.budget_prompt.find("{budget}") == std::string::npos) {
-      prompt.fail("a text that says \"{budget}\" where the number of tokens goes, or \"\"");
+      prompt.fail("a text with \"{budget}\" in place of the number of tokens, or \"\"");
     }
   } else if (config.budget_mode == BudgetMode::kPrompted) {
     config.budget_prompt = default_budget_prompt();
@@ -355,7 +355,7 @@ Config parse_config(std::string_view json, const std::string& file) {
     config.length_points = points.uint32(2, kMostLengthPoints);
     expect_version(config, points, "length curves");
   }
-  // Members keep the text's order, so the position among them finds the text.
+  // Members keep the order of the text, so their index locates the text.
   for (std::size_t i = 0; i < members.size(); ++i) {
     const auto& [name, field] = members[i];
     if (name == "training") {
@@ -382,7 +382,7 @@ std::string to_json(const Config& config) {
                {"embedding_model", config.embedding_model},
                {"embedding_dim", config.embedding_dim},
                {"default_lambda", take("lambda", kDefaultLambda)}};
-  // Left out where it is the default: readers of version 1 need not know it.
+  // Omitted if default: readers of version 1 may not know it.
   if (config.predictor != PredictorKind::kRidge) {
     json["predictor"] = io::name_of(config.predictor, kPredictorKinds);
   }
@@ -398,7 +398,7 @@ std::string to_json(const Config& config) {
   }
   Json& models = json["models"] = Json::object();
   for (const ModelSpec& model : config.models) {
-    // Assigning would silently let the second of two equal names win.
+    // Assigning would silently keep the second of two equal names.
     if (models.contains(model.name)) {
       throw Error(
           ErrorCode::kInvalidArgument,
@@ -406,13 +406,13 @@ std::string to_json(const Config& config) {
     }
     models[model.name] = io::model_spec_to_json(model);
   }
-  // The writer is where nlohmann checks for UTF-8.
+  // nlohmann validates UTF-8 when it writes.
   std::string text;
   try {
     text = json.dump(2);
   } catch (const Json::exception&) {
     throw Error(ErrorCode::kInvalidArgument,
-                "a name or text of the config is not UTF-8, as JSON must be; re-encode it");
+                "a name or text of the config is not UTF-8, which JSON requires; re-encode it");
   }
   if (!config.training.empty()) {
     JsonDocument(config.training, "Config::training", ErrorCode::kInvalidArgument).root().members();
@@ -420,7 +420,7 @@ std::string to_json(const Config& config) {
     text += ",\n  \"training\": " + config.training + "\n}";
   }
   text += "\n";
-  parse_config(text, "config to be written");  // whatever is written can be read
+  parse_config(text, "config to be written");  // checks that it can be read back
   return text;
 }
 
@@ -437,7 +437,7 @@ void apply_pool(Config& config, const Pool& pool, const LogCallback& log) {
         return find(config.models, model.name) != config.models.end();
       })) {
     throw Error(ErrorCode::kInvalidArgument,
-                "the pool (" + names(pool) + ") has no model of the checkpoint's (" +
+                "the pool (" + names(pool) + ") has no model of the checkpoint (" +
                     names(config.models) + "); name its models as the checkpoint does");
   }
   const auto warn = [&](const std::string& message) {
@@ -445,19 +445,18 @@ void apply_pool(Config& config, const Pool& pool, const LogCallback& log) {
   };
   for (ModelSpec& model : config.models) {
     if (const auto given = find(pool, model.name); given != pool.end()) {
-      // Its heads were trained under its own instruction.
+      // Its heads were trained with this instruction.
       const ModelSpec before = std::exchange(model, *given);
       model.instruction = before.instruction;
       model.instruction_tokens = before.instruction_tokens;
     } else if (std::exchange(model.available, false)) {
       warn("the pool does not list the checkpoint's model " + model.name +
-           ", which is unavailable therefore");
+           ", which is marked unavailable");
     }
   }
   for (const ModelSpec& model : pool) {
     if (find(config.models, model.name) == config.models.end()) {
-      warn("the checkpoint knows nothing of the pool's model " + model.name +
-           ", which is left out");
+      warn("the checkpoint has no heads for the pool's model " + model.name + ", which is ignored");
     }
   }
 }

@@ -28,7 +28,7 @@ class Decoder {
   virtual Step advance(std::span<const std::uint8_t>& in, std::span<std::uint8_t>& out) = 0;
 };
 
-/// What C libraries count in.
+/// The size type of C libraries.
 unsigned clamped(std::size_t size) {
   return static_cast<unsigned>(std::min(size, std::size_t{1} << 30));
 }
@@ -95,7 +95,7 @@ class Bz2Decoder final : public Decoder {
     in = in.subspan(consumed);
     out = out.subspan(produced);
     switch (status) {
-      case BZ_OK:  // also where nothing is left to read
+      case BZ_OK:  // also if no input is left
         return consumed == 0 && produced == 0 ? Step::kStuck : Step::kMore;
       case BZ_STREAM_END:
         return Step::kEnd;
@@ -116,7 +116,7 @@ class Bz2Decoder final : public Decoder {
 class LzmaDecoder final : public Decoder {
  public:
   explicit LzmaDecoder(bool xz) {
-    // A header can ask for a dictionary of 4 GiB; the highest preset needs 65 MiB.
+    // A header can request a dictionary of 4 GiB; the highest preset needs 65 MiB.
     constexpr std::uint64_t kMostMemory = std::uint64_t{128} << 20;
     status_ = xz ? lzma_stream_decoder(&stream_, kMostMemory, 0)
                  : lzma_alone_decoder(&stream_, kMostMemory);

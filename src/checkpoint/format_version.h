@@ -7,7 +7,7 @@
 
 namespace r2router::internal {
 
-/// The least version that has all that the config names, so that older readers read what they can.
+/// The lowest version that supports the config, so that older readers can read it if possible.
 std::uint32_t format_version_for(const Config& config);
 
 }  // namespace r2router::internal

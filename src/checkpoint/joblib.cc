@@ -19,13 +19,13 @@ static_assert(std::endian::native == std::endian::little,
 using Kind = PickleValue::Kind;
 using Use = AllowedGlobal::Use;
 
-// All that a file of linear regressors names, whichever versions wrote it. First the globals with a
-// meaning of their own; the rest are the regressors, whose predict() is coef_·x + intercept_.
+// All globals that files of linear regressors name, from any version. First those with a special
+// meaning; the rest are the regressors, whose predict() is coef_·x + intercept_.
 constexpr AllowedGlobal kGlobals[] = {
     {"joblib.numpy_pickle", "NumpyArrayWrapper", Use::kConstruct},
     {"numpy", "ndarray", Use::kName},
     {"numpy", "dtype", Use::kCall},
-    {"_codecs", "encode", Use::kCall},  // how protocols 0 to 2 spell bytes
+    {"_codecs", "encode", Use::kCall},  // bytes in protocols 0 to 2
     {"numpy._core.multiarray", "scalar", Use::kCall},
     {"numpy.core.multiarray", "scalar", Use::kCall},  // NumPy 1
     {"numpy._core.multiarray", "_reconstruct", Use::kCall},
@@ -33,7 +33,7 @@ constexpr AllowedGlobal kGlobals[] = {
     {"numpy._core.numeric", "_frombuffer", Use::kCall},
     {"numpy.core.numeric", "_frombuffer", Use::kCall},
     {"copyreg", "_reconstructor", Use::kRebuild},
-    {"copy_reg", "_reconstructor", Use::kRebuild},  // as Python 2 calls it
+    {"copy_reg", "_reconstructor", Use::kRebuild},  // its name in Python 2
     {"builtins", "object", Use::kName},
     {"__builtin__", "object", Use::kName},
     {"sklearn.linear_model._ridge", "Ridge", Use::kConstruct},
@@ -70,7 +70,7 @@ constexpr const AllowedGlobal* kNdarray = &kGlobals[1];
 constexpr const AllowedGlobal* kDtype = &kGlobals[2];
 constexpr const AllowedGlobal* kEncode = &kGlobals[3];
 
-// What attributes that nobody reads may hold: a random state, a cross-validation splitter, a loss.
+// Packages of attributes that are not read: a random state, a cross-validation splitter, a loss.
 constexpr std::string_view kInertPackages[] = {"sklearn", "numpy.random"};
 
 bool is_scalar(const AllowedGlobal& global) { return global.name == "scalar"; }
@@ -80,7 +80,7 @@ bool is_regressor(const AllowedGlobal& global) {
   return global.use == Use::kConstruct && global.module.starts_with("sklearn.");
 }
 
-/// What to do about a class of scikit-learn that is not one of the regressors.
+/// The remedy for a scikit-learn class that is not a supported regressor.
 std::string explain_class(std::string_view name) {
   if (name == "Pipeline") {
     return "A pipeline changes the embedding before its regressor sees it. Fit the regressor on "
@@ -111,10 +111,10 @@ struct Array {
   ElementType type;
   std::vector<std::uint64_t> shape;
   std::string_view content;
-  std::optional<std::uint64_t> offset;  ///< of the content, if it is in the file as it is
+  std::optional<std::uint64_t> offset;  ///< of the content, if the file contains it verbatim
 };
 
-/// Reads the tree; holds what every error needs.
+/// Reads the tree. Holds the context for errors.
 struct Reader {
   const PickleSource& source;
   const PickleTree& tree;
@@ -182,7 +182,7 @@ ElementType Reader::element_type(const PickleValue& dtype) const {
     refuse(dtype, "array elements of the type " + excerpt(name) +
                       "; expected plain numbers, such as \"f4\"." + kPlainArrays);
   }
-  // The digit is the width in bytes, in every name of the list.
+  // In all these names the digit is the width in bytes.
   const ElementType type{name[0], static_cast<std::size_t>(name[1] - '0'), byte_order == ">"};
   if (byte_order != "<" && byte_order != ">" &&
       !(byte_order == "|" && (type.size == 1 || type.kind == 'O'))) {
@@ -229,12 +229,13 @@ std::string_view Reader::take_array(const PickleValue& wrapper, ByteCursor& curs
   }
   const ElementType type = element_type(attribute(wrapper, "dtype"));
   if (type.kind == 'O') {
-    // Names of features, say. They are stepped over; such an array holds no other array.
+    // For example, names of features. They are skipped; such an array contains no other array.
     parse_pickle(cursor, {.globals = std::span(kGlobals).subspan(1)});
     return {};
   }
   const std::uint64_t size = size_in_bytes(wrapper, type, shape(attribute(wrapper, "shape")));
-  // Absent before joblib 1.2; None where the writer could not tell its position. No padding then.
+  // Absent before joblib 1.2; None if the writer did not know its position. Then there is no
+  // padding.
   const PickleValue* alignment =
       tree.find(source, attributes(wrapper), "numpy_array_alignment_bytes");
   if (alignment != nullptr && alignment->kind != Kind::kNone) {
@@ -242,7 +243,7 @@ std::string_view Reader::take_array(const PickleValue& wrapper, ByteCursor& curs
       refuse(*alignment, "an array alignment of " + describe(*alignment) +
                              "; expected an integer from 1 to 255." + kDamaged);
     }
-    // The writer pads by 1 to 16 bytes, never 0; any count that aligns the array is taken here.
+    // The writer pads by 1 to 16 bytes, never 0; any count that aligns the array is accepted.
     const std::uint64_t offset = cursor.offset();
     const std::uint64_t padding = cursor.read_unsigned(1, "the count of an array's padding");
     if (padding > static_cast<std::uint64_t>(alignment->integer) ||
@@ -257,7 +258,7 @@ std::string_view Reader::take_array(const PickleValue& wrapper, ByteCursor& curs
   return cursor.take(size, "an array");
 }
 
-/// Bytes, or the call codecs.encode(text, 'latin1') that protocol 2 has in place of them.
+/// Bytes, or the call codecs.encode(text, 'latin1') that protocol 2 uses instead.
 std::string_view Reader::bytes(const PickleValue& value) const {
   if (value.kind == Kind::kBytes) return value.text;
   if (!is_object(value, kEncode)) {
@@ -269,7 +270,7 @@ std::string_view Reader::bytes(const PickleValue& value) const {
     refuse(value, std::string("a call of _codecs.encode that does not spell bytes.") + kDamaged);
   }
   const std::string_view text = item(call, 0).text;
-  // Values that share a text could make a small file claim any amount of memory.
+  // With shared texts, a small file could claim any amount of memory.
   std::size_t total = text.size();
   for (const std::string& each : *decoded) total += each.size();
   if (total > source.bytes.size()) {
@@ -305,7 +306,7 @@ Array Reader::array(const PickleValue& value) const {
   if (value.global == kArrayWrapper) {
     array.type = element_type(attribute(value, "dtype"));
     array.shape = shape(attribute(value, "shape"));
-    array.content = value.text;  // of the right size: take_array() has seen to it
+    array.content = value.text;  // take_array() has checked the size
   } else if (is_reconstruct(*value.global)) {
     // _reconstruct(ndarray, (0,), b'b') with the state (1, shape, dtype, is_fortran, bytes).
     if (value.items.size() < 2 || item(value, 1).kind != Kind::kTuple ||
@@ -371,7 +372,7 @@ double load_float(const char* data, std::size_t width, bool is_big_endian) {
 /// A float: Python's, NumPy's, or an array of one.
 double Reader::number(const PickleValue& value) const {
   if (value.kind == Kind::kFloat) return value.real;
-  // A user may have set a whole number by hand.
+  // A user may have set an integer by hand.
   if (value.kind == Kind::kInteger) return static_cast<double>(value.integer);
   ElementType type;
   std::string_view content;
@@ -437,8 +438,7 @@ std::string_view take_inline_bytes(const PickleTree& tree, const PickleValue& ob
   return Reader{cursor.source(), tree}.take_array(object, cursor);
 }
 
-/// Copies without a look at alignment; returns how many elements stand before the first that is not
-/// finite.
+/// Copies unaligned elements. Returns the number of elements before the first that is not finite.
 template <class Float>
 std::size_t copy_finite(const Regressor& head, std::span<Float> out) {
   if (out.empty()) return 0;
@@ -450,7 +450,7 @@ std::size_t copy_finite(const Regressor& head, std::span<Float> out) {
           load_float(head.coefficients.data() + i * head.width, head.width, head.is_big_endian));
     }
   }
-  // One pass without branches, which compilers vectorise, before a search for the culprit.
+  // One branch-free pass, which compilers vectorise; then search for the bad element.
   bool all_finite = true;
   for (const Float value : out) all_finite &= std::isfinite(value);
   if (all_finite) return out.size();
@@ -498,7 +498,7 @@ RegressorFile::RegressorFile(std::span<const std::uint8_t> bytes, std::string fi
     if (!std::isfinite(head.intercept)) {
       refuse(head, std::string("the intercept is not a finite number.") + kFitAgain);
     }
-    // Heads that share an array could make a small file claim any amount of memory.
+    // With shared arrays, a small file could claim any amount of memory.
     total += head.coefficients.size();
     if (total > source_.bytes.size()) {
       refuse(head, std::string("regressors share one array.") + kPlainArrays);

@@ -32,7 +32,7 @@ constexpr std::pair<std::string_view, NearestNeighbours::Weighting> kWeightings[
     {"uniform", NearestNeighbours::Weighting::kUniform},
     {"similarity", NearestNeighbours::Weighting::kSimilarity}};
 
-/// Reports a fault of one member of the header.
+/// Throws an error about a member of the header.
 [[noreturn]] void fail(const std::string& message, const std::string& file,
                        const std::string& pointer) {
   throw Error(ErrorCode::kBadCheckpoint, message, {.file = file, .pointer = pointer});
@@ -53,8 +53,8 @@ void expect_metadata(const Safetensors& contents, const std::string& key,
   const std::string& found = metadata_of(contents, key, file);
   if (found != expected) {
     fail("found " + excerpt(found) + ", expected " + excerpt(expected) +
-             " as in config.json beside it; the two files belong to different checkpoints or "
-             "formats, fetch both again",
+             " as in config.json; the two files belong to different checkpoints or formats, fetch "
+             "both again",
          file, "/__metadata__/" + key);
   }
 }
@@ -74,7 +74,7 @@ std::vector<HeadName> read_head_names(const std::string& text, const Pool& pool,
     if (parts.size() != 3) head.fail(kHead);
     const auto model = index_of.find(parts[0].string("a model's name"));
     if (model == index_of.end()) {
-      parts[0].fail("the name of a model in config.json beside it");
+      parts[0].fail("the name of a model in config.json");
     }
     const std::string& target = parts[2].string(R"("quality" or "tokens")");
     if (target != "quality" && target != "tokens") parts[2].fail(R"("quality" or "tokens")");
@@ -84,8 +84,8 @@ std::vector<HeadName> read_head_names(const std::string& text, const Pool& pool,
   return names;
 }
 
-/// Metadata and not a tensor: readers that do not know them may pass them over, since they change
-/// no prediction.
+/// Metadata rather than a tensor: older readers may ignore them, since they do not affect
+/// predictions.
 std::vector<double> read_spreads(const std::string& text, const std::string& file) {
   const JsonDocument document(text, file, ErrorCode::kBadCheckpoint, "/__metadata__/spreads");
   std::vector<double> spreads;
@@ -108,16 +108,17 @@ const TensorView* find_tensor(const Safetensors& contents, const std::string& na
   return found == contents.tensors.end() ? nullptr : &*found;
 }
 
-/// The extent that a shape leaves open.
+/// The dimension that a shape leaves open.
 constexpr std::uint64_t kAnyExtent = UINT64_MAX;
 
-/// The tensor of this name, which must be there and have this shape.
+/// The tensor of this name, which must exist and have this shape.
 const TensorView& find_tensor(const Safetensors& contents, const std::string& name,
                               const std::vector<std::uint64_t>& shape, const std::string& file) {
   const TensorView* tensor = find_tensor(contents, name);
   if (tensor == nullptr) {
-    fail("this tensor is missing; fetch the checkpoint again, or write it as FORMAT.md says", file,
-         "/" + name);
+    fail(
+        "this tensor is missing; fetch the checkpoint again, or write it as specified in FORMAT.md",
+        file, "/" + name);
   }
   const bool fits = std::ranges::equal(tensor->shape, shape, [](auto found, auto expected) {
     return found == expected || expected == kAnyExtent;
@@ -160,7 +161,7 @@ std::string layer_name(std::size_t layer, const char* part) {
   return "layers." + std::to_string(layer) + "." + part;
 }
 
-/// As many as a reader looks for: what is beyond them is a tensor that is not known.
+/// The number of layers that a reader looks for. More are unknown tensors.
 std::size_t count_layers(const Safetensors& contents) {
   std::size_t count = 0;
   while (count < kMostLayers && find_tensor(contents, layer_name(count, "weight")) != nullptr) {
@@ -317,8 +318,8 @@ Checkpoint decode_native(Config config, std::span<const std::uint8_t> bytes,
   std::vector<HeadName> names =
       read_head_names(metadata_of(contents, "heads", file), checkpoint.config.models, file);
 
-  // A tensor that is not known is an error, unlike an unknown field of the config: heads that are
-  // passed over would change decisions.
+  // Unlike unknown fields of the config, unknown tensors are errors: ignored heads would change
+  // decisions.
   const bool has_idf = checkpoint.config.encoder && checkpoint.config.encoder->has_idf;
   const bool has_topics = checkpoint.config.encoder && !checkpoint.config.encoder->topics.empty();
   const std::size_t points = checkpoint.config.length_points;
@@ -349,7 +350,7 @@ Checkpoint decode_native(Config config, std::span<const std::uint8_t> bytes,
     }
     std::string expected;
     for (const std::string& name : known) expected += '"' + name + "\", ";
-    fail("this tensor is not known, expected " + expected +
+    fail("this tensor is unknown, expected " + expected +
              "\"idf\", \"topic_weights\", \"topic_intercepts\" and \"length_curves\"; write the "
              "checkpoint again without it",
          file, "/" + tensor.name);

@@ -1,5 +1,5 @@
-// The native checkpoint's model.safetensors; its config.json is parse_config()'s business.
-// Specified in checkpoints/FORMAT.md.
+// The native checkpoint's model.safetensors; parse_config() reads its config.json. Specified in
+// checkpoints/FORMAT.md.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +14,8 @@ namespace r2router::io {
 inline constexpr const char* kConfigName = "config.json";
 inline constexpr const char* kModelName = "model.safetensors";
 
-/// Reads predictor, IDF and topics, and copies them out of `bytes`. What does not depend on the
-/// layout, such as missing heads and numbers that are not finite, is left to validate(). Throws
+/// Reads predictor, IDF and topics, and copies them out of `bytes`. validate() checks what does not
+/// depend on the layout, such as missing heads and numbers that are not finite. Throws
 /// Error(kBadCheckpoint) with `file`.
 Checkpoint decode_native(Config config, std::span<const std::uint8_t> bytes,
                          const std::string& file);

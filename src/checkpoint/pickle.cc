@@ -15,18 +15,18 @@ namespace {
 using Kind = PickleValue::Kind;
 using Use = AllowedGlobal::Use;
 
-// Every refusal ends with what to do, which depends on whose fault it is likely to be: the
-// transfer's, the writer's, or an attacker's.
+// Every error ends with a remedy for its likely cause: a damaged transfer, an unusual writer, or an
+// attacker.
 constexpr char kDownloadAgain[] = "The file is damaged: copy or download it again.";
 constexpr char kSaveAgain[] =
     "Write the file again with joblib.dump() of linear regressors of scikit-learn fitted on plain "
     "arrays.";
 constexpr char kNothingRan[] =
-    "Nothing of it was run. Do not open this file with joblib or pickle; get the checkpoint from a "
+    "None of it was run. Do not open this file with joblib or pickle; get the checkpoint from a "
     "source that you trust.";
 
-/// The opcodes that are read: all that linear regressors need in protocols 0 to 5.
-/// Names as in pickletools.py, with "Op" behind those that would clash with a PickleValue::Kind.
+/// The supported opcodes: all that linear regressors need in protocols 0 to 5. Names as in
+/// pickletools.py, with the suffix "Op" if they would clash with a PickleValue::Kind.
 enum Opcode : std::uint8_t {
   kMark = '(',
   kStop = '.',
@@ -79,8 +79,8 @@ enum Opcode : std::uint8_t {
   kPut = 'p',
 };
 
-/// All other opcodes of pickle. They are listed so that a refusal can say what the byte would have
-/// done: an honest file of another kind deserves a better answer than "damaged".
+/// All other opcodes of pickle. They are listed so that errors can describe them: for a valid file
+/// of another kind, "damaged" would be misleading.
 struct RefusedOpcode {
   std::uint8_t byte;
   std::string_view name;
@@ -113,7 +113,7 @@ std::string hex(std::uint8_t byte) {
   return {'0', 'x', digits[byte >> 4], digits[byte & 15]};
 }
 
-/// Letters, digits, "_" and ".", so that it can be shown as it is.
+/// Letters, digits, "_" and ".", so that it can be shown verbatim.
 bool is_plain_name(std::string_view name) {
   constexpr std::string_view kAllowed =
       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.";
@@ -217,7 +217,7 @@ const PickleValue* PickleTree::find(const PickleSource& source, const PickleValu
     if (candidate.text != key) continue;
     if (found != nullptr) {
       source.refuse(ErrorCode::kBadCheckpoint, candidate.offset,
-                    "the key " + excerpt(key) + " stands twice in a dict. " + kSaveAgain);
+                    "the key " + excerpt(key) + " occurs twice in a dict. " + kSaveAgain);
     }
     found = &values_[dict.items[i + 1]];
   }
@@ -241,7 +241,7 @@ class PickleMachine {
   void read_header();
   void step(std::uint8_t opcode);
 
-  /// What stands within an item counts one level less than the item.
+  /// A value within an item counts one level less than the item.
   void contain(PickleValue& container, Index item);
   void push(Index index);
   void push_value(PickleValue value);
@@ -267,7 +267,7 @@ class PickleMachine {
   const PickleSource& source_;
   const PickleFormat& format_;
   ByteCursor& cursor_;
-  std::uint64_t start_ = 0;  // offset of the opcode at work
+  std::uint64_t start_ = 0;  // offset of the current opcode
   PickleTree tree_;
   std::vector<Index> stack_;
   std::vector<std::size_t> marks_;  // heights of the stack
@@ -280,7 +280,7 @@ void PickleMachine::refuse_opcode(std::uint8_t byte) const {
   const auto* known = std::find_if(std::begin(kRefusedOpcodes), std::end(kRefusedOpcodes),
                                    [byte](const RefusedOpcode& op) { return op.byte == byte; });
   if (known == std::end(kRefusedOpcodes)) {
-    refuse("byte " + hex(byte) + " is no pickle opcode. " + kDownloadAgain);
+    refuse("byte " + hex(byte) + " is not a pickle opcode. " + kDownloadAgain);
   }
   const std::string what = "opcode " + std::string(known->name) + " (" + hex(byte) + ")";
   if (known->runs_code) {
@@ -293,7 +293,7 @@ void PickleMachine::refuse_opcode(std::uint8_t byte) const {
 
 PickleTree PickleMachine::run() {
   read_header();
-  // Every round consumes a byte, and no opcode does more than linear work: the loop ends.
+  // Terminates: every iteration consumes a byte, and opcodes take at most linear time.
   for (;;) {
     start_ = cursor_.offset();
     const auto opcode =
@@ -334,7 +334,7 @@ void PickleMachine::read_header() {
 void PickleMachine::step(std::uint8_t opcode) {
   switch (opcode) {
     case kFrame: {
-      // Frames only help Python to read ahead; their promise is checked all the same.
+      // Frames only let Python read ahead, but their length is checked anyway.
       const std::uint64_t size = cursor_.read_unsigned(8, "FRAME's argument");
       if (size > cursor_.remaining()) {
         refuse("a frame of " + std::to_string(size) + " bytes, but only " +
@@ -369,7 +369,7 @@ void PickleMachine::step(std::uint8_t opcode) {
       const std::uint64_t size = cursor_.read_unsigned(1, "LONG1's argument");
       if (size > 8) return push_big_integer(size);
       std::uint64_t bits = cursor_.read_unsigned(size, "LONG1's argument");
-      // Two's complement of `size` bytes: copy the sign into the bytes that are not there.
+      // Two's complement of `size` bytes: extend the sign into the missing bytes.
       if (size > 0 && size < 8 && (bits >> (8 * size - 1)) != 0)
         bits |= ~std::uint64_t{0} << (8 * size);
       return push_value({.kind = Kind::kInteger, .integer = static_cast<std::int64_t>(bits)});
@@ -384,15 +384,14 @@ void PickleMachine::step(std::uint8_t opcode) {
     case kUnicodeOp:
       return push_escaped_text(cursor_.read_line("a text", kMaxPickleTextBytes));
     case kBinFloat: {
-      std::uint64_t bits = 0;  // the one big-endian number of the format
+      std::uint64_t bits = 0;  // the only big-endian number of the format
       for (const char byte : cursor_.take(8, "BINFLOAT's argument")) {
         bits = bits << 8 | static_cast<std::uint8_t>(byte);
       }
       return push_value({.kind = Kind::kFloat, .real = std::bit_cast<double>(bits)});
     }
     case kShortBinUnicode:
-      // Whether it is UTF-8 does not matter: it is compared with known names, and escaped in
-      // messages.
+      // Need not be valid UTF-8: it is compared with known names, and escaped in messages.
       return push_text(Kind::kText, cursor_.read_unsigned(1, "SHORT_BINUNICODE's length"));
     case kBinUnicode:
       return push_text(Kind::kText, cursor_.read_unsigned(4, "BINUNICODE's length"));
@@ -426,7 +425,7 @@ void PickleMachine::step(std::uint8_t opcode) {
     case kTuple1:
     case kTuple2:
     case kTuple3: {
-      // As for every opcode that takes values: those below the last mark are out of reach.
+      // Opcodes cannot take values below the last mark.
       const std::size_t size = opcode - kTuple1 + std::size_t{1};
       const std::size_t floor = marks_.empty() ? 0 : marks_.back();
       if (stack_.size() - floor < size) {
@@ -542,8 +541,7 @@ void PickleMachine::memoize(std::size_t slot) {
 
 void PickleMachine::recall(std::size_t slot) {
   if (slot >= memo_.size() || memo_[slot] == kUnset) {
-    refuse("memo entry " + std::to_string(slot) + " is asked for, but was never set. " +
-           kDownloadAgain);
+    refuse("memo entry " + std::to_string(slot) + " is used, but was never set. " + kDownloadAgain);
   }
   push(memo_[slot]);
 }
@@ -640,7 +638,7 @@ std::size_t PickleMachine::slot_number(std::string_view what) {
 }
 
 void PickleMachine::push_global(std::string_view module, std::string_view name) {
-  // Module and name are compared apart: "a.b" + "c" is another import than "a" + "b.c".
+  // Compare module and name separately: "a.b" + "c" is not the import "a" + "b.c".
   const auto allowed = std::find_if(
       format_.globals.begin(), format_.globals.end(),
       [&](const AllowedGlobal& entry) { return entry.module == module && entry.name == name; });
@@ -676,7 +674,7 @@ void PickleMachine::push_object(Use use, std::string_view opcode) {
   }
   const AllowedGlobal* const global = tree_[target].global;
   if (use == Use::kCall && global->use == Use::kRebuild) return rebuild(arguments);
-  // A listed global in another role would be a call that nobody has thought about.
+  // A listed global in another role would be an unexpected call.
   if (global->use != use && global->use != Use::kInert) {
     source_.refuse(ErrorCode::kUnsafe, start_,
                    std::string(opcode) + " on " + describe(tree_[target]) +
@@ -714,11 +712,11 @@ void PickleMachine::rebuild(Index arguments) {
 void PickleMachine::set_items(std::size_t begin) {
   if (begin == 0 || begin <= (marks_.empty() ? 0 : marks_.back()) ||
       tree_[stack_[begin - 1]].kind != Kind::kDict || (stack_.size() - begin) % 2 != 0) {
-    refuse(std::string("items are set that do not pair up, or on something that is no dict. ") +
+    refuse(std::string("items are set that do not pair up, or on something that is not a dict. ") +
            kDownloadAgain);
   }
   PickleValue& dict = tree_.values_[stack_[begin - 1]];
-  // Keys are found by walking a dict, so its length bounds the work of every look-up.
+  // Keys are found by linear search, so the length of a dict bounds the work of a lookup.
   if ((dict.items.size() + stack_.size() - begin) / 2 > kMaxPickleDictEntries) {
     refuse("a dict of more than " + std::to_string(kMaxPickleDictEntries) + " entries. " +
            kSaveAgain);
@@ -739,7 +737,7 @@ void PickleMachine::build() {
   const Index target = pop();
   push(target);
   PickleValue& object = tree_.values_[target];
-  // A state that could change after the inline bytes were taken would let them be read as another
+  // If the state could change after the inline bytes were taken, they could be read as another
   // type.
   if (object.kind != Kind::kObject || object.items.size() != 1) {
     refuse("BUILD on " + describe(object) +
@@ -757,7 +755,7 @@ PickleTree parse_pickle(const PickleSource& source, const PickleFormat& format) 
   PickleTree tree = parse_pickle(cursor, format);
   if (cursor.remaining() != 0) {
     source.refuse(ErrorCode::kBadCheckpoint, cursor.offset(),
-                  std::to_string(cursor.remaining()) + " bytes stand after the pickle's end. " +
+                  std::to_string(cursor.remaining()) + " bytes follow the end of the pickle. " +
                       kDownloadAgain);
   }
   return tree;

@@ -1,14 +1,14 @@
 // A restricted pickle machine: reads protocols 0 to 5 into a tree of plain values.
 //
-// Python's own machine imports whatever a file names and calls it. This one imports and calls
-// nothing: "construct class C" and "call function f" become records in the tree, and only for the
-// globals that the caller lists. What the records mean is for the caller to say. Globals of the
-// caller's inert packages become records too, with any use; nothing ever interprets these.
+// Python's machine imports and calls whatever a file names. This one imports and calls nothing:
+// "construct class C" and "call function f" become records in the tree, and only for the globals
+// that the caller lists. The caller interprets the records. Globals of the caller's inert packages
+// become records too, in any role, and are never interpreted.
 //
-// Input is untrusted. All work and memory is bounded by the limits below; every refusal is an Error
-// with the file, the byte offset and what stood there: kUnsafe for what would run code or import a
-// global that is not listed, kBadCheckpoint for everything else. Source of the format: CPython's
-// Lib/pickletools.py; PEP 307 (protocol 2), 3154 (4) and 574 (5).
+// Input is untrusted. All work and memory is bounded by the limits below; every rejection is an
+// Error with the file, the byte offset and what was found there: kUnsafe for anything that would
+// run code or import a global that is not listed, kBadCheckpoint for everything else. Source of the
+// format: CPython's Lib/pickletools.py; PEP 307 (protocol 2), 3154 (4) and 574 (5).
 #pragma once
 
 #include <cstddef>
@@ -23,7 +23,7 @@
 
 namespace r2router::io {
 
-/// Limits of one pickle; the released files stay below a twentieth of each.
+/// Limits of one pickle; the released files use less than a twentieth of each.
 inline constexpr std::size_t kMaxPickleValues = 1 << 16;
 inline constexpr std::size_t kMaxPickleStack = 1 << 13;
 inline constexpr std::size_t kMaxPickleMemo = 1 << 16;
@@ -32,18 +32,18 @@ inline constexpr std::size_t kMaxPickleNameBytes = 1 << 12;  // of a module or c
 inline constexpr std::size_t kMaxPickleDictEntries = 1 << 10;
 inline constexpr std::uint32_t kMaxPickleDepth = 32;
 
-/// Bytes to read, and how errors name them.
+/// Bytes to read, and their name for errors.
 struct PickleSource {
   std::span<const std::uint8_t> bytes;
   std::string file;
-  /// The bytes are the decompressed contents of `file`, which is then said with every offset.
+  /// The bytes are the decompressed contents of `file`; errors mention this with every offset.
   bool decompressed = false;
 
-  /// Throws an Error about what stands at `offset`.
+  /// Throws an Error about the value at `offset`.
   [[noreturn]] void refuse(ErrorCode code, std::uint64_t offset, const std::string& message) const;
 };
 
-/// Reads a PickleSource front to back; running over its end is an Error(kBadCheckpoint).
+/// Reads a PickleSource sequentially. Throws Error(kBadCheckpoint) at its end.
 class ByteCursor {
  public:
   explicit ByteCursor(const PickleSource& source) : source_(source) {}
@@ -56,7 +56,8 @@ class ByteCursor {
   std::string_view take(std::uint64_t count, std::string_view what);
   /// The next `width` (1 to 8) bytes as a little-endian unsigned number.
   std::uint64_t read_unsigned(std::size_t width, std::string_view what);
-  /// Up to the next line feed, which is skipped; a line of `most` bytes or more is an error.
+  /// The bytes up to the next line feed, which is skipped. Throws for a line of `most` bytes or
+  /// more.
   std::string_view read_line(std::string_view what, std::size_t most = kMaxPickleNameBytes);
 
  private:
@@ -64,22 +65,22 @@ class ByteCursor {
   std::size_t offset_ = 0;
 };
 
-/// A global that a file may name, and what it may do with it.
+/// A global that a file may name, and its permitted role.
 struct AllowedGlobal {
   enum class Use : std::uint8_t {
-    kName,       ///< only stand there as a value
+    kName,       ///< only be a value
     kConstruct,  ///< be the class of an object made without arguments (NEWOBJ)
     kCall,       ///< be called with arguments (REDUCE)
     kRebuild,    ///< be copyreg._reconstructor, how protocols 0 and 1 make objects
-    kInert,      ///< anything; it is of an inert package, and nothing interprets it
+    kInert,      ///< anything: part of an inert package, never interpreted
   };
   std::string_view module;
   std::string_view name;
   Use use;
 };
 
-/// A value of the tree. Values refer to each other by their index in the tree, so that a file which
-/// makes a cycle through the memo makes no owning cycle.
+/// A value of the tree. Values refer to each other by index, so that a cycle through the memo is
+/// not an owning cycle.
 struct PickleValue {
   enum class Kind : std::uint8_t {
     kNone,
@@ -119,7 +120,7 @@ class PickleTree {
   const PickleValue& operator[](std::uint32_t index) const { return values_[index]; }
   const PickleValue& root() const { return values_[root_]; }
 
-  /// The value of `key` in `dict`, or null. Throws Error(kBadCheckpoint) if it stands there twice.
+  /// The value of `key` in `dict`, or null. Throws Error(kBadCheckpoint) for a duplicate key.
   const PickleValue* find(const PickleSource& source, const PickleValue& dict,
                           std::string_view key) const;
 
@@ -127,28 +128,28 @@ class PickleTree {
   friend class PickleMachine;
   std::vector<PickleValue> values_;
   std::uint32_t root_ = 0;
-  std::deque<AllowedGlobal> inert_;  // what the file named of inert packages
+  std::deque<AllowedGlobal> inert_;  // globals of inert packages that the file named
   std::deque<std::string> decoded_;  // texts that had escapes
 };
 
-/// What a file format built upon pickle allows and adds.
+/// What a file format based on pickle allows and adds.
 struct PickleFormat {
   std::span<const AllowedGlobal> globals;  ///< must outlive the tree
-  /// Called when `object` has got its state (BUILD), once for each object: takes the bytes that
-  /// stand inline after it from the cursor and returns them; empty if there are none.
+  /// Called when `object` receives its state (BUILD), once for each object. Takes the inline bytes
+  /// after it from the cursor and returns them; empty if there are none.
   std::string_view (*take_inline_bytes)(const PickleTree& tree, const PickleValue& object,
                                         ByteCursor& cursor) = nullptr;
   /// Packages such as "sklearn": all of their modules are inert.
   std::span<const std::string_view> inert_packages = {};
-  /// Called for the first class that the file names if it is of an inert package, which must be
-  /// the class of the file's own value: what is to be said of it, in an error.
+  /// Returns the error message for the first class that the file names, if it is in an inert
+  /// package: it must be the class of the file's value.
   std::string (*explain_class)(std::string_view name) = nullptr;
 };
 
-/// Reads a whole source: one pickle and nothing after it.
+/// Reads a whole source, which must be exactly one pickle.
 PickleTree parse_pickle(const PickleSource& source, const PickleFormat& format);
 
-/// Reads one pickle from the cursor, which is left behind its end. For a pickle within another.
+/// Reads one pickle and moves the cursor past its end. For a nested pickle.
 PickleTree parse_pickle(ByteCursor& cursor, const PickleFormat& format);
 
 }  // namespace r2router::io

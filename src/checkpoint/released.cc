@@ -16,7 +16,7 @@
 namespace r2router::io {
 namespace {
 
-/// A file's bytes and what was found in them, which points into the bytes.
+/// A file's bytes, and the parsed heads, which point into them.
 struct HeadsFile {
   explicit HeadsFile(const std::string& path) : file(path), regressors(file.bytes(), path) {}
 
@@ -34,7 +34,7 @@ struct Source {
 Budget parse_key(const RegressorFile& file, const Regressor& head) {
   constexpr std::string_view kSuffix = "_score";
   std::uint32_t tokens = 0;
-  // from_chars alone would take leading zeros, which give two keys for one budget.
+  // from_chars() accepts leading zeros, which would give two keys for one budget.
   if (head.key.ends_with(kSuffix) && !head.key.starts_with('0')) {
     const char* const end = head.key.data() + head.key.size() - kSuffix.size();
     const auto [stop, error] = std::from_chars(head.key.data(), end, tokens);
@@ -45,12 +45,12 @@ Budget parse_key(const RegressorFile& file, const Regressor& head) {
               "as \"300_score\". Rename the key.");
 }
 
-/// The files that are not there, as a list for a message; empty if all are.
+/// The missing files as a list for a message; empty if none is missing.
 std::string missing_files(const std::string& folder, const std::string& checkpoint_dir) {
   std::string missing;
   for (const std::string_view name : kReleasedFiles) {
     const std::string path = released_path(folder, checkpoint_dir, name);
-    std::error_code error;  // what cannot be looked at is left for the reader to complain about
+    std::error_code error;  // other errors are reported by the reader
     if (std::filesystem::status(path, error).type() != std::filesystem::file_type::not_found) {
       continue;
     }
@@ -59,7 +59,7 @@ std::string missing_files(const std::string& folder, const std::string& checkpoi
   return missing;
 }
 
-/// Leaves out the models that lack a file.
+/// Removes models that lack a file.
 void drop_incomplete_models(const std::string& folder, Config& config, const LogCallback& log) {
   Pool models;
   std::vector<std::string> checkpoint_dirs;
@@ -70,7 +70,7 @@ void drop_incomplete_models(const std::string& folder, Config& config, const Log
       checkpoint_dirs.push_back(std::move(config.checkpoint_dirs[i]));
     } else if (log) {
       log(LogLevel::kWarning, "model " + config.models[i].name +
-                                  " is left out, since these files do not exist: " + missing);
+                                  " is skipped, since these files do not exist: " + missing);
     }
   }
   if (models.empty()) {
@@ -153,7 +153,7 @@ Checkpoint load_released(const std::string& folder, Config config, const LogCall
     for (const Regressor& head : limited.heads()) {
       const Budget budget = parse_key(limited, head);
       if (!seen.insert(budget).second) {
-        limited.refuse(head, "its budget stands twice in the file. Remove one of the two.");
+        limited.refuse(head, "its budget occurs twice in the file. Remove one of the two.");
       }
       add(limited, head, {{model, budget}, Target::kQuality});
     }
@@ -163,8 +163,7 @@ Checkpoint load_released(const std::string& folder, Config config, const LogCall
     add(tokens, tokens.heads()[0], {{model, Budget::unlimited()}, Target::kTokens});
   }
 
-  // Only now is the precision known that keeps every coefficient as it stands; one copy from the
-  // files.
+  // The precision that keeps every coefficient exact is known only now. Copy once.
   if (all_float32) {
     heads.weights = copy_weights<float>(sources, heads.dimension);
   } else {

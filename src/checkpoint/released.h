@@ -23,9 +23,9 @@ std::string released_path(const std::string& folder, const std::string& checkpoi
                           std::string_view file);
 
 /// Reads the heads of every model in `config`, which parse_config() has read from the same folder.
-/// The heads are float32 if all files are, else float64. A model that lacks a file is left out of
-/// the returned config and told to `log` as a warning. Throws Error: kNotFound if no model is left;
-/// kBadCheckpoint or kUnsafe for what is wrong in a file.
+/// The heads are float32 if all files are, else float64. A model that lacks a file is removed from
+/// the returned config and logged as a warning. Throws Error: kNotFound if no model is left;
+/// kBadCheckpoint or kUnsafe for an invalid file.
 Checkpoint load_released(const std::string& folder, Config config, const LogCallback& log);
 
 }  // namespace r2router::io

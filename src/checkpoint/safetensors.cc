@@ -12,14 +12,14 @@ namespace {
 constexpr std::size_t kLengthBytes = 8;  // of the header length in front of the header
 constexpr const char* kMetadata = "__metadata__";
 
-/// The format knows more types; heads are never stored in the others.
+/// The format has more types, but heads never use them.
 TensorType read_type(const JsonView& field) {
   if (field.is_string() && field.string() == "F32") return TensorType::kFloat32;
   if (field.is_string() && field.string() == "F64") return TensorType::kFloat64;
   field.fail("\"F32\" or \"F64\"; convert the tensor to float32 or float64");
 }
 
-/// Bytes that a tensor of this shape takes; empty if that overflows.
+/// Size in bytes of a tensor of this shape; empty if it overflows.
 std::optional<std::uint64_t> bytes_of(const std::vector<std::uint64_t>& shape, TensorType type) {
   std::uint64_t bytes = size_of(type);
   for (const std::uint64_t extent : shape) {
@@ -69,8 +69,8 @@ Safetensors parse_safetensors(std::span<const std::uint8_t> bytes, const std::st
   if (bytes.size() < kLengthBytes) {
     throw Error(ErrorCode::kBadCheckpoint,
                 "the file has " + std::to_string(bytes.size()) +
-                    " bytes, expected a safetensors file, which begins with 8 bytes that give the "
-                    "header's length; the file is truncated, fetch it again",
+                    " bytes, expected a safetensors file, which begins with the length of its "
+                    "header in 8 bytes; the file is truncated, fetch it again",
                 {.file = file});
   }
   std::uint64_t length = 0;
@@ -99,9 +99,8 @@ Safetensors parse_safetensors(std::span<const std::uint8_t> bytes, const std::st
       placed.push_back(read_tensor(field, name, data));
     }
   }
-  // The header may name tensors in any order. In the order of their data, one pass finds overlaps
-  // and gaps; the size settles the order of an empty tensor and the one that begins at the same
-  // place.
+  // The header may name tensors in any order. Sort by position, so that one pass finds overlaps and
+  // gaps; an empty tensor precedes one at the same position.
   std::ranges::sort(placed, [](const Placed& a, const Placed& b) {
     return std::pair(a.begin, a.tensor.data.size()) < std::pair(b.begin, b.tensor.data.size());
   });

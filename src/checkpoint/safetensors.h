@@ -1,6 +1,6 @@
-// The safetensors container: an 8-byte little-endian header length, a JSON header that names each
-// tensor's type, shape and place, then the tensors' bytes without gaps.
-// Format: https://huggingface.co/docs/safetensors
+// The safetensors container: an 8-byte little-endian header length, a JSON header with each
+// tensor's type, shape and position, then the tensors' bytes without gaps. Format:
+// https://huggingface.co/docs/safetensors
 #pragma once
 
 #include <bit>
@@ -19,7 +19,7 @@ enum class TensorType : std::uint8_t { kFloat32, kFloat64 };
 /// Bytes of one element.
 constexpr std::size_t size_of(TensorType type) { return type == TensorType::kFloat32 ? 4 : 8; }
 
-/// A tensor whose data belong to someone else.
+/// A non-owning view of a tensor.
 struct TensorView {
   std::string name;
   TensorType type = TensorType::kFloat32;
@@ -36,19 +36,19 @@ std::vector<Value> copy_elements(const TensorView& tensor) {
   return values;
 }
 
-/// What a file holds. The views live as long as the bytes they were parsed from.
+/// The contents of a file. Views are valid as long as the bytes they were parsed from.
 struct Safetensors {
   std::map<std::string, std::string> metadata = {};  ///< the header's __metadata__
   std::vector<TensorView> tensors = {};              ///< in the order of their data
 };
 
-/// Longest header that is read: a bound on what a hostile file can make the parser allocate.
+/// Maximum size of a header: limits what a hostile file can make the parser allocate.
 inline constexpr std::uint64_t kMaxSafetensorsHeader = 16 << 20;
 
 /// Checks the whole container before it returns: sizes against the file's, shapes against data, and
-/// that the data are in bounds and neither overlap nor leave gaps. Values are not looked at. Types
-/// other than float32 and float64 are refused.
-/// Throws Error(kBadCheckpoint) with `file` and the byte offset or the JSON pointer in the header.
+/// that the data are in bounds and neither overlap nor leave gaps. Values are not checked. Types
+/// other than float32 and float64 are rejected. Throws Error(kBadCheckpoint) with `file` and the
+/// byte offset or the JSON pointer in the header.
 Safetensors parse_safetensors(std::span<const std::uint8_t> bytes, const std::string& file);
 
 /// A file that holds `contents`, the data in the order given. The first tensor is aligned to 8

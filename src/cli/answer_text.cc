@@ -35,7 +35,7 @@ std::string answer_facts(const llm::Completion& completion, const Pool& pool) {
     line += ", served by " + printable(completion.served_model);
   }
   if (completion.usage) line += ", " + tokens_text(*completion.usage);
-  // The server's own figure is what is paid; the other is ours.
+  // Prefer the server's figure, which is what is charged.
   if (completion.charged_usd) {
     line += ", " + usd_text(*completion.charged_usd, 4) + " charged";
   } else if (completion.computed_usd) {

@@ -1,4 +1,4 @@
-// An answer as a person reads it.
+// Formats an answer as text.
 #pragma once
 
 #include <string>
@@ -8,10 +8,10 @@
 
 namespace r2router::cli {
 
-/// What stands between a decision and the answer that it led to.
+/// The separator between a decision and its answer.
 std::string answer_rule();
 
-/// Who answered, what it took and what it cost, as one line.
+/// The model, time and cost of an answer, as one line.
 std::string answer_facts(const llm::Completion& completion, const Pool& pool);
 
 }  // namespace r2router::cli

@@ -19,7 +19,7 @@ struct OptionInfo {
   enum class Value { kNone, kText, kFile, kFolder, kChoice };
 
   std::vector<std::string> names = {};  ///< "--lambda", "-h"; of an argument without dashes "DIR"
-  std::string type = {};                ///< what its value is called, such as "FILE"
+  std::string type = {};                ///< name of its value, such as "FILE"
   Value value = Value::kNone;
   std::vector<std::string> choices = {};   ///< the only values, for kChoice
   std::vector<std::string> excludes = {};  ///< options that cannot be given together with it
@@ -44,7 +44,7 @@ struct CommandInfo {
   std::string synopsis() const;
 };
 
-/// A part of a footer: prose to be filled, or lines to be kept as they are.
+/// A part of a footer: prose to wrap, or literal lines.
 struct Paragraph {
   std::string text = {};  ///< of examples: with their line breaks, without their indentation
   bool literal = false;
@@ -58,10 +58,10 @@ struct Footer {
 };
 Footer parse_footer(std::string_view footer);
 
-/// The command that the names lead to, or null. `names` do not include the program's.
+/// The command with this path, or null. `names` do not include the program's name.
 const CommandInfo* find_command(const CommandInfo& root, std::span<const std::string> names);
 
-/// Describes a command and all below it. Options without a group are hidden and left out.
+/// Describes a command and its subcommands. Skips options without a group, which are hidden.
 CommandInfo describe(const CLI::App& app);
 
 /// The names of an option as they are typed, such as "--lambda" and "-h".
@@ -73,7 +73,7 @@ std::string joined(const std::vector<std::string>& parts, std::string_view separ
 /// Splits text into lines of at most `width` columns at white space. Counts code points.
 std::vector<std::string> wrap(std::string_view text, std::size_t width);
 
-/// How many columns a text takes. Counts code points.
+/// The width of a text in columns. Counts code points.
 std::size_t columns(std::string_view text);
 
 }  // namespace r2router::cli

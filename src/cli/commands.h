@@ -12,9 +12,9 @@ namespace r2router::cli {
 
 /// Each adds its subcommand to `app`. The work is done in the subcommand's callback, which runs
 /// once the whole command line has been parsed:
-///   - it throws r2router::Error when it fails: run() prints that as one line and returns 1;
-///   - it throws CLI::ValidationError when the command line itself is wrong: run() returns 2;
-///   - it sets `exit_code` (0 until then) to end with another code after it has done its work.
+///   - it throws r2router::Error on failure: run() prints it as one line and returns 1;
+///   - it throws CLI::ValidationError for a wrong command line: run() returns 2;
+///   - it sets `exit_code` (initially 0) to end with another code after its work.
 /// `exit_code` outlives `app`.
 ///
 /// The description is a phrase without a full stop. The footer begins with "Examples:" and indented

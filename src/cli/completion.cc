@@ -14,7 +14,7 @@
 namespace r2router::cli {
 namespace {
 
-/// Commands as what follows help and man: without their options.
+/// Commands as arguments of help and man: without their options.
 std::vector<CommandInfo> as_arguments(std::vector<CommandInfo> commands,
                                       const std::vector<std::string>& path) {
   for (CommandInfo& command : commands) {

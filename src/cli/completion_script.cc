@@ -1,6 +1,6 @@
-// In each of the languages the script first finds the command that the words before the cursor
-// name. A "path" is the words of a command, each with a space before it: " models sync". The
-// arguments of help and man are commands too: they are described as commands below help and man.
+// In each language the script first finds the command before the cursor. A "path" is the words of a
+// command, each preceded by a space: " models sync". Arguments of help and man are modelled as
+// subcommands of help and man.
 #include "cli/completion_script.h"
 
 #include <functional>
@@ -30,7 +30,7 @@ void for_each_command(const CommandInfo& command,
   for (const CommandInfo& other : command.commands) for_each_command(other, visit);
 }
 
-/// The value of its arguments without dashes, if they have one kind.
+/// The kind of its positional arguments, if they all have the same.
 Value positional_value(const CommandInfo& command) {
   for (const OptionInfo& option : command.options) {
     if (option.positional) return option.value;
@@ -45,7 +45,7 @@ std::vector<std::string> positional_choices(const CommandInfo& command) {
   return {};
 }
 
-/// `text` with a backslash before each of the characters.
+/// `text` with a backslash before each of `characters`.
 std::string backslashed(std::string_view text, std::string_view characters) {
   std::string result;
   for (const char c : text) {

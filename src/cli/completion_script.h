@@ -7,8 +7,8 @@
 
 namespace r2router::cli {
 
-/// Each completes commands, options, the values of options that have few, and names of files and
-/// folders. Install it where the shell looks for completions, or source it.
+/// Completes commands, options, values of options with a fixed set, and names of files and folders.
+/// Install it where the shell looks for completions, or source it.
 std::string bash_completion(const CommandInfo& root);
 std::string zsh_completion(const CommandInfo& root);
 std::string fish_completion(const CommandInfo& root);

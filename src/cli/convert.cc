@@ -1,4 +1,4 @@
-// r2-router convert: a checkpoint in either layout, written in the native one.
+// r2-router convert: writes a checkpoint of either layout in the native one.
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -29,7 +29,7 @@ void convert(const Settings& settings) {
   const Checkpoint checkpoint = load_checkpoint(settings.source, print_warnings());
   save_checkpoint(checkpoint, settings.destination);
 
-  // What was written is looked at on disk, not remembered.
+  // Report the actual files on disk.
   const auto size = [&](const char* file) {
     const auto path = std::filesystem::path(settings.destination) / file;
     return std::string(file) + " (" + with_thousands(std::filesystem::file_size(path)) + " bytes)";

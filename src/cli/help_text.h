@@ -1,4 +1,4 @@
-// The text that --help and the help command print.
+// The output of --help and the help command.
 #pragma once
 
 #include <cstddef>
@@ -8,7 +8,7 @@
 
 namespace r2router::cli {
 
-/// The widest that help is printed.
+/// Maximum width of help.
 inline constexpr std::size_t kHelpWidth = 100;
 
 /// The terminal's width, at most kHelpWidth; kHelpWidth if standard output is not a terminal.

@@ -1,4 +1,4 @@
-// r2-router info: what a checkpoint holds.
+// r2-router info: describes a checkpoint.
 #include <algorithm>
 #include <memory>
 #include <string>
@@ -41,7 +41,7 @@ const char* budget_mode_name(BudgetMode mode) {
   return mode == BudgetMode::kPrompted ? "prompted" : "hard-cap";
 }
 
-// What is particular to the kind of predictor.
+// Facts specific to the kind of predictor.
 Json predictor_facts(const Checkpoint& checkpoint) {
   Json facts = {{"kind", to_string(checkpoint.config.predictor)}};
   if (const auto* knn = std::get_if<NearestNeighbours>(&checkpoint.predictor)) {
@@ -55,7 +55,7 @@ Json predictor_facts(const Checkpoint& checkpoint) {
   return facts;
 }
 
-// The checkpoint as JSON: what the text form shows is taken from here as well.
+// The checkpoint as JSON. The text form is derived from it.
 Json describe(const std::string& folder, const Checkpoint& checkpoint) {
   const Config& config = checkpoint.config;
   Json models = Json::array();
@@ -112,7 +112,7 @@ std::string joined(const Json& values) {
   return text;
 }
 
-// An object as indented lines, a member each.
+// An object as indented lines, one per member.
 void append_tree(std::string& text, const Json& object, std::size_t indent) {
   for (const auto& [key, value] : object.items()) {
     text += std::string(indent, ' ') + key + ':';
@@ -149,7 +149,7 @@ std::string predictor_text(const Json& predictor) {
 std::string as_text(const Json& facts) {
   std::string text;
   const auto fact = [&](std::string name, const std::string& value) {
-    // A released config lacks some fields: no line then.
+    // A released config lacks some fields, which are skipped.
     if (!value.empty()) text += padded(name + ":", 16) + value + '\n';
   };
   const auto string = [&](const char* key) { return facts[key].get<std::string>(); };
@@ -172,7 +172,7 @@ std::string as_text(const Json& facts) {
     append_tree(text, facts["training"], 2);
   }
 
-  // The models last: a long pool must not push the rest out of sight.
+  // Models last, so that a long pool does not scroll the rest away.
   std::size_t width = 5;
   for (const Json& model : facts["models"]) {
     width = std::max(width, model["name"].get_ref<const std::string&>().size());
@@ -193,7 +193,7 @@ std::string as_text(const Json& facts) {
 void info(const Settings& settings) {
   const std::string folder =
       settings.folder.empty() ? Router::default_checkpoint_path() : settings.folder;
-  // Loaded as route does, so that a checkpoint that info shows is one that works.
+  // Loads it as route does, so that a checkpoint shown by info works.
   const Checkpoint checkpoint = load_checkpoint(folder, print_warnings());
   const Json facts = describe(folder, checkpoint);
   Output output;
@@ -210,7 +210,7 @@ void add_info_command(CLI::App& app, int&) {
   const auto settings = std::make_shared<Settings>();
   command
       ->add_option("DIR", settings->folder,
-                   "Checkpoint folder; default: the one that came with r2-router")
+                   "Checkpoint folder; default: the one installed with r2-router")
       ->type_name("DIR");
   command->add_flag("--json", settings->json, "Print one JSON object");
   command->callback([settings] { info(*settings); });

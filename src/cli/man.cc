@@ -53,7 +53,7 @@ The installed program has its pages where man looks for them: man r2-router-rout
       return;
     }
     if (!settings->names.empty()) {
-      throw CLI::ValidationError("--output-dir writes all pages: leave out " +
+      throw CLI::ValidationError("--output-dir writes all pages: remove " +
                                  settings->names.front());
     }
     io::make_folder(settings->folder);

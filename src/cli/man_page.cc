@@ -8,7 +8,7 @@
 namespace r2router::cli {
 namespace {
 
-/// Text for a line of its own: nothing in it is a command of the language.
+/// Escapes text for its own line: none of it is a man(7) command.
 std::string escaped(std::string_view text) {
   std::string result;
   for (const char c : text) {
@@ -17,7 +17,8 @@ std::string escaped(std::string_view text) {
     if (c == '\\') {
       result += "\\e";
     } else if (c == '-') {
-      result += "\\-";  // a hyphen could be printed as another character, and not be pasted
+      result +=
+          "\\-";  // a plain hyphen may be printed as another character, which breaks copy and paste
     } else {
       result += c;
     }
@@ -25,7 +26,7 @@ std::string escaped(std::string_view text) {
   return result;
 }
 
-/// Prose in lines of a moderate length.
+/// Wraps prose.
 std::string filled(std::string_view text) {
   std::string lines;
   for (const std::string& line : wrap(text, 76)) lines += (lines.empty() ? "" : "\n") + line;
@@ -114,7 +115,7 @@ void append_footer(std::string& page, const CommandInfo& command) {
   }
 }
 
-/// The pages of the commands above and below, and of the program.
+/// The pages of the parent, the subcommands and the program.
 std::string see_also(const CommandInfo& command, const CommandInfo& root) {
   std::vector<std::string> pages;
   for (std::size_t length = 1; length < command.path.size(); ++length) {

@@ -32,7 +32,7 @@ std::string flag_of(const Setting& setting) {
   return flags.substr(0, flags.find(','));
 }
 
-/// With the range of the setting, and flags in place of the names of settings.
+/// With the setting's range, and with flags instead of setting names.
 std::string help_of(const Setting& setting) {
   std::string help;
   bool name = false;
@@ -64,7 +64,7 @@ std::string type_of(const Setting& setting) {
   return setting.unit == "tokens" ? "N" : "X";
 }
 
-/// The text of an option as the setting's value; a string if it is not what the setting takes.
+/// Converts an option's text to the setting's value; returns a string if that fails.
 SettingValue parse(const Setting& setting, const std::string& text) {
   std::int64_t whole = 0;
   double number = 0;
@@ -97,14 +97,14 @@ void add_option(CLI::App& command, const Setting& setting, Policy& given) {
   };
   CLI::Option* option = nullptr;
   if (setting.type() == Setting::Type::kFlag) {
-    // Counts as many as are given, less those of the opposite.
+    // The number of times given, minus that of the opposite flag.
     option = command.add_flag_function(
         flags,
         [set, flags](std::int64_t count) {
           if (count == 0) {
             const std::size_t comma = flags.find(",!");
             throw CLI::ValidationError(flags.substr(0, comma) + " and " + flags.substr(comma + 2) +
-                                       " exclude each other: give one of them");
+                                       " exclude each other: use one of them");
           }
           set(count > 0);
         },
@@ -129,8 +129,8 @@ void add_option(CLI::App& command, const Setting& setting, Policy& given) {
 void add_policy_options(CLI::App& command, PolicySettings& settings) {
   command
       .add_option("--policy", settings.policy,
-                  "Take what is not given here from a file, or from a policy that is kept in the "
-                  "checkpoint's folder (see r2-router calibrate)")
+                  "File, or name of a policy in the checkpoint's folder (see r2-router calibrate), "
+                  "with defaults for these options")
       ->group(kGroup)
       ->type_name("FILE.json|NAME");
   for (const Setting& setting : r2router::settings()) {
@@ -146,7 +146,7 @@ Policy read_policy(const std::string& policy, const std::string& checkpoint_dir)
 Error with_flag_named(const Error& error, const PolicySettings& settings, const Policy& policy) {
   const Setting* setting = find_setting(error.where().option);
   if (setting == nullptr) return error;
-  // A query line or a policy that set it calls it as the library does.
+  // If a query line or a policy set it, keep the library's name.
   const auto given = value_of(*setting, settings.given);
   if (!given || given != value_of(*setting, policy)) return error;
   Error::Where where = error.where();

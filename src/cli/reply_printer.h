@@ -1,4 +1,4 @@
-// Prints what became of each query, for people or as JSON.
+// Prints the result of each query, as text or JSON.
 #pragma once
 
 #include <cstdint>
@@ -14,29 +14,29 @@
 
 namespace r2router::cli {
 
-/// What tells a reply's query from the others.
+/// Identifies the query of a reply.
 struct ReplyLabel {
   QueryLabel query;
   std::optional<std::uint64_t> line = {};  ///< in the input, from 1
 };
 
-/// Not safe for use from several threads.
+/// Not thread-safe.
 class ReplyPrinter {
  public:
   enum class Form { kText, kJson };
 
-  /// `several`: name each query before its reply. `verbose`: tell the other options as well.
+  /// `several`: print each query before its reply. `verbose`: print the other options as well.
   ReplyPrinter(Form form, bool several, bool verbose)
       : form_(form), several_(several), verbose_(verbose) {}
 
   /// A query that was routed.
   void decision(const ReplyLabel& label, const Decision& decision);
-  /// One that was answered, or not: completion.failure says so.
+  /// A query that was sent to a model. It failed if completion.failure is set.
   void answer(const ReplyLabel& label, const Decision& decision, const llm::Completion& completion);
-  /// One that could not be routed or asked. `what`: "Not routed", say.
+  /// A query that could not be routed or sent. `what`: for example "Not routed".
   void error(const ReplyLabel& label, std::string_view what, std::string_view message);
 
-  /// An answer for people that is printed as it comes: begin, pieces, end.
+  /// A text answer that is printed while it arrives: begin, chunks, end.
   void begin_answer(const ReplyLabel& label, const Decision& decision);
   void piece(std::string_view text);
   void end_answer(const Decision& decision, const llm::Completion& completion);
@@ -48,7 +48,7 @@ class ReplyPrinter {
   const bool several_, verbose_;
   Output output_;
   bool first_ = true;          // nothing has been printed for people yet
-  bool line_is_open_ = false;  // the last piece has not ended its line
+  bool line_is_open_ = false;  // the last chunk did not end with a line break
 };
 
 }  // namespace r2router::cli

@@ -29,7 +29,7 @@ constexpr const char* kFooter = R"(Examples:
 
 Exit codes: 0 success; 1 failure, with one line on standard error; 2 wrong usage; 130 interrupted.)";
 
-/// "r2-router route": where to read more about what was typed.
+/// The command that was typed, such as "r2-router route", to point to its help.
 std::string command_given(const CLI::App& app) {
   std::string command = "r2-router";
   for (const CLI::App* given = &app; !given->get_subcommands().empty();) {
@@ -45,7 +45,7 @@ void print(const std::string& text) {
   output.flush();
 }
 
-/// Runs the command line, and returns the exit code. Throws what ends it otherwise.
+/// Runs the command line and returns the exit code. Throws on errors.
 int parse_and_run(CLI::App& app, int argc, char** argv, const int& exit_code) {
   try {
     app.parse(argc, argv);  // runs the subcommand
@@ -74,7 +74,7 @@ int run(int argc, char** argv) {
     app.set_help_flag("-h,--help", "Print this help and exit");
     app.set_version_flag("-V,--version", std::string("r2-router ") + version(),
                          "Print the version and exit");
-    // CLI11's own check would hide a misspelt command behind "a subcommand is required".
+    // CLI11's check would report a misspelt command as "a subcommand is required".
     app.require_subcommand(0, 1);
     app.callback([&app] {
       if (app.get_subcommands().empty()) throw CLI::ValidationError("no command given");
@@ -92,11 +92,11 @@ int run(int argc, char** argv) {
     add_man_command(app, exit_code);
     add_completion_command(app, exit_code);
     return parse_and_run(app, argc, argv, exit_code);
-  } catch (const BrokenPipe&) {  // the reader has seen enough: no failure
+  } catch (const BrokenPipe&) {  // the reader closed the pipe: not a failure
     return exit_code;
   } catch (const Error& error) {
     print_remark("error", error.what());
-  } catch (const std::bad_alloc&) {  // its what() means nothing to a user
+  } catch (const std::bad_alloc&) {  // its what() does not help users
     print_remark("error", "out of memory");
   } catch (const std::exception& error) {
     print_remark("error", error.what());

@@ -4,7 +4,7 @@
 namespace r2router::cli {
 
 /// Runs the command line `argv` and returns the exit code: 0 success, 1 failure, 2 wrong usage.
-/// Results go to standard output, remarks and errors to standard error. Throws nothing.
+/// Writes results to standard output, diagnostics and errors to standard error. Never throws.
 ///
 /// The caller must ignore SIGPIPE, so that a closed pipe ends the command and not the process.
 int run(int argc, char** argv);

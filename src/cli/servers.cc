@@ -14,7 +14,7 @@
 namespace r2router::cli {
 namespace {
 
-// Enough for every text of a batch, however many are sent at once, and not much of a machine.
+// Enough for every text of a batch at any concurrency, but little memory.
 constexpr std::size_t kCacheBytes = std::size_t{64} << 20;
 constexpr std::size_t kMostConcurrent = 256;
 
@@ -22,7 +22,7 @@ constexpr std::pair<const char*, llm::CapField> kCapFields[] = {
     {"max_completion_tokens", llm::CapField::kMaxCompletionTokens},
     {"max_tokens", llm::CapField::kMaxTokens}};
 
-// CLI11's own ranges let NaN pass.
+// CLI11's ranges accept NaN.
 std::string check_seconds(const std::string& text) {
   double value = 0;
   if (CLI::detail::lexical_cast(text, value) && value > 0 && std::isfinite(value)) return {};
@@ -47,7 +47,7 @@ llm::Endpoint endpoint_of(const ServerSettings& settings, const std::string& bas
       .base_url = base_url, .api_key = std::move(key), .ca_file = settings.ca_file};
   if (settings.timeout) {
     endpoint.timeouts.total = *settings.timeout;
-    // An answer that is not streamed begins when it is finished.
+    // Without streaming, the first byte arrives when the answer is complete.
     endpoint.timeouts.first_byte = *settings.timeout;
   }
   return endpoint;
@@ -70,17 +70,15 @@ void add_embedding_server_options(CLI::App& command, ServerSettings& settings) {
   const OptionAdder add{command};
   CLI::Option* embed_url =
       add("--embed-url", settings.embed_url,
-          "Server that makes embeddings (POST URL/v1/embeddings), for checkpoints without an "
-          "encoder of their own",
-          "URL")
+          "Embedding server (POST URL/v1/embeddings), for checkpoints without an encoder", "URL")
           ->check(CLI::Validator(check_url, ""));
   add("--embed-model", settings.embed_model,
-      "What the server calls the embedding model; default: as the checkpoint does", "NAME")
+      "The server's name for the embedding model; default: the checkpoint's", "NAME")
       ->needs(embed_url);
   add("--embed-api-key", settings.embed_api_key, "Key for the embedding server", "KEY")
       ->needs(embed_url);
-  add("--timeout", settings.timeout,
-      "Seconds that a request may take, retries included; default: 600", "SECONDS")
+  add("--timeout", settings.timeout, "Timeout of a request with retries, in seconds; default: 600",
+      "SECONDS")
       ->check(CLI::Validator(check_seconds, ""));
   add("--ca-file", settings.ca_file,
       "Certificate authorities to trust instead of the system's, PEM", "FILE");
@@ -92,17 +90,17 @@ void add_answer_server_options(CLI::App& command, ServerSettings& settings) {
   const OptionAdder add{command};
   CLI::Option* base =
       add("--llm-api-base", settings.llm_api_base,
-          "Get an answer from the chosen model of each query (POST URL/chat/completions), such as "
+          "Call each query's chosen model at this server (POST URL/chat/completions), such as "
           "https://openrouter.ai/api/v1",
           "URL")
           ->check(CLI::Validator(check_url, ""));
   add("--llm-api-key", settings.llm_api_key,
       "Key for that server; default: the environment variable OPENROUTER_API_KEY, which is safer: "
-      "other users can read a key in the list of processes",
+      "process lists show keys of command lines",
       "KEY")
       ->needs(base);
   add("--temperature", settings.temperature,
-      "Of the answers, where the model takes one; default: the server's", "X")
+      "Sampling temperature, if the model supports it; default: the server's", "X")
       ->check(CLI::Validator(check_temperature, ""))
       ->needs(base);
   add("--max-fallbacks", settings.max_fallbacks,
@@ -110,19 +108,18 @@ void add_answer_server_options(CLI::App& command, ServerSettings& settings) {
       ->check(whole_number_in(0, 1000))
       ->needs(base);
   add("--cap-field", settings.cap_field,
-      "Field that caps the answer; default: the one that the server expects. A model that rejects "
-      "it "
-      "is sent the other",
+      "Request field for the cap; default: the one that the server expects. If a model rejects it, "
+      "the other is sent",
       "NAME")
       ->check(one_of({kCapFields[0].first, kCapFields[1].first}))
       ->needs(base);
   command
-      .add_flag(
-          "--split-thinking", settings.split_thinking,
-          "Take <think>...</think> at the beginning of an answer for its reasoning, not its text")
+      .add_flag("--split-thinking", settings.split_thinking,
+                "Treat <think>...</think> at the start of an answer as reasoning, not text")
       ->group("Servers")
       ->needs(base);
-  command.add_flag("--stream", settings.stream, "Print each answer as it comes, one at a time")
+  command
+      .add_flag("--stream", settings.stream, "Print each answer while it arrives, one at a time")
       ->group("Servers")
       ->needs(base);
 }
@@ -131,11 +128,10 @@ std::shared_ptr<const Embedder> make_embedder(const ServerSettings& settings,
                                               const Config& config) {
   if (!settings.embeds()) return nullptr;
   if (config.encoder) {
-    throw Error(
-        ErrorCode::kInvalidArgument,
-        "the checkpoint has a built-in encoder, and its heads fit no other embeddings: leave "
-        "out --embed-url, or give --checkpoint-dir a released folder (config.json and "
-        "checkpoints/)");
+    throw Error(ErrorCode::kInvalidArgument,
+                "the checkpoint has a built-in encoder, and its heads accept no other embeddings: "
+                "remove --embed-url, or set --checkpoint-dir to a released folder (config.json and "
+                "checkpoints/)");
   }
   return llm::make_http_embedder(
       endpoint_of(settings, settings.embed_url, llm::Secret(settings.embed_api_key)),

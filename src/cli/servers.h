@@ -1,4 +1,4 @@
-// The options of commands that call servers, and the clients that they describe.
+// Options of commands that call servers, and the resulting clients.
 #pragma once
 
 #include <cstddef>
@@ -18,7 +18,7 @@ class App;
 
 namespace r2router::cli {
 
-/// What the command line says of servers.
+/// Server options of the command line.
 struct ServerSettings {
   std::string embed_url, embed_model, embed_api_key;
   std::string llm_api_base, llm_api_key, cap_field;
@@ -34,15 +34,16 @@ struct ServerSettings {
   bool answers() const { return !llm_api_base.empty(); }
 };
 
-/// Adds --embed-url and what goes with it to `command`, in the group of servers. `settings` must
+/// Adds --embed-url and related options to `command`, in the group of servers. `settings` must
 /// outlive it.
 void add_embedding_server_options(CLI::App& command, ServerSettings& settings);
 
 /// The same for --llm-api-base.
 void add_answer_server_options(CLI::App& command, ServerSettings& settings);
 
-/// The embedder for a checkpoint's queries: null without --embed-url, where the checkpoint's own
-/// encoder is used. Throws Error(kInvalidArgument) if the checkpoint has one and a server is given.
+/// The embedder for a checkpoint's queries: null without --embed-url, which selects the
+/// checkpoint's encoder. Throws Error(kInvalidArgument) if the checkpoint has one and a server is
+/// given.
 std::shared_ptr<const Embedder> make_embedder(const ServerSettings& settings, const Config& config);
 
 /// Null without --llm-api-base. The key is --llm-api-key, else the environment's.

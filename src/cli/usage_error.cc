@@ -47,7 +47,7 @@ const OptionInfo* find_option(const CommandInfo& command, const std::string& nam
   return nullptr;
 }
 
-/// The commands below that have an option of this name.
+/// The subcommands that have an option of this name.
 void find_commands_with(const CommandInfo& command, const std::string& option,
                         std::vector<std::string>& found) {
   for (const CommandInfo& other : command.commands) {
@@ -88,13 +88,13 @@ std::string unexpected_argument(const CommandInfo& command, const std::string& a
   std::string text = "unexpected argument " + excerpt(argument);
   for (const OptionInfo& option : command.options) {
     if (option.type == "TEXT") {
-      return text + ": a text is given as " + option.names.front() + " \"...\", in quotes";
+      return text + ": pass text as " + option.names.front() + " \"...\", in quotes";
     }
   }
   return text;
 }
 
-/// The parsed commands, the last of them first.
+/// The parsed commands, innermost first.
 std::vector<const CLI::App*> parsed_commands(const CLI::App& app) {
   std::vector<const CLI::App*> commands = {&app};
   while (!commands.front()->get_subcommands().empty()) {
@@ -103,7 +103,7 @@ std::vector<const CLI::App*> parsed_commands(const CLI::App& app) {
   return commands;
 }
 
-/// What to say of arguments that no command takes, if there are any.
+/// The message about arguments that no command takes, if there are any.
 std::optional<std::string> extras_message(const CLI::App& app) {
   for (const CLI::App* command : parsed_commands(app)) {
     const std::vector<std::string> extras = command->remaining();
@@ -116,7 +116,7 @@ std::optional<std::string> extras_message(const CLI::App& app) {
   return {};
 }
 
-/// What values of a type must look like: "N" is converted to an integer.
+/// The expected form of a type's values: "N" is converted to an integer.
 std::string expected_value(const std::string& type) {
   return type == "N" ? "a whole number, 0 or more" : "a number";
 }
@@ -149,7 +149,7 @@ std::optional<std::string> repeated_message(const std::string& text) {
   const std::size_t place = text.find(kMost);
   if (place == text.npos) return {};
   return text.substr(0, place) + " is given " + text.substr(place + kMost.size()) +
-         " times: give it once";
+         " times: use it once";
 }
 
 /// Splits "--a requires --b" at the verb.
@@ -170,7 +170,7 @@ bool is(const CLI::ParseError& error) {
 std::string usage_message(const CLI::ParseError& error, const CLI::App& app) {
   const std::string text = error.what();
   const CommandInfo command = describe(*parsed_commands(app).front());
-  // A misspelt option is why a required one is missing.
+  // A misspelt option explains why a required one is missing.
   if (is<CLI::ExtrasError>(error) || is<CLI::RequiredError>(error)) {
     return extras_message(app).value_or(text);
   }
@@ -191,12 +191,12 @@ std::string usage_message(const CLI::ParseError& error, const CLI::App& app) {
   }
   if (is<CLI::RequiresError>(error)) {
     if (const auto parts = split_at(text, " requires ")) {
-      return parts->first + " needs " + parts->second + ": give both, or neither";
+      return parts->first + " needs " + parts->second + ": use both, or neither";
     }
   }
   if (is<CLI::ExcludesError>(error)) {
     if (const auto parts = split_at(text, " excludes ")) {
-      return parts->first + " and " + parts->second + " exclude each other: give one of them";
+      return parts->first + " and " + parts->second + " exclude each other: use one of them";
     }
   }
   return text;

@@ -12,13 +12,13 @@
 
 namespace r2router::cli {
 
-/// CLI11's error in the words of this program. `app` is what was parsed.
+/// Rewrites CLI11's error as this program's message. `app`: the parsed program.
 std::string usage_message(const CLI::ParseError& error, const CLI::App& app);
 
-/// The command that the names lead to. Throws CLI::ValidationError if there is none.
+/// The command with this path. Throws CLI::ValidationError if there is none.
 const CommandInfo& command_named(const CommandInfo& root, std::span<const std::string> names);
 
-/// Checks for options' values. CLI11's own say less, and its ranges let NaN pass.
+/// Checks for option values. CLI11's checks have poorer messages, and its ranges accept NaN.
 CLI::Validator one_of(std::vector<std::string> values);
 CLI::Validator number_in(double least, double most);
 CLI::Validator whole_number_in(std::uint64_t least, std::uint64_t most);

@@ -1,4 +1,4 @@
-// The promises of Embedder::embed() that every embedder keeps in the same way.
+// Argument checks that all embedders share.
 #pragma once
 
 #include <cstddef>
@@ -8,7 +8,7 @@
 namespace r2router::internal {
 
 /// Throws Error(kInvalidArgument) if a text is empty or all white space, or if `out` has not
-/// exactly `dimension` (> 0) elements for each text. Called before anything is written to `out`.
+/// exactly `dimension` (> 0) elements for each text. Call it before writing to `out`.
 void check_embed_arguments(std::span<const std::string_view> texts, std::span<const float> out,
                            std::size_t dimension);
 

@@ -26,7 +26,7 @@ namespace internal {
 
 void check_embed_arguments(std::span<const std::string_view> texts, std::span<const float> out,
                            std::size_t dimension) {
-  // By division: the product of two sizes could wrap round.
+  // Divide, since the product of two sizes could overflow.
   if (out.size() % dimension != 0 || out.size() / dimension != texts.size()) {
     throw Error(ErrorCode::kInvalidArgument,
                 "the output has room for " + std::to_string(out.size()) + " numbers, expected " +
@@ -38,7 +38,7 @@ void check_embed_arguments(std::span<const std::string_view> texts, std::span<co
     throw Error(ErrorCode::kInvalidArgument,
                 "texts[" + std::to_string(i) + "] is " +
                     (texts[i].empty() ? "empty" : "nothing but white space") +
-                    ", expected a text with something to embed: leave it out");
+                    ", expected a text to embed: remove it");
   }
 }
 

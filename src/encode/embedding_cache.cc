@@ -46,7 +46,7 @@ class EmbeddingCache::Entries {
   }
 
   void insert(const Key& key, std::span<const float> embedding) {
-    // Made before anything is given up for it, and outside the lock.
+    // Allocate before evicting, and outside the lock.
     std::list<Entry> fresh;
     fresh.push_back({std::string(key.model), std::string(key.text),
                      std::vector<float>(embedding.begin(), embedding.end())});
@@ -74,7 +74,7 @@ class EmbeddingCache::Entries {
   };
   using Position = std::list<Entry>::iterator;
 
-  /// A child that fork() makes keeps the entries, and finds them whole and unlocked.
+  /// After fork() the child has all entries, consistent and unlocked.
   class Lock {
    public:
     explicit Lock(const Entries& entries) : lock_(entries.mutex_) {}
@@ -86,7 +86,7 @@ class EmbeddingCache::Entries {
 
   static Key key_of(const Entry& entry) { return {entry.model, entry.text}; }
 
-  /// What an entry takes: its own memory, and about what the list and the table take to hold it.
+  /// Size of an entry: its memory, plus an estimate of the overhead of list and table.
   static std::size_t bytes(const Entry& entry) {
     constexpr std::size_t kBookkeeping =
         sizeof(Entry) + sizeof(Key) + sizeof(Position) + 8 * sizeof(void*);

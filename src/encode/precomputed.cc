@@ -17,7 +17,7 @@ namespace {
   throw Error(ErrorCode::kInvalidArgument, "precomputed embeddings: " + message);
 }
 
-/// The beginning of a text in quotes, short enough for a message and cut between characters.
+/// A quoted prefix of a text for messages, cut between characters.
 std::string quote(std::string_view text) {
   constexpr std::size_t kShown = 60;
   std::size_t end = 0;
@@ -52,7 +52,7 @@ class PrecomputedEmbedder final : public Embedder {
         throw Error(ErrorCode::kNotFound,
                     "there is no precomputed embedding for texts[" + std::to_string(i) + "], " +
                         quote(texts[i]) + ", among " + std::to_string(texts_.size()) +
-                        " texts: a text must agree with its entry byte for byte");
+                        " texts: a text must be byte for byte the same as its entry");
       }
       found[i] = row->second;
     }
@@ -69,7 +69,7 @@ class PrecomputedEmbedder final : public Embedder {
   void add(std::size_t i) {
     const std::string name = "texts[" + std::to_string(i) + "]";
     if (internal::is_blank(texts_[i])) {
-      fail(name + " is empty or all white space, which has no embedding: leave it out");
+      fail(name + " is empty or all white space, which has no embedding: remove it");
     }
     for (std::size_t k = 0; k < dimension_; ++k) {
       if (!std::isfinite(row(i)[k])) {

@@ -32,7 +32,7 @@ constexpr std::size_t kMostQuoted = 60;
                                            "; check the address or the file");
 }
 
-/// The member, or null where there is none.
+/// The member, or null if it is missing.
 const Json& member(const Json& object, const std::string& name) {
   static const Json kNone;
   const auto found = object.find(name);
@@ -49,7 +49,7 @@ bool is_date(std::string_view text) {
   return true;
 }
 
-/// A time of day may follow.
+/// A time may follow.
 std::string read_date(const Json& date) {
   if (!date.is_string() || !is_date(date.get_ref<const std::string&>())) return {};
   return date.get_ref<const std::string&>().substr(0, 10);
@@ -62,9 +62,9 @@ std::string spelling(const Json& value) {
   return text.size() <= kMostQuoted ? text : excerpt(text, kMostQuoted);
 }
 
-/// An amount in USD as decimal digits, perhaps behind a "$", times a power of ten. The digits
-/// themselves are moved: the product of the nearest double and 1e6 would make 0.049999999999999996
-/// of "0.00000005".
+/// An amount in USD as decimal digits, optionally after "$", times a power of ten. Shifts the
+/// digits themselves: multiplying the nearest double by 1e6 would turn "0.00000005" into
+/// 0.049999999999999996.
 std::optional<double> parse_usd(std::string_view text, int places) {
   constexpr std::string_view kSpace = " \t\r\n";
   const std::size_t first = text.find_first_not_of(kSpace);
@@ -85,7 +85,7 @@ std::optional<double> parse_usd(std::string_view text, int places) {
   const char* const last = moved.data() + moved.size();
   const auto [end, error] = std::from_chars(moved.data(), last, price);
   if (error != std::errc() || end != last || !(price >= 0 && price <= io::kHighestPrice)) return {};
-  return price + 0.0;  // of "-0", too, plain 0
+  return price + 0.0;  // turns -0 into 0
 }
 
 /// Prices are strings or numbers.
@@ -94,7 +94,7 @@ std::optional<double> read_usd(const Json& price, int places) {
   return price.is_string() ? parse_usd(price.get_ref<const std::string&>(), places) : std::nullopt;
 }
 
-/// Nothing is charged: zero, nothing, or a structure of such.
+/// True if nothing is charged: zero, empty, or a structure of such values.
 bool is_nothing(const Json& price) {
   if (price.is_structured()) return std::ranges::all_of(price, is_nothing);
   return price.is_null() || price == "" || price == false || read_usd(price, 0) == 0.0;
@@ -102,8 +102,8 @@ bool is_nothing(const Json& price) {
 
 using Component = std::optional<double> PriceTier::*;
 
-/// A name that a source has for a component, and by how many places its amounts are moved to those
-/// of Prices.
+/// A source's name for a component, and the power of ten that converts its amounts to those of
+/// Prices.
 struct Name {
   Component component;
   int places;
@@ -138,20 +138,20 @@ const std::map<std::string, Name, std::less<>> kPriceTable = {
     {"input_cost_per_request", {&PriceTier::per_request, kSame}},
     {"input_cost_per_image", {&PriceTier::per_image, kSame}}};
 
-/// Collects a model's prices, whatever the form that they come in.
+/// Collects a model's prices from any of the formats.
 class PriceReader {
  public:
-  /// Takes a component. `above`: of the tier; 0: the base prices.
+  /// Adds a component. `above`: bound of the tier; 0: base prices.
   void add(const Name& name, std::uint32_t above, const std::string& spelt, const Json& value) {
     if (value.is_null()) return;
     const std::optional<double> usd = read_usd(value, name.places);
     if (!usd) return add_unknown(spelt, value);
-    // Catalogues write 0 where there is no such price of its own.
+    // Catalogues write 0 if there is no separate price.
     const bool own = name.component != &PriceTier::cached_input &&
                      name.component != &PriceTier::cache_write &&
                      name.component != &PriceTier::reasoning;
     if (*usd == 0 && !own) return;
-    // Of a component that is given twice, the dearer one counts.
+    // If a component is given twice, use the higher price.
     std::optional<double>& price = tier(above).*name.component;
     price = std::max(*usd, price.value_or(0));
   }
@@ -190,8 +190,8 @@ class PriceReader {
     prices_.unknown.push_back({name, "not given"});
   }
 
-  /// Where a tier does not repeat a component that the tier before has changed, a source may mean
-  /// either that price or the base's: the dearer one counts.
+  /// If a tier does not repeat a component that the tier before changed, the source may mean that
+  /// price or the base price. Use the higher one.
   void fill_gaps() {
     for (std::size_t i = 1; i < prices_.tiers.size(); ++i) {
       PriceTier &before = prices_.tiers[i - 1], &tier = prices_.tiers[i];
@@ -209,7 +209,7 @@ class PriceReader {
   std::map<std::uint32_t, PriceTier> tiers_;
 };
 
-/// A number of tokens, or nothing.
+/// A number of tokens, or empty.
 std::optional<std::uint32_t> read_bound(const Json& bound) {
   if (!bound.is_number()) return {};
   const double tokens = bound.get<double>();
@@ -217,7 +217,7 @@ std::optional<std::uint32_t> read_bound(const Json& bound) {
   return static_cast<std::uint32_t>(tokens);
 }
 
-/// One object of prices as OpenRouter has it, with bounds among its members if it is a tier.
+/// An object of prices in OpenRouter's format. The members of a tier include its bounds.
 void read_openrouter_tier(const Json& pricing, bool is_override, PriceReader& reader) {
   // "From 128,000 tokens on" is "above 127,999".
   std::uint32_t above = 0;
@@ -269,14 +269,15 @@ CataloguePrices read_together(const Json& pricing) {
   for (const auto& [key, value] : pricing.items()) {
     if (const auto name = kTogether.find(key); name != kTogether.end()) {
       reader.add(name->second, 0, key, value);
-    } else if (key != "finetune" && !is_nothing(value)) {  // training is not a call
+    } else if (key != "finetune" && !is_nothing(value)) {  // training is not routed
       reader.add_unknown(key, value);
     }
   }
   return std::move(reader).finish("input", "output");
 }
 
-/// Takes a suffix "_above_200k_tokens" off a component's name: the tokens, or nothing.
+/// Removes a suffix such as "_above_200k_tokens" from a component's name. Returns the tokens, or
+/// empty.
 std::optional<std::uint32_t> take_bound(std::string& name) {
   constexpr std::string_view kAbove = "_above_", kTokens = "_tokens";
   const std::size_t at = name.rfind(kAbove);
@@ -294,8 +295,8 @@ std::optional<std::uint32_t> take_bound(std::string& name) {
   return thousands ? tokens * 1000 : tokens;
 }
 
-/// Charged only if a request asks for it, which r2router's do not: another service tier, or a cache
-/// that lasts longer. Units other than USD repeat a price.
+/// Charged only on request, which r2router never makes: other service tiers and longer caches.
+/// Prices in other units repeat the ones in USD.
 bool is_on_request(std::string_view name) {
   for (const char* part : {"_batches", "_priority", "_flex", "_balanced", "_ultrafast",
                            "_decisions", "_above_1hr", "_above_12hr", "_dbu_", "explicit_cache_"}) {
@@ -311,7 +312,7 @@ bool is_cost(std::string_view name) {
   return false;
 }
 
-/// Takes the components among an entry's members. `above`: of the tier that the members are of.
+/// Adds the components among an entry's members. `above`: bound of their tier.
 void read_price_table_members(const Json& entry, std::uint32_t above, PriceReader& reader) {
   for (const auto& [key, value] : entry.items()) {
     if (key == "tiered_pricing" && value.is_array()) {
@@ -382,7 +383,7 @@ bool operator==(const CataloguePrices& a, const CataloguePrices& b) {
   return a.base == b.base && a.tiers == b.tiers && a.unknown == b.unknown;
 }
 
-/// Adds a model. One that is there already, at another price, has none that can be relied on.
+/// Adds a model. If it already exists at another price, its price is unreliable.
 void add_model(CatalogueModel model, std::map<std::string, std::size_t, std::less<>>& places,
                Catalogue& catalogue) {
   const auto [place, is_new] = places.try_emplace(model.id, catalogue.models.size());
@@ -461,7 +462,7 @@ Catalogue fetch_catalogue(const Endpoint& endpoint, const std::string& url) {
   request.deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(
                                         std::chrono::duration<double>(endpoint.timeouts.total));
   Response response;
-  // To look at a catalogue costs nothing.
+  // Reading a catalogue is free.
   with_retries(endpoint.retry, request.deadline, {}, UINT32_MAX, [&] {
     response = transport->send(request);
     return judge(endpoint.retry, response);

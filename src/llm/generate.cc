@@ -24,13 +24,13 @@ using Clock = std::chrono::steady_clock;
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 Clock::time_point after(double seconds) {
-  // A time point in integer nanoseconds overflows after 292 years, and nobody waits for one.
+  // A time point in integer nanoseconds overflows after 292 years.
   constexpr double kYear = 366 * 24 * 3600;
   return Clock::now() + std::chrono::duration_cast<Clock::duration>(
                             std::chrono::duration<double>(std::min(seconds, kYear)));
 }
 
-/// The rule that generate() documents: what fails one model for its own sake may not fail another.
+/// The rule in generate()'s documentation: failures that may not affect another model.
 bool worth_a_fallback(const Completion& completion) {
   if (!completion.text.empty()) return false;
   switch (completion.failure->code) {
@@ -51,8 +51,8 @@ bool worth_a_fallback(const Completion& completion) {
   }
 }
 
-/// The messages with what the model is told beside them: its own instruction, and its budget. One
-/// system message, not two: many models' chat templates refuse a second.
+/// The messages with the model's instruction and its budget. Uses a single system message, since
+/// many chat templates reject a second.
 std::vector<Message> with_instructions(std::span<const Message> messages, const ModelSpec& model,
                                        std::string_view budget_prompt, Budget budget) {
   std::vector<Message> all(messages.begin(), messages.end());
@@ -69,7 +69,7 @@ std::vector<Message> with_instructions(std::span<const Message> messages, const 
   return all;
 }
 
-/// One call of generate(): which models have been tried, and what that may have cost.
+/// State of one generate(): the models tried so far, and their possible cost.
 class Generation {
  public:
   Generation(const Client& client, const Decision& decision, const GenerateOptions& options)
@@ -105,7 +105,7 @@ class Generation {
  private:
   const ModelSpec& model(const Option& option) const { return decision_.model(option); }
 
-  /// The most that an answer by the option's model costs under another cap than its own, USD.
+  /// Worst-case cost in USD of an answer by the option's model under another cap.
   double worst_case_cost(const Option& option, std::uint32_t max_tokens) const {
     const std::int64_t most_input =
         internal::most_input_tokens(model(option), decision_.max_input_tokens);
@@ -113,7 +113,7 @@ class Generation {
                                      max_tokens);
   }
 
-  /// How many answers of this cost the rest pays for.
+  /// How many answers of this cost the remaining budget covers.
   std::uint32_t affordable(double cost_usd) const {
     const double most = std::numeric_limits<std::uint32_t>::max();
     if (rest_usd_ == kInfinity || cost_usd <= 0) return static_cast<std::uint32_t>(most);
@@ -127,14 +127,14 @@ class Generation {
     return !tried_[option.model] && model(option).available && !model(option).openrouter_id.empty();
   }
 
-  /// Marks every entry of the pool that is the option's model, under whatever instruction.
+  /// Marks every pool entry of the option's model, with any instruction.
   void mark_model(const Option& option, std::vector<bool>& marks) const {
     for (std::size_t i = 0; i < marks.size(); ++i) {
       if ((*decision_.pool)[i].openrouter_id == model(option).openrouter_id) marks[i] = true;
     }
   }
 
-  /// The best pair on a model that has not been tried, within the rest of the cost limit; or null.
+  /// The best pair of an untried model within the remaining cost limit, or null.
   const Option* next_option(Completion& last) const {
     const Option* too_dear = nullptr;
     for (const Option& option : decision_.ranking) {
@@ -144,13 +144,13 @@ class Generation {
     }
     if (too_dear != nullptr) {
       last.failure->message += "; of the cost limit of " + usd_text(*decision_.max_cost_usd) +
-                               " too little is left to try " + model(*too_dear).name;
+                               " not enough is left to try " + model(*too_dear).name;
     }
     return nullptr;
   }
 
-  /// The best options of other models that the provider may try in place of `option`: those that
-  /// take the same request.
+  /// The best options of other models that the provider may try instead of `option`: those with the
+  /// same request.
   std::vector<const Option*> provider_fallbacks(const Option& option, std::uint32_t most) const {
     std::vector<const Option*> named;
     std::vector<bool> skip = tried_;
@@ -204,8 +204,8 @@ class Generation {
     }
     for (Attempt& attempt : completion.attempts) {
       attempt.pair = completion.pair;
-      // Only the last attempt can have had an answer. A server need not count what it read from its
-      // cache or wrote to it, so that the bill may be higher than what is computed.
+      // Only the last attempt can have an answer. Servers need not report cached tokens, so the
+      // actual bill may be higher than the computed one.
       double most_usd = attempt.cost_usd.value_or(worst_case_usd);
       if (completion.usage && !attempt.cost_usd && &attempt == &completion.attempts.back()) {
         attempt.cost_usd = completion.computed_usd;
@@ -233,7 +233,7 @@ class Generation {
   const Decision& decision_;
   const GenerateOptions& options_;
   const Clock::time_point deadline_;
-  double rest_usd_;  ///< of the cost limit, when every unknown outcome counts as fully charged
+  double rest_usd_;  ///< remaining cost limit, if every unknown outcome is fully charged
   std::vector<bool> tried_;
 };
 
@@ -261,12 +261,12 @@ Completion generate(const Client& client, std::span<const Message> messages,
   if (messages.empty()) refuse("there are no messages: expected at least the query");
   if (decision.pool == nullptr || decision.chosen.model >= decision.pool->size() ||
       decision.chosen.max_tokens == 0) {
-    refuse("the decision names no model or has no token cap: expected one that a router has made");
+    refuse("the decision names no model or has no token cap: expected a decision of a router");
   }
   if (decision.model().openrouter_id.empty()) {
     refuse("the model \"" + decision.model().name +
-           "\" has no catalogue name to ask an endpoint for: add its openrouter_id to the "
-           "checkpoint's config.json, or deny the model");
+           "\" has no catalogue name: add its openrouter_id to the checkpoint's config.json, or "
+           "deny the model");
   }
   if (options.timeout && !(*options.timeout > 0)) {
     refuse("timeout is " + std::to_string(*options.timeout) + ": expected seconds above 0");

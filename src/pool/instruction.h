@@ -1,4 +1,4 @@
-// How a pool entry that is a model under an instruction is named.
+// Names of pool entries that combine a model with an instruction.
 #pragma once
 
 #include <string>
@@ -15,8 +15,8 @@ inline std::string instructed_name(std::string_view model, std::string_view inst
   return name;
 }
 
-/// The model that an entry is, without its instruction. The words in brackets need not be those of
-/// ModelSpec::instruction: a pool file may give a short name to a long instruction.
+/// The name of an entry's model, without the instruction. The text in brackets need not be
+/// ModelSpec::instruction: a pool file may use a short name for a long instruction.
 inline std::string_view base_model_name(const ModelSpec& entry) {
   const std::string_view name = entry.name;
   const std::size_t bracket = name.rfind(" (");

@@ -19,7 +19,7 @@ constexpr std::uint32_t kMostInstructionTokens = 1'000'000;
 constexpr std::size_t kMostTiers = 64;
 constexpr std::size_t kMostOmitted = 64;
 
-/// "" for a field that is absent or null.
+/// "" if the field is missing or null.
 std::string read_optional_text(const JsonView& field) {
   if (!field.present() || field.is_null()) return {};
   return field.string("a string or null");
@@ -62,8 +62,8 @@ std::vector<UnknownPrice> read_unknown(const JsonView& field) {
   std::vector<UnknownPrice> unknown;
   for (const auto& [component, value] :
        field.members("an object with the components that cannot be computed")) {
-    unknown.push_back({std::string(component), value.string("the component as its source spells "
-                                                            "it: a string")});
+    unknown.push_back(
+        {std::string(component), value.string("a string: the component as its source spells it")});
   }
   return unknown;
 }
@@ -79,10 +79,10 @@ Json tier_to_json(const PriceTier& tier) {
 /// Reads ModelSpec::omit and ModelSpec::request.
 void read_request_settings(const JsonView& field, ModelSpec& model) {
   if (const JsonView omit = field["omit"]; omit.present()) {
-    for (const JsonView& element : omit.elements("an array of a request's parameters")) {
+    for (const JsonView& element : omit.elements("an array of request parameters")) {
       const std::string& name = element.string("the name of a parameter, such as \"temperature\"");
       if (!internal::may_be_omitted(name)) {
-        element.fail("a parameter that a request can do without, such as \"temperature\"");
+        element.fail("an optional parameter, such as \"temperature\"");
       }
       if (std::ranges::find(model.omit, name) != model.omit.end()) {
         element.fail_with("the parameter " + excerpt(name) +
@@ -98,16 +98,16 @@ void read_request_settings(const JsonView& field, ModelSpec& model) {
     };
     if (omitted(internal::kMaxTokens) && omitted(internal::kMaxCompletionTokens)) {
       omit.fail_with(
-          "found both \"max_tokens\" and \"max_completion_tokens\", expected one of them at most: "
-          "the other carries the cap; remove one");
+          "found both \"max_tokens\" and \"max_completion_tokens\", expected at most one: the "
+          "other carries the cap; remove one");
     }
   }
   if (const JsonView request = field["request"]; request.present()) {
-    const auto members = request.members("an object with a request's parameters");
+    const auto members = request.members("an object with request parameters");
     for (const auto& [name, value] : members) {
       if (!internal::may_be_required(name)) {
         value.fail_with("the router sets " + excerpt(name) +
-                        " itself or counts on its absence when it bounds the cost; remove it");
+                        " itself, or it would break the bound on the cost; remove it");
       }
       if (std::ranges::find(model.omit, name) != model.omit.end()) {
         value.fail_with("the parameter " + excerpt(name) +
@@ -152,7 +152,7 @@ void add_prices(const Prices& prices, Json& model) {
 
 ModelSpec read_model_spec(const JsonView& field, std::string_view name) {
   if (name.empty()) field.fail_with("a model's name is empty; name the model");
-  // "note" changes nothing, so fields that are spelt like it ("notes", "name") are admitted.
+  // "note" has no effect, so similar fields ("notes", "name") are accepted.
   field.refuse_misspelt(
       {"openrouter_id", "input_price_per_million", "cached_input_price_per_million",
        "cache_write_price_per_million", "output_price_per_million", "reasoning_price_per_million",

@@ -1,4 +1,4 @@
-// One model of a pool as JSON: a config's and a pool file's models are written alike.
+// One model of a pool as JSON. Configs and pool files use the same form.
 #pragma once
 
 #include <string_view>
@@ -9,12 +9,11 @@
 
 namespace r2router::io {
 
-/// The highest price of any kind: far above any real one, and low enough that no cost computed from
-/// it can overflow.
+/// The highest price of any kind: far above real prices, and low enough that no cost can overflow.
 inline constexpr double kHighestPrice = 1e9;
 
-/// Calls visit(field, price) for each component of Prices or of a PriceTier, `field` being its name
-/// in JSON. An optional component is a std::optional<double>.
+/// Calls visit(field, price) for each component of Prices or of a PriceTier, where `field` is its
+/// name in JSON. Optional components are std::optional<double>.
 template <typename Components, typename Visit>
 void for_each_price(Components& prices, Visit visit) {
   visit("input_price_per_million", prices.input);
@@ -28,7 +27,7 @@ void for_each_price(Components& prices, Visit visit) {
 
 /// Reads the fields of a model's prices.
 Prices read_prices(const JsonView& model);
-/// Adds them to a model's JSON; what has its default is left out.
+/// Adds them to a model's JSON, without defaults.
 void add_prices(const Prices& prices, Json& model);
 
 /// The member `name` of an object "models". Throws the document's Error with a JSON pointer.

@@ -10,7 +10,7 @@ double CostLine::affordable_tokens(double limit, double most) const {
   if (!fits(0)) return -1;
   const double quotient = std::floor((limit - fixed_usd) / output_per_million * kPerMillion);
   double tokens = std::clamp(quotient, 0.0, most - 1);
-  // What must hold is the product: where the quotient was rounded away from it, search.
+  // The product must fit. Rounding of the quotient may be off by a few tokens, so search.
   if (fits(tokens) && !fits(tokens + 1)) return tokens;
   tokens = 0;
   for (double step = 0x1p31; step >= 1; step /= 2) {
@@ -32,7 +32,7 @@ double affordable_cap(const Prices& prices, std::int64_t most_input, std::uint32
 std::optional<double> charge(const Prices& prices, const Usage& usage, std::uint32_t images) {
   if (!prices.unknown.empty()) return {};
   const Rates rates = rates_at(prices, usage.prompt_tokens);
-  // Servers' counts need not add up.
+  // Counts from servers may be inconsistent.
   const std::int64_t cached = std::min(usage.cached_tokens, usage.prompt_tokens);
   const std::int64_t written = std::min(usage.cache_write_tokens, usage.prompt_tokens - cached);
   const std::int64_t reasoning = std::min(usage.reasoning_tokens, usage.completion_tokens);

@@ -1,9 +1,8 @@
-// What a call costs: expected, at worst, and for the tokens that were counted. Every cost of the
-// library is computed here.
+// The cost of a call: expected, worst case, and for counted tokens. All costs are computed here.
 //
-// Within one tier of prices a bill is linear in the tokens, and every token is charged once: at
-// most at the dearest of the prices that may apply to it. So the worst case of a call is the
-// largest of a few lines in its cap, one for each tier that the query can reach; a tier may be
+// Within one tier of prices a bill is linear in the tokens, and every token is charged once, at
+// most at the highest price that may apply to it. So the worst case of a call is the maximum of a
+// few linear functions of its cap, one for each tier that the query can reach; a tier may be
 // cheaper than the one before.
 #pragma once
 
@@ -19,7 +18,7 @@ namespace r2router::internal {
 
 inline constexpr double kPerMillion = 1e6;
 
-/// The prices of one tier, all overrides applied.
+/// The prices of one tier, with all overrides applied.
 struct Rates {
   explicit Rates(const Prices& prices)
       : input(prices.input),
@@ -40,7 +39,7 @@ struct Rates {
     if (tier.reasoning) reasoning = tier.reasoning;
   }
 
-  /// What a call is charged whatever its length.
+  /// The part of the cost that does not depend on the length.
   double fees(std::uint32_t images) const { return per_request + images * per_image; }
 
   double input, output, per_request, per_image;
@@ -115,8 +114,8 @@ double affordable_cap(const Prices& prices, std::int64_t most_input, std::uint32
 /// The bill for the usage of a call, USD; empty if the price is unknown.
 std::optional<double> charge(const Prices& prices, const Usage& usage, std::uint32_t images);
 
-/// The most tokens of input that a model can be sent for a query of at most `query_tokens`. No
-/// tokenizer makes more tokens than bytes; what a pool says beyond that counts.
+/// Maximum input tokens that a model can be sent for a query of at most `query_tokens`. A tokenizer
+/// never makes more tokens than bytes; a larger ModelSpec::instruction_tokens counts.
 inline std::int64_t most_input_tokens(const ModelSpec& model, std::int64_t query_tokens) {
   const auto bytes = static_cast<std::int64_t>(model.instruction.size());
   return query_tokens + std::max<std::int64_t>(model.instruction_tokens, bytes);

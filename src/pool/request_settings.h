@@ -1,4 +1,4 @@
-// Which parameters of a request a model's entry in the pool may leave out or set.
+// The request parameters that a pool entry may omit or set.
 #pragma once
 
 #include <algorithm>
@@ -10,14 +10,14 @@ namespace r2router::internal {
 inline constexpr std::string_view kMaxTokens = "max_tokens";
 inline constexpr std::string_view kMaxCompletionTokens = "max_completion_tokens";
 
-/// False for what every request has.
+/// False for parameters that every request has.
 inline bool may_be_omitted(std::string_view parameter) {
   return !parameter.empty() && parameter != "model" && parameter != "messages" &&
          parameter != "stream";
 }
 
-/// False for what the router sets itself, and for what makes an answer cost more than the router
-/// counts on.
+/// False for parameters that the router sets itself, or that make an answer cost more than the
+/// bound.
 inline bool may_be_required(std::string_view parameter) {
   constexpr std::array<std::string_view, 20> kNot = {"",
                                                      "model",

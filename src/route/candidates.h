@@ -1,5 +1,5 @@
-// Everything that may be chosen, exactly: each model's pairs as they are predicted and priced, the
-// constraints that they meet, and the budgets between them.
+// The exact candidates of a choice: each model's pairs with predictions and prices, the constraints
+// that they satisfy, and the budgets between them.
 #pragma once
 
 #include <algorithm>
@@ -17,7 +17,7 @@
 
 namespace r2router::internal {
 
-/// Larger than any limited budget; a cap of this size is no limit.
+/// Larger than any limited budget; a cap of this size does not limit anything.
 inline constexpr double kLargestCap = std::numeric_limits<std::uint32_t>::max();
 inline constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
@@ -62,7 +62,7 @@ inline double greatest_of(double a, double b) { return a < b ? b : a; }
 
 inline double clip_quality(double quality) { return least_of(greatest_of(quality, 0.0), 1.0); }
 
-/// The pair whose predicted length is this one's.
+/// The pair that predicts the length of this one.
 inline std::size_t length_pair(const DecisionTable& table, const Rule& rule, std::size_t pair) {
   return rule.rules == DecisionRules::kCorrected ? table.length_pairs()[pair] : pair;
 }
@@ -83,14 +83,14 @@ inline Point exact_point(const DecisionTable& table, const Rule& rule, const Exa
           .spread = spread};
 }
 
-/// The smallest cap that a pair may be given: a model that is told its budget must be able to use
-/// it, and one without (`budget` is infinite) must be able to give the answer that is predicted.
+/// The smallest cap of a pair. It leaves room for the budget, or for the predicted answer if
+/// `budget` is infinite.
 inline double least_cap(double budget, double tokens, const Rule& rule) {
   if (std::isfinite(budget)) return std::max(rule.least_cap, budget);
   return std::min(rule.unlimited_cap, std::max(rule.least_cap, std::ceil(tokens)));
 }
 
-/// The cap that a pair is given when nothing limits it.
+/// The cap of a pair without other limits.
 inline double full_cap(Budget budget, const Rule& rule) {
   if (budget.is_unlimited()) return rule.unlimited_cap;
   const double cap = std::ceil(budget.tokens() * (1 + rule.cap_margin));
@@ -99,7 +99,7 @@ inline double full_cap(Budget budget, const Rule& rule) {
 
 constexpr unsigned bit(Constraint constraint) { return 1U << static_cast<unsigned>(constraint); }
 
-/// The constraints that a budget with this prediction does not meet, as bits.
+/// The violated constraints of a budget with this prediction, as bits.
 inline unsigned missed(const Terms& terms, const Rule& rule, const Goal& goal, double budget,
                        const Point& point) {
   const double cap = least_cap(budget, point.tokens, rule);
@@ -118,7 +118,7 @@ inline Option make_option(const Pair& pair, const Point& point, const Terms& ter
   option.output_tokens = point.tokens;
   option.cost_usd = terms.expected.cost(option.output_tokens);
   option.risk = (1 - goal.lambda) * point.quality - goal.lambda * option.cost_usd;
-  // The published package compares risks that it has already rounded for display.
+  // The published package rounds risks for display before it compares them.
   if (goal.rounded) option.risk = round_decimal(option.risk, 8);
   option.max_tokens =
       static_cast<std::uint32_t>(std::min(full_cap(pair.budget, rule), terms.cap_limit));
@@ -126,7 +126,7 @@ inline Option make_option(const Pair& pair, const Point& point, const Terms& ter
   return option;
 }
 
-/// What is shown of an option; comparisons come before it.
+/// Figures for display. Comparisons use the unrounded ones.
 inline Option reported(Option option, const Goal& goal) {
   if (goal.rounded) {
     option.quality = round_decimal(option.quality, 4);
@@ -136,7 +136,7 @@ inline Option reported(Option option, const Goal& goal) {
   return option;
 }
 
-/// The index of the option that is chosen of several. Where risks are rounded, the first of equals.
+/// The index of the chosen option. If risks are rounded, the first of equals.
 inline std::size_t best_of(std::span<const Option> options, const Goal& goal) {
   if (goal.rounded) {
     return static_cast<std::size_t>(std::ranges::max_element(options, {}, &Option::risk) -
@@ -156,8 +156,8 @@ void for_each_model(const DecisionTable& table, const Rule& rule, Visit visit) {
   }
 }
 
-/// Narrows the whole numbers from `low` to `high` to those that hold. What holds is an interval
-/// that reaches one end or both; false if it is empty.
+/// Narrows `low` to `high` to the whole numbers that satisfy the predicate. They form an interval
+/// that includes one end or both; false if it is empty.
 template <typename Holds>
 bool narrow(std::uint32_t& low, std::uint32_t& high, Holds holds) {
   const bool at_low = holds(low), at_high = holds(high);
@@ -171,9 +171,10 @@ bool narrow(std::uint32_t& low, std::uint32_t& high, Holds holds) {
   return true;
 }
 
-/// The budgets between two trained ones. Quality, length, cost and so risk are linear there, and
-/// each constraint holds on one side of a budget: the best is an end of what is admitted, either
-/// one of the two or where a constraint begins to hold. Calls visit(budget, point) for the latter.
+/// The budgets between two trained ones. Quality, length, cost and thus risk are linear there, and
+/// each constraint holds on one side of a budget. So the optimum is an end of the admissible
+/// interval: one of the two budgets, or the point where a constraint starts to hold. Calls
+/// visit(budget, point) for the latter.
 template <typename Visit>
 void for_each_edge(std::uint32_t below, std::uint32_t above, const Point& at_below,
                    const Point& at_above, const Terms& terms, const Rule& rule, const Goal& goal,
@@ -251,7 +252,7 @@ void for_each_option(const DecisionTable& table, const Rule& rule, const Goal& g
   });
 }
 
-/// Exact predictions that are there already.
+/// Exact predictions that were computed before.
 class KnownPredictions final : public ExactSource {
  public:
   explicit KnownPredictions(const Predictions& predictions) : predictions_(predictions) {}
@@ -264,7 +265,7 @@ class KnownPredictions final : public ExactSource {
   const Predictions& predictions_;
 };
 
-/// Says which constraints leave nothing to choose from. Throws as choose() does.
+/// Throws an error that names the constraints that leave no pair, as choose() does.
 [[noreturn]] void throw_nothing_left(const DecisionTable& table, const Rule& rule, const Goal& goal,
                                      const ExactSource& source);
 

@@ -42,9 +42,9 @@ bool is_constrained(const Terms& terms, const Rule& rule, const Goal& goal) {
   return terms.cap_limit < kLargestCap || rule.max_latency_ms < kInfinity || goal.quality_floor > 0;
 }
 
-/// Takes out of the bounds the pairs that the constraints leave out: of the upper ones those that
-/// certainly miss one, of the lower ones those that may. The whole token and the part of quality
-/// that are added to the errors cover the rounding of their bounds.
+/// Removes pairs that violate constraints from the bounds: from the upper bounds if they certainly
+/// violate one, from the lower bounds if they may. The whole token and the part of quality that are
+/// added to the errors cover the rounding of their bounds.
 void bound_by_constraints(const DecisionTable& table, const Rule& rule, const Goal& goal,
                           const Terms& terms, const EstimateView& estimates,
                           const ModelRange& range, Scratch& scratch) {
@@ -57,10 +57,11 @@ void bound_by_constraints(const DecisionTable& table, const Rule& rule, const Go
     const double tokens = std::max(estimates.tokens[i], rule.token_floor);
     const Point worst{.quality = clip_quality(quality - quality_error),
                       .tokens = std::min(tokens + tokens_error, cap)};
-    if (missed(terms, rule, goal, cap, worst) == 0) continue;  // then the best misses none either
+    if (missed(terms, rule, goal, cap, worst) == 0)
+      continue;  // then the best case violates none either
     scratch.lower[i] = -kInfinity;
-    // A budget that is left out can still bound those between it and the next: only where not even
-    // the smallest fits are they out too.
+    // An excluded budget can still bound the interpolated ones above it, unless even the smallest
+    // of them does not fit.
     const bool stretches = rule.continuous && std::isfinite(cap);
     const double least = stretches ? table.caps()[ladder.front()] : cap;
     const Point best = stretches ? Point{.quality = 1}
@@ -70,8 +71,7 @@ void bound_by_constraints(const DecisionTable& table, const Rule& rule, const Go
   }
 }
 
-/// Raises the upper bounds of a model's budgets to what they are if none is worse than a smaller
-/// one.
+/// Raises the upper bounds of a model's budgets for `monotone`: none is worse than a smaller one.
 void bound_monotone(const DecisionTable& table, const Goal& goal, const EstimateView& estimates,
                     const ModelRange& range, Scratch& scratch) {
   double highest = 0;
@@ -95,8 +95,8 @@ double largest(const double* values, std::size_t count) {
   return std::max(std::max(parts[0], parts[1]), std::max(parts[2], parts[3]));
 }
 
-/// The estimates as they are weighed: qualities lowered by risk aversion, and lengths taken from
-/// the pair that they are expected to be as long as.
+/// The effective estimates: qualities reduced by risk aversion, and lengths of the pair that
+/// predicts them.
 EstimateView weighed(const DecisionTable& table, const Rule& rule, EstimateView estimates,
                      Scratch& scratch) {
   const std::size_t count = table.pairs().size();
@@ -120,7 +120,7 @@ EstimateView weighed(const DecisionTable& table, const Rule& rule, EstimateView 
   return estimates;
 }
 
-/// The option that is chosen; empty if there is none.
+/// The chosen option; empty if there is none.
 std::optional<Option> chosen(std::span<const Option> options, const Goal& goal) {
   if (options.empty()) return {};
   return options[best_of(options, goal)];
@@ -130,7 +130,7 @@ std::optional<Option> chosen(std::span<const Option> options, const Goal& goal) 
 std::optional<Option> find_best(const DecisionTable& table, const Rule& rule, const Goal& goal,
                                 const EstimateView& estimates, const ExactSource& source,
                                 Scratch& scratch) {
-  // First pass: bounds on every pair's risk, and the best of the lower ones.
+  // First pass: bounds on every pair's risk, and the best lower bound.
   scratch.lower.resize(table.pairs().size());
   scratch.upper.resize(table.pairs().size());
   double best_lower = -kInfinity;
@@ -172,8 +172,7 @@ std::optional<Option> find_best(const DecisionTable& table, const Rule& rule, co
   return chosen(options, goal);
 }
 
-/// Chooses by the rule's goal, for whatever find_best(goal) searches; the option is empty if no
-/// pair is admitted.
+/// Chooses by the rule's goal with find_best(goal); the option is empty if no pair is admissible.
 template <typename FindBest>
 std::pair<std::optional<Option>, Choice> search(const Rule& rule, FindBest find_best) {
   constexpr Goal kHighestQuality{.lambda = 0};
@@ -198,8 +197,8 @@ std::pair<std::optional<Option>, Choice> search(const Rule& rule, FindBest find_
 void check_spreads(const DecisionTable& table, const Rule& rule) {
   if (rule.risk_aversion == 0 || table.has_spreads()) return;
   throw Error(ErrorCode::kUnsupported,
-              "risk_aversion needs to know how far predictions are off, and this checkpoint does "
-              "not say: train it again, or leave risk_aversion at 0");
+              "risk_aversion needs prediction errors (spreads), which this checkpoint does not "
+              "have: train it again, or set risk_aversion to 0");
 }
 
 Choice finish(std::pair<std::optional<Option>, Choice> found, const DecisionTable& table,
@@ -247,7 +246,8 @@ DecisionTable::DecisionTable(std::shared_ptr<const Pool> pool, std::span<const P
       }
     }
   }
-  if (models_.empty()) throw Error(ErrorCode::kInvalidArgument, "there is no pair to choose from");
+  if (models_.empty())
+    throw Error(ErrorCode::kInvalidArgument, "there are no pairs to choose from");
 }
 
 Choice choose(const DecisionTable& table, const Rule& rule, const EstimateView& estimates,
@@ -291,7 +291,7 @@ Decision make_decision(const DecisionTable& table, const Rule& rule, const Choic
 Decision decide(const std::shared_ptr<const Pool>& pool, std::span<const Pair> pairs,
                 const Predictions& predictions, const RouteOptions& options, const Policy& defaults,
                 std::span<const double> quality_spreads) {
-  if (!pool) throw Error(ErrorCode::kInvalidArgument, "decide() was given no pool");
+  if (!pool) throw Error(ErrorCode::kInvalidArgument, "the pool of decide() is null");
   check(defaults);
   if (predictions.quality.size() != pairs.size() || predictions.tokens.size() != pairs.size()) {
     throw Error(ErrorCode::kInvalidArgument,
@@ -308,7 +308,7 @@ Decision decide(const std::shared_ptr<const Pool>& pool, std::span<const Pair> p
     throw Error(ErrorCode::kInvalidArgument, "there are " + std::to_string(pairs.size()) +
                                                  " pairs, but " +
                                                  std::to_string(quality_spreads.size()) +
-                                                 " quality spreads: give one each, or none");
+                                                 " quality spreads: give one for each, or none");
   }
   std::vector<internal::PairFacts> facts(pairs.size());
   for (std::size_t i = 0; i < pairs.size(); ++i) {

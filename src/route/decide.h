@@ -1,5 +1,4 @@
-// The decision over bounded estimates: what Router uses for speed, and decide() with exact
-// predictions.
+// The decision over bounded estimates. Router uses it for speed; decide() passes exact predictions.
 #pragma once
 
 #include <cstdint>
@@ -22,13 +21,13 @@ struct ModelRange {
   std::size_t limited = 0;         ///< how many of them have a limited budget
 };
 
-/// What is known of a pair for every query.
+/// Facts about a pair that do not depend on the query.
 struct PairFacts {
   double quality_spread = 0;    ///< as Option::quality_spread
   bool has_length_head = true;  ///< false: its predicted length is its budget
 };
 
-/// Prices and budgets laid out for deciding; made once for a router. Immutable.
+/// Prices and budgets in a layout for fast decisions; built once for a router. Immutable.
 class DecisionTable {
  public:
   /// `facts`: one for each pair. Throws Error(kInvalidArgument) if a pair's model is not in the
@@ -44,10 +43,10 @@ class DecisionTable {
   /// For each pair its Option::quality_spread.
   std::span<const double> spreads() const { return spreads_; }
   bool has_spreads() const { return has_spreads_; }
-  /// For each pair the one whose length is expected of it under the corrected rules: itself, or
-  /// the unlimited pair of its model if it has no length head of its own.
+  /// For each pair, the pair that predicts its length under the corrected rules: itself, or its
+  /// model's unlimited pair if it has no length head.
   std::span<const std::size_t> length_pairs() const { return length_pairs_; }
-  /// Whether that is itself for all.
+  /// Whether every pair predicts its own length.
   bool has_length_heads() const { return has_length_heads_; }
   /// A model's pairs with a limited budget, the smallest first.
   std::span<const std::size_t> ladder(const ModelRange& range) const {
@@ -64,42 +63,42 @@ class DecisionTable {
   std::vector<ModelRange> models_;
 };
 
-/// Length of a query in tokens: as expected, and the most that it can turn out to be.
+/// Length of a query in tokens: expected, and upper bound.
 struct InputTokens {
   std::int64_t expected = 0, most = 0;
 };
 
-/// What makes one option better than another. Every objective is a weight of cost.
+/// How options are compared. Every objective is a weight of cost.
 struct Goal {
   double lambda = 0;
-  double quality_floor = 0;  ///< no option below is admitted; 0: all are
+  double quality_floor = 0;  ///< minimum quality; 0: none
   bool rounded = false;      ///< risks are compared and figures reported rounded; ties: first pair
                              ///< (otherwise as in route/ties.h)
   Reason reason = Reason::kBest;
 };
 
-/// RouteOptions checked and joined with the checkpoint's policy, for any number of queries.
+/// RouteOptions, checked and merged with the checkpoint's policy, for any number of queries.
 struct Rule {
-  Goal goal;  ///< its floor as far as it does not depend on the query
+  Goal goal;  ///< with the part of its floor that does not depend on the query
   double quality_fraction = 0;
   DecisionRules rules = DecisionRules::kReference;
   double token_floor = 0;
   InputTokens input;
   std::uint32_t images = 0;
   double cap_margin = 0, least_cap = 0, unlimited_cap = 0;  ///< CapRule; caps in tokens
-  // Limits; one that is not set is beyond all values.
+  // Limits; one that is not set is infinite.
   double max_cost_usd = 0, max_output_tokens = 0, max_latency_ms = 0;
   double risk_aversion = 0;
   bool continuous = false, monotone = false;
-  std::vector<std::uint8_t> excluded;  ///< one for each model of the pool; empty: all are admitted
+  std::vector<std::uint8_t> excluded;  ///< one for each model of the pool; empty: none is excluded
 };
 
-/// Resolves options into `rule`, reusing its memory. `input` stands in where the options have none.
+/// Resolves options into `rule`, reusing its memory. `input` is used if the options have none.
 /// Throws Error(kInvalidArgument).
 void resolve(const RouteOptions& options, const Policy& defaults, const Pool& pool,
              InputTokens input, Rule& rule);
 
-/// RouteOptions::input_tokens and max_input_tokens, or what stands in for them. Throws
+/// RouteOptions::input_tokens and max_input_tokens, or their defaults. Throws
 /// Error(kInvalidArgument) for a negative length, or one above its own upper bound.
 InputTokens resolve_input(std::optional<std::int64_t> expected, std::optional<std::int64_t> most,
                           InputTokens otherwise);
@@ -120,10 +119,9 @@ struct EstimateView {
   double scale = 0;
 };
 
-/// What is predicted of a pair, or of a budget between two pairs, within the bounds that the rules
-/// set.
+/// The prediction for a pair, or for a budget between two pairs, clamped by the rules.
 struct Point {
-  double quality = 0;  ///< as it is weighed: lowered by risk aversion
+  double quality = 0;  ///< reduced by risk aversion
   double tokens = 0;
   double expected_quality = 0, spread = 0;
 };
@@ -132,27 +130,27 @@ struct Point {
 struct Scratch {
   std::vector<double> lower, upper;                   ///< bounds on every pair's risk
   std::vector<Point> points;                          ///< of one model's pairs
-  std::vector<double> quality, tokens, tokens_error;  ///< estimates as they are weighed
+  std::vector<double> quality, tokens, tokens_error;  ///< effective estimates
   std::vector<Option> options;                        ///< those that can still win
 };
 
 struct Choice {
   Option option = {};
-  Goal goal;                 ///< what it is the best by
-  double quality_floor = 0;  ///< what was asked for, if it was not met too
+  Goal goal;                 ///< the goal that it was chosen by
+  double quality_floor = 0;  ///< the required quality, if it was not met
 };
 
-/// Chooses the option that exact predictions would choose, asking `source` only for those pairs
-/// whose bounds reach the best one's. Throws Error(kInvalidArgument) if no pair is left to choose
-/// from, or Error(kBudget) if it is for the cost limit; so does the choice from exact predictions.
+/// Chooses the option that exact predictions would choose, and asks `source` only for pairs whose
+/// bounds reach the best one's. Throws Error(kInvalidArgument) if no pair is left, or
+/// Error(kBudget) if the reason is the cost limit; so does the choice from exact predictions.
 Choice choose(const DecisionTable& table, const Rule& rule, const EstimateView& estimates,
               const ExactSource& source, Scratch& scratch);
 Choice choose(const DecisionTable& table, const Rule& rule, const Predictions& predictions);
 
-/// The choice as it is handed out, without what can be asked for beside it.
+/// The public Decision for a choice, without ranking and explanation.
 Decision make_decision(const DecisionTable& table, const Rule& rule, const Choice& choice);
 
-/// Adds the ranking and the explanation, as far as the options ask for them.
+/// Adds the ranking and the explanation if the options request them.
 void add_details(const DecisionTable& table, const Rule& rule, const Choice& choice,
                  const RouteOptions& options, const Predictions& predictions, Decision& decision);
 

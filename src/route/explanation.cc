@@ -1,4 +1,4 @@
-// How a decision came about: its ranking and runner-up, and what the constraints left out.
+// Explains a decision: its ranking and runner-up, and the pairs that the constraints excluded.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -14,7 +14,8 @@
 namespace r2router::internal {
 namespace {
 
-/// Calls visit(terms, pair, point, bits) for every pair, bits being the constraints that it misses.
+/// Calls visit(terms, pair, point, bits) for every pair, where bits are the constraints that it
+/// violates.
 template <typename Visit>
 void for_each_miss(const DecisionTable& table, const Rule& rule, const Goal& goal,
                    const ExactSource& source, Visit visit) {
@@ -43,7 +44,7 @@ std::array<std::uint32_t, kConstraints> count_left_out(const DecisionTable& tabl
   return counts;
 }
 
-/// Gives each place to the option that would be chosen of it and all behind it. `options`: by
+/// Puts at each rank the option that would be chosen among it and all later ones. `options`: by
 /// descending risk.
 void order_ties(std::span<Option> options, const Goal& goal) {
   for (; options.size() > 1; options = options.subspan(1)) {
@@ -85,7 +86,7 @@ Explanation explain(const DecisionTable& table, const Rule& rule, const Choice& 
   });
   if (!others.empty()) {
     const Option& second = others[best_of(others, choice.goal)];
-    // In a tie the other may have more by a rounding error.
+    // In a tie the runner-up may be ahead by a rounding error.
     explanation.margin = std::max(0.0, choice.option.risk - second.risk);
     if (table.has_spreads()) {
       explanation.win_probability = win_probability(choice.option, second, choice.goal.lambda);
@@ -104,7 +105,7 @@ void throw_nothing_left(const DecisionTable& table, const Rule& rule, const Goal
                         const ExactSource& source) {
   double cheapest = kInfinity;
   std::string name;
-  const ModelSpec* unknown = nullptr;  // a model that only its unknown price leaves out
+  const ModelSpec* unknown = nullptr;  // a model excluded only by its unknown price
   for_each_miss(table, rule, goal, source,
                 [&](const Terms& terms, std::size_t i, const Point& point, unsigned bits) {
                   const double cost =
@@ -130,8 +131,8 @@ void throw_nothing_left(const DecisionTable& table, const Rule& rule, const Goal
     throw Error(ErrorCode::kBudget,
                 "no pair fits " + usd_text(rule.max_cost_usd) + ": the price of " + unknown->name +
                     " is unknown (" + price.component + ": " + price.value +
-                    "), so that no limit can be kept; leave the limit out, or remove what no call "
-                    "is charged for from the pool's \"unknown_prices\"",
+                    "), so no limit can be guaranteed; remove the limit, or remove components that "
+                    "are never charged from the pool's \"unknown_prices\"",
                 {.option = "max_cost_usd"});
   }
   const auto counts = count_left_out(table, rule, goal, source);

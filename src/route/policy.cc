@@ -29,7 +29,7 @@ namespace fs = std::filesystem;
 constexpr std::uint64_t kMaxPolicyBytes = 1 << 20;
 constexpr const char* kPolicySuffix = ".json";
 
-/// `group`: the objects that the value is in, each followed by a dot.
+/// `group`: the enclosing objects, each followed by a dot.
 void read_member(const std::string& group, std::string_view name, const JsonView& value,
                  Policy& policy) {
   const std::string full = group + std::string(name);
@@ -42,8 +42,9 @@ void read_member(const std::string& group, std::string_view name, const JsonView
       read_member(full + ".", member, of_member, policy);
     }
   } else {
-    // Unlike a checkpoint's: a constraint that is ignored would be broken.
-    value.fail_with("there is no setting of this name; did you mean \"" +
+    // Unlike unknown fields of a checkpoint, which are ignored: ignoring a constraint would violate
+    // it.
+    value.fail_with("there is no such setting; did you mean \"" +
                     std::string(internal::nearest(full, keys_in(group))) + "\"?");
   }
 }
@@ -58,7 +59,7 @@ fs::path policies_folder(const std::string& checkpoint_folder) {
   return fs::path(checkpoint_folder) / "policies";
 }
 
-/// Those that a checkpoint's folder keeps.
+/// The names of the policies in a checkpoint's folder.
 std::vector<std::string> policy_names(const std::string& checkpoint_folder) {
   std::vector<std::string> names;
   std::error_code none;
@@ -101,11 +102,11 @@ std::string named_policy_path(std::string_view name, const std::string& checkpoi
 }
 
 std::string find_policy(const std::string& policy, const std::string& checkpoint_folder) {
-  std::error_code ignored;  // what cannot be looked at is not there
+  std::error_code ignored;  // what cannot be read counts as missing
   const fs::file_status status = fs::status(policy, ignored);
   if (fs::exists(status) && !fs::is_directory(status)) return policy;
   if (checkpoint_folder.empty()) {
-    throw Error(ErrorCode::kNotFound, "there is no such file: expected a policy's",
+    throw Error(ErrorCode::kNotFound, "there is no such file; expected a policy's",
                 {.file = policy});
   }
   if (is_policy_name(policy)) {
@@ -130,7 +131,7 @@ std::string to_json(const Policy& policy) {
     return policy_json(policy).dump(2) + "\n";
   } catch (const Json::exception&) {
     throw Error(ErrorCode::kInvalidArgument,
-                "a model's name in the policy is not UTF-8, as JSON must be; re-encode it");
+                "a model's name in the policy is not UTF-8, which JSON requires; re-encode it");
   }
 }
 

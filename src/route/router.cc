@@ -21,11 +21,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Length of a query that comes as an embedding; the published package's default.
+/// Assumed length of a query given as an embedding; the published package's default.
 constexpr internal::InputTokens kDefaultInputTokens{.expected = 100, .most = 100};
 
-/// Embeddings scored together: enough for the heads to be read from memory once for many queries,
-/// few enough for the estimates to stay in the second-level cache.
+/// Embeddings scored together: enough to read the heads from memory once for many queries, few
+/// enough to keep the estimates in the L2 cache.
 constexpr std::size_t kBatchRows = 96;
 
 std::size_t length(const EmbeddingView& view) {
@@ -48,7 +48,7 @@ void check_one_each(std::span<const std::int64_t> numbers, const char* name, std
   if (numbers.empty() || numbers.size() == rows) return;
   throw Error(ErrorCode::kInvalidArgument,
               "there are " + std::to_string(rows) + " embeddings, but " + name + " has " +
-                  std::to_string(numbers.size()) + " numbers: give one each, or none");
+                  std::to_string(numbers.size()) + " numbers: give one for each, or none");
 }
 
 /// Memory that a thread reuses from call to call.
@@ -117,7 +117,7 @@ struct Router::Parts {
                                       std::move(checkpoint.topics));
     }
     if (embedder && embedder->dimension() != scorer->dimension()) {
-      throw Error(ErrorCode::kInvalidArgument, "the embedder makes vectors of " +
+      throw Error(ErrorCode::kInvalidArgument, "the embedder returns vectors of " +
                                                    std::to_string(embedder->dimension()) +
                                                    " numbers, the checkpoint's heads expect " +
                                                    std::to_string(scorer->dimension()));
@@ -233,7 +233,7 @@ std::string Router::default_checkpoint_path() {
       self.dli_fname != nullptr) {
     std::error_code ignored;
     fs::path file = fs::canonical(self.dli_fname, ignored);
-    // A program started through PATH may be known here by its bare name only.
+    // For a program started through PATH, this may be only its name.
     if (ignored) file = fs::canonical("/proc/self/exe", ignored);
     for (fs::path up = file.parent_path().parent_path(); up.has_relative_path();
          up = up.parent_path()) {
@@ -270,12 +270,11 @@ Decision Router::route(std::span<const double> embedding, const RouteOptions& op
 
 Decision Router::route_text(std::string_view query, const RouteOptions& options) const {
   if (!parts_->embedder) {
-    throw Error(
-        ErrorCode::kUnsupported,
-        "this checkpoint has no encoder of its own, so text cannot be routed: its heads were "
-        "trained on embeddings of \"" +
-            parts_->config.embedding_model +
-            "\". Give an embedder in RouterOptions, or embed the query and call route()");
+    throw Error(ErrorCode::kUnsupported,
+                "this checkpoint has no encoder, so text cannot be routed: its heads were "
+                "trained on embeddings of \"" +
+                    parts_->config.embedding_model +
+                    "\". Give an embedder in RouterOptions, or embed the query and call route()");
   }
   if (internal::is_blank(query)) {
     throw Error(ErrorCode::kInvalidArgument,

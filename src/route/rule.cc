@@ -1,4 +1,4 @@
-// From what a caller sets to the rule that is decided by.
+// Resolves the caller's options into the rule of a decision.
 #include <algorithm>
 #include <limits>
 #include <optional>
@@ -18,8 +18,8 @@ namespace {
 
 constexpr double kNoLimit = std::numeric_limits<double>::infinity();
 
-/// Whether all of `text` is as the pattern says, in upper or lower case. When what follows a star
-/// does not match, the star takes one character more; only the last star need ever do so.
+/// Whether the pattern matches all of `text`, ignoring case. If the rest after a star does not
+/// match, the star takes one more character; only the last star ever needs to.
 bool matches(std::string_view pattern, std::string_view text) {
   std::size_t p = 0, t = 0, after_star = pattern.npos, star_end = 0;
   while (t < text.size()) {
@@ -145,21 +145,21 @@ Objective resolve_objective(const Policy& policy) {
   }
   if (policy.lambda && objective != Objective::kRisk) {
     throw_contradiction("lambda and an objective other than risk",
-                        "only risk is weighed by lambda; leave one of them out");
+                        "lambda applies only to risk; remove one of them");
   }
   if (policy.willingness_to_pay && objective != Objective::kUsd) {
     throw_contradiction("willingness_to_pay and an objective other than usd",
-                        "only usd is weighed by it; leave one of them out");
+                        "it applies only to usd; remove one of them");
   }
   if (objective == Objective::kUsd && !policy.willingness_to_pay) {
-    throw Error(ErrorCode::kInvalidArgument,
-                "the objective usd needs willingness_to_pay: the USD that quality 1 instead of 0 "
-                "is worth");
+    throw Error(
+        ErrorCode::kInvalidArgument,
+        "the objective usd needs willingness_to_pay: the value in USD of quality 1 over quality 0");
   }
   return objective;
 }
 
-/// The checkpoint's trade-off holds unless the call's policy sets one.
+/// The checkpoint's trade-off applies unless the call's policy sets one.
 Goal resolve_goal(const Policy& policy, const Policy& defaults, DecisionRules rules) {
   const bool decides =
       policy.objective || policy.lambda || policy.willingness_to_pay || asks_quality(policy);
@@ -239,17 +239,16 @@ void resolve(const RouteOptions& options, const Policy& defaults, const Pool& po
     throw_contradiction("max_output_tokens, " + std::to_string(*max_output_tokens) +
                             ", and cap.minimum, " +
                             std::to_string(static_cast<std::uint32_t>(rule.least_cap)) + ",",
-                        "no cap is smaller than the latter; raise the one or lower the other");
+                        "caps are never smaller than the latter; raise the one or lower the other");
   }
   rule.max_output_tokens = max_output_tokens ? *max_output_tokens : kNoLimit;
   rule.risk_aversion = setting(&Policy::risk_aversion).value_or(0);
   rule.monotone = setting(&Policy::monotone).value_or(false);
   rule.continuous = setting(&Policy::continuous).value_or(false);
-  // Where budgets between the trained ones are turned off, monotone has nothing to act on.
+  // Without interpolated budgets, monotone has no effect.
   if (rule.monotone && !setting(&Policy::continuous)) {
     throw Error(ErrorCode::kInvalidArgument,
-                "monotone is set without continuous: it says how quality is interpolated between "
-                "budgets; set both");
+                "monotone is set without continuous, which it modifies; set both");
   }
   rule.monotone = rule.monotone && rule.continuous;
   exclude_models(setting(&Policy::allow), setting(&Policy::deny),

@@ -25,57 +25,54 @@ using io::Json;
 
 constexpr Setting kSettings[] = {
     {R2ROUTER_MEMBER(objective),
-     .help = "What to choose the best by: `lambda` (risk), `willingness_to_pay` (usd), cost alone "
-             "(cheapest) or quality alone (best). Default: usd with `willingness_to_pay`, cheapest "
-             "if only a quality is asked for, else risk.",
+     .help = "What to optimise: `lambda` (risk), `willingness_to_pay` (usd), only cost (cheapest) "
+             "or only quality (best). Default: usd with `willingness_to_pay`, cheapest if only a "
+             "quality is required, else risk.",
      .trade_off = true},
     {R2ROUTER_MEMBER(lambda),
-     .help = "Weight of cost (USD) against quality: 0 is quality alone, 1 is cost alone. Default: "
+     .help = "Weight of cost (USD) against quality: 0 ignores cost, 1 ignores quality. Default: "
              "the checkpoint's.",
      .most = 1, .trade_off = true, .flag = "--lambda,--lambda_val"},
     {R2ROUTER_MEMBER(willingness_to_pay),
-     .help = "What quality 1 instead of 0 is worth for a query. The pair with the highest quality "
-             "minus cost / USD is chosen.",
+     .help = "Value of quality 1 over quality 0 for a query. Chooses the pair with the highest "
+             "quality minus cost / USD.",
      .unit = "USD", .above_least = true, .trade_off = true},
     {R2ROUTER_MEMBER(min_quality),
-     .help = "Least predicted quality. If no pair has it, the best one is returned.", .most = 1},
+     .help = "Minimum predicted quality. If no pair has it, the best one is returned.", .most = 1},
     {R2ROUTER_MEMBER(quality_fraction),
-     .help = "Least share of the best predicted quality for the query. If no pair has it, the best "
-             "one is returned.",
+     .help = "Minimum predicted quality as a fraction of the query's best. If no pair has it, the "
+             "best one is returned.",
      .most = 1},
     {R2ROUTER_MEMBER(risk_aversion),
      .help = "Penalises uncertainty: subtracts this many standard deviations of its error from "
              "each predicted quality.",
      .unit = "standard deviations"},
     {R2ROUTER_MEMBER(max_cost_usd),
-     .help = "Most that a query can cost, however long the answer, with all retries.",
-     .unit = "USD", .flag = "--max-cost"},
-    {R2ROUTER_MEMBER(max_output_tokens),
-     .help = "Largest cap (max_tokens) that may be sent with a call.", .unit = "tokens",
-     .least = 1},
+     .help = "Maximum cost of a query in the worst case, with all retries.", .unit = "USD",
+     .flag = "--max-cost"},
+    {R2ROUTER_MEMBER(max_output_tokens), .help = "Maximum cap (max_tokens) sent with a call.",
+     .unit = "tokens", .least = 1},
     {R2ROUTER_MEMBER(max_latency_ms),
-     .help = "Longest predicted time of an answer, for models whose speed the config gives.",
+     .help = "Maximum predicted time of an answer. Excludes models of unknown speed.",
      .unit = "milliseconds"},
     {R2ROUTER_MEMBER(allow),
-     .help = "Names of the only models to consider; * and ? stand for any characters and for one."},
-    {R2ROUTER_MEMBER(deny), .help = "Names of models to leave out, likewise."},
+     .help = "Models to consider; * matches any characters and ? matches one."},
+    {R2ROUTER_MEMBER(deny), .help = "Models to exclude, in the same form as `allow`."},
     {R2ROUTER_MEMBER(available_only),
-     .help = "Leave out models that are marked as unavailable. Default: released checkpoints "
-             "consider them, others do not.",
+     .help = "Exclude models that are marked as unavailable. Default: released checkpoints include "
+             "them, others do not.",
      .flag = "--available-only,!--all-models"},
     {R2ROUTER_MEMBER(continuous),
-     .help = "Consider budgets between the trained ones too, by linear interpolation."},
-    {R2ROUTER_MEMBER(monotone),
-     .help = "With `continuous`: count on a larger budget for at least the quality of a smaller "
-             "one."},
-    {R2ROUTER_MEMBER(token_floor),
-     .help = "Least number of tokens that an answer is assumed to take.", .unit = "tokens"},
+     .help = "Also consider budgets between the trained ones, by linear interpolation."},
+    {R2ROUTER_MEMBER(monotone), .help = "With `continuous`: assume that a larger budget has at "
+                                        "least the quality of a smaller one."},
+    {R2ROUTER_MEMBER(token_floor), .help = "Minimum predicted length of an answer.",
+     .unit = "tokens"},
     {R2ROUTER_MEMBER(rules),
-     .help = "reference decides as the published Python package does; corrected fixes its rounding "
-             "and its ties. Default: the checkpoint's."},
-    {R2ROUTER_MEMBER(cap.margin),
-     .help = "Share of a budget that its cap leaves above it. Default: 0.2; 0 for a checkpoint of "
-             "hard caps."},
+     .help = "reference decides like the published Python package; corrected fixes its rounding "
+             "and ties. Default: the checkpoint's."},
+    {R2ROUTER_MEMBER(cap.margin), .help = "Margin of a cap above its budget, as a fraction. "
+                                          "Default: 0.2; 0 for a checkpoint of hard caps."},
     {R2ROUTER_MEMBER(cap.minimum), .help = "Smallest cap that may be sent. Default: 16.",
      .unit = "tokens", .least = 1},
     {R2ROUTER_MEMBER(cap.unlimited), .help = "Cap of an unlimited budget. Default: 8192.",
@@ -106,7 +103,7 @@ decltype(auto) visit_member(const Setting& setting, Policy& policy, Visit visit)
 }
 template <typename Visit>
 decltype(auto) visit_member(const Setting& setting, const Policy& policy, Visit visit) {
-  // The member's function only picks a part of the policy.
+  // The member function only selects a part of the policy.
   return visit_member(setting, const_cast<Policy&>(policy),
                       [&](const auto& member) { return visit(member); });
 }
@@ -133,12 +130,12 @@ bool valid(const Setting& setting, const Value& value) {
     return std::ranges::any_of(names_of(value),
                                [&](const auto& entry) { return entry.second == value; });
   } else {
-    // An empty list of models to consider would leave none.
+    // An empty `allow` would leave no model.
     return !value.empty() || setting.name != "allow";
   }
 }
 
-/// The member's value from a front end's, if it is of the right type.
+/// Converts a front end's value to the member's type, if possible.
 template <typename Value>
 std::optional<Value> converted(const SettingValue& given) {
   if constexpr (std::is_same_v<Value, double>) {
@@ -169,7 +166,7 @@ SettingValue front_end_value(const Value& value) {
     for (const auto& [name, known] : names_of(value)) {
       if (known == value) return std::string(name);
     }
-    return std::int64_t{static_cast<int>(value)};  // which assign() refuses
+    return std::int64_t{static_cast<int>(value)};  // which assign() rejects
   } else {
     return value;
   }
@@ -393,17 +390,16 @@ std::string policy_schema() {
     group["additionalProperties"] = false;
   }
   properties["calibration"] = {
-      {"description", "Where the settings come from, for people; r2-router calibrate writes it."},
+      {"description", "Origin of the settings, for people. Written by r2-router calibrate."},
       {"type", "object"}};
-  const Json schema = {
-      {"$schema", "https://json-schema.org/draft/2020-12/schema"},
-      {"title", "A policy of r2router: what a user wants from a choice"},
-      {"description",
-       "Generated from the table of settings in src/route/settings.cc. The library also finds "
-       "settings that contradict each other."},
-      {"type", "object"},
-      {"properties", properties},
-      {"additionalProperties", false}};
+  const Json schema = {{"$schema", "https://json-schema.org/draft/2020-12/schema"},
+                       {"title", "A policy of r2router: what a user wants from a choice"},
+                       {"description",
+                        "Generated from the table of settings in src/route/settings.cc. The "
+                        "library also rejects contradictory settings."},
+                       {"type", "object"},
+                       {"properties", properties},
+                       {"additionalProperties", false}};
   return schema.dump(2) + "\n";
 }
 

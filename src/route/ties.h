@@ -1,4 +1,4 @@
-// Which of several options wins: the one rule for decisions, rankings, sweeps and calibration.
+// Which of several options wins. Used by decisions, rankings, sweeps and calibration.
 //
 // Two utilities that differ by no more than kTie times the magnitudes they were computed from, the
 // weight of quality and the utility itself, are a tie: different kernels, orders of summation and
@@ -6,10 +6,10 @@
 // not depend on the order in which options come, as comparing them one by one with a tolerance
 // would.
 //
-// A tie goes to the option that truncates least, the one with the largest budget, an unlimited one
-// before all others: it costs no more, and a limit is of use only where it saves something. Then
-// the cheaper one wins, the one with the higher quality, the one with the larger cap, and the model
-// that comes first in the pool.
+// A tie goes to the option that truncates least, the one with the largest budget, unlimited before
+// all others: it costs no more, and a limit is useful only if it saves something. Then the cheaper
+// one wins, the one with the higher quality, the one with the larger cap, and the model that comes
+// first in the pool.
 #pragma once
 
 #include <algorithm>
@@ -34,7 +34,7 @@ inline double widest_tie(double lambda, double least) {
   return kTie * (2 * (1 - lambda) + std::abs(least));
 }
 
-/// What ties are decided by.
+/// The figures that break ties.
 struct Contestant {
   double utility = 0, cost_usd = 0, quality = 0;
   Pair pair = {};

@@ -67,7 +67,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     return 0;
   }
   require(tree.at("data").size() == kTexts);
-  // Which text an element belongs to has tests of its own; here each row is one of the embeddings.
+  // Other tests cover which text an element belongs to; here each row is one of the embeddings.
   std::vector<json> embeddings;
   for (const json& element : tree.at("data")) embeddings.push_back(element.at("embedding"));
   for (std::size_t text_index = 0; text_index < kTexts; ++text_index) {

@@ -1,6 +1,6 @@
 // Any bytes through the lexical encoder and the token estimate: no error but that for a blank text,
 // features of unit length or zero, shares of topics that add up to 1 or 0, and the same bits for a
-// text that differs in ASCII case alone.
+// text that differs only in ASCII case.
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -63,7 +63,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     }
     require(shares == 0 || std::abs(shares - 1) < 1e-5);
 
-    // Bytes from 0x80 are left alone, so this changes no character outside ASCII.
+    // Bytes from 0x80 are unchanged, so only ASCII characters change.
     std::string capitals = text;
     for (char& byte : capitals) {
       if (byte >= 'a' && byte <= 'z') byte = static_cast<char>(byte - 'a' + 'A');

@@ -488,7 +488,7 @@ TEST_F(CliTest, LosesNoLineForAnother) {
       {R"("policy": "nowhere")", "policy: nowhere: expected the path of a policy file"},
       {"\"policy\": \"" + path("folder.json") + "\"", "policy: " + path("folder.json")},
       {"\"policy\": \"" + write("bad.json", R"({"lamda": 1})") + "\"",
-       "policy: " + path("bad.json") + " at /lamda: there is no setting of this name"},
+       "policy: " + path("bad.json") + " at /lamda: there is no such setting"},
       {R"("policy": "/proc/self/mem")", "policy: /proc/self/mem: cannot read"},
       {R"("allow": ["nobody"])", "\"nobody\", which is not in the pool; expected model-0, "},
       {R"("max_cost_usd": 0)", "max_cost_usd: no pair fits"},

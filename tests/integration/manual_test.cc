@@ -357,7 +357,7 @@ TEST_F(Examples, AReleasedFolderIsFoundForAnEmbeddingServer) {
       run("R2ROUTER_CHECKPOINT=\"" R2ROUTER_SOURCE_DIR "/checkpoints/default\" r2-router route" +
           embed);
   EXPECT_EQ(chosen.exit_code, 1);
-  EXPECT_THAT(chosen.err, HasSubstr("leave out --embed-url, or give --checkpoint-dir"));
+  EXPECT_THAT(chosen.err, HasSubstr("remove --embed-url, or set --checkpoint-dir"));
 }
 
 // --- manual pages

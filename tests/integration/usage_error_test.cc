@@ -48,22 +48,22 @@ TEST(UsageError, SaysWhatWasFoundAndExpected) {
       {{"models", "sync", "--pol", "x"},
        "unknown option --pol; did you mean --pool? (see r2-router models sync --help)"},
       {{"route", "--query", "What", "is", "2+2"},
-       "unexpected argument \"is\": a text is given as --query \"...\", in quotes (see r2-router "
+       "unexpected argument \"is\": pass text as --query \"...\", in quotes (see r2-router "
        "route --help)"},
       {{"route", "What is 2+2?"},
-       "unexpected argument \"What is 2+2?\": a text is given as --query \"...\", in quotes (see "
+       "unexpected argument \"What is 2+2?\": pass text as --query \"...\", in quotes (see "
        "r2-router route --help)"},
       {{"version", "extra"}, "unexpected argument \"extra\" (see r2-router version --help)"},
       {{"convert", "only-one"}, "DST is required (see r2-router convert --help)"},
       {{"route", "--query", "a", "--query", "b"},
-       "--query is given 2 times: give it once (see r2-router route --help)"},
+       "--query is given 2 times: use it once (see r2-router route --help)"},
       {{"route", "--query", "a", "--file", "b"},
-       "--query and --file exclude each other: give one of them (see r2-router route --help)"},
+       "--query and --file exclude each other: use one of them (see r2-router route --help)"},
       {{"route", "--query", "a", "--available-only", "--all-models"},
-       "--available-only and --all-models exclude each other: give one of them (see r2-router "
+       "--available-only and --all-models exclude each other: use one of them (see r2-router "
        "route --help)"},
       {{"route", "--query", "a", "--embed-model", "b"},
-       "--embed-model needs --embed-url: give both, or neither (see r2-router route --help)"},
+       "--embed-model needs --embed-url: use both, or neither (see r2-router route --help)"},
       // Values.
       {{"route", "--query"}, "--query needs a value: TEXT (see r2-router route --help)"},
       {{"train", "--predictor"}, "--predictor needs a value: KIND (see r2-router train --help)"},

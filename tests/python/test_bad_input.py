@@ -174,7 +174,7 @@ NAN = Regressor(np.array([1, np.nan, 2, 3], np.float32))
     ("predictors", "error", "message"),
     [
         ({}, ValueError, "predictors is empty"),
-        ([1, 2], ValueError, "predictors is empty or no dictionary"),
+        ([1, 2], ValueError, "predictors is empty or not a dictionary"),
         ({3: {}}, TypeError, "has the key 3: expected the name"),
         ({"alpha": []}, TypeError, r"predictors\['alpha'\] is a list"),
         (broken("gamma", value={}), ValueError, "model_configs has no entry for 'gamma'"),

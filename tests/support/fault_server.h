@@ -1,4 +1,4 @@
-// A real HTTP server for tests, in a process of its own: fault_server.py says what it can be told.
+// A real HTTP server for tests, in a separate process. fault_server.py documents its scripts.
 #pragma once
 
 #include <array>

@@ -1,5 +1,4 @@
-// Reference data that lies beside the project, where it was provided; tests that need it skip
-// without it.
+// Reference data next to the project, if provided; tests that need it skip without it.
 #pragma once
 
 #include <filesystem>

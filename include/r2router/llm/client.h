@@ -19,66 +19,65 @@
 
 namespace r2router::llm {
 
-/// One question to one model.
+/// A request to one model.
 struct ChatRequest {
   std::string model;  ///< catalogue name
   std::vector<Message> messages;
-  std::uint32_t max_tokens = 0;                   ///< the cap, > 0: it is always sent
+  std::uint32_t max_tokens = 0;                   ///< the cap, > 0; always sent
   std::optional<double> temperature = {};         ///< empty: not sent
-  std::vector<std::string> fallback_models = {};  ///< for the provider to try; usually none
+  std::vector<std::string> fallback_models = {};  ///< tried by the provider; usually none
   std::vector<std::string> omit = {};             ///< as ModelSpec::omit
   std::string extra = {};                         ///< as ModelSpec::request
   bool split_thinking = false;                    ///< as GenerateOptions::split_thinking
 };
 
-/// How one call is made.
+/// Options of one call.
 struct CallOptions {
-  std::chrono::steady_clock::time_point deadline;           ///< no retry and no wait outlives it
+  std::chrono::steady_clock::time_point deadline;           ///< also limits retries and waits
   std::function<void(std::string_view text)> on_text = {};  ///< as GenerateOptions::on_text
   std::stop_token cancel = {};
-  /// Most attempts that may be charged for, ≥ 1. One whose outcome is unknown (it was sent, and no
-  /// answer came) counts; after that many there is no further retry.
+  /// Maximum number of attempts that may be charged, ≥ 1. An attempt whose outcome is unknown
+  /// (sent, but not answered) counts. After that many there is no further retry.
   std::uint32_t max_charges = UINT32_MAX;
 };
 
-/// Asks one model for an answer. Derive from it to answer by other means than HTTP.
-/// Implementations are immutable after construction; every method may be called from many threads.
+/// Calls a model. Derive from it to use something other than HTTP. Implementations are immutable
+/// after construction; all methods are thread-safe.
 class R2ROUTER_EXPORT Client {
  public:
   virtual ~Client() = default;
 
-  /// Sends the request, retries included, and reports each attempt (without its pair, which the
-  /// caller knows). What the network and the server do is data: Completion::failure, which is
-  /// kNotFound for a model that is not served. Throws Error(kInvalidArgument) for a request that
-  /// cannot be sent, and what `on_text` throws.
+  /// Sends the request, with retries, and reports each attempt (without its pair, which the caller
+  /// knows). Failures of network and server are data: Completion::failure, which is kNotFound if
+  /// the server does not serve the model. Throws Error(kInvalidArgument) for a request that cannot
+  /// be sent, and whatever `on_text` throws.
   virtual Completion complete(const ChatRequest& request, const CallOptions& options) const = 0;
 
-  /// The deadline of a call that sets none, in seconds.
+  /// Seconds until the deadline of a call that sets none.
   virtual double default_timeout() const = 0;
 };
 
-/// The request field that carries the cap.
-/// A model that rejects the field is sent the other.
+/// The request field that carries the cap. If a model rejects it, the other is sent.
 enum class CapField : std::uint8_t {
   kAutomatic,  ///< max_completion_tokens for OpenRouter and OpenAI, else max_tokens
   kMaxCompletionTokens,
-  kMaxTokens,  ///< deprecated by OpenAI, but all that some servers know
+  kMaxTokens,  ///< deprecated by OpenAI, but the only one that some servers support
 };
 
 struct OpenAiClientOptions {
   CapField cap_field = CapField::kAutomatic;
   /// OpenRouter's provider preferences as a JSON object, sent as "provider". For OpenRouter
-  /// "require_parameters" is true unless set here: a provider may drop the cap without it.
+  /// "require_parameters" is true unless set here: without it a provider may drop the cap.
   std::string provider = {};
 };
 
-/// A client of POST {base_url}/chat/completions, as OpenRouter, OpenAI, vLLM and llama.cpp serve
-/// it. A request is retried as RetryPolicy says, but never after text has come. A parameter that is
-/// not required (the temperature) and that the server rejects by name is left out of the next
-/// attempt, and a cap that it rejects is sent in the other of the two fields; the client remembers
-/// what a model does not support. An answer without any text is a failure: kNoAnswer, or kBudget if
-/// the cap was spent. A tool call or an image is an answer. Throws Error(kInvalidArgument) for a
-/// bad endpoint or options, and Error(kNotFound) for a missing ca_file.
+/// A client of POST {base_url}/chat/completions, for OpenRouter, OpenAI, vLLM, llama.cpp and
+/// others. Requests are retried according to RetryPolicy, but never after text has arrived. If the
+/// server rejects an optional parameter (the temperature) by name, the next attempt omits it; if it
+/// rejects the cap, the other field is used. The client remembers what a model does not support. An
+/// answer without text is a failure: kNoAnswer, or kBudget if the cap was spent. A tool call or an
+/// image is an answer. Throws Error(kInvalidArgument) for a bad endpoint or options, and
+/// Error(kNotFound) for a missing ca_file.
 R2ROUTER_EXPORT std::shared_ptr<const Client> make_openai_client(
     const Endpoint& endpoint, const OpenAiClientOptions& options = {});
 

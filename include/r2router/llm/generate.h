@@ -50,28 +50,29 @@ struct GenerateOptions {
   std::stop_token cancel = {};
 };
 
-/// What a model is told about its budget before the conversation, as a system message; "{budget}"
-/// in the template stands for the number of tokens. Nothing without a template or under no limit.
+/// The system message that states the budget, sent before the conversation. "{budget}" in the
+/// template is replaced by the number of tokens. Empty without a template or for an unlimited
+/// budget.
 R2ROUTER_EXPORT std::string budget_instruction(std::string_view budget_prompt, Budget budget);
 
-/// Asks the decision's model within its cap, with ModelSpec::instruction and the budget instruction
-/// before the messages (in front of the first if that is the system's own: many chat templates
-/// admit but one). When that fails in a way that another model may not, it asks with the next best
-/// pair of the ranking on another model that is available, with that pair's instructions and cap.
-/// Another model may answer after
+/// Calls the decision's model with its cap. ModelSpec::instruction and the budget instruction
+/// precede the messages; if the first message is a system message, they are put at its start, since
+/// many chat templates accept only one. If the call fails in a way that may not affect another
+/// model, the next best pair of the ranking on another available model is used, with its own
+/// instructions and cap. Another model may answer after
 ///
-///   kNotFound, kRateLimited, kServer      the server does not serve this model, now or at all
-///   kConnection, kTimeout, kBadResponse   its retries are spent, or no answer could be read
-///   kTooLong, kNoAnswer, kUnsupported     it cannot or will not answer this query
-///   kBudget                               it spent the cap on reasoning
+///   kNotFound, kRateLimited, kServer      the server does not serve this model, now or ever
+///   kConnection, kTimeout, kBadResponse   retries are exhausted, or the answer could not be read
+///   kTooLong, kNoAnswer, kUnsupported     the model cannot or will not answer this query
+///   kBudget                               the model spent the cap on reasoning
 ///
 /// but not after kAuthentication, kCredit or kUntrusted (all models share key, account and server),
-/// kRefused (the request is at fault) or kCancelled. Nothing is tried again once text has come.
-/// Under Decision::max_cost_usd all attempts together stay within it: a refusal by HTTP status is
-/// free, an attempt whose outcome is unknown counts as fully charged, and what could cost more than
-/// the rest is not tried. Safe from many threads. Throws Error(kInvalidArgument) for no messages,
-/// bad options, a decision without a cap or a model without a catalogue name, and what `on_text`
-/// throws; everything else is in Completion::failure.
+/// kRefused (the request is invalid) or kCancelled. Nothing is retried once text has arrived. All
+/// attempts together stay within Decision::max_cost_usd: a request rejected by HTTP status is free,
+/// an attempt whose outcome is unknown counts as fully charged, and an attempt that could exceed
+/// the remainder is not made. Thread-safe. Throws Error(kInvalidArgument) for no messages, bad
+/// options, a decision without a cap or a model without a catalogue name, and whatever `on_text`
+/// throws; all other failures are in Completion::failure.
 R2ROUTER_EXPORT Completion generate(const Client& client, std::span<const Message> messages,
                                     const Decision& decision, std::string_view budget_prompt,
                                     const GenerateOptions& options = {});

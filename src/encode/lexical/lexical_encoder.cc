@@ -1,5 +1,5 @@
 // The arithmetic here is specified in checkpoints/FORMAT.md, "The lexical encoder", and the heads
-// of a checkpoint depend on its every bit: a change here is a new format version.
+// of a checkpoint depend on every bit: any change needs a new format version.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -19,7 +19,7 @@ constexpr std::size_t kMaxFamilies = 8;
 constexpr std::size_t kMaxTopics = 1024;
 constexpr std::uint32_t kMaxN = 8;
 
-/// Code points that are worked on at a time: few enough to stay in the first-level cache.
+/// Code points per block: few enough to stay in the L1 cache.
 constexpr std::size_t kBlock = 256;
 
 using Kind = LexicalFeatures::Kind;
@@ -29,7 +29,7 @@ using Kind = LexicalFeatures::Kind;
 constexpr std::uint64_t kBasis = 0xCBF29CE484222325;  // FNV-1a's, 64 bits
 constexpr std::uint64_t kPrime = 0x00000100000001B3;
 
-/// FNV-1a, taking a whole value where FNV takes a byte.
+/// FNV-1a over whole values instead of bytes.
 constexpr std::uint64_t extend(std::uint64_t state, std::uint64_t value) {
   return (state ^ value) * kPrime;
 }
@@ -76,8 +76,8 @@ constexpr char32_t folded_form(char32_t c) {
   return c >= U'0' && c <= U'9' ? U'0' : normal_form(c);
 }
 
-/// Beyond ASCII, these stand as words of their own: punctuation and symbols, and the scripts that
-/// put no space between words.
+/// Non-ASCII code points that are single words: punctuation, symbols, and scripts without spaces
+/// between words.
 struct Range {
   char32_t first, last;
 };
@@ -90,11 +90,11 @@ constexpr Range kWholeWords[] = {
     {0x1D000, 0x1DFFF}, {0x1F000, 0x1FBFF}, {0x20000, 0x3FFFF},  // mathematics, emoji, Chinese
 };
 
-/// What a normalised code point does to the words of a text.
+/// The role of a normalised code point in words.
 enum class Role : std::uint8_t {
   kSpace,  ///< ends a word
   kPart,   ///< continues a word, or begins one
-  kWhole,  ///< ends a word, and is one
+  kWhole,  ///< ends a word, and is a word
 };
 
 constexpr Role role_of(char32_t c) {
@@ -110,7 +110,7 @@ constexpr Role role_of(char32_t c) {
   return Role::kPart;
 }
 
-/// The functions above, tabulated over the alphabets where range searches would be felt.
+/// The functions above as a table for common alphabets, where range searches would be too slow.
 template <typename Value, Value (*function)(char32_t)>
 class Tabulated {
  public:
@@ -129,8 +129,8 @@ constexpr Tabulated<Role, role_of> kRole;
 
 // ---- Text ----
 
-/// Hands out the normalised text in blocks, so that a long text needs no memory of its own size:
-/// white space folded into single spaces, one of them at either end, and capitals made small.
+/// Returns the normalised text in blocks, so that memory does not grow with the text: white space
+/// is folded into single spaces, with one at either end, and letters are lower case.
 class NormalisedText {
  public:
   explicit NormalisedText(std::string_view text) : text_(text) {}
@@ -140,7 +140,7 @@ class NormalisedText {
   std::span<const char32_t> read(const Form& form) {
     std::size_t position = position_, count = 0;
     char32_t last = last_;
-    // A space that follows a space is written but not counted: no branch to mispredict.
+    // A repeated space is written but not counted, which avoids a branch.
     const auto put = [&](char32_t c) {
       block_[count] = c;
       count += (c != U' ') | (last != U' ');
@@ -169,12 +169,12 @@ class NormalisedText {
   std::array<char32_t, kBlock> block_;
 };
 
-/// Cuts normalised text into words; the unit of a word is the hash of its code points.
+/// Splits normalised text into words. The unit of a word is the hash of its code points.
 class WordSplitter {
  public:
   /// The units of the words that end in this block. Valid until the next call.
   std::span<const std::uint64_t> read(std::span<const char32_t> block) {
-    // Every candidate is written, and counted if it is a word: no branch to mispredict.
+    // Every candidate is written, and counted only if it is a word, which avoids a branch.
     std::uint64_t state = state_;
     std::size_t count = 0;
     bool in_word = in_word_;
@@ -198,7 +198,7 @@ class WordSplitter {
  private:
   std::uint64_t state_ = kBasis;
   bool in_word_ = false;
-  std::array<std::uint64_t, kBlock + 1> units_;  // a word may have begun in the block before
+  std::array<std::uint64_t, kBlock + 1> units_;  // a word may start in the previous block
 };
 
 /// Counts the n-grams of a sequence of units.
@@ -331,7 +331,7 @@ class LexicalEncoder final : public Embedder {
   }
 
  private:
-  /// What one call needs and the next call on the same thread uses again.
+  /// Buffers, reused by the calls of a thread.
   struct Scratch {
     std::vector<std::int64_t> counts;  // families × dimension
     std::vector<NGramCounter> counters;
@@ -356,7 +356,7 @@ class LexicalEncoder final : public Embedder {
     }
     for (std::size_t i = 0; i < idf_.size(); ++i) sums[i] *= idf_[i];
 
-    // Four running sums, because one would wait for each addition before the next.
+    // Four running sums, which shortens the dependency chain.
     std::array<double, 4> squares{};
     for (std::size_t i = 0; i < sums.size(); ++i) squares[i % 4] += sums[i] * sums[i];
     const double norm = std::sqrt((squares[0] + squares[1]) + (squares[2] + squares[3]));
@@ -369,9 +369,9 @@ class LexicalEncoder final : public Embedder {
     thread_local std::vector<double> sums;  // 4 × topics
     const std::size_t count = shares.size();
     sums.assign(4 * count, 0);
-    // The scores grow side by side, slot by slot: they do not wait for each other, and what is
-    // empty in a short text, where zeros would be added, is passed over. The product of two float32
-    // numbers is exact in float64, so fusing it with the addition would change nothing.
+    // Accumulates all scores slot by slot: the sums are independent, and empty slots, which add
+    // zeros, are skipped. Products of float32 numbers are exact in float64, so fused multiply-add
+    // does not change results.
     for (std::size_t i = 0; i < features.size(); ++i) {
       if (features[i] == 0) continue;
       const float* weights = topic_weights_.data() + i * count;
@@ -421,7 +421,7 @@ class LexicalEncoder final : public Embedder {
 
   LexicalEncoderSpec spec_;
   std::vector<float> idf_;
-  std::vector<float> topic_weights_;  // dimension × topics: the other way round than they came
+  std::vector<float> topic_weights_;  // dimension × topics: transposed
   std::vector<float> topic_intercepts_;
   bool has_words_ = false;
 };

@@ -23,7 +23,7 @@ using Kind = JsonReader::Kind;
 constexpr std::string_view kAlphabet =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-/// Beyond 24 bits, so that it shows in a group that holds it.
+/// Above the 24 bits of a group, so that it remains visible after combining.
 constexpr std::uint32_t kNotBase64 = 1u << 31;
 
 /// kSextets[k][c]: what the k-th character of a group, c, adds to the group's three bytes, of which
@@ -41,7 +41,7 @@ constexpr auto kSextets = [] {
   return tables;
 }();
 
-/// The three bytes of four characters; kNotBase64 is set in it if one is not of the alphabet.
+/// The three bytes of four characters; kNotBase64 is set if one is not in the alphabet.
 std::uint32_t group(const char* text) {
   const auto* c = reinterpret_cast<const unsigned char*>(text);
   return kSextets[0][c[0]] | kSextets[1][c[1]] | kSextets[2][c[2]] | kSextets[3][c[3]];
@@ -53,8 +53,8 @@ void store(std::byte* out, std::uint32_t bytes, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) out[i] = static_cast<std::byte>(bytes >> (8 * i));
 }
 
-/// Decodes `text`, which has base64_length(out.size()) characters. False unless it is the one
-/// encoding of some bytes: the padding is there and the bits that it leaves over are zero.
+/// Decodes `text`, which has base64_length(out.size()) characters. False unless it is canonical:
+/// padded, with unused bits zero.
 bool decode_base64(std::string_view text, std::span<std::byte> out) {
   const char* in = text.data();
   std::byte* to = out.data();
@@ -84,12 +84,12 @@ bool decode_base64(std::string_view text, std::span<std::byte> out) {
   return (seen & kNotBase64) == 0;
 }
 
-/// An embedding that cannot be used. The rest of the answer can still be read.
+/// An unusable embedding. The rest of the answer can still be read.
 struct Unusable {
   std::string message;
 };
 
-/// Reads the parts of one answer. Errors name the place.
+/// Reads the parts of one answer. Errors name the position.
 class Response {
  public:
   Response(std::string_view body, std::span<const std::span<float>> rows)
@@ -165,7 +165,7 @@ class Response {
          std::to_string(rows_.size()) + ", one for each text");
   }
 
-  /// The embedding is written to the row of its place in the array; put_in_order() moves it.
+  /// The embedding is written to the row of its array index; put_in_order() moves it.
   void read_element() {
     if (reader_.kind() != Kind::kObject) {
       fail(element() + " is " + describe() +
@@ -190,7 +190,7 @@ class Response {
     }
   }
 
-  /// Nothing for null.
+  /// Empty for null.
   std::optional<std::size_t> read_index() {
     std::string text;
     switch (reader_.kind()) {
@@ -288,7 +288,8 @@ class Response {
       }
       if (std::ranges::all_of(row, [](float value) { return value == 0; })) {
         fail_embedding(
-            "is all zeros, which means nothing: does the server load and run the model correctly?");
+            "is all zeros, which has no direction: does the server load and run the model "
+            "correctly?");
       }
     } catch (const Unusable& unusable) {
       bad_.push_back({element_, unusable.message});
@@ -303,7 +304,7 @@ class Response {
       text = unescaped = JsonReader::unescape(text, expected + 1);
     }
     if (text.size() != expected) {
-      // Every length in characters stands for at most one length in numbers.
+      // Every length in characters corresponds to at most one length in numbers.
       const std::size_t padding = text.ends_with("==") ? 2 : text.ends_with('=') ? 1 : 0;
       const std::size_t bytes = text.size() / 4 * 3 - std::min(padding, text.size() / 4 * 3);
       if (unescaped.empty() && text.size() % 4 == 0 && bytes % sizeof(float) == 0) {
@@ -320,7 +321,7 @@ class Response {
         value = std::bit_cast<float>(bytes);
       }
     }
-    // One pass without a branch; NaN and infinity are those that have all bits of the exponent set.
+    // One branch-free pass: NaN and infinity have all exponent bits set.
     std::uint32_t not_finite = 0;
     for (const float value : row) {
       not_finite |= (std::bit_cast<std::uint32_t>(value) & 0x7F800000u) + 0x00800000u;
@@ -332,7 +333,7 @@ class Response {
 
   void read_decimals(std::span<float> row) {
     std::size_t count = 0;
-    std::optional<Unusable> unusable;  // the first fault; the rest of the array is skipped
+    std::optional<Unusable> unusable;  // the first error; the rest of the array is skipped
     for (reader_.begin_array(); reader_.next_element(); ++count) {
       if (unusable || count >= row.size()) {
         reader_.skip();
@@ -361,8 +362,7 @@ class Response {
   }
 
   [[noreturn]] void fail_base64(std::string_view text, std::size_t bytes) const {
-    // Where nothing else is wrong, the last character before the padding has bits set that are left
-    // over.
+    // Otherwise, the last character before the padding has unused bits set.
     const std::size_t padding = text.size() / 4 * 3 - bytes;
     std::size_t bad = text.find_first_not_of(kAlphabet);
     if (bad == text.npos || bad >= text.size() - padding) {
@@ -373,12 +373,12 @@ class Response {
                    std::to_string(text.size()) + " is " + excerpt(text.substr(bad, 1)));
   }
 
-  /// The float nearest to a JSON number; nothing if that is not finite.
+  /// The float nearest to a JSON number; empty if it is not finite.
   static std::optional<float> to_float(std::string_view text) {
     float value = 0;
     const char* const end = text.data() + text.size();
     if (std::from_chars(text.data(), end, value).ec == std::errc()) return value;
-    // Too large, or too near to zero: a double tells which.
+    // Overflow or underflow: parsing as double distinguishes them.
     double wide = 0;
     if (std::from_chars(text.data(), end, wide).ec == std::errc() && std::abs(wide) < 1) {
       return static_cast<float>(wide);

@@ -29,17 +29,17 @@
 namespace r2router::llm {
 namespace {
 
-/// A text to ask for, and where its embedding goes.
+/// A text to embed, and the destination of its embedding.
 struct Wanted {
   std::string_view text;
   std::span<float> row;
-  std::size_t place;                    ///< of the text among those of the caller
-  std::optional<Failure> failure = {};  ///< why it has no embedding, though others may have one
+  std::size_t place;                    ///< index among the caller's texts
+  std::optional<Failure> failure = {};  ///< why this text alone has no embedding
 };
 
 using Batch = std::span<Wanted>;
 
-/// What the batches of one embed_each() share.
+/// Shared state of the batches of one embed_each().
 struct Shared {
   Clock::time_point deadline;
   std::stop_token cancel;
@@ -47,17 +47,17 @@ struct Shared {
   std::atomic<std::size_t> failures_in_row = 0;
 };
 
-/// A server that fails this often in a row does not do so because of a few texts: halving a batch
-/// with up to 7 of them gives a part without one after 14 failures at most.
+/// So many consecutive failures are not caused by a few texts: halving a batch with up to 7 bad
+/// texts yields a part without any after at most 14 failures.
 constexpr std::size_t kMostFailuresInRow = 16;
 
-/// Why a batch has no embeddings.
+/// Why a batch failed.
 struct BatchFailure {
   Failure failure;
-  bool may_be_about_texts = false;  ///< one of them, or their number or size altogether
+  bool may_be_about_texts = false;  ///< one of them, their number, or their total size
 };
 
-/// An error without a status of its own under HTTP 200 can mean anything.
+/// An error under HTTP 200 without its own status can mean anything.
 bool may_be_about_texts(const Failure& failure) {
   const int status = failure.http_status;
   return status == 400 || status == 413 || status == 422 || status >= 500 ||
@@ -75,7 +75,7 @@ HttpEmbedderOptions checked(const HttpEmbedderOptions& options) {
                 "HttpEmbedderOptions::" + field + " is " + found + ", expected " + expected);
   };
   if (options.model.empty() || !is_utf8(options.model)) {
-    refuse("model", excerpt(options.model), "the name that the server has for the model, in UTF-8");
+    refuse("model", excerpt(options.model), "the server's name for the model, in UTF-8");
   }
   if (options.dimension == 0) refuse("dimension", "0", "the length of the model's embeddings");
   if (options.max_batch_texts == 0) refuse("max_batch_texts", "0", "at least 1");
@@ -89,17 +89,17 @@ void check_utf8(std::span<const std::string_view> texts) {
     if (is_utf8(texts[i], &bad)) continue;
     throw Error(ErrorCode::kInvalidArgument,
                 "texts[" + std::to_string(i) + "] is not UTF-8 at byte " + std::to_string(bad + 1) +
-                    ", and a request can carry nothing else: convert it, or replace those bytes");
+                    ", which requests require: convert it, or replace those bytes");
   }
 }
 
-/// What to do about a failure, to be added to what the server or the network says of it.
+/// How to fix a failure, appended to the message of the server or the network.
 std::string_view remedy_for(const Failure& failure) {
   switch (failure.code) {
     case ErrorCode::kConnection:
       return "; is an embedding server running there?";
     case ErrorCode::kAuthentication:
-      return "; give the key that this server accepts";
+      return "; set a key that this server accepts";
     case ErrorCode::kCredit:
       return "; add credit to the account";
     case ErrorCode::kRateLimited:
@@ -164,7 +164,7 @@ class HttpEmbedder final : public Embedder, public std::enable_shared_from_this<
     for (const Wanted& each : wanted) {
       if (each.failure) failures.emplace(each.place, &*each.failure);
     }
-    // Where none of several texts has an embedding, the server is at fault and not a text.
+    // If all of several texts failed, the server is the cause, not a text.
     if (places.size() > 1 && failures.size() == places.size()) {
       const Failure& first = *wanted[0].failure;
       throw Error(first.code,
@@ -219,9 +219,9 @@ class HttpEmbedder final : public Embedder, public std::enable_shared_from_this<
     });
   }
 
-  /// Fetches a batch. Where the server refuses it for what may be the fault of one text, or of the
-  /// batch's size, its halves are asked for, level by level, down to single texts. A text that is
-  /// refused when it is asked for alone keeps the failure; any other failure is returned.
+  /// Fetches a batch. If the server rejects it, possibly because of one text or the batch's size,
+  /// fetches its halves, level by level, down to single texts. A text that is rejected alone keeps
+  /// the failure; any other failure is returned.
   std::optional<Failure> fetch(Batch batch, Shared& shared) const {
     std::deque<Batch> parts = {batch};
     for (; !parts.empty(); parts.pop_front()) {
@@ -246,16 +246,16 @@ class HttpEmbedder final : public Embedder, public std::enable_shared_from_this<
       }
       if ((shared.failures_in_row += failures) >= shared.most_failures_in_row) {
         Failure failure = failed ? failed->failure : *part[0].failure;
-        failure.message += "; nothing has succeeded lately, so the rest is not sent";
+        failure.message += "; too many failures in a row, so the rest is not sent";
         return failure;
       }
     }
     return std::nullopt;
   }
 
-  /// Some servers know decimals only and refuse to be asked for anything else. Once base64 has been
-  /// accepted, a refusal has other reasons. While that is not known, parts are asked for in
-  /// decimals, which every server knows.
+  /// Some servers support only decimals and reject requests for base64. Once base64 has been
+  /// accepted, a rejection has other reasons. Until then, parts are requested in decimals, which
+  /// every server supports.
   std::optional<BatchFailure> fetch_part(Batch part, bool is_whole, Shared& shared) const {
     const Encoding encoding = encoding_;
     if (encoding == Encoding::kDecimals || (encoding == Encoding::kUnknown && !is_whole)) {
@@ -272,8 +272,8 @@ class HttpEmbedder final : public Embedder, public std::enable_shared_from_this<
     return failed;
   }
 
-  /// Asks until there is an answer or no reason to ask again, and writes the rows. A part that is
-  /// refused is not sent again, since the whole batch has been, unless the server asks to wait.
+  /// Sends requests until there is an answer or no reason to retry, and writes the rows. A rejected
+  /// part is not retried, since the whole batch was, unless the server asks to wait.
   std::optional<BatchFailure> send(Batch part, const char* encoding, bool is_whole,
                                    Shared& shared) const {
     nlohmann::json body = {{"model", options_.model}, {"encoding_format", encoding}};
@@ -290,7 +290,7 @@ class HttpEmbedder final : public Embedder, public std::enable_shared_from_this<
       ++tries;
       Response response = transport_->send(request);
       failure = read(response, part);
-      // An error that is reported under HTTP 200 is retried as its own status says.
+      // An error under HTTP 200 is retried according to its own status.
       if (failure) response.status = failure->http_status;
       TryResult result = judge(endpoint_.retry, response);
       const bool asks_to_wait = result.retryable && result.retry_after;
@@ -303,7 +303,7 @@ class HttpEmbedder final : public Embedder, public std::enable_shared_from_this<
     if (ended == Ended::kCancelled) {
       about_texts = false;
       failure =
-          Failure{.code = ErrorCode::kCancelled, .message = "cancelled while waiting to ask again"};
+          Failure{.code = ErrorCode::kCancelled, .message = "cancelled while waiting to retry"};
     }
     if (failure) {
       std::string message = address_ + ": " + failure->message;
@@ -319,8 +319,8 @@ class HttpEmbedder final : public Embedder, public std::enable_shared_from_this<
     return std::nullopt;
   }
 
-  /// Writes the rows of an answer, or says why there is none. A text whose embedding alone is
-  /// unusable gets a failure of its own.
+  /// Writes the rows of an answer, or returns why there is none. A text whose embedding alone is
+  /// unusable gets its own failure.
   std::optional<Failure> read(const Response& response, Batch part) const {
     if (response.failure) return response.failure;
     const int status = response.status;
@@ -348,12 +348,13 @@ class HttpEmbedder final : public Embedder, public std::enable_shared_from_this<
     }
     if (status >= 300 && status < 400) {
       const std::string* location = find_header(response.headers, "location");
-      return Failure{.code = ErrorCode::kRefused,
-                     .http_status = status,
-                     .message = "the server redirects (HTTP " + std::to_string(status) + ") to " +
-                                (location == nullptr ? "nowhere" : quote(*location)) +
-                                ", where neither the texts nor the key are sent; give the base URL "
-                                "of the server that answers itself"};
+      return Failure{
+          .code = ErrorCode::kRefused,
+          .http_status = status,
+          .message =
+              "the server redirects (HTTP " + std::to_string(status) + ") to " +
+              (location == nullptr ? "nowhere" : quote(*location)) +
+              ", where neither the texts nor the key are sent; set the base URL of that server"};
     }
     const ServerError error = read_server_error(response.body);
     const int own_status = error.status != 0 ? error.status : status;
@@ -365,8 +366,8 @@ class HttpEmbedder final : public Embedder, public std::enable_shared_from_this<
                               (error.words.empty() ? "" : ": " + quote(error.words))};
   }
 
-  /// A server's words. The key goes from all of them before they are cut: a part of it is not to
-  /// be seen either.
+  /// A server's message. The key is removed before the message is cut, so that no part of it
+  /// remains.
   std::string quote(std::string_view words) const {
     return excerpt(redact(std::string(words), endpoint_.api_key), 300);
   }
@@ -377,7 +378,7 @@ class HttpEmbedder final : public Embedder, public std::enable_shared_from_this<
   const HttpEmbedderOptions options_;
   const std::shared_ptr<const Transport> transport_;
   const BaseUrl base_;
-  const std::string address_;  // for messages; without the query string, where a key may be
+  const std::string address_;  // for messages; without the query string, which may contain a key
   mutable std::atomic<Encoding> encoding_ = Encoding::kUnknown;  // what the server has accepted
 };
 

@@ -10,12 +10,12 @@ namespace {
 
 constexpr std::string_view kOpen = "<think>", kClose = "</think>";
 
-/// Where the first character is that can be seen; text.size() without one.
+/// Position of the first visible character, or text.size().
 std::size_t first_visible(std::string_view text) {
   for (std::size_t position = 0; position < text.size();) {
     const std::size_t begin = position;
     const char32_t c = decode_utf8(text, position);
-    // Zero-width spaces are no white space to Unicode.
+    // Unicode does not count zero-width spaces as white space.
     if (!is_space(c) && c != 0x200B && c != 0x2060 && c != 0xFEFF) return begin;
   }
   return text.size();

@@ -7,19 +7,18 @@
 
 namespace r2router::llm {
 
-/// Takes the pieces of a text and returns what can be shown. White space at the beginning is held
-/// back until something else comes: a blank text is not an answer, and another model may give one.
-/// With `split_thinking`, <think>…</think> at the beginning is not shown but kept as thoughts.
+/// Takes the chunks of a text and returns what can be shown. Leading white space is held back until
+/// other text follows: a blank text is not an answer, so another model may be tried. With
+/// `split_thinking`, <think>…</think> at the beginning is not shown but kept as thoughts.
 class AnswerText {
  public:
   explicit AnswerText(bool split_thinking) : split_thinking_(split_thinking) {}
 
-  /// What of all pieces so far can be shown and has not been returned. Pieces end between
-  /// characters, and so does what is returned.
+  /// Returns the new text that can be shown. Chunks end between characters, and so do results.
   std::string add(std::string_view piece);
-  /// The same after the last piece.
+  /// The same, after the last chunk.
   std::string finish();
-  /// After finish(): what was between the tags, without the white space around it.
+  /// After finish(): the text between the tags, trimmed.
   std::string_view thoughts() const;
 
  private:
@@ -27,7 +26,7 @@ class AnswerText {
 
   const bool split_thinking_;
   Stage stage_ = Stage::kBegin;
-  std::string held_;  // what has come and is neither shown nor thought yet
+  std::string held_;  // received, but not yet shown or added to the thoughts
   std::string thoughts_;
 };
 

@@ -20,18 +20,18 @@ namespace {
 
 using Json = nlohmann::json;
 
-/// Bounds on an answer's structure, far above what a server says: its tree takes many times the
-/// memory of its text.
+/// Limits on the structure of an answer, far above real ones: a tree takes many times the memory of
+/// its text.
 constexpr int kMostDepth = 64;
 constexpr std::size_t kMostValues = 100'000;
 
-/// Bytes of a server's own words that are quoted.
+/// Maximum bytes quoted from a server's message.
 constexpr std::size_t kMostQuoted = 400;
 
 constexpr std::string_view kReplacementBytes = "\uFFFD";
 constexpr std::string_view kReplacementEscape = "\\ufffd";
 
-/// The UTF-16 code unit that text[position] begins an escape of, "\uXXXX".
+/// The UTF-16 code unit of an escape "\uXXXX" at text[position].
 std::optional<std::uint32_t> escaped_unit(std::string_view text, std::size_t position) {
   std::uint32_t unit = 0;
   if (position > text.size() || text.substr(position, 2) != "\\u" || text.size() - position < 6) {
@@ -49,8 +49,8 @@ bool is_low_surrogate(std::optional<std::uint32_t> unit) {
   return unit && *unit >= 0xDC00 && *unit < 0xE000;
 }
 
-/// How many bytes of json[position] on, up to the end of their string, are the first part of a
-/// character in UTF-8; 0 if they are none.
+/// Number of bytes from json[position] to the end of their string if they are an incomplete UTF-8
+/// character; else 0.
 std::size_t first_part(std::string_view json, std::size_t position) {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(json[position + i]); };
   const unsigned char lead = byte(0);
@@ -63,12 +63,12 @@ std::size_t first_part(std::string_view json, std::size_t position) {
   return 0;
 }
 
-/// JSON as a parser takes it, made of what servers send. Those that cut a text into tokens make
-/// ill-formed UTF-8 and halves of surrogate pairs, which become U+FFFD; those that write JSON as
-/// Python does make NaN and Infinity, which become null.
+/// Converts the JSON that servers send into valid JSON. Servers that cut text into tokens send
+/// ill-formed UTF-8 and unpaired surrogates, which become U+FFFD; servers that write JSON with
+/// Python send NaN and Infinity, which become null.
 class Repair {
  public:
-  /// `cut`: the first part of a character (Cut::part) that a string of `json` may go on with.
+  /// `cut`: an incomplete character (Cut::part) that a string of `json` may continue.
   Repair(std::string_view json, std::string_view cut) : json_(json) {
     while (position_ < json_.size()) {
       if (!in_string_) {
@@ -85,16 +85,16 @@ class Repair {
   }
 
   const std::string& text() const { return text_; }
-  /// What a string ended with, if that was the first part of a character.
+  /// The incomplete character at the end of a string, if any.
   const std::string& cut() const { return cut_; }
-  /// What text() has in its place.
+  /// Its replacement in text().
   std::string cut_replacement() const {
     std::string text;
     const std::size_t count = cut_.starts_with('\\') ? 1 : cut_.size();
     for (std::size_t i = 0; i < count; ++i) text += kReplacementBytes;
     return text;
   }
-  /// A string has gone on with the rest of the character.
+  /// Called when a string continued with the rest of the character.
   bool joined() const { return joined_; }
 
  private:
@@ -115,7 +115,7 @@ class Repair {
     if (!cut.empty() && goes_on(cut)) join(cut);
   }
 
-  /// True if the string that has just begun does so with the rest of the character.
+  /// True if the current string starts with the rest of the character.
   bool goes_on(std::string_view cut) const {
     if (position_ == json_.size()) return false;
     const auto next = static_cast<unsigned char>(json_[position_]);
@@ -191,7 +191,7 @@ class Repair {
   std::string text_, cut_;
 };
 
-/// The value, or nothing for what is not JSON or exceeds the bounds.
+/// The value; empty if it is not JSON or exceeds the limits.
 std::optional<Json> parse(std::string_view text) {
   struct TooMuch {};
   std::size_t values = 0;
@@ -207,7 +207,7 @@ std::optional<Json> parse(std::string_view text) {
   return {};
 }
 
-/// The member of an object, or null where there is none. Servers write null for what is absent.
+/// The member of an object, or null. Servers also write null for missing members.
 const Json* find(const Json& value, const char* name) {
   if (!value.is_object()) return nullptr;
   const auto member = value.find(name);
@@ -220,7 +220,7 @@ std::string string_of(const Json& value, const char* name) {
   return member != nullptr && member->is_string() ? member->get<std::string>() : std::string();
 }
 
-/// A finite number ≥ 0, or nothing.
+/// A finite number ≥ 0, or empty.
 std::optional<double> amount_of(const Json& value, const char* name) {
   const Json* member = find(value, name);
   if (member == nullptr || !member->is_number()) return {};
@@ -231,12 +231,12 @@ std::optional<double> amount_of(const Json& value, const char* name) {
 
 std::optional<std::int64_t> tokens_of(const Json& value, const char* name) {
   const auto number = amount_of(value, name);
-  constexpr double kMost = 1e15;  // far beyond any answer, and exact
+  constexpr double kMost = 1e15;  // far above any answer, and exact
   if (!number || *number > kMost) return {};
   return std::llround(*number);
 }
 
-/// The first of the counts that a server gives: they have several names, and some are in a group.
+/// The first count that exists: counts have several names, and some are in a group.
 std::int64_t count_of(const Json& usage, const char* group,
                       std::initializer_list<const char*> names) {
   const Json* details = find(usage, group);
@@ -264,7 +264,7 @@ void read_usage(const Json& answer, ChatAnswer& result) {
     counts.cache_write_tokens =
         count_of(*usage, kPrompt,
                  {"cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens"});
-    // Some servers count these apart from the rest of the prompt.
+    // Some servers count these separately from the rest of the prompt.
     const std::int64_t cache = counts.cached_tokens + counts.cache_write_tokens;
     if (cache > counts.prompt_tokens) counts.prompt_tokens += cache;
   }
@@ -274,7 +274,7 @@ void read_usage(const Json& answer, ChatAnswer& result) {
 std::string_view remedy_for(ErrorCode code) {
   switch (code) {
     case ErrorCode::kAuthentication:
-      return "; give a key that it accepts, or set OPENROUTER_API_KEY to one";
+      return "; set a key that it accepts, for example in OPENROUTER_API_KEY";
     case ErrorCode::kCredit:
       return "; add credit to the account, or allow fewer tokens";
     case ErrorCode::kRateLimited:
@@ -284,13 +284,13 @@ std::string_view remedy_for(ErrorCode code) {
     case ErrorCode::kTooLong:
       return "; shorten the query, or allow models with a longer context";
     case ErrorCode::kNoAnswer:
-      return "; ask another model, or put the query differently";
+      return "; use another model, or rephrase the query";
     default:
       return "";
   }
 }
 
-/// True for an "error" that reports none: servers add "", {} or false to a good answer.
+/// True for an empty "error": some servers add "", {} or false to valid answers.
 bool says_nothing(const Json& error) {
   switch (error.type()) {
     case Json::value_t::null:
@@ -307,7 +307,8 @@ bool says_nothing(const Json& error) {
   }
 }
 
-/// The text of a thought: a string, or strings within lists and objects. Encrypted ones have none.
+/// The text of reasoning: a string, or strings within lists and objects. Encrypted reasoning has
+/// none.
 std::string plain_text(const Json& value) {
   if (value.is_string()) return value.get<std::string>();
   std::string text;
@@ -323,7 +324,7 @@ std::string plain_text(const Json& value) {
   return text;
 }
 
-/// True if the value has something in it.
+/// True if the value is not empty.
 bool is_something(const Json* value) {
   return value != nullptr && value->is_structured() && !value->empty();
 }
@@ -331,19 +332,19 @@ bool is_something(const Json* value) {
 /// Reads a whole answer, or an event of a streamed one, into a ChatAnswer.
 class AnswerReader {
  public:
-  /// `text`: JSON, or what a server takes for it.
+  /// `text`: JSON, or the approximate JSON of some servers.
   AnswerReader(std::string_view text, bool streamed, ChatAnswer& answer, const Secret& key)
       : repair_(text, answer.cut.part), streamed_(streamed), answer_(answer), key_(key) {
     json_ = parse(repair_.text());
-    // Google puts some answers in a list of one.
+    // Google wraps some answers in a list.
     if (json_ && json_->is_array() && json_->size() == 1) json_ = Json(json_->front());
   }
 
-  /// The value, or null for what is not JSON.
+  /// The value, or null if it is not JSON.
   const Json* json() const { return json_ ? &*json_ : nullptr; }
   bool is_object() const { return json_ && json_->is_object(); }
 
-  /// True for an object that is nothing but the report of an error.
+  /// True if the object only reports an error.
   bool is_report() const {
     if (json_->contains("choices")) return false;
     if (string_of(*json_, "object") == "error" || string_of(*json_, "type") == "error") return true;
@@ -355,10 +356,10 @@ class AnswerReader {
     return false;
   }
 
-  /// Reads the object as a report.
+  /// Reads the object as an error report.
   void read_report() { report(json_->dump()); }
 
-  /// Reads the object as an answer. False if it does not have the form of one.
+  /// Reads the object as an answer. False if it does not have that form.
   bool read_answer() {
     const Json& json = *json_;
     if (std::string model = string_of(json, "model"); !model.empty()) {
@@ -374,17 +375,16 @@ class AnswerReader {
     }
     read_error(find(json, "error"));
     if (!answer_.failure && internal::lower_case(answer_.finish_reason) == "error") {
-      answer_.failure = Failure{.code = ErrorCode::kServer,
-                                .message =
-                                    "the server ended the answer with an error that it does "
-                                    "not name; try again"};
+      answer_.failure =
+          Failure{.code = ErrorCode::kServer,
+                  .message = "the server ended the answer with an unnamed error; try again"};
     }
     return well_formed;
   }
 
  private:
-  /// The first choice of an answer; of a stream, the one whose number came first. There is but one,
-  /// if the server does as it is asked.
+  /// The first choice of an answer; in a stream, the one whose index came first. Only one was
+  /// requested.
   const Json* chosen_of(const Json& choices) {
     for (const Json& choice : choices) {
       const auto index = tokens_of(choice, "index");
@@ -400,15 +400,15 @@ class AnswerReader {
     const std::string lower = internal::lower_case(reason);
     const bool has_reason = !reason.empty() && lower != "null" && lower != "none";
     if (has_reason) answer_.finish_reason = std::move(reason);
-    // Some servers end a stream with the whole message.
+    // Some servers repeat the whole message at the end of a stream.
     const Json* message = find(choice, streamed_ ? "delta" : "message");
     if (message == nullptr && answer_.text.empty()) {
       message = find(choice, streamed_ ? "message" : "delta");
     }
-    // Servers of an older protocol have the text here.
+    // Older protocols have the text here.
     const std::string text = message == nullptr ? string_of(choice, "text") : std::string();
     append(&ChatAnswer::text, text);
-    // A null message, or none where the answer was withheld, is an empty answer.
+    // A null message, or a missing one if the answer was withheld, is an empty answer.
     if (message == nullptr && !has_reason && text.empty() && !choice.contains("message")) {
       return false;
     }
@@ -424,7 +424,7 @@ class AnswerReader {
       const std::string text = reasoning != nullptr ? plain_text(*reasoning) : std::string();
       if (text.empty()) continue;
       append(&ChatAnswer::reasoning, text);
-      break;  // servers repeat it under several names
+      break;  // servers repeat the text under several names
     }
     append(&ChatAnswer::refusal, string_of(message, "refusal"));
     for (const char* name : {"tool_calls", "function_call", "images", "audio"}) {
@@ -457,8 +457,7 @@ class AnswerReader {
     }
   }
 
-  /// Adds a piece to one of the texts. A character that it ends in the middle of waits for its
-  /// rest.
+  /// Appends a chunk to one of the texts. An incomplete character at its end is held back.
   void append(std::string ChatAnswer::*field, std::string_view piece) {
     if (piece.empty()) return;
     if (answer_.cut.field == field) {
@@ -490,7 +489,7 @@ class AnswerReader {
   std::optional<Json> json_;
 };
 
-/// "[DONE]", however it is spelt.
+/// "[DONE]" in any spelling.
 bool is_end_mark(std::string_view data) {
   const auto strip = [&](std::string_view around) {
     while (!data.empty() && around.find(data.front()) != around.npos) data.remove_prefix(1);
@@ -502,7 +501,7 @@ bool is_end_mark(std::string_view data) {
   return internal::lower_case(std::string(data)) == "done";
 }
 
-/// What servers send without an event's name to keep a connection open.
+/// Unnamed keep-alive messages of servers.
 bool is_heartbeat(std::string_view data) {
   for (const std::string_view word : {"ping", "pong", "keep-alive", "keepalive", "heartbeat"}) {
     if (data.size() < 16 && internal::lower_case(std::string(data)) == word) return true;
@@ -549,7 +548,7 @@ std::string chat_request(const ChatRequest& request, const RequestForm& form,
     for (const auto& [name, value] : extra.items()) {
       if (!internal::may_be_required(name)) {
         throw Error(ErrorCode::kInvalidArgument, "the model's request sets " + excerpt(name) +
-                                                     ", which the router does itself: remove it");
+                                                     ", which the router sets itself: remove it");
       }
       body[name] = value;
     }
@@ -596,7 +595,7 @@ void read_chat_chunk(std::string_view event, std::string_view data, ChatAnswer& 
   }
   AnswerReader reader(data, true, answer, key);
   if (reader.is_object()) {
-    // An event of this name may hold the error itself.
+    // An event of this name may contain the error itself.
     if (reader.is_report() || (event == "error" && find(*reader.json(), "error") == nullptr)) {
       reader.read_report();
     } else {
@@ -636,7 +635,7 @@ Failure unreadable(std::string_view expected, std::string_view found, const Secr
 }
 
 std::string quoted(std::string_view words, const Secret& key) {
-  // The key is taken out before the words are cut, or a part of it could stay.
+  // Remove the key before cutting the message, so that no part of it remains.
   return excerpt(redact(std::string(words), key), kMostQuoted);
 }
 

@@ -1,4 +1,4 @@
-// The JSON of POST /chat/completions: requests are written, answers are read.
+// The JSON of POST /chat/completions: writes requests and reads answers.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,7 @@
 
 namespace r2router::llm {
 
-/// How a request is put to a server or a model that does not take everything.
+/// How to write a request for a server or model that does not support everything.
 struct RequestForm {
   CapField cap_field = CapField::kMaxTokens;  ///< one of the two fields
   /// Parameters to leave out, of "temperature", "stream_options", "models" and "provider".
@@ -27,65 +27,63 @@ struct RequestForm {
 };
 
 /// A request's body. `provider` is a JSON object, or empty. All text must be valid UTF-8. Throws
-/// Error(kInvalidArgument) if ChatRequest::extra is not a JSON object or has a member that it may
-/// not.
+/// Error(kInvalidArgument) if ChatRequest::extra is not a JSON object or has a forbidden member.
 std::string chat_request(const ChatRequest& request, const RequestForm& form,
                          std::string_view provider, bool stream);
 
-/// OpenRouter's provider preferences as they are sent. `json`: a JSON object, or empty. With
-/// `require_parameters`, providers must understand all of a request, its cap too, unless the object
-/// says otherwise. Throws Error(kInvalidArgument) for anything but an object.
+/// OpenRouter's provider preferences, as sent. `json`: a JSON object, or empty. With
+/// `require_parameters`, providers must support all parameters of a request, including its cap,
+/// unless the object sets it. Throws Error(kInvalidArgument) for anything but an object.
 std::string provider_preferences(std::string_view json, bool require_parameters);
 
-/// What a server has said in answer to one request. All its text is valid UTF-8: what is not is
-/// replaced by U+FFFD.
+/// A server's answer to one request. All text is valid UTF-8: invalid bytes are replaced by U+FFFD.
 struct ChatAnswer {
   std::string text = {};
   std::string reasoning = {};
   std::string refusal = {};
   std::string model = {};
   std::string finish_reason = {};
-  bool has_choice = false;  ///< there was an answer, perhaps an empty one
-  /// There is an answer that is not text: a tool call, an image or a sound.
+  bool has_choice = false;  ///< there was an answer, possibly empty
+  /// The answer has other content than text: a tool call, an image or audio.
   bool has_other_content = false;
   std::optional<Usage> usage = {};
   std::optional<double> cost_usd = {};
-  /// An error that the server reports in place of an answer or in the middle of one (http_status is
-  /// then its code, if that is a number), or an answer that cannot be read.
+  /// An error that the server reports instead of or within an answer (http_status is then its code,
+  /// if numeric), or an answer that cannot be read.
   std::optional<Failure> failure = {};
   ServerError said = {};  ///< the error that the server reports
-  bool done = false;      ///< of a stream: the server has said that it ends here
+  bool done = false;      ///< of a stream: the server has sent the end
 
-  /// Of a stream: the first part of a character, as the JSON spells it, whose rest comes in the
-  /// next piece of `field`.
+  /// Of a stream: an incomplete character, as spelled in JSON, that the next chunk of `field`
+  /// completes.
   struct Cut {
     std::string part = {};
     std::string ChatAnswer::*field = nullptr;
   };
   Cut cut = {};
-  std::optional<std::int64_t> choice = {};  ///< of a stream: the number of the choice that is read
+  std::optional<std::int64_t> choice = {};  ///< of a stream: the index of the choice that is read
 };
 
-/// Reads the body of a whole answer. `key` is kept out of messages, here and below.
+/// Reads the body of a whole answer. `key` never appears in messages, here and below.
 ChatAnswer read_chat_answer(std::string_view body, const Secret& key);
 
-/// Reads one event of a streamed answer, its name and its data, into `answer`; what comes after a
-/// failure or the end is ignored, and so is what servers send to keep a connection open.
+/// Reads one event of a streamed answer, its name and its data, into `answer`; ignores events after
+/// a failure or the end, and keep-alive messages.
 void read_chat_chunk(std::string_view event, std::string_view data, ChatAnswer& answer,
                      const Secret& key);
 
-/// To be called after the last event.
+/// Call it after the last event.
 void end_chat_stream(ChatAnswer& answer);
 
-/// Reads what a server reports in place of an answer. `status`: HTTP's, or 0 for an
-/// error under status 200. `said`: set to what was read.
+/// Reads an error report instead of an answer. `status`: HTTP's, or 0 for an error under status
+/// 200. `said`: set to what was read.
 Failure read_chat_error(int status, std::string_view body, const Secret& key,
                         ServerError* said = nullptr);
 
-/// The failure of an answer that is not what the protocol says; `expected` is a whole clause.
+/// The failure for an answer that violates the protocol; `expected` is a complete clause.
 Failure unreadable(std::string_view expected, std::string_view found, const Secret& key);
 
-/// An excerpt of a server's words, without the key.
+/// An excerpt of a server's message, without the key.
 std::string quoted(std::string_view words, const Secret& key);
 
 }  // namespace r2router::llm

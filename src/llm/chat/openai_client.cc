@@ -47,7 +47,7 @@ void check(const ChatRequest& request) {
   for (const std::string& parameter : request.omit) {
     if (!internal::may_be_omitted(parameter)) {
       refuse("omit has " + excerpt(parameter) +
-             ": expected parameters that a request can do without, such as \"temperature\"");
+             ": expected optional parameters, such as \"temperature\"");
     }
   }
   const auto omits = [&](std::string_view parameter) {
@@ -61,7 +61,7 @@ void check(const ChatRequest& request) {
     std::size_t bad = 0;
     if (!is_utf8(text, &bad)) {
       refuse(what + " is not UTF-8 at byte " + std::to_string(bad) +
-             ": a request is JSON, which can carry nothing else");
+             ", which JSON requires: convert it");
     }
   };
   check_text(request.model, "the model's name");
@@ -77,7 +77,7 @@ void check(const ChatRequest& request) {
   }
 }
 
-/// Reads a streamed answer piece by piece and passes its text on.
+/// Reads a streamed answer incrementally and passes its text on.
 class StreamReader {
  public:
   StreamReader(const ChatRequest& request, const std::function<void(std::string_view)>& on_text,
@@ -86,9 +86,9 @@ class StreamReader {
   StreamReader(const StreamReader&) = delete;  // on_event_ refers to it
   StreamReader& operator=(const StreamReader&) = delete;
 
-  /// Takes a piece of the body; false when no more is needed.
+  /// Takes a chunk of the body; false if no more is needed.
   bool add(std::string_view piece) {
-    // A server that knows no streams answers with one JSON value, which no event begins like.
+    // A server without streaming answers with one JSON value. No event starts like that.
     if (const std::size_t first = piece.find_first_not_of(" \t\r\n\xEF\xBB\xBF");
         !has_begun_ && first != piece.npos) {
       has_begun_ = true;
@@ -104,7 +104,7 @@ class StreamReader {
     return !answer_.failure;
   }
 
-  /// All that came. `failure`: why no more did.
+  /// Everything received. `failure`: why it ended early.
   ChatAnswer finish(const std::optional<Failure>& failure) && {
     if (is_json_ && !failure) {
       answer_ = read_chat_answer(body_, key_);
@@ -145,7 +145,7 @@ class StreamReader {
     on_text_(text);
   }
 
-  /// With a finish reason the text is whole, whatever becomes of the connection then.
+  /// After a finish reason the text is complete, even if the connection then breaks.
   bool is_whole() const { return !answer_.finish_reason.empty() || answer_.done; }
 
   Failure cut() const {
@@ -164,18 +164,18 @@ class StreamReader {
   };
   EventParser parser_{kMostEventBytes};
   ChatAnswer answer_;
-  std::size_t read_ = 0;  ///< bytes of its text that text_ has got
+  std::size_t read_ = 0;  ///< bytes of its text passed to text_
   AnswerText text_;
   std::string passed_on_;
-  std::string body_;        ///< all of one that is JSON, the head of another
-  bool has_begun_ = false;  ///< there was something but white space
+  std::string body_;        ///< the whole body if it is JSON, else its beginning
+  bool has_begun_ = false;  ///< non-blank text was received
   bool is_json_ = false;
   bool has_events_ = false;
   std::optional<Clock::time_point> first_text_;
 };
 
-/// Which parameters models have turned out not to support. Only grows, and takes no lock: one that
-/// another thread holds during a fork() would stay locked in the child.
+/// Parameters that models do not support, as learned from errors. Only grows, and is lock-free: a
+/// lock held by another thread during a fork() would stay locked in the child.
 class UnsupportedParameters {
  public:
   UnsupportedParameters() = default;
@@ -207,7 +207,7 @@ class UnsupportedParameters {
   std::atomic<Node*> first_ = nullptr;
 };
 
-/// True for a finish reason that says so in one of the ways in which servers do.
+/// True for any of the spellings that servers use for this finish reason.
 bool says(const std::string& finish_reason, std::initializer_list<std::string_view> words) {
   const std::string lower = internal::lower_case(finish_reason);
   return std::ranges::any_of(words,
@@ -244,11 +244,11 @@ class OpenAiClient final : public Client, public std::enable_shared_from_this<Op
     if (ended == Ended::kCancelled) {
       completion.failure->code = ErrorCode::kCancelled;
       completion.failure->message =
-          "cancelled before another try; the last one: " + completion.failure->message;
+          "cancelled before the next attempt; the last one: " + completion.failure->message;
     } else if (ended == Ended::kDeadline) {
-      completion.failure->message += "; no time is left for another try";
+      completion.failure->message += "; no time is left for another attempt";
     } else if (ended == Ended::kCharges) {
-      completion.failure->message += "; the cost limit leaves nothing for another try";
+      completion.failure->message += "; the cost limit leaves nothing for another attempt";
     }
     completion.attempts = std::move(attempts);
     completion.seconds = seconds_since(start);
@@ -265,7 +265,7 @@ class OpenAiClient final : public Client, public std::enable_shared_from_this<Op
     ServerError said;
   };
 
-  /// Parameters that a model may do without.
+  /// Optional parameters.
   static constexpr std::string_view kOptional[] = {"temperature", "stream_options", "models"};
 
   static CapField other(CapField field) {
@@ -284,14 +284,14 @@ class OpenAiClient final : public Client, public std::enable_shared_from_this<Op
     return form;
   }
 
-  /// False if the pool says which field it has to be.
+  /// False if the pool prescribes the field.
   static bool may_swap_cap(const RequestForm& form, const ChatRequest& request) {
     const RequestForm swapped{.cap_field = other(form.cap_field)};
     return std::ranges::find(request.omit, swapped.cap_name()) == request.omit.end();
   }
 
-  /// Leaves out what the server finds fault with, if the request can do without it or put it in
-  /// another way. False if the same request would be sent.
+  /// Omits or rewrites the parameters that the server rejected, if possible. False if the request
+  /// would not change.
   bool adapt(RequestForm& form, const ChatRequest& request, const Failure& failure,
              const ServerError& said, bool streamed) const {
     // OpenRouter does not say which: "No endpoints found that can handle the requested parameters".
@@ -317,7 +317,7 @@ class OpenAiClient final : public Client, public std::enable_shared_from_this<Op
     const bool rejected = names_parameter(said, cap) && says_unsupported(said);
     if ((!rejected && !any) || !may_swap_cap(form, request) || !form.sends(cap)) return false;
     if (rejected) unsupported_.add(request.model, cap);
-    form.omit.push_back(cap);  // so that it is not tried again
+    form.omit.push_back(cap);  // do not try it again
     if (!form.sends(swapped.cap_name())) return false;
     form.cap_field = swapped.cap_field;
     return true;
@@ -337,7 +337,7 @@ class OpenAiClient final : public Client, public std::enable_shared_from_this<Op
     }
     const Response response = transport_->send(message);
 
-    // A definite refusal: there is no answer, so nothing is charged.
+    // A definite rejection: there is no answer, so nothing is charged.
     const bool refused = response.status != 0 && response.status / 100 != 2;
     ChatAnswer answer;
     if (refused) {
@@ -391,7 +391,7 @@ class OpenAiClient final : public Client, public std::enable_shared_from_this<Op
       complete_failure(*completion.failure, response);
       attempt.error = completion.failure->code;
       attempt.message = completion.failure->message;
-      // An error under status 200 stands for the status that it names.
+      // An error under status 200 counts as the status that it names.
       if (refused || !response.failure) result.retryable = is_retried(*completion.failure);
     }
     if (!completion.failure || !completion.text.empty()) result.retryable = false;
@@ -401,18 +401,17 @@ class OpenAiClient final : public Client, public std::enable_shared_from_this<Op
   Failure refusal(const Response& response, ServerError& said) const {
     const std::string* location = find_header(response.headers, "location");
     if (response.status / 100 == 3 && location != nullptr) {
-      // A query string may hold a key.
+      // A query string may contain a key.
       const std::string address = location->substr(0, location->find('?'));
       return {.code = ErrorCode::kRefused,
               .message = "the server redirects to " + quoted(address, endpoint_.api_key) +
-                         "; redirects are not followed, because the key is not meant for "
-                         "other addresses. Change the base URL so that requests go there directly, "
-                         "or turn the redirect off"};
+                         "; redirects are not followed, since the key must not be sent to other "
+                         "addresses. Set the base URL to the target, or turn the redirect off"};
     }
     return read_chat_error(response.status, response.body, endpoint_.api_key, &said);
   }
 
-  /// The failure of an answer that has no text and nothing else.
+  /// The failure for an empty answer.
   Failure no_answer(const ChatRequest& request, const Completion& completion,
                     bool has_choice) const {
     const std::string& reason = completion.finish_reason;
@@ -438,7 +437,7 @@ class OpenAiClient final : public Client, public std::enable_shared_from_this<Op
       message += " (finish_reason " + quoted(reason, endpoint_.api_key) + ")";
     }
     return {.code = ErrorCode::kNoAnswer,
-            .message = message + "; ask another model, or put the query differently"};
+            .message = message + "; use another model, or rephrase the query"};
   }
 
   static Failure spent_without_text(const ChatRequest& request, const std::optional<Usage>& usage) {
@@ -448,16 +447,17 @@ class OpenAiClient final : public Client, public std::enable_shared_from_this<Op
               .message = "the server cut the answer off after " +
                          std::to_string(usage->completion_tokens) +
                          " tokens, before any text and below the cap of " + cap +
-                         "; check its own limit on output, or ask another model"};
+                         "; check the server's limit on output, or use another model"};
     }
-    std::string message = "the answer's cap of " + cap + " tokens was spent before any text came";
+    std::string message =
+        "the answer's cap of " + cap + " tokens was spent before any text arrived";
     if (usage && usage->reasoning_tokens > 0) {
       message += ", " + std::to_string(usage->reasoning_tokens) + " of them on reasoning";
     }
     return {.code = ErrorCode::kBudget, .message = message + "; allow a larger budget"};
   }
 
-  /// Adds what only the response knows.
+  /// Adds data from the HTTP response.
   void complete_failure(Failure& failure, const Response& response) const {
     if (failure.http_status == 0) failure.http_status = response.status;
     const std::string* type = find_header(response.headers, "content-type");
@@ -467,7 +467,7 @@ class OpenAiClient final : public Client, public std::enable_shared_from_this<Op
   }
 
   bool is_retried(const Failure& failure) const {
-    // Some servers say "too many requests" in words alone, and some mean the account by it.
+    // Some servers report "too many requests" only in text, and some use it for the account.
     const int status = failure.code == ErrorCode::kRateLimited ? 429 : failure.http_status;
     const std::vector<int>& statuses = endpoint_.retry.statuses;
     return failure.code != ErrorCode::kCredit &&
@@ -490,7 +490,7 @@ std::shared_ptr<const Client> make_openai_client(const Endpoint& endpoint,
   const BaseUrl base(endpoint.base_url);
   if (base.address.ends_with(kPath)) {
     refuse("the base URL " + excerpt(base.address) +
-           " ends with /chat/completions: give only what comes before that");
+           " ends with /chat/completions: remove that part");
   }
   const std::string host = url_host(base.address);
   const bool is_openrouter = host == "openrouter.ai";

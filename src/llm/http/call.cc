@@ -15,8 +15,8 @@
 
 namespace r2router::llm {
 
-/// On the heap, where a child still finds it after the stack of the parent's thread is gone: the
-/// caller's stop source refers to it.
+/// On the heap, so that it remains valid in a child, where the stack of the parent's thread is
+/// gone: the caller's stop source refers to it.
 struct CallState {
   struct Forward {
     CallState* call;
@@ -44,13 +44,13 @@ struct Calls {
   bool exiting = false;
 };
 
-/// Never destroyed: a call may end, or begin, while static objects are destroyed. First called
-/// behind the fork gate.
+/// Never destroyed: calls may end or start while static objects are destroyed. First called inside
+/// the fork gate.
 Calls& calls() {
   static Calls& instance = []() -> Calls& {
     pthread_atfork(nullptr, nullptr, [] {
       for (CallState* call : calls().under_way) call->inherited = true;
-      new (&calls().one_ended) std::condition_variable;  // nobody waits here
+      new (&calls().one_ended) std::condition_variable;  // no thread waits in the child
     });
     return *new Calls;
   }();
@@ -74,7 +74,7 @@ Call::~Call() {
     calls().under_way.erase(state_.get());
     if (calls().exiting) calls().one_ended.notify_all();
   }
-  state_.reset();  // behind the gate: it changes the caller's stop source
+  state_.reset();  // inside the gate: it changes the caller's stop source
 }
 
 std::stop_token Call::token() const { return state_->stop.get_token(); }

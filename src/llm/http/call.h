@@ -1,4 +1,4 @@
-// Calls of servers while they last, and what becomes of them when the process forks or exits.
+// Calls to servers in progress, and their handling when the process forks or exits.
 #pragma once
 
 #include <memory>
@@ -8,10 +8,10 @@ namespace r2router::llm {
 
 struct CallState;
 
-/// A call under way, as long as this object exists. Its token stops it: after stop(), when `cancel`
-/// asks for it, and when the process exits, which waits for the calls of other threads to end. A
-/// call that begins later is stopped from the start. In a child that fork() makes, a stop of
-/// `cancel` does nothing to the parent's calls.
+/// A call in progress, for the lifetime of this object. Its token requests a stop after stop(),
+/// when `cancel` does, and when the process exits, which waits for the calls of other threads to
+/// end. A call that starts later is stopped immediately. After fork(), a stop of `cancel` in the
+/// child does not affect the parent's calls.
 class Call {
  public:
   explicit Call(const std::stop_token& cancel);
@@ -26,8 +26,8 @@ class Call {
   std::unique_ptr<CallState> state_;
 };
 
-/// Stops every call of this process and waits until those of other threads have ended, or for a few
-/// seconds: a callback may wait for something that the exiting thread holds.
+/// Stops all calls of this process and waits for those of other threads to end, at most a few
+/// seconds: a callback may wait for a lock that the exiting thread holds.
 void end_calls();
 
 }  // namespace r2router::llm

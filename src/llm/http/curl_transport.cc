@@ -43,12 +43,12 @@ std::string shown(double seconds) {
   return text + " s";
 }
 
-/// The parts of a URL, as libcurl itself will understand them.
+/// The parts of a URL, as libcurl parses them.
 class Url {
  public:
   explicit Url(const std::string& text) : handle_(curl_url()) {
     if (handle_ == nullptr) throw std::bad_alloc();
-    // Schemes that are not ours are told apart from what is no URL at all.
+    // Distinguishes unsupported schemes from text that is not a URL.
     valid_ =
         curl_url_set(handle_, CURLUPART_URL, text.c_str(), CURLU_NON_SUPPORT_SCHEME) == CURLUE_OK;
   }
@@ -57,7 +57,7 @@ class Url {
   ~Url() { curl_url_cleanup(handle_); }
 
   bool valid() const { return valid_; }
-  /// "" for a part that is absent.
+  /// "" for a missing part.
   std::string part(CURLUPart which, unsigned flags = 0) const {
     char* value = nullptr;
     if (!valid_ || curl_url_get(handle_, which, &value, flags) != CURLUE_OK) return {};
@@ -75,29 +75,28 @@ class Url {
 std::string check_url(const BaseUrl& base) {
   const std::string text = base.with("");
   const std::string expected =
-      ": expected \"http://\" or \"https://\", a host, and perhaps a port "
-      "and a path, such as \"http://127.0.0.1:8000\"";
+      ": expected \"http://\" or \"https://\", a host, and optionally a port and a path, such as "
+      "\"http://127.0.0.1:8000\"";
   const Url url(text);
   const std::string scheme = url.part(CURLUPART_SCHEME);
-  // A key may have been pasted where the address belongs, so that only known parts are shown.
+  // A key may have been pasted instead of the address, so show only known parts.
   if (!url.valid() || text.find("://") == text.npos)
-    fail("the endpoint's address is no URL" + expected);
+    fail("the endpoint's address is not a URL" + expected);
   if (scheme != "http" && scheme != "https") {
     fail("the endpoint's address begins with \"" + scheme + "://\"" + expected);
   }
   if (!url.part(CURLUPART_USER).empty() || !url.part(CURLUPART_PASSWORD).empty()) {
-    fail("the endpoint's address has a user name or password in it: give a key as api_key instead");
+    fail("the endpoint's address contains a user name or password: use api_key instead");
   }
   if (text.find('#') != text.npos) {
-    fail("the endpoint's address has a \"#\" in it, after which no path can be appended" +
-         expected);
+    fail("the endpoint's address contains \"#\", after which no path can be appended" + expected);
   }
   return url.part(CURLUPART_HOST) + ":" + url.part(CURLUPART_PORT, CURLU_DEFAULT_PORT);
 }
 
 void check_proxy(const std::string& text) {
   const Url url(text);
-  // A name or a password may be part of it, so that only the scheme is shown.
+  // It may contain a password, so show only the scheme.
   if (url.valid() && text.find("://") != text.npos) {
     const std::string scheme = url.part(CURLUPART_SCHEME);
     for (const char* known : {"http", "https", "socks4", "socks4a", "socks5", "socks5h"}) {
@@ -105,7 +104,7 @@ void check_proxy(const std::string& text) {
     }
   }
   fail(
-      "the endpoint's proxy is no URL of a proxy: expected \"http://\", \"https://\", "
+      "the endpoint's proxy is not the URL of a proxy: expected \"http://\", \"https://\", "
       "\"socks5h://\" or another SOCKS scheme, a host and a port, such as "
       "\"http://127.0.0.1:3128\"");
 }
@@ -117,14 +116,14 @@ void check_headers(const Endpoint& endpoint) {
   for (const auto& [name, value] : endpoint.headers) {
     if (name.empty() || name.find_first_not_of(kTokenCharacters) != name.npos) {
       fail(
-          "a header of the endpoint has a name that HTTP does not admit: expected letters, digits "
+          "a header of the endpoint has a name that HTTP does not allow: expected letters, digits "
           "and \"-\", such as \"HTTP-Referer\"");
     }
     if (value.find_first_of(std::string("\r\n\0", 3)) != value.npos) {
       fail("the header " + name + " of the endpoint has a line break in its value: remove it");
     }
     if (!endpoint.api_key.empty() && internal::lower_case(name) == "authorization") {
-      fail("the endpoint has both an api_key and an Authorization header: give one of them");
+      fail("the endpoint has both an api_key and an Authorization header: set one of them");
     }
   }
 }
@@ -155,7 +154,7 @@ class HeaderLines {
     list_ = longer;
   }
   void add(const std::string& name, const std::string& value) {
-    // libcurl spells a header without a value with a semicolon.
+    // For libcurl, a semicolon marks a header without a value.
     add(value.empty() ? name + ";" : name + ": " + value);
   }
   curl_slist* get() const { return list_; }
@@ -164,8 +163,8 @@ class HeaderLines {
   curl_slist* list_ = nullptr;
 };
 
-/// One transfer at a time, and the connections that it leaves open. A multi handle of its own makes
-/// it possible to wake the transfer up from another thread.
+/// One transfer at a time, and its open connections. A separate multi handle lets other threads
+/// wake the transfer up.
 class Handle {
  public:
   Handle();
@@ -176,7 +175,7 @@ class Handle {
   CURLM* multi() const { return multi_; }
   CURL* easy() const { return easy_; }
 
-  /// A parent's: its connections are not this process's, and no request may be sent through it.
+  /// Inherited from a parent: its connections belong to the parent, and it must not be used.
   bool inherited() const { return inherited_; }
   void cut_off(int dead_socket);
   void close();
@@ -185,23 +184,23 @@ class Handle {
   static curl_socket_t open_socket(void* self, curlsocktype purpose, curl_sockaddr* address);
   static int close_socket(void* self, curl_socket_t descriptor);
 
-  bool in_use = true;  ///< by a transfer; as Handles::mutex allows
+  bool in_use = true;  ///< by a transfer; guarded by Handles::mutex
 
  private:
   struct Socket {
     int descriptor;
-    ino_t inode;  // in case libcurl closes one without saying so
+    ino_t inode;  // in case libcurl closes one without a callback
   };
 
   CURLM* multi_;
   CURL* easy_;
   std::vector<Socket> sockets_;
   bool inherited_ = false;
-  bool still_connected_ = false;  ///< to the parent's servers: what must not be touched any more
+  bool still_connected_ = false;  ///< to the parent's servers: must not be used any more
 };
 
-/// Every handle of the process, whether a transfer uses it or not. fork() and exit() concern all of
-/// them. Never destroyed: transports may outlive static objects.
+/// All handles of the process, in use or not. fork() and exit() affect all of them. Never
+/// destroyed: transports may outlive static objects.
 struct Handles {
   std::mutex mutex;
   std::set<Handle*> all;
@@ -212,10 +211,9 @@ Handles& handles() {
   return instance;
 }
 
-// In a child, the parent's connections are still the parent's: one byte more or less, and the
-// parent gets a wrong answer or none. Its sockets are replaced by one that is not connected to
-// anything. Then nothing that the handles do can reach a server, and a server notices when the
-// parent closes a connection.
+// In a child, connections still belong to the parent: reading or writing a single byte would
+// corrupt the parent's answers. Replaces their sockets by an unconnected one. Then the handles
+// cannot reach a server, and a server notices when the parent closes a connection.
 void leave_connections_to_parent() {
   const int dead = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   for (Handle* handle : handles().all) handle->cut_off(dead);
@@ -231,7 +229,7 @@ void end_transfers() {
   }
 }
 
-/// libcurl's one piece of global state; thread-safe since 7.84.
+/// libcurl's global state; thread-safe since 7.84.
 void initialise_curl() {
   const std::shared_lock behind(internal::fork_gate);
   static const CURLcode result = [] {
@@ -311,7 +309,7 @@ Failure cancelled(const std::string& server) {
   return {.code = ErrorCode::kCancelled, .message = "the call to " + server + " was cancelled"};
 }
 
-/// One request under way: what libcurl's callbacks write to, and why it was given up.
+/// One request in progress: the target of libcurl's callbacks, and why it was stopped.
 class Transfer {
  public:
   Transfer(Handle& handle, const Request& request, const std::stop_token& cancel,
@@ -319,7 +317,7 @@ class Transfer {
       : handle_(handle), request_(request), cancel_(cancel), endpoint_(endpoint), server_(server) {}
   Transfer(const Transfer&) = delete;
   Transfer& operator=(const Transfer&) = delete;
-  /// Whatever has happened, libcurl keeps nothing that refers to this transfer.
+  /// libcurl never keeps a reference to this transfer.
   ~Transfer() {
     const std::shared_lock behind(internal::fork_gate);
     curl_multi_remove_handle(handle_.multi(), handle_.easy());
@@ -339,9 +337,9 @@ class Transfer {
     }
   }
   void set_up();
-  /// Waits for the end; returns libcurl's result, or gives the transfer up.
+  /// Waits for the end. Returns libcurl's result, or stops the transfer.
   CURLcode drive();
-  /// The time at which waiting ends, and what that means.
+  /// The time at which waiting ends, and why.
   Clock::time_point next_limit(std::string& meaning) const;
   void give_up(ErrorCode code, std::string message);
   void tell(CURLcode result);
@@ -364,9 +362,9 @@ class Transfer {
   HeaderLines headers_;
   Response response_;
   Clock::time_point start_ = Clock::now();
-  Clock::time_point last_byte_;  // of the answer, once there is one
+  Clock::time_point last_byte_;  // of the answer, if any
   std::size_t uploaded_ = 0, header_bytes_ = 0, body_bytes_ = 0;
-  bool stopped_ = false;  // on_body has had enough
+  bool stopped_ = false;  // on_body returned false
   std::exception_ptr thrown_;
   /// Held while libcurl works: it and OpenSSL have locks of their own.
   std::shared_lock<internal::ForkGate> working_{internal::fork_gate, std::defer_lock};
@@ -392,8 +390,8 @@ void Transfer::set_up() {
   if (!endpoint_.api_key.empty()) {
     headers_.add("Authorization", "Bearer " + endpoint_.api_key.reveal());
   }
-  headers_.add("Expect:");  // no round trip to ask whether a long body is welcome
-  // Compression is undone where a server sends it, but not asked for: it would delay a stream.
+  headers_.add("Expect:");  // avoids a round trip before long bodies
+  // Decompresses answers, but does not request compression, which would delay a stream.
   headers_.add("Accept-Encoding:");
   set(CURLOPT_ACCEPT_ENCODING, "");
   set(CURLOPT_URL, request_.url.c_str());
@@ -411,7 +409,7 @@ void Transfer::set_up() {
   // libcurl itself keeps this limit: it gives each address of the host a share of the time.
   set(CURLOPT_CONNECTTIMEOUT_MS,
       static_cast<long>(std::ceil(std::min(endpoint_.timeouts.connect, 1e6) * 1000)));
-  set(CURLOPT_QUICK_EXIT, 1L);  // a name look-up that is given up is not waited for
+  set(CURLOPT_QUICK_EXIT, 1L);  // do not wait for an abandoned name lookup
   if (!endpoint_.ca_file.empty()) {
     set(CURLOPT_CAINFO, endpoint_.ca_file.c_str());
     set(CURLOPT_CAPATH, static_cast<char*>(nullptr));
@@ -424,8 +422,8 @@ void Transfer::set_up() {
   if (request_.method == "POST") {
     set(CURLOPT_POST, 1L);
     set(CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request_.body.size()));
-    // A body that libcurl must ask for and cannot rewind is never sent a second time behind our
-    // back, as it would be when a connection that was kept open turns out to be dead.
+    // libcurl would silently resend a request if a reused connection turns out to be dead. It
+    // cannot resend a body that it must read from a callback and cannot rewind.
     set(CURLOPT_READFUNCTION, &Transfer::on_upload);
     set(CURLOPT_READDATA, static_cast<void*>(this));
   }
@@ -475,24 +473,24 @@ CURLcode Transfer::drive() {
 Clock::time_point Transfer::next_limit(std::string& meaning) const {
   const Timeouts& timeouts = endpoint_.timeouts;
   const auto after = [](Clock::time_point begin, double seconds) {
-    // Far enough away for never, and too near for an overflow.
+    // Effectively never, but without overflow.
     return begin + std::chrono::duration_cast<Clock::duration>(Seconds(std::min(seconds, 1e8)));
   };
   Clock::time_point limit;
   if (response_.answered) {
     limit = after(last_byte_, timeouts.idle);
     meaning = server_ + " sent nothing for " + shown(timeouts.idle) +
-              " in the midst of its answer (the limit Timeouts::idle)";
+              " in the middle of its answer (the limit Timeouts::idle)";
   } else {
     limit = after(start_, timeouts.first_byte);
-    meaning = server_ + " did not begin to answer within " + shown(timeouts.first_byte) +
+    meaning = server_ + " did not start to answer within " + shown(timeouts.first_byte) +
               " (the limit Timeouts::first_byte)";
   }
   if (request_.deadline < limit) {
     limit = request_.deadline;
-    meaning = "the call's deadline passed while " + server_ +
-              (response_.answered ? " was answering" : " had not begun to answer") +
-              ": allow more time, or ask for less";
+    meaning = "the call's deadline expired while " + server_ +
+              (response_.answered ? " was answering" : " had not started to answer") +
+              ": allow more time, or a shorter answer";
   }
   return limit;
 }
@@ -522,8 +520,8 @@ void Transfer::tell(CURLcode result) {
     case CURLE_SSL_ISSUER_ERROR:
       return give_up(ErrorCode::kUntrusted,
                      "the certificate of " + server_ + " is not trusted" + reason +
-                         ": if it is right, name its authority's file as ca_file");
-    case CURLE_UNSUPPORTED_PROTOCOL:  // what is no HTTP counts as HTTP/0.9
+                         ": if it is genuine, set ca_file to the file of its authority");
+    case CURLE_UNSUPPORTED_PROTOCOL:  // an answer that is not HTTP counts as HTTP/0.9
     case CURLE_WEIRD_SERVER_REPLY:
       return give_up(ErrorCode::kBadResponse, server_ + " does not answer as an HTTP server" +
                                                   reason + ": check the address and its port");
@@ -532,7 +530,7 @@ void Transfer::tell(CURLcode result) {
                                                   " sent a compressed answer that cannot be read" +
                                                   reason + ": switch its compression off");
     case CURLE_GOT_NOTHING:
-    case CURLE_SEND_FAIL_REWIND:  // libcurl would have liked to send it again
+    case CURLE_SEND_FAIL_REWIND:  // libcurl tried to send it again
       return give_up(ErrorCode::kConnection, server_ + " closed the connection without an answer");
     default:
       return give_up(ErrorCode::kConnection, "the connection to " + server_ + " broke" +
@@ -582,8 +580,8 @@ bool Transfer::take_body(std::string_view piece) {
   return true;
 }
 
-// The reader's code runs in front of the fork gate: it may wait for a thread that forks, and it may
-// fork itself.
+// The reader's code runs outside the fork gate: it may wait for a thread that forks, or fork
+// itself.
 bool Transfer::hand_over(std::string_view piece) {
   struct InFrontOfGate {
     std::shared_lock<internal::ForkGate>& gate;
@@ -612,7 +610,7 @@ std::size_t Transfer::give_body(char* buffer, std::size_t size) {
   return count;
 }
 
-// The request itself is sent next; what was sent before was for TLS or for a proxy.
+// The request itself is sent next; data before it was for TLS or a proxy.
 int Transfer::on_connected(void* self, char*, char*, int, int) {
   static_cast<Transfer*>(self)->response_.sent = true;
   return CURL_PREREQFUNC_OK;
@@ -658,7 +656,7 @@ class CurlTransport final : public Transport {
     check_not_negative(endpoint_.retry.max_retry_after, "RetryPolicy::max_retry_after");
     if (!endpoint_.ca_file.empty() && !std::ifstream(endpoint_.ca_file)) {
       throw Error(ErrorCode::kNotFound,
-                  "the file of trusted authorities cannot be read: name a PEM file as ca_file",
+                  "the file of trusted authorities cannot be read: set ca_file to a PEM file",
                   {.file = endpoint_.ca_file});
     }
     initialise_curl();
@@ -682,7 +680,7 @@ class CurlTransport final : public Transport {
     return std::make_unique<Handle>();
   }
 
-  // Last in, first out: the connection that was used last is the most likely to be open still.
+  // Last in, first out: the connection used last is the most likely to be still open.
   std::unique_ptr<Handle> take_idle() const {
     const std::shared_lock behind(internal::fork_gate);
     const std::lock_guard lock(handles().mutex);
@@ -703,7 +701,7 @@ class CurlTransport final : public Transport {
 
   const Endpoint endpoint_;
   const std::string server_;
-  mutable std::vector<std::unique_ptr<Handle>> idle_;  // as Handles::mutex allows
+  mutable std::vector<std::unique_ptr<Handle>> idle_;  // guarded by Handles::mutex
 };
 
 }  // namespace

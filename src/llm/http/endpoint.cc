@@ -14,7 +14,7 @@
 namespace r2router::llm {
 namespace {
 
-/// Overwrites the text's memory, which the compiler may not leave out.
+/// Overwrites the text's memory. The compiler cannot remove it.
 void wipe(std::string& text) { explicit_bzero(text.data(), text.size()); }
 
 }  // namespace
@@ -25,8 +25,8 @@ Secret::Secret(std::string_view value) : value_(value) {
   if (!bad) return;
   wipe(value_);
   throw Error(ErrorCode::kInvalidArgument,
-              "the key has a line break or another control character in it, which no HTTP header "
-              "can hold: remove it (a file's last line break is easily taken along)");
+              "the key contains a line break or another control character, which an HTTP header "
+              "cannot hold: remove it (often the last line break of a file)");
 }
 
 Secret::Secret(const Secret&) = default;
@@ -52,7 +52,7 @@ namespace r2router::llm {
 namespace {
 
 constexpr std::size_t kShortestSecret = 8;
-/// A key of letters alone up to this length could be a word, such as "not-needed".
+/// A key of letters only, up to this length, could be a word such as "not-needed".
 constexpr std::size_t kLongestWord = 15;
 
 bool is_letter(char c) { return std::isalpha(static_cast<unsigned char>(c)) != 0; }
@@ -72,7 +72,7 @@ int hexadecimal(std::string_view digits) {
   return std::from_chars(digits.data(), end, value, 16).ptr == end ? value : -1;
 }
 
-/// How many bytes of text[at] on spell the character `c`: as it is, or escaped; 0 if they do not.
+/// Number of bytes at text[at] that spell the character `c`, verbatim or escaped; 0 if they do not.
 std::size_t spelt(std::string_view text, std::size_t at, char c) {
   const std::string_view rest = text.substr(at);
   if (rest.starts_with(c)) return 1;
@@ -84,7 +84,7 @@ std::size_t spelt(std::string_view text, std::size_t at, char c) {
   return rest.size() >= 2 && rest[0] == '\\' && rest[1] == c ? 2 : 0;
 }
 
-/// How many bytes of text[at] on spell the key; 0 if they do not.
+/// Number of bytes at text[at] that spell the key; 0 if they do not.
 std::size_t spelt(std::string_view text, std::size_t at, std::string_view key) {
   std::size_t end = at;
   for (const char c : key) {
@@ -95,7 +95,7 @@ std::size_t spelt(std::string_view text, std::size_t at, std::string_view key) {
   return end - at;
 }
 
-/// True where the value of an Authorization header begins.
+/// True at the start of the value of an Authorization header.
 bool follows_bearer(std::string_view before) {
   for (const std::string_view space : {" ", "%20", "+"}) {
     if (!before.ends_with(space)) continue;

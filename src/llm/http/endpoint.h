@@ -1,4 +1,4 @@
-// What calls of a server share: where they go, and how its key is kept out of messages.
+// Shared by calls to a server: its address, and removing its key from messages.
 #pragma once
 
 #include <string>
@@ -8,22 +8,22 @@
 
 namespace r2router::llm {
 
-/// Endpoint::base_url in its parts.
+/// The parts of Endpoint::base_url.
 struct BaseUrl {
-  /// Leaves out the white space around `text`, and slashes at the path's end.
+  /// Removes white space around `text`, and slashes at the end of the path.
   explicit BaseUrl(std::string_view text);
 
-  /// The address of a call, whose `path` begins with a slash.
+  /// The URL of a call. `path` starts with a slash.
   std::string with(std::string_view path) const { return address + std::string(path) + query; }
 
-  std::string address;  ///< without the query: a key may be in that
+  std::string address;  ///< without the query, which may contain a key
   std::string query;    ///< with its "?"; "" without one
 };
 
-/// `text` with "[key]" in place of the key, where a server or a proxy has repeated it, also with
-/// some characters escaped as in a URL or in JSON. A key under 8 characters, such as "1" or
-/// "EMPTY", occurs in messages by chance: it is replaced only after "Bearer", where it is sent. One
-/// that could be a word is replaced only where it is not a part of another word.
+/// `text` with "[key]" in place of the key, in case a server or a proxy repeated it, also with
+/// characters escaped as in URLs or JSON. A key under 8 characters, such as "1" or "EMPTY", may
+/// occur in messages by chance: it is replaced only after "Bearer". A key that could be a word is
+/// replaced only if it is not part of another word.
 std::string redact(std::string text, const Secret& key);
 
 }  // namespace r2router::llm

@@ -37,7 +37,7 @@ ErrorCode classify(int status) {
       return ErrorCode::kCredit;
     case 429:
       return ErrorCode::kRateLimited;
-    case 408:  // these three pass: a time-out, a conflict, and "too early"
+    case 408:  // these three are transient: timeout, conflict and "too early"
     case 409:
     case 425:
       return ErrorCode::kServer;
@@ -72,7 +72,7 @@ TryResult judge(const RetryPolicy& policy, const Response& response) {
     const ErrorCode code = response.failure->code;
     result.retryable =
         !response.answered && (code == ErrorCode::kConnection || code == ErrorCode::kTimeout);
-    // An answer that broke off with a status of success has been worked for, at least in part.
+    // A truncated answer with a success status may be charged.
     result.possibly_charged = response.sent && response.status < 400;
   } else {
     result.retryable = std::ranges::find(policy.statuses, response.status) != policy.statuses.end();

@@ -17,9 +17,10 @@ namespace {
 
 using Kind = JsonReader::Kind;
 
-/// Deepest nesting that is read, JSON within strings included.
+/// Maximum nesting, including JSON within strings.
 constexpr int kMostDepth = 8;
-/// Bytes of words that are gathered from a list or an object, and the most names of each kind.
+/// Maximum bytes of text collected from a list or an object, and maximum number of names of each
+/// kind.
 constexpr std::size_t kMostWords = 8192;
 constexpr std::size_t kMostNames = 8;
 
@@ -28,20 +29,20 @@ std::size_t place_of(std::string_view name, const std::array<std::string_view, N
   return static_cast<std::size_t>(std::ranges::find(names, name) - names.begin());
 }
 
-/// Members that hold words, in the order in which they are put together.
+/// Members with text, in the order in which they are joined.
 constexpr std::array<std::string_view, 16> kWords = {
     "fault",       "error",         "errors",       "title",     "message",
     "msg",         "error_message", "errormessage", "error_msg", "error_description",
     "faultstring", "text",          "description",  "detail",    "raw",
     "metadata"};
-/// Members that hold words which matter only where there are no others.
+/// Members with text that is used only if there is no other.
 constexpr std::array<std::string_view, 2> kRemarks = {"details", "reason"};
-/// Members that hold a status or the name of a kind of error.
+/// Members with a status or a kind of error.
 constexpr std::array<std::string_view, 10> kCodes = {
     "code",       "status",     "statuscode", "status_code", "http_status",
     "error_code", "error_type", "type",       "reason",      "__type"};
 
-/// The words of values, put together: "a: b" for the parts of one error.
+/// Joined texts: "a: b" for the parts of one error.
 class Words {
  public:
   void add(std::string_view more, std::string_view separator) {
@@ -57,13 +58,13 @@ class Words {
   std::string text_;
 };
 
-/// Reads one JSON text; JSON within its strings is read by another.
+/// Reads one JSON text. JSON within its strings is read by a nested reader.
 class ErrorReader {
  public:
   ErrorReader(std::string_view json, ServerError& error, int depth)
       : reader_(json, ErrorCode::kBadResponse), error_(error), depth_(depth) {}
 
-  /// The words of the whole text. A text that is cut has those that came before the cut.
+  /// The text of the whole document, or of the part before it was cut off.
   std::string read() {
     std::string words;
     try {
@@ -97,7 +98,7 @@ class ErrorReader {
     return {};
   }
 
-  /// A string may hold the JSON that another server has said, alone or after words of its own.
+  /// A string may contain the JSON of another server, alone or after other text.
   std::string string(int depth) {
     std::string text = reader_.string();
     const std::size_t begin = trimmed(text).starts_with('[') ? text.find('[') : text.find('{');
@@ -171,7 +172,7 @@ class ErrorReader {
     return place.empty() || text.empty() ? text : place + ": " + text;
   }
 
-  /// Where FastAPI finds fault, ["body", "max_tokens"]: "body.max_tokens".
+  /// FastAPI's location of an error, ["body", "max_tokens"]: "body.max_tokens".
   std::string location(int depth) {
     std::string place;
     if (reader_.kind() != Kind::kArray) {
@@ -199,7 +200,7 @@ class ErrorReader {
     }
   }
 
-  /// What the provider behind OpenRouter has said; the rest of "metadata" is about itself.
+  /// The error of the provider behind OpenRouter. The rest of "metadata" describes the provider.
   std::string provider_words(int depth) {
     if (reader_.kind() != Kind::kObject) {
       reader_.skip();
@@ -254,10 +255,10 @@ class ErrorReader {
   JsonReader reader_;
   ServerError& error_;
   const int depth_;
-  bool broken_ = false;  // what follows is cut off, or no JSON
+  bool broken_ = false;  // the rest is cut off or not JSON
 };
 
-/// The text between `begin` and `end` of `lower`, taken from `text`; "" if they are not there.
+/// The part of `text` between `begin` and `end`, which are searched in `lower`; "" if not found.
 std::string_view between(std::string_view text, std::string_view lower, std::string_view begin,
                          std::string_view end) {
   std::size_t from = lower.find(begin);
@@ -281,7 +282,7 @@ std::string without_tags(std::string_view html) {
   return text;
 }
 
-/// What a page of HTML or XML says: its title or, without one, its text.
+/// The message of an HTML or XML page: its title or, without one, its text.
 std::string page_text(std::string_view page) {
   const std::string lower = internal::lower_case(page);
   const std::string_view title = between(page, lower, "<title", "</title");
@@ -320,15 +321,15 @@ std::string to_line(std::string_view words) {
   return line.empty() ? one_line(words) : line;
 }
 
-// ---- What kind of error it is
+// ---- Classification
 
 struct Sign {
   ErrorCode code;
-  /// In lower case, with spaces for "_" and "-"; the parts around a "*" are near each other.
+  /// In lower case, with spaces for "_" and "-"; the parts around "*" are close together.
   std::string_view phrase;
 };
 
-/// The first that is found counts.
+/// The first match counts.
 constexpr Sign kSigns[] = {
     {ErrorCode::kAuthentication, "invalid api key"},
     {ErrorCode::kAuthentication, "invalid x api key"},
@@ -369,7 +370,7 @@ constexpr Sign kSigns[] = {
     {ErrorCode::kCredit, "payment required"},
     {ErrorCode::kCredit, "billing hard limit"},
 
-    {ErrorCode::kTooLong, "request too large"},  // also of one that no rate limit lets pass
+    {ErrorCode::kTooLong, "request too large"},  // also for a request above any rate limit
     {ErrorCode::kRateLimited, "rate limit"},
     {ErrorCode::kRateLimited, "ratelimit"},
     {ErrorCode::kRateLimited, "too many requests"},
@@ -445,8 +446,7 @@ constexpr Sign kSigns[] = {
     {ErrorCode::kUnsupported, "not enabled for model"},
 };
 
-/// The same for a model that the server does not serve. These phrases also occur where a parameter
-/// is at fault.
+/// The same for an unknown model. These phrases also occur in errors about parameters.
 constexpr Sign kModelSigns[] = {
     {ErrorCode::kNotFound, "model not found"},
     {ErrorCode::kNotFound, "model*not found"},
@@ -491,7 +491,7 @@ bool contains(std::string_view text, std::string_view phrase) {
   return false;
 }
 
-/// Words and codes, as the signs are written.
+/// Text and codes, normalised like the signs.
 std::string evidence_of(const ServerError& error) {
   std::string text = internal::lower_case(error.words.substr(0, kMostWords)) + " | " + error.kinds;
   for (char& c : text) {
@@ -519,7 +519,7 @@ ServerError read_server_error(std::string_view body) {
 }
 
 ErrorCode classify(int status, const ServerError& error) {
-  // OpenAI says 429 also where waiting does not help.
+  // OpenAI also uses 429 for errors that waiting does not fix.
   if (status == 429 && error.kinds.find("insufficient_quota") != error.kinds.npos) {
     return ErrorCode::kCredit;
   }

@@ -1,4 +1,4 @@
-// What a server says in place of an answer.
+// Error reports of servers.
 #pragma once
 
 #include <string>
@@ -10,31 +10,30 @@
 namespace r2router::llm {
 
 struct ServerError {
-  /// The error's own status, such as 429, where it names one; else 0. Under HTTP 200 nothing else
-  /// tells what kind of error it is.
+  /// The status that the error names, such as 429; else 0. Under HTTP 200 only this gives the kind
+  /// of error.
   int status = 0;
-  /// What the server says, on one line; perhaps nothing.
+  /// The server's message on one line; may be empty.
   std::string words = {};
-  /// The codes and types that it names, such as "invalid_request_error model_not_found".
+  /// Its codes and types, such as "invalid_request_error model_not_found".
   std::string kinds = {};
-  /// Names of the request's parameters that it finds fault with.
+  /// Names of the request parameters that it rejects.
   std::vector<std::string> parameters = {};
 };
 
 /// Reads the forms in which servers report: {"error": {"message", "code", "param"}}, {"error":
 /// "…"}, {"message": "…"}, {"detail": …}, {"errors": […]}, a list of any of these, JSON within a
 /// string, HTML and plain text. A message may be a string, a list or an object. OpenRouter's
-/// {"error": {"metadata": {"raw"}}} is what the provider behind it has said. What is returned is as
-/// untrusted as what was read.
+/// {"error": {"metadata": {"raw"}}} is the error of the provider behind it. The result is as
+/// untrusted as the input.
 ServerError read_server_error(std::string_view body);
 
-/// What kind of error it is. A status that has one meaning decides (see classify()); for one that
-/// servers use for anything (400, 403, 413, 422, or 0 for none) the words and codes decide: a bad
-/// key, no credit, too many requests, a query that is too long, a content policy, something that
-/// the model does not support, an unknown model.
+/// The kind of error. An unambiguous status decides (see classify()). For ambiguous ones (400, 403,
+/// 413, 422, or 0 for none) text and codes decide: a bad key, no credit, too many requests, a query
+/// that is too long, a content policy, an unsupported feature, an unknown model.
 ErrorCode classify(int status, const ServerError& error);
 
-/// True if the error is about this parameter of the request.
+/// True if the error concerns this request parameter.
 bool names_parameter(const ServerError& error, std::string_view name);
 
 /// True if the error says that something is not supported at all, rather than that a value is

@@ -4,7 +4,7 @@ namespace r2router::llm {
 
 bool EventParser::feed(std::string_view piece, const OnEvent& on_event) {
   stopped_ = false;
-  // The LF of a CR LF that was cut in two has nothing more to end.
+  // Skip the LF of a CR LF that was split between chunks.
   if (after_cr_ && !piece.empty()) {
     if (piece.front() == '\n') piece.remove_prefix(1);
     after_cr_ = false;
@@ -20,7 +20,7 @@ bool EventParser::feed(std::string_view piece, const OnEvent& on_event) {
     if (line_.empty()) {
       fits = end_line(piece.substr(0, end), on_event);
     } else {
-      if (line_.size() + end > limit_) return false;  // before memory is taken
+      if (line_.size() + end > limit_) return false;  // before allocating
       line_ += piece.substr(0, end);
       fits = end_line(line_, on_event);
       line_.clear();
@@ -61,7 +61,7 @@ bool EventParser::end_line(std::string_view line, const OnEvent& on_event) {
   std::string_view value = colon == line.npos ? std::string_view() : line.substr(colon + 1);
   if (value.starts_with(' ')) value.remove_prefix(1);
   const bool begins_event = field == "data" || field == "event" || field == "error";
-  // A whole object needs no more lines: what comes is the next event, without an empty line.
+  // A complete object needs no more lines: the next event follows without an empty line.
   if (begins_event && has_whole_data()) {
     end_event(on_event);
     if (stopped_) return true;
@@ -73,9 +73,9 @@ bool EventParser::end_line(std::string_view line, const OnEvent& on_event) {
     name_ = field;
     return add_data(value);
   } else if (!data_.empty() && line.find_first_of(" \t{}[]\"") == 0) {
-    return add_data(line);  // JSON that is printed in lines; no field is named like this
+    return add_data(line);  // multi-line JSON; no field has such a name
   }
-  return true;  // an id, a time to wait, a comment, or nothing that is known
+  return true;  // an id, a retry time, a comment, or an unknown field
 }
 
 bool EventParser::add_data(std::string_view value) {
@@ -97,7 +97,7 @@ void EventParser::end_event(const OnEvent& on_event) {
 
 bool EventParser::has_whole_data() const {
   if (object_.is_whole()) return true;
-  if (data_.size() > 64) return false;  // no line is looked at again and again
+  if (data_.size() > 64) return false;  // avoids scanning lines repeatedly
   constexpr std::string_view kSpace = " \t\n";
   const std::size_t begin = data_.find_first_not_of(kSpace);
   return begin != data_.npos && data_.compare(begin, 6, "[DONE]") == 0 &&

@@ -1,4 +1,4 @@
-// Server-sent events: text in pieces of any size in, events out.
+// Parses server-sent events from chunks of any size.
 #pragma once
 
 #include <cstddef>
@@ -9,28 +9,28 @@
 namespace r2router::llm {
 
 /// Parses an event stream as the WHATWG HTML standard defines it: lines end with LF, CR or CR LF,
-/// those that begin with a colon are comments, an empty line ends an event. Besides, it takes what
-/// gateways send against the standard: JSON objects without an empty line between them, JSON that
-/// goes on in lines without a field name, and errors in a field "error".
+/// lines that start with a colon are comments, and an empty line ends an event. Also accepts
+/// nonstandard output of gateways: JSON objects without an empty line between them, JSON continued
+/// on lines without a field name, and errors in a field "error".
 class EventParser {
  public:
   /// Receives an event: its name, "" without one, and its data, the lines joined with LF. Valid
-  /// during the call. False ends the parsing of the piece: the rest of it is dropped.
+  /// during the call. If it returns false, the rest of the chunk is dropped.
   using OnEvent = std::function<bool(std::string_view name, std::string_view data)>;
 
-  /// An event with more data than this is refused, and so is a longer line.
+  /// Maximum size of an event's data, and of a line.
   explicit EventParser(std::size_t max_event_bytes) : limit_(max_event_bytes) {}
 
-  /// Takes the next piece of the stream. False: an event or a line is over the limit, and the
-  /// parser must not be used any further.
+  /// Parses the next chunk of the stream. False: an event or a line exceeds the limit, and the
+  /// parser must not be used again.
   bool feed(std::string_view piece, const OnEvent& on_event);
 
-  /// Takes the end of the stream. An event that it cuts off is dropped, as the standard demands,
-  /// unless its data is a whole JSON object or "[DONE]".
+  /// Ends the stream. An incomplete event is dropped, as the standard requires, unless its data is
+  /// a complete JSON object or "[DONE]".
   void finish(const OnEvent& on_event);
 
  private:
-  /// Finds out by its braces whether a text that comes in lines is one whole JSON object.
+  /// Checks by counting braces whether lines of text form one complete JSON object.
   class ObjectExtent {
    public:
     void add(std::string_view text);
@@ -39,7 +39,7 @@ class EventParser {
    private:
     std::size_t depth_ = 0;
     bool begun_ = false, in_string_ = false, escaped_ = false;
-    bool other_ = false;  // the text is something else, or more
+    bool other_ = false;  // the text is not exactly one object
   };
 
   bool end_line(std::string_view line, const OnEvent& on_event);
@@ -48,7 +48,7 @@ class EventParser {
   bool has_whole_data() const;
 
   std::size_t limit_;
-  std::string line_;  // the beginning of a line that has not ended
+  std::string line_;  // an incomplete line
   std::string name_;  // of the event so far
   std::string data_;  // of the event so far, an LF after each line
   ObjectExtent object_;

@@ -1,4 +1,4 @@
-// The one seam to the network: a request goes out, a response or a failure comes back.
+// The interface to the network: sends a request, returns a response or a failure.
 #pragma once
 
 #include <chrono>
@@ -28,7 +28,7 @@ struct Request {
   Clock::time_point deadline = Clock::time_point::max();
   std::stop_token cancel = {};
   /// Set: called with each piece of the body of a 2xx answer as it comes, instead of collecting it.
-  /// False ends the transfer without a failure. What it throws passes through send().
+  /// False ends the transfer without a failure. Exceptions pass through send().
   std::function<bool(std::string_view piece)> on_body = {};
 };
 
@@ -36,18 +36,17 @@ struct Response {
   int status = 0;         ///< 0: no answer
   Headers headers = {};   ///< names in lower case
   std::string body = {};  ///< empty where on_body took it
-  /// Why there is no answer, or not all of it. An answer with an error status is no failure here.
+  /// Why there is no answer, or an incomplete one. An answer with an error status is not a failure.
   std::optional<Failure> failure = {};
-  bool sent = false;      ///< some of the request was sent: the server may have acted on it
-  bool answered = false;  ///< at least one line of an answer came
+  bool sent = false;      ///< part of the request was sent, so the server may have processed it
+  bool answered = false;  ///< at least one line of an answer arrived
   double seconds = 0;     ///< that send() took
 };
 
 /// The first header of this (lower-case) name, or null.
 const std::string* find_header(const Headers& headers, std::string_view name);
 
-/// Sends requests. Immutable; send() may be called from many threads and keeps connections open
-/// between calls.
+/// Sends requests. Immutable and thread-safe. Keeps connections open between calls.
 class Transport {
  public:
   virtual ~Transport() = default;
@@ -55,12 +54,12 @@ class Transport {
 };
 
 /// libcurl with the endpoint's key, headers, time limits, authorities, proxy and size limit.
-/// Redirects are not followed, so that the key goes nowhere else, and a request is sent once: also
-/// when a connection that was kept open turns out to be dead. Throws Error(kInvalidArgument) for an
-/// endpoint that cannot be used, and Error(kNotFound) for a ca_file that is not there.
+/// Redirects are not followed, so that the key is sent to no other host. A request is sent only
+/// once, even if a reused connection turns out to be dead. Throws Error(kInvalidArgument) for an
+/// invalid endpoint, and Error(kNotFound) for a missing ca_file.
 std::shared_ptr<const Transport> make_transport(const Endpoint& endpoint);
 
-/// The host of a URL, in lower case and without its port; "" if it is no URL.
+/// The host of a URL in lower case, without the port; "" if it is not a URL.
 std::string url_host(const std::string& url);
 
 }  // namespace r2router::llm

@@ -288,7 +288,7 @@ TEST(Checkpoint, AReleasedFolderConvertsWithoutLoss) {
   EXPECT_EQ(after.config.policy.rules, DecisionRules::kReference);
 }
 
-/// What stands in a model.safetensors, for tests to spoil.
+/// The contents of a model.safetensors, for tests to corrupt.
 struct Parts {
   std::map<std::string, std::string> metadata = {
       {"format", "r2router"},
@@ -325,7 +325,7 @@ struct Parts {
   bool config_has_idf = true;
 };
 
-/// What stands in the model.safetensors of with_topics(), with one tensor in another's place.
+/// The contents of the model.safetensors of with_topics(), with one tensor replaced by another.
 Checkpoint decode_with_topics(const io::TensorView& other) {
   const Checkpoint checkpoint = with_topics();
   const std::string whole = io::encode_native(checkpoint);
@@ -438,7 +438,7 @@ TEST(NativeModel, ChecksTheTensors) {
   expect_bad_parts("/idf: this tensor is missing", [](Parts& parts) { parts.has_idf = false; });
   expect_bad_parts("/idf: found a tensor of IDF weights, expected none",
                    [](Parts& parts) { parts.config_has_idf = false; });
-  expect_bad_parts("/extra: this tensor is not known", [](Parts& parts) { parts.extra = "extra"; });
+  expect_bad_parts("/extra: this tensor is unknown", [](Parts& parts) { parts.extra = "extra"; });
   expect_bad_parts("/__metadata__/heads/4/2: ", [](Parts& parts) {
     std::string& heads = parts.metadata["heads"];
     heads.insert(heads.rfind(']'), R"(, ["b", "unlimited", null])");
@@ -510,7 +510,7 @@ TEST(Validate, ChecksThatEachPairHasItsHeads) {
                  rename(1, {{0, Budget(20)}, Target::kTokens}));
   expect_invalid("found a head of model number 2, expected less than 2",
                  rename(5, {{2, Budget(20)}, Target::kQuality}));
-  expect_invalid(R"(the head ["a", "unlimited", "quality"] stands after a head of "b")",
+  expect_invalid(R"(the head ["a", "unlimited", "quality"] is after a head of "b")",
                  rename(2, {{1, Budget(10)}, Target::kQuality}));
   expect_invalid(R"(found the head ["b", 30, "quality"], expected a budget among /token_limits)",
                  rename(5, {{1, Budget(30)}, Target::kQuality}));

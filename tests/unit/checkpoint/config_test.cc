@@ -501,7 +501,7 @@ TEST(ApplyPool, GivesEachModelWhatThePoolSaysOfIt) {
   std::string told;
   apply_pool(config, {{"b", "new/b", {0.5, 6}, true, ""}, {"a", "", {7, 8}, false, "new"}},
              [&](LogLevel, std::string_view message) { told += message; });
-  // The checkpoint's order stands: its heads are in it.
+  // The checkpoint's order is kept, since its heads follow it.
   EXPECT_THAT(config.models, ElementsAre(ModelSpec{"a", "", {7, 8}, false, "new"},
                                          ModelSpec{"b", "new/b", {0.5, 6}, true, ""}));
   EXPECT_EQ(config.default_lambda(), 0.25);

@@ -166,7 +166,7 @@ TEST(Joblib, EveryPrefixIsRefused) {
     const std::string bytes = read_file(fixtures() / name);
     ASSERT_NO_THROW(read_all(bytes));
     for (std::size_t size = 0; size < bytes.size(); ++size) {
-      // A copy of its own, so that the address sanitizer sees a read beyond the end.
+      // A separate copy, so that the address sanitizer detects a read past the end.
       const std::string prefix = bytes.substr(0, size);
       try {
         read_all(prefix);

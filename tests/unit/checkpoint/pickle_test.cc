@@ -303,7 +303,7 @@ TEST(Pickle, RefusesOpcodesThatNobodyNeeds) {
   expect_refused(start().raw("N0."), ErrorCode::kBadCheckpoint, 3, "POP (0x30)");
   expect_refused(start().raw("\x97."), ErrorCode::kBadCheckpoint, 2, "NEXT_BUFFER (0x97)");
   expect_refused(start().raw("\xfe."), ErrorCode::kBadCheckpoint, 2,
-                 "byte 0xfe is no pickle opcode");
+                 "byte 0xfe is not a pickle opcode");
   expect_refused(start().raw("N\x80\x04."), ErrorCode::kBadCheckpoint, 3, "second PROTO");
 }
 
@@ -324,7 +324,7 @@ TEST(Pickle, RefusesTruncationAndWhatComesAfterTheEnd) {
   expect_refused(start().raw("\x95").number(UINT64_MAX, 8).raw("N."), ErrorCode::kBadCheckpoint, 2,
                  "a frame");
   expect_refused(start().raw("cos"), ErrorCode::kBadCheckpoint, 3, "no end");
-  expect_refused(start().raw("N.N"), ErrorCode::kBadCheckpoint, 4, "1 bytes stand after");
+  expect_refused(start().raw("N.N"), ErrorCode::kBadCheckpoint, 4, "1 bytes follow");
 }
 
 TEST(Pickle, RefusesToMisuseTheStack) {

@@ -11,7 +11,7 @@ namespace r2router::testing {
 struct PickleWriter {
   std::string bytes;
 
-  /// Opcode bytes as they stand.
+  /// Raw opcode bytes.
   PickleWriter& raw(std::string_view text) {
     bytes += text;
     return *this;

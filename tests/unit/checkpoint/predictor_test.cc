@@ -182,7 +182,7 @@ TEST(NativePredictor, ChecksNearestNeighbours) {
     p.shapes["targets"] = {5, 2};
   });
   expect("/targets/dtype: found float64", [](Parts& p) { p.wide = "targets"; });
-  expect("/weights: this tensor is not known, expected \"embeddings\", \"targets\", \"idf\"",
+  expect("/weights: this tensor is unknown, expected \"embeddings\", \"targets\", \"idf\"",
          [](Parts& p) { p.shapes["weights"] = {1}; });
   expect("/__metadata__/neighbours: this field is missing",
          [](Parts& p) { p.metadata.erase("neighbours"); });
@@ -224,7 +224,7 @@ TEST(NativePredictor, ChecksAPerceptron) {
   });
   expect("/layers.0.bias/shape: found the shape [4], expected [5]",
          [](Parts& p) { p.shapes["layers.0.bias"] = {4}; });
-  expect("/layers.3.weight: this tensor is not known", [](Parts& p) {
+  expect("/layers.3.weight: this tensor is unknown", [](Parts& p) {
     p.shapes["layers.3.weight"] = {2, 2};
   });
   expect("/layers.1.weight/dtype: found float64", [](Parts& p) { p.wide = "layers.1.weight"; });

@@ -97,7 +97,7 @@ TEST_F(Released, KeepsTheDictsOrderThenUnlimitedQualityThenTokens) {
   ASSERT_NE(weights, nullptr);
   ASSERT_EQ(weights->size(), 8u * 5);
   ASSERT_EQ(linear_heads(checkpoint).intercepts.size(), 8u);
-  // The same file stands in row 3 and in row 7, another one between them.
+  // Rows 3 and 7 have the same file, with another one between them.
   EXPECT_TRUE(std::equal(weights->begin() + 15, weights->begin() + 20, weights->begin() + 35));
   EXPECT_EQ(linear_heads(checkpoint).intercepts[3], linear_heads(checkpoint).intercepts[7]);
   EXPECT_FALSE(std::equal(weights->begin() + 15, weights->begin() + 20, weights->begin() + 20));
@@ -179,7 +179,7 @@ TEST_F(Released, KeysThatNameNoBudgetAreRefused) {
   std::string twice = original;
   twice.replace(twice.find("20_score"), 8, "10_score");
   std::ofstream(file, std::ios::binary) << twice;
-  expect_refused(ErrorCode::kBadCheckpoint, file.string(), "stands twice");
+  expect_refused(ErrorCode::kBadCheckpoint, file.string(), "occurs twice");
 }
 
 TEST_F(Released, HostileFilesAreNamed) {

@@ -161,7 +161,7 @@ TEST(FoldOf, SpreadsTextsEvenlyAndAnewForEachSeed) {
     held_out_of_fold_0 += fold == 0 && is_held_out(text, 5);
   }
   for (const int count : counts) EXPECT_NEAR(count, 1000, 130);
-  EXPECT_NEAR(same, 1000, 130);              // two seeds agree by chance alone
+  EXPECT_NEAR(same, 1000, 130);              // two seeds agree only by chance
   EXPECT_NEAR(held_out_of_fold_0, 200, 70);  // and so do folds and what is held out
 }
 

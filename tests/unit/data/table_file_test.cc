@@ -141,7 +141,7 @@ TEST_F(TableFile, MissingValuesAreWhatToolsWriteForThem) {
     EXPECT_EQ(has_value(row, "a"), !row["a"].string().empty());
   });
   EXPECT_THAT(given, ElementsAre(false, false, false, false, false, true, true));
-  // Within a string it is no number.
+  // Within a string it is not a number.
   put_file(folder_ / "table", R"({"a": "NaN \" NaN", "b": NaN})");
   for_each_row(folder_ / "table", [&](const JsonView& row, std::uint64_t) {
     EXPECT_EQ(row["a"].string(), "NaN \" NaN");

@@ -13,7 +13,7 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-/// Runs `call`, which must throw an Error, and gives it back.
+/// Runs `call`, which must throw an Error, and returns the Error.
 template <typename Call>
 Error error_of(Call call) {
   try {

@@ -20,7 +20,7 @@ using testing::Case;
 using testing::expect_error;
 using Kind = CalibrationTarget::Kind;
 
-/// An option as it stands in a ranking by quality.
+/// An option in a ranking by quality.
 Option option(double quality, double cost_usd) {
   Option option;
   option.quality = option.risk = quality;

@@ -158,7 +158,7 @@ TEST(Evaluate, WhereAllModelsAreFreeTheAreaIsTheBestScore) {
   EXPECT_DOUBLE_EQ(policy(evaluation, "router").metrics.c95.value(), 0);
   EXPECT_DOUBLE_EQ(policy(evaluation, "mean curve").advantage->audc.low.value(), 0);
 
-  // Lengths still tell them apart, as dollars did at a dollar for a million tokens.
+  // Lengths still distinguish them, as dollars did at a dollar per million tokens.
   table.cost_measure = CostMeasure::kLength;
   const Evaluation by_length = evaluate_standard(table, predict_oracle(table));
   const Evaluation by_price = evaluate_standard(three_models(), predict_oracle(three_models()));

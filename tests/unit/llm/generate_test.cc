@@ -334,7 +334,7 @@ TEST(Generate, NamesTheFallbacksToTheProvider) {
   run(url, decision, {.provider_fallback = true});
   EXPECT_EQ(server().requests(url).back().json().at("models"), (Json{"vendor/model-1"}));
 
-  // A model that is to be told something else cannot answer in the first one's place.
+  // A model with another instruction cannot answer in place of the first.
   decision.max_cost_usd.reset();
   Pool pool = *decision.pool;
   pool[1].instruction = "Be brief.";
@@ -386,9 +386,9 @@ TEST(Generate, RefusesWhatMakesNoSense) {
   refuses("timeout", decision, kMessages, {.timeout = 0.0});
   refuses("timeout", decision, kMessages, {.timeout = NAN});
   refuses("temperature", decision, kMessages, {.temperature = -0.5});
-  refuses("a router has made", Decision{});
+  refuses("a decision of a router", Decision{});
   decision.chosen.max_tokens = 0;
-  refuses("a router has made", decision);
+  refuses("a decision of a router", decision);
   decision = decision_of_three();
   decision.chosen.model = 4;
   refuses("\"model-4\" has no catalogue name", decision);

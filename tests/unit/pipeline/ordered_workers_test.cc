@@ -77,7 +77,7 @@ TEST(OrderedWorkersThreads, HoldABoundedNumberOfJobs) {
     }
     workers.finish();
   });
-  // All but the first end at once, yet what they have to tell must wait for it.
+  // All but the first end immediately, but their results must wait for it.
   std::this_thread::sleep_for(std::chrono::milliseconds(50));
   EXPECT_LE(added, 8);
   EXPECT_LE(begun, 8);

@@ -542,7 +542,7 @@ TEST(Uncertainty, TheChanceOfBeingBetterIsHowOftenItIs) {
 
 TEST(Decide, CorrectedRulesExpectNoMoreThanTheUnlimitedLength) {
   Case c = one_model();
-  c.predictions.tokens = {100, 140, 300, 180};  // the second has a length head of its own
+  c.predictions.tokens = {100, 140, 300, 180};  // the second has a length head
   RouteOptions options{.policy = {.lambda = 0, .rules = DecisionRules::kCorrected}, .rank = true};
   const auto lengths = [&] {
     std::map<Budget, double> lengths;

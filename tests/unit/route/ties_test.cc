@@ -136,7 +136,7 @@ TEST(Ties, DoNotDependOnTheOrderOfTheOptions) {
   }
 }
 
-// What is not within rounding error is no tie, however small the figures are.
+// A difference above rounding error is not a tie, however small the figures are.
 TEST(Ties, EndWhereADifferenceIsReal) {
   const auto pool = std::make_shared<const Pool>(Pool{{.name = "one", .prices = {.output = 1e-3}}});
   const std::vector<Pair> pairs = {{0, Budget(100)}, {0, Budget::unlimited()}};
@@ -148,7 +148,7 @@ TEST(Ties, EndWhereADifferenceIsReal) {
   policy.objective = Objective::kBest;
   EXPECT_EQ(budget(0.5, 0.5 * (1 - 1e-12), 50), Budget::unlimited());
   EXPECT_EQ(budget(0.5, 0.5 - 1e-9, 50), Budget(100));
-  // The same quality: a lower cost does not count where quality alone does.
+  // The same quality: a lower cost does not count if only quality does.
   EXPECT_EQ(budget(1.5, 1, 10), Budget::unlimited());
   policy.objective = Objective::kCheapest;  // costs of 5e-8 USD
   EXPECT_EQ(budget(0.9, 0.5, 50 * (1 - 1e-12)), Budget::unlimited());

@@ -68,7 +68,7 @@ TEST(CorrectedScorer, CorrectsTheLengthsOfAnotherAndNothingElse) {
   const auto corrected = make_scorer(checkpoint.predictor, checkpoint.length_curves);
   EXPECT_EQ(corrected->dimension(), kDimension);
   ASSERT_EQ(corrected->pairs().size(), plain->pairs().size());
-  // Length heads stand in the order of the pairs here, one for each.
+  // Here length heads are in the order of the pairs, one for each.
   ASSERT_EQ(checkpoint.length_curves.size(), plain->pairs().size());
   const std::vector<float> x = random_embeddings(1, kDimension, 11);
   Predictions before, after;

@@ -177,7 +177,7 @@ TEST(AddModel, EditedCopiesTakeNoPart) {
 }
 
 TEST(AddModel, IsPlainRidgeRegressionWithoutLikeHeads) {
-  // The checkpoint knows another budget alone, so there is nothing to mix.
+  // The checkpoint has only another budget, so there is nothing to mix.
   const Family family(300);
   Checkpoint base = family.base();
   LinearHeads& heads = linear_heads(base);

@@ -13,7 +13,7 @@ namespace {
 using Eigen::MatrixXf;
 using testing::expect_error;
 
-/// Two classes that no straight line tells apart, and a length that follows the first input.
+/// Two classes that are not linearly separable, and a length that follows the first input.
 MlpData crosswise(int columns, unsigned seed) {
   std::mt19937_64 random(seed);
   MlpData data{MatrixXf(2, columns), MatrixXf(2, columns)};

@@ -34,7 +34,7 @@ constexpr std::size_t kDimension = 3;
 
 /// A cheap and a dear model. The dear one is right for every query whose first feature is above 0
 /// and for half of the others, the cheap one for every query whose second feature is; lengths
-/// follow the third. What can be learned is therefore known.
+/// follow the third. So the learnable part is known.
 struct Synthetic {
   OutcomeTable table;
   std::vector<float> embeddings;
@@ -398,7 +398,7 @@ TEST(Train, IdfWeighsRareFeaturesMore) {
   EXPECT_NEAR(checkpoint.idf[slot("seldom")], 1 + std::log(101.0 / 11), 1e-6);
 }
 
-/// Queries of three datasets, each with words of its own; the cheap model fails at law alone.
+/// Queries of three datasets, each with its own words; the cheap model fails only at law.
 OutcomeTable three_datasets() {
   Synthetic data(300);
   const std::pair<const char*, const char*> datasets[] = {

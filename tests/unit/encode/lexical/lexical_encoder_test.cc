@@ -187,7 +187,7 @@ TEST(LexicalEncoder, TheHashIsTheOnePublished) {
   EXPECT_EQ(fnv(kOffset, {'f', 'o', 'o', 'b', 'a', 'r'}), 0x85944171F73967E8u);
   EXPECT_EQ(mix(1), 0xB456BCFC34C2CB2Cu);
 
-  // One word alone shows its feature's whole slot and sign.
+  // A single word shows its feature's slot and sign.
   const LexicalEncoderSpec spec{.dimension = 1 << 20, .seed = 42};
   const std::uint64_t hash =
       mix(fnv(fnv(kOffset, {42, 0}), {mix(fnv(kOffset, {'f', 'o', 'o', 'b', 'a', 'r'}))}));
@@ -333,7 +333,7 @@ TEST(LexicalEncoder, OrderMattersToLongerNGramsAlone) {
 }
 
 TEST(LexicalEncoder, CountsAddUpWhenTextsAreJoined) {
-  // Words in slots of their own, so that each text's length is the root of its word count.
+  // Words in distinct slots, so that each text's length is the root of its word count.
   const LexicalEncoderSpec spec{.dimension = 1 << 16};
   const auto left = encode(spec, "one two three four"), right = encode(spec, "five six nine");
   const auto joined = encode(spec, "one two three four five six nine");
@@ -412,7 +412,7 @@ TEST(LexicalEncoder, CapitalsAreThoseOfTheFormat) {
     EXPECT_TRUE(same(upper, lower)) << utf8(upper);
     EXPECT_FALSE(same(lower, lower + 1)) << utf8(lower);
   }
-  // Capitals that the table leaves alone.
+  // Capitals that the table does not change.
   for (const auto& [upper, lower] : std::vector<std::pair<char32_t, char32_t>>{
            {U'Ɓ', U'ɓ'}, {U'ẞ', U'ß'}, {U'Ա', U'ա'}, {U'Ａ', U'ａ'}, {U'Σ', U'ς'}}) {
     EXPECT_FALSE(same(upper, lower)) << utf8(upper);
@@ -485,7 +485,7 @@ TEST(LexicalEncoder, FoldedDigitsCountByTheirShape) {
 }
 
 TEST(LexicalEncoder, SquareRootsComeAfterTheSumAndBeforeIdf) {
-  // "a" four times and "b" once: ±4 and ±1 in slots of their own, ±2 and ±1 as roots.
+  // "a" four times and "b" once: ±4 and ±1 in distinct slots, ±2 and ±1 as roots.
   const LexicalEncoderSpec spec{.dimension = 4096, .square_root = true};
   const auto a = encode(spec, "a"), b = encode(spec, "b"), both = encode(spec, "a a b a a");
   for (std::size_t i = 0; i < both.size(); ++i) {

@@ -132,7 +132,7 @@ TEST(EmbeddingsResponse, GoesByTheIndex) {
                                             "[7,8]"};
   std::vector<std::size_t> order = {0, 1, 2, 3};
   do {
-    // The index may stand before the embedding, or after it.
+    // The index may precede or follow the embedding.
     for (unsigned after = 0; after < 16; ++after) {
       std::vector<std::string> elements;
       for (const std::size_t i : order) {
@@ -236,7 +236,7 @@ TEST(EmbeddingsResponse, NamesTheTextWhoseEmbeddingIsUnusable) {
     EXPECT_THAT(bad[0].message, ::testing::StartsWith("data[1].embedding"));
     EXPECT_THAT(bad[0].message, ::testing::HasSubstr(message));
   }
-  // A number that is 0 says something beside others.
+  // A single 0 among other numbers is valid.
   EXPECT_EQ(read(answer_with({element(0, "[0, 0, 1]")}), 1, 3), (Rows{{0, 0, 1}}));
 }
 

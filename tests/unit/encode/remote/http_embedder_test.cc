@@ -65,7 +65,7 @@ std::shared_ptr<const Embedder> embedder_at(const std::string& url) {
   return make_http_embedder(endpoint_at(url), options());
 }
 
-/// The embedding of a text as it comes when it is asked for alone.
+/// The embedding of a text that is requested alone.
 std::vector<float> expected_embedding(const std::string& text) {
   static const std::string url = server().script(all(service({{"dimension", kDimension}})));
   static const auto one_by_one = embedder_at(url);
@@ -339,7 +339,7 @@ TEST(HttpEmbedder, GivesUpWhenTheServerRefusesEverything) {
     const auto embedder = make_http_embedder(endpoint_at(url), batched);
     const Error error = error_of([&] { rejected_places(*embedder, numbered_texts(1000)); });
     EXPECT_THAT(error.what(),
-                AllOf(HasSubstr("out of order"), HasSubstr("nothing has succeeded lately")));
+                AllOf(HasSubstr("out of order"), HasSubstr("too many failures in a row")));
     // Beside them the retries and the other encoding of both batches, and what the other thread was
     // about to send.
     EXPECT_LE(server().requests(url).size(), 32 + 2 * 3 + 2u);
@@ -450,7 +450,7 @@ TEST(HttpEmbedder, RefusesBadOptions) {
   refused("dimension", [](Endpoint&, HttpEmbedderOptions& o) { o.dimension = 0; });
   refused("max_batch_texts", [](Endpoint&, HttpEmbedderOptions& o) { o.max_batch_texts = 0; });
   refused("max_concurrency", [](Endpoint&, HttpEmbedderOptions& o) { o.max_concurrency = 0; });
-  refused("no URL", [](Endpoint& e, HttpEmbedderOptions&) { e.base_url = "localhost:8000"; });
+  refused("not a URL", [](Endpoint& e, HttpEmbedderOptions&) { e.base_url = "localhost:8000"; });
 }
 
 // ---- Faults ----
@@ -489,7 +489,7 @@ std::vector<Fault> faults() {
       {"trickle", json::array({{half, {{"trickle", std::string(1000, ' ')}, {"every", 0.2}}}}),
        ErrorCode::kTimeout, ""},
       {"400", all(says(400)), ErrorCode::kRefused, "error 400: \"because\"", 2},
-      {"401", all(says(401)), ErrorCode::kAuthentication, "give the key that this server accepts"},
+      {"401", all(says(401)), ErrorCode::kAuthentication, "set a key that this server accepts"},
       {"402", all(says(402)), ErrorCode::kCredit, "add credit"},
       {"403", all(says(403)), ErrorCode::kAuthentication, "error 403: \"because\""},
       {"404", all(says(404)), ErrorCode::kRefused, "check the base URL"},

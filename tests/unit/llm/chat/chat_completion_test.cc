@@ -26,7 +26,7 @@ const Secret kKey("sk-0123456789");
 ChatAnswer whole(std::string_view body) { return read_chat_answer(body, kKey); }
 Failure error_of(int status, std::string_view body) { return read_chat_error(status, body, kKey); }
 
-/// A whole answer with these members beside a message of this content.
+/// A whole answer with a message of this content and these members.
 ChatAnswer answer_with(const Json& content, const Json& more = Json::object()) {
   Json body = {{"choices", {{{"message", {{"content", content}}}, {"finish_reason", "stop"}}}}};
   body.update(more);
@@ -130,7 +130,7 @@ TEST(ChatAnswer, TakesTheFormsInWhichServersDiffer) {
   EXPECT_FALSE(answer_with("a", {{"error", nullptr}}).failure);
   EXPECT_EQ(answer_with("a", {{"usage", {{"prompt_tokens", 1.0}, {"completion_tokens", 2}}}}).usage,
             (Usage{1, 2, 0}));
-  // A count or a charge that makes no sense is no count at all: the worst is assumed then.
+  // An invalid count or charge is ignored, so the worst case is assumed.
   for (const Json& wrong : {Json(-1), Json("12"), Json(1e300), Json::array()}) {
     EXPECT_FALSE(
         answer_with("a", {{"usage", {{"prompt_tokens", 1}, {"completion_tokens", wrong}}}}).usage)
@@ -302,7 +302,7 @@ TEST(ChatError, QuotesTheServerAndSaysWhatToDo) {
       (Failure{.code = ErrorCode::kAuthentication,
                .http_status = 401,
                .message = "the server reports error 401: \"No auth credentials found\"; give a "
-                          "key that it accepts, or set OPENROUTER_API_KEY to one"}));
+                          "key that it accepts, for example in OPENROUTER_API_KEY"}));
   EXPECT_EQ(with(402, "").code, ErrorCode::kCredit);
   EXPECT_THAT(with(402, "").message, HasSubstr("add credit"));
   EXPECT_EQ(error_of(503, "").message, "the server reports error 503");

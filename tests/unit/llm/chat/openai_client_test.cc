@@ -138,7 +138,7 @@ TEST(OpenAiClient, SendsTheCapAndTheProviderPreferencesAsAskedFor) {
 }
 
 TEST(OpenAiClient, KnowsWhichServersTakeWhichFields) {
-  // A proxy stands in for the servers: it is told whom the request is for.
+  // A proxy replaces the servers. It receives the request's target.
   const auto body_for = [](const std::string& base_url, const std::string& provider = "") {
     const std::string path = server().path({{service()}});
     Endpoint endpoint = chat_endpoint(base_url + path);
@@ -361,7 +361,7 @@ TEST(OpenAiClient, LeavesOutWhatTheServerRejectsByName) {
   const std::string key =
       server().script({{answer(400, {{"error", "Invalid API key: temperature"}})}});
   EXPECT_EQ(ask(chat_endpoint(key), {}, request).attempts.size(), 1U);
-  // Streams are asked for their usage only where the server knows how.
+  // Usage of streams is requested only if the server supports it.
   const std::string old = server().script({{service({{"rejects", {"stream_options"}}})}});
   const Completion streamed = ask(chat_endpoint(old), {.streamed = true});
   EXPECT_TRUE(streamed.ok());
@@ -379,7 +379,7 @@ TEST(OpenAiClient, SendsTheCapInTheFieldThatTheModelTakes) {
     request.temperature = 1;
     const CallOptions options{.deadline = Clock::now() + std::chrono::seconds(60)};
     EXPECT_THAT(outcomes(client->complete(request, options)), ElementsAre("400", "400", "ok"));
-    // The client remembers what the model does not support, but of that model alone.
+    // The client remembers what the model does not support, but only for that model.
     EXPECT_THAT(outcomes(client->complete(request, options)), ElementsAre("ok"));
     request.model = "vendor/other";
     EXPECT_THAT(outcomes(client->complete(request, options)), ElementsAre("400", "400", "ok"));

@@ -68,7 +68,7 @@ Response send(const Transport& transport, Request request) {
   return response;
 }
 
-/// One POST to an endpoint, over a connection of its own.
+/// One POST to an endpoint over a separate connection.
 Response post(const Endpoint& endpoint, const std::string& body = "{}") {
   return send(*make_transport(endpoint), {.url = endpoint.base_url + "/x", .body = body});
 }
@@ -84,7 +84,7 @@ Json good() { return answer(200, Json::object()); }
 
 /// The URL below which the n-th request is answered by the n-th of these.
 std::string script(const std::vector<Steps>& answers) { return server().script(answers); }
-/// Its path alone: for another port.
+/// Only its path: for another port.
 std::string path(const std::vector<Steps>& answers) { return server().path(answers); }
 
 /// One POST that these steps answer.
@@ -533,7 +533,7 @@ TEST(CurlTransportConnections, ThreadsShareThem) {
 // ---- Cancellation
 // --------------------------------------------------------------------------------
 
-/// Cancels a call in the midst of it, from another thread, and expects it to return soon.
+/// Cancels a running call from another thread, and expects it to return soon.
 void expect_cancelled(const Endpoint& endpoint, bool sent) {
   std::stop_source stop;
   Clock::time_point stopped;
@@ -663,7 +663,7 @@ TEST_F(CurlTransportTls, SurvivesAServerThatGoesAwayWhileABodyIsSent) {
   EXPECT_TRUE(response.sent);
 }
 
-/// nghttpd, which speaks HTTP/2 alone and sends back what is posted to it.
+/// nghttpd, which only supports HTTP/2 and echoes what is posted to it.
 class Http2Server {
  public:
   Http2Server(const std::string& port, const std::string& key, const std::string& certificate) {
@@ -826,20 +826,20 @@ TEST(CurlTransport, LimitsWhatCompressionHides) {
 
 TEST(MakeTransport, RefusesAnAddressThatIsNone) {
   for (const auto& [url, part] :
-       std::vector<std::pair<std::string, std::string>>{{"", "no URL"},
+       std::vector<std::pair<std::string, std::string>>{{"", "not a URL"},
                                                         {"localhost:8000", "http://"},
                                                         {"llm.example.org/v1", "http://"},
-                                                        {"http://", "no URL"},
-                                                        {"http://a b", "no URL"},
-                                                        {"http://host:99999", "no URL"},
+                                                        {"http://", "not a URL"},
+                                                        {"http://a b", "not a URL"},
+                                                        {"http://host:99999", "not a URL"},
                                                         {"ftp://host", "\"ftp://\""},
                                                         {"file:///etc/passwd", "\"file://\""},
                                                         {"http://sk-secret@host", "api_key"},
                                                         {"http://user:sk-secret@host", "api_key"},
                                                         {"http://host/v1#", "\"#\""},
                                                         {"http://host/?key=sk-secret#", "\"#\""},
-                                                        {"http://ho st?key=sk-secret", "no URL"},
-                                                        {"sk-secret", "no URL"}}) {
+                                                        {"http://ho st?key=sk-secret", "not a URL"},
+                                                        {"sk-secret", "not a URL"}}) {
     const Error error = testing::error_of([&url = url] { make_transport({.base_url = url}); });
     EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument) << url;
     EXPECT_THAT(error.what(), AllOf(HasSubstr(part), Not(HasSubstr("sk-secret")))) << url;
@@ -858,7 +858,7 @@ TEST(MakeTransport, RefusesHeadersThatHttpDoesNotAdmit) {
   using std::string;
   for (const string& name : {string(""), string("a b"), string("a:"), string("a\r\nb"),
                              string("a\0b", 3), string("\xC3\xA9")}) {
-    expect_error(ErrorCode::kInvalidArgument, "name that HTTP does not admit", with(name, "v"));
+    expect_error(ErrorCode::kInvalidArgument, "name that HTTP does not allow", with(name, "v"));
   }
   for (const string& value : {string("a\nb"), string("a\r"), string("a\0b", 3)}) {
     expect_error(ErrorCode::kInvalidArgument, "header X-A", with("X-A", value));

@@ -136,7 +136,7 @@ TEST(EventParser, TakesWhatGatewaysSend) {
          {"={\"a\": \"{\",\n\"b\": \"\\\"}\"}"});
   expect("data:\n {\"a\": 1}\n\n", {"=\n {\"a\": 1}"});
   expect("data: {\n  \"a\": 1\n}\n\ndata: 7\n\n", {"={\n  \"a\": 1\n}", "=7"});
-  // An error in a field of its own.
+  // An error in a separate field.
   expect("error: {\"code\": 500}\n\n", {"error={\"code\": 500}"});
   // What the end cuts off is not an event.
   expect("data: {\"a\": 1}\n\ndata: {\"b\": [2}", {"={\"a\": 1}"});
