@@ -26,27 +26,26 @@ class Router;
 
 namespace r2router::llm {
 
-/// Options of one call for an answer.
+/// Options of one call.
 struct GenerateOptions {
-  /// ≥ 0. Left empty: none is sent, and the server uses its default. Many models take no other.
+  /// ≥ 0. Empty: not sent, so that the server uses its default. Many models accept no other.
   std::optional<double> temperature = {};
-  /// Seconds for all attempts, waits and fallbacks together. Left empty: the endpoint's total.
+  /// Seconds for all attempts, waits and fallbacks together. Empty: Timeouts::total.
   std::optional<double> timeout = {};
-  /// How many other models may be tried after the chosen one has failed. Needs Decision::ranking.
+  /// Maximum number of other models to try after the chosen one fails. Needs Decision::ranking.
   std::uint32_t max_fallbacks = 2;
-  /// Name the fallbacks to the provider too (the request's "models"), which then tries them itself:
-  /// the messages and the cap stay the chosen pair's, so that models with another
-  /// ModelSpec::instruction, omit or request are not named; the bill follows the model that
-  /// answers.
+  /// Also send the fallbacks to the provider (the request's "models"), which then tries them
+  /// itself. The messages and the cap remain those of the chosen pair, so models with another
+  /// ModelSpec::instruction, omit or request are not sent. The model that answered is billed.
   bool provider_fallback = false;
-  /// A model's text that begins with <think>…</think> becomes Completion::reasoning and what
-  /// follows the text. For servers that do not part the two.
+  /// Moves a leading <think>…</think> from the text to Completion::reasoning, for servers that do
+  /// not separate the two.
   bool split_thinking = false;
-  /// Set: the answer is streamed, and this is called with each piece of its text, in order, on the
-  /// calling thread. Pieces end between characters. What it throws ends the call and passes
-  /// through.
+  /// If set, the answer is streamed: called with each piece of text, in order, on the calling
+  /// thread. Pieces end between characters. An exception that it throws ends the call and
+  /// propagates.
   std::function<void(std::string_view text)> on_text = {};
-  /// Stops the call: it returns within 100 ms with the failure kCancelled.
+  /// Stops the call, which returns within 100 ms with the failure kCancelled.
   std::stop_token cancel = {};
 };
 
