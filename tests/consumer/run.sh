@@ -48,7 +48,7 @@ for file in man/man1/r2-router.1 man/man1/r2-router-models-sync.1 zsh/site-funct
   [[ -s $prefix/share/$file ]] || fail "share/$file is not installed"
 done
 
-# Public headers must stand alone: no third-party type may show.
+# Public headers must compile alone and expose no third-party types.
 for header in "$prefix"/include/r2router/*.h; do
   echo "#include <r2router/$(basename "$header")>"
 done | "$compiler" -std=c++20 -fsyntax-only -Wall -Wextra -Werror -I"$prefix/include" -x c++ -
@@ -73,7 +73,7 @@ for program in "$work/cmake/consumer" "$work/pkg-config/consumer"; do
   expected=$output
 done
 
-# A moved shared library, and the moved program, find the checkpoint that was installed beside them.
+# A moved shared library, and the moved program, find the checkpoint that was installed with them.
 if [[ $kind == shared ]]; then
   "$work/cmake/consumer" | grep -qF "checkpoint: $prefix/" || fail "default checkpoint not found by library"
 fi
