@@ -1,4 +1,4 @@
-// What the files of the binding share. Each registers one kind of thing; module.cc calls them all.
+// Shared by the files of the binding. Each registers one kind of object; module.cc calls them all.
 #pragma once
 
 #include <memory>
@@ -18,8 +18,8 @@ namespace r2router::python {
 
 namespace py = pybind11;
 
-/// Lets go of the interpreter's lock while native code works. Use it and AcquiredGil in place of
-/// pybind11's own, which abort a process that ends while a daemon thread is in them.
+/// Releases the interpreter's lock during native work. Use it and AcquiredGil instead of
+/// pybind11's, which abort a process that ends while a daemon thread is in them.
 class ReleasedGil {
  public:
   ReleasedGil();
@@ -59,7 +59,7 @@ void register_program(py::module_& module);
 /// argument. Call it last.
 void explain_wrong_arguments(py::module_& module);
 
-/// How arrays say that a budget has no limit.
+/// The unlimited budget in arrays.
 constexpr std::int64_t kUnlimited = -1;
 /// The budget as a number of an array.
 std::int64_t to_number(Budget budget);
@@ -68,14 +68,14 @@ py::object to_python(Budget budget);
 /// From an int or "unlimited"; throws Error(kInvalidArgument) for anything else.
 Budget to_budget(const py::handle& value);
 
-/// A callback that hands remarks to Python's `log(level: int, message: str)` as the logging module
-/// numbers levels. Takes the GIL for it.
+/// A callback that passes diagnostics to Python's `log(level: int, message: str)`, with the levels
+/// of the logging module. Acquires the GIL.
 LogCallback to_log_callback(py::object log);
 
 /// A dictionary with names for keys, which the stubs show as such.
 using Dict = py::typing::Dict<py::str, py::object>;
 
-/// Python strings that every decision of a router consists of, made once.
+/// Python strings in every decision of a router, created once.
 class Labels {
  public:
   explicit Labels(const Pool& pool);
@@ -102,7 +102,7 @@ class Labels {
 /// Throws Error(kInvalidArgument) for another array: the facade converts those.
 EmbeddingView view(const py::array& values);
 
-/// A choice, with what it takes to rank the alternatives later. Immutable.
+/// A choice, with the data to rank the alternatives later. Immutable.
 class Choice {
  public:
   Choice(Router router, std::shared_ptr<const Labels> labels, const py::array& embedding,
@@ -114,9 +114,9 @@ class Choice {
   py::typing::List<Dict> rank() const;
   /// The whole decision, with its ranking. Call it without the GIL.
   Decision decision() const;
-  /// What the choice has beside the published package's figures.
+  /// Further facts about the choice, in addition to the published package's figures.
   Dict details() const;
-  /// The runner-up, and what each constraint left out.
+  /// The runner-up, and how many pairs each constraint excluded.
   Dict explain() const;
   double lambda() const { return lambda_; }
   std::int64_t input_tokens() const { return input_tokens_; }
@@ -124,7 +124,7 @@ class Choice {
  private:
   Router router_;
   std::shared_ptr<const Labels> labels_;
-  // A copy: the caller may change the array before anybody asks for the ranking.
+  // A copy: the caller may change the array before the ranking is computed.
   std::variant<std::vector<float>, std::vector<double>> embedding_;
   RouteOptions options_;
   Option chosen_;
@@ -133,12 +133,12 @@ class Choice {
   std::int64_t input_tokens_ = 0;
 };
 
-/// Whom to ask for answers. Immutable.
+/// The server for answers. Immutable.
 struct Client {
   std::shared_ptr<const llm::Client> client;
 };
 
-/// What became of a call, as a dictionary; a failed one has the key "failure".
+/// The outcome of a call, as a dictionary; a failed one has the key "failure".
 Dict to_python(const llm::Completion& completion, const Pool& pool);
 
 /// Decisions for the rows of an array, column by column.

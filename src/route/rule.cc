@@ -189,7 +189,7 @@ void resolve_caps(const CapRule& cap, const CapRule& defaults, Rule& rule) {
   if (unlimited < minimum) {
     throw Error(ErrorCode::kInvalidArgument, "cap.minimum is " + std::to_string(minimum) +
                                                  " and cap.unlimited " + std::to_string(unlimited) +
-                                                 ": expected one that is no smaller");
+                                                 ": expected at least cap.minimum");
   }
   rule.least_cap = minimum;
   rule.unlimited_cap = unlimited;

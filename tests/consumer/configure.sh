@@ -60,7 +60,7 @@ set(PACKAGE_VERSION_COMPATIBLE TRUE)' > "$half/GTestConfigVersion.cmake"
 configure half "$source" -DGTest_DIR="$half" || fail "half of GoogleTest breaks the configuration"
 grep -q "tests are disabled.*libgmock-dev" "$log" || fail "half of GoogleTest is not reported"
 
-# Tests that are asked for: one error, which names both packages.
+# Tests were requested: one error, which names both packages.
 for missing in "-DCMAKE_DISABLE_FIND_PACKAGE_GTest=ON" "-DGTest_DIR=$half"; do
   ! configure asked "$source" "$missing" -DR2ROUTER_BUILD_TESTS=ON || fail "missing tests were passed over"
   [[ $(grep -c "CMake Error" "$log") == 1 ]] || fail "expected one error"

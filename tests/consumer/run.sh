@@ -48,8 +48,9 @@ for file in man/man1/r2-router.1 man/man1/r2-router-models-sync.1 zsh/site-funct
   [[ -s $prefix/share/$file ]] || fail "share/$file is not installed"
 done
 
-# Public headers must stand alone: no third-party type may show.
-(cd "$prefix/include" && find r2router -name '*.h' -printf '#include <%p>\n') | "$compiler" -std=c++20 -fsyntax-only -Wall -Wextra -Werror -I"$prefix/include" -x c++ -
+# Public headers must compile alone and expose no third-party types.
+(cd "$prefix/include" && find r2router -name '*.h' -printf '#include <%p>\n') |
+  "$compiler" -std=c++20 -fsyntax-only -Wall -Wextra -Werror -I"$prefix/include" -x c++ -
 
 rm -rf "$work"/{cmake,decide,pkg-config}
 consumer() {
@@ -82,7 +83,7 @@ for program in "$work"/{cmake,pkg-config}/consumer_answer; do
   [[ $output == $'answer: connection\noutcomes: not_found' ]] || fail "$program: $output"
 done
 
-# A moved shared library, and the moved program, find the checkpoint that was installed beside them.
+# A moved shared library, and the moved program, find the checkpoint that was installed with them.
 if [[ $kind == shared ]]; then
   "$work/cmake/consumer" | grep -qF "checkpoint: $prefix/" || fail "default checkpoint not found by library"
 fi

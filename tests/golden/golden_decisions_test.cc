@@ -21,7 +21,7 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t kRows = 512, kDimension = 1024;
 
-// The 512 × 1024 float32 matrix stands at the end of the file, after the .npy header.
+// The 512 × 1024 float32 matrix is at the end of the file, after the .npy header.
 std::vector<float> read_embeddings(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   std::vector<float> values(kRows * kDimension);
@@ -64,7 +64,7 @@ class GoldenDecisions : public ::testing::TestWithParam<Source> {
  protected:
   static std::string released() { return testing::shared_path("released"); }
 
-  // A folder of this test alone: tests run side by side.
+  // A folder for this test only: tests run in parallel.
   std::string folder() const {
     std::string name = "r2router-golden-" + GetParam().layout + "-" + GetParam().kernel;
     return (fs::temp_directory_path() / (name + "-" + std::to_string(::getpid()))).string();

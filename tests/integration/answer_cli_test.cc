@@ -376,7 +376,7 @@ TEST_F(AnswerCli, SaysWhenNothingFitsTheCostLimit) {
   EXPECT_EQ(lines_of(outcome.err).size(), 1u);
   EXPECT_THAT(outcome.err, HasSubstr("may cost up to $"));
   EXPECT_TRUE(server_.requests(url).empty());
-  // In JSON lines it is told in its place.
+  // In JSON lines it is reported in order.
   const Outcome lines =
       route({"--input", "-", "--llm-api-base", url, "--max-cost", "0.0000001"}, queries(2));
   EXPECT_EQ(lines.exit_code, 1);
@@ -607,7 +607,7 @@ TEST_F(AnswerCli, CtrlCEndsAStreamWithWhatHasCome) {
 }
 
 TEST_F(AnswerCli, StaysDeafToCtrlCInTheBackground) {
-  // As a shell starts what is to run beside it.
+  // Like a background job of a shell.
   const auto old = std::signal(SIGINT, SIG_IGN);
   const std::string url = server_.script({{{{"wait", 0.5}}, service()}});
   Process process(command(lexical_, {"--query", kPrompt, "--llm-api-base", url}));
@@ -720,7 +720,7 @@ TEST_F(AnswerCli, TellsEveryQueryThatTheEmbeddingServerIsAway) {
   for (const std::string& line : lines) {
     EXPECT_THAT(json::parse(line).at("error").get<std::string>(), HasSubstr("127.0.0.1"));
   }
-  // Plain text that is only routed stops, and what came before it stands.
+  // Plain text that is only routed stops, but keeps the output before it.
   const Outcome text =
       route_external({"--file", "-", "--embed-url", url, "--timeout", "0.2"}, "a\nb\n");
   EXPECT_EQ(text.exit_code, 1);
@@ -731,7 +731,7 @@ TEST_F(AnswerCli, RefusesAnEmbeddingServerWhereItIsOfNoUse) {
   const Outcome outcome =
       route({"--query", kPrompt, "--embed-url", "http://127.0.0.1:" + server_.port()});
   EXPECT_EQ(outcome.exit_code, 1);
-  EXPECT_THAT(outcome.err, HasSubstr("leave out --embed-url"));
+  EXPECT_THAT(outcome.err, HasSubstr("remove --embed-url"));
   const Outcome none = route_external({"--query", kPrompt});
   EXPECT_EQ(none.exit_code, 1);
   EXPECT_THAT(none.err, HasSubstr("--embed-url"));

@@ -31,7 +31,7 @@ const Steps kBeginsAndHangs = {
       "data: {\"choices\": [{\"index\": 0, \"delta\": {\"content\": \"text\"}}]}\n\n"}},
     {{"wait", 300}}};
 
-/// Over plain HTTP and over TLS, which has state of its own that ends with the process.
+/// Over plain HTTP and over TLS, which has separate state that ends with the process.
 class ExitThreads : public ::testing::TestWithParam<const char*> {
  protected:
   /// `steps` answer each request. The program learns that `requests` of them have come, which it

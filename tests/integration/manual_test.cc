@@ -522,7 +522,7 @@ TEST_F(CompletionScript, WorksInFish) {
   EXPECT_THAT(complete("r2-router info "), UnorderedElementsAre("my-folder/"));
 }
 
-// A zsh with a terminal of its own, in which the Tab key is pressed.
+// A zsh in a pseudo-terminal, in which the Tab key is pressed.
 TEST_F(CompletionScript, WorksInZsh) {
   if (!is_installed("zsh")) GTEST_SKIP() << "needs zsh";
   prepare("zsh", "_r2-router");

@@ -1,4 +1,4 @@
-// The models command: what it shows, what it writes, and what it leaves alone.
+// The models command: what it shows, what it writes, and what it does not change.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -312,7 +312,7 @@ TEST_F(ModelsCli, LeavesTheFileWholeOnAFullDisk) {
   json catalogue = same_catalogue();
   catalogue[0] = model("v/zeta", "0.00000005", "0.000002");
   const std::string url = serve(catalogue);
-  // There is room for the file, but not for its new contents beside it.
+  // There is space for the file, but not for its new contents as well.
   const std::string large = with(kPool, "prices of a day", std::string(40'000, 'x'));
   const auto result = testing::on_small_disk(folder_.path(), 60'000, [&] {
     put_file(pool_, large);

@@ -110,7 +110,7 @@ TEST_F(TrainCli, TrainsACheckpointThatRoutes) {
   EXPECT_THAT(outcome.out, HasSubstr("\nmean curve "));
 
   const Router router = Router::from_pretrained(folder_ / "router");
-  // "rare" answered a tenth of the queries: left out unless it is asked for.
+  // "rare" answered a tenth of the queries: left out unless requested.
   ASSERT_EQ(router.pool().size(), 2u);
   EXPECT_EQ(router.pool()[0].name, "small");
   EXPECT_EQ(router.config().token_limits.size(), 3u);
@@ -395,7 +395,7 @@ TEST_F(TrainCli, CrossValidationComparesPredictors) {
   const auto ridge = audcs("ridge", "knn-router");
   EXPECT_THAT(ridge, ElementsAre(Key("kNN router"), Key("router")));
   EXPECT_NE(ridge.at("router"), ridge.at("kNN router"));
-  // Each is what it would be alone.
+  // Each is the same as alone.
   const auto knn = audcs("knn", "ridge-router");
   EXPECT_EQ(knn.at("router"), ridge.at("kNN router"));
   EXPECT_EQ(knn.at("ridge router"), ridge.at("router"));

@@ -27,7 +27,7 @@ def shared(name: str) -> Path:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[FaultServer]:
-    """A server that answers as it is told to."""
+    """A server that answers according to a script."""
     instance = FaultServer()
     yield instance
     instance.close()

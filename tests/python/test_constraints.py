@@ -323,7 +323,7 @@ def test_a_call_overrides_a_policy_as_the_program_does(router: R2Router, tmp_pat
     assert router.route(embedding, policy=file, deny=[]) == router.route(
         embedding, willingness_to_pay=0.01
     )
-    # A router's own lambda is no setting of the call.
+    # A router's lambda is not a setting of the call.
     assert router.route(embedding, policy=file).lambda_val == 1 / 1.01
     assert router.route(embedding, policy=file, min_quality=0).lambda_val == 1 / 1.01
 

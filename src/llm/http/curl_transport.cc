@@ -366,7 +366,7 @@ class Transfer {
   std::size_t uploaded_ = 0, header_bytes_ = 0, body_bytes_ = 0;
   bool stopped_ = false;  // on_body returned false
   std::exception_ptr thrown_;
-  /// Held while libcurl works: it and OpenSSL have locks of their own.
+  /// Held while libcurl works: it and OpenSSL have internal locks.
   std::shared_lock<internal::ForkGate> working_{internal::fork_gate, std::defer_lock};
   char error_[CURL_ERROR_SIZE] = {};
 };

@@ -23,12 +23,12 @@ using Headers = std::vector<std::pair<std::string, std::string>>;
 struct Request {
   std::string method = "POST";  ///< "POST" sends `body`; "GET" has none
   std::string url;
-  Headers headers = {};  ///< beside the endpoint's own and its key
+  Headers headers = {};  ///< in addition to the endpoint's headers and key
   std::string body = {};
   Clock::time_point deadline = Clock::time_point::max();
   std::stop_token cancel = {};
-  /// Set: called with each piece of the body of a 2xx answer as it comes, instead of collecting it.
-  /// False ends the transfer without a failure. Exceptions pass through send().
+  /// If set, called with each chunk of the body of a 2xx answer instead of collecting it. False
+  /// ends the transfer without a failure. Exceptions pass through send().
   std::function<bool(std::string_view piece)> on_body = {};
 };
 

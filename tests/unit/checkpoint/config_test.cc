@@ -533,7 +533,7 @@ TEST(ApplyPool, TellsWhatOnlyOneOfThemHas) {
 TEST(ApplyPool, RefusesAPoolOfOtherModels) {
   Config config = of_models({{"a", "v/a", {1, 2}}});
   const Pool before = config.models;
-  expect_error(ErrorCode::kInvalidArgument, "has no model of the checkpoint's (a)", [&] {
+  expect_error(ErrorCode::kInvalidArgument, "has no model of the checkpoint (a)", [&] {
     apply_pool(config, {{"A", "v/a", {3, 4}}});
   });
   EXPECT_EQ(config.models, before);

@@ -339,9 +339,11 @@ TEST(Pickle, RefusesToMisuseTheStack) {
   expect_refused(start().raw("}(N").text("v").raw("u."), ErrorCode::kBadCheckpoint, 8,
                  "a dict key is None");
   expect_refused(start().raw("}(").text("k").raw("u."), ErrorCode::kBadCheckpoint, 7, "pair up");
-  expect_refused(start().raw("N(").text("k").raw("Nu."), ErrorCode::kBadCheckpoint, 8, "no dict");
-  expect_refused(start().raw("(u."), ErrorCode::kBadCheckpoint, 3, "no dict");
-  expect_refused(start().raw("}((").text("k").raw("Nus."), ErrorCode::kBadCheckpoint, 9, "no dict");
+  expect_refused(start().raw("N(").text("k").raw("Nu."), ErrorCode::kBadCheckpoint, 8,
+                 "not a dict");
+  expect_refused(start().raw("(u."), ErrorCode::kBadCheckpoint, 3, "not a dict");
+  expect_refused(start().raw("}((").text("k").raw("Nus."), ErrorCode::kBadCheckpoint, 9,
+                 "not a dict");
   expect_refused(start().raw("}").text("k").raw("s."), ErrorCode::kBadCheckpoint, 6, "SETITEM");
   expect_refused(start().raw("N}b."), ErrorCode::kBadCheckpoint, 4, "BUILD on None");
   const PickleWriter twice = start().global("shop", "Basket").raw(")\x81}b}");

@@ -301,7 +301,7 @@ TEST(ChatError, QuotesTheServerAndSaysWhatToDo) {
       with(401, "No auth credentials found"),
       (Failure{.code = ErrorCode::kAuthentication,
                .http_status = 401,
-               .message = "the server reports error 401: \"No auth credentials found\"; give a "
+               .message = "the server reports error 401: \"No auth credentials found\"; set a "
                           "key that it accepts, for example in OPENROUTER_API_KEY"}));
   EXPECT_EQ(with(402, "").code, ErrorCode::kCredit);
   EXPECT_THAT(with(402, "").message, HasSubstr("add credit"));
