@@ -44,7 +44,7 @@ struct GenerateOptions {
   /// ModelSpec::instruction, omit or request are not named; the bill follows the model that
   /// answers.
   bool provider_fallback = false;
-  /// A model's text that begins with <think>…</think> becomes Completion::reasoning and what
+  /// A model's text that begins with `<think>…</think>` becomes Completion::reasoning and what
   /// follows the text. For servers that do not part the two.
   bool split_thinking = false;
   /// Set: the answer is streamed, and this is called with each piece of its text, in order, on the
