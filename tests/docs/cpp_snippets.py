@@ -35,7 +35,7 @@ def main(output: str, *pages: str) -> None:
     for page in pages:
         text = Path(page).read_text(encoding="utf-8")
         blocks = [(match, *match.groups()) for match in BLOCK.finditer(text)]
-        for (match, language, source), following in zip(blocks, [*blocks[1:], None], strict=True):
+        for (match, language, source), following in zip(blocks, [*blocks[1:], None], strict=False):
             if language != "cpp":
                 continue
             name = f"snippet_{len(functions)}"
