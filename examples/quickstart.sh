@@ -9,13 +9,13 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=$root/build/quickstart
 log=$build/quickstart.log
 
-# Steps and progress go to standard error, so that standard output holds the answer alone.
+# Progress goes to standard error, so that standard output contains only the answer.
 run() {
   echo "$1" >&2
   shift
   if ! "$@" 2>&1 | tee "$log" | show_progress; then
     tail -n 30 "$log" >&2
-    echo "Failed: $* (all of its output is in $log)" >&2
+    echo "Failed: $* (the complete output is in $log)" >&2
     exit 1
   fi
 }
@@ -39,6 +39,6 @@ if [[ ! -f $build/build.ninja ]]; then
     -DR2ROUTER_BUILD_TESTS=OFF -DR2ROUTER_BUILD_EXAMPLES=OFF
   run "Building (a minute or two, the first time)" cmake --build "$build" --target r2-router
 else
-  run "Building what has changed" cmake --build "$build" --target r2-router
+  run "Building changed files" cmake --build "$build" --target r2-router
 fi
 exec "$build/src/r2-router" route --query "$prompt" "$@"

@@ -1,5 +1,4 @@
-// Routes one prompt and has the chosen model answer it within its budget, by default through
-// OpenRouter:
+// Routes one prompt and calls the chosen model, by default through OpenRouter:
 //
 //     OPENROUTER_API_KEY=... route_and_generate "Solve the equation: 2x + 5 = 13"
 //     route_and_generate "Solve the equation: 2x + 5 = 13" http://localhost:8000/v1
@@ -16,7 +15,7 @@ int main(int argc, char** argv) {
     const auto client = r2router::llm::make_openai_client(
         {.base_url = base_url, .api_key = r2router::llm::api_key_from_environment()});
 
-    // Not more than a cent for all attempts; the ranking is what to fall back on.
+    // At most one cent for all attempts. Fallbacks need the ranking.
     const auto decision =
         router.route_text(prompt, {.policy = {.max_cost_usd = 0.01}, .rank = true});
     std::cout << "Asking " << decision.model().name << " with a budget of "

@@ -1,4 +1,5 @@
-// Routes one prompt with the default checkpoint and says why: no server, no key, no download.
+// Routes one prompt with the default checkpoint and prints the best options. Needs no server and no
+// key.
 #include <algorithm>
 #include <iostream>
 

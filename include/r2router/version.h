@@ -4,9 +4,9 @@
 #include "r2router/export.h"
 
 #define R2ROUTER_VERSION_MAJOR 0
-#define R2ROUTER_VERSION_MINOR 1
+#define R2ROUTER_VERSION_MINOR 2
 #define R2ROUTER_VERSION_PATCH 0
-#define R2ROUTER_VERSION "0.1.0"
+#define R2ROUTER_VERSION "0.2.0"
 
 namespace r2router {
 

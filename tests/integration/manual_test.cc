@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <functional>
 #include <regex>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -336,6 +337,36 @@ TEST_F(Examples, OfTheReadmeRun) {
     ++commands;
   }
   EXPECT_GE(commands, 5u);
+}
+
+/// The blocks of shell commands in a Markdown file.
+std::vector<std::string> shell_blocks(const std::string& text) {
+  std::vector<std::string> blocks;
+  static const std::string kOpening = "\n```sh\n";
+  for (std::size_t begin = text.find(kOpening); begin != text.npos;
+       begin = text.find(kOpening, begin)) {
+    begin += kOpening.size();
+    blocks.push_back(text.substr(begin, text.find("```\n", begin) - begin));
+  }
+  return blocks;
+}
+
+TEST_F(Examples, OfTheGuidesRun) {
+  train();
+  std::set<std::string> guides;
+  for (const auto& file : fs::directory_iterator(R2ROUTER_SOURCE_DIR "/docs/pages")) {
+    const std::string guide = file.path().stem();
+    // Those start without my-router, or on outcomes of other models; tests/python runs them.
+    if (guide == "your-own-router" || guide == "limits-and-targets") continue;
+    for (const std::string& block : shell_blocks(testing::read_file(file.path().string()))) {
+      SCOPED_TRACE(guide);
+      if (guide == "training") fs::remove_all(folder_ / "my-router");
+      const Outcome outcome = run("set -e\n" + block);
+      EXPECT_EQ(outcome.exit_code, 0) << block << outcome.err;
+      guides.insert(guide);
+    }
+  }
+  EXPECT_THAT(guides, ::testing::IsSupersetOf({"answers", "command-line", "metrics", "training"}));
 }
 
 TEST_F(Examples, AReleasedFolderIsFoundForAnEmbeddingServer) {

@@ -1,4 +1,5 @@
-"""The README's commands, run as they stand but for the addresses of servers."""
+"""The commands and Python programs of the README and the guides, as they are printed there except
+for the addresses of servers. tests/integration/manual_test.cc runs the commands of other guides."""
 
 from __future__ import annotations
 
@@ -24,25 +25,29 @@ from r2_router import R2Router, _core
 QUERY = "Who wrote Faust?"
 
 
-def section(title: str) -> str:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    found = re.search(rf"^## {title}\n(.*?)^## ", text, re.MULTILINE | re.DOTALL)
-    assert found
-    return found.group(1)
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "pages").glob("*.md"))]
+
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def blocks(title: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", section(title), re.MULTILINE | re.DOTALL)
+def all_blocks(page: Path) -> list[tuple[str, str]]:
+    """The language and the text of each block, in order."""
+    return BLOCK.findall(page.read_text(encoding="utf-8"))
 
 
-def commands(title: str) -> list[list[str]]:
-    lines = "".join(blocks(title, "sh")).replace("\\\n", " ").splitlines()
+def blocks(page: str, language: str) -> list[str]:
+    return [text for name, text in all_blocks(ROOT / page) if name == language]
+
+
+def commands(page: str) -> list[list[str]]:
+    lines = "".join(blocks(page, "sh")).replace("\\\n", " ").splitlines()
     return [shlex.split(line, comments=True) for line in lines]
 
 
 def flags_of_servers() -> list[list[str]]:
-    """The flags that the table of servers shows."""
-    flags = re.findall(r"`(--[a-z-]+ http[^`]*)`", section("Endpoints"))
+    """The flags in the table of servers."""
+    text = (ROOT / "docs/pages/answers.md").read_text(encoding="utf-8")
+    flags = re.findall(r"`(--[a-z-]+ http[^`]*)`", text)
     return [shlex.split(flag) for flag in flags]
 
 
@@ -62,14 +67,14 @@ def run_program(command: list[str], folder: Path) -> str:
         check=False,
         cwd=folder,
         env=os.environ | {"OPENROUTER_API_KEY": "sk-test"},
-        timeout=60,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-class Stand:
-    """Where requests go in place of the servers that the README names."""
+class Replacement:
+    """A local server for the addresses in the documentation."""
 
     def __init__(self, server: FaultServer) -> None:
         self.server = server
@@ -85,10 +90,10 @@ class Stand:
         return self.server.url(self.embeddings)
 
 
-def run(command: list[str], folder: Path, stand: Stand, released: Path) -> str:
+def run(command: list[str], folder: Path, local: Replacement, released: Path) -> str:
     (folder / "prompts.txt").write_text(f"{QUERY}\nAnd who set it to music?\n")
     replaced = [
-        stand.address(word)
+        local.address(word)
         if word.startswith("http")
         else str(released)
         if word == "r2_router"
@@ -98,21 +103,24 @@ def run(command: list[str], folder: Path, stand: Stand, released: Path) -> str:
     return run_program(replaced, folder)
 
 
-@pytest.mark.parametrize(
-    "command", commands("Endpoints"), ids=lambda command: " ".join(command[2:])[:60]
-)
+ANSWERING = [
+    command for command in commands("docs/pages/answers.md") if "--llm-api-base" in command
+]
+
+
+@pytest.mark.parametrize("command", ANSWERING, ids=lambda command: " ".join(command[2:])[:60])
 def test_endpoints(
     command: list[str], tmp_path: Path, server: FaultServer, released_folder: Path
 ) -> None:
     assert command[:2] == ["r2-router", "route"]
-    stand = Stand(server)
-    out = run(command, tmp_path, stand, released_folder)
+    local = Replacement(server)
+    out = run(command, tmp_path, local, released_folder)
     assert f"An answer to: {QUERY}" in out
     if "--json" in command:
         answers = [json.loads(line) for line in out.splitlines()]
         assert [answer["query"] for answer in answers] == [QUERY, "And who set it to music?"]
         assert all(answer["usage"]["completion_tokens"] == 7 for answer in answers)
-    asked = [request.path for request in server.requests(stand.path)]
+    asked = [request.path for request in server.requests(local.path)]
     assert all(path.endswith("/v1/chat/completions") for path in asked)
 
 
@@ -120,31 +128,16 @@ def test_endpoints(
 def test_addresses_of_servers(
     flags: list[str], tmp_path: Path, server: FaultServer, released_folder: Path
 ) -> None:
-    stand = Stand(server)
+    local = Replacement(server)
     command = ["r2-router", "route", "--query", QUERY, *flags]
     if "--embed-url" in flags:
         command += ["--checkpoint-dir", "r2_router"]
-    out = run(command, tmp_path, stand, released_folder)
+    out = run(command, tmp_path, local, released_folder)
     if "--embed-url" in flags:
-        (request,) = server.requests(stand.embeddings)
+        (request,) = server.requests(local.embeddings)
         assert request.path.endswith("/v1/embeddings")
     else:
         assert f"An answer to: {QUERY}" in out
-
-
-def test_python(server: FaultServer, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    monkeypatch.setenv("OPENROUTER_API_KEY", "sk-test")
-    stand = Stand(server)
-    (block,) = blocks("Endpoints", "python")
-    source = re.sub(r"https?://[^\"]+", lambda url: stand.address(url.group()), block)
-    names: dict[str, Any] = {"R2Router": R2Router}
-    code = compile(source, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    result = eval(code, names)
-    assert inspect.iscoroutine(result)
-    asyncio.run(result)
-    out = capsys.readouterr().out
-    assert out.count(f"An answer to: {QUERY}") == 2
-    assert names["answer"]["response"] == f"An answer to: {QUERY}"
 
 
 QUESTIONS = [
@@ -179,7 +172,7 @@ def test_limits_and_targets(tmp_path: Path) -> None:
     write_lines(tmp_path / "outcomes.jsonl", outcomes)
     (tmp_path / "prompts.txt").write_text(f"{QUERY}\nAnd who set it to music?\n")
 
-    for command in commands("Limits and targets"):
+    for command in commands("docs/pages/limits-and-targets.md"):
         out = run_program(command, tmp_path)
         if command[1] == "route":
             assert "Selected LLM:" in out
@@ -199,29 +192,25 @@ def test_limits_and_targets(tmp_path: Path) -> None:
     assert with_limits == by_name
 
 
-def test_limits_in_python() -> None:
-    (block,) = blocks("Limits and targets", "python")
-    names: dict[str, Any] = {"router": R2Router.from_pretrained()}
-    exec(compile(block, "README.md", "exec"), names)
-    details = names["decision"].details
-    assert details["worst_case_cost_usd"] <= 0.001
-    assert names["decision"].explain()["reason"] == details["reason"] == "cheapest"
-
-
-def test_your_own_router(tmp_path: Path) -> None:
-    """The tutorial, on a table in which the small model knows nothing of history."""
-    queries, outcomes = [], []
+def write_outcomes(folder: Path) -> None:
+    """A table in which the small model knows nothing of history, and a pool."""
+    queries, outcomes, others = [], [], []
     for i in range(500):
         history = i % 2 == 1
         text = f"Who was the king in {1000 + i}?" if history else f"What is {i} and {i + 3}?"
         dataset = "history" if history else "sums"
         queries.append({"query_id": str(i), "query": text, "dataset": dataset})
-        for model, score in (("small", not history), ("large", i % 20 != 0)):
+        scores = {"small": not history, "large": i % 20 != 0, "new-model": i % 3 != 0}
+        for model, score in scores.items():
             row = {"query_id": str(i), "model": model, "score": int(score)}
-            outcomes.append(row | {"output_tokens": 40 + 11 * i % 60})
-    write_lines(tmp_path / "queries.jsonl", queries)
-    write_lines(tmp_path / "outcomes.jsonl", outcomes)
-    prices = {"small": (0.1, 0.4), "large": (3, 15)}
+            row["output_tokens"] = 40 + 11 * i % 60
+            others.append(row)
+            if model != "new-model":
+                outcomes.append(row)
+    write_lines(folder / "queries.jsonl", queries)
+    write_lines(folder / "outcomes.jsonl", outcomes)
+    write_lines(folder / "new-model-outcomes.jsonl", others)
+    prices = {"small": (0.1, 0.4), "large": (3, 15), "new-model": (1, 2)}
     models = {
         name: {
             "openrouter_id": f"vendor/{name}",
@@ -230,11 +219,24 @@ def test_your_own_router(tmp_path: Path) -> None:
         }
         for name, price in prices.items()
     }
-    (tmp_path / "models.json").write_text(json.dumps({"models": models}), encoding="utf-8")
+    (folder / "models.json").write_text(json.dumps({"models": models}), encoding="utf-8")
 
-    steps = commands("Your own router")
-    assert [step[1] for step in steps] == ["eval", "train", "eval", "calibrate", "route"]
-    before, train, after, calibrate, route = (run_program(step, tmp_path) for step in steps)
+
+def test_your_own_router(tmp_path: Path) -> None:
+    """The tutorial leads to a router that knows what the small model is good at."""
+    write_outcomes(tmp_path)
+    steps = commands("docs/pages/your-own-router.md")
+    assert [step[1] for step in steps] == [
+        "eval",
+        "train",
+        "eval",
+        "calibrate",
+        "route",
+        "add-model",
+    ]
+    before, train, after, calibrate, route, add_model = (
+        run_program(step, tmp_path) for step in steps
+    )
     assert "Evaluated on 500 queries, each by a router trained on the other 4 of 5 folds" in before
     assert "Wrote my-router." in train
     assert "history" in after and "sums" in after
@@ -242,6 +244,8 @@ def test_your_own_router(tmp_path: Path) -> None:
         assert "<svg" in (tmp_path / report).read_text(encoding="utf-8")
     assert "Figures:            realised" in calibrate
     assert "Selected LLM:      " in route
+    assert "my-router-2" in add_model
+    assert "new-model" in R2Router.from_pretrained(tmp_path / "my-router-2").model_configs
     policy = json.loads((tmp_path / "my-router/policies/good.json").read_text(encoding="utf-8"))
     found = policy["calibration"]
     assert found["quality"]["value"] >= 0.95 * found["best_quality"] - 1e-9
@@ -251,9 +255,72 @@ def test_your_own_router(tmp_path: Path) -> None:
     assert router.route_text("Who was the king in 1234?", policy="good")["model"] == "large"
 
 
-def test_the_first_python_example(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if any(language == "python" for language, _ in all_blocks(page))],
+    ids=lambda page: page.stem,
+)
+def test_python_programs(
+    page: Path, tmp_path: Path, server: FaultServer, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """Those of a page are one program. Each prints the text block that follows it, if any."""
+    if page.stem == "python":
+        matplotlib = pytest.importorskip("matplotlib")
+        matplotlib.use("agg")
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("R2ROUTER_CHECKPOINT", str(ROOT / "checkpoints" / "default"))
-    (source,) = blocks("Python", "python")
-    (expected,) = blocks("Python", "text")
-    exec(compile(source, "README.md", "exec"), {})
-    assert capsys.readouterr().out == expected
+    monkeypatch.setenv("OPENROUTER_API_KEY", "sk-test")
+    write_outcomes(tmp_path)
+    local = Replacement(server)
+    names: dict[str, Any] = {}
+    found = all_blocks(page)
+    for (language, text), following in zip(found, [*found[1:], ("", "")], strict=True):
+        if language != "python":
+            continue
+        source = re.sub(r"https?://[^\"]+", lambda url: local.address(url.group()), text)
+        code = compile(source, page.name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        result = eval(code, names)
+        if inspect.iscoroutine(result):
+            asyncio.run(result)
+        out = capsys.readouterr().out
+        if following[0] == "text":
+            assert out == following[1], text
+        if "route_and_generate" in text:
+            assert out.count(f"An answer to: {QUERY}") == 2
+            assert names["answer"]["response"] == f"An answer to: {QUERY}"
+
+
+def test_languages_of_blocks() -> None:
+    """A block in another language would be run by no test."""
+    for page in PAGES:
+        languages = {language for language, _ in all_blocks(page)}
+        assert languages <= {"sh", "console", "python", "cpp", "cmake", "json", "text"}, page
+        fences = re.findall(r"^```", page.read_text(encoding="utf-8"), re.MULTILINE)
+        assert len(fences) == 2 * len(all_blocks(page)), f"a block without a language in {page}"
+
+
+def test_the_first_screen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first command of the README prints what the README says."""
+    monkeypatch.setenv("R2ROUTER_CHECKPOINT", str(ROOT / "checkpoints" / "default"))
+    (block,) = blocks("README.md", "console")
+    command, expected = block.split("\n", 1)
+    words = shlex.split(command.removeprefix("$ "))
+    assert words[:2] == ["bash", "examples/quickstart.sh"]
+    assert run_program(["r2-router", "route", "--query", words[2]], tmp_path) == expected
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme.index(block) < 1500
+
+
+def test_the_packages_to_install() -> None:
+    """The README names what the quickstart installs, and Python's headers."""
+    (install,) = [words for words in commands("README.md") if words[:2] == ["sudo", "apt-get"]]
+    quickstart = (ROOT / "examples" / "quickstart.sh").read_text(encoding="utf-8")
+    found = re.search(r"install_packages\.sh\" \\\n((?:.*\\\n)*.*)", quickstart)
+    assert found
+    packages = found.group(1).replace("\\\n", " ").split()
+    assert set(install[3:]) == {*packages, "python3-dev", "python3-venv"}
+
+
+def test_the_readme_is_short() -> None:
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 150
