@@ -16,7 +16,8 @@
 
 namespace r2router {
 
-/// Turns text into the vector that a checkpoint's heads were trained on.
+/// Turns text into the vector that a checkpoint's heads were trained on. Derive from it to use an
+/// encoder of your own: dimension() and embed() are enough.
 /// Implementations are immutable after construction; every method may be called from many threads.
 class R2ROUTER_EXPORT Embedder {
  public:
@@ -157,7 +158,8 @@ struct HttpEmbedderOptions {
 /// several texts fail, 16 for each concurrent batch fail in a row, or there is any other failure,
 /// the other batches are stopped and both throw the error.
 ///
-/// embed() throws Error(kInvalidArgument) for a text that is not UTF-8, before anything is sent;
+/// embed() throws Error(kInvalidArgument) for a text that is not UTF-8, before anything is sent,
+/// and embed_each() returns it;
 /// kConnection, kUntrusted, kTimeout, kAuthentication, kCredit, kRateLimited, kServer, kRefused
 /// when retries did not help; kBadResponse for an answer that cannot be read or used. `out` may be
 /// partly written then. Throws Error(kInvalidArgument) for a bad endpoint or options.

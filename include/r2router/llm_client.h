@@ -15,17 +15,10 @@
 #include "r2router/endpoint.h"
 #include "r2router/export.h"
 #include "r2router/options.h"
+#include "r2router/query.h"
 #include "r2router/types.h"
 
 namespace r2router {
-
-/// One message of a conversation.
-struct Message {
-  std::string role;  ///< "system", "user" or "assistant"
-  std::string content;
-
-  friend bool operator==(const Message&, const Message&) = default;
-};
 
 /// One question to one model.
 struct ChatRequest {

@@ -2,51 +2,46 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
-#include <string>
 #include <string_view>
 
-#include "r2router/types.h"
+#include "r2router/pipeline.h"
 
 #include "cli/output.h"
-#include "pipeline/decision_json.h"
 
 namespace r2router::cli {
-
-/// What tells a reply's query from the others.
-struct ReplyLabel {
-  QueryLabel query;
-  std::optional<std::uint64_t> line = {};  ///< in the input, from 1
-};
 
 /// Not safe for use from several threads.
 class ReplyPrinter {
  public:
   enum class Form { kText, kJson };
 
-  /// `several`: name each query before its reply. `verbose`: tell the other options as well.
+  /// `several`: name each query before its reply. `verbose`: print the other options as well.
   ReplyPrinter(Form form, bool several, bool verbose)
       : form_(form), several_(several), verbose_(verbose) {}
 
-  /// A query that was routed.
-  void decision(const ReplyLabel& label, const Decision& decision);
-  /// One that was answered, or not: completion.failure says so.
-  void answer(const ReplyLabel& label, const Decision& decision, const Completion& completion);
+  /// A query that was routed, and perhaps answered. For people, begin_answer() comes before a reply
+  /// with a completion.
+  void reply(const Reply& reply);
   /// One that could not be routed or asked. `what`: "Not routed", say.
-  void error(const ReplyLabel& label, std::string_view what, std::string_view message);
+  void error(const Reply& reply, std::string_view what);
+  /// The embedding of that row of a file.
+  void row(std::uint64_t row, const Decision& decision);
 
-  /// An answer for people that is printed as it comes: begin, pieces, end.
-  void begin_answer(const ReplyLabel& label, const Decision& decision);
+  /// An answer for people: what is printed before it, and its pieces as they come.
+  void begin_answer(const QueryItem& item, const Decision& decision);
   void piece(std::string_view text);
-  void end_answer(const Decision& decision, const Completion& completion);
 
   void flush() { output_.flush(); }
 
  private:
+  void decision(std::string_view title, std::string_view query, const Decision& decision);
+  void end_answer(const Decision& decision, const Completion& completion);
+
   const Form form_;
   const bool several_, verbose_;
   Output output_;
   bool first_ = true;          // nothing has been printed for people yet
+  bool streamed_ = false;      // a piece of the answer has been printed
   bool line_is_open_ = false;  // the last piece has not ended its line
 };
 
