@@ -9,6 +9,7 @@
 
 #include "r2router/export.h"
 #include "r2router/options.h"
+#include "r2router/query.h"
 #include "r2router/scorer.h"
 #include "r2router/types.h"
 
@@ -49,7 +50,7 @@ inline constexpr double kDefaultLambda = 0.99999;
 /// `defaults`: the checkpoint's policy (Config::default_policy()), which holds where the options'
 /// is empty. Its trade-off (objective, lambda, willingness_to_pay) does not hold if the options ask
 /// for a quality, its token_floor only under the corrected rules. `quality_spreads`: for each pair
-/// its Option::quality_spread; empty: unknown. Safe from many threads. Throws
+/// its Option::quality_spread; empty: unknown. `size`: of the query. Safe from many threads. Throws
 /// Error(kInvalidArgument) for an option outside its range, options that contradict each other, a
 /// negative or missing size, sizes that disagree, an unknown model name, or options that leave no
 /// pair, Error(kBudget) when a higher max_cost_usd would leave one, and Error(kUnsupported) for
@@ -57,7 +58,8 @@ inline constexpr double kDefaultLambda = 0.99999;
 R2ROUTER_EXPORT Decision decide(const std::shared_ptr<const Pool>& pool,
                                 std::span<const Pair> pairs, const Predictions& predictions,
                                 const RouteOptions& options, const Policy& defaults = {},
-                                std::span<const double> quality_spreads = {});
+                                std::span<const double> quality_spreads = {},
+                                const QuerySize& size = {});
 
 /// The decision as a line of JSON without a line break: the members of the published package's
 /// decision ("model", "openrouter_id", "budget", "predicted_quality", "predicted_output_tokens",

@@ -15,7 +15,8 @@
 
 namespace r2router {
 
-/// Turns text into the vector that a checkpoint's heads were trained on.
+/// Turns text into the vector that a checkpoint's heads were trained on. Derive from it to use your
+/// own encoder: dimension() and embed() are enough.
 /// Implementations are immutable after construction; all methods are thread-safe.
 class R2ROUTER_EXPORT Embedder {
  public:

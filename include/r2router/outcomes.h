@@ -17,7 +17,7 @@
 namespace r2router {
 
 /// One query of an outcome table.
-struct Query {
+struct QueryRecord {
   std::string id;  ///< unique within its table
   std::string text;
   std::string dataset = {};       ///< where it comes from, such as "mmlu_pro:law"; or empty
@@ -50,7 +50,7 @@ R2ROUTER_EXPORT CostMeasure parse_cost_measure(std::string_view text);
 /// Outcomes of queries × (model, budget) pairs. Plain data; check one that you filled by hand with
 /// validate().
 struct OutcomeTable {
-  std::vector<Query> queries;
+  std::vector<QueryRecord> queries;
   Pool models;
   /// Grouped by model in pool order, each model's budgets ascending, unlimited last.
   std::vector<Pair> pairs;
@@ -114,7 +114,7 @@ R2ROUTER_EXPORT OutcomeTable read_outcomes(const std::string& queries_file,
                                            const ReadOptions& options = {});
 
 /// Reads queries alone, from a file as `queries_file` above.
-R2ROUTER_EXPORT std::vector<Query> read_queries(const std::string& queries_file);
+R2ROUTER_EXPORT std::vector<QueryRecord> read_queries(const std::string& queries_file);
 
 /// Names and hashes a file. Throws Error(kNotFound) or Error(kIo).
 R2ROUTER_EXPORT DataSource hash_source(const std::string& file);

@@ -35,8 +35,8 @@ R2ROUTER_EXPORT std::string perturb(std::string_view text, Perturbation kind,
                                     std::uint64_t seed = 0);
 
 /// The table with each query followed by its edited copies, one for each kind of edit, with the
-/// outcomes of the original. Query::original links them, so that splits keep them together. Throws
-/// Error(kBadData) if validate(table) would.
+/// outcomes of the original. QueryRecord::original links them, so that splits keep them together.
+/// Throws Error(kBadData) if validate(table) would.
 R2ROUTER_EXPORT OutcomeTable add_perturbed_copies(const OutcomeTable& table,
                                                   std::uint64_t seed = 0);
 

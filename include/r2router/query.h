@@ -1,7 +1,16 @@
-// What a router is asked.
+// Queries: what is routed, as a plain value.
+//
+//     Query query{.text = "Who wrote Faust?"};
+//     Query chat{.messages = {{"system", "Be brief."}, {"user", "Who wrote Faust?"}}};
+//     Query embedded{.embedding = std::move(numbers), .size = {.input_tokens = 40}};
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <string>
+#include <variant>
+#include <vector>
 
 namespace r2router {
 
@@ -11,6 +20,38 @@ struct Message {
   std::string content;
 
   friend bool operator==(const Message&, const Message&) = default;
+};
+
+/// What the cost of a query depends on.
+struct QuerySize {
+  /// Length of the query in tokens, ≥ 0. Empty: estimated from the text or the messages, or 100 if
+  /// there are none.
+  std::optional<std::int64_t> input_tokens = {};
+  /// Most tokens that the query can turn out to have, with all that is sent with it, for worst-case
+  /// costs and context lengths, ≥ input_tokens. Empty: input_tokens if that is set, or else
+  /// most_input_tokens() of the text or the messages, or 100 if there are none.
+  std::optional<std::int64_t> max_input_tokens = {};
+  /// Images that are sent with the query, for models that charge for them.
+  std::uint32_t images = 0;
+
+  friend bool operator==(const QuerySize&, const QuerySize&) = default;
+};
+
+/// A query. Set `text` or `messages`, or an embedding, or both a text and its embedding.
+struct Query {
+  std::string text = {};
+  /// A conversation. It is routed by its last message of the user, and its length is that of all
+  /// messages together.
+  std::vector<Message> messages = {};
+  /// Empty: the router's encoder makes it.
+  std::variant<std::vector<float>, std::vector<double>> embedding = {};
+  QuerySize size = {};
+
+  bool has_embedding() const {
+    return std::visit([](const auto& numbers) { return !numbers.empty(); }, embedding);
+  }
+
+  friend bool operator==(const Query&, const Query&) = default;
 };
 
 }  // namespace r2router

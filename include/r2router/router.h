@@ -9,26 +9,27 @@
 //     decision.chosen.quality;         // how good the answer is expected to be, 0 to 1
 //     decision.chosen.cost_usd;        // what it is expected to cost
 //
-// llm/generate.h calls the chosen model within that budget.
+// llm/generate.h calls the chosen model within that budget, and pipeline.h routes many queries.
 //
 // The stages, each in its own header, each usable alone:
-//     1  embedder.h      text                            -> embedding
+//     1  embedder.h      query                           -> embedding
 //     2  scorer.h        embedding                       -> predictions for every pair
 //     3  decision.h      predictions + prices + options  -> Decision
 //     4  llm/generate.h  query + Decision                -> Completion
 // The first three are the library r2router::r2router, the fourth is r2router::llm, which uses
-// libcurl. checkpoint.h reads and writes what a router is made of; options.h has the options of one
-// call; error.h has the one exception type. From known answers of your models, outcomes.h and
-// train.h make a checkpoint, eval.h measures it, and calibrate.h finds the policy that meets a
-// target (r2router::train).
+// libcurl. query.h defines a query, and options.h the options of one call. checkpoint.h reads and
+// writes the parts of a router. error.h has the one exception type. From known answers of your
+// models, outcomes.h and train.h make a checkpoint, eval.h measures it, and calibrate.h finds the
+// policy that meets a target (r2router::train).
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <variant>
 #include <vector>
 
 #include "r2router/checkpoint.h"
@@ -37,6 +38,7 @@
 #include "r2router/error.h"
 #include "r2router/export.h"
 #include "r2router/options.h"
+#include "r2router/query.h"
 #include "r2router/scorer.h"
 #include "r2router/types.h"
 #include "r2router/version.h"
@@ -53,7 +55,46 @@ struct RouterOptions {
   LogCallback log = {};
 };
 
-/// Decisions for a batch of queries: options[i] is the choice for row i, reasons[i] what it won by.
+/// What a router consists of, for one that is not made from a checkpoint. The scorer and the
+/// embedder may be of the library (make_scorer(), make_lexical_encoder(), …) or derived from its
+/// interfaces.
+struct RouterParts {
+  Pool pool = {};  ///< Scorer::pairs() refer to it
+  std::shared_ptr<const Scorer> scorer = {};
+  std::shared_ptr<const Embedder> embedder = {};  ///< empty: queries must come as embeddings
+  /// What holds where a call's policy is empty. Empty rules: DecisionRules::kReference.
+  Policy defaults = {};
+  /// What a model is told under a limited budget; "{budget}" stands for the number of tokens.
+  std::string budget_prompt = {};
+  /// For each of Scorer::pairs() its Option::quality_spread; empty: unknown.
+  std::vector<double> quality_spreads = {};
+};
+
+/// What became of one query of several: its decision, or the error that there is instead.
+class RouteResult {
+ public:
+  explicit RouteResult(Decision decision) : outcome_(std::move(decision)) {}
+  explicit RouteResult(Error error) : outcome_(std::move(error)) {}
+
+  bool ok() const { return std::holds_alternative<Decision>(outcome_); }
+  /// Throws the error if there is no decision.
+  const Decision& decision() const& {
+    if (!ok()) throw Error(error());
+    return std::get<Decision>(outcome_);
+  }
+  Decision decision() && {
+    if (!ok()) throw Error(error());
+    return std::get<Decision>(std::move(outcome_));
+  }
+  /// Only if not ok().
+  const Error& error() const { return std::get<Error>(outcome_); }
+
+ private:
+  std::variant<Decision, Error> outcome_;
+};
+
+/// Decisions for a batch of embeddings: options[i] is the choice for row i, reasons[i] what it won
+/// by.
 struct BatchDecision {
   std::vector<Option> options;
   std::vector<Reason> reasons;
@@ -75,39 +116,61 @@ class R2ROUTER_EXPORT Router {
 
   explicit Router(Checkpoint checkpoint, const RouterOptions& options = {});
 
-  /// Chooses a pair for an embedding of dimension() finite numbers. Allocates no memory after a
-  /// thread's first call unless options.rank is set. Throws Error(kInvalidArgument) for a wrong
-  /// length, a value that is not finite, or a bad option. An embedding of zeros is accepted, as by
-  /// the published package: linear heads then predict their intercepts.
-  Decision route(std::span<const float> embedding, const RouteOptions& options = {}) const;
-  Decision route(std::span<const double> embedding, const RouteOptions& options = {}) const;
+  /// Throws Error(kInvalidArgument) if there is no scorer, or the parts do not fit together.
+  explicit Router(RouterParts parts);
 
-  /// Embeds a query and chooses a pair for it. Throws Error(kInvalidArgument) for an empty query,
-  /// and Error(kUnsupported) if this router has no embedder.
+  /// A router with other prices, which shares scorer and embedder with this one: models are brought
+  /// up to date as apply_pool() does. Throws what that throws.
+  Router with_pool(const Pool& pool, const LogCallback& log = {}) const;
+
+  /// Chooses a pair for a query: embeds it unless it brings its embedding, predicts, decides.
+  /// Throws Error(kInvalidArgument) for a query without content, an embedding of another length
+  /// than dimension(), a number in it that is not finite, or a bad option; Error(kUnsupported) for
+  /// a text if this router has no embedder; and what the embedder throws. An embedding of zeros is
+  /// accepted, as by the published package: linear heads then predict their intercepts.
+  Decision route(const Query& query, const RouteOptions& options = {}) const;
+
+  /// The same for several queries, in one call of the embedder and one matrix product. The choices
+  /// are those of route(), and errors are in the results, one for each query. `options`: one for
+  /// all, or one for each query, of which the first one's `cancel` counts; throws
+  /// Error(kInvalidArgument) for another number of them.
+  std::vector<RouteResult> route(std::span<const Query> queries,
+                                 const RouteOptions& options = {}) const;
+  std::vector<RouteResult> route(std::span<const Query> queries,
+                                 std::span<const RouteOptions> options) const;
+
+  /// A query that is plain text.
   Decision route_text(std::string_view query, const RouteOptions& options = {}) const;
 
-  /// Chooses for `embeddings.size() / dimension()` rows at once: one matrix product instead of many
-  /// matrix-vector products, with the same choices. `input_tokens` and `max_input_tokens`: one
-  /// number for each row, or empty to use the options' for all. options.rank and options.explain
-  /// are not used.
+  /// An embedding, without a copy of it. Allocates no memory after a thread's first call unless
+  /// options.rank or options.explain is set.
+  Decision route(std::span<const float> embedding, const RouteOptions& options = {},
+                 const QuerySize& size = {}) const;
+  Decision route(std::span<const double> embedding, const RouteOptions& options = {},
+                 const QuerySize& size = {}) const;
+
+  /// A matrix of `embeddings.size() / dimension()` rows, with the same choices. `sizes`: one for
+  /// each row, one for all, or none. options.rank and options.explain are not used. Throws for all
+  /// rows if one of them cannot be routed.
   BatchDecision route_batch(std::span<const float> embeddings, const RouteOptions& options = {},
-                            std::span<const std::int64_t> input_tokens = {},
-                            std::span<const std::int64_t> max_input_tokens = {}) const;
+                            std::span<const QuerySize> sizes = {}) const;
   BatchDecision route_batch(std::span<const double> embeddings, const RouteOptions& options = {},
-                            std::span<const std::int64_t> input_tokens = {},
-                            std::span<const std::int64_t> max_input_tokens = {}) const;
+                            std::span<const QuerySize> sizes = {}) const;
 
   /// Length of the embeddings that route() takes.
   std::size_t dimension() const;
   const Pool& pool() const;
+  /// The checkpoint's. Of a router from parts: the pool, the policy and the budget prompt.
   const Config& config() const;
   const std::shared_ptr<const Scorer>& scorer() const;
   /// Empty if queries must come as embeddings.
   const std::shared_ptr<const Embedder>& embedder() const;
 
  private:
-  struct Parts;
-  std::shared_ptr<const Parts> parts_;
+  struct State;
+  explicit Router(std::shared_ptr<const State> state);
+
+  std::shared_ptr<const State> state_;
 };
 
 }  // namespace r2router

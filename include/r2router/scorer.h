@@ -45,12 +45,13 @@ struct Estimates {
   std::vector<double> tokens;   ///< rows × pairs
   std::vector<double> scale;    ///< one for each row; not finite if the embedding has a number that
                                 ///< is none, or too large
-  std::span<const double>
-      quality_error;  ///< one for each pair; owned by the scorer; 0: the estimate is exact
-  std::span<const double> tokens_error;  ///< one for each pair; owned by the scorer
+  /// One for each pair, owned by the scorer; 0: the estimate is exact. Empty: all are.
+  std::span<const double> quality_error;
+  std::span<const double> tokens_error;  ///< likewise
 };
 
-/// Predicts quality and length of every pair from an embedding.
+/// Predicts quality and length of every pair from an embedding. Derive from it to predict by other
+/// means than a checkpoint's heads: dimension(), pairs() and predict() are enough.
 /// Implementations are immutable; every method may be called from many threads.
 class R2ROUTER_EXPORT Scorer {
  public:
@@ -68,13 +69,18 @@ class R2ROUTER_EXPORT Scorer {
   /// Reuses the vectors of `out`.
   virtual void predict(EmbeddingView embedding, Predictions& out) const = 0;
 
-  /// Exact prediction of one pair: bit for bit what predict() gives for it.
+  /// Exact prediction of one pair: bit for bit what predict() gives for it. By default calls
+  /// predict().
   virtual void predict_pair(EmbeddingView embedding, std::size_t pair, double& quality,
-                            double& tokens) const = 0;
+                            double& tokens) const;
 
   /// Bounded estimates for `rows` embeddings, row after row in `embeddings`. Reuses the vectors of
-  /// `out`.
-  virtual void estimate(EmbeddingView embeddings, std::size_t rows, Estimates& out) const = 0;
+  /// `out`. By default calls predict() for each row.
+  virtual void estimate(EmbeddingView embeddings, std::size_t rows, Estimates& out) const;
+
+  /// False: no length is predicted for this pair, and its predicted tokens are its budget. By
+  /// default true for every pair.
+  virtual bool predicts_length(std::size_t pair) const;
 };
 
 /// What a head predicts.

@@ -60,7 +60,7 @@ struct Option {
   double output_tokens = 0;  ///< predicted length of the answer, tokens
   double cost_usd = 0;       ///< predicted cost of the call, USD
   /// (1 − λ)·quality − λ·cost_usd with Decision::lambda: the higher, the better. Under
-  /// RouteOptions::risk_aversion k with the prediction less k·quality_spread in quality's place,
+  /// Policy::risk_aversion k with the prediction less k·quality_spread in quality's place,
   /// clipped likewise.
   double risk = 0;
   /// The cap to send with the call (see CapRule): at least the budget, and never without one.
@@ -89,7 +89,7 @@ R2ROUTER_EXPORT std::string_view to_string(Reason reason) noexcept;
 
 /// What can leave a pair out of a decision.
 enum class Constraint : std::uint8_t {
-  kModels,           ///< RouteOptions::allow, deny and available_only
+  kModels,           ///< Policy::allow, deny and available_only
   kMaxCost,          ///< max_cost_usd
   kMaxOutputTokens,  ///< max_output_tokens
   kContext,          ///< ModelSpec::context_tokens

@@ -1,6 +1,10 @@
 // Decisions for many embeddings at once.
 #include <algorithm>
+#include <cstdint>
 #include <optional>
+#include <span>
+#include <string>
+#include <vector>
 
 #include "bindings.h"
 
@@ -17,16 +21,12 @@ EmbeddingView slice(const EmbeddingView& view, std::size_t offset, std::size_t c
 
 BatchDecision route_block(const Router& router, const EmbeddingView& view, std::size_t begin,
                           std::size_t count, const RouteOptions& options,
-                          std::span<const std::int64_t> input_tokens,
-                          std::span<const std::int64_t> max_input_tokens) {
+                          std::span<const QuerySize> sizes) {
   const std::size_t dimension = router.dimension();
   const EmbeddingView block = slice(view, begin * dimension, count * dimension);
   try {
-    return std::visit(
-        [&](auto values) {
-          return router.route_batch(values, options, input_tokens, max_input_tokens);
-        },
-        block);
+    return std::visit([&](auto values) { return router.route_batch(values, options, sizes); },
+                      block);
   } catch (const Error&) {
     // The library counts rows from the block's first.
     const auto bad = begin > 0 ? find_bad_element(block) : std::nullopt;
@@ -38,27 +38,18 @@ BatchDecision route_block(const Router& router, const EmbeddingView& view, std::
   }
 }
 
-std::span<const std::int64_t> one_each(const TokenCounts& numbers, const char* name,
-                                       std::size_t rows) {
-  const auto size = static_cast<std::size_t>(numbers.size());
-  if (size > 0 && size != rows) {
-    throw Error(ErrorCode::kInvalidArgument,
-                "there are " + std::to_string(rows) + " embeddings, but " + name + " has " +
-                    std::to_string(size) + " numbers: give one for each, or one for all");
-  }
-  return {numbers.data(), size};
-}
-
-/// The part of them that belongs to some rows; none stay none.
-std::span<const std::int64_t> part(std::span<const std::int64_t> numbers, std::size_t begin,
-                                   std::size_t count) {
-  return numbers.empty() ? numbers : numbers.subspan(begin, count);
+void check_one_each(std::size_t count, const char* name, std::size_t rows) {
+  if (count == 0 || count == rows) return;
+  throw Error(ErrorCode::kInvalidArgument,
+              "there are " + std::to_string(rows) + " embeddings, but " + name + " has " +
+                  std::to_string(count) + " elements: give one for each, or one for all");
 }
 
 }  // namespace
 
 Batch route_batch(const Router& router, const py::array& embeddings, const RouteOptions& options,
-                  const TokenCounts& input_tokens, const TokenCounts& max_input_tokens) {
+                  const QuerySize& size, const TokenCounts& input_tokens,
+                  const std::vector<std::string>& texts) {
   const EmbeddingView all = view(embeddings);
   if (embeddings.ndim() != 2 ||
       static_cast<std::size_t>(embeddings.shape(1)) != router.dimension()) {
@@ -66,8 +57,19 @@ Batch route_batch(const Router& router, const py::array& embeddings, const Route
                 "expected embeddings of shape (N, " + std::to_string(router.dimension()) + ")");
   }
   const auto rows = static_cast<std::size_t>(embeddings.shape(0));
-  const auto tokens = one_each(input_tokens, "input_tokens", rows);
-  const auto most_tokens = one_each(max_input_tokens, "max_input_tokens", rows);
+  const std::span<const std::int64_t> tokens(input_tokens.data(),
+                                             static_cast<std::size_t>(input_tokens.size()));
+  check_one_each(tokens.size(), "input_tokens", rows);
+  check_one_each(texts.size(), "texts", rows);
+  const auto size_of = [&](std::size_t row) {
+    QuerySize own = size;
+    if (!tokens.empty()) own.input_tokens = tokens[row];
+    if (!texts.empty()) {
+      own.input_tokens = estimate_input_tokens(texts[row]);
+      own.max_input_tokens = most_input_tokens(texts[row], router.config().budget_prompt);
+    }
+    return own;
+  };
 
   const auto count = static_cast<py::ssize_t>(rows);
   Batch batch{py::array_t<std::int32_t>(count), py::array_t<std::int64_t>(count),
@@ -86,9 +88,12 @@ Batch route_batch(const Router& router, const py::array& embeddings, const Route
     const std::size_t block_rows = std::min(kBlockRows, rows - begin);
     {
       const ReleasedGil released;
-      const BatchDecision block =
-          route_block(router, all, begin, block_rows, options, part(tokens, begin, block_rows),
-                      part(most_tokens, begin, block_rows));
+      std::vector<QuerySize> sizes = {size};
+      if (!tokens.empty() || !texts.empty()) {
+        sizes.clear();
+        for (std::size_t i = 0; i < block_rows; ++i) sizes.push_back(size_of(begin + i));
+      }
+      const BatchDecision block = route_block(router, all, begin, block_rows, options, sizes);
       for (std::size_t i = 0; i < block_rows; ++i) {
         const Option& option = block.options[i];
         const std::size_t row = begin + i;

@@ -105,15 +105,16 @@ EmbeddingView view(const py::array& values);
 /// A choice, with the data to rank the alternatives later. Immutable.
 class Choice {
  public:
-  Choice(Router router, std::shared_ptr<const Labels> labels, const py::array& embedding,
-         const RouteOptions& options);
+  /// `query`: with its embedding. `options`: what `decision` was made with.
+  Choice(Router router, std::shared_ptr<const Labels> labels, Query query,
+         const RouteOptions& options, const Decision& decision);
 
   /// The chosen option as a dictionary.
   Dict values() const { return labels_->option(chosen_); }
   /// Every admitted option, best first.
   py::typing::List<Dict> rank() const;
   /// The whole decision, with its ranking. Call it without the GIL.
-  Decision decision() const;
+  Decision decision() const { return decide(true, false); }
   /// Further facts about the choice, in addition to the published package's figures.
   Dict details() const;
   /// The runner-up, and how many pairs each constraint excluded.
@@ -122,10 +123,12 @@ class Choice {
   std::int64_t input_tokens() const { return input_tokens_; }
 
  private:
+  Decision decide(bool rank, bool explain) const;
+
   Router router_;
   std::shared_ptr<const Labels> labels_;
   // A copy: the caller may change the array before the ranking is computed.
-  std::variant<std::vector<float>, std::vector<double>> embedding_;
+  Query query_;
   RouteOptions options_;
   Option chosen_;
   Reason reason_ = Reason::kRisk;
@@ -151,8 +154,11 @@ struct Batch {
 /// Numbers of tokens, one after another in memory.
 using TokenCounts = py::array_t<std::int64_t, py::array::c_style | py::array::forcecast>;
 
-/// Releases the GIL, and lets Python handle signals (Ctrl-C) between blocks of rows.
+/// Releases the GIL, and lets Python handle signals (Ctrl-C) between blocks of rows. `size`: of
+/// every row, but for `input_tokens`, if there are any, and the lengths of `texts`, if there are
+/// any.
 Batch route_batch(const Router& router, const py::array& embeddings, const RouteOptions& options,
-                  const TokenCounts& input_tokens, const TokenCounts& max_input_tokens);
+                  const QuerySize& size, const TokenCounts& input_tokens,
+                  const std::vector<std::string>& texts);
 
 }  // namespace r2router::python

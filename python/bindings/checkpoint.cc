@@ -254,8 +254,6 @@ void register_checkpoint(py::module_& module) {
           "\"ridge\", \"knn\" or \"mlp\".")
       .def_property_readonly("embedding_model",
                              [](const Checkpoint& self) { return self.config.embedding_model; })
-      .def_property_readonly("budget_prompt",
-                             [](const Checkpoint& self) { return self.config.budget_prompt; })
       .def_property_readonly("default_lambda",
                              [](const Checkpoint& self) { return self.config.default_lambda(); })
       .def_property_readonly("has_encoder",

@@ -54,29 +54,22 @@ EmbeddingView view(const py::array& values) {
               "expected a C-contiguous array of float32 or float64 numbers");
 }
 
-Choice::Choice(Router router, std::shared_ptr<const Labels> labels, const py::array& embedding,
-               const RouteOptions& options)
-    : router_(std::move(router)), labels_(std::move(labels)), options_(options) {
-  std::visit(
-      [&](auto values) {
-        using Value = std::remove_const_t<typename decltype(values)::element_type>;
-        embedding_ = std::vector<Value>(values.begin(), values.end());
-      },
-      view(embedding));
-  const ReleasedGil released;
-  const Decision decision = std::visit(
-      [&](const auto& values) { return router_.route(std::span(values), options_); }, embedding_);
-  chosen_ = decision.chosen;
-  reason_ = decision.reason;
-  lambda_ = decision.lambda;
-  input_tokens_ = decision.input_tokens;
-}
+Choice::Choice(Router router, std::shared_ptr<const Labels> labels, Query query,
+               const RouteOptions& options, const Decision& decision)
+    : router_(std::move(router)),
+      labels_(std::move(labels)),
+      query_(std::move(query)),
+      options_(options),
+      chosen_(decision.chosen),
+      reason_(decision.reason),
+      lambda_(decision.lambda),
+      input_tokens_(decision.input_tokens) {}
 
-Decision Choice::decision() const {
+Decision Choice::decide(bool rank, bool explain) const {
   RouteOptions options = options_;
-  options.rank = true;
-  return std::visit([&](const auto& values) { return router_.route(std::span(values), options); },
-                    embedding_);
+  options.rank = rank;
+  options.explain = explain;
+  return router_.route(query_, options);
 }
 
 py::typing::List<Dict> Choice::rank() const {
@@ -105,12 +98,7 @@ Dict Choice::details() const {
 Dict Choice::explain() const {
   const Explanation explanation = [&] {
     const ReleasedGil released;
-    RouteOptions options = options_;
-    options.explain = true;
-    return *std::visit(
-                [&](const auto& values) { return router_.route(std::span(values), options); },
-                embedding_)
-                .explanation;
+    return *decide(false, true).explanation;
   }();
   Dict left_out;
   for (std::size_t i = 0; i < kConstraints; ++i) {

@@ -21,12 +21,6 @@ PYBIND11_MODULE(_core, module) {
   module.def(
       "estimate_input_tokens",
       [](std::string_view text) { return r2router::estimate_input_tokens(text); }, py::arg("text"));
-  module.def(
-      "most_input_tokens",
-      [](std::string_view text, std::string_view budget_prompt) {
-        return r2router::most_input_tokens(text, budget_prompt);
-      },
-      py::arg("text"), py::arg("budget_prompt"));
   register_errors(module);
   register_options(module);
   register_checkpoint(module);

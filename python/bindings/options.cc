@@ -9,6 +9,7 @@
 
 #include <pybind11/stl.h>
 
+#include "r2router/query.h"
 #include "r2router/settings.h"
 
 #include "bindings.h"
@@ -153,16 +154,16 @@ std::optional<Count> to_count(const char* name, const char* unit, const py::hand
   return static_cast<Count>(count);
 }
 
-RouteOptions make_options(const Dict& settings, const py::handle& input_tokens,
-                          const py::handle& max_input_tokens, const std::optional<Policy>& policy,
-                          const py::handle& default_lambda, const py::handle& images) {
+QuerySize make_size(const py::handle& input_tokens, const py::handle& images) {
+  return {.input_tokens = to_count<std::int64_t>("input_tokens", "tokens", input_tokens),
+          .images = to_count<std::uint32_t>("images", "images", images).value_or(0)};
+}
+
+RouteOptions make_options(const Dict& settings, const std::optional<Policy>& policy,
+                          const py::handle& default_lambda) {
   Policy given;
   set_all(settings, "", given);
-  RouteOptions options{
-      .policy = policy ? merge(*policy, given) : std::move(given),
-      .input_tokens = to_count<std::int64_t>("input_tokens", "tokens", input_tokens),
-      .max_input_tokens = to_count<std::int64_t>("max_input_tokens", "tokens", max_input_tokens),
-      .images = to_count<std::uint32_t>("images", "images", images).value_or(0)};
+  RouteOptions options{.policy = policy ? merge(*policy, given) : std::move(given)};
   // The router's own trade-off, as decide() takes the checkpoint's.
   Policy& own = options.policy;
   const bool decides =
@@ -197,11 +198,13 @@ void register_options(py::module_& module) {
   const auto none = py::none();
   py::class_<Policy>(module, "Policy", "Settings of a choice.");
   py::class_<RouteOptions>(module, "RouteOptions", "What one call may set.")
-      .def(py::init(&make_options), py::arg("settings"), py::arg("input_tokens") = none,
-           py::arg("max_input_tokens") = none, py::arg("policy") = none,
-           py::arg("default_lambda") = none, py::arg("images") = none,
+      .def(py::init(&make_options), py::arg("settings"), py::arg("policy") = none,
+           py::arg("default_lambda") = none,
            "settings: by keyword, over those of policy. default_lambda: used if neither sets a "
            "trade-off.");
+  py::class_<QuerySize>(module, "QuerySize", "How long a query is, and what is sent with it.")
+      .def(py::init(&make_size), py::arg("input_tokens") = none, py::arg("images") = none,
+           "input_tokens: None if it is estimated.");
   module.def("settings", &settings_table,
              "Every setting of a policy, as the native library has it.");
   module.def(

@@ -6,7 +6,10 @@
 #include <stop_token>
 #include <string>
 #include <string_view>
+#include <tuple>
+#include <type_traits>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include <pybind11/stl.h>
@@ -29,13 +32,49 @@ class RouterBinding {
       : router_(make_router(*checkpoint, kernel)),
         labels_(std::make_shared<const Labels>(router_.pool())) {}
 
-  Choice route(const py::array& embedding, const RouteOptions& options) const {
-    return Choice(router_, labels_, embedding, options);
+  Choice route(const py::array& embedding, const RouteOptions& options,
+               const QuerySize& size) const {
+    Query query = embedded(view(embedding), size);
+    const Decision decision = [&] {
+      const ReleasedGil released;
+      return router_.route(query, options);
+    }();
+    return Choice(router_, labels_, std::move(query), options, decision);
   }
 
-  Batch route_batch(const py::array& embeddings, const RouteOptions& options,
-                    const TokenCounts& input_tokens, const TokenCounts& max_input_tokens) const {
-    return python::route_batch(router_, embeddings, options, input_tokens, max_input_tokens);
+  std::vector<Choice> route_texts(const std::vector<std::string>& texts,
+                                  const py::array& embeddings, const RouteOptions& options,
+                                  const QuerySize& size) const {
+    const EmbeddingView rows = view(embeddings);
+    const std::size_t dimension = router_.dimension();
+    if (static_cast<std::size_t>(embeddings.size()) != texts.size() * dimension) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  "expected embeddings of shape (" + std::to_string(texts.size()) + ", " +
+                      std::to_string(dimension) + "), one row for each text");
+    }
+    const ReleasedGil released;
+    std::vector<Query> queries;
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      queries.push_back(std::visit(
+          [&](auto numbers) { return embedded(numbers.subspan(i * dimension, dimension), size); },
+          rows));
+      queries.back().text = texts[i];
+    }
+    std::vector<RouteResult> results = router_.route(queries, options);
+    std::vector<Choice> choices;
+    for (std::size_t i = 0; i < results.size(); ++i) {
+      const Decision decision = std::move(results[i]).decision();
+      queries[i].text.clear();  // its lengths are all that the ranking depends on
+      queries[i].size.input_tokens = decision.input_tokens;
+      queries[i].size.max_input_tokens = decision.max_input_tokens;
+      choices.emplace_back(router_, labels_, std::move(queries[i]), options, decision);
+    }
+    return choices;
+  }
+
+  Batch route_batch(const py::array& embeddings, const RouteOptions& options, const QuerySize& size,
+                    const TokenCounts& input_tokens, const std::vector<std::string>& texts) const {
+    return python::route_batch(router_, embeddings, options, size, input_tokens, texts);
   }
 
   py::array_t<float> embed(const std::vector<std::string>& texts) const {
@@ -92,10 +131,9 @@ class RouterBinding {
     for (const auto& [role, content] : messages) {
       most += most_input_tokens(content, config.budget_prompt);
     }
-    return decide(
-        std::make_shared<const Pool>(router_.pool()), {&pair, 1}, {.quality = {0}, .tokens = {0}},
-        {.policy = {.available_only = false}, .input_tokens = 0, .max_input_tokens = most},
-        config.default_policy());
+    return decide(std::make_shared<const Pool>(router_.pool()), {&pair, 1},
+                  {.quality = {0}, .tokens = {0}}, {.policy = {.available_only = false}},
+                  config.default_policy(), {}, {.input_tokens = 0, .max_input_tokens = most});
   }
 
   template <typename Decide>
@@ -118,6 +156,18 @@ class RouterBinding {
     return to_python(completion, router_.pool());
   }
 
+  /// A copy of the embedding as a query.
+  static Query embedded(const EmbeddingView& embedding, const QuerySize& size) {
+    Query query{.size = size};
+    std::visit(
+        [&](auto numbers) {
+          using Number = std::remove_const_t<typename decltype(numbers)::element_type>;
+          query.embedding = std::vector<Number>(numbers.begin(), numbers.end());
+        },
+        embedding);
+    return query;
+  }
+
   static Router make_router(const Checkpoint& checkpoint, const std::string& kernel) {
     const ReleasedGil released;
     return Router(checkpoint, {.kernel = kernel});
@@ -131,13 +181,13 @@ std::vector<QualityCurve> RouterBinding::quality_curves(const py::array& embeddi
                                                         std::int64_t input_tokens) const {
   // By this objective nothing is rounded, and the checkpoint's own rules predict.
   const RouteOptions options{.policy = {.objective = Objective::kBest, .available_only = false},
-                             .input_tokens = input_tokens,
                              .rank = true};
+  const QuerySize size{.input_tokens = input_tokens};
   const EmbeddingView values = view(embedding);
   std::vector<Option> ranking;
   {
     const ReleasedGil released;
-    ranking = std::visit([&](auto v) { return router_.route(v, options).ranking; }, values);
+    ranking = std::visit([&](auto v) { return router_.route(v, options, size).ranking; }, values);
     std::sort(ranking.begin(), ranking.end(), [](const Option& a, const Option& b) {
       return std::pair(a.model, a.budget) < std::pair(b.model, b.budget);
     });
@@ -168,10 +218,16 @@ void register_router(py::module_& module) {
                             "Immutable; every method may be called from many threads.")
       .def(py::init<const std::shared_ptr<Checkpoint>&, const std::string&>(),
            py::arg("checkpoint").none(false), py::arg("kernel") = "")
-      .def("route", &RouterBinding::route, py::arg("embedding"), py::arg("options"))
+      .def("route", &RouterBinding::route, py::arg("embedding"), py::arg("options"),
+           py::arg("size"))
+      .def("route_texts", &RouterBinding::route_texts, py::arg("texts"), py::arg("embeddings"),
+           py::arg("options"), py::arg("size"),
+           "The choice for each row of embeddings, of which texts say how long the queries are "
+           "unless size does.")
       .def("route_batch", &RouterBinding::route_batch, py::arg("embeddings"), py::arg("options"),
-           py::arg("input_tokens"), py::arg("max_input_tokens"),
-           "input_tokens, max_input_tokens: one for each row, or none to use the options'.")
+           py::arg("size"), py::arg("input_tokens"), py::arg("texts"),
+           "input_tokens: one for each row, or none to use the size's. texts: those that the rows "
+           "are embeddings of, for their lengths, or none.")
       .def("embed", &RouterBinding::embed, py::arg("texts"))
       .def("generate", &RouterBinding::generate, py::arg("client"), py::arg("messages"),
            py::arg("choice"), py::arg("temperature"), py::arg("timeout"), py::arg("max_fallbacks"),

@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['Batch', 'CancelSource', 'Checkpoint', 'Choice', 'Client', 'Endpoint', 'HttpEmbedder', 'LexicalEncoder', 'Policy', 'RouteOptions', 'Router', 'UNLIMITED', 'api_key_from_environment', 'available_kernels', 'default_checkpoint_path', 'estimate_input_tokens', 'load_policy', 'most_input_tokens', 'run_program', 'settings', 'train']
+__all__: list[str] = ['Batch', 'CancelSource', 'Checkpoint', 'Choice', 'Client', 'Endpoint', 'HttpEmbedder', 'LexicalEncoder', 'Policy', 'QuerySize', 'RouteOptions', 'Router', 'UNLIMITED', 'api_key_from_environment', 'available_kernels', 'default_checkpoint_path', 'estimate_input_tokens', 'load_policy', 'run_program', 'settings', 'train']
 class Policy:
     """
     Settings of a choice.
@@ -15,9 +15,17 @@ class RouteOptions:
     """
     What one call may set.
     """
-    def __init__(self, settings: dict[str, typing.Any], input_tokens: typing.Any = None, max_input_tokens: typing.Any = None, policy: Policy | None = None, default_lambda: typing.Any = None, images: typing.Any = None) -> None:
+    def __init__(self, settings: dict[str, typing.Any], policy: Policy | None = None, default_lambda: typing.Any = None) -> None:
         """
         settings: by keyword, over those of policy. default_lambda: used if neither sets a trade-off.
+        """
+class QuerySize:
+    """
+    How long a query is, and what is sent with it.
+    """
+    def __init__(self, input_tokens: typing.Any = None, images: typing.Any = None) -> None:
+        """
+        input_tokens: None if it is estimated.
         """
 class Checkpoint:
     """
@@ -33,9 +41,6 @@ class Checkpoint:
     def __setstate__(self, arg0: tuple[str, collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.Any, str]], typing.Any, collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], collections.abc.Sequence[tuple[collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]]]]) -> None:
         ...
     def save(self, folder: str) -> None:
-        ...
-    @property
-    def budget_prompt(self) -> str:
         ...
     @property
     def default_lambda(self) -> float:
@@ -166,11 +171,15 @@ class Router:
         """
         For each model (index, budgets, quality, output_tokens, cost_usd).
         """
-    def route(self, embedding: numpy.ndarray, options: RouteOptions) -> Choice:
+    def route(self, embedding: numpy.ndarray, options: RouteOptions, size: QuerySize) -> Choice:
         ...
-    def route_batch(self, embeddings: numpy.ndarray, options: RouteOptions, input_tokens: typing.Annotated[numpy.typing.ArrayLike, numpy.int64], max_input_tokens: typing.Annotated[numpy.typing.ArrayLike, numpy.int64]) -> Batch:
+    def route_batch(self, embeddings: numpy.ndarray, options: RouteOptions, size: QuerySize, input_tokens: typing.Annotated[numpy.typing.ArrayLike, numpy.int64], texts: collections.abc.Sequence[str]) -> Batch:
         """
-        input_tokens, max_input_tokens: one for each row, or none to use the options'.
+        input_tokens: one for each row, or none to use the size's. texts: those that the rows are embeddings of, for their lengths, or none.
+        """
+    def route_texts(self, texts: collections.abc.Sequence[str], embeddings: numpy.ndarray, options: RouteOptions, size: QuerySize) -> list[Choice]:
+        """
+        The choice for each row of embeddings, of which texts say how long the queries are unless size does.
         """
 class LexicalEncoder:
     """
@@ -196,8 +205,6 @@ def load_policy(policy: str, checkpoint_folder: str) -> Policy:
     """
     policy: a file, or a name in the folder; an empty folder: there is none.
     """
-def most_input_tokens(text: str, budget_prompt: str) -> int:
-    ...
 def run_program(arguments: collections.abc.Sequence[bytes]) -> int:
     """
     Runs r2-router and returns its exit code. SIGPIPE must be ignored.

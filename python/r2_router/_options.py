@@ -10,23 +10,39 @@ from . import _core
 from ._constraints import Constraints
 from ._keywords import check_names
 
-__all__ = ["INPUT_TOKENS", "Constraints", "route_options"]
+__all__ = ["INPUT_TOKENS", "Constraints", "query_size", "route_options"]
 
 #: Assumed length of a query given as an embedding.
 INPUT_TOKENS = 100
 
 
 @functools.lru_cache(maxsize=256, typed=True)
-def _usual_options(lambda_val: float | None, input_tokens: int) -> _core.RouteOptions:
+def _usual_options(lambda_val: float | None) -> _core.RouteOptions:
     """Options are immutable, so equal calls share them."""
-    return _core.RouteOptions({"lambda_val": lambda_val}, input_tokens)
+    return _core.RouteOptions({"lambda_val": lambda_val})
+
+
+@functools.lru_cache(maxsize=256, typed=True)
+def _usual_size(input_tokens: int | None) -> _core.QuerySize:
+    return _core.QuerySize(input_tokens)
+
+
+def query_size(input_tokens: int | None, constraints: Constraints | None = None) -> _core.QuerySize:
+    """The size of a query for the native library, or an exception that says what is wrong.
+
+    ``input_tokens=None``: estimated from its text.
+    """
+    if not constraints or constraints.get("images") is None:
+        try:
+            return _usual_size(input_tokens)
+        except TypeError:
+            pass  # not hashable, or not a number; the native library names it
+    return _core.QuerySize(input_tokens, (constraints or {}).get("images"))
 
 
 def route_options(
     lambda_val: float | None,
-    input_tokens: int = INPUT_TOKENS,
     constraints: Constraints | None = None,
-    max_input_tokens: int | None = None,
     *,
     default_lambda: float | None = None,
     checkpoint_folder: str = "",
@@ -37,22 +53,20 @@ def route_options(
     ``default_lambda`` replaces a ``lambda_val`` that is None, unless a constraint or a
     policy sets another trade-off; None is the checkpoint's.
     """
-    if not constraints and max_input_tokens is None:
+    if not constraints:
         usual = default_lambda if lambda_val is None else lambda_val
         try:
-            return _usual_options(usual, input_tokens)
+            return _usual_options(usual)
         except TypeError:
             pass  # not hashable; the native library names it
     settings: dict[str, Any] = dict(constraints or {})
     check_names(settings, Constraints)
-    images, policy = settings.pop("images", None), settings.pop("policy", None)
+    settings.pop("images", None)  # of the query's size
+    policy = settings.pop("policy", None)
     return _core.RouteOptions(
         settings | {"lambda_val": lambda_val},
-        input_tokens,
-        max_input_tokens,
         None if policy is None else _policy(policy, checkpoint_folder),
         default_lambda,
-        images,
     )
 
 

@@ -19,7 +19,7 @@ from ._decision import Decision
 from ._frozen import FrozenDict, freeze
 from ._hub import checkpoint_folder
 from ._keywords import takes
-from ._options import INPUT_TOKENS, Constraints, route_options
+from ._options import INPUT_TOKENS, Constraints, query_size, route_options
 from ._predictors import checkpoint_of, predictors_of
 from ._servers import ServerKeywords, Servers
 from ._texts import as_texts, check_not_blank
@@ -270,20 +270,15 @@ class Routing:
         None is the router's. Predictions are made in float64 for every type of array. The
         constraints are described in ``help(R2Router)``.
         """
-        return self._choose(embedding, self._options(lambda_val, input_tokens, constraints))
+        options = self._options(lambda_val, constraints)
+        row = as_embedding(embedding, self._dimension)
+        size = query_size(input_tokens, constraints)
+        return self._decision(self._native.route(row, options, size))
 
-    def _options(
-        self,
-        lambda_val: float | None,
-        input_tokens: int,
-        constraints: Constraints,
-        max_input_tokens: int | None = None,
-    ) -> _core.RouteOptions:
+    def _options(self, lambda_val: float | None, constraints: Constraints) -> _core.RouteOptions:
         return route_options(
             lambda_val,
-            input_tokens,
             constraints,
-            max_input_tokens,
             default_lambda=self._own_lambda(),
             checkpoint_folder=self._folder,
         )
@@ -292,8 +287,7 @@ class Routing:
         """``lambda_val``, if it is not the checkpoint's, whose policy may choose otherwise."""
         return None if self.lambda_val == self._checkpoint.default_lambda else self.lambda_val
 
-    def _choose(self, embedding: Any, options: _core.RouteOptions) -> Decision:
-        choice = self._native.route(as_embedding(embedding, self._dimension), options)
+    def _decision(self, choice: _core.Choice) -> Decision:
         return Decision(
             choice.values(),
             choice.lambda_val,
@@ -387,15 +381,10 @@ class Routing:
         input_tokens: int | None,
         constraints: Constraints,
     ) -> list[Decision]:
-        decisions = []
-        for text, embedding in zip(queries, embeddings, strict=True):
-            expected, most = input_tokens, None
-            if expected is None:
-                expected = _core.estimate_input_tokens(text)
-                most = _core.most_input_tokens(text, self._checkpoint.budget_prompt)
-            options = self._options(lambda_val, expected, constraints, most)
-            decisions.append(self._choose(embedding, options))
-        return decisions
+        options = self._options(lambda_val, constraints)
+        size = query_size(input_tokens, constraints)
+        choices = self._native.route_texts(queries, embeddings, options, size)
+        return [self._decision(choice) for choice in choices]
 
     @takes(Constraints)
     def route_batch(
@@ -414,47 +403,32 @@ class Routing:
         estimates each text's length and, for ``max_cost_usd``, bounds it.
         """
         rows = as_embeddings(embeddings, self._dimension)
-        expected: Any = []
-        most: list[int] = []
-        if texts is not None:
-            if input_tokens is not None:
-                raise ValueError(
-                    "texts and input_tokens are given, which both say how long the queries are: "
-                    "leave one of them out"
-                )
-            expected, most = self._lengths(texts, len(rows))
+        if texts is not None and input_tokens is not None:
+            raise ValueError(
+                "texts and input_tokens are given, which both say how long the queries are: "
+                "leave one of them out"
+            )
+        queries = [] if texts is None else self._one_each(texts, len(rows))
         for_all = np.ndim(input_tokens) == 0
-        if not for_all:
-            expected = input_tokens
-        options = self._options(
-            lambda_val,
-            INPUT_TOKENS if input_tokens is None or not for_all else input_tokens,
-            constraints,
+        each = np.empty(0, np.int64) if for_all else as_input_tokens(input_tokens, len(rows))
+        size = query_size(
+            INPUT_TOKENS if input_tokens is None or not for_all else input_tokens, constraints
         )
-        for_each = texts is not None or not for_all
+        options = self._options(lambda_val, constraints)
         return RouteBatch(
             tuple(self._model_configs),
             tuple(config.get("openrouter_id") or "" for config in self._model_configs.values()),
-            self._native.route_batch(
-                rows,
-                options,
-                as_input_tokens(expected, len(rows) if for_each else 0),
-                as_input_tokens(most, len(most)),
-            ),
+            self._native.route_batch(rows, options, size, each, queries),
         )
 
-    def _lengths(self, texts: str | Strings, count: int) -> tuple[list[int], list[int]]:
-        """For each of ``count`` texts the estimated number of its tokens, and the largest."""
+    @staticmethod
+    def _one_each(texts: str | Strings, count: int) -> list[str]:
         queries = as_texts(texts)
         if len(queries) != count:
             raise ValueError(
                 f"there are {count} embeddings and {len(queries)} texts: expected the text of each"
             )
-        prompt = self._checkpoint.budget_prompt
-        return (
-            [_core.estimate_input_tokens(text) for text in queries],
-            [_core.most_input_tokens(text, prompt) for text in queries],
-        )
+        return queries
 
     def quality_curve(
         self, query_or_embedding: Any, input_tokens: int | None = None
@@ -470,7 +444,7 @@ class Routing:
         else:
             embedding = as_embedding(query_or_embedding, self._dimension)
         tokens = INPUT_TOKENS if input_tokens is None else input_tokens
-        route_options(self.lambda_val, tokens)
+        query_size(tokens)  # checks it
         models = list(self._model_configs)
         curves = self._native.quality_curves(embedding, tokens)
         return {

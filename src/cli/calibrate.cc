@@ -114,13 +114,14 @@ std::vector<std::vector<Option>> rank_options(const Router& router, const Outcom
   const std::vector<float> embeddings = embed(router, data);
   std::vector<std::vector<Option>> result;
   for (std::size_t row = 0; row < data.table.queries.size(); ++row) {
-    const Query& query = data.table.queries[row];
-    options.input_tokens = query.input_tokens;
-    options.max_input_tokens =
-        std::max(query.input_tokens, most_input_tokens(query.text, router.config().budget_prompt));
+    const QueryRecord& query = data.table.queries[row];
+    const QuerySize size{
+        .input_tokens = query.input_tokens,
+        .max_input_tokens = std::max(query.input_tokens,
+                                     most_input_tokens(query.text, router.config().budget_prompt))};
     const auto embedding =
         std::span(embeddings).subspan(row * router.dimension(), router.dimension());
-    result.push_back(router.route(embedding, options).ranking);
+    result.push_back(router.route(embedding, options, size).ranking);
   }
   return result;
 }

@@ -282,7 +282,7 @@ std::vector<float> embed(const Router& router, const OutcomeData& data) {
                     router.config().embedding_model + ")");
   }
   std::vector<std::string_view> texts;
-  for (const Query& query : data.table.queries) texts.push_back(query.text);
+  for (const QueryRecord& query : data.table.queries) texts.push_back(query.text);
   std::vector<float> embeddings(texts.size() * router.dimension());
   if (!texts.empty()) router.embedder()->embed(texts, embeddings);
   return embeddings;

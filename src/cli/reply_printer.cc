@@ -1,63 +1,71 @@
 #include "cli/reply_printer.h"
 
+#include <string>
+
 #include "cli/answer_text.h"
 #include "cli/decision_text.h"
+#include "pipeline/decision_json.h"
 
 namespace r2router::cli {
 
-void ReplyPrinter::decision(const ReplyLabel& label, const Decision& decision) {
+void ReplyPrinter::reply(const Reply& reply) {
   if (form_ == Form::kJson) {
-    output_.write(decision_json(label.query, decision, verbose_));
+    output_.write(to_json_line(reply, verbose_));
+  } else if (reply.completion) {
+    if (!streamed_) piece(reply.completion->text);
+    end_answer(*reply.decision, *reply.completion);
+  } else {
+    decision("Query:", reply.item.query.text, *reply.decision);
+  }
+}
+
+void ReplyPrinter::error(const Reply& reply, std::string_view what) {
+  if (form_ == Form::kJson) {
+    output_.write(to_json_line(reply, verbose_));
     return;
   }
+  output_.write("\n");
+  if (const std::string& query = reply.item.query.text; !query.empty()) {
+    output_.write("Query:             " + query + '\n');
+  }
+  std::string title = std::string(what) + ':';
+  title.resize(19, ' ');
+  output_.write(title + printable(reply.error->what()) + '\n');
+}
+
+void ReplyPrinter::row(std::uint64_t row, const Decision& decision) {
+  if (form_ == Form::kJson) {
+    output_.write(internal::decision_json({.row = row}, decision, verbose_));
+  } else {
+    this->decision("Row:", std::to_string(row), decision);
+  }
+}
+
+void ReplyPrinter::decision(std::string_view title, std::string_view query,
+                            const Decision& decision) {
   // The candidates are the same for every query, so they are listed once.
   if (first_) output_.write(candidates_text(decision));
   first_ = false;
-  if (several_ && label.query.query) {
-    output_.write("\nQuery:             " + std::string(*label.query.query) + '\n');
-  } else if (several_ && label.query.row) {
-    output_.write("\nRow:               " + std::to_string(*label.query.row) + '\n');
+  if (several_) {
+    std::string line = '\n' + std::string(title);
+    line.resize(20, ' ');
+    output_.write(line + std::string(query) + '\n');
   }
   output_.write(decision_text(decision));
   if (decision.explanation) output_.write(explanation_text(decision));
   if (verbose_) output_.write("\n" + ranking_text(decision));
 }
 
-void ReplyPrinter::answer(const ReplyLabel& label, const Decision& decision,
-                          const llm::Completion& completion) {
-  if (form_ == Form::kText) {
-    begin_answer(label, decision);
-    piece(completion.text);
-    end_answer(decision, completion);
-  } else if (completion.failure) {
-    output_.write(failure_json(label.query, label.line, completion, *decision.pool));
-  } else {
-    output_.write(answer_json(label.query, decision, completion, verbose_));
-  }
-}
-
-void ReplyPrinter::error(const ReplyLabel& label, std::string_view what, std::string_view message) {
-  if (form_ == Form::kJson) {
-    output_.write(error_json(label.query.id, message, label.line.value_or(0)));
-    return;
-  }
-  output_.write("\n");
-  if (label.query.query) {
-    output_.write("Query:             " + std::string(*label.query.query) + '\n');
-  }
-  std::string title = std::string(what) + ':';
-  title.resize(19, ' ');
-  output_.write(title + printable(message) + '\n');
-}
-
-void ReplyPrinter::begin_answer(const ReplyLabel& label, const Decision& decision) {
-  this->decision(label, decision);
+void ReplyPrinter::begin_answer(const QueryItem& item, const Decision& decision) {
+  this->decision("Query:", item.query.text, decision);
   output_.write(answer_rule());
+  streamed_ = false;
 }
 
 void ReplyPrinter::piece(std::string_view text) {
   if (text.empty()) return;
   output_.write(printable(text));
+  streamed_ = true;
   line_is_open_ = !text.ends_with('\n');
 }
 

@@ -103,16 +103,16 @@ void route_embeddings(const RouteSettings& settings, const Router& router) {
   std::visit(
       [&](const auto& values) {
         if (choice_only) {  // nothing else is printed: all rows in one product
-          const BatchDecision batch = router.route_batch(std::span(values), options);
+          const BatchDecision batch =
+              router.route_batch(std::span(values), options, {&settings.size, 1});
           for (std::size_t row = 0; row < array.rows; ++row) {
-            printer.decision({.query = {.row = row}},
-                             {.chosen = batch.options[row], .pool = batch.pool});
+            printer.row(row, {.chosen = batch.options[row], .pool = batch.pool});
           }
           return;
         }
         for (std::size_t row = 0; row < array.rows; ++row) {
           const auto embedding = std::span(values).subspan(row * array.columns, array.columns);
-          printer.decision({.query = {.row = row}}, router.route(embedding, options));
+          printer.row(row, router.route(embedding, options, settings.size));
         }
       },
       array.values);
@@ -129,12 +129,11 @@ void collect_options(const CLI::App& command, Settings& settings) {
         std::tuple("--embeddings", &settings.embeddings, &route.embeddings)}) {
     if (command.count(name) > 0) *source = *given;
   }
-  RouteOptions& options = route.options;
-  if (command.count("--input-tokens") > 0) options.input_tokens = settings.input_tokens;
+  if (command.count("--input-tokens") > 0) route.size.input_tokens = settings.input_tokens;
   // A model that is asked must be there, whatever the rules say.
   Policy& given = route.policy.given;
   if (route.servers.answers() && !given.available_only) given.available_only = true;
-  options.policy = merge(read_policy(route.policy.policy, route.checkpoint_dir), given);
+  route.options.policy = merge(read_policy(route.policy.policy, route.checkpoint_dir), given);
 }
 
 // What CLI11 cannot know of options that do not go together.
@@ -189,7 +188,7 @@ void add_route_command(CLI::App& app, int& exit_code) {
       ->check(whole_number_in(0, std::numeric_limits<std::int64_t>::max()))
       ->type_name("N");
   command
-      ->add_option("--images", settings->route.options.images,
+      ->add_option("--images", settings->route.size.images,
                    "Images sent with each query, for models that charge for them; default: 0")
       ->check(whole_number_in(0, std::numeric_limits<std::uint32_t>::max()))
       ->type_name("N");
@@ -214,7 +213,8 @@ void add_route_command(CLI::App& app, int& exit_code) {
     route.checkpoint_dir = checkpoint_for(route.checkpoint_dir, route.servers);
     collect_options(*command, *settings);
     check_servers(route);
-    Router router = load_router(route.checkpoint_dir, route.pool, route.servers, route.kernel);
+    const Router router =
+        load_router(route.checkpoint_dir, route.pool, route.servers, route.kernel);
     if (route.embeddings) {
       try {
         route_embeddings(route, router);
@@ -222,7 +222,7 @@ void add_route_command(CLI::App& app, int& exit_code) {
         throw with_flag_named(error, route.policy, route.options.policy);
       }
     } else {
-      exit_code = TextQueries(route, std::move(router), make_client(route.servers)).run();
+      exit_code = route_queries(route, router, make_client(route.servers));
     }
   });
 }

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "r2router/options.h"
+#include "r2router/query.h"
 
 #include "cli/policy_options.h"
 #include "cli/servers.h"
@@ -18,6 +19,7 @@ struct RouteSettings {
   bool json = false, verbose = false;
   PolicySettings policy = {};
   RouteOptions options = {};  ///< the same for every query
+  QuerySize size = {};        ///< likewise
   ServerSettings servers = {};
 
   /// Decisions and answers are printed for people.

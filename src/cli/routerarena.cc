@@ -169,10 +169,12 @@ std::vector<std::uint32_t> choose_models(const Router& router, const CachedResul
   std::vector<std::string> names;
   for (const ModelSpec& model : results.table.models) names.push_back(model.name);
   const RouteOptions options{.policy = {.allow = std::move(names)}};
-  std::vector<std::int64_t> input_tokens;
-  for (const Query& query : results.table.queries) input_tokens.push_back(query.input_tokens);
+  std::vector<QuerySize> sizes;
+  for (const QueryRecord& query : results.table.queries) {
+    sizes.push_back({.input_tokens = query.input_tokens});
+  }
   const BatchDecision batch =
-      router.route_batch(std::span<const float>(embeddings), options, input_tokens);
+      router.route_batch(std::span<const float>(embeddings), options, sizes);
   std::vector<std::uint32_t> choices;
   for (const Option& option : batch.options) {
     const std::string& name = (*batch.pool)[option.model].name;
@@ -188,7 +190,7 @@ std::string predictions_json(const CachedResults& results,
   using Json = nlohmann::ordered_json;
   Json json = Json::array();
   for (std::size_t i = 0; i < choices.size(); ++i) {
-    const Query& query = results.table.queries[i];
+    const QueryRecord& query = results.table.queries[i];
     const std::size_t cell = results.table.cell(i, choices[i]);
     const CachedAnswer& answer = results.answers[cell];
     const double score = results.table.scores[cell];

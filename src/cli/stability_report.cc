@@ -17,7 +17,7 @@ Stability measure_stability(const Router& router, const OutcomeTable& table,
   for (const Perturbation kind : kPerturbations) {
     result.shares.push_back({.edit = std::string(to_string(kind))});
   }
-  for (const Query& query : table.queries) {
+  for (const QueryRecord& query : table.queries) {
     if (holdout > 0 && !is_held_out(query.text, holdout)) continue;
     ++result.queries;
     const Option chosen = router.route_text(query.text).chosen;

@@ -239,7 +239,7 @@ OutcomeTable choose_models(const OutcomeTable& table, const Pool& pool,
 
 std::vector<std::string> datasets(const OutcomeTable& table) {
   std::set<std::string> names;
-  for (const Query& query : table.queries) {
+  for (const QueryRecord& query : table.queries) {
     if (!query.dataset.empty()) names.insert(query.dataset);
   }
   return {names.begin(), names.end()};

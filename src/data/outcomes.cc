@@ -39,8 +39,8 @@ constexpr std::int64_t kMostTokens = 1000000000;
 
 /// With `repeats_allowed` a query may have several rows if its text is the same in each; its own
 /// length is then the least, that of the plainest prompt.
-std::vector<Query> read_query_rows(const std::string& path, bool repeats_allowed) {
-  std::vector<Query> queries;
+std::vector<QueryRecord> read_query_rows(const std::string& path, bool repeats_allowed) {
+  std::vector<QueryRecord> queries;
   struct First {
     std::uint64_t line = 0;
     std::size_t index = 0;
@@ -48,7 +48,7 @@ std::vector<Query> read_query_rows(const std::string& path, bool repeats_allowed
   std::unordered_map<std::string, First> first;
   io::for_each_row(path, [&](const JsonView& row, std::uint64_t line) {
     row.refuse_misspelt({"query_id", "query", "dataset"});
-    Query query;
+    QueryRecord query;
     query.id = io::read_name(row["query_id"], "the query's name, a string or a whole number");
     query.text = row["query"].string("the query's text, a string");
     if (query.text.find_first_not_of(" \t\r\n") == std::string::npos) {
@@ -63,7 +63,7 @@ std::vector<Query> read_query_rows(const std::string& path, bool repeats_allowed
     }
     const auto [entry, is_new] = first.emplace(query.id, First{line, queries.size()});
     if (!is_new) {
-      Query& before = queries[entry->second.index];
+      QueryRecord& before = queries[entry->second.index];
       if (repeats_allowed && before.text == query.text) {
         before.input_tokens = std::min(before.input_tokens, query.input_tokens);
         return;
@@ -88,7 +88,7 @@ std::vector<Query> read_query_rows(const std::string& path, bool repeats_allowed
 class QueryIndex {
  public:
   /// `queries` must outlive the index.
-  explicit QueryIndex(const std::vector<Query>& queries) : queries_(queries) {
+  explicit QueryIndex(const std::vector<QueryRecord>& queries) : queries_(queries) {
     for (std::uint32_t i = 0; i < queries.size(); ++i) index_[queries[i].id] = i;
     // Some tools write whole numbers as floats. An id that another query has goes first.
     for (std::uint32_t i = 0; i < queries.size(); ++i) {
@@ -103,8 +103,9 @@ class QueryIndex {
     if (found == index_.end()) found = index_.find(io::without_zero_fraction(id));
     if (found != index_.end()) return found->second;
     const std::string loose = internal::loose_spelling(id);
-    const auto meant = std::ranges::find_if(
-        queries_, [&](const Query& query) { return internal::loose_spelling(query.id) == loose; });
+    const auto meant = std::ranges::find_if(queries_, [&](const QueryRecord& query) {
+      return internal::loose_spelling(query.id) == loose;
+    });
     field.fail_with("there is no query " + excerpt(id) + " in the file of queries" +
                     (meant == queries_.end()
                          ? ": add it there, or remove the outcome"
@@ -112,7 +113,7 @@ class QueryIndex {
   }
 
  private:
-  const std::vector<Query>& queries_;
+  const std::vector<QueryRecord>& queries_;
   std::unordered_map<std::string_view, std::uint32_t> index_;
 };
 
@@ -187,7 +188,7 @@ class Entries {
 };
 
 /// Throws Error(kBadData) for the first outcome that repeats another one.
-void check_repeats(std::vector<Outcome> outcomes, const std::vector<Query>& queries,
+void check_repeats(std::vector<Outcome> outcomes, const std::vector<QueryRecord>& queries,
                    const Entries& entries, const std::string& path) {
   const auto place = [](const Outcome& outcome) { return std::pair(outcome.pair, outcome.query); };
   std::ranges::stable_sort(outcomes, {}, place);
@@ -207,8 +208,9 @@ void check_repeats(std::vector<Outcome> outcomes, const std::vector<Query>& quer
 }
 
 /// The outcomes of the pool's models.
-std::vector<Outcome> read_outcome_rows(const std::string& path, const std::vector<Query>& queries,
-                                       Entries& entries, internal::LeftOut& left_out) {
+std::vector<Outcome> read_outcome_rows(const std::string& path,
+                                       const std::vector<QueryRecord>& queries, Entries& entries,
+                                       internal::LeftOut& left_out) {
   const QueryIndex index(queries);
   std::vector<Outcome> outcomes;
   std::set<Pair> pairs;
@@ -280,7 +282,7 @@ void fill(const std::vector<Outcome>& outcomes, const Pool& pool, const std::str
 
 }  // namespace
 
-std::vector<Query> read_queries(const std::string& queries_file) {
+std::vector<QueryRecord> read_queries(const std::string& queries_file) {
   return read_query_rows(queries_file, true);
 }
 

@@ -142,7 +142,7 @@ OutcomeTable add_perturbed_copies(const OutcomeTable& table, std::uint64_t seed)
   for (std::size_t row = 0; row < rows.size(); ++row) {
     const std::size_t copy = row % (1 + kPerturbations.size());
     if (copy == 0) continue;
-    Query& query = result.queries[row];
+    QueryRecord& query = result.queries[row];
     const Perturbation kind = kPerturbations[copy - 1];
     query.original = query.split_text();
     query.id.append(", ").append(to_string(kind));

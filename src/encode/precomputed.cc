@@ -49,21 +49,40 @@ class PrecomputedEmbedder final : public Embedder {
     for (std::size_t i = 0; i < texts.size(); ++i) {
       const auto row = rows_.find(texts[i]);
       if (row == rows_.end()) {
-        throw Error(ErrorCode::kNotFound,
-                    "there is no precomputed embedding for texts[" + std::to_string(i) + "], " +
-                        quote(texts[i]) + ", among " + std::to_string(texts_.size()) +
-                        " texts: a text must be byte for byte the same as its entry");
+        throw Error(ErrorCode::kNotFound, missing("texts[" + std::to_string(i) + "], ", texts[i]));
       }
       found[i] = row->second;
     }
+    for (std::size_t i = 0; i < texts.size(); ++i) copy(found[i], i, out);
+  }
+
+  std::vector<Rejected> embed_each(std::span<const std::string_view> texts, std::span<float> out,
+                                   const std::stop_token&) const override {
+    internal::check_embed_arguments(texts, out, dimension_);
+    std::vector<Rejected> rejected;
     for (std::size_t i = 0; i < texts.size(); ++i) {
-      std::ranges::copy(row(found[i]), out.begin() + static_cast<std::ptrdiff_t>(i * dimension_));
+      if (const auto row = rows_.find(texts[i]); row != rows_.end()) {
+        copy(row->second, i, out);
+      } else {
+        rejected.push_back({i, {.code = ErrorCode::kNotFound, .message = missing("", texts[i])}});
+      }
     }
+    return rejected;
   }
 
  private:
   std::span<const float> row(std::size_t i) const {
     return std::span(vectors_).subspan(i * dimension_, dimension_);
+  }
+
+  void copy(std::size_t found, std::size_t i, std::span<float> out) const {
+    std::ranges::copy(row(found), out.begin() + static_cast<std::ptrdiff_t>(i * dimension_));
+  }
+
+  /// `place`: that of the text among several.
+  std::string missing(const std::string& place, std::string_view text) const {
+    return "there is no precomputed embedding for " + place + quote(text) + ", among " +
+           std::to_string(texts_.size()) + " texts: a text must agree with its entry byte for byte";
   }
 
   void add(std::size_t i) {

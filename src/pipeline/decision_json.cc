@@ -2,9 +2,12 @@
 
 #include <algorithm>
 
+#include "r2router/pipeline.h"
+
 #include "route/decision_json.h"
 
-namespace r2router::cli {
+namespace r2router {
+namespace internal {
 namespace {
 
 void write_label(ObjectWriter& object, const QueryLabel& label) {
@@ -119,4 +122,20 @@ std::string failure_json(const QueryLabel& label, std::optional<std::uint64_t> l
   return line;
 }
 
-}  // namespace r2router::cli
+}  // namespace internal
+
+std::string to_json_line(const Reply& reply, bool all_options) {
+  const QueryItem& item = reply.item;
+  if (reply.error) {
+    return internal::error_json(item.id, reply.error->what(), item.line.value_or(0));
+  }
+  internal::QueryLabel label{.id = item.id};
+  if (!item.query.text.empty()) label.query = item.query.text;
+  if (!reply.completion) return internal::decision_json(label, *reply.decision, all_options);
+  if (reply.completion->failure) {
+    return internal::failure_json(label, item.line, *reply.completion, *reply.decision->pool);
+  }
+  return internal::answer_json(label, *reply.decision, *reply.completion, all_options);
+}
+
+}  // namespace r2router

@@ -10,7 +10,7 @@
 #include "r2router/llm/completion.h"
 #include "r2router/types.h"
 
-namespace r2router::cli {
+namespace r2router::internal {
 
 /// What tells an output line's query from the others; what is empty is left out.
 struct QueryLabel {
@@ -37,4 +37,4 @@ std::string error_json(std::string_view id, std::string_view message, std::uint6
 std::string failure_json(const QueryLabel& label, std::optional<std::uint64_t> line,
                          const llm::Completion& completion, const Pool& pool);
 
-}  // namespace r2router::cli
+}  // namespace r2router::internal

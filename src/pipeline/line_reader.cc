@@ -11,7 +11,7 @@
 
 #include "r2router/error.h"
 
-namespace r2router::cli {
+namespace r2router::internal {
 namespace {
 
 constexpr std::size_t kFirstBuffer = 64 * 1024;
@@ -110,4 +110,4 @@ bool LineReader::refill() {
   }
 }
 
-}  // namespace r2router::cli
+}  // namespace r2router::internal

@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-namespace r2router::cli {
+namespace r2router::internal {
 
 /// Not safe for use from several threads.
 class LineReader {
@@ -60,4 +60,4 @@ class LineReader {
   bool stopped_ = false;  // what is left in buffer_ may be a part of a line
 };
 
-}  // namespace r2router::cli
+}  // namespace r2router::internal

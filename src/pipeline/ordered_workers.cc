@@ -2,7 +2,7 @@
 
 #include <utility>
 
-namespace r2router::cli {
+namespace r2router::internal {
 
 OrderedWorkers::OrderedWorkers(std::size_t threads) : most_(4 * threads) {
   threads_.reserve(threads);
@@ -73,4 +73,4 @@ void OrderedWorkers::tell_finished(std::unique_lock<std::mutex>& lock) {
   telling_ = false;
 }
 
-}  // namespace r2router::cli
+}  // namespace r2router::internal

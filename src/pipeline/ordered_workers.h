@@ -12,7 +12,7 @@
 #include <thread>
 #include <vector>
 
-namespace r2router::cli {
+namespace r2router::internal {
 
 /// add() and finish() belong to one thread.
 class OrderedWorkers {
@@ -50,4 +50,4 @@ class OrderedWorkers {
   std::vector<std::thread> threads_;
 };
 
-}  // namespace r2router::cli
+}  // namespace r2router::internal

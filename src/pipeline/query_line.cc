@@ -17,7 +17,7 @@
 #include "base/unicode.h"
 #include "route/settings.h"
 
-namespace r2router::cli {
+namespace r2router::internal {
 namespace {
 
 using Kind = JsonReader::Kind;
@@ -299,4 +299,4 @@ QueryLine parse_query_line(std::string_view line) {
   return result;
 }
 
-}  // namespace r2router::cli
+}  // namespace r2router::internal

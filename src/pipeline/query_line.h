@@ -10,7 +10,7 @@
 
 #include "r2router/policy.h"
 
-namespace r2router::cli {
+namespace r2router::internal {
 
 /// A JSON object with "query" (a string) or "embedding" (an array of numbers), and, each optional,
 /// "id" (any scalar), "input_tokens", "max_input_tokens", "images", "explain", "policy" and every
@@ -35,4 +35,4 @@ struct QueryLine {
 /// normal case of `error`. Without an error, exactly one of `query` and `embedding` is set.
 QueryLine parse_query_line(std::string_view line);
 
-}  // namespace r2router::cli
+}  // namespace r2router::internal

@@ -290,7 +290,7 @@ Decision make_decision(const DecisionTable& table, const Rule& rule, const Choic
 
 Decision decide(const std::shared_ptr<const Pool>& pool, std::span<const Pair> pairs,
                 const Predictions& predictions, const RouteOptions& options, const Policy& defaults,
-                std::span<const double> quality_spreads) {
+                std::span<const double> quality_spreads, const QuerySize& size) {
   if (!pool) throw Error(ErrorCode::kInvalidArgument, "the pool of decide() is null");
   check(defaults);
   if (predictions.quality.size() != pairs.size() || predictions.tokens.size() != pairs.size()) {
@@ -318,7 +318,8 @@ Decision decide(const std::shared_ptr<const Pool>& pool, std::span<const Pair> p
   }
   const internal::DecisionTable table(pool, pairs, facts);
   internal::Rule rule;
-  internal::resolve(options, defaults, *pool, {.expected = 100, .most = 100}, rule);
+  internal::resolve(options, defaults, *pool, rule);
+  internal::resolve_size(size, internal::kDefaultInputTokens, rule);
   const internal::Choice choice = internal::choose(table, rule, predictions);
   Decision decision = internal::make_decision(table, rule, choice);
   internal::add_details(table, rule, choice, options, predictions, decision);

@@ -77,14 +77,14 @@ struct Goal {
   Reason reason = Reason::kBest;
 };
 
-/// RouteOptions, checked and merged with the checkpoint's policy, for any number of queries.
+/// RouteOptions, checked and merged with the checkpoint's policy, and the size of a query.
 struct Rule {
   Goal goal;  ///< with the part of its floor that does not depend on the query
   double quality_fraction = 0;
   DecisionRules rules = DecisionRules::kReference;
   double token_floor = 0;
-  InputTokens input;
-  std::uint32_t images = 0;
+  InputTokens input;                                        ///< of the query
+  std::uint32_t images = 0;                                 ///< of the query
   double cap_margin = 0, least_cap = 0, unlimited_cap = 0;  ///< CapRule; caps in tokens
   // Limits; one that is not set is infinite.
   double max_cost_usd = 0, max_output_tokens = 0, max_latency_ms = 0;
@@ -93,15 +93,16 @@ struct Rule {
   std::vector<std::uint8_t> excluded;  ///< one for each model of the pool; empty: none is excluded
 };
 
-/// Resolves options into `rule`, reusing its memory. `input` is used if the options have none.
+/// Resolves options into `rule`, reusing its memory, except for the facts of the query.
 /// Throws Error(kInvalidArgument).
-void resolve(const RouteOptions& options, const Policy& defaults, const Pool& pool,
-             InputTokens input, Rule& rule);
+void resolve(const RouteOptions& options, const Policy& defaults, const Pool& pool, Rule& rule);
 
-/// RouteOptions::input_tokens and max_input_tokens, or their defaults. Throws
+/// Length of a query that comes as an embedding; the published package's default.
+inline constexpr InputTokens kDefaultInputTokens{.expected = 100, .most = 100};
+
+/// Sets what concerns the query. `otherwise`: its length where `size` does not say. Throws
 /// Error(kInvalidArgument) for a negative length, or one above its own upper bound.
-InputTokens resolve_input(std::optional<std::int64_t> expected, std::optional<std::int64_t> most,
-                          InputTokens otherwise);
+void resolve_size(const QuerySize& size, InputTokens otherwise, Rule& rule);
 
 /// Supplies the exact prediction of a pair.
 class ExactSource {

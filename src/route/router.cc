@@ -2,30 +2,35 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstdlib>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
+#include <variant>
+#include <vector>
 
 #include <dlfcn.h>
 
 #include "r2router/settings.h"
 
-#include "base/unicode.h"
 #include "route/decide.h"
+#include "route/query_length.h"
 
 namespace r2router {
 namespace {
 
 namespace fs = std::filesystem;
 
-/// Assumed length of a query given as an embedding; the published package's default.
-constexpr internal::InputTokens kDefaultInputTokens{.expected = 100, .most = 100};
-
-/// Embeddings scored together: enough to read the heads from memory once for many queries, few
-/// enough to keep the estimates in the L2 cache.
+/// Embeddings scored together: enough for the heads to be read from memory once for many queries,
+/// few enough for the estimates to stay in the second-level cache.
 constexpr std::size_t kBatchRows = 96;
 
 std::size_t length(const EmbeddingView& view) {
@@ -44,25 +49,41 @@ EmbeddingView slice(const EmbeddingView& view, std::size_t offset, std::size_t c
                   " is NaN, infinite or beyond 1e250: expected finite numbers");
 }
 
-void check_one_each(std::span<const std::int64_t> numbers, const char* name, std::size_t rows) {
-  if (numbers.empty() || numbers.size() == rows) return;
-  throw Error(ErrorCode::kInvalidArgument,
-              "there are " + std::to_string(rows) + " embeddings, but " + name + " has " +
-                  std::to_string(numbers.size()) + " numbers: give one for each, or none");
+EmbeddingView view_of(const Query& query) {
+  return std::visit([](const auto& numbers) -> EmbeddingView { return std::span(numbers); },
+                    query.embedding);
 }
 
 /// Memory that a thread reuses from call to call.
-struct Scratch {
+struct Memory {
   internal::Rule rule;
   Estimates estimates;
   internal::Scratch decision;
   std::vector<float> embedding;
 };
 
-Scratch& scratch() {
-  thread_local Scratch instance;
-  return instance;
-}
+/// The thread's Memory; or a new one while that is in use, which it is if an embedder or a scorer
+/// that the library does not know routes in its turn.
+class MemoryLease {
+ public:
+  MemoryLease() : own_(in_use_ ? std::make_unique<Memory>() : nullptr) { in_use_ = true; }
+  ~MemoryLease() {
+    if (!own_) in_use_ = false;
+  }
+  MemoryLease(const MemoryLease&) = delete;
+  MemoryLease& operator=(const MemoryLease&) = delete;
+
+  Memory& operator*() const {
+    thread_local Memory shared;
+    return own_ ? *own_ : shared;
+  }
+
+ private:
+  static thread_local bool in_use_;
+  std::unique_ptr<Memory> own_;
+};
+
+thread_local bool MemoryLease::in_use_ = false;
 
 class ScorerSource final : public internal::ExactSource {
  public:
@@ -84,87 +105,192 @@ class ScorerSource final : public internal::ExactSource {
   const internal::EstimateView& estimates_;
 };
 
-std::vector<internal::PairFacts> pair_facts(std::span<const Pair> pairs,
-                                            std::span<const HeadName> heads,
-                                            std::span<const double> spreads) {
-  std::map<Pair, internal::PairFacts> facts;
-  for (const Pair& pair : pairs) facts[pair].has_length_head = false;
+/// For each pair the spread of its quality head; empty if the checkpoint has none.
+std::vector<double> quality_spreads(const Checkpoint& checkpoint, std::span<const Pair> pairs) {
+  if (checkpoint.spreads.empty()) return {};
+  const std::vector<HeadName>& heads = head_names(checkpoint.predictor);
+  std::map<Pair, double> spread_of;
   for (std::size_t i = 0; i < heads.size(); ++i) {
-    internal::PairFacts& of_pair = facts[heads[i].pair];
-    if (heads[i].target == Target::kTokens) {
-      of_pair.has_length_head = true;
-    } else if (!spreads.empty()) {
-      of_pair.quality_spread = spreads[i];
-    }
+    if (heads[i].target == Target::kQuality) spread_of[heads[i].pair] = checkpoint.spreads[i];
   }
-  std::vector<internal::PairFacts> ordered;
-  for (const Pair& pair : pairs) ordered.push_back(facts[pair]);
-  return ordered;
+  std::vector<double> spreads;
+  for (const Pair& pair : pairs) spreads.push_back(spread_of[pair]);
+  return spreads;
+}
+
+std::vector<internal::PairFacts> pair_facts(const Scorer& scorer, std::span<const double> spreads) {
+  std::vector<internal::PairFacts> facts(scorer.pairs().size());
+  for (std::size_t i = 0; i < facts.size(); ++i) {
+    if (!spreads.empty()) facts[i].quality_spread = spreads[i];
+    facts[i].has_length_head = scorer.predicts_length(i);
+  }
+  return facts;
+}
+
+[[noreturn]] void refuse_parts(const std::string& message) {
+  throw Error(ErrorCode::kInvalidArgument, message);
+}
+
+const Scorer& checked(const std::shared_ptr<const Scorer>& scorer) {
+  if (!scorer) refuse_parts("RouterParts::scorer is empty: expected one, such as make_scorer()'s");
+  if (scorer->dimension() == 0) {
+    refuse_parts("the scorer takes embeddings of dimension 0: expected a positive dimension");
+  }
+  return *scorer;
+}
+
+/// What the parts say of a config; the rest has its defaults.
+Config config_of(RouterParts& parts) {
+  const Scorer& scorer = checked(parts.scorer);
+  Config config{.method = "custom",
+                .embedding_dim = static_cast<std::uint32_t>(scorer.dimension()),
+                .models = std::move(parts.pool),
+                .budget_prompt = std::move(parts.budget_prompt),
+                .policy = std::move(parts.defaults)};
+  std::set<Budget> budgets;
+  for (const Pair& pair : scorer.pairs()) budgets.insert(pair.budget);
+  config.token_limits.assign(budgets.begin(), budgets.end());
+  return config;
 }
 
 }  // namespace
 
-struct Router::Parts {
-  Parts(Checkpoint checkpoint, const RouterOptions& options)
-      : config(std::move(checkpoint.config)),
+/// All of it is shared by the copies of a router; scorer and embedder by those with other prices
+/// too.
+struct Router::State {
+  State(Config own_config, std::shared_ptr<const Scorer> own_scorer,
+        std::shared_ptr<const Embedder> own_embedder, std::vector<double> own_spreads)
+      : config(std::move(own_config)),
         defaults(config.default_policy()),
-        scorer(make_scorer(checkpoint.predictor, checkpoint.length_curves, options.kernel)),
-        embedder(options.embedder),
+        scorer(std::move(own_scorer)),
+        embedder(std::move(own_embedder)),
+        spreads(std::move(own_spreads)),
+        exact(scorer->pairs().size()),
         table(std::make_shared<const Pool>(config.models), scorer->pairs(),
-              pair_facts(scorer->pairs(), head_names(checkpoint.predictor), checkpoint.spreads)) {
-    if (!embedder && config.encoder) {
-      embedder = make_lexical_encoder(*config.encoder, std::move(checkpoint.idf),
-                                      std::move(checkpoint.topics));
-    }
+              pair_facts(*scorer, spreads)) {
+    check(config.policy);
     if (embedder && embedder->dimension() != scorer->dimension()) {
-      throw Error(ErrorCode::kInvalidArgument, "the embedder returns vectors of " +
-                                                   std::to_string(embedder->dimension()) +
-                                                   " numbers, the checkpoint's heads expect " +
-                                                   std::to_string(scorer->dimension()));
+      refuse_parts("the embedder makes vectors of " + std::to_string(embedder->dimension()) +
+                   " numbers, the checkpoint's heads expect " +
+                   std::to_string(scorer->dimension()));
     }
   }
 
-  Decision route(EmbeddingView embedding, const RouteOptions& options,
-                 internal::InputTokens input_tokens) const;
+  static std::shared_ptr<const State> of(Checkpoint checkpoint, const RouterOptions& options);
+  static std::shared_ptr<const State> of(RouterParts parts);
+
+  Decision route(EmbeddingView embedding, const RouteOptions& options, const QuerySize& size,
+                 internal::InputTokens otherwise, Memory& memory) const;
+  Decision route(const Query& query, const RouteOptions& options) const;
+  Decision route_text(std::string_view text, const RouteOptions& options, const QuerySize& size,
+                      internal::InputTokens otherwise) const;
+  std::vector<RouteResult> route(std::span<const Query> queries,
+                                 std::span<const RouteOptions> options) const;
   BatchDecision route_batch(EmbeddingView embeddings, const RouteOptions& options,
-                            std::span<const std::int64_t> input_tokens,
-                            std::span<const std::int64_t> max_input_tokens) const;
-  /// Chooses for a row of the thread's estimates, by the thread's rule.
-  internal::Choice choose(EmbeddingView embedding, std::size_t row) const {
-    Scratch& memory = scratch();
-    const Estimates& estimates = memory.estimates;
-    const std::size_t pairs = table.pairs().size();
-    const internal::EstimateView view{
-        .quality = std::span(estimates.quality).subspan(row * pairs, pairs),
-        .tokens = std::span(estimates.tokens).subspan(row * pairs, pairs),
-        .quality_error = estimates.quality_error,
-        .tokens_error = estimates.tokens_error,
-        .scale = estimates.scale[row]};
-    return internal::choose(table, memory.rule, view, ScorerSource(*scorer, embedding, view),
-                            memory.decision);
+                            std::span<const QuerySize> sizes) const;
+
+  internal::InputTokens length_of(const Query& query) const {
+    return internal::estimate_length(query, config.budget_prompt);
   }
+  /// The text to embed. Throws if there is none, or nothing to embed it with.
+  std::string_view text_to_embed(const Query& query) const;
+  void check_dimension(const EmbeddingView& embedding) const;
+  void estimate(EmbeddingView embeddings, std::size_t rows, Estimates& out) const;
+  /// Decides for a row of the estimates, by the rule; both are in `memory`.
+  internal::Choice choose(EmbeddingView embedding, std::size_t row, Memory& memory) const;
+  Decision decide_row(EmbeddingView embedding, std::size_t row, const RouteOptions& options,
+                      Memory& memory) const;
 
   Config config;
   Policy defaults;
   std::shared_ptr<const Scorer> scorer;
   std::shared_ptr<const Embedder> embedder;
+  std::vector<double> spreads;  ///< for each pair, or empty
+  std::vector<double> exact;    ///< for each pair a bound of 0
   internal::DecisionTable table;
 };
 
-Decision Router::Parts::route(EmbeddingView embedding, const RouteOptions& options,
-                              internal::InputTokens input_tokens) const {
-  if (length(embedding) != scorer->dimension()) {
-    throw Error(ErrorCode::kInvalidArgument,
-                "the embedding has " + std::to_string(length(embedding)) + " numbers, expected " +
-                    std::to_string(scorer->dimension()) +
-                    ": use the encoder that the checkpoint was " + "trained with (" +
-                    config.embedding_model + ")");
+std::shared_ptr<const Router::State> Router::State::of(Checkpoint checkpoint,
+                                                       const RouterOptions& options) {
+  validate(checkpoint);
+  auto scorer = make_scorer(checkpoint.predictor, checkpoint.length_curves, options.kernel);
+  auto embedder = options.embedder;
+  if (!embedder && checkpoint.config.encoder) {
+    embedder = make_lexical_encoder(*checkpoint.config.encoder, std::move(checkpoint.idf),
+                                    std::move(checkpoint.topics));
   }
-  Scratch& memory = scratch();
-  internal::resolve(options, defaults, *table.pool(), input_tokens, memory.rule);
-  scorer->estimate(embedding, 1, memory.estimates);
-  if (!std::isfinite(memory.estimates.scale[0])) throw_bad_element(embedding, {});
-  const internal::Choice choice = choose(embedding, 0);
+  auto spreads = quality_spreads(checkpoint, scorer->pairs());
+  return std::make_shared<const State>(std::move(checkpoint.config), std::move(scorer),
+                                       std::move(embedder), std::move(spreads));
+}
+
+std::shared_ptr<const Router::State> Router::State::of(RouterParts parts) {
+  Config config = config_of(parts);
+  const std::size_t pairs = parts.scorer->pairs().size();
+  if (!parts.quality_spreads.empty() && parts.quality_spreads.size() != pairs) {
+    refuse_parts("there are " + std::to_string(pairs) + " pairs, but " +
+                 std::to_string(parts.quality_spreads.size()) +
+                 " quality spreads: give one for each, or none");
+  }
+  return std::make_shared<const State>(std::move(config), std::move(parts.scorer),
+                                       std::move(parts.embedder), std::move(parts.quality_spreads));
+}
+
+std::string_view Router::State::text_to_embed(const Query& query) const {
+  if (!embedder) {
+    const std::string& model = config.embedding_model;
+    throw Error(
+        ErrorCode::kUnsupported,
+        "this router has no encoder of its own, so text cannot be routed" +
+            (model.empty() ? "" : ": its heads were trained on embeddings of \"" + model + '"') +
+            ". Give it an embedder, or set Query::embedding");
+  }
+  return internal::routed_text(query);
+}
+
+void Router::State::check_dimension(const EmbeddingView& embedding) const {
+  if (length(embedding) == scorer->dimension()) return;
+  throw Error(ErrorCode::kInvalidArgument,
+              "the embedding has " + std::to_string(length(embedding)) + " numbers, expected " +
+                  std::to_string(scorer->dimension()) +
+                  ": use the encoder that the checkpoint was trained with (" +
+                  config.embedding_model + ")");
+}
+
+void Router::State::estimate(EmbeddingView embeddings, std::size_t rows, Estimates& out) const {
+  scorer->estimate(embeddings, rows, out);
+  const std::size_t pairs = table.pairs().size();
+  const auto one_each = [&](std::span<const double> errors) {
+    return errors.empty() || errors.size() == pairs;
+  };
+  if (out.quality.size() < rows * pairs || out.tokens.size() < rows * pairs ||
+      out.scale.size() < rows || !one_each(out.quality_error) || !one_each(out.tokens_error)) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "the scorer's estimates are not of the size that Estimates describes, for " +
+                    std::to_string(rows) + " rows of " + std::to_string(pairs) + " pairs");
+  }
+  if (out.quality_error.empty()) out.quality_error = exact;
+  if (out.tokens_error.empty()) out.tokens_error = exact;
+}
+
+internal::Choice Router::State::choose(EmbeddingView embedding, std::size_t row,
+                                       Memory& memory) const {
+  const Estimates& estimates = memory.estimates;
+  const std::size_t pairs = table.pairs().size();
+  const internal::EstimateView view{
+      .quality = std::span(estimates.quality).subspan(row * pairs, pairs),
+      .tokens = std::span(estimates.tokens).subspan(row * pairs, pairs),
+      .quality_error = estimates.quality_error,
+      .tokens_error = estimates.tokens_error,
+      .scale = estimates.scale[row]};
+  return internal::choose(table, memory.rule, view, ScorerSource(*scorer, embedding, view),
+                          memory.decision);
+}
+
+Decision Router::State::decide_row(EmbeddingView embedding, std::size_t row,
+                                   const RouteOptions& options, Memory& memory) const {
+  if (!std::isfinite(memory.estimates.scale[row])) throw_bad_element(embedding, {});
+  const internal::Choice choice = choose(embedding, row, memory);
   Decision decision = internal::make_decision(table, memory.rule, choice);
   if (options.rank || options.explain) {
     Predictions predictions;
@@ -174,9 +300,130 @@ Decision Router::Parts::route(EmbeddingView embedding, const RouteOptions& optio
   return decision;
 }
 
-BatchDecision Router::Parts::route_batch(EmbeddingView embeddings, const RouteOptions& options,
-                                         std::span<const std::int64_t> input_tokens,
-                                         std::span<const std::int64_t> max_input_tokens) const {
+Decision Router::State::route(EmbeddingView embedding, const RouteOptions& options,
+                              const QuerySize& size, internal::InputTokens otherwise,
+                              Memory& memory) const {
+  check_dimension(embedding);
+  internal::resolve(options, defaults, *table.pool(), memory.rule);
+  internal::resolve_size(size, otherwise, memory.rule);
+  estimate(embedding, 1, memory.estimates);
+  return decide_row(embedding, 0, options, memory);
+}
+
+Decision Router::State::route_text(std::string_view text, const RouteOptions& options,
+                                   const QuerySize& size, internal::InputTokens otherwise) const {
+  const MemoryLease lease;
+  std::vector<float>& embedding = (*lease).embedding;
+  embedding.resize(scorer->dimension());
+  embedder->embed(std::span(&text, 1), embedding, options.cancel);
+  return route(std::span<const float>(embedding), options, size, otherwise, *lease);
+}
+
+Decision Router::State::route(const Query& query, const RouteOptions& options) const {
+  if (!query.has_embedding()) {
+    return route_text(text_to_embed(query), options, query.size, length_of(query));
+  }
+  const MemoryLease lease;
+  return route(view_of(query), options, query.size, length_of(query), *lease);
+}
+
+std::vector<RouteResult> Router::State::route(std::span<const Query> queries,
+                                              std::span<const RouteOptions> options) const {
+  if (options.size() != 1 && options.size() != queries.size()) {
+    throw Error(ErrorCode::kInvalidArgument, "there are " + std::to_string(queries.size()) +
+                                                 " queries, but " + std::to_string(options.size()) +
+                                                 " options: give one for each, or one for all");
+  }
+  const auto options_of = [&](std::size_t query) -> const RouteOptions& {
+    return options.size() == 1 ? options.front() : options[query];
+  };
+  std::vector<std::optional<RouteResult>> results(queries.size());
+  const auto attempt = [&](std::size_t query, auto route) {
+    try {
+      route();
+    } catch (const Error& error) {
+      results[query].emplace(error);
+    }
+  };
+
+  // A matrix of the queries in float32: first those to be embedded, then those that are already.
+  std::vector<std::string_view> texts;
+  std::vector<std::size_t> row_queries, embedded;
+  for (std::size_t i = 0; i < queries.size(); ++i) {
+    attempt(i, [&] {
+      if (!queries[i].has_embedding()) {
+        texts.push_back(text_to_embed(queries[i]));
+        row_queries.push_back(i);
+        return;
+      }
+      check_dimension(view_of(queries[i]));
+      if (std::holds_alternative<std::vector<float>>(queries[i].embedding)) {
+        embedded.push_back(i);
+      } else {
+        results[i].emplace(route(queries[i], options_of(i)));
+      }
+    });
+  }
+  const std::size_t dimension = scorer->dimension();
+  std::vector<float> rows((texts.size() + embedded.size()) * dimension);
+  const auto row_of = [&](std::size_t row) {
+    return std::span(rows).subspan(row * dimension, dimension);
+  };
+  for (const std::size_t i : embedded) {
+    std::ranges::copy(std::get<std::vector<float>>(queries[i].embedding),
+                      row_of(row_queries.size()).begin());
+    row_queries.push_back(i);
+  }
+  if (!texts.empty()) {
+    try {
+      for (const auto& [text, failure] : embedder->embed_each(
+               texts, std::span(rows).first(texts.size() * dimension), options.front().cancel)) {
+        results[row_queries.at(text)].emplace(Error(failure.code, failure.message));
+      }
+    } catch (const Error& error) {
+      for (std::size_t row = 0; row < texts.size(); ++row) {
+        results[row_queries[row]].emplace(error);
+      }
+    }
+  }
+
+  const MemoryLease lease;
+  Memory& memory = *lease;
+  const RouteOptions* resolved = nullptr;
+  for (std::size_t begin = 0; begin < row_queries.size(); begin += kBatchRows) {
+    const std::size_t count = std::min(kBatchRows, row_queries.size() - begin);
+    const auto block = std::span<const float>(rows).subspan(begin * dimension, count * dimension);
+    std::optional<Error> unscored;
+    try {
+      estimate(block, count, memory.estimates);
+    } catch (const Error& error) {  // of a scorer that the library does not know
+      unscored = error;
+    }
+    for (std::size_t r = 0; r < count; ++r) {
+      const std::size_t query = row_queries[begin + r];
+      if (results[query]) continue;
+      attempt(query, [&] {
+        const RouteOptions& own = options_of(query);
+        if (unscored) throw Error(*unscored);
+        if (&own != resolved) {
+          resolved = nullptr;  // until it has been
+          internal::resolve(own, defaults, *table.pool(), memory.rule);
+          resolved = &own;
+        }
+        internal::resolve_size(queries[query].size, length_of(queries[query]), memory.rule);
+        results[query].emplace(decide_row(block.subspan(r * dimension, dimension), r, own, memory));
+      });
+    }
+  }
+
+  std::vector<RouteResult> in_order;
+  in_order.reserve(results.size());
+  for (std::optional<RouteResult>& result : results) in_order.push_back(*std::move(result));
+  return in_order;
+}
+
+BatchDecision Router::State::route_batch(EmbeddingView embeddings, const RouteOptions& options,
+                                         std::span<const QuerySize> sizes) const {
   const std::size_t dimension = scorer->dimension();
   if (length(embeddings) % dimension != 0) {
     throw Error(ErrorCode::kInvalidArgument,
@@ -184,31 +431,33 @@ BatchDecision Router::Parts::route_batch(EmbeddingView embeddings, const RouteOp
                     " numbers, which is not a multiple of " + std::to_string(dimension));
   }
   const std::size_t rows = length(embeddings) / dimension;
-  check_one_each(input_tokens, "input_tokens", rows);
-  check_one_each(max_input_tokens, "max_input_tokens", rows);
-  const bool lengths_differ = !input_tokens.empty() || !max_input_tokens.empty();
-  const auto input_of_row = [&](std::size_t row) {
-    return internal::resolve_input(
-        input_tokens.empty() ? options.input_tokens : input_tokens[row],
-        max_input_tokens.empty() ? options.max_input_tokens : max_input_tokens[row],
-        kDefaultInputTokens);
-  };
-  for (std::size_t row = 0; lengths_differ && row < rows; ++row) input_of_row(row);
+  if (sizes.size() > 1 && sizes.size() != rows) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "there are " + std::to_string(rows) + " embeddings, but " +
+                    std::to_string(sizes.size()) + " sizes: give one for each, one for all, or " +
+                    "none");
+  }
 
   BatchDecision batch{.options = {}, .reasons = {}, .pool = table.pool()};
   batch.options.reserve(rows);
   batch.reasons.reserve(rows);
-  Scratch& memory = scratch();
-  internal::resolve(options, defaults, *table.pool(), kDefaultInputTokens, memory.rule);
+  const MemoryLease lease;
+  Memory& memory = *lease;
+  internal::resolve(options, defaults, *table.pool(), memory.rule);
+  const auto resolve_size = [&](const QuerySize& size) {
+    internal::resolve_size(size, internal::kDefaultInputTokens, memory.rule);
+  };
+  for (const QuerySize& size : sizes) resolve_size(size);  // checks them before any work
+  if (sizes.empty()) resolve_size({});
   for (std::size_t begin = 0; begin < rows; begin += kBatchRows) {
     const std::size_t count = std::min(kBatchRows, rows - begin);
-    scorer->estimate(slice(embeddings, begin * dimension, count * dimension), count,
-                     memory.estimates);
+    estimate(slice(embeddings, begin * dimension, count * dimension), count, memory.estimates);
     for (std::size_t r = 0; r < count; ++r) {
       const EmbeddingView embedding = slice(embeddings, (begin + r) * dimension, dimension);
       if (!std::isfinite(memory.estimates.scale[r])) throw_bad_element(embedding, begin + r);
-      if (lengths_differ) memory.rule.input = input_of_row(begin + r);
-      const Decision decision = internal::make_decision(table, memory.rule, choose(embedding, r));
+      if (sizes.size() > 1) resolve_size(sizes[begin + r]);
+      const Decision decision =
+          internal::make_decision(table, memory.rule, choose(embedding, r, memory));
       batch.options.push_back(decision.chosen);
       batch.reasons.push_back(decision.reason);
     }
@@ -233,7 +482,7 @@ std::string Router::default_checkpoint_path() {
       self.dli_fname != nullptr) {
     std::error_code ignored;
     fs::path file = fs::canonical(self.dli_fname, ignored);
-    // For a program started through PATH, this may be only its name.
+    // A program started through PATH may be known here by its bare name only.
     if (ignored) file = fs::canonical("/proc/self/exe", ignored);
     for (fs::path up = file.parent_path().parent_path(); up.has_relative_path();
          up = up.parent_path()) {
@@ -254,57 +503,64 @@ std::string Router::default_checkpoint_path() {
                   ": name a checkpoint folder, or set R2ROUTER_CHECKPOINT to one");
 }
 
-Router::Router(Checkpoint checkpoint, const RouterOptions& options) {
-  validate(checkpoint);
-  check(checkpoint.config.policy);
-  parts_ = std::make_shared<const Parts>(std::move(checkpoint), options);
+Router::Router(Checkpoint checkpoint, const RouterOptions& options)
+    : Router(State::of(std::move(checkpoint), options)) {}
+
+Router::Router(RouterParts parts) : Router(State::of(std::move(parts))) {}
+
+Router::Router(std::shared_ptr<const State> state) : state_(std::move(state)) {}
+
+Router Router::with_pool(const Pool& pool, const LogCallback& log) const {
+  Config config = state_->config;
+  apply_pool(config, pool, log);
+  return Router(std::make_shared<const State>(std::move(config), state_->scorer, state_->embedder,
+                                              state_->spreads));
 }
 
-Decision Router::route(std::span<const float> embedding, const RouteOptions& options) const {
-  return parts_->route(embedding, options, kDefaultInputTokens);
+Decision Router::route(const Query& query, const RouteOptions& options) const {
+  return state_->route(query, options);
 }
 
-Decision Router::route(std::span<const double> embedding, const RouteOptions& options) const {
-  return parts_->route(embedding, options, kDefaultInputTokens);
+std::vector<RouteResult> Router::route(std::span<const Query> queries,
+                                       const RouteOptions& options) const {
+  return state_->route(queries, std::span(&options, 1));
+}
+
+std::vector<RouteResult> Router::route(std::span<const Query> queries,
+                                       std::span<const RouteOptions> options) const {
+  return state_->route(queries, options);
 }
 
 Decision Router::route_text(std::string_view query, const RouteOptions& options) const {
-  if (!parts_->embedder) {
-    throw Error(ErrorCode::kUnsupported,
-                "this checkpoint has no encoder, so text cannot be routed: its heads were "
-                "trained on embeddings of \"" +
-                    parts_->config.embedding_model +
-                    "\". Give an embedder in RouterOptions, or embed the query and call route()");
-  }
-  if (internal::is_blank(query)) {
-    throw Error(ErrorCode::kInvalidArgument,
-                std::string("the query is empty") +
-                    (query.empty() ? "" : ", nothing but white space") + ": expected some text");
-  }
-  std::vector<float>& embedding = scratch().embedding;
-  embedding.resize(dimension());
-  parts_->embedder->embed(std::span(&query, 1), embedding, options.cancel);
-  return parts_->route(std::span<const float>(embedding), options,
-                       {.expected = estimate_input_tokens(query),
-                        .most = most_input_tokens(query, parts_->config.budget_prompt)});
+  return state_->route(Query{.text = std::string(query)}, options);
+}
+
+Decision Router::route(std::span<const float> embedding, const RouteOptions& options,
+                       const QuerySize& size) const {
+  const MemoryLease lease;
+  return state_->route(embedding, options, size, internal::kDefaultInputTokens, *lease);
+}
+
+Decision Router::route(std::span<const double> embedding, const RouteOptions& options,
+                       const QuerySize& size) const {
+  const MemoryLease lease;
+  return state_->route(embedding, options, size, internal::kDefaultInputTokens, *lease);
 }
 
 BatchDecision Router::route_batch(std::span<const float> embeddings, const RouteOptions& options,
-                                  std::span<const std::int64_t> input_tokens,
-                                  std::span<const std::int64_t> max_input_tokens) const {
-  return parts_->route_batch(embeddings, options, input_tokens, max_input_tokens);
+                                  std::span<const QuerySize> sizes) const {
+  return state_->route_batch(embeddings, options, sizes);
 }
 
 BatchDecision Router::route_batch(std::span<const double> embeddings, const RouteOptions& options,
-                                  std::span<const std::int64_t> input_tokens,
-                                  std::span<const std::int64_t> max_input_tokens) const {
-  return parts_->route_batch(embeddings, options, input_tokens, max_input_tokens);
+                                  std::span<const QuerySize> sizes) const {
+  return state_->route_batch(embeddings, options, sizes);
 }
 
-std::size_t Router::dimension() const { return parts_->scorer->dimension(); }
-const Pool& Router::pool() const { return *parts_->table.pool(); }
-const Config& Router::config() const { return parts_->config; }
-const std::shared_ptr<const Scorer>& Router::scorer() const { return parts_->scorer; }
-const std::shared_ptr<const Embedder>& Router::embedder() const { return parts_->embedder; }
+std::size_t Router::dimension() const { return state_->scorer->dimension(); }
+const Pool& Router::pool() const { return *state_->table.pool(); }
+const Config& Router::config() const { return state_->config; }
+const std::shared_ptr<const Scorer>& Router::scorer() const { return state_->scorer; }
+const std::shared_ptr<const Embedder>& Router::embedder() const { return state_->embedder; }
 
 }  // namespace r2router

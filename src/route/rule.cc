@@ -197,11 +197,10 @@ void resolve_caps(const CapRule& cap, const CapRule& defaults, Rule& rule) {
 
 }  // namespace
 
-InputTokens resolve_input(std::optional<std::int64_t> expected, std::optional<std::int64_t> most,
-                          InputTokens otherwise) {
+void resolve_size(const QuerySize& size, InputTokens otherwise, Rule& rule) {
   const InputTokens input{
-      .expected = expected.value_or(otherwise.expected),
-      .most = most.value_or(expected.value_or(otherwise.most)),
+      .expected = size.input_tokens.value_or(otherwise.expected),
+      .most = size.max_input_tokens.value_or(size.input_tokens.value_or(otherwise.most)),
   };
   if (input.expected < 0) {
     throw Error(ErrorCode::kInvalidArgument,
@@ -212,11 +211,11 @@ InputTokens resolve_input(std::optional<std::int64_t> expected, std::optional<st
                 "max_input_tokens is " + std::to_string(input.most) + ", but the query has " +
                     std::to_string(input.expected) + " input_tokens: expected no fewer");
   }
-  return input;
+  rule.input = input;
+  rule.images = size.images;
 }
 
-void resolve(const RouteOptions& options, const Policy& defaults, const Pool& pool,
-             InputTokens input, Rule& rule) {
+void resolve(const RouteOptions& options, const Policy& defaults, const Pool& pool, Rule& rule) {
   const Policy& policy = options.policy;
   check(policy);
   // Not merge(), which would copy the names of models for every decision.
@@ -229,8 +228,6 @@ void resolve(const RouteOptions& options, const Policy& defaults, const Pool& po
   rule.goal.quality_floor = setting(&Policy::min_quality).value_or(0);
   rule.quality_fraction = setting(&Policy::quality_fraction).value_or(0);
   rule.token_floor = policy.token_floor.value_or(corrected ? defaults.token_floor.value_or(0) : 0);
-  rule.input = resolve_input(options.input_tokens, options.max_input_tokens, input);
-  rule.images = options.images;
   resolve_caps(policy.cap, defaults.cap, rule);
   rule.max_cost_usd = setting(&Policy::max_cost_usd).value_or(kNoLimit);
   rule.max_latency_ms = setting(&Policy::max_latency_ms).value_or(kNoLimit);

@@ -23,6 +23,8 @@ ExactScorer::ExactScorer(std::size_t dimension, std::span<const HeadName> names)
   no_error_.resize(pairs_.size());
 }
 
+bool ExactScorer::predicts_length(std::size_t pair) const { return tokens_head_[pair] != kNoHead; }
+
 void ExactScorer::predict(EmbeddingView embedding, Predictions& out) const {
   predict_rows(embedding, 1, out.quality, out.tokens);
 }

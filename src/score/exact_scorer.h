@@ -14,6 +14,7 @@ class ExactScorer : public Scorer {
  public:
   std::size_t dimension() const final { return dimension_; }
   std::span<const Pair> pairs() const final { return pairs_; }
+  bool predicts_length(std::size_t pair) const final;
   void predict(EmbeddingView embedding, Predictions& out) const final;
   void predict_pair(EmbeddingView embedding, std::size_t pair, double& quality,
                     double& tokens) const final;

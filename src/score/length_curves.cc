@@ -62,6 +62,7 @@ class CorrectedScorer final : public Scorer {
 
   std::size_t dimension() const override { return scorer_->dimension(); }
   std::span<const Pair> pairs() const override { return scorer_->pairs(); }
+  bool predicts_length(std::size_t pair) const override { return scorer_->predicts_length(pair); }
 
   void predict(EmbeddingView embedding, Predictions& out) const override {
     scorer_->predict(embedding, out);

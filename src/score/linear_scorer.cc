@@ -1,8 +1,14 @@
+// The heads are rows of an Eigen matrix, from which exact predictions are computed. The panels of
+// the kernels are a float32 copy of it in another order, for screening.
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <limits>
 #include <optional>
 #include <string>
+#include <vector>
+
+#include <Eigen/Core>
 
 #include "r2router/error.h"
 #include "r2router/scorer.h"
@@ -59,10 +65,11 @@ class LinearScorer final : public Scorer {
         fixed_tokens_[p] = pairs_[p].budget.tokens();
       }
     }
-    weights_.resize(order.size() * dimension_);
+    const Eigen::Map<const Matrix> given(weights.data(), index(heads.names.size()),
+                                         index(dimension_));
+    weights_.resize(index(order.size()), index(dimension_));
     for (std::size_t row = 0; row < order.size(); ++row) {
-      std::copy_n(weights.begin() + static_cast<std::ptrdiff_t>(order[row] * dimension_),
-                  dimension_, weights_.begin() + static_cast<std::ptrdiff_t>(row * dimension_));
+      weights_.row(index(row)) = given.row(index(order[row]));
       intercepts_.push_back(heads.intercepts[order[row]]);
     }
     fill_panels(order.size());
@@ -71,6 +78,7 @@ class LinearScorer final : public Scorer {
 
   std::size_t dimension() const override { return dimension_; }
   std::span<const Pair> pairs() const override { return pairs_; }
+  bool predicts_length(std::size_t pair) const override { return tokens_row_[pair] != kNoRow; }
 
   void predict(EmbeddingView embedding, Predictions& out) const override {
     out.quality.resize(pairs_.size());
@@ -127,10 +135,18 @@ class LinearScorer final : public Scorer {
   }
 
  private:
+  using Matrix = Eigen::Matrix<Weight, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
   static constexpr std::size_t kNoRow = std::numeric_limits<std::size_t>::max();
 
+  static Eigen::Index index(std::size_t i) { return static_cast<Eigen::Index>(i); }
+
+  /// The weights of a head, `dimension_` of them.
+  const Weight* weights_of(std::size_t row) const { return weights_.row(index(row)).data(); }
+
+  // Not Eigen's product, whose order of summation depends on the machine.
   double exact(std::size_t row, const EmbeddingView& embedding) const {
-    const Weight* weights = weights_.data() + row * dimension_;
+    const Weight* weights = weights_of(row);
     return std::visit([&](auto x) { return dot(kernel_, weights, x.data(), dimension_); },
                       embedding) +
            intercepts_[row];
@@ -157,8 +173,9 @@ class LinearScorer final : public Scorer {
     panels_.emplace(panel_count_ * width * dimension_);
     for (std::size_t row = 0; row < rows; ++row) {
       float* panel = panels_->data() + row / width * width * dimension_;
+      const Weight* weights = weights_of(row);
       for (std::size_t k = 0; k < dimension_; ++k) {
-        panel[k * width + row % width] = static_cast<float>(weights_[row * dimension_ + k]);
+        panel[k * width + row % width] = static_cast<float>(weights[k]);
       }
     }
   }
@@ -172,7 +189,7 @@ class LinearScorer final : public Scorer {
     const double gamma = 1.01 * n * 0x1p-24 / (1 - n * 0x1p-24);
     std::vector<double> errors;
     for (std::size_t row = 0; row < order.size(); ++row) {
-      const Weight* w = weights_.data() + row * dimension_;
+      const Weight* w = weights_of(row);
       const double norm = std::sqrt(dot(kernel_, w, w, dimension_));
       if (!(norm <= kLargestNorm) || !std::isfinite(intercepts_[row])) {
         throw_bad_checkpoint(describe(heads.names[order[row]]) +
@@ -190,7 +207,7 @@ class LinearScorer final : public Scorer {
   const Kernel& kernel_;
   std::size_t dimension_;
   std::vector<Pair> pairs_;
-  std::vector<Weight> weights_;     ///< rows × dimension, for exact arithmetic
+  Matrix weights_;                  ///< heads × dimension, for exact arithmetic
   std::vector<double> intercepts_;  ///< rows
   std::vector<std::size_t> tokens_row_;
   std::vector<std::pair<std::size_t, std::size_t>> predicted_tokens_;  ///< pair and row

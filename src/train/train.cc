@@ -122,7 +122,7 @@ void report_gaps(const OutcomeTable& table, const TrainOptions& options) {
   if (!options.log) return;
   std::vector<std::uint32_t> queries;
   for (std::uint32_t i = 0; i < table.queries.size(); ++i) {
-    const Query& query = table.queries[i];
+    const QueryRecord& query = table.queries[i];
     if (query.original.empty() && !is_held_out(query.text, options.holdout)) queries.push_back(i);
   }
   const internal::Gaps gaps = internal::find_gaps(table, queries);
@@ -560,7 +560,7 @@ Checkpoint train(const OutcomeTable& table, std::span<const float> embeddings,
     report.training_queries +=
         static_cast<std::size_t>(std::count_if(fold.begin(), fold.end(), is_original));
   }
-  for (const Query& query : table.queries) {
+  for (const QueryRecord& query : table.queries) {
     report.held_out_queries += query.original.empty() && is_held_out(query.text, options.holdout);
   }
   report.heads = kHeadsPerPair * table.pairs.size();
@@ -620,7 +620,7 @@ Checkpoint train(const OutcomeTable& table, const LexicalEncoderSpec& encoder,
   check_options(options);
   validate(table);
   std::vector<std::string_view> texts;
-  for (const Query& query : table.queries) texts.push_back(query.text);
+  for (const QueryRecord& query : table.queries) texts.push_back(query.text);
   const std::size_t dimension = encoder.dimension;
   std::vector<float> embeddings(texts.size() * dimension);
   LexicalEncoderSpec features = encoder;  // without what is still to be learned

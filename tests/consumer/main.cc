@@ -1,11 +1,60 @@
 // A program outside the project: it knows the installed headers and library only.
 // Usage: consumer [CHECKPOINT_FOLDER]
 #include <cmath>
+#include <cstddef>
 #include <exception>
 #include <iostream>
+#include <memory>
+#include <span>
+#include <stop_token>
+#include <string_view>
+#include <utility>
+#include <variant>
 #include <vector>
 
 #include <r2router/router.h>
+
+namespace {
+
+// A scorer and an embedder of the program's own.
+class LengthEmbedder final : public r2router::Embedder {
+ public:
+  std::size_t dimension() const override { return 1; }
+  void embed(std::span<const std::string_view> texts, std::span<float> out,
+             const std::stop_token&) const override {
+    for (std::size_t i = 0; i < texts.size(); ++i) out[i] = static_cast<float>(texts[i].size());
+  }
+};
+
+class LengthScorer final : public r2router::Scorer {
+ public:
+  std::size_t dimension() const override { return 1; }
+  std::span<const r2router::Pair> pairs() const override { return pairs_; }
+  void predict(r2router::EmbeddingView embedding, r2router::Predictions& out) const override {
+    const double length =
+        std::visit([](auto numbers) { return static_cast<double>(numbers[0]); }, embedding);
+    out.quality = {length < 20 ? 0.9 : 0.1, 0.5};
+    out.tokens = {100, 100};
+  }
+
+ private:
+  const std::vector<r2router::Pair> pairs_ = {{0, r2router::Budget()}, {1, r2router::Budget()}};
+};
+
+bool routes_by_own_parts() {
+  r2router::RouterParts parts;
+  parts.pool = {{.name = "short"}, {.name = "long"}};
+  parts.scorer = std::make_shared<LengthScorer>();
+  parts.embedder = std::make_shared<LengthEmbedder>();
+  const r2router::Router router(std::move(parts));
+  const std::vector<r2router::Query> queries = {
+      {.text = "a short text"}, {.text = "a text that is longer than that"}, {.text = ""}};
+  const auto results = router.route(queries);
+  return results[0].decision().model().name == "short" &&
+         results[1].decision().model().name == "long" && !results[2].ok();
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   try {
@@ -22,6 +71,11 @@ int main(int argc, char** argv) {
     const r2router::Decision from_embedding = router.route(embedding);
     std::cout << "embedding: " << from_embedding.model().name << ", "
               << from_embedding.chosen.budget.to_string() << '\n';
+
+    if (!routes_by_own_parts()) {
+      std::cerr << "a router of own parts does not route by them\n";
+      return 1;
+    }
 
     // Errors cross the library's border as its own type.
     try {

@@ -23,9 +23,9 @@ void require(bool condition) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  using r2router::cli::QueryLine;
+  using r2router::internal::QueryLine;
   const std::string_view text(reinterpret_cast<const char*>(data), size);
-  const QueryLine line = r2router::cli::parse_query_line(text);
+  const QueryLine line = r2router::internal::parse_query_line(text);
 
   if (!line.id.empty()) require(!nlohmann::json::parse(line.id).is_structured());
   if (line.error.empty()) {
@@ -41,11 +41,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const r2router::Decision decision{
         .pool = std::make_shared<const r2router::Pool>(r2router::Pool{{.name = "model"}})};
     const std::string output =
-        r2router::cli::decision_json({.id = line.id, .query = line.query}, decision, false);
+        r2router::internal::decision_json({.id = line.id, .query = line.query}, decision, false);
     require(output.find('\n') == output.size() - 1);
     require(nlohmann::json::parse(output).at("model") == "model");
   } else {
-    const std::string output = r2router::cli::error_json(line.id, line.error, 1);
+    const std::string output = r2router::internal::error_json(line.id, line.error, 1);
     require(output.find('\n') == output.size() - 1);
     require(nlohmann::json::parse(output).at("line") == 1);
   }

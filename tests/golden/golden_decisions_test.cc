@@ -95,21 +95,21 @@ TEST_P(GoldenDecisions, MatchRowByRow) {
     const std::string where = "row " + std::to_string(row);
     RouteOptions options;
     options.policy.lambda = line["lambda"].get<double>();
-    options.input_tokens = line["input_tokens"].get<std::int64_t>();
+    const QuerySize size{.input_tokens = line["input_tokens"].get<std::int64_t>()};
     const auto embedding = std::span(embeddings).subspan(row * kDimension, kDimension);
-    const Decision decision = router.route(embedding, options);
+    const Decision decision = router.route(embedding, options, size);
     expect_option(router.pool(), decision.chosen, line["decision"], where);
 
     const auto wide_embedding = std::span(wide).subspan(row * kDimension, kDimension);
-    EXPECT_EQ(router.route(wide_embedding, options).chosen, decision.chosen)
+    EXPECT_EQ(router.route(wide_embedding, options, size).chosen, decision.chosen)
         << where << " in float64";
     // A batch of several rows goes through other code than a single one.
     const auto both = std::span(embeddings).subspan(row / 16 * 16 * kDimension, 16 * kDimension);
-    EXPECT_EQ(router.route_batch(both, options).options[row % 16], decision.chosen)
+    EXPECT_EQ(router.route_batch(both, options, {&size, 1}).options[row % 16], decision.chosen)
         << where << " in a batch";
 
     options.rank = true;
-    const Decision ranked = router.route(embedding, options);
+    const Decision ranked = router.route(embedding, options, size);
     ASSERT_EQ(ranked.ranking.size(), 176U);
     if (line.contains("all_options")) {
       ++full_rankings;

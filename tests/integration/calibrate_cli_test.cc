@@ -115,7 +115,7 @@ class CalibrateCli : public ::testing::Test {
   MeanFigures realised(const std::vector<json>& decisions,
                        const std::vector<json>& outcomes) const {
     const Pool pool = Router::from_pretrained(checkpoint_).pool();
-    const std::vector<Query> queries = read_queries(queries_);
+    const std::vector<QueryRecord> queries = read_queries(queries_);
     MeanFigures means;
     for (std::size_t i = 0; i < decisions.size(); ++i) {
       for (const json& outcome : outcomes) {
@@ -205,9 +205,9 @@ TEST_F(CalibrateCli, TakesOutcomesThatTrainingKeptOut) {
   const std::string file = write_outcomes(known);
   const Outcome outcome = calibrate("90% of best", {"--outcomes", file, "--holdout", "5"});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
-  const std::vector<Query> queries = read_queries(queries_);
-  const auto held_out =
-      std::ranges::count_if(queries, [](const Query& query) { return is_held_out(query.text, 5); });
+  const std::vector<QueryRecord> queries = read_queries(queries_);
+  const auto held_out = std::ranges::count_if(
+      queries, [](const QueryRecord& query) { return is_held_out(query.text, 5); });
   EXPECT_THAT(outcome.out, HasSubstr("Queries:            " + std::to_string(held_out) + "\n"));
   // As it is if nothing else is said.
   const std::string before = testing::read_file(policy_file_);
@@ -246,9 +246,9 @@ TEST_F(CalibrateCli, HoldsOutAsTheCheckpointsTrainingDid) {
     return run({"calibrate", "--queries", queries_, "--target", "90% of best", "--output",
                 policy_file_, "--resamples", "50", "--outcomes", file});
   };
-  const std::vector<Query> queries = read_queries(queries_);
-  const auto held_out =
-      std::ranges::count_if(queries, [](const Query& query) { return is_held_out(query.text, 3); });
+  const std::vector<QueryRecord> queries = read_queries(queries_);
+  const auto held_out = std::ranges::count_if(
+      queries, [](const QueryRecord& query) { return is_held_out(query.text, 3); });
   const Outcome third = queries_with(R"({"holdout": 3})");
   EXPECT_THAT(third.out, HasSubstr("Queries:            " + std::to_string(held_out) + "\n"));
   EXPECT_EQ(third.err, "");
@@ -297,7 +297,7 @@ TEST_F(CalibrateCli, CutsUnlimitedOutcomesOffForAHardCap) {
   const json found = json::parse(testing::read_file(policy_file_))["calibration"];
   double quality = 0;
   const std::vector<json> decisions = route({"--policy", policy_file_});
-  const std::vector<Query> queries = read_queries(queries_);
+  const std::vector<QueryRecord> queries = read_queries(queries_);
   for (std::size_t i = 0; i < decisions.size(); ++i) {
     for (const json& line : known) {
       if (line["query_id"] != queries[i].id || line["model"] != decisions[i]["model"]) continue;

@@ -259,8 +259,8 @@ TEST_F(CliTest, PassesEveryOptionToTheLibrary) {
   expect_same(decide({"--lambda", "1"}), router.route_text(kPrompt, {.policy = {.lambda = 1}}));
   expect_same(decide({"--lambda_val", "0"}), router.route_text(kPrompt, {.policy = {.lambda = 0}}));
   expect_same(decide({"--input-tokens", "1000000"}),
-              router.route_text(kPrompt, {.input_tokens = 1000000}));
-  expect_same(decide({"--images", "3"}), router.route_text(kPrompt, {.images = 3}));
+              router.route({.text = kPrompt, .size = {.input_tokens = 1000000}}));
+  expect_same(decide({"--images", "3"}), router.route({.text = kPrompt, .size = {.images = 3}}));
   EXPECT_GT(decide({"--images", "3"}).at("worst_case_cost_usd"), 0.003);
   expect_same(decide({"--allow", "model-2,model-1"}),
               router.route_text(kPrompt, {.policy = {.allow = {{"model-1", "model-2"}}}}));
@@ -361,10 +361,10 @@ TEST_F(CliTest, RoutesJsonLinesInOrderWithTheirIdsAndOptions) {
   expect_same(json::parse(lines[1]), router().route_text("two", {.policy = {.lambda = 0}}));
   EXPECT_FALSE(json::parse(lines[2]).contains("id"));
   expect_same(json::parse(lines[2]),
-              router().route(embedding, {.policy = {.lambda = 0.5}, .input_tokens = 5000}));
+              router().route(embedding, {.policy = {.lambda = 0.5}}, {.input_tokens = 5000}));
   EXPECT_TRUE(json::parse(lines[3]).at("id").is_null());
   expect_same(json::parse(lines[4]),
-              router().route_text("one", {.policy = {.lambda = 0.5}, .images = 2}));
+              router().route({.text = "one", .size = {.images = 2}}, {.policy = {.lambda = 0.5}}));
 }
 
 TEST_F(CliTest, TellsABadJsonLineAndGoesOn) {

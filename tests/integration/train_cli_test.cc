@@ -358,7 +358,7 @@ TEST_F(TrainCli, KeepsWhatItLearnedWhereThatCannotBeMeasured) {
   // The large model has no outcome of a query that is held out.
   std::string outcomes;
   std::vector<std::string> held_out;
-  for (const Query& query : read_queries(folder_ / "queries.jsonl")) {
+  for (const QueryRecord& query : read_queries(folder_ / "queries.jsonl")) {
     if (is_held_out(query.text, 5)) held_out.push_back(query.id);
   }
   for (const std::string& line : testing::lines_of(read_file(folder_ / "outcomes.jsonl"))) {

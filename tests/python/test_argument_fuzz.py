@@ -140,18 +140,23 @@ def test_constructor(predictors: Any, configs: Any) -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_the_native_module_itself(data: st.DataObject) -> None:
     """The facade converts; the module beneath must not trust it."""
-    options = _core.RouteOptions({"lambda_val": 0.5}, 10)
+    options, size = _core.RouteOptions({"lambda_val": 0.5}), _core.QuerySize(10)
     calls: list[tuple[Any, tuple[Any, ...]]] = [
-        (ROUTER._native.route, (arrays | things, st.just(options))),
+        (ROUTER._native.route, (arrays | things, st.just(options), st.just(size))),
         (
             ROUTER._native.route_batch,
-            (arrays | good_rows, st.just(options), *(arrays | things,) * 2),
+            (arrays | good_rows, st.just(options), st.just(size), arrays | things, things),
+        ),
+        (
+            ROUTER._native.route_texts,
+            (things | st.just(["a"]), arrays | good_rows, st.just(options), st.just(size)),
         ),
         (ROUTER._native.quality_curves, (arrays | things, st.integers() | things)),
         (ROUTER._native.embed, (things,)),
         (_core.Checkpoint, (things, things, arrays, things, things)),
         (_core.Checkpoint.load, (st.text(max_size=5) | things, things)),
-        (_core.RouteOptions, (things,) * 6),
+        (_core.RouteOptions, (things,) * 3),
+        (_core.QuerySize, (things,) * 2),
         (_core.Router, (things | st.just(ROUTER._checkpoint), things)),
         (_core.LexicalEncoder, (things,) * 6),
         (_core.estimate_input_tokens, (things,)),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from r2_router import UNLIMITED, R2Router, RouteBatch
+from r2_router import UNLIMITED, R2Router, RouteBatch, _core
 
 
 def rows(count: int, dimension: int = 4) -> np.ndarray:
@@ -252,17 +252,12 @@ def test_signals_are_handled_during_a_batch(small_router: R2Router) -> None:
         with pytest.raises(Stopped):
             small_router._native.route_batch(
                 embeddings,
-                _options(small_router),
+                _core.RouteOptions({"lambda_val": small_router.lambda_val}),
+                _core.QuerySize(100),
                 np.empty(0, np.int64),
-                np.empty(0, np.int64),
+                [],
             )
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
     assert len(calls) >= 3
-
-
-def _options(router: R2Router) -> Any:
-    from r2_router import _core
-
-    return _core.RouteOptions({"lambda_val": router.lambda_val}, 100)

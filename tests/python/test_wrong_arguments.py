@@ -42,7 +42,7 @@ def instances() -> dict[str, Any]:
     endpoint = _core.Endpoint("http://127.0.0.1:9")
     return {
         "Batch": router._native.route_batch(
-            np.zeros((1, 4)), _core.RouteOptions({}), np.empty(0, np.int64), np.empty(0, np.int64)
+            np.zeros((1, 4)), _core.RouteOptions({}), _core.QuerySize(), np.empty(0, np.int64), []
         ),
         "CancelSource": _core.CancelSource(),
         "Checkpoint": router._checkpoint,
@@ -52,6 +52,7 @@ def instances() -> dict[str, Any]:
         "HttpEmbedder": _core.HttpEmbedder(endpoint, "model", 4, 0),
         "LexicalEncoder": _core.LexicalEncoder(8, [("words", 1, 1, 1.0)], 0, False, False, False),
         "Policy": policy,
+        "QuerySize": _core.QuerySize(),
         "RouteOptions": _core.RouteOptions({}),
         "Router": router._native,
     }
@@ -165,11 +166,11 @@ def test_native_functions(name: str, function: Callable[..., Any], signature: st
             "cap.margin is 'a': expected a number, 0 or more",
         ),
         (
-            lambda: _core.RouteOptions({}, 2**70),
+            lambda: _core.QuerySize(2**70),
             "input_tokens is 1180591620717411303424: expected a whole number of tokens, 0 or more",
         ),
         (
-            lambda: _core.RouteOptions({}, 2.5),
+            lambda: _core.QuerySize(2.5),
             "input_tokens is 2.5: expected a whole number of tokens, 0 or more",
         ),
         (
@@ -185,10 +186,9 @@ def test_messages(call: Callable[[], Any], message: str) -> None:
 
 
 def test_numbers_of_numpy_are_numbers() -> None:
-    _core.RouteOptions(
-        {"lambda_val": np.float32(0.5), "max_output_tokens": np.uint8(200)}, np.int16(7)
-    )
-    _core.RouteOptions({"lambda_val": 1, "continuous": np.bool_(True)}, True)
+    _core.RouteOptions({"lambda_val": np.float32(0.5), "max_output_tokens": np.uint8(200)})
+    _core.RouteOptions({"lambda_val": 1, "continuous": np.bool_(True)})
+    _core.QuerySize(np.int16(7), np.uint8(2))
 
 
 class Index:

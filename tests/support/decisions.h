@@ -92,10 +92,6 @@ inline RouteOptions random_options(std::mt19937_64& random) {
   }
   options.policy.rules = random() % 2 == 0 ? DecisionRules::kReference : DecisionRules::kCorrected;
   options.policy.available_only = random() % 3 == 0;
-  if (random() % 2 == 0) {
-    options.input_tokens = static_cast<std::int64_t>(random() % 300);
-    options.max_input_tokens = *options.input_tokens + static_cast<std::int64_t>(random() % 300);
-  }
   if (sometimes()) options.policy.min_quality = share();
   if (sometimes()) options.policy.quality_fraction = share();
   if (sometimes()) options.policy.max_cost_usd = std::pow(10, -2 - 4 * share());
@@ -107,6 +103,16 @@ inline RouteOptions random_options(std::mt19937_64& random) {
                         .minimum = 1 + static_cast<std::uint32_t>(random() % 40),
                         .unlimited = 500 + static_cast<std::uint32_t>(random() % 1000)};
   return options;
+}
+
+/// Of a query: empty in half of the calls.
+inline QuerySize random_size(std::mt19937_64& random) {
+  QuerySize size;
+  if (random() % 2 == 0) {
+    size.input_tokens = static_cast<std::int64_t>(random() % 300);
+    size.max_input_tokens = *size.input_tokens + static_cast<std::int64_t>(random() % 300);
+  }
+  return size;
 }
 
 }  // namespace r2router::testing

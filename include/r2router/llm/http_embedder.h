@@ -33,10 +33,11 @@ struct HttpEmbedderOptions {
 /// all of several texts fail, if 16 texts for each concurrent batch fail in a row, or on any other
 /// failure, the other batches are stopped and both functions throw the error.
 ///
-/// embed() throws Error(kInvalidArgument) for a text that is not UTF-8, before anything is sent;
-/// kConnection, kUntrusted, kTimeout, kAuthentication, kCredit, kRateLimited, kServer or kRefused
-/// after the last retry; kBadResponse for an answer that cannot be read or used. `out` may be
-/// partly written then. Throws Error(kInvalidArgument) for a bad endpoint or options.
+/// embed() throws Error(kInvalidArgument) for a text that is not UTF-8, before anything is sent,
+/// and embed_each() returns it. Both throw kConnection, kUntrusted, kTimeout, kAuthentication,
+/// kCredit, kRateLimited, kServer or kRefused after the last retry; kBadResponse for an answer that
+/// cannot be read or used. `out` may be partly written then. Throws Error(kInvalidArgument) for a
+/// bad endpoint or options.
 R2ROUTER_EXPORT std::shared_ptr<const Embedder> make_http_embedder(
     const Endpoint& endpoint, const HttpEmbedderOptions& options);
 

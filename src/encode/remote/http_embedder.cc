@@ -83,14 +83,12 @@ HttpEmbedderOptions checked(const HttpEmbedderOptions& options) {
   return options;
 }
 
-void check_utf8(std::span<const std::string_view> texts) {
-  for (std::size_t i = 0; i < texts.size(); ++i) {
-    std::size_t bad = 0;
-    if (is_utf8(texts[i], &bad)) continue;
-    throw Error(ErrorCode::kInvalidArgument,
-                "texts[" + std::to_string(i) + "] is not UTF-8 at byte " + std::to_string(bad + 1) +
-                    ", which requests require: convert it, or replace those bytes");
-  }
+/// Why the text cannot be sent; empty if it can. `name`: the name of the text in the message.
+std::optional<std::string> find_fault(std::string_view text, const std::string& name) {
+  std::size_t bad = 0;
+  if (is_utf8(text, &bad)) return {};
+  return name + " is not UTF-8 at byte " + std::to_string(bad + 1) +
+         ", which requests require: convert it, or replace those bytes";
 }
 
 /// How to fix a failure, appended to the message of the server or the network.
@@ -129,6 +127,12 @@ class HttpEmbedder final : public Embedder, public std::enable_shared_from_this<
 
   void embed(std::span<const std::string_view> texts, std::span<float> out,
              const std::stop_token& cancel) const override {
+    internal::check_embed_arguments(texts, out, options_.dimension);
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      if (const auto fault = find_fault(texts[i], "texts[" + std::to_string(i) + "]")) {
+        throw Error(ErrorCode::kInvalidArgument, *fault);
+      }
+    }
     const std::vector<Rejected> rejected = embed_each(texts, out, cancel);
     if (rejected.empty()) return;
     const auto& [place, failure] = rejected[0];
@@ -149,13 +153,12 @@ class HttpEmbedder final : public Embedder, public std::enable_shared_from_this<
     const auto self = shared_from_this();  // a static owner may be destroyed during the call
     const std::size_t dimension = options_.dimension;
     internal::check_embed_arguments(texts, out, dimension);
-    check_utf8(texts);
     const auto row = [&](std::size_t i) { return out.subspan(i * dimension, dimension); };
 
     std::unordered_map<std::string_view, std::size_t> places;  // of each text, the first
     std::vector<Wanted> wanted;
     for (std::size_t i = 0; i < texts.size(); ++i) {
-      if (!places.try_emplace(texts[i], i).second) continue;
+      if (!is_utf8(texts[i]) || !places.try_emplace(texts[i], i).second) continue;
       if (options_.cache && options_.cache->find(options_.model, texts[i], row(i))) continue;
       wanted.push_back({.text = texts[i], .row = row(i), .place = i});
     }
@@ -172,7 +175,13 @@ class HttpEmbedder final : public Embedder, public std::enable_shared_from_this<
     }
     std::vector<Rejected> rejected;
     for (std::size_t i = 0; i < texts.size(); ++i) {
-      const std::size_t first = places.at(texts[i]);
+      const auto place = places.find(texts[i]);
+      if (place == places.end()) {
+        const std::string fault = find_fault(texts[i], "the text").value_or("");
+        rejected.push_back({i, {.code = ErrorCode::kInvalidArgument, .message = fault}});
+        continue;
+      }
+      const std::size_t first = place->second;
       if (const auto failed = failures.find(first); failed != failures.end()) {
         rejected.push_back({i, *failed->second});
       } else if (first != i) {

@@ -151,8 +151,8 @@ TEST(AddPerturbedCopies, EveryKindOfEveryQueryFollowsItsOriginal) {
   const OutcomeTable copies = add_perturbed_copies(two_queries(), 3);
   ASSERT_EQ(copies.queries.size(), 12u);
   for (std::size_t row = 0; row < 12; ++row) {
-    const Query& query = copies.queries[row];
-    const Query original = two_queries().queries[row / 6];
+    const QueryRecord& query = copies.queries[row];
+    const QueryRecord original = two_queries().queries[row / 6];
     EXPECT_EQ(copies.scores[row], row < 6 ? 0.25 : 1);
     EXPECT_EQ(copies.output_tokens[row], row < 6 ? 30 : 40);
     EXPECT_EQ(query.dataset, original.dataset);

@@ -232,12 +232,12 @@ TEST(Sweep, ChoosesAndAveragesAsDecideDoesQueryByQuery) {
           };
           RouteOptions options;
           options.policy.lambda = lambdas[i];
-          options.input_tokens = table.queries[query].input_tokens;
           options.policy.available_only = available_only;
           const Decision decision =
               decide(pool, table.pairs,
                      {row(data.predictions.quality), row(data.predictions.output_tokens)}, options,
-                     {.token_floor = 3, .rules = DecisionRules::kCorrected});
+                     {.token_floor = 3, .rules = DecisionRules::kCorrected}, {},
+                     {.input_tokens = table.queries[query].input_tokens});
           const auto pair = static_cast<std::size_t>(
               std::find(table.pairs.begin(), table.pairs.end(),
                         Pair{decision.chosen.model, decision.chosen.budget}) -

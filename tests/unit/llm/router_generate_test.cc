@@ -96,15 +96,15 @@ TEST(RouterGenerate, StaysWithinTheCostLimitAtPricesWithEveryComponent) {
     const Pool& pool = router.pool();
     std::string query = "?";
     for (std::size_t words = random() % 60; words > 0; --words) query += " word";
-    RouteOptions route{
+    const RouteOptions route{
         .policy = {.lambda = std::vector{0.0, 0.9, 0.999, 0.99999}[random() % 4],
                    .max_cost_usd =
                        1e-6 * std::exp(0.01 * static_cast<double>(300 + random() % 600))},
         .rank = true};
-    if (random() % 3 == 0) route.images = static_cast<std::uint32_t>(random() % 3);
+    const auto images = static_cast<std::uint32_t>(random() % 3 == 0 ? random() % 3 : 0);
     Decision decision;
     try {
-      decision = router.route_text(query, route);
+      decision = router.route({.text = query, .size = {.images = images}}, route);
     } catch (const Error& error) {
       ASSERT_EQ(error.code(), ErrorCode::kBudget) << error.what();
       ++seen["nothing fits"];
@@ -132,9 +132,8 @@ TEST(RouterGenerate, StaysWithinTheCostLimitAtPricesWithEveryComponent) {
     for (std::size_t count = random() % 4; count > 0; --count) {
       script.push_back(faults[random() % 3]);
     }
-    Json settings = {{"tokens", "all"},        {"prices", prices},
-                     {"prompt", kind},         {"silent", silent},
-                     {"images", route.images}, {"hides_details", random() % 3 == 0}};
+    Json settings = {{"tokens", "all"},  {"prices", prices}, {"prompt", kind},
+                     {"silent", silent}, {"images", images}, {"hides_details", random() % 3 == 0}};
     if (reasons) settings["reasoning"] = 15;  // fewer than any cap
     script.push_back(Json::array({service(settings)}));
     llm::Endpoint endpoint = chat_endpoint(server().script(script));
@@ -162,10 +161,9 @@ TEST(RouterGenerate, StaysWithinTheCostLimitAtPricesWithEveryComponent) {
       // What was billed for is all reasoning where no answer came.
       const std::int64_t reasoning = !reasons ? 0 : answered ? 15 : cap;
       const std::string model = body.at("model");
-      last =
-          testing::bill(std::ranges::find(pool, model, &ModelSpec::openrouter_id)->prices,
-                        kind == "plain" ? prompt : 0, kind == "cached" ? prompt : 0,
-                        kind == "written" ? prompt : 0, cap - reasoning, reasoning, route.images);
+      last = testing::bill(std::ranges::find(pool, model, &ModelSpec::openrouter_id)->prices,
+                           kind == "plain" ? prompt : 0, kind == "cached" ? prompt : 0,
+                           kind == "written" ? prompt : 0, cap - reasoning, reasoning, images);
       total += last;
     }
     ASSERT_LE(total, *route.policy.max_cost_usd * (1 + 1e-12)) << requests.size() << " requests";

@@ -8,7 +8,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-namespace r2router::cli {
+namespace r2router::internal {
 namespace {
 
 const Pool kPool = {{.name = "first"}, {.name = "se\"cond", .openrouter_id = "vendor/second"}};
@@ -181,4 +181,4 @@ TEST(ErrorJson, NamesTheLineAndTheIdIfThereIsOne) {
 }
 
 }  // namespace
-}  // namespace r2router::cli
+}  // namespace r2router::internal

@@ -12,7 +12,7 @@
 
 #include "r2router/error.h"
 
-namespace r2router::cli {
+namespace r2router::internal {
 namespace {
 
 using ::testing::ElementsAre;
@@ -147,4 +147,4 @@ TEST_F(LineReaderTest, NamesAFileThatItCannotRead) {
 }
 
 }  // namespace
-}  // namespace r2router::cli
+}  // namespace r2router::internal

@@ -13,7 +13,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-namespace r2router::cli {
+namespace r2router::internal {
 namespace {
 
 using ::testing::ElementsAre;
@@ -144,4 +144,4 @@ TEST(OrderedWorkersThreads, DropWhatHasNotBegunWhenTheyGo) {
 }
 
 }  // namespace
-}  // namespace r2router::cli
+}  // namespace r2router::internal

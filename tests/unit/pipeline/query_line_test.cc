@@ -13,7 +13,7 @@
 
 #include "support/decisions.h"
 
-namespace r2router::cli {
+namespace r2router::internal {
 namespace {
 
 using ::testing::ElementsAre;
@@ -179,4 +179,4 @@ TEST(QueryLine, HoldsLittleOfAHostileLine) {
 }
 
 }  // namespace
-}  // namespace r2router::cli
+}  // namespace r2router::internal

@@ -22,6 +22,7 @@ namespace {
 using testing::Case;
 using testing::random_constrained_case;
 using testing::random_options;
+using testing::random_size;
 
 const Policy kDefaults{.lambda = 0.999, .token_floor = 15};
 
@@ -42,8 +43,9 @@ std::vector<double> random_spreads(std::mt19937_64& random, const Case& c) {
 
 class BruteForce {
  public:
-  BruteForce(const Case& c, const RouteOptions& options, const std::vector<double>& spreads)
-      : case_(c), options_(options), spreads_(spreads) {
+  BruteForce(const Case& c, const RouteOptions& options, const QuerySize& size,
+             const std::vector<double>& spreads)
+      : case_(c), options_(options), size_(size), spreads_(spreads) {
     for (std::size_t i = 0; i < c.pairs.size(); ++i) {
       if (*options.policy.available_only && !model(i).available) continue;
       add(c.pairs[i], {quality(i, 0), quality(i, options.policy.risk_aversion.value_or(0)),
@@ -139,10 +141,10 @@ class BruteForce {
       return static_cast<double>(input) * model.prices.input / 1e6 +
              output * model.prices.output / 1e6;
     };
-    const std::int64_t query = options_.input_tokens.value_or(100);
+    const std::int64_t query = size_.input_tokens.value_or(100);
     const std::int64_t input = query + model.instruction_tokens;
     const std::int64_t most =
-        options_.max_input_tokens.value_or(query) +
+        size_.max_input_tokens.value_or(query) +
         std::max<std::int64_t>(model.instruction_tokens, std::ssize(model.instruction));
     const double needed = pair.budget.is_unlimited()
                               ? std::min<double>(std::ceil(tokens), *options_.policy.cap.unlimited)
@@ -179,6 +181,7 @@ class BruteForce {
 
   const Case& case_;
   const RouteOptions& options_;
+  const QuerySize& size_;
   const std::vector<double>& spreads_;
   std::vector<Candidate> candidates_;
 };
@@ -191,11 +194,12 @@ TEST(Constraints, AndObjectivesEqualASearchOfEverything) {
     RouteOptions options = random_options(random);
     options.rank = true;
     if (random() % 3 == 0) options.policy.risk_aversion = static_cast<double>(random() % 5) / 2;
+    const QuerySize size = random_size(random);
     const std::vector<double> spreads = random_spreads(random, c);
     const auto decide = [&] {
-      return r2router::decide(c.pool, c.pairs, c.predictions, options, kDefaults, spreads);
+      return r2router::decide(c.pool, c.pairs, c.predictions, options, kDefaults, spreads, size);
     };
-    const BruteForce brute(c, options, spreads);
+    const BruteForce brute(c, options, size, spreads);
     const double floor = brute.quality_floor();
     const bool reachable = brute.best(brute.lambda(), floor).has_value();
     const double lambda = reachable ? brute.lambda() : 0;
@@ -244,19 +248,21 @@ TEST(Constraints, ContinuousIsNeverWorseThanTheTrainedBudgets) {
   for (int i = 0; i < 10'000; ++i) {
     const Case c = random_constrained_case(random, 1 + random() % 5, random() % 6);
     RouteOptions options = random_options(random);
+    const QuerySize size = random_size(random);
     // A share of the best quality is another floor where the best is better.
     options.policy.quality_fraction.reset();
     options.policy.rules = DecisionRules::kCorrected;
     options.policy.continuous = options.policy.monotone = false;
     std::optional<Decision> discrete;
     try {
-      discrete = decide(c.pool, c.pairs, c.predictions, options, kDefaults);
+      discrete = decide(c.pool, c.pairs, c.predictions, options, kDefaults, {}, size);
     } catch (const Error&) {
       continue;
     }
     options.policy.continuous = true;
     options.policy.monotone = random() % 2 == 0;
-    const Decision continuous = decide(c.pool, c.pairs, c.predictions, options, kDefaults);
+    const Decision continuous =
+        decide(c.pool, c.pairs, c.predictions, options, kDefaults, {}, size);
     if (discrete->constraint_met()) {
       ASSERT_TRUE(continuous.constraint_met());
       ASSERT_GE(continuous.chosen.risk, discrete->chosen.risk);
@@ -298,9 +304,9 @@ TEST(Constraints, BudgetsBetweenTheTrainedOnesEndWhereAConstraintDoes) {
 
 TEST(Constraints, TheContextHoldsQueryAndCap) {
   const Case c = one_model(450);
-  RouteOptions options{
-      .policy = {.lambda = 0}, .input_tokens = 100, .max_input_tokens = 240, .rank = true};
-  const Decision decision = decide(c.pool, c.pairs, c.predictions, options);
+  const Decision decision =
+      decide(c.pool, c.pairs, c.predictions, {.policy = {.lambda = 0}, .rank = true}, {}, {},
+             {.input_tokens = 100, .max_input_tokens = 240});
   EXPECT_EQ(decision.chosen.budget, Budget(200));
   EXPECT_EQ(decision.chosen.max_tokens, 210U) << "240 would not fit beside the query";
   EXPECT_EQ(decision.ranking.size(), 2U);
@@ -346,11 +352,12 @@ TEST(Constraints, AnExplanationIsTheRankingAndACountOfEachConstraint) {
   for (int i = 0; i < 1000; ++i) {
     const Case c = random_constrained_case(random, 1 + random() % 5, random() % 6);
     RouteOptions options = random_options(random);
+    const QuerySize size = random_size(random);
     options.rank = options.explain = true;
     options.policy.rules = DecisionRules::kCorrected;
     Decision decision;
     try {
-      decision = decide(c.pool, c.pairs, c.predictions, options, kDefaults);
+      decision = decide(c.pool, c.pairs, c.predictions, options, kDefaults, {}, size);
     } catch (const Error&) {
       continue;
     }
@@ -366,8 +373,6 @@ TEST(Constraints, AnExplanationIsTheRankingAndACountOfEachConstraint) {
       only.rank = true;
       only.policy.rules = DecisionRules::kCorrected;
       only.policy.available_only = only.policy.available_only.value_or(false);
-      only.input_tokens = options.input_tokens;
-      only.max_input_tokens = options.max_input_tokens;
       only.policy.cap = options.policy.cap;
       const Pool pool = [&] {
         Pool copy = *c.pool;
@@ -375,7 +380,8 @@ TEST(Constraints, AnExplanationIsTheRankingAndACountOfEachConstraint) {
         return copy;
       }();
       try {
-        return decide(std::make_shared<const Pool>(pool), c.pairs, c.predictions, only, kDefaults)
+        return decide(std::make_shared<const Pool>(pool), c.pairs, c.predictions, only, kDefaults,
+                      {}, size)
             .ranking.size();
       } catch (const Error&) {
         return std::size_t{0};

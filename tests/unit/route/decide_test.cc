@@ -69,10 +69,10 @@ TEST(Decide, FollowsTheReferenceRules) {
     const Case c = random_case(random, 1 + random() % 8, random() % 6);
     RouteOptions options;
     options.policy.lambda = std::vector<double>{0, 0.5, 0.999, 0.99999, 0.999999, 1}[random() % 6];
-    options.input_tokens = static_cast<std::int64_t>(random() % 3 * 700);
+    const QuerySize size{.input_tokens = static_cast<std::int64_t>(random() % 3 * 700)};
     options.rank = true;
-    const Decision decision = decide(c.pool, c.pairs, c.predictions, options);
-    const Option expected = naive_reference(c, *options.policy.lambda, *options.input_tokens);
+    const Decision decision = decide(c.pool, c.pairs, c.predictions, options, {}, {}, size);
+    const Option expected = naive_reference(c, *options.policy.lambda, *size.input_tokens);
     ASSERT_EQ(decision.chosen, expected);
     ASSERT_EQ(decision.ranking.size(), c.pairs.size());
     ASSERT_EQ(decision.ranking.front(), expected);
@@ -118,7 +118,8 @@ TEST(Choose, FromBoundedEstimatesEqualsTheExactChoice) {
     const Policy defaults{.lambda = 0.5, .token_floor = 20};
     internal::Rule rule;
     try {
-      internal::resolve(options, defaults, *c.pool, {100, 100}, rule);
+      internal::resolve(options, defaults, *c.pool, rule);
+      internal::resolve_size(testing::random_size(random), internal::kDefaultInputTokens, rule);
     } catch (const Error&) {  // every model is unavailable
       continue;
     }
@@ -171,8 +172,8 @@ TEST(Decide, WorstCaseCostStaysWithinTheLimit) {
     options.policy.rules =
         random() % 2 == 0 ? DecisionRules::kReference : DecisionRules::kCorrected;
     options.policy.available_only = false;
-    options.input_tokens = static_cast<std::int64_t>(random() % 300);
-    options.max_input_tokens = *options.input_tokens + static_cast<std::int64_t>(random() % 300);
+    QuerySize size{.input_tokens = static_cast<std::int64_t>(random() % 300)};
+    size.max_input_tokens = *size.input_tokens + static_cast<std::int64_t>(random() % 300);
     options.policy.cap = {.margin = static_cast<double>(random() % 3) / 4,
                           .minimum = 1 + static_cast<std::uint32_t>(random() % 40),
                           .unlimited = 500 + static_cast<std::uint32_t>(random() % 1000)};
@@ -183,7 +184,7 @@ TEST(Decide, WorstCaseCostStaysWithinTheLimit) {
     double cheapest = INFINITY;
     RouteOptions free = options;
     free.policy.max_cost_usd.reset();
-    for (Option option : decide(c.pool, c.pairs, c.predictions, free).ranking) {
+    for (Option option : decide(c.pool, c.pairs, c.predictions, free, {}, {}, size).ranking) {
       const ModelSpec& model = (*c.pool)[option.model];
       const std::uint32_t needed =
           option.budget.is_unlimited()
@@ -197,20 +198,20 @@ TEST(Decide, WorstCaseCostStaysWithinTheLimit) {
                                                 static_cast<std::uint32_t>(std::ceil(
                                                     needed * (1 + *options.policy.cap.margin))));
       ASSERT_EQ(option.max_tokens, full);
-      ASSERT_EQ(option.worst_case_cost_usd, worst_cost(model, *options.max_input_tokens, full));
-      cheapest = std::min(cheapest, worst_cost(model, *options.max_input_tokens, least));
+      ASSERT_EQ(option.worst_case_cost_usd, worst_cost(model, *size.max_input_tokens, full));
+      cheapest = std::min(cheapest, worst_cost(model, *size.max_input_tokens, least));
       while (option.max_tokens >= least &&
-             worst_cost(model, *options.max_input_tokens, option.max_tokens) >
+             worst_cost(model, *size.max_input_tokens, option.max_tokens) >
                  *options.policy.max_cost_usd) {
         --option.max_tokens;
       }
       if (option.max_tokens < least) continue;
       lowered += option.max_tokens < full;
-      option.worst_case_cost_usd = worst_cost(model, *options.max_input_tokens, option.max_tokens);
+      option.worst_case_cost_usd = worst_cost(model, *size.max_input_tokens, option.max_tokens);
       expected.push_back(option);
     }
     try {
-      const Decision decision = decide(c.pool, c.pairs, c.predictions, options);
+      const Decision decision = decide(c.pool, c.pairs, c.predictions, options, {}, {}, size);
       ASSERT_EQ(decision.chosen, decision.ranking.front());
       // A cap can settle a tie, so that the order may be another.
       const auto by_pair = [](const Option& o) { return Pair{o.model, o.budget}; };
@@ -226,7 +227,7 @@ TEST(Decide, WorstCaseCostStaysWithinTheLimit) {
       ++refused;
       // The cost that the error names is enough, and no less is.
       options.policy.max_cost_usd = cheapest;
-      ASSERT_NO_THROW(decide(c.pool, c.pairs, c.predictions, options));
+      ASSERT_NO_THROW(decide(c.pool, c.pairs, c.predictions, options, {}, {}, size));
       const std::string message = error.what();
       ASSERT_EQ(std::stod(message.substr(message.find("up to $") + 7)), cheapest) << message;
     }
@@ -249,12 +250,13 @@ TEST(Decide, NothingExceedsTheCostLimitAtPricesWithEveryComponent) {
     c.pool = std::make_shared<const Pool>(pool);
     RouteOptions options = testing::random_options(random);
     options.policy.max_cost_usd = std::pow(10, -2 - 0.004 * static_cast<double>(random() % 1000));
-    options.images = static_cast<std::uint32_t>(random() % 3);
+    QuerySize size = testing::random_size(random);
+    size.images = static_cast<std::uint32_t>(random() % 3);
     options.rank = true;
     try {
-      const Decision decision = decide(c.pool, c.pairs, c.predictions, options);
+      const Decision decision = decide(c.pool, c.pairs, c.predictions, options, {}, {}, size);
       ++decided;
-      ASSERT_EQ(decision.images, options.images);
+      ASSERT_EQ(decision.images, size.images);
       for (const Option& option : decision.ranking) {
         const ModelSpec& model = decision.model(option);
         ASSERT_TRUE(model.prices.unknown.empty());
@@ -268,10 +270,9 @@ TEST(Decide, NothingExceedsTheCostLimitAtPricesWithEveryComponent) {
           const std::int64_t cap = option.max_tokens;
           for (const std::int64_t reasoning : {std::int64_t{0}, cap}) {
             for (int kind = 0; kind < 3; ++kind) {
-              highest =
-                  std::max(highest, testing::bill(model.prices, kind == 0 ? n : 0,
-                                                  kind == 1 ? n : 0, kind == 2 ? n : 0,
-                                                  cap - reasoning, reasoning, options.images));
+              highest = std::max(highest, testing::bill(model.prices, kind == 0 ? n : 0,
+                                                        kind == 1 ? n : 0, kind == 2 ? n : 0,
+                                                        cap - reasoning, reasoning, size.images));
             }
           }
         }
@@ -366,11 +367,11 @@ TEST(Decide, TokenFloorKeepsNegativeLengthsFromLookingFree) {
   const Case c = two_models();
   RouteOptions options;
   options.policy.lambda = 0.9;
-  options.input_tokens = 0;
-  Decision decision = decide(c.pool, c.pairs, c.predictions, options);
+  const QuerySize size{.input_tokens = 0};
+  Decision decision = decide(c.pool, c.pairs, c.predictions, options, {}, {}, size);
   EXPECT_EQ(decision.chosen.cost_usd, 0) << "the published behaviour";
   const Policy defaults{.lambda = 0.9, .token_floor = 25, .rules = DecisionRules::kCorrected};
-  decision = decide(c.pool, c.pairs, c.predictions, options, defaults);
+  decision = decide(c.pool, c.pairs, c.predictions, options, defaults, {}, size);
   EXPECT_EQ(decision.chosen.output_tokens, 25);
   EXPECT_DOUBLE_EQ(decision.chosen.cost_usd, 25e-6);
   options.policy.token_floor = 60;
@@ -413,9 +414,10 @@ TEST(Decide, LeavesOutDeniedUnlistedAndUnavailableModels) {
   EXPECT_EQ(decide(c.pool, c.pairs, c.predictions, options).model().name, "second");
 }
 
-void expect_invalid(const Case& c, const RouteOptions& options, const std::string& words) {
+void expect_invalid(const Case& c, const RouteOptions& options, const std::string& words,
+                    const QuerySize& size = {}) {
   try {
-    decide(c.pool, c.pairs, c.predictions, options);
+    decide(c.pool, c.pairs, c.predictions, options, {}, {}, size);
     FAIL() << "accepted; expected a refusal about: " << words;
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
@@ -428,12 +430,12 @@ TEST(Decide, RefusesBadOptions) {
   expect_invalid(c, {.policy = {.lambda = -0.1}}, "lambda");
   expect_invalid(c, {.policy = {.lambda = 1.0000001}}, "lambda");
   expect_invalid(c, {.policy = {.lambda = NAN}}, "lambda");
-  expect_invalid(c, {.input_tokens = -1}, "input_tokens");
+  expect_invalid(c, {}, "input_tokens", {.input_tokens = -1});
   expect_invalid(c, {.policy = {.token_floor = -1.0}}, "token_floor");
   expect_invalid(c, {.policy = {.token_floor = INFINITY}}, "token_floor");
   expect_invalid(c, {.policy = {.max_cost_usd = -0.1}}, "max_cost_usd");
   expect_invalid(c, {.policy = {.max_cost_usd = NAN}}, "max_cost_usd");
-  expect_invalid(c, {.input_tokens = 50, .max_input_tokens = 49}, "max_input_tokens is 49");
+  expect_invalid(c, {}, "max_input_tokens is 49", {.input_tokens = 50, .max_input_tokens = 49});
   expect_invalid(c, {.policy = {.cap = {.margin = -0.1}}}, "cap.margin");
   expect_invalid(c, {.policy = {.cap = {.minimum = 0}}}, "cap.minimum");
   expect_invalid(c, {.policy = {.cap = {.minimum = 20, .unlimited = 19}}}, "cap.unlimited 19");
@@ -453,9 +455,9 @@ TEST(Decide, ChargesAModelForTheTokensOfItsInstruction) {
   const std::vector<Pair> pairs = {{0, Budget()}, {1, Budget()}};
   RouteOptions options;
   options.policy.lambda = 0.9;
-  options.input_tokens = 100;
   options.rank = true;
-  const Decision decision = decide(pool, pairs, {{0.5, 0.5}, {10, 10}}, options, {});
+  const Decision decision =
+      decide(pool, pairs, {{0.5, 0.5}, {10, 10}}, options, {}, {}, {.input_tokens = 100});
   EXPECT_EQ(decision.model().name, "plain");
   EXPECT_DOUBLE_EQ(decision.ranking[0].cost_usd, 0.001);
   EXPECT_DOUBLE_EQ(decision.ranking[1].cost_usd, 0.005);
@@ -471,7 +473,8 @@ TEST(Decide, CountsEveryByteOfAnInstructionAtWorst) {
                                            .instruction = instruction,
                                            .instruction_tokens = instruction_tokens}});
     const std::vector<Pair> pairs = {{0, Budget()}};
-    const Option chosen = decide(pool, pairs, {{0.5}, {10}}, {.input_tokens = 100}).chosen;
+    const Option chosen =
+        decide(pool, pairs, {{0.5}, {10}}, {}, {}, {}, {.input_tokens = 100}).chosen;
     EXPECT_DOUBLE_EQ(chosen.cost_usd, (100 + instruction_tokens) * 1e-5);
     return chosen.worst_case_cost_usd;
   };

@@ -43,11 +43,11 @@ constexpr std::size_t kDimension = 128;
 
 // What the stages give when they are called one by one with exact predictions.
 Option plain_choice(const Router& router, std::span<const float> embedding,
-                    const RouteOptions& options) {
+                    const RouteOptions& options, const QuerySize& size = {}) {
   Predictions predictions;
   router.scorer()->predict(embedding, predictions);
   return decide(std::make_shared<const Pool>(router.pool()), router.scorer()->pairs(), predictions,
-                options, router.config().default_policy())
+                options, router.config().default_policy(), {}, size)
       .chosen;
 }
 
@@ -63,15 +63,15 @@ TEST(Router, EqualsTheStagesCalledOneByOne) {
           RouteOptions options;
           options.policy.lambda = lambda;
           options.policy.rules = rules;
-          options.input_tokens = 50;
+          const QuerySize size{.input_tokens = 50};
           if (token_heads) options.policy.max_cost_usd = 3e-4;
-          const BatchDecision batch = router.route_batch(embeddings, options);
-          const BatchDecision wide_batch = router.route_batch(wide, options);
+          const BatchDecision batch = router.route_batch(embeddings, options, {&size, 1});
+          const BatchDecision wide_batch = router.route_batch(wide, options, {&size, 1});
           ASSERT_EQ(batch.options.size(), kRows);
           for (std::size_t r = 0; r < kRows; ++r) {
             const auto row = std::span(embeddings).subspan(r * kDimension, kDimension);
-            const Option expected = plain_choice(router, row, options);
-            ASSERT_EQ(router.route(row, options).chosen, expected);
+            const Option expected = plain_choice(router, row, options, size);
+            ASSERT_EQ(router.route(row, options, size).chosen, expected);
             ASSERT_EQ(batch.options[r], expected);
             ASSERT_EQ(wide_batch.options[r], expected);
           }
@@ -96,6 +96,7 @@ TEST(Router, ConstrainedDecisionsEqualTheStagesToo) {
   for (std::size_t r = 0; r < kRows; ++r) {
     const auto row = std::span(embeddings).subspan(r * kDimension, kDimension);
     RouteOptions options = testing::random_options(random);
+    const QuerySize size = testing::random_size(random);
     options.policy.max_latency_ms.reset();  // no model's speed is known
     options.rank = options.explain = true;
     if (random() % 2 == 0) options.policy.risk_aversion = 1;
@@ -104,19 +105,19 @@ TEST(Router, ConstrainedDecisionsEqualTheStagesToo) {
     Decision expected;
     try {
       expected = decide(std::make_shared<const Pool>(router.pool()), router.scorer()->pairs(),
-                        predictions, options, router.config().default_policy(), spreads);
+                        predictions, options, router.config().default_policy(), spreads, size);
     } catch (const Error&) {
-      EXPECT_THROW(router.route(row, options), Error);
-      EXPECT_THROW(router.route_batch(row, options), Error);
+      EXPECT_THROW(router.route(row, options, size), Error);
+      EXPECT_THROW(router.route_batch(row, options, {&size, 1}), Error);
       continue;
     }
     ++decided;
-    const Decision decision = router.route(row, options);
+    const Decision decision = router.route(row, options, size);
     ASSERT_EQ(decision.chosen, expected.chosen);
     ASSERT_EQ(decision.reason, expected.reason);
     ASSERT_EQ(decision.ranking, expected.ranking);
     ASSERT_EQ(decision.explanation, expected.explanation);
-    const BatchDecision batch = router.route_batch(row, options);
+    const BatchDecision batch = router.route_batch(row, options, {&size, 1});
     ASSERT_EQ(batch.options.at(0), expected.chosen);
     ASSERT_EQ(batch.reasons.at(0), expected.reason);
   }
@@ -134,27 +135,23 @@ TEST(Router, PairsWithoutALengthHeadAreExpectedToBeAsLongAsWithoutALimit) {
   }
 }
 
-TEST(Router, BatchTakesTheInputTokensOfEachRow) {
+TEST(Router, BatchTakesTheSizeOfEachRow) {
   const Router router(random_checkpoint(4, 3, kDimension, 23));
   const auto embeddings = random_embeddings(3, kDimension, 24);
-  const std::vector<std::int64_t> input_tokens = {0, 1'000'000, 70};
-  const std::vector<std::int64_t> most_tokens = {500, 1'000'000, 90};
-  const RouteOptions options{.policy = {.lambda = 0.9}, .input_tokens = 40};
-  const auto expect_rows = [&](std::span<const std::int64_t> expected,
-                               std::span<const std::int64_t> most) {
-    const BatchDecision batch = router.route_batch(embeddings, options, expected, most);
-    for (std::size_t r = 0; r < 3; ++r) {
-      RouteOptions of_row = options;
-      if (!expected.empty()) of_row.input_tokens = expected[r];
-      if (!most.empty()) of_row.max_input_tokens = most[r];
-      EXPECT_EQ(
-          batch.options[r],
-          router.route(std::span(embeddings).subspan(r * kDimension, kDimension), of_row).chosen);
-    }
-  };
-  expect_rows(input_tokens, {});
-  expect_rows(input_tokens, most_tokens);
-  expect_rows({}, most_tokens);
+  const RouteOptions options{.policy = {.lambda = 0.9}};
+  const std::vector<QuerySize> sizes = {{.input_tokens = 0, .max_input_tokens = 500},
+                                        {.input_tokens = 1'000'000, .images = 3},
+                                        {.max_input_tokens = 190}};
+  const BatchDecision batch = router.route_batch(embeddings, options, sizes);
+  const BatchDecision same = router.route_batch(embeddings, options, std::span(sizes).first(1));
+  const BatchDecision none = router.route_batch(embeddings, options);
+  for (std::size_t r = 0; r < 3; ++r) {
+    const auto row = std::span(embeddings).subspan(r * kDimension, kDimension);
+    EXPECT_EQ(batch.options[r], router.route(row, options, sizes[r]).chosen);
+    EXPECT_EQ(same.options[r], router.route(row, options, sizes[0]).chosen);
+    EXPECT_EQ(none.options[r], router.route(row, options).chosen);
+  }
+  EXPECT_NE(batch.options[1], same.options[1]);
   EXPECT_TRUE(router.route_batch(std::span<const float>{}).options.empty());
 }
 
@@ -243,13 +240,11 @@ TEST(Router, RefusesBadEmbeddings) {
                [&] { router.route(std::span<const float>(embedding).first(127)); });
   expect_error(ErrorCode::kInvalidArgument, "not a multiple of 128",
                [&] { router.route_batch(std::span<const float>(embedding).first(127)); });
-  const std::vector<std::int64_t> two = {1, 2};
-  expect_error(ErrorCode::kInvalidArgument, "input_tokens has 2",
+  const std::vector<QuerySize> two = {{.max_input_tokens = 1}, {}};
+  expect_error(ErrorCode::kInvalidArgument, "1 embeddings, but 2 sizes",
                [&] { router.route_batch(embedding, {}, two); });
-  expect_error(ErrorCode::kInvalidArgument, "max_input_tokens has 2",
-               [&] { router.route_batch(embedding, {}, {}, two); });
   expect_error(ErrorCode::kInvalidArgument, "max_input_tokens is 1, but the query has 100",
-               [&] { router.route_batch(embedding, {}, {}, std::span(two).first(1)); });
+               [&] { router.route_batch(embedding, {}, std::span(two).first(1)); });
   embedding[77] = NAN;
   expect_error(ErrorCode::kInvalidArgument, "element 77", [&] { router.route(embedding); });
   embedding[77] = 0;
@@ -287,16 +282,14 @@ TEST(Router, RoutesTextWithTheEmbedderItIsGiven) {
   const Router router(random_checkpoint(4, 3, kDimension, 34), settings);
   const Decision decision = router.route_text("one two three");
   EXPECT_EQ(decision.input_tokens, 3);  // ⌊1.3 × 3⌋
-  RouteOptions options;
-  options.input_tokens = 3;
-  options.max_input_tokens = 13 + 64;
-  EXPECT_EQ(decision.chosen, router.route(std::span(vectors).first(kDimension), options).chosen);
+  QuerySize size{.input_tokens = 3, .max_input_tokens = 13 + 64};
+  EXPECT_EQ(decision.chosen, router.route(std::span(vectors).first(kDimension), {}, size).chosen);
   // A limit on cost counts every byte of the text, the instruction and the chat template.
   Checkpoint prompted = random_checkpoint(4, 3, kDimension, 34);
   prompted.config.budget_prompt = "{budget} tokens";
   const Option capped = Router(prompted, settings).route_text("one two three").chosen;
-  options.max_input_tokens = 13 + 15 + 64;
-  EXPECT_EQ(capped, router.route(std::span(vectors).first(kDimension), options).chosen);
+  size.max_input_tokens = 13 + 15 + 64;
+  EXPECT_EQ(capped, router.route(std::span(vectors).first(kDimension), {}, size).chosen);
   expect_error(ErrorCode::kNotFound, "", [&] { router.route_text("unknown"); });
 
   settings.embedder = make_precomputed_embedder({"x"}, {1, 2, 3}, 3);

@@ -140,10 +140,11 @@ TEST(Ties, DoNotDependOnTheOrderOfTheOptions) {
 TEST(Ties, EndWhereADifferenceIsReal) {
   const auto pool = std::make_shared<const Pool>(Pool{{.name = "one", .prices = {.output = 1e-3}}});
   const std::vector<Pair> pairs = {{0, Budget(100)}, {0, Budget::unlimited()}};
-  RouteOptions options{.policy = {.rules = DecisionRules::kCorrected}, .input_tokens = 0};
+  RouteOptions options{.policy = {.rules = DecisionRules::kCorrected}};
   Policy& policy = options.policy;
   const auto budget = [&](double limited, double unlimited, double tokens) {
-    return decide(pool, pairs, {{limited, unlimited}, {tokens, 50}}, options).chosen.budget;
+    const Predictions predictions{{limited, unlimited}, {tokens, 50}};
+    return decide(pool, pairs, predictions, options, {}, {}, {.input_tokens = 0}).chosen.budget;
   };
   policy.objective = Objective::kBest;
   EXPECT_EQ(budget(0.5, 0.5 * (1 - 1e-12), 50), Budget::unlimited());

@@ -141,16 +141,16 @@ TEST(CorrectedScorer, RoutesAsItsExactPredictionsSay) {
     const auto embedding = std::span<const float>(x).subspan(row * kDimension, kDimension);
     RouteOptions options;
     options.policy.lambda = row % 3 == 0 ? 0.9 : 0.9999;
-    options.input_tokens = 40;
+    const QuerySize size{.input_tokens = 40};
     Predictions predictions;
     router.scorer()->predict(embedding, predictions);
     const Decision expected = decide(pool, router.scorer()->pairs(), predictions, options,
-                                     checkpoint.config.default_policy());
-    const Decision found = router.route(embedding, options);
+                                     checkpoint.config.default_policy(), {}, size);
+    const Decision found = router.route(embedding, options, size);
     EXPECT_EQ(found.chosen.model, expected.chosen.model);
     EXPECT_EQ(found.chosen.budget, expected.chosen.budget);
     EXPECT_EQ(found.chosen.output_tokens, expected.chosen.output_tokens);
-    differ += uncorrected.route(embedding, options).chosen.model != found.chosen.model;
+    differ += uncorrected.route(embedding, options, size).chosen.model != found.chosen.model;
   }
   EXPECT_GT(differ, 0u);  // lengths matter to the choice
 }

@@ -160,7 +160,7 @@ TEST(AddModel, EditedCopiesTakeNoPart) {
   const std::vector<float> embeddings = family.embeddings;
   family.embeddings.insert(family.embeddings.end(), embeddings.begin(), embeddings.end());
   for (std::size_t i = 0; i < 300; ++i) {
-    Query copy = family.table.queries[i];
+    QueryRecord copy = family.table.queries[i];
     copy.original = copy.text;
     copy.id += " copy", copy.text += "!";
     family.table.queries.push_back(copy);
@@ -223,7 +223,7 @@ TEST(AddModel, IsPlainRidgeRegressionWithoutLikeHeads) {
 TEST(AddModel, NeedsProbesInMoreThanOneFold) {
   Family family(200);
   const Checkpoint base = family.base();
-  for (Query& query : family.table.queries) query.text = "the same text";
+  for (QueryRecord& query : family.table.queries) query.text = "the same text";
   AddModelOptions options = quick();
   options.holdout = 0;
   options.probes = 200;

@@ -443,7 +443,7 @@ TEST(Train, TopicsAreLearnedByRidgeRegressionOfTheirIndicators) {
   for (std::size_t topic = 0; topic < 2; ++topic) {
     const float* weights = checkpoint.topics.weights.data() + topic * 16;
     std::vector<double> gradient(17);
-    for (const Query& query : table.queries) {
+    for (const QueryRecord& query : table.queries) {
       if (query.dataset.empty()) continue;
       const std::vector<float> x = embedder->embed_one(query.text);
       double error = checkpoint.topics.intercepts[topic] - (query.dataset == encoder.topics[topic]);
@@ -488,7 +488,7 @@ TEST(Train, TopicsThatCannotBeLearnedAreRefused) {
                [&] { train(table, encoder, quick()); });
   OutcomeTable few = table;
   for (std::size_t query = 0; query < 300; ++query) {
-    Query& changed = few.queries[query];
+    QueryRecord& changed = few.queries[query];
     changed.dataset = query < 2 ? (query == 0 ? "law" : "biology") : "";
     changed.text = query < 2 ? "the same text" : changed.text;
   }

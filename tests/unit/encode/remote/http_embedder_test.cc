@@ -702,10 +702,10 @@ TEST(HttpEmbedder, RoutesAsTheSameEmbeddingDoes) {
     Checkpoint checkpoint = testing::random_checkpoint(5, 4, kDimension, 11);
     const Router router(checkpoint, {.embedder = embedder});
     for (const std::string text : {"Solve the equation: 2x + 5 = 13", "a", "質問"}) {
-      RouteOptions route_options{.policy = {.rules = rules}, .rank = true};
+      const RouteOptions route_options{.policy = {.rules = rules}, .rank = true};
       const Decision by_text = router.route_text(text, route_options);
-      route_options.input_tokens = by_text.input_tokens;
-      const Decision by_embedding = router.route(expected_embedding(text), route_options);
+      const Decision by_embedding = router.route(expected_embedding(text), route_options,
+                                                 {.input_tokens = by_text.input_tokens});
       ASSERT_FALSE(by_text.ranking.empty());
       ASSERT_EQ(by_text.ranking.size(), by_embedding.ranking.size());
       for (std::size_t i = 0; i < by_text.ranking.size(); ++i) {

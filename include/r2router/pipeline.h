@@ -1,0 +1,134 @@
+// Many queries: read, routed in batches, answered several at a time, and reported in their order.
+//
+//     struct Print : ReplySink {
+//       void reply(const Reply& reply) override { std::cout << to_json_line(reply); }
+//     } print;
+//     const auto source = open_json_lines("requests.jsonl");
+//     const PipelineResult result = run_pipeline(router, *source, print);
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <string_view>
+
+#include "r2router/decision.h"
+#include "r2router/error.h"
+#include "r2router/export.h"
+#include "r2router/llm/generate.h"
+#include "r2router/options.h"
+#include "r2router/query.h"
+#include "r2router/router.h"
+
+namespace r2router {
+
+/// A query as it comes from a source.
+struct QueryItem {
+  Query query = {};
+  RouteOptions options = {};
+  std::string id = {};                     ///< JSON text, to be copied to the reply; or empty
+  std::optional<std::uint64_t> line = {};  ///< in the file that it comes from, from 1
+  std::optional<Error> error = {};         ///< set: it could not be read, and is not routed
+};
+
+/// Where queries come from. Used by one thread.
+class R2ROUTER_EXPORT QuerySource {
+ public:
+  virtual ~QuerySource() = default;
+
+  /// Calls `take` with each query, until the end or until it returns false. Calls `before_wait`
+  /// before it waits for more of them. Throws Error(kIo) for what cannot be read.
+  virtual void read(const std::function<bool(QueryItem)>& take,
+                    const std::function<void()>& before_wait) = 0;
+};
+
+/// How the queries of a file are read.
+struct SourceOptions {
+  /// Of a query that does not set its own.
+  RouteOptions options = {};
+  QuerySize size = {};
+  /// Where policies are found by name: that of a checkpoint; empty: only paths are known.
+  std::string checkpoint_folder = {};
+  /// Queries will be answered: an embedding without its text is an error.
+  bool needs_text = false;
+  /// A file descriptor that becomes readable when the wait for input is to end; −1: none.
+  int stop = -1;
+};
+
+/// Each line of a UTF-8 file, or of standard input if `path` is "-", is the text of a query. Blank
+/// lines are passed over. Throws Error(kNotFound or kIo).
+R2ROUTER_EXPORT std::unique_ptr<QuerySource> open_text_lines(const std::string& path,
+                                                             const SourceOptions& options = {});
+
+/// Each line is a JSON object: "query", a text, or "embedding", an array of numbers; and if wanted
+/// "id", "input_tokens", "max_input_tokens", "images", "explain", "policy" and every setting of a
+/// policy (settings.h). Otherwise as open_text_lines().
+R2ROUTER_EXPORT std::unique_ptr<QuerySource> open_json_lines(const std::string& path,
+                                                             const SourceOptions& options = {});
+
+/// What became of a query.
+struct Reply {
+  QueryItem item = {};
+  std::optional<Decision> decision = {};           ///< empty: there is an error
+  std::optional<llm::Completion> completion = {};  ///< set if it was answered, or failed to be
+  std::optional<Error> error = {};                 ///< it could not be read, routed or asked
+
+  bool ok() const { return !error && (!completion || completion->ok()); }
+};
+
+/// One JSON object and a line break: "id" and "query", the members of to_json(Decision), and those
+/// of the answer if there is one; or "error" and "line". "all_options", the ranking, on request.
+R2ROUTER_EXPORT std::string to_json_line(const Reply& reply, bool all_options = false);
+
+/// Takes the replies. Its methods are never called at the same time, but on any thread. What they
+/// throw ends the run.
+class R2ROUTER_EXPORT ReplySink {
+ public:
+  virtual ~ReplySink() = default;
+
+  /// In the order of the queries.
+  virtual void reply(const Reply& reply) = 0;
+
+  /// Of answers that are asked for one at a time: the decision, before its model is asked; then the
+  /// pieces of its text as they come, if the answer is streamed; reply() comes last.
+  virtual void begin_answer(const QueryItem& item, const Decision& decision);
+  virtual void piece(std::string_view text);
+
+  /// Called before a wait for input and at the end: hand on what is buffered.
+  virtual void flush();
+};
+
+struct PipelineOptions {
+  /// Answers the queries; empty: they are only routed.
+  std::shared_ptr<const llm::Client> client = {};
+  /// Of every answer; its on_text and cancel are not used.
+  llm::GenerateOptions generate = {};
+  /// Queries that are routed together, and the bytes of text after which no more are added, > 0.
+  std::size_t batch_queries = 64;
+  std::size_t batch_bytes = std::size_t{1} << 20;
+  /// Answers that are asked for at the same time, > 0.
+  std::size_t concurrency = 4;
+  /// Answers are asked for one at a time instead, on the calling thread.
+  bool one_at_a_time = false;
+  /// And are streamed to ReplySink::piece().
+  bool stream = false;
+  /// Ends the run in order: no other query is begun, and calls under way are cancelled.
+  std::stop_token stop = {};
+};
+
+struct PipelineResult {
+  std::uint64_t succeeded = 0, failed = 0;  ///< replies, by Reply::ok()
+  bool stopped = false;                     ///< PipelineOptions::stop has ended the run
+};
+
+/// Runs until the source ends. A query that cannot be read, routed or answered gets a reply that
+/// says so, and the others go on. Throws what the source and the sink throw, after the replies to
+/// the queries before.
+R2ROUTER_EXPORT PipelineResult run_pipeline(const Router& router, QuerySource& source,
+                                            ReplySink& sink, const PipelineOptions& options = {});
+
+}  // namespace r2router
