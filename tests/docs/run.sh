@@ -14,7 +14,9 @@ if [[ ! -x $work/venv/bin/mkdocs ]]; then
   python3 -m venv "$work/venv"
   "$work/venv/bin/pip" install -q --disable-pip-version-check -r "$root/docs/requirements.txt"
 fi
-NO_MKDOCS_2_WARNING=1 "$work/venv/bin/mkdocs" build --strict -q -f "$root/docs/mkdocs.yml" -d "$work/site"
+# Not with -q: MkDocs does not count the warnings that it does not show.
+NO_MKDOCS_2_WARNING=1 "$work/venv/bin/mkdocs" build --strict -f "$root/docs/mkdocs.yml" -d "$work/site" \
+  > "$work/build.log" 2>&1 || { grep -v INFO "$work/build.log" >&2; exit 1; }
 
 for page in index.html python-reference.html checkpoint-format.html cpp-reference/index.html \
   cpp-reference/classr2router_1_1Router.html; do
