@@ -199,7 +199,8 @@ int route_queries(const RouteSettings& settings, const Router& router,
     throw;
   }
   const auto& [succeeded, failed, stopped] = result;
-  if (stopped) {
+  // The token follows the signal a little later, and the wait for input may have ended before that.
+  if (stopped || interrupt.requested()) {
     if (settings.query) return Interrupt::kExitCode;
     print_remark("interrupted", std::to_string(succeeded) + " queries are done, " +
                                     std::to_string(failed) + " that were begun are not");
