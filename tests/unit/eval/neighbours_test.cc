@@ -76,7 +76,7 @@ TEST(PredictNeighbours, AveragesTheNearestAsAPlainLoopDoes) {
 TEST(PredictNeighbours, RefusesWhatItCannotSearch) {
   const OutcomeTable table = testing::random_table(2, 3, 1);
   OutcomeTable training = testing::random_table(2, 4, 2);
-  for (Query& query : training.queries) query.text += " known";
+  for (QueryRecord& query : training.queries) query.text += " known";
   const std::vector<float> embeddings = random_embeddings(3, 3), known = random_embeddings(4, 4);
   const auto predict_with = [&](std::size_t dimension, std::size_t k) {
     return
