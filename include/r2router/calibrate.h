@@ -18,7 +18,9 @@
 #include <vector>
 
 #include "r2router/export.h"
+#include "r2router/outcomes.h"
 #include "r2router/policy.h"
+#include "r2router/router.h"
 #include "r2router/types.h"
 
 namespace r2router {
@@ -100,5 +102,24 @@ R2ROUTER_EXPORT Policy calibrated_policy(const Policy& base, const Calibration& 
 
 /// The same as JSON text, with the target and its figures as "calibration".
 R2ROUTER_EXPORT std::string to_json(const Policy& base, const Calibration& calibration);
+
+/// What calibrate() takes.
+struct CalibrationSample {
+  std::vector<std::vector<Option>> options = {};  ///< for each query all that may be chosen
+  std::vector<std::vector<RealisedOption>> realised = {};  ///< real figures; empty: unknown
+  std::size_t incomplete = 0;  ///< queries left out for lack of outcomes
+};
+
+/// Ranks the options of the data's queries under the constraints of `base`, and, if the data has
+/// outcomes (table.pairs is not empty), finds their real costs and scores. An answer that is longer
+/// than its cap counts as cut off, with a score of 0. Pass a table that as_trained() returned, of
+/// queries that the checkpoint was not trained on. `file` is only for the error message. Throws
+/// Error(kBadData) if a pair that may be chosen has no outcomes or no query has all of them, and
+/// Error(kInvalidArgument) for outcomes with a continuous policy and as embed() does.
+R2ROUTER_EXPORT CalibrationSample sample_options(const Router& router, const OutcomeData& data,
+                                                 const Policy& base, const std::string& file = {});
+
+/// What was found, as a few lines of text. `incomplete` as in CalibrationSample.
+R2ROUTER_EXPORT std::string to_text(const Calibration& calibration, std::size_t incomplete = 0);
 
 }  // namespace r2router

@@ -17,6 +17,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -240,6 +241,9 @@ R2ROUTER_EXPORT std::vector<Contender> standard_contenders(const OutcomeTable& t
 struct ResampleOptions {
   std::uint32_t resamples = 0;  ///< 0: no intervals
   std::uint64_t seed = 0;
+  /// Called before each resample of the contenders, on the calling thread. What it throws ends the
+  /// evaluation.
+  std::function<void(std::size_t done, std::size_t total)> progress = {};
 };
 
 /// Policies beside each other.

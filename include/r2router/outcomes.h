@@ -170,4 +170,43 @@ R2ROUTER_EXPORT bool is_held_out(std::string_view text, std::uint32_t one_in) no
 R2ROUTER_EXPORT std::uint32_t fold_of(std::string_view text, std::uint32_t folds,
                                       std::uint64_t seed) noexcept;
 
+/// An outcome table and, unless the router's own encoder makes them, its queries' embeddings.
+struct OutcomeData {
+  OutcomeTable table;
+  std::vector<float> embeddings = {};  ///< queries × dimension, row after row; or empty
+  std::size_t dimension = 0;
+};
+
+/// Reads embeddings for the queries of data.table from a NumPy file of float32 or float64, a row
+/// for each query, and adds the file to the table's sources. Throws Error(kBadData) if the rows are
+/// not one for each query, Error(kNotFound) or Error(kIo).
+R2ROUTER_EXPORT void read_embeddings(const std::string& file, OutcomeData& data);
+
+/// The data of these queries (indices into data.table.queries), in this order.
+R2ROUTER_EXPORT OutcomeData select_rows(const OutcomeData& data,
+                                        std::span<const std::uint32_t> rows);
+
+/// The part of the data that is_held_out() says is held out, or the other part.
+R2ROUTER_EXPORT OutcomeData select_part(const OutcomeData& data, std::uint32_t holdout,
+                                        bool held_out);
+
+/// The queries whose dataset begins with `prefix`. `file` is only for the error message. Throws
+/// Error(kBadData) if there are none.
+R2ROUTER_EXPORT OutcomeData select_dataset(const OutcomeData& data, const std::string& prefix,
+                                           const std::string& file = {});
+
+/// The holdout of a checkpoint that was trained without one being named.
+inline constexpr std::uint32_t kDefaultHoldout = 5;
+
+/// The holdout that the checkpoint of this config was trained with, or kDefaultHoldout if it does
+/// not say. Warns `log` if that is 0, since evaluation then is on queries of the training.
+R2ROUTER_EXPORT std::uint32_t trained_holdout(const Config& config, const LogCallback& log = {});
+
+/// The limited budgets of a config, which a hard cap is derived for.
+R2ROUTER_EXPORT std::vector<std::uint32_t> limited_budgets(const Config& config);
+
+/// The outcomes as a checkpoint of this config is trained on them: unlimited ones cut off at its
+/// budgets if those are a hard cap.
+R2ROUTER_EXPORT OutcomeTable as_trained(const OutcomeTable& table, const Config& config);
+
 }  // namespace r2router

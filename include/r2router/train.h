@@ -139,6 +139,29 @@ R2ROUTER_EXPORT Checkpoint train(const OutcomeTable& table, std::span<const floa
 R2ROUTER_EXPORT Checkpoint train(const OutcomeTable& table, const LexicalEncoderSpec& encoder,
                                  const TrainOptions& options = {}, TrainReport* report = nullptr);
 
+/// How a router is trained on data: the encoder is not used if the data has embeddings.
+struct TrainRecipe {
+  LexicalEncoderSpec encoder = {.features = {LexicalFeatures{}}};
+  /// The encoder learns to recognise all datasets of the data, of which there must be two or more.
+  bool topics = false;
+  /// Trains on the copies of add_perturbed_copies() too.
+  bool augment = false;
+  TrainOptions options = {};
+};
+
+/// Reads KIND:SHORTEST-LONGEST[*WEIGHT] with the kind words or characters, such as
+/// "characters:3-5*0.5". Throws Error(kInvalidArgument) for anything else.
+R2ROUTER_EXPORT LexicalFeatures parse_features(std::string_view text);
+
+/// Fits a checkpoint to the data: to its embeddings if it has some, else with the lexical encoder.
+/// Throws what the other overloads throw, and Error(kInvalidArgument) for topics of fewer than two
+/// datasets.
+R2ROUTER_EXPORT Checkpoint train(const OutcomeData& data, const TrainRecipe& recipe,
+                                 TrainReport* report = nullptr);
+
+/// What train() found, as a few lines of text.
+R2ROUTER_EXPORT std::string to_text(const TrainReport& report, const Checkpoint& checkpoint);
+
 /// How a model is added to a checkpoint.
 struct AddModelOptions {
   /// Queries that the new heads are fitted to, from 20 to 2,000.
@@ -211,5 +234,14 @@ R2ROUTER_EXPORT Checkpoint add_model(const Checkpoint& checkpoint, const Outcome
                                      std::span<const float> embeddings, const std::string& name,
                                      const AddModelOptions& options = {},
                                      AddModelReport* report = nullptr);
+
+/// The checkpoint's models, then the model `name` of `pool` if the checkpoint does not have it:
+/// what outcomes for add_model() are read with. `file` is only for the error message. Throws
+/// Error(kNotFound) if neither has it.
+R2ROUTER_EXPORT Pool extend_pool(const Config& config, const Pool& pool, const std::string& name,
+                                 const std::string& file = {});
+
+/// What add_model() found, as a few lines of text.
+R2ROUTER_EXPORT std::string to_text(const AddModelReport& report, const std::string& name);
 
 }  // namespace r2router

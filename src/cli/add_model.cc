@@ -1,20 +1,15 @@
 // r2-router add-model: a new model for a checkpoint, from a few of its outcomes.
-#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <optional>
 #include <string>
-#include <utility>
-#include <vector>
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include "r2router/router.h"
-#include "r2router/train.h"
+#include "r2router/router_evaluation.h"
 
 #include "cli/commands.h"
-#include "cli/evaluation.h"
 #include "cli/learning_options.h"
 #include "cli/outcome_data.h"
 #include "cli/output.h"
@@ -40,44 +35,6 @@ struct Settings {
   bool json = false;
 };
 
-/// What the two routers are worth on the same queries.
-struct Comparison {
-  DeferralMetrics added, full;
-};
-
-/// The checkpoint's models, then the new one as the pool file has it.
-Pool extend_pool(const Config& config, const Settings& settings) {
-  Pool pool = config.models;
-  const auto has_name = [&](const ModelSpec& model) { return model.name == settings.model; };
-  if (std::any_of(pool.begin(), pool.end(), has_name)) return pool;  // add_model() refuses it
-  std::string names;
-  for (const ModelSpec& model : read_pool(settings.pool)) {
-    if (has_name(model)) {
-      pool.push_back(model);
-      return pool;
-    }
-    names += (names.empty() ? "" : ", ") + model.name;
-  }
-  throw Error(ErrorCode::kNotFound,
-              "there is no model \"" + settings.model + "\" here; there are: " + names,
-              {.file = settings.pool});
-}
-
-/// Both routers on the held-out queries that every model answered, if there are any.
-std::optional<Comparison> compare(const Checkpoint& added, const Checkpoint& full,
-                                  const OutcomeData& data, std::uint32_t holdout) {
-  if (data.table.models.size() != added.config.models.size()) return std::nullopt;
-  const OutcomeTable held_out = select_part(data, holdout, true).table;
-  if (complete_queries(held_out).empty()) return std::nullopt;
-  const auto metrics = [&](const Checkpoint& checkpoint) {
-    return evaluate_checkpoint(Router(checkpoint), data, holdout,
-                               {.against = {"oracle"}, .warn = false})
-        .evaluation.policies.front()
-        .metrics;
-  };
-  return Comparison{metrics(added), metrics(full)};
-}
-
 Json heads_json(const AddedHeads& heads, const Pool& pool) {
   Json shares = Json::object();
   for (std::size_t i = 0; i < heads.shares.size(); ++i) shares[pool[i].name] = heads.shares[i];
@@ -89,7 +46,7 @@ Json heads_json(const AddedHeads& heads, const Pool& pool) {
 }
 
 Json report_json(const Settings& settings, const Checkpoint& added, const AddModelReport& report,
-                 const std::optional<Comparison>& comparison) {
+                 const std::optional<AddedModelComparison>& comparison) {
   Json json = {{"checkpoint", settings.output},
                {"model", settings.model},
                {"probes", report.probes},
@@ -110,38 +67,12 @@ Json report_json(const Settings& settings, const Checkpoint& added, const AddMod
   return json;
 }
 
-std::string report_text(const Settings& settings, const AddModelReport& report,
-                        const std::optional<Comparison>& comparison) {
-  char text[512];
-  std::snprintf(text, sizeof text,
-                "Added %s from %s probes.\n"
-                "Error on the probes, cross-validated: quality %.4f (predicting the mean: %.4f), "
-                "length %.1f tokens (%.1f).\n",
-                settings.model.c_str(), with_thousands(report.probes).c_str(), report.quality.error,
-                report.quality.mean_error, report.tokens.error, report.tokens.mean_error);
-  std::string result = text;
-  if (report.full) {
-    const FullTraining& full = *report.full;
-    std::snprintf(text, sizeof text,
-                  "Error on %s queries held out: quality %.4f, length %.1f tokens; of heads fitted "
-                  "to all %s outcomes: %.4f, %.1f.\n",
-                  with_thousands(full.held_out_queries).c_str(), full.added_quality_error,
-                  full.added_tokens_error, with_thousands(full.training_queries).c_str(),
-                  full.quality_error, full.tokens_error);
-    result += text;
-  }
-  if (comparison) {
-    std::snprintf(text, sizeof text, "AUDC of the router on them: %.4f; with those heads: %.4f.\n",
-                  comparison->added.audc, comparison->full.audc);
-    result += text;
-  }
-  return result + "Wrote " + settings.output + ".\n";
-}
-
 void add_model_to_checkpoint(Settings& settings) {
   check_output_folder(settings.output);
   const Checkpoint checkpoint = load_checkpoint(settings.checkpoint_dir, print_warnings());
-  OutcomeData data = read_outcome_data(settings.data, extend_pool(checkpoint.config, settings));
+  const Pool pool =
+      extend_pool(checkpoint.config, read_pool(settings.pool), settings.model, settings.pool);
+  OutcomeData data = read_outcome_data(settings.data, pool);
   data.table = as_trained(data.table, checkpoint.config);
   settings.options.holdout = holdout_of(settings.data, checkpoint.config);
   settings.options.progress = print_progress();
@@ -151,18 +82,27 @@ void add_model_to_checkpoint(Settings& settings) {
                                      settings.model, settings.options, &report);
   save_checkpoint(added, settings.output);
 
-  std::optional<Comparison> comparison;
+  std::optional<AddedModelComparison> comparison;
   // The new checkpoint is kept even if routers cannot be measured on these queries.
   try {
-    if (report.full) {
-      comparison = compare(added, report.full->checkpoint, data, settings.options.holdout);
-    }
+    comparison = compare_added_model(added, report, data, settings.options.holdout);
   } catch (const Error& error) {
     print_remark("warning", std::string("routers not compared: ") + error.what());
   }
   Output output;
-  output.write(settings.json ? report_json(settings, added, report, comparison).dump(2) + '\n'
-                             : report_text(settings, report, comparison));
+  if (settings.json) {
+    output.write(report_json(settings, added, report, comparison).dump(2) + '\n');
+  } else {
+    output.write(to_text(report, settings.model));
+    if (comparison) {
+      char text[128];
+      std::snprintf(text, sizeof text,
+                    "AUDC of the router on them: %.4f; with those heads: %.4f.\n",
+                    comparison->added.audc, comparison->full.audc);
+      output.write(text);
+    }
+    output.write("Wrote " + settings.output + ".\n");
+  }
   output.flush();
 }
 

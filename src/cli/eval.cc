@@ -9,18 +9,14 @@
 #include <nlohmann/json.hpp>
 
 #include "r2router/error.h"
-#include "r2router/router.h"
+#include "r2router/router_evaluation.h"
+#include "r2router/routerarena.h"
 
 #include "base/file.h"
 #include "cli/commands.h"
-#include "cli/evaluation.h"
-#include "cli/evaluation_html.h"
-#include "cli/evaluation_report.h"
 #include "cli/learning_options.h"
 #include "cli/outcome_data.h"
 #include "cli/output.h"
-#include "cli/routerarena.h"
-#include "cli/stability_report.h"
 #include "cli/usage_error.h"
 
 namespace r2router::cli {
@@ -44,7 +40,7 @@ router that was trained without its text.
 struct Settings {
   OutcomeSettings data;
   LearningSettings learning;
-  EvaluationSettings evaluation{.resampling = {.resamples = kDefaultResamples}};
+  EvaluationOptions evaluation{.resampling = {.resamples = kDefaultResamples}};
   std::string checkpoint_dir, budgets, curves, report, predictions;
   std::vector<std::string> routerarena;
   std::uint32_t folds = 0;
@@ -60,11 +56,12 @@ struct Findings {
 /// The outcomes of --routerarena, after the predictions were written if they were asked for. Only
 /// policies that learn nothing from them stand beside the router, and none of them are held out.
 OutcomeData read_routerarena(Settings& settings, const Router& router) {
-  CachedResults results =
-      read_cached_results(settings.routerarena, router.pool(), settings.data.ignore_unknown_models);
+  CachedResults results = read_cached_results(
+      settings.routerarena, router.pool(),
+      {.ignore_unknown_models = settings.data.ignore_unknown_models, .log = print_warnings()});
   OutcomeData data{.table = results.table};
   data.table.cost_measure = settings.data.cost;
-  read_embeddings(settings.data, data);
+  if (!settings.data.embeddings.empty()) read_embeddings(settings.data.embeddings, data);
   if (!settings.predictions.empty()) {
     const std::vector<std::uint32_t> choices = choose_models(router, results, embed(router, data));
     io::write_file(settings.predictions, predictions_json(results, choices));
@@ -84,11 +81,13 @@ OutcomeData read_routerarena(Settings& settings, const Router& router) {
 }
 
 Findings evaluate_settings(Settings& settings) {
+  settings.evaluation.log = print_warnings();
   if (settings.folds > 0) {
     const OutcomeData data =
         read_training_data(settings.data, settings.learning, settings.budgets == "hard-cap");
-    settings.learning.train.progress = print_progress();
-    return {cross_validate(data, settings.learning, settings.folds, settings.evaluation)};
+    check_topics(data.table, settings.learning);
+    settings.learning.recipe.options.progress = print_progress();
+    return {cross_validate(data, settings.learning.recipe, settings.folds, settings.evaluation)};
   }
   const Router router = Router::from_pretrained(settings.checkpoint_dir, {.log = print_warnings()});
   OutcomeData data = settings.routerarena.empty() ? read_outcome_data(settings.data, router.pool())
@@ -96,7 +95,7 @@ Findings evaluate_settings(Settings& settings) {
   const bool hard_cap = settings.budgets.empty()
                             ? router.config().budget_mode == BudgetMode::kHardCap
                             : settings.budgets == "hard-cap";
-  if (hard_cap) data.table = apply_hard_cap(data.table, limits_of(router.config()));
+  if (hard_cap) data.table = apply_hard_cap(data.table, limited_budgets(router.config()));
   const std::uint32_t holdout = holdout_of(settings.data, router.config());
   Findings findings = {evaluate_checkpoint(router, data, holdout, settings.evaluation)};
   if (settings.perturb) {
@@ -108,16 +107,15 @@ Findings evaluate_settings(Settings& settings) {
 void run_eval(Settings& settings) {
   const auto [result, stability] = evaluate_settings(settings);
   if (!settings.curves.empty()) io::write_file(settings.curves, curves_csv(result));
-  if (!settings.report.empty()) io::write_file(settings.report, evaluation_html(result));
+  if (!settings.report.empty()) io::write_file(settings.report, to_html(result));
   Output output;
   if (settings.json) {
-    nlohmann::ordered_json json = evaluation_json(result);
-    json.update(evaluation_details_json(result));
-    if (stability) json["perturbed"] = stability_json(*stability);
+    auto json = nlohmann::ordered_json::parse(to_json(result));
+    if (stability) json["perturbed"] = nlohmann::ordered_json::parse(to_json(*stability));
     output.write(json.dump(2) + '\n');
   } else {
-    output.write(evaluation_text(result));
-    if (stability) output.write("\n" + stability_text(*stability));
+    output.write(to_text(result));
+    if (stability) output.write("\n" + to_text(*stability));
   }
   output.flush();
 }

@@ -21,11 +21,8 @@ struct LearningSettings {
   std::vector<std::string> models;
   double coverage = 0.99;
   std::vector<std::uint32_t> token_limits = {10, 30, 50, 100, 200, 300, 500, 1000};
-  LexicalEncoderSpec encoder;
   std::vector<std::string> features = {"words:1-1"};
-  TrainOptions train;
-  bool topics = false;   ///< the encoder recognises the datasets that are trained on
-  bool augment = false;  ///< edits of each query are trained on too
+  TrainRecipe recipe;
 };
 
 /// Adds --pool, --models, --coverage, --token-limits, the built-in encoder's options, --predictor,
@@ -43,10 +40,8 @@ extern const char* const kFeaturesHelp;
 OutcomeData read_training_data(const OutcomeSettings& outcomes, LearningSettings& settings,
                                bool hard_cap);
 
-/// Fits a checkpoint to the data: to its embeddings if it has some, else with the built-in encoder.
-/// Throws what train() throws, and CLI::ValidationError for topics of fewer than two datasets.
-Checkpoint train_on(const OutcomeData& data, const LearningSettings& settings,
-                    const TrainOptions& options, TrainReport* report = nullptr);
+/// Throws CLI::ValidationError for --topics if the queries name fewer than two datasets.
+void check_topics(const OutcomeTable& table, const LearningSettings& settings);
 
 /// Shows the progress of training on standard error if that is a terminal; else empty.
 ProgressCallback print_progress();

@@ -10,11 +10,9 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include "r2router/router.h"
+#include "r2router/router_evaluation.h"
 
 #include "cli/commands.h"
-#include "cli/evaluation.h"
-#include "cli/evaluation_report.h"
 #include "cli/learning_options.h"
 #include "cli/outcome_data.h"
 #include "cli/output.h"
@@ -60,58 +58,11 @@ Json report_json(const Settings& settings, const Checkpoint& checkpoint,
           {"held_out_queries", report.held_out_queries},
           {"heads", report.heads},
           {"predictor", to_string(checkpoint.config.predictor)},
-          {"alpha", settings.learning.train.predictor == PredictorKind::kRidge ? Json(report.alpha)
-                                                                               : Json()},
+          {"alpha", settings.learning.recipe.options.predictor == PredictorKind::kRidge
+                        ? Json(report.alpha)
+                        : Json()},
           {"default_lambda", report.default_lambda},
           {"training", Json::parse(checkpoint.config.training)}};
-}
-
-/// The setting that was chosen, and from how many.
-std::string chosen_text(const Settings& settings, const TrainReport& report) {
-  char text[128];
-  switch (settings.learning.train.predictor) {
-    case PredictorKind::kKnn: {
-      const auto& [neighbours, weighting, metrics] = report.neighbours;
-      std::snprintf(text, sizeof text, "%u nearest neighbours, weighted %s, the best of %zu",
-                    neighbours,
-                    weighting == NearestNeighbours::Weighting::kUniform ? "alike" : "by similarity",
-                    report.neighbour_counts.size());
-      return text;
-    }
-    case PredictorKind::kMlp:
-      return "A perceptron, trained for " + std::to_string(report.epochs) + " epochs";
-    case PredictorKind::kRidge:
-      break;
-  }
-  std::snprintf(text, sizeof text, "α = %g, the best of %zu", report.alpha, report.alphas.size());
-  return text;
-}
-
-/// "score 0.66 at 0.19 of the best available model's cost".
-std::string default_text(const TrainReport& report, const Checkpoint& checkpoint) {
-  const BestSingle& best = report.best_available;
-  const std::string score = "score " + decimal(report.default_score, 4);
-  if (best.all_free) return score + "; all models are free";
-  if (!best.is_free()) {
-    return score + " at " + decimal(report.default_cost, 3) + " of the best available model's cost";
-  }
-  return score + " at " + decimal(report.default_cost, 3) + " of the cost of " +
-         checkpoint.config.models[best.unit_model].name + "; the best model is free";
-}
-
-std::string report_text(const Settings& settings, const Checkpoint& checkpoint,
-                        const TrainReport& report) {
-  char text[512];
-  std::snprintf(text, sizeof text,
-                "Trained on %s queries (%s held out): %zu models, %zu heads.\n"
-                "%s. Area under the cross-validated deferral curve: %.4f (mean curve: %.4f).\n"
-                "Default λ = %.7g: ",
-                with_thousands(report.training_queries).c_str(),
-                with_thousands(report.held_out_queries).c_str(), checkpoint.config.models.size(),
-                report.heads, chosen_text(settings, report).c_str(), report.metrics.audc,
-                report.mean_curve.audc, report.default_lambda);
-  return text + default_text(report, checkpoint) + ", cross-validated.\nWrote " + settings.output +
-         ".\n";
 }
 
 void train_checkpoint(Settings& settings) {
@@ -119,27 +70,30 @@ void train_checkpoint(Settings& settings) {
   const OutcomeData data =
       read_training_data(settings.data, settings.learning, settings.budgets == "hard-cap");
   check_budget_prompt(data.table, settings);
-  TrainOptions& options = settings.learning.train;
+  check_topics(data.table, settings.learning);
+  TrainOptions& options = settings.learning.recipe.options;
   options.holdout = settings.data.holdout.value_or(kDefaultHoldout);
   options.progress = print_progress();
   options.log = print_warnings();
 
   TrainReport report;
-  Checkpoint checkpoint = train_on(data, settings.learning, options, &report);
+  Checkpoint checkpoint = train(data, settings.learning.recipe, &report);
   if (!data.embeddings.empty()) checkpoint.config.embedding_model = settings.embedding_model;
   checkpoint.config.budget_prompt = settings.budget_prompt;
   save_checkpoint(checkpoint, settings.output);
 
   Json json = report_json(settings, checkpoint, report);
-  std::string text = report_text(settings, checkpoint, report);
+  std::string text = to_text(report, checkpoint) + "Wrote " + settings.output + ".\n";
   if (report.held_out_queries > 0) {
     // What was learned is kept even if it cannot be measured on these queries.
     try {
-      const RouterEvaluation evaluation = evaluate_checkpoint(
-          Router(std::move(checkpoint)), data, options.holdout,
-          {.against = {"standard"}, .resampling = {.resamples = kDefaultResamples}});
-      json["evaluation"] = evaluation_json(evaluation);
-      text += "\n" + evaluation_text(evaluation);
+      const RouterEvaluation evaluation =
+          evaluate_checkpoint(Router(std::move(checkpoint)), data, options.holdout,
+                              {.against = {"standard"},
+                               .resampling = {.resamples = kDefaultResamples},
+                               .log = print_warnings()});
+      json["evaluation"] = Json::parse(to_json(evaluation, false));
+      text += "\n" + to_text(evaluation);
     } catch (const Error& error) {
       print_remark("warning", std::string("not evaluated: ") + error.what());
     }
@@ -182,10 +136,12 @@ void add_train_command(CLI::App& app, int&) {
                    "With --embeddings: the model that made them, which a server must serve")
       ->needs("--embeddings")
       ->type_name("NAME");
-  command->add_option("--folds", settings->learning.train.folds, "Folds of the cross-validation")
+  command
+      ->add_option("--folds", settings->learning.recipe.options.folds,
+                   "Folds of the cross-validation")
       ->capture_default_str()
       ->type_name("N");
-  command->add_option("--seed", settings->learning.train.seed, "Varies the folds")
+  command->add_option("--seed", settings->learning.recipe.options.seed, "Varies the folds")
       ->capture_default_str()
       ->type_name("N");
   command->add_flag("--json", settings->json, "Print one JSON object");
@@ -193,7 +149,7 @@ void add_train_command(CLI::App& app, int&) {
     if (command->count("--token-limits") > 0 && settings->budgets != "hard-cap") {
       throw CLI::ValidationError("--token-limits is only for --budgets hard-cap");
     }
-    const PredictorKind predictor = settings->learning.train.predictor;
+    const PredictorKind predictor = settings->learning.recipe.options.predictor;
     if (command->count("--alpha") > 0 && predictor != PredictorKind::kRidge) {
       throw CLI::ValidationError("--alpha is only for --predictor ridge");
     }

@@ -175,6 +175,7 @@ class Resampling {
         advantages(policies.size());
     std::mt19937_64 random(options.seed);
     for (std::uint32_t i = 0; i < options.resamples; ++i) {
+      if (options.progress) options.progress(i, options.resamples);
       const std::vector<Measured> all = measure_resample(random);
       const std::array<double, 4> first = numbers(all.front().metrics);
       for (std::size_t policy = 0; policy < policies.size(); ++policy) {

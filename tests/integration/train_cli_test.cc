@@ -267,7 +267,7 @@ TEST_F(TrainCli, EmbeddingsFromElsewhereFollowTheirQueries) {
 
   const Outcome without = run({"eval", "--checkpoint-dir", folder_ / "router"});
   EXPECT_EQ(without.exit_code, 1);
-  EXPECT_THAT(without.err, HasSubstr("--embeddings (model: x/encoder)"));
+  EXPECT_THAT(without.err, HasSubstr("give the queries' embeddings (model: x/encoder)"));
   std::vector<std::string> eval = {"eval", "--checkpoint-dir", folder_ / "router"};
   eval.insert(eval.end(), embeddings.begin(), embeddings.end());
   EXPECT_EQ(run(eval).exit_code, 0);
@@ -405,7 +405,7 @@ TEST_F(TrainCli, CrossValidationComparesPredictors) {
       run({"eval", "--checkpoint-dir", folder_ / "router", "--against", "mlp-router"});
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_THAT(outcome.err, HasSubstr("\"MLP router\" is a router to be trained"));
-  EXPECT_THAT(outcome.err, HasSubstr("give --folds"));
+  EXPECT_THAT(outcome.err, HasSubstr("evaluate by cross-validation (folds)"));
 }
 
 TEST_F(TrainCli, AnUnknownPolicyIsNamedWithTheNearest) {

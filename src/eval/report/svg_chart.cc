@@ -1,11 +1,11 @@
-#include "cli/svg_chart.h"
+#include "eval/report/svg_chart.h"
 
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdio>
 
-namespace r2router::cli {
+namespace r2router::report {
 namespace {
 
 constexpr double kLeft = 58, kTop = 12, kBottom = 46;  // margins
@@ -336,4 +336,4 @@ std::string Chart::svg(std::string_view description) const {
   return result + "</svg>\n";
 }
 
-}  // namespace r2router::cli
+}  // namespace r2router::report

@@ -1,4 +1,4 @@
-#include "cli/evaluation_report.h"
+#include "eval/report/text.h"
 
 #include <cmath>
 #include <optional>
@@ -9,7 +9,7 @@
 
 #include "support/process.h"
 
-namespace r2router::cli {
+namespace r2router::report {
 namespace {
 
 using ::testing::ElementsAre;
@@ -142,4 +142,4 @@ TEST(CostText, HasItsUnit) {
 }
 
 }  // namespace
-}  // namespace r2router::cli
+}  // namespace r2router::report

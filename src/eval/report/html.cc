@@ -1,4 +1,4 @@
-#include "cli/evaluation_html.h"
+// A router's evaluation as a page to read, to print and to pass on.
 
 #include <algorithm>
 #include <cmath>
@@ -7,14 +7,14 @@
 #include <utility>
 #include <vector>
 
+#include "r2router/router_evaluation.h"
 #include "r2router/version.h"
 
-#include "base/usd.h"
-#include "cli/evaluation_report.h"
-#include "cli/output.h"
-#include "cli/svg_chart.h"
+#include "base/decimal.h"
+#include "eval/report/svg_chart.h"
+#include "eval/report/text.h"
 
-namespace r2router::cli {
+namespace r2router::report {
 namespace {
 
 // What the page may load: nothing. That holds even if a name found a way out of its escaping.
@@ -472,6 +472,8 @@ class Page {
 
 }  // namespace
 
-std::string evaluation_html(const RouterEvaluation& result) { return Page(result).html(); }
+}  // namespace r2router::report
 
-}  // namespace r2router::cli
+std::string r2router::to_html(const RouterEvaluation& result) {
+  return report::Page(result).html();
+}

@@ -1,4 +1,4 @@
-#include "cli/routerarena.h"
+#include "r2router/routerarena.h"
 
 #include <algorithm>
 #include <cmath>
@@ -11,11 +11,10 @@
 #include "r2router/eval.h"
 
 #include "base/excerpt.h"
-#include "cli/output.h"
 #include "data/left_out.h"
 #include "data/table_file.h"
 
-namespace r2router::cli {
+namespace r2router {
 namespace {
 
 using io::JsonView;
@@ -75,15 +74,17 @@ double cached_score(const JsonView& object) {
 
 }  // namespace
 
-CachedResults read_cached_results(const std::vector<std::string>& files, const Pool& pool,
-                                  bool ignore_unknown_models) {
+CachedResults read_cached_results(std::span<const std::string> files, const Pool& pool,
+                                  const ReadOptions& options) {
+  if (files.empty()) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "no file of cached results is given: name at least one");
+  }
   CachedResults results;
   OutcomeTable& table = results.table;
   std::unordered_map<std::string, std::size_t> query_index;
   std::vector<std::string> spelling(pool.size());
   std::vector<Row> rows;
-  const ReadOptions options{.ignore_unknown_models = ignore_unknown_models,
-                            .log = print_warnings()};
   internal::LeftOut left_out(pool, options);
   for (const std::string& file : files) {
     table.sources.push_back(hash_source(file));
@@ -165,7 +166,7 @@ CachedResults read_cached_results(const std::vector<std::string>& files, const P
 }
 
 std::vector<std::uint32_t> choose_models(const Router& router, const CachedResults& results,
-                                         const std::vector<float>& embeddings) {
+                                         std::span<const float> embeddings) {
   std::vector<std::string> names;
   for (const ModelSpec& model : results.table.models) names.push_back(model.name);
   const RouteOptions options{.policy = {.allow = std::move(names)}};
@@ -185,8 +186,7 @@ std::vector<std::uint32_t> choose_models(const Router& router, const CachedResul
   return choices;
 }
 
-std::string predictions_json(const CachedResults& results,
-                             const std::vector<std::uint32_t>& choices) {
+std::string predictions_json(const CachedResults& results, std::span<const std::uint32_t> choices) {
   using Json = nlohmann::ordered_json;
   Json json = Json::array();
   for (std::size_t i = 0; i < choices.size(); ++i) {
@@ -215,4 +215,4 @@ std::string predictions_json(const CachedResults& results,
   return json.dump(2) + '\n';
 }
 
-}  // namespace r2router::cli
+}  // namespace r2router

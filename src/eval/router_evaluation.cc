@@ -1,4 +1,4 @@
-#include "cli/evaluation.h"
+#include "r2router/router_evaluation.h"
 
 #include <algorithm>
 #include <charconv>
@@ -11,14 +11,12 @@
 #include <utility>
 
 #include "r2router/error.h"
-#include "r2router/train.h"
 
 #include "base/suggestion.h"
 #include "base/unicode.h"
-#include "cli/output.h"
 #include "data/gaps.h"
 
-namespace r2router::cli {
+namespace r2router {
 namespace {
 
 /// As in CARROT's paper; each only where there are enough queries to search.
@@ -26,7 +24,7 @@ constexpr std::uint32_t kDefaultNeighbours[] = {5, 80};
 constexpr std::size_t kQueriesPerNeighbour = 10;
 /// Policies that evaluate() adds by itself.
 constexpr std::string_view kMixing = "random mixing";
-/// Every name of --against that stands for more than one policy.
+/// Every name that stands for more than one policy.
 constexpr std::string_view kStandard = "standard", kModels = "models";
 /// Routers of each kind of predictor, which cross-validation can train beside the one evaluated.
 constexpr std::pair<std::string_view, PredictorKind> kTrainedRouters[] = {
@@ -144,30 +142,37 @@ std::vector<std::uint32_t> choose_by_default(const Router& router, const Outcome
 /// k of CARROT-KNN is chosen unless it is asked for: the same for every fold.
 Contest prepare(const Router& router, const TrainRival& train_rival, const OutcomeData& test,
                 const OutcomeData& training, std::size_t queries,
-                const EvaluationSettings& settings) {
+                const EvaluationOptions& options) {
   const std::vector<float> embeddings = embed(router, test);
   const PredictionTable predictions =
       predict(test.table, router.pool(), *router.scorer(), embeddings);
   const SweepOptions sweep_options = {.token_floor = router.config().policy.token_floor.value_or(0),
-                                      .available_only = settings.available_only};
+                                      .available_only = options.available_only};
   Contest contest;
   const std::vector<Contender> standard =
       standard_contenders(test.table, predictions, training.table, sweep_options);
   std::vector<std::string> names;
   for (const Contender& contender : standard) names.push_back(contender.name);
-  const Selection selection(settings.against, names, test.table.models);
+  const Selection selection(options.against, names, test.table.models);
   for (const Contender& contender : standard) {
     if (contender.name == "router" || selection.wants(contender.name)) {
       contest.contenders.push_back(contender);
     }
+  }
+  for (const auto& [name, rival] : options.rivals) {
+    contest.contenders.push_back(
+        {name,
+         predict(test.table, rival.pool(), *rival.scorer(), embed(rival, test)),
+         {.token_floor = rival.config().policy.token_floor.value_or(0),
+          .available_only = options.available_only}});
   }
   for (const auto& [name, kind] : kTrainedRouters) {
     if (!selection.names(name)) continue;
     if (!train_rival) {
       throw Error(ErrorCode::kInvalidArgument,
                   "the policy \"" + std::string(name) +
-                      "\" is a router to be trained beside the one evaluated: give --folds, or "
-                      "leave it out of --against");
+                      "\" is a router to be trained beside the one evaluated: evaluate by "
+                      "cross-validation (folds), or do not compare with it");
     }
     const Router rival = train_rival(kind);
     contest.contenders.push_back(
@@ -175,7 +180,7 @@ Contest prepare(const Router& router, const TrainRival& train_rival, const Outco
          sweep_options});
   }
   std::vector<std::uint32_t> neighbours = selection.neighbours();
-  if (settings.against.empty()) {
+  if (options.against.empty()) {
     for (const std::uint32_t k : kDefaultNeighbours) {
       if (queries >= kQueriesPerNeighbour * k) neighbours.push_back(k);
     }
@@ -195,25 +200,25 @@ Contest prepare(const Router& router, const TrainRival& train_rival, const Outco
   return contest;
 }
 
-RouterEvaluation finish(OutcomeTable table, Contest contest, const EvaluationSettings& settings) {
+RouterEvaluation finish(OutcomeTable table, Contest contest, const EvaluationOptions& options) {
   RouterEvaluation result;
   result.default_lambda = contest.default_lambda;
-  result.resampling = settings.resampling;
+  result.resampling = options.resampling;
   result.evaluation =
-      evaluate(table, contest.contenders, settings.available_only, settings.resampling);
+      evaluate(table, contest.contenders, options.available_only, options.resampling);
   result.at_default = evaluate_chosen(table, contest.default_pairs, result.evaluation.best_single,
-                                      settings.resampling);
+                                      options.resampling);
   const std::vector<ContenderResult>& policies = result.evaluation.policies;
   const auto mixing = std::ranges::find(policies, kMixing, &ContenderResult::name);
   result.over_mixing.audc = policies.front().metrics.audc - mixing->metrics.audc;
   if (mixing->advantage) result.over_mixing.interval = mixing->advantage->audc;
-  if (settings.by_dataset) {
+  if (options.by_dataset) {
     result.datasets =
-        evaluate_datasets(table, contest.contenders, settings.available_only, settings.resampling);
+        evaluate_datasets(table, contest.contenders, options.available_only, options.resampling);
   }
   std::vector<std::string> names;
   for (const Contender& contender : contest.contenders) names.push_back(contender.name);
-  const Selection selection(settings.against, names, table.models);
+  const Selection selection(options.against, names, table.models);
   const auto unwanted = [&](const ContenderResult& policy) {
     return std::find(names.begin(), names.end(), policy.name) == names.end() &&
            !selection.wants(policy.name);
@@ -222,21 +227,25 @@ RouterEvaluation finish(OutcomeTable table, Contest contest, const EvaluationSet
   for (DatasetEvaluation& dataset : result.datasets) {
     std::erase_if(dataset.evaluation.policies, unwanted);
   }
+  result.evaluation.policies.front().name = options.name;
+  for (DatasetEvaluation& dataset : result.datasets) {
+    dataset.evaluation.policies.front().name = options.name;
+  }
   result.table = std::move(table);
   return result;
 }
 
 /// Warns of queries that are not evaluated for lack of outcomes.
-void report_incomplete(const OutcomeTable& table) {
+void report_incomplete(const OutcomeTable& table, const LogCallback& log) {
   std::vector<std::uint32_t> all(table.queries.size());
   std::iota(all.begin(), all.end(), 0u);
   const std::string gaps = internal::describe(internal::find_gaps(table, all));
   if (gaps.empty()) return;
-  print_remark("warning", gaps + "; only queries with every outcome are evaluated");
+  log(LogLevel::kWarning, gaps + "; only queries with every outcome are evaluated");
 }
 
 /// Warns of outcomes at budgets that the router does not know.
-void report_unknown_pairs(const Router& router, const OutcomeTable& table) {
+void report_unknown_pairs(const Router& router, const OutcomeTable& table, const LogCallback& log) {
   internal::Counts unknown;
   for (std::size_t pair = 0; pair < table.pairs.size(); ++pair) {
     const Pair& own = table.pairs[pair];
@@ -252,8 +261,7 @@ void report_unknown_pairs(const Router& router, const OutcomeTable& table) {
     unknown.emplace_back(name + " at " + own.budget.to_string(), outcomes);
   }
   if (unknown.empty()) return;
-  print_remark(
-      "warning",
+  log(LogLevel::kWarning,
       "the router has no predictions for some outcomes, which it therefore never chooses: " +
           internal::list_counts(unknown));
 }
@@ -274,11 +282,18 @@ void place(const PredictionTable& from, std::span<const std::uint32_t> queries, 
 }  // namespace
 
 std::vector<float> embed(const Router& router, const OutcomeData& data) {
-  if (!data.embeddings.empty()) return data.embeddings;
+  if (!data.embeddings.empty()) {
+    if (data.dimension == router.dimension()) return data.embeddings;
+    throw Error(ErrorCode::kInvalidArgument,
+                "the embeddings have " + std::to_string(data.dimension) +
+                    " numbers each: expected " + std::to_string(router.dimension()) +
+                    ", made by the encoder that the checkpoint was trained with (" +
+                    router.config().embedding_model + ")");
+  }
   if (!router.embedder()) {
     throw Error(ErrorCode::kInvalidArgument,
-                "the checkpoint has no encoder of its own: give the queries' embeddings with "
-                "--embeddings (model: " +
+                "the checkpoint has no encoder of its own: give the queries' embeddings "
+                "(model: " +
                     router.config().embedding_model + ")");
   }
   std::vector<std::string_view> texts;
@@ -289,21 +304,21 @@ std::vector<float> embed(const Router& router, const OutcomeData& data) {
 }
 
 RouterEvaluation evaluate_checkpoint(const Router& router, const OutcomeData& data,
-                                     std::uint32_t holdout, const EvaluationSettings& settings) {
+                                     std::uint32_t holdout, const EvaluationOptions& options) {
   OutcomeData test = holdout > 0 ? select_part(data, holdout, true) : data;
-  if (settings.warn) {
-    report_unknown_pairs(router, data.table);
-    report_incomplete(test.table);
+  if (options.log) {
+    report_unknown_pairs(router, data.table, options.log);
+    report_incomplete(test.table, options.log);
   }
   test = select_rows(test, complete_queries(test.table));
   Contest contest = prepare(router, {}, test, select_part(data, holdout, false),
-                            complete_queries(data.table).size(), settings);
-  return finish(std::move(test.table), std::move(contest), settings);
+                            complete_queries(data.table).size(), options);
+  return finish(std::move(test.table), std::move(contest), options);
 }
 
-RouterEvaluation cross_validate(const OutcomeData& data, const LearningSettings& learning,
-                                std::uint32_t folds, const EvaluationSettings& settings) {
-  if (settings.warn) report_incomplete(data.table);
+RouterEvaluation cross_validate(const OutcomeData& data, const TrainRecipe& recipe,
+                                std::uint32_t folds, const EvaluationOptions& options) {
+  if (options.log) report_incomplete(data.table, options.log);
   const OutcomeData complete = select_rows(data, complete_queries(data.table));
   const std::size_t pairs = data.table.pairs.size();
   Contest whole;
@@ -311,7 +326,7 @@ RouterEvaluation cross_validate(const OutcomeData& data, const LearningSettings&
   whole.default_pairs.resize(complete.table.queries.size());
   for (std::uint32_t fold = 0; fold < folds; ++fold) {
     // Training divides what it is given by the same hash: another seed, or its folds would be ours.
-    const std::uint64_t seed = learning.train.seed + 0x5851f42d4c957f2d;
+    const std::uint64_t seed = recipe.options.seed + 0x5851f42d4c957f2d;
     const auto rows = [&](const OutcomeTable& table, bool in_fold) {
       std::vector<std::uint32_t> result;
       for (std::uint32_t i = 0; i < table.queries.size(); ++i) {
@@ -323,14 +338,14 @@ RouterEvaluation cross_validate(const OutcomeData& data, const LearningSettings&
     if (tested.empty()) continue;
     const OutcomeData training = select_rows(data, rows(data.table, false));
     const auto train_router = [&](PredictorKind kind) {
-      TrainOptions options = learning.train;
-      options.holdout = 0;
-      options.predictor = kind;
-      return Router(train_on(training, learning, options));
+      TrainRecipe own = recipe;
+      own.options.holdout = 0;
+      own.options.predictor = kind;
+      return Router(train(training, own));
     };
     const Contest part =
-        prepare(train_router(learning.train.predictor), train_router, select_rows(complete, tested),
-                training, complete.table.queries.size(), settings);
+        prepare(train_router(recipe.options.predictor), train_router, select_rows(complete, tested),
+                training, complete.table.queries.size(), options);
 
     if (whole.contenders.empty()) {
       for (const Contender& contender : part.contenders) {
@@ -351,11 +366,26 @@ RouterEvaluation cross_validate(const OutcomeData& data, const LearningSettings&
   if (whole.contenders.empty()) {
     throw Error(ErrorCode::kBadData,
                 "no query has an outcome of every (model, budget) pair, so no trade-off can be "
-                "measured: choose models that answered the same queries with --models");
+                "measured: choose models that answered the same queries");
   }
-  RouterEvaluation result = finish(complete.table, std::move(whole), settings);
+  RouterEvaluation result = finish(complete.table, std::move(whole), options);
   result.folds = folds;
   return result;
 }
 
-}  // namespace r2router::cli
+std::optional<AddedModelComparison> compare_added_model(const Checkpoint& added,
+                                                        const AddModelReport& report,
+                                                        const OutcomeData& data,
+                                                        std::uint32_t holdout) {
+  if (!report.full || data.table.models.size() != added.config.models.size()) return std::nullopt;
+  const OutcomeTable held_out = select_part(data, holdout, true).table;
+  if (complete_queries(held_out).empty()) return std::nullopt;
+  const auto metrics = [&](const Checkpoint& checkpoint) {
+    return evaluate_checkpoint(Router(checkpoint), data, holdout, {.against = {"oracle"}})
+        .evaluation.policies.front()
+        .metrics;
+  };
+  return AddedModelComparison{metrics(added), metrics(report.full->checkpoint)};
+}
+
+}  // namespace r2router

@@ -1,14 +1,13 @@
-// A router's evaluation as text for people, and as JSON and CSV for programs.
+// What the reports of an evaluation share: metrics, points and figures as text.
 #pragma once
 
 #include <optional>
 #include <string>
+#include <vector>
 
-#include <nlohmann/json_fwd.hpp>
+#include "r2router/router_evaluation.h"
 
-#include "cli/evaluation.h"
-
-namespace r2router::cli {
+namespace r2router::report {
 
 /// A metric and where it is in the three structures that hold one of each.
 struct Metric {
@@ -25,25 +24,8 @@ inline constexpr Metric kMetrics[] = {
      &MetricIntervals::peak},
     {"c95", "c95", [](const DeferralMetrics& m) { return m.c95; }, &MetricIntervals::c95}};
 
-/// What a reader wants to know first, a sentence in each line: what 95 % of the best single model's
-/// score costs, whether the router is better than random mixing, and what its default setting does.
-std::string summary_text(const RouterEvaluation& result);
-
-/// The summary, then tables with a line for each policy: metrics and, if there are any, their
-/// intervals and what the router gains; for each dataset too.
-std::string evaluation_text(const RouterEvaluation& result);
-
-/// The same figures as an object.
-nlohmann::ordered_json evaluation_json(const RouterEvaluation& result);
-
-/// Members to join to evaluation_json(): every point of every sweep, and how far the router's
-/// predictions can be trusted.
-nlohmann::ordered_json evaluation_details_json(const RouterEvaluation& result);
-
-/// Every setting of every policy: policy,lambda,cost_usd,cost,score,routerarena,on_curve; with
-/// costs by length or latency cost_tokens or cost_seconds, and no RouterArena score. Random mixing
-/// has its hull's corners, without λ.
-std::string curves_csv(const RouterEvaluation& result);
+/// The key of a cost in JSON and CSV.
+const char* cost_key(CostMeasure measure);
 
 /// The points of a policy, those of random mixing made from its curve.
 std::vector<PolicyPoint> points_of(const ContenderResult& policy, const Evaluation& evaluation);
@@ -69,4 +51,4 @@ std::string interval_text(const Interval& interval);
 /// "+0.020 to +0.038"; "-" if nothing can be said.
 std::string difference_text(const Interval& interval);
 
-}  // namespace r2router::cli
+}  // namespace r2router::report

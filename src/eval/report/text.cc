@@ -1,4 +1,4 @@
-#include "cli/evaluation_report.h"
+#include "eval/report/text.h"
 
 #include <algorithm>
 #include <cmath>
@@ -7,72 +7,11 @@
 #include <optional>
 #include <vector>
 
-#include <nlohmann/json.hpp>
-
+#include "base/decimal.h"
 #include "base/usd.h"
-#include "cli/output.h"
 
-namespace r2router::cli {
+namespace r2router::report {
 namespace {
-
-using Json = nlohmann::ordered_json;
-
-Json json_or_null(const std::optional<double>& value) { return value ? Json(*value) : Json(); }
-
-Json json_interval(const std::optional<Interval>& interval) {
-  if (!interval) return {};
-  return {json_or_null(interval->low), json_or_null(interval->high)};
-}
-
-Json json_intervals(const std::optional<MetricIntervals>& intervals) {
-  if (!intervals) return {};
-  Json json;
-  for (const Metric& metric : kMetrics) {
-    json[metric.key] = json_interval((*intervals).*metric.interval);
-  }
-  return json;
-}
-
-/// The key of a cost in JSON and CSV.
-const char* cost_key(CostMeasure measure) {
-  switch (measure) {
-    case CostMeasure::kLength:
-      return "cost_tokens";
-    case CostMeasure::kLatency:
-      return "cost_seconds";
-    case CostMeasure::kUsd:
-      break;
-  }
-  return "cost_usd";
-}
-
-/// RouterArena's score is one of money: null where costs are something else.
-Json json_routerarena(double score, double cost, CostMeasure measure) {
-  return measure == CostMeasure::kUsd ? Json(routerarena_score(score, cost)) : Json();
-}
-
-Json json_policies(const Evaluation& evaluation, CostMeasure measure) {
-  Json policies = Json::array();
-  for (const ContenderResult& policy : evaluation.policies) {
-    Json json = {{"policy", policy.name}};
-    for (const Metric& metric : kMetrics) {
-      json[metric.key] = json_or_null(metric.value(policy.metrics));
-    }
-    const PolicyPoint best = best_routerarena_point(policy, evaluation);
-    json["routerarena"] = json_routerarena(best.score, best.cost, measure);
-    if (policy.intervals) json["intervals"] = json_intervals(policy.intervals);
-    if (policy.advantage) json["router_minus_policy"] = json_intervals(policy.advantage);
-    policies.push_back(std::move(json));
-  }
-  return policies;
-}
-
-Json json_best(const Evaluation& evaluation, const OutcomeTable& table) {
-  const BestSingle& best = evaluation.best_single;
-  return {{"model", table.models[best.model].name},
-          {"score", best.score},
-          {cost_key(table.cost_measure), best.cost}};
-}
 
 std::string right(const std::string& text, std::size_t width) {
   return text.size() < width ? std::string(width - text.size(), ' ') + text : text;
@@ -327,15 +266,26 @@ std::string unit_text(const RouterEvaluation& result) {
                         : "the best single model's";
 }
 
-std::string summary_text(const RouterEvaluation& result) {
-  return savings_text(result) + mixing_text(result) + default_text(result);
+const char* cost_key(CostMeasure measure) {
+  switch (measure) {
+    case CostMeasure::kLength:
+      return "cost_tokens";
+    case CostMeasure::kLatency:
+      return "cost_seconds";
+    case CostMeasure::kUsd:
+      break;
+  }
+  return "cost_usd";
 }
 
-std::string evaluation_text(const RouterEvaluation& result) {
+namespace {
+
+std::string tables_text(const RouterEvaluation& result) {
   const Evaluation& evaluation = result.evaluation;
   const BestSingle& best = evaluation.best_single;
   const CostMeasure measure = result.table.cost_measure;
-  std::string text = summary_text(result) + "\nEvaluated on " + with_thousands(evaluation.queries) +
+  std::string text = r2router::summary_text(result) + "\nEvaluated on " +
+                     with_thousands(evaluation.queries) +
                      (evaluation.queries == 1 ? " query" : " queries");
   if (result.folds > 0) {
     text += ", each by a router trained on the other " + std::to_string(result.folds - 1) + " of " +
@@ -379,107 +329,15 @@ std::string evaluation_text(const RouterEvaluation& result) {
   return text;
 }
 
-Json evaluation_json(const RouterEvaluation& result) {
-  const Evaluation& evaluation = result.evaluation;
-  const ChosenEvaluation& at_default = result.at_default;
-  const CostMeasure measure = result.table.cost_measure;
-  Json json = {
-      {"queries", evaluation.queries},
-      {"budget_mode", result.table.budget_mode == BudgetMode::kHardCap ? "hard-cap" : "prompted"},
-      {"cost_measure", to_string(measure)},
-      {"folds", result.folds > 0 ? Json(result.folds) : Json()},
-      {"best_single", json_best(evaluation, result.table)},
-      {"default_lambda",
-       {{"lambda", std::isnan(result.default_lambda) ? Json() : Json(result.default_lambda)},
-        {"score", at_default.score},
-        {"cost", at_default.cost_share},
-        {"routerarena", json_routerarena(at_default.score, at_default.cost, measure)}}},
-      {"policies", json_policies(evaluation, measure)}};
-  if (at_default.score_interval) {
-    json["default_intervals"] = {{"score", json_interval(at_default.score_interval)},
-                                 {"score_share", json_interval(at_default.score_share_interval)},
-                                 {"cost", json_interval(at_default.cost_share_interval)}};
-  }
-  if (result.resampling.resamples > 0) {
-    json["resamples"] = result.resampling.resamples;
-    json["resample_seed"] = result.resampling.seed;
-  }
-  if (!result.datasets.empty()) json["datasets"] = Json::array();
-  for (const auto& [dataset, part] : result.datasets) {
-    json["datasets"].push_back({{"dataset", dataset},
-                                {"queries", part.queries},
-                                {"best_single", json_best(part, result.table)},
-                                {"policies", json_policies(part, measure)}});
-  }
-  return json;
+}  // namespace
+}  // namespace r2router::report
+
+namespace r2router {
+
+std::string summary_text(const RouterEvaluation& result) {
+  return report::savings_text(result) + report::mixing_text(result) + report::default_text(result);
 }
 
-Json evaluation_details_json(const RouterEvaluation& result) {
-  const Evaluation& evaluation = result.evaluation;
-  const Reliability& reliability = evaluation.reliability;
-  const CostMeasure measure = result.table.cost_measure;
-  Json sweeps = Json::array();
-  for (const ContenderResult& policy : evaluation.policies) {
-    Json points = Json::array();
-    for (const PolicyPoint& point : points_of(policy, evaluation)) {
-      points.push_back({{"lambda", point.lambda},
-                        {cost_key(measure), point.cost},
-                        {"score", point.score},
-                        {"routerarena", json_routerarena(point.score, point.cost, measure)}});
-    }
-    sweeps.push_back({{"policy", policy.name}, {"points", std::move(points)}});
-  }
-  Json predicted = Json::array(), calibration = Json::array();
-  for (std::size_t i = 0; i < reliability.predicted.size(); ++i) {
-    Json shares;
-    for (std::size_t model = 0; model < result.table.models.size(); ++model) {
-      shares[result.table.models[model].name] =
-          reliability.shares[i * result.table.models.size() + model];
-    }
-    predicted.push_back(
-        {{"lambda", reliability.predicted[i].lambda},
-         {std::string("predicted_") + cost_key(measure), reliability.predicted[i].cost},
-         {"predicted_score", reliability.predicted[i].score},
-         {"shares", std::move(shares)}});
-  }
-  for (const CalibrationBin& bin : reliability.calibration) {
-    calibration.push_back(
-        {{"predicted", bin.predicted}, {"observed", bin.observed}, {"cells", bin.cells}});
-  }
-  return {{"sweeps", std::move(sweeps)},
-          {"router_predictions", std::move(predicted)},
-          {"calibration", std::move(calibration)}};
-}
+std::string to_text(const RouterEvaluation& result) { return report::tables_text(result); }
 
-std::string curves_csv(const RouterEvaluation& result) {
-  const Evaluation& evaluation = result.evaluation;
-  const CostMeasure measure = result.table.cost_measure;
-  std::string text =
-      std::string("policy,lambda,") + cost_key(measure) + ",cost,score,routerarena,on_curve\n";
-  for (const ContenderResult& policy : evaluation.policies) {
-    std::string name;
-    for (const char c : policy.name) name += c == '"' ? std::string("\"\"") : std::string(1, c);
-    for (const PolicyPoint& point : points_of(policy, evaluation)) {
-      const double cost = point.cost / evaluation.best_single.unit;
-      const bool on_curve =
-          policy.points.empty() ||
-          std::any_of(policy.curve.begin(), policy.curve.end(), [&](const DeferralPoint& corner) {
-            return corner.lambda == point.lambda && corner.cost == cost;
-          });
-      char lambda[32] = "", routerarena[32] = "", numbers[160];
-      if (policy.points.size() > 1) {
-        std::snprintf(lambda, sizeof lambda, "%.17g", point.lambda);
-      }
-      if (measure == CostMeasure::kUsd) {
-        std::snprintf(routerarena, sizeof routerarena, "%.17g",
-                      routerarena_score(point.score, point.cost));
-      }
-      std::snprintf(numbers, sizeof numbers, ",%s,%.17g,%.17g,%.17g,%s,%d\n", lambda, point.cost,
-                    cost, point.score, routerarena, on_curve ? 1 : 0);
-      text += '"' + name + '"' + numbers;
-    }
-  }
-  return text;
-}
-
-}  // namespace r2router::cli
+}  // namespace r2router

@@ -1,15 +1,15 @@
-#include "cli/stability_report.h"
+// How steady a router's choices are under edits that keep a query's meaning.
 
 #include <cstdio>
-
-#include <nlohmann/json.hpp>
+#include <string>
 
 #include "r2router/error.h"
 #include "r2router/perturb.h"
+#include "r2router/router_evaluation.h"
 
-#include "cli/output.h"
+#include "base/decimal.h"
 
-namespace r2router::cli {
+namespace r2router {
 
 Stability measure_stability(const Router& router, const OutcomeTable& table,
                             std::uint32_t holdout) {
@@ -29,9 +29,10 @@ Stability measure_stability(const Router& router, const OutcomeTable& table,
     }
   }
   if (result.queries == 0) {
-    throw Error(ErrorCode::kBadData,
-                "no query is held out, so there is none to edit: give more queries, or --holdout 0 "
-                "for all of them");
+    throw Error(
+        ErrorCode::kBadData,
+        "no query is held out, so there is none to edit: give more queries, or a holdout of 0 "
+        "to use all of them");
   }
   Stability::Shares all{.edit = "all"};
   for (Stability::Shares& shares : result.shares) {
@@ -44,7 +45,7 @@ Stability measure_stability(const Router& router, const OutcomeTable& table,
   return result;
 }
 
-std::string stability_text(const Stability& stability) {
+std::string to_text(const Stability& stability) {
   char line[128];
   std::snprintf(line, sizeof line, "%.7g", stability.lambda);
   std::string text = "Choices that stay when " + with_thousands(stability.queries) +
@@ -63,12 +64,4 @@ std::string stability_text(const Stability& stability) {
   return text;
 }
 
-nlohmann::ordered_json stability_json(const Stability& stability) {
-  nlohmann::ordered_json edits = nlohmann::ordered_json::array();
-  for (const auto& [edit, same_model, same_pair] : stability.shares) {
-    edits.push_back({{"edit", edit}, {"same_model", same_model}, {"same_pair", same_pair}});
-  }
-  return {{"queries", stability.queries}, {"lambda", stability.lambda}, {"edits", edits}};
-}
-
-}  // namespace r2router::cli
+}  // namespace r2router

@@ -1,9 +1,9 @@
-#include "cli/svg_chart.h"
+#include "eval/report/svg_chart.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-namespace r2router::cli {
+namespace r2router::report {
 namespace {
 
 using ::testing::HasSubstr;
@@ -50,4 +50,4 @@ TEST(Chart, CutsLongNamesBetweenCharacters) {
 }
 
 }  // namespace
-}  // namespace r2router::cli
+}  // namespace r2router::report

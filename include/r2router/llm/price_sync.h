@@ -1,0 +1,49 @@
+// Bringing the prices and availability of a pool up to date from a catalogue: a server's list of
+// models, or a table of prices in the form of model_prices_and_context_window.json.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "r2router/error.h"
+#include "r2router/export.h"
+
+namespace r2router::llm {
+
+/// Where the catalogue is, and what of it counts.
+struct PriceSyncOptions {
+  /// Server whose list of models is read: GET base_url/models.
+  std::string base_url = "https://openrouter.ai/api/v1";
+  /// A file or URL to read instead.
+  std::string from = {};
+  /// Certificate authorities to trust instead of the system's, PEM.
+  std::string ca_file = {};
+  /// Components of prices that calls are never charged for, such as "web_search".
+  std::vector<std::string> ignored = {};
+  /// Receives notes (kInfo) and warnings, such as a price that cannot be computed.
+  LogCallback log = {};
+};
+
+/// The changes that a catalogue makes to a pool.
+struct PriceSync {
+  std::string before;                     ///< the pool file's text
+  std::string after;                      ///< its text with the changes
+  std::vector<std::string> changes = {};  ///< a line for each; empty: nothing has changed
+  bool any_unknown = false;               ///< a component of a price cannot be computed
+};
+
+/// Compares a pool file with a catalogue. Writes nothing. A model is looked up by its
+/// "openrouter_id". One that a server's list lacks, or whose last day has passed, becomes
+/// unavailable; none becomes available. Prices are in USD. Everything else in the file stays.
+///
+/// Throws Error(kBadConfig) for a bad pool, Error(kBadData) if the pool and the catalogue have no
+/// model in common, Error(kBadResponse) if it is not a catalogue, and the errors of a failed call
+/// to a server.
+R2ROUTER_EXPORT PriceSync compare_prices(const std::string& pool_file,
+                                         const PriceSyncOptions& options = {});
+
+/// Writes sync.after to the pool file (a symbolic link stays one) in one step. Throws Error(kIo) if
+/// the file has changed since compare_prices() read it.
+R2ROUTER_EXPORT void write_prices(const std::string& pool_file, const PriceSync& sync);
+
+}  // namespace r2router::llm

@@ -1,0 +1,151 @@
+// Evaluating a router on outcomes: a checkpoint on the queries that it was not trained on, or a
+// recipe for training by cross-validation. eval.h has the parts.
+//
+//     auto data = r2router::OutcomeData{.table = r2router::read_outcomes(queries, outcomes, pool)};
+//     auto result = r2router::cross_validate(data, {}, 5);
+//     std::cout << r2router::to_text(result);       // tables
+//     r2router::to_html(result);                    // a page with charts
+//
+// Costs are in what OutcomeTable::cost_measure says, scores and shares are from 0 to 1. All
+// functions may be called from several threads at once.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "r2router/eval.h"
+#include "r2router/export.h"
+#include "r2router/outcomes.h"
+#include "r2router/router.h"
+#include "r2router/train.h"
+
+namespace r2router {
+
+/// Resamples, unless another number is asked for.
+inline constexpr std::uint32_t kDefaultResamples = 1000;
+
+/// A router by the name that it has in a comparison.
+struct NamedRouter {
+  std::string name;
+  Router router;
+};
+
+/// What to compare, and how closely.
+struct EvaluationOptions {
+  /// Name of the router that is evaluated.
+  std::string name = "router";
+  /// Other routers to compare it with on the same queries. They must know no pair that the data has
+  /// no outcomes of.
+  std::vector<NamedRouter> rivals = {};
+  /// Contenders to compare the router with, by name, in any case and with hyphens for spaces;
+  /// "knn-7" is CARROT-KNN of 7 neighbours, "standard" all that need no search for neighbours,
+  /// "models" all single models; in cross-validation "ridge-router", "knn-router" and "mlp-router"
+  /// are routers with that kind of predictor, trained on the same queries. Empty: everything but
+  /// those.
+  std::vector<std::string> against = {};
+  bool available_only = false;  ///< leave out models that are not available
+  bool by_dataset = false;      ///< also evaluate each dataset on its own
+  ResampleOptions resampling = {};
+  /// Receives warnings of outcomes that are left out.
+  LogCallback log = {};
+};
+
+/// How much more area a router has under its curve than another contender.
+struct Gain {
+  double audc = 0;
+  std::optional<Interval> interval = {};
+};
+
+/// A router and its contenders, compared.
+struct RouterEvaluation {
+  Evaluation evaluation;
+  std::vector<DatasetEvaluation> datasets = {};  ///< if they were asked for
+  /// The default λ in routing, so without unavailable models; after cross-validation each fold's
+  /// own default is used, and λ is NaN.
+  double default_lambda = 0;
+  ChosenEvaluation at_default;
+  Gain over_mixing;         ///< over random mixing
+  OutcomeTable table;       ///< the queries that were evaluated; complete
+  std::uint32_t folds = 0;  ///< of the cross-validation; 0: a checkpoint was evaluated
+  ResampleOptions resampling = {};
+};
+
+/// The data's own embeddings, or else those of the router's encoder: queries × router.dimension().
+/// Throws Error(kInvalidArgument) if there are neither or they have another dimension.
+R2ROUTER_EXPORT std::vector<float> embed(const Router& router, const OutcomeData& data);
+
+/// Evaluates a checkpoint on the part of the data that `holdout` keeps out of training (one query
+/// in that many; 0: on all of it). Contenders learn from the other part (or all). Throws
+/// Error(kNotFound) for an unknown contender, and what the functions of eval.h throw.
+R2ROUTER_EXPORT RouterEvaluation evaluate_checkpoint(const Router& router, const OutcomeData& data,
+                                                     std::uint32_t holdout,
+                                                     const EvaluationOptions& options = {});
+
+/// Trains and tests `folds` (≥ 2) times, so that every query is evaluated by a router, and compared
+/// with contenders, that did not see its text. recipe.options.holdout is not used. Throws as
+/// evaluate_checkpoint() and train() do.
+R2ROUTER_EXPORT RouterEvaluation cross_validate(const OutcomeData& data, const TrainRecipe& recipe,
+                                                std::uint32_t folds,
+                                                const EvaluationOptions& options = {});
+
+/// How often choices stay the same when queries are edited without changing their meaning.
+struct Stability {
+  /// Shares of queries, 0 to 1.
+  struct Shares {
+    std::string edit;  ///< its kind; "all" for all of them
+    double same_model = 0;
+    double same_pair = 0;
+  };
+  std::size_t queries = 0;
+  double lambda = 0;
+  std::vector<Shares> shares;  ///< each kind of edit, then all
+};
+
+/// Routes the held-out queries (all if `holdout` is 0), and each after every kind of edit, at the
+/// router's default λ. Throws Error(kUnsupported) for a router that cannot route text, and
+/// Error(kBadData) if there are no queries.
+R2ROUTER_EXPORT Stability measure_stability(const Router& router, const OutcomeTable& table,
+                                            std::uint32_t holdout);
+
+/// A router with a new model and the one with fully trained heads on the same queries.
+struct AddedModelComparison {
+  DeferralMetrics added, full;
+};
+
+/// Compares the results of add_model() on the held-out queries that every model answered. Empty if
+/// there are none, or the report has no full training.
+R2ROUTER_EXPORT std::optional<AddedModelComparison> compare_added_model(
+    const Checkpoint& added, const AddModelReport& report, const OutcomeData& data,
+    std::uint32_t holdout);
+
+// Reports.
+
+/// A summary of three sentences: what 95 % of the best single model's score costs, whether the
+/// router is better than random mixing, and what its default setting does. One in each line.
+R2ROUTER_EXPORT std::string summary_text(const RouterEvaluation& result);
+
+/// The summary, then tables with a line for each contender: metrics and, if there are any, their
+/// intervals and the router's advantage; for each dataset too.
+R2ROUTER_EXPORT std::string to_text(const RouterEvaluation& result);
+
+/// The same figures as a JSON object; with `details` also every point of every sweep, and how far
+/// the router's predictions can be trusted.
+R2ROUTER_EXPORT std::string to_json(const RouterEvaluation& result, bool details = true);
+
+/// Every setting of every contender as CSV:
+/// policy,lambda,cost_usd,cost,score,routerarena,on_curve; with costs by length or latency
+/// cost_tokens or cost_seconds, and no RouterArena score. Random mixing has its hull's corners,
+/// without λ.
+R2ROUTER_EXPORT std::string curves_csv(const RouterEvaluation& result);
+
+/// One HTML page that contains everything it shows: no script, no address, nothing to load.
+R2ROUTER_EXPORT std::string to_html(const RouterEvaluation& result);
+
+/// A table with a line for each kind of edit.
+R2ROUTER_EXPORT std::string to_text(const Stability& stability);
+R2ROUTER_EXPORT std::string to_json(const Stability& stability);
+
+}  // namespace r2router

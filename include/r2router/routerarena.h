@@ -1,0 +1,51 @@
+// RouterArena's files: the cached results that it keeps of every model, and the predictions of a
+// router that it takes. Its prompts and outcomes are only for testing: do not train on them.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "r2router/export.h"
+#include "r2router/outcomes.h"
+#include "r2router/router.h"
+
+namespace r2router {
+
+/// A model's answer in a cached result.
+struct CachedAnswer {
+  std::string text;
+  bool exists = false, success = false;
+  std::int64_t input_tokens = 0, output_tokens = 0;
+};
+
+/// Cached results of some models of a pool.
+struct CachedResults {
+  OutcomeTable table;                 ///< unlimited; NaN where an answer failed or was not scored
+  std::vector<std::string> spelling;  ///< of each of table.models, as the files have it
+  std::vector<CachedAnswer> answers;  ///< queries × models
+};
+
+/// Reads JSON lines, plain or compressed with gzip, with "global_index", "question", "llm_selected"
+/// (a name or openrouter_id of the pool; others are left out, as read_outcomes() does, and
+/// reported), "generated_answer", "success", "token_usage" and "evaluation_result", whose "score"
+/// may be missing. A query's length is the mean of what its models counted. Throws Error(kBadData)
+/// with file and line for a line that is not so or repeats, and if no line is of a model of the
+/// pool.
+R2ROUTER_EXPORT CachedResults read_cached_results(std::span<const std::string> files,
+                                                  const Pool& pool,
+                                                  const ReadOptions& options = {});
+
+/// The model that a router chooses for each query among those of `results`, at its default λ:
+/// indices into results.table.models. `embeddings`: queries × router.dimension().
+R2ROUTER_EXPORT std::vector<std::uint32_t> choose_models(const Router& router,
+                                                         const CachedResults& results,
+                                                         std::span<const float> embeddings);
+
+/// RouterArena's prediction file: the choice for each query with its cached answer, if there is
+/// one.
+R2ROUTER_EXPORT std::string predictions_json(const CachedResults& results,
+                                             std::span<const std::uint32_t> choices);
+
+}  // namespace r2router

@@ -1,0 +1,35 @@
+// What training works on: its options checked, and its queries divided into folds.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "r2router/train.h"
+
+namespace r2router::internal {
+
+/// Queries of each fold, in the table's order.
+using Folds = std::vector<std::vector<std::uint32_t>>;
+
+/// Throws Error(kInvalidArgument) for options out of range.
+void check_options(const TrainOptions& options);
+
+/// options.threads, or as many as the machine has.
+std::size_t thread_count(const TrainOptions& options);
+
+/// Divides the queries that have an outcome and are not held out. Throws Error(kBadData) if a fold
+/// is empty.
+Folds make_folds(const OutcomeTable& table, const TrainOptions& options);
+
+/// Warns options.log of queries that are not trained on, or not measured, for lack of outcomes.
+void report_gaps(const OutcomeTable& table, const TrainOptions& options);
+
+/// Every head must have something to learn from whichever fold is left out. Throws Error(kBadData)
+/// that names a pair with outcomes in fewer than two folds.
+void check_outcomes(const OutcomeTable& table, const Folds& folds);
+
+/// The 1 % quantile of the lengths of unlimited answers, in tokens; 0 if there are none.
+double find_token_floor(const OutcomeTable& table, const Folds& folds);
+
+}  // namespace r2router::internal

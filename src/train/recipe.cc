@@ -1,0 +1,166 @@
+// Training by a recipe, and what is said of it.
+#include <algorithm>
+#include <charconv>
+#include <cstdio>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "r2router/error.h"
+#include "r2router/perturb.h"
+#include "r2router/train.h"
+
+#include "base/decimal.h"
+
+namespace r2router {
+namespace {
+
+std::string decimal(double value, int digits) {
+  char text[64];
+  std::snprintf(text, sizeof text, "%.*f", digits, value);
+  return text;
+}
+
+/// The setting that was chosen, and from how many.
+std::string chosen_text(const TrainReport& report, PredictorKind predictor) {
+  char text[128];
+  switch (predictor) {
+    case PredictorKind::kKnn: {
+      const auto& [neighbours, weighting, metrics] = report.neighbours;
+      std::snprintf(text, sizeof text, "%u nearest neighbours, weighted %s, the best of %zu",
+                    neighbours,
+                    weighting == NearestNeighbours::Weighting::kUniform ? "alike" : "by similarity",
+                    report.neighbour_counts.size());
+      return text;
+    }
+    case PredictorKind::kMlp:
+      return "A perceptron, trained for " + std::to_string(report.epochs) + " epochs";
+    case PredictorKind::kRidge:
+      break;
+  }
+  std::snprintf(text, sizeof text, "α = %g, the best of %zu", report.alpha, report.alphas.size());
+  return text;
+}
+
+/// "score 0.66 at 0.19 of the best available model's cost".
+std::string default_text(const TrainReport& report, const Checkpoint& checkpoint) {
+  const BestSingle& best = report.best_available;
+  const std::string score = "score " + decimal(report.default_score, 4);
+  if (best.all_free) return score + "; all models are free";
+  if (!best.is_free()) {
+    return score + " at " + decimal(report.default_cost, 3) + " of the best available model's cost";
+  }
+  return score + " at " + decimal(report.default_cost, 3) + " of the cost of " +
+         checkpoint.config.models[best.unit_model].name + "; the best model is free";
+}
+
+}  // namespace
+
+LexicalFeatures parse_features(std::string_view text) {
+  const auto fail = [&]() -> void {
+    throw Error(ErrorCode::kInvalidArgument,
+                "found \"" + std::string(text) +
+                    "\", expected KIND:SHORTEST-LONGEST[*WEIGHT] with the kind words or "
+                    "characters, such as characters:3-5");
+  };
+  LexicalFeatures features;
+  std::string_view rest = text;
+  if (rest.starts_with("words:")) {
+    features.kind = LexicalFeatures::Kind::kWords;
+  } else if (rest.starts_with("characters:")) {
+    features.kind = LexicalFeatures::Kind::kCharacters;
+  } else {
+    fail();
+  }
+  rest.remove_prefix(rest.find(':') + 1);
+  const auto take = [&](auto& number) {
+    const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), number);
+    if (error != std::errc{}) fail();
+    rest.remove_prefix(static_cast<std::size_t>(end - rest.data()));
+  };
+  const auto take_sign = [&](char sign) {
+    if (!rest.starts_with(sign)) fail();
+    rest.remove_prefix(1);
+  };
+  take(features.min_n);
+  take_sign('-');
+  take(features.max_n);
+  if (!rest.empty()) {
+    take_sign('*');
+    take(features.weight);
+  }
+  if (!rest.empty()) fail();
+  return features;
+}
+
+Checkpoint train(const OutcomeData& data, const TrainRecipe& recipe, TrainReport* report) {
+  if (!data.embeddings.empty()) {
+    return train(data.table, data.embeddings, data.dimension, recipe.options, report);
+  }
+  LexicalEncoderSpec encoder = recipe.encoder;
+  if (recipe.topics) {
+    encoder.topics = datasets(data.table);
+    if (encoder.topics.size() < 2) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  "the queries name " + std::to_string(encoder.topics.size()) +
+                      " datasets, and topics needs at least 2 to tell from one another: leave it "
+                      "out, or add \"dataset\" to the queries");
+    }
+  }
+  return train(recipe.augment ? add_perturbed_copies(data.table) : data.table, encoder,
+               recipe.options, report);
+}
+
+std::string to_text(const TrainReport& report, const Checkpoint& checkpoint) {
+  char text[512];
+  std::snprintf(text, sizeof text,
+                "Trained on %s queries (%s held out): %zu models, %zu heads.\n"
+                "%s. Area under the cross-validated deferral curve: %.4f (mean curve: %.4f).\n"
+                "Default λ = %.7g: ",
+                with_thousands(report.training_queries).c_str(),
+                with_thousands(report.held_out_queries).c_str(), checkpoint.config.models.size(),
+                report.heads, chosen_text(report, checkpoint.config.predictor).c_str(),
+                report.metrics.audc, report.mean_curve.audc, report.default_lambda);
+  return text + default_text(report, checkpoint) + ", cross-validated.\n";
+}
+
+Pool extend_pool(const Config& config, const Pool& pool, const std::string& name,
+                 const std::string& file) {
+  Pool result = config.models;
+  const auto has_name = [&](const ModelSpec& model) { return model.name == name; };
+  if (std::ranges::any_of(result, has_name)) return result;  // add_model() refuses it
+  std::string names;
+  for (const ModelSpec& model : pool) {
+    if (has_name(model)) {
+      result.push_back(model);
+      return result;
+    }
+    names += (names.empty() ? "" : ", ") + model.name;
+  }
+  throw Error(ErrorCode::kNotFound, "there is no model \"" + name + "\" here; there are: " + names,
+              {.file = file});
+}
+
+std::string to_text(const AddModelReport& report, const std::string& name) {
+  char text[512];
+  std::snprintf(text, sizeof text,
+                " from %s probes.\n"
+                "Error on the probes, cross-validated: quality %.4f (predicting the mean: %.4f), "
+                "length %.1f tokens (%.1f).\n",
+                with_thousands(report.probes).c_str(), report.quality.error,
+                report.quality.mean_error, report.tokens.error, report.tokens.mean_error);
+  std::string result = "Added " + name + text;
+  if (report.full) {
+    const FullTraining& full = *report.full;
+    std::snprintf(text, sizeof text,
+                  "Error on %s queries held out: quality %.4f, length %.1f tokens; of heads fitted "
+                  "to all %s outcomes: %.4f, %.1f.\n",
+                  with_thousands(full.held_out_queries).c_str(), full.added_quality_error,
+                  full.added_tokens_error, with_thousands(full.training_queries).c_str(),
+                  full.quality_error, full.tokens_error);
+    result += text;
+  }
+  return result;
+}
+
+}  // namespace r2router
