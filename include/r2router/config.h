@@ -86,7 +86,7 @@ R2ROUTER_EXPORT Config parse_config(std::string_view json, const std::string& fi
 /// would reject.
 R2ROUTER_EXPORT std::string to_json(const Config& config);
 
-/// Updates the config's models from a pool file (read_pool() in outcomes.h). Each model takes all
+/// Updates the config's models from a pool file (read_pool() in pool.h). Each model takes all
 /// fields of the pool's model of the same name except the instruction, which its heads were trained
 /// with. Only models of the pool may be called: a model that the pool lacks is logged and marked
 /// unavailable. A model that only the pool has is logged and ignored, since the checkpoint has no

@@ -119,11 +119,6 @@ R2ROUTER_EXPORT std::vector<QueryRecord> read_queries(const std::string& queries
 /// Names and hashes a file. Throws Error(kNotFound) or Error(kIo).
 R2ROUTER_EXPORT DataSource hash_source(const std::string& file);
 
-/// Reads models and prices from a JSON file with an object "models" as a checkpoint's config.json
-/// has it; everything else in the file is passed over. Throws Error(kBadConfig) with a JSON
-/// pointer.
-R2ROUTER_EXPORT Pool read_pool(const std::string& file);
-
 /// The table with only these queries (indices into table.queries), in this order.
 R2ROUTER_EXPORT OutcomeTable select_queries(const OutcomeTable& table,
                                             std::span<const std::uint32_t> queries);

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "r2router/export.h"
+
 namespace r2router {
 
 /// Prices of queries of more than `above_input_tokens` tokens. An empty price is inherited from the
@@ -86,5 +88,10 @@ struct ModelSpec {
 
 /// The models to choose from. Their order matters: it breaks ties.
 using Pool = std::vector<ModelSpec>;
+
+/// Reads a pool from a JSON file. Its object "models" has the format of a checkpoint's config.json
+/// (checkpoints/FORMAT.md); other members are ignored. Throws Error(kNotFound), Error(kIo), and
+/// Error(kBadConfig) with a JSON pointer.
+R2ROUTER_EXPORT Pool read_pool(const std::string& file);
 
 }  // namespace r2router

@@ -29,7 +29,6 @@ namespace {
 using io::JsonDocument;
 using io::JsonView;
 
-constexpr std::uint64_t kLargestPool = std::uint64_t{16} << 20;  // bytes
 constexpr std::size_t kMostCells = std::size_t{1} << 27;  // queries × pairs: 2 GiB of numbers
 constexpr std::int64_t kMostTokens = 1000000000;
 
@@ -325,18 +324,6 @@ DataSource hash_source(const std::string& file) {
   Sha256 hash;
   hash.update(contents.bytes());
   return {std::filesystem::path(file).filename().string(), hash.hex_digest()};
-}
-
-Pool read_pool(const std::string& file) {
-  const JsonDocument document(io::read_text(file, kLargestPool, ErrorCode::kBadConfig), file,
-                              ErrorCode::kBadConfig);
-  Pool pool;
-  for (const auto& [name, field] :
-       document.root()["models"].members("an object with a member for each model")) {
-    pool.push_back(io::read_model_spec(field, name));
-  }
-  if (pool.empty()) document.root()["models"].fail("at least one model");
-  return pool;
 }
 
 }  // namespace r2router

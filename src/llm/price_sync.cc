@@ -12,8 +12,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "r2router/endpoint.h"
-#include "r2router/outcomes.h"
+#include "r2router/llm/endpoint.h"
 #include "r2router/pool.h"
 
 #include "base/decimal.h"

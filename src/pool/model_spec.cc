@@ -9,11 +9,14 @@
 #include "r2router/error.h"
 
 #include "base/excerpt.h"
+#include "base/file.h"
+#include "base/json.h"
 #include "pool/request_settings.h"
 
 namespace r2router::io {
 namespace {
 
+constexpr std::uint64_t kLargestPool = std::uint64_t{16} << 20;  // bytes
 constexpr double kLongestDelay = 1e9, kLowestSpeed = 1e-9, kHighestSpeed = 1e9;
 constexpr std::uint32_t kMostInstructionTokens = 1'000'000;
 constexpr std::size_t kMostTiers = 64;
@@ -210,3 +213,19 @@ Json model_spec_to_json(const ModelSpec& model) {
 }
 
 }  // namespace r2router::io
+
+namespace r2router {
+
+Pool read_pool(const std::string& file) {
+  const io::JsonDocument document(io::read_text(file, io::kLargestPool, ErrorCode::kBadConfig),
+                                  file, ErrorCode::kBadConfig);
+  Pool pool;
+  for (const auto& [name, field] :
+       document.root()["models"].members("an object with a member for each model")) {
+    pool.push_back(io::read_model_spec(field, name));
+  }
+  if (pool.empty()) document.root()["models"].fail("at least one model");
+  return pool;
+}
+
+}  // namespace r2router
