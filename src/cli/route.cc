@@ -78,7 +78,7 @@ void check_one_source(const CLI::App& command) {
   if (count == 1) return;
   throw CLI::ValidationError(count == 0
                                  ? "nothing to route: give --query, --file, --input or --embeddings"
-                                 : given + " exclude each other: give one of them");
+                                 : given + " exclude each other: use one of them");
 }
 
 // Embeddings are only routed: there is no text that could be answered.

@@ -781,7 +781,7 @@ TEST_F(AnswerCli, WarnsOfKeysOnTheCommandLine) {
   const Outcome help = testing::run({R2ROUTER_CLI, "route", "--help"});
   EXPECT_THAT(help.out, HasSubstr("--llm-api-key"));
   EXPECT_THAT(help.out, HasSubstr("OPENROUTER_API_KEY"));
-  EXPECT_THAT(help.out, HasSubstr("processes"));
+  EXPECT_THAT(help.out, HasSubstr("safer"));
 }
 
 // --- a released checkpoint, an embedding server and an LLM server: the reference's flow

@@ -216,7 +216,7 @@ TEST(RouterParts, OtherPricesShareTheHeads) {
       EXPECT_GT(after.ranking[i].cost_usd, before.ranking[i].cost_usd);
     }
   }
-  expect_error(ErrorCode::kInvalidArgument, "no model of the checkpoint's",
+  expect_error(ErrorCode::kInvalidArgument, "no model of the checkpoint",
                [&] { router.with_pool({{.name = "unknown"}}); });
 }
 

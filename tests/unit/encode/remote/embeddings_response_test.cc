@@ -306,7 +306,7 @@ TEST(EmbeddingsResponse, SaysWhatIsWrongAndWhere) {
       {answer_with({R"({"index": 0, "embedding": [1], "embedding": [1]})"}),
        "embedding appears twice"},
       {answer_with({"[1]"}), "data[0] is an array, expected an object"},
-      {answer_with({element(0, "[NaN]")}), "found \"N\""},
+      {answer_with({element(0, "[nan]")}), "found \"n\""},
       {answer_with({element(0, "[.5]")}), "not valid JSON"},
       {answer_with({element(0, "[+5]")}), "not valid JSON"},
       {answer_with({element(0, "[5.]")}), "not valid JSON"},
