@@ -93,6 +93,6 @@ class R2RouterConan(ConanFile):
         # The installed r2router-config.cmake describes the targets.
         self.cpp_info.set_property("cmake_find_mode", "none")
         self.cpp_info.builddirs = ["lib/cmake/r2router"]
-        self.cpp_info.libs = ["r2router"]
+        self.cpp_info.libs = ["r2router_llm", "r2router_train", "r2router"]
         if self.options.system_dependencies:
             self.cpp_info.system_libs = ["curl", "z", "bz2", "lzma", "pthread", "dl"]
