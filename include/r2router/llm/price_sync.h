@@ -26,8 +26,8 @@ struct PriceSyncOptions {
 
 /// The changes that a catalogue makes to a pool.
 struct PriceSync {
-  std::string before;                     ///< the pool file's text
-  std::string after;                      ///< its text with the changes
+  std::string before = {};                ///< the pool file's text
+  std::string after = {};                 ///< its text with the changes
   std::vector<std::string> changes = {};  ///< a line for each; empty: nothing has changed
   bool any_unknown = false;               ///< a component of a price cannot be computed
 };
