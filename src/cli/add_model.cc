@@ -67,6 +67,18 @@ Json report_json(const Settings& settings, const Checkpoint& added, const AddMod
   return json;
 }
 
+/// Empty, with a warning, if routers cannot be measured on these queries: the new checkpoint is
+/// kept.
+std::optional<AddedModelComparison> compare(const Checkpoint& added, const AddModelReport& report,
+                                            const OutcomeData& data, std::uint32_t holdout) {
+  try {
+    return compare_added_model(added, report, data, holdout);
+  } catch (const Error& error) {
+    print_remark("warning", std::string("routers not compared: ") + error.what());
+    return std::nullopt;
+  }
+}
+
 void add_model_to_checkpoint(Settings& settings) {
   check_output_folder(settings.output);
   const Checkpoint checkpoint = load_checkpoint(settings.checkpoint_dir, print_warnings());
@@ -82,13 +94,7 @@ void add_model_to_checkpoint(Settings& settings) {
                                      settings.model, settings.options, &report);
   save_checkpoint(added, settings.output);
 
-  std::optional<AddedModelComparison> comparison;
-  // The new checkpoint is kept even if routers cannot be measured on these queries.
-  try {
-    comparison = compare_added_model(added, report, data, settings.options.holdout);
-  } catch (const Error& error) {
-    print_remark("warning", std::string("routers not compared: ") + error.what());
-  }
+  const auto comparison = compare(added, report, data, settings.options.holdout);
   Output output;
   if (settings.json) {
     output.write(report_json(settings, added, report, comparison).dump(2) + '\n');
