@@ -85,13 +85,14 @@ void train_checkpoint(Settings& settings) {
   Json json = report_json(settings, checkpoint, report);
   std::string text = to_text(report, checkpoint) + "Wrote " + settings.output + ".\n";
   if (report.held_out_queries > 0) {
-    // What was learned is kept even if it cannot be measured on these queries.
+    EvaluationOptions evaluated;
+    evaluated.against = {"standard"};
+    evaluated.resampling.resamples = kDefaultResamples;
+    evaluated.log = print_warnings();
+    // The checkpoint is kept even if it cannot be measured on these queries.
     try {
       const RouterEvaluation evaluation =
-          evaluate_checkpoint(Router(std::move(checkpoint)), data, options.holdout,
-                              {.against = {"standard"},
-                               .resampling = {.resamples = kDefaultResamples},
-                               .log = print_warnings()});
+          evaluate_checkpoint(Router(std::move(checkpoint)), data, options.holdout, evaluated);
       json["evaluation"] = Json::parse(to_json(evaluation, false));
       text += "\n" + to_text(evaluation);
     } catch (const Error& error) {
