@@ -34,12 +34,12 @@ class RouterBinding {
 
   Choice route(const py::array& embedding, const RouteOptions& options,
                const QuerySize& size) const {
-    Query query = embedded(view(embedding), size);
+    const EmbeddingView numbers = view(embedding);
     const Decision decision = [&] {
       const ReleasedGil released;
-      return router_.route(query, options);
+      return std::visit([&](auto values) { return router_.route(values, options, size); }, numbers);
     }();
-    return Choice(router_, labels_, std::move(query), options, decision);
+    return Choice(router_, labels_, embedded(numbers, size), options, decision);
   }
 
   std::vector<Choice> route_texts(const std::vector<std::string>& texts,
@@ -59,6 +59,14 @@ class RouterBinding {
           [&](auto numbers) { return embedded(numbers.subspan(i * dimension, dimension), size); },
           rows));
       queries.back().text = texts[i];
+      // A query without a text has an unknown length; an empty text has the least.
+      QuerySize& own = queries.back().size;
+      if (texts[i].empty() && !own.input_tokens) {
+        own.input_tokens = estimate_input_tokens(texts[i]);
+        if (!own.max_input_tokens) {
+          own.max_input_tokens = most_input_tokens(texts[i], router_.config().budget_prompt);
+        }
+      }
     }
     std::vector<RouteResult> results = router_.route(queries, options);
     std::vector<Choice> choices;

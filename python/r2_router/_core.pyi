@@ -218,4 +218,4 @@ def train(*, queries: str, outcomes: str, pool: str, models: collections.abc.Seq
     Returns the checkpoint and a report.
     """
 UNLIMITED: int = -1
-__version__: str = '0.1.0'
+__version__: str = '0.2.0'

@@ -151,7 +151,9 @@ TEST_F(Pipeline, AnswersAreReportedInTheOrderOfTheQueries) {
     } else {
       EXPECT_EQ(reply.item.query.text, items[i].query.text);
       EXPECT_EQ(reply.completion->ok(), i != 3);
-      if (i != 3) EXPECT_EQ(reply.completion->text, "answer to " + items[i].query.text);
+      if (i != 3) {
+        EXPECT_EQ(reply.completion->text, "answer to " + items[i].query.text);
+      }
     }
   }
 }
@@ -226,7 +228,9 @@ TEST_F(Pipeline, ReadsLinesOfTextAndOfJson) {
     EXPECT_EQ(sink_.replies[0].decision->lambda, 0.25);
     EXPECT_EQ(sink_.replies[0].decision->images, 1U);
     EXPECT_EQ(sink_.replies[1].ok(), !needs_text);
-    if (!needs_text) EXPECT_EQ(sink_.replies[1].decision->input_tokens, 40);
+    if (!needs_text) {
+      EXPECT_EQ(sink_.replies[1].decision->input_tokens, 40);
+    }
     EXPECT_FALSE(sink_.replies[2].ok());
     const json fourth = json::parse(to_json_line(sink_.replies[3]));
     EXPECT_THAT(fourth.at("error").get<std::string>(), HasSubstr("policy: "));
