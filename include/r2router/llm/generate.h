@@ -38,7 +38,7 @@ struct GenerateOptions {
   /// itself. The messages and the cap remain those of the chosen pair, so models with another
   /// ModelSpec::instruction, omit or request are not sent. The model that answered is billed.
   bool provider_fallback = false;
-  /// Moves a leading <think>…</think> from the text to Completion::reasoning, for servers that do
+  /// Moves a leading `<think>…</think>` from the text to Completion::reasoning, for servers that do
   /// not separate the two.
   bool split_thinking = false;
   /// If set, the answer is streamed: called with each piece of text, in order, on the calling
