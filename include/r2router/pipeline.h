@@ -26,7 +26,7 @@
 
 namespace r2router {
 
-/// A query as it comes from a source.
+/// A query that a source has read.
 struct QueryItem {
   Query query = {};
   RouteOptions options = {};

@@ -64,7 +64,7 @@ struct RouterParts {
   std::shared_ptr<const Embedder> embedder = {};  ///< empty: queries must come as embeddings
   /// What holds where a call's policy is empty. Empty rules: DecisionRules::kReference.
   Policy defaults = {};
-  /// What a model is told under a limited budget; "{budget}" stands for the number of tokens.
+  /// The instruction sent under a limited budget. "{budget}" is replaced by the number of tokens.
   std::string budget_prompt = {};
   /// For each of Scorer::pairs() its Option::quality_spread; empty: unknown.
   std::vector<double> quality_spreads = {};

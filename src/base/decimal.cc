@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <cmath>
+#include <cstdio>
 #include <system_error>
 
 namespace r2router {
@@ -32,6 +33,12 @@ double round_decimal(double value, int digits) noexcept {
     if (std::abs(std::abs(scaled - nearest) - 0.5) > 1e-6) return nearest / power;
   }
   return std::isfinite(value) ? round_through_text(value, digits) : value;
+}
+
+std::string decimal(double value, int digits) {
+  char text[400];
+  std::snprintf(text, sizeof text, "%.*f", digits, value);
+  return text;
 }
 
 std::string with_thousands(std::uint64_t number) {

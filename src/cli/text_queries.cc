@@ -172,7 +172,7 @@ int route_queries(const RouteSettings& settings, const Router& router,
                                .checkpoint_folder = checkpoint_folder(settings.checkpoint_dir),
                                .needs_text = answers,
                                .stop = interrupt.descriptor()};
-  // For people the ranking tells the candidates, and for answers where to fall back to.
+  // Text output prints the ranking, and fallbacks follow it.
   source_options.options.rank =
       settings.verbose || settings.as_text() || (answers && servers.max_fallbacks > 0);
   const std::size_t requests = servers.embeds() ? servers.concurrency : 1;

@@ -24,7 +24,7 @@ constexpr std::uint32_t kDefaultNeighbours[] = {5, 80};
 constexpr std::size_t kQueriesPerNeighbour = 10;
 /// Policies that evaluate() adds by itself.
 constexpr std::string_view kMixing = "random mixing";
-/// Every name that stands for more than one policy.
+/// Names that select several policies.
 constexpr std::string_view kStandard = "standard", kModels = "models";
 /// Routers of each kind of predictor, which cross-validation can train beside the one evaluated.
 constexpr std::pair<std::string_view, PredictorKind> kTrainedRouters[] = {
@@ -171,8 +171,8 @@ Contest prepare(const Router& router, const TrainRival& train_rival, const Outco
     if (!train_rival) {
       throw Error(ErrorCode::kInvalidArgument,
                   "the policy \"" + std::string(name) +
-                      "\" is a router to be trained beside the one evaluated: evaluate by "
-                      "cross-validation (folds), or do not compare with it");
+                      "\" is a router to be trained: evaluate by cross-validation (folds), "
+                      "or do not compare with it");
     }
     const Router rival = train_rival(kind);
     contest.contenders.push_back(

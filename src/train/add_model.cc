@@ -10,7 +10,6 @@
 #include <functional>
 #include <limits>
 #include <numeric>
-#include <thread>
 #include <utility>
 
 #include <Eigen/Cholesky>
@@ -27,6 +26,7 @@
 #include "data/gaps.h"
 #include "train/json_text.h"
 #include "train/learner.h"
+#include "train/problem.h"
 #include "train/ridge.h"
 
 namespace r2router {
@@ -601,8 +601,7 @@ Checkpoint add_model(const Checkpoint& checkpoint, const OutcomeTable& table,
   validate(table);
   internal::check_embeddings(table, embeddings, base.dimension);
   const NewModel model = find_model(checkpoint, table, name, options);
-  const std::size_t threads =
-      options.threads > 0 ? options.threads : std::max(1u, std::thread::hardware_concurrency());
+  const std::size_t threads = internal::thread_count(options.threads);
 
   const auto probes =
       std::span(model.outcomes).first(std::min<std::size_t>(options.probes, model.outcomes.size()));

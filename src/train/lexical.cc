@@ -76,7 +76,7 @@ TopicScores learn_topics(const OutcomeTable& table, const LexicalEncoderSpec& en
                                        .targets = targets,
                                        .heads = encoder.topics.size(),
                                        .folds = folds};
-  const internal::RidgeSolver solver(problem, internal::thread_count(options));
+  const internal::RidgeSolver solver(problem, internal::thread_count(options.threads));
   const auto learn = [&](std::optional<std::size_t> left_out) {
     const internal::LinearFit fit = solver.fit({&kTopicAlpha, 1}, left_out).front();
     const auto weights = fit.weights.reshaped().cast<float>();  // a column, so a row of scores each

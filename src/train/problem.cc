@@ -74,8 +74,8 @@ void check_options(const TrainOptions& options) {
   }
 }
 
-std::size_t thread_count(const TrainOptions& options) {
-  return options.threads > 0 ? options.threads : std::max(1u, std::thread::hardware_concurrency());
+std::size_t thread_count(std::uint32_t wanted) {
+  return wanted > 0 ? wanted : std::max(1u, std::thread::hardware_concurrency());
 }
 
 Folds make_folds(const OutcomeTable& table, const TrainOptions& options) {

@@ -15,8 +15,8 @@ using Folds = std::vector<std::vector<std::uint32_t>>;
 /// Throws Error(kInvalidArgument) for options out of range.
 void check_options(const TrainOptions& options);
 
-/// options.threads, or as many as the machine has.
-std::size_t thread_count(const TrainOptions& options);
+/// `wanted`, or as many as the machine has if that is 0.
+std::size_t thread_count(std::uint32_t wanted);
 
 /// Divides the queries that have an outcome and are not held out. Throws Error(kBadData) if a fold
 /// is empty.

@@ -15,12 +15,6 @@
 namespace r2router {
 namespace {
 
-std::string decimal(double value, int digits) {
-  char text[64];
-  std::snprintf(text, sizeof text, "%.*f", digits, value);
-  return text;
-}
-
 /// The setting that was chosen, and from how many.
 std::string chosen_text(const TrainReport& report, PredictorKind predictor) {
   char text[128];

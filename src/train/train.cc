@@ -88,7 +88,7 @@ Checkpoint train(const OutcomeTable& table, std::span<const float> embeddings,
                                 .dimension = dimension,
                                 .folds = internal::make_folds(table, options),
                                 .options = options,
-                                .threads = internal::thread_count(options)};
+                                .threads = internal::thread_count(options.threads)};
   internal::check_outcomes(table, problem.folds);
   internal::report_gaps(table, options);
   const auto is_original = [&](std::size_t query) { return table.queries[query].original.empty(); };

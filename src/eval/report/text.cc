@@ -78,7 +78,7 @@ std::string datasets_text(const RouterEvaluation& result) {
       row = {dataset.empty() ? "(none)" : dataset, with_thousands(evaluation.queries), policy.name};
       for (const Metric& metric : kMetrics) {
         const std::optional<double> value = metric.value(policy.metrics);
-        std::string text = value ? decimal(*value, 3) : "never";
+        std::string text = reached(value);
         if (policy.intervals) {
           text += " (" + interval_text((*policy.intervals).*metric.interval) + ')';
         }
@@ -203,12 +203,6 @@ std::string default_text(const RouterEvaluation& result) {
 }
 
 }  // namespace
-
-std::string decimal(double value, int digits) {
-  char text[64];
-  std::snprintf(text, sizeof text, "%.*f", digits, value);
-  return text;
-}
 
 std::string reached(const std::optional<double>& value) {
   return value ? decimal(*value, 3) : "never";

@@ -33,9 +33,6 @@ std::vector<PolicyPoint> points_of(const ContenderResult& policy, const Evaluati
 /// The point of the highest RouterArena score.
 PolicyPoint best_routerarena_point(const ContenderResult& policy, const Evaluation& evaluation);
 
-/// `value` with so many digits after the point.
-std::string decimal(double value, int digits);
-
 /// "$0.000684", "143 tokens" or "2.31 seconds".
 std::string cost_text(double cost, CostMeasure measure);
 

@@ -161,7 +161,7 @@ TEST(RouterParts, PredictionsThatCannotBeUsedAreRefused) {
   }
 }
 
-/// Embeds a text by what another router thinks of it.
+/// The embedding of a text is the decision of another router.
 class RoutingEncoder final : public Embedder {
  public:
   explicit RoutingEncoder(Router inner) : inner_(std::move(inner)) {}
