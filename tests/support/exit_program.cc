@@ -23,16 +23,6 @@
 #include "r2router/llm/endpoint.h"
 #include "r2router/llm/http_embedder.h"
 
-// OpenSSL keeps state for each thread. One that ends after OpenSSL itself cannot free it any more.
-extern "C" const char* __lsan_default_suppressions();
-extern "C" const char* __lsan_default_suppressions() { return "leak:libcrypto.so\n"; }
-extern "C" const char* __lsan_default_options();
-extern "C" const char* __lsan_default_options() { return "print_suppressions=0"; }
-
-// A thread that is ending while OpenSSL cleans up still releases that state.
-extern "C" const char* __tsan_default_suppressions();
-extern "C" const char* __tsan_default_suppressions() { return "race:libcrypto.so\n"; }
-
 namespace {
 
 namespace llm = r2router::llm;

@@ -10,6 +10,7 @@
 #include <shared_mutex>
 
 #include <curl/curl.h>
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/socket.h>
@@ -304,6 +305,23 @@ int Handle::close_socket(void* self, curl_socket_t descriptor) {
                 [&](const Socket& socket) { return socket.descriptor == descriptor; });
   return ::close(descriptor);
 }
+
+/// Releases what OpenSSL has stored for the calling thread, at the end of a call. Otherwise a
+/// thread releases it when it ends, and crashes if that coincides with OpenSSL's own cleanup at
+/// exit, which does not wait for threads.
+class OpenSslThread {
+ public:
+  OpenSslThread() = default;
+  OpenSslThread(const OpenSslThread&) = delete;
+  OpenSslThread& operator=(const OpenSslThread&) = delete;
+  ~OpenSslThread() {
+    const std::shared_lock behind(internal::fork_gate);
+    // Only libcurl links OpenSSL, and it may have been built with another TLS library.
+    static const auto stop =
+        reinterpret_cast<void (*)()>(::dlsym(RTLD_DEFAULT, "OPENSSL_thread_stop"));
+    if (stop != nullptr) stop();
+  }
+};
 
 Failure cancelled(const std::string& server) {
   return {.code = ErrorCode::kCancelled, .message = "the call to " + server + " was cancelled"};
@@ -666,6 +684,7 @@ class CurlTransport final : public Transport {
     const Call call(request.cancel);
     // At the end of the process libcurl may no longer be usable.
     if (call.token().stop_requested()) return {.failure = cancelled(server_)};
+    const OpenSslThread openssl;  // released before the call ends: exit() waits for that
     std::unique_ptr<Handle> handle = take();
     Response response = Transfer(*handle, request, call.token(), endpoint_, server_).run();
     give_back(std::move(handle));
