@@ -18,12 +18,17 @@ namespace r2router {
 /// λ where neither the call nor the checkpoint gives one.
 inline constexpr double kDefaultLambda = 0.99999;
 
+/// Facts about a pair that do not depend on the query.
+struct PairFacts {
+  double quality_spread = 0;    ///< as Option::quality_spread; 0: unknown
+  bool predicts_length = true;  ///< false: its predicted tokens are its budget
+};
+
 /// Chooses the pair with the highest risk = (1 − λ)·quality − λ·cost (arXiv 2602.02823, eq. 3)
 /// among those that meet every constraint, where
 ///   quality = predicted quality clipped to [0, 1],
-///   tokens  = predicted length clamped to [floor, budget]; under the corrected rules a length that
-///             is the budget itself, as of a pair without a length head, gives way to the model's
-///             unlimited length where that is shorter,
+///   tokens  = predicted length clamped to [floor, budget]; under the corrected rules, a pair whose
+///             length is not predicted takes the length of the model's unlimited pair,
 ///   cost    = (input_tokens + instruction_tokens)·input_price/10⁶ + tokens·output_price/10⁶ (USD),
 /// instruction_tokens being the model's own, the prices those of the tier that the input falls into
 /// (Prices; fees for the request and for images are added), and every Objective a λ.
@@ -49,17 +54,16 @@ inline constexpr double kDefaultLambda = 0.99999;
 /// `pairs` and `predictions` as a Scorer gives them; every pair's model indexes `*pool`.
 /// `defaults`: the checkpoint's policy (Config::default_policy()), which holds where the options'
 /// is empty. Its trade-off (objective, lambda, willingness_to_pay) does not hold if the options ask
-/// for a quality, its token_floor only under the corrected rules. `quality_spreads`: for each pair
-/// its Option::quality_spread; empty: unknown. `size`: of the query. Safe from many threads. Throws
-/// Error(kInvalidArgument) for an option outside its range, options that contradict each other, a
-/// negative or missing size, sizes that disagree, an unknown model name, or options that leave no
-/// pair, Error(kBudget) when a higher max_cost_usd would leave one, and Error(kUnsupported) for
-/// risk_aversion without spreads.
+/// for a quality, its token_floor only under the corrected rules. `facts`: one for each pair;
+/// empty: no spreads are known, and every length is predicted. `size`: of the query. Safe from many
+/// threads. Throws Error(kInvalidArgument) for an option outside its range, options that contradict
+/// each other, a negative or missing size, sizes that disagree, an unknown model name, or options
+/// that leave no pair, Error(kBudget) when a higher max_cost_usd would leave one, and
+/// Error(kUnsupported) for risk_aversion without spreads.
 R2ROUTER_EXPORT Decision decide(const std::shared_ptr<const Pool>& pool,
                                 std::span<const Pair> pairs, const Predictions& predictions,
                                 const RouteOptions& options, const Policy& defaults = {},
-                                std::span<const double> quality_spreads = {},
-                                const QuerySize& size = {});
+                                std::span<const PairFacts> facts = {}, const QuerySize& size = {});
 
 /// The decision as a line of JSON without a line break: the members of the published package's
 /// decision ("model", "openrouter_id", "budget", "predicted_quality", "predicted_output_tokens",

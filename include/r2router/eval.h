@@ -70,8 +70,10 @@ struct BestSingle {
 /// Raw predictions for every query of a table: queries × table.pairs. A NaN in both marks a pair
 /// that the router does not know, which is never chosen.
 struct PredictionTable {
-  std::vector<double> quality;
-  std::vector<double> output_tokens;
+  std::vector<double> quality = {};
+  std::vector<double> output_tokens = {};
+  /// As PairFacts::predicts_length, one for each of table.pairs; empty: every length is predicted.
+  std::vector<bool> predicts_length = {};
 };
 
 /// How a sweep decides: by the corrected rules of decide(), query by query.

@@ -5,14 +5,14 @@
 #include "r2router/error.h"
 #include "r2router/eval.h"
 
-#include "eval/believed.h"
+#include "eval/predicted_points.h"
 #include "pool/prices.h"
 #include "route/ties.h"
 
 namespace r2router {
 namespace {
 
-/// What a query's pair is believed to be worth and to cost, and what it truly came to.
+/// The predicted quality and cost of a pair for one query.
 struct Candidate {
   double quality = 0;
   double cost = 0;
@@ -189,6 +189,7 @@ Choices choose_pairs(const OutcomeTable& table, const PredictionTable& predictio
   }
   Choices choices{.settings = lambdas.size(), .pairs = {}};
   choices.pairs.reserve(table.queries.size() * lambdas.size());
+  const internal::PredictedPoints points(table, predictions, options.token_floor);
   std::vector<Candidate> candidates;
   for (std::size_t query = 0; query < table.queries.size(); ++query) {
     candidates.clear();
@@ -200,10 +201,8 @@ Choices choose_pairs(const OutcomeTable& table, const PredictionTable& predictio
       if (options.unlimited_only && !budget.is_unlimited()) continue;
       if (std::isnan(table.scores[cell])) throw_incomplete(table, query, pair);
       if (std::isnan(predictions.quality[cell])) continue;
-      const double tokens =
-          internal::believed_tokens(table, predictions, query, pair, options.token_floor);
-      candidates.push_back({internal::believed_quality(predictions.quality[cell]),
-                            answer_cost(table, query, pair, tokens),
+      const internal::Point point = points.at(query, pair);
+      candidates.push_back({point.quality, answer_cost(table, query, pair, point.tokens),
                             static_cast<std::uint32_t>(pair)});
     }
     if (candidates.empty()) {

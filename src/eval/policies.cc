@@ -20,7 +20,8 @@ constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 
 PredictionTable unknown_predictions(const OutcomeTable& table) {
   const std::size_t cells = table.queries.size() * table.pairs.size();
-  return {std::vector<double>(cells, kUnknown), std::vector<double>(cells, kUnknown)};
+  return {.quality = std::vector<double>(cells, kUnknown),
+          .output_tokens = std::vector<double>(cells, kUnknown)};
 }
 
 /// For each of the scorer's pairs, its column in the table.
@@ -44,7 +45,21 @@ std::vector<std::size_t> match_pairs(const OutcomeTable& table, const Pool& pool
   return columns;
 }
 
-/// A policy's curve and what it comes to.
+/// PredictionTable::predicts_length. A budget that is a length counts as predicted if the scorer
+/// has no unlimited pair of its model, whose length would replace it.
+std::vector<bool> predicted_lengths(const OutcomeTable& table, const Scorer& scorer,
+                                    std::span<const std::size_t> columns) {
+  std::vector<bool> predicted(table.pairs.size(), true);
+  const std::span<const Pair> pairs = scorer.pairs();
+  for (std::size_t i = 0; i < pairs.size(); ++i) {
+    const Pair unlimited{pairs[i].model, Budget::unlimited()};
+    predicted[columns[i]] = scorer.predicts_length(i) ||
+                            std::find(pairs.begin(), pairs.end(), unlimited) == pairs.end();
+  }
+  return predicted;
+}
+
+/// A contender's curve and its metrics.
 struct Measured {
   std::vector<DeferralPoint> curve = {};
   DeferralMetrics metrics = {};
@@ -267,7 +282,7 @@ PredictionTable select_predictions(const OutcomeTable& table, const Contender& c
                                    std::span<const std::uint32_t> queries) {
   check_predictions(table, contender.predictions);
   const std::size_t pairs = table.pairs.size();
-  PredictionTable result;
+  PredictionTable result{.predicts_length = contender.predictions.predicts_length};
   for (const std::uint32_t query : queries) {
     for (std::size_t pair = 0; pair < pairs; ++pair) {
       result.quality.push_back(contender.predictions.quality[table.cell(query, pair)]);
@@ -291,6 +306,7 @@ PredictionTable predict(const OutcomeTable& table, const Pool& pool, const Score
   }
   const std::vector<std::size_t> columns = match_pairs(table, pool, scorer.pairs());
   PredictionTable result = unknown_predictions(table);
+  result.predicts_length = predicted_lengths(table, scorer, columns);
   Predictions predictions;
   for (std::size_t query = 0; query < table.queries.size(); ++query) {
     scorer.predict(embeddings.subspan(query * dimension, dimension), predictions);
@@ -316,7 +332,7 @@ PredictionTable predict_means(const OutcomeTable& table, const OutcomeTable& tra
 }
 
 PredictionTable predict_oracle(const OutcomeTable& table) {
-  return {table.scores, table.output_tokens};
+  return {.quality = table.scores, .output_tokens = table.output_tokens};
 }
 
 std::optional<PredictionTable> keep_best_instructions(const OutcomeTable& table,

@@ -5,36 +5,37 @@
 #include "r2router/error.h"
 #include "r2router/eval.h"
 
-#include "eval/believed.h"
+#include "eval/predicted_points.h"
 
 namespace r2router {
 namespace {
 
-/// The table as the predictions have it: quality clipped, lengths held to floor and budget.
+/// The table with predicted outcomes: quality clipped, lengths clamped to floor and budget.
 OutcomeTable as_predicted(const OutcomeTable& table, const PredictionTable& predictions,
                           const SweepOptions& options) {
-  OutcomeTable believed = table;
+  const internal::PredictedPoints points(table, predictions, options.token_floor);
+  OutcomeTable predicted = table;
   for (std::size_t query = 0; query < table.queries.size(); ++query) {
     for (std::size_t pair = 0; pair < table.pairs.size(); ++pair) {
       const std::size_t cell = table.cell(query, pair);
       if (std::isnan(predictions.quality[cell])) continue;  // never chosen
-      believed.scores[cell] = internal::believed_quality(predictions.quality[cell]);
-      believed.output_tokens[cell] =
-          internal::believed_tokens(table, predictions, query, pair, options.token_floor);
+      const internal::Point point = points.at(query, pair);
+      predicted.scores[cell] = point.quality;
+      predicted.output_tokens[cell] = point.tokens;
     }
   }
-  return believed;
+  return predicted;
 }
 
-std::vector<CalibrationBin> calibrate(const OutcomeTable& table, const OutcomeTable& believed,
+std::vector<CalibrationBin> calibrate(const OutcomeTable& table, const OutcomeTable& predicted,
                                       const PredictionTable& predictions, std::size_t bins) {
   std::vector<std::size_t> cells;
   for (std::size_t cell = 0; cell < table.scores.size(); ++cell) {
     if (!std::isnan(predictions.quality[cell])) cells.push_back(cell);
   }
   std::sort(cells.begin(), cells.end(), [&](std::size_t a, std::size_t b) {
-    return believed.scores[a] != believed.scores[b] ? believed.scores[a] < believed.scores[b]
-                                                    : a < b;
+    return predicted.scores[a] != predicted.scores[b] ? predicted.scores[a] < predicted.scores[b]
+                                                      : a < b;
   });
   std::vector<CalibrationBin> result;
   for (std::size_t bin = 0; bin < bins; ++bin) {
@@ -42,7 +43,7 @@ std::vector<CalibrationBin> calibrate(const OutcomeTable& table, const OutcomeTa
     if (begin == end) continue;
     CalibrationBin sums;
     for (std::size_t i = begin; i < end; ++i) {
-      sums.predicted += believed.scores[cells[i]];
+      sums.predicted += predicted.scores[cells[i]];
       sums.observed += table.scores[cells[i]];
     }
     sums.cells = end - begin;
@@ -63,10 +64,10 @@ Reliability check_reliability(const OutcomeTable& table, const PredictionTable& 
     throw Error(ErrorCode::kInvalidArgument,
                 "the predictions are not one for each cell of the table");
   }
-  const OutcomeTable believed = as_predicted(table, predictions, options);
-  Reliability result{.predicted = average(believed, choices, lambdas),
+  const OutcomeTable predicted = as_predicted(table, predictions, options);
+  Reliability result{.predicted = average(predicted, choices, lambdas),
                      .shares = std::vector<double>(lambdas.size() * table.models.size()),
-                     .calibration = calibrate(table, believed, predictions, bins)};
+                     .calibration = calibrate(table, predicted, predictions, bins)};
   for (std::size_t i = 0; i < choices.pairs.size(); ++i) {
     const std::size_t setting = i % choices.settings;
     result.shares[setting * table.models.size() + table.pairs[choices.pairs[i]].model] += 1;

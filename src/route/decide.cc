@@ -107,7 +107,7 @@ EstimateView weighed(const DecisionTable& table, const Rule& rule, EstimateView 
     }
     estimates.quality = scratch.quality;
   }
-  if (rule.rules == DecisionRules::kCorrected && !table.has_length_heads()) {
+  if (rule.rules == DecisionRules::kCorrected && !table.predicts_lengths()) {
     scratch.tokens.resize(count);
     scratch.tokens_error.resize(count);
     for (std::size_t i = 0; i < count; ++i) {
@@ -230,8 +230,8 @@ DecisionTable::DecisionTable(std::shared_ptr<const Pool> pool, std::span<const P
     const Budget budget = pairs_[i].budget;
     if (!budget.is_unlimited()) ladders_[range.begin + range.limited++] = i;
     caps_.push_back(budget.is_unlimited() ? kInfinity : budget.tokens());
-    spreads_.push_back(facts[i].quality_spread);
-    has_spreads_ = has_spreads_ || facts[i].quality_spread > 0;
+    spreads_.push_back(facts.empty() ? 0 : facts[i].quality_spread);
+    has_spreads_ = has_spreads_ || spreads_.back() > 0;
     length_pairs_.push_back(i);
   }
   for (const ModelRange& range : models_) {
@@ -239,10 +239,11 @@ DecisionTable::DecisionTable(std::shared_ptr<const Pool> pool, std::span<const P
     std::sort(ladder, ladder + static_cast<std::ptrdiff_t>(range.limited),
               [&](std::size_t a, std::size_t b) { return caps_[a] < caps_[b]; });
     for (std::size_t i = range.begin; i < range.end; ++i) {
-      if (!pairs_[i].budget.is_unlimited()) continue;
+      if (facts.empty() || !pairs_[i].budget.is_unlimited()) continue;
       for (const std::size_t limited : this->ladder(range)) {
-        if (!facts[limited].has_length_head) length_pairs_[limited] = i;
-        has_length_heads_ = has_length_heads_ && facts[limited].has_length_head;
+        if (facts[limited].predicts_length) continue;
+        length_pairs_[limited] = i;
+        predicts_lengths_ = false;
       }
     }
   }
@@ -290,7 +291,7 @@ Decision make_decision(const DecisionTable& table, const Rule& rule, const Choic
 
 Decision decide(const std::shared_ptr<const Pool>& pool, std::span<const Pair> pairs,
                 const Predictions& predictions, const RouteOptions& options, const Policy& defaults,
-                std::span<const double> quality_spreads, const QuerySize& size) {
+                std::span<const PairFacts> facts, const QuerySize& size) {
   if (!pool) throw Error(ErrorCode::kInvalidArgument, "the pool of decide() is null");
   check(defaults);
   if (predictions.quality.size() != pairs.size() || predictions.tokens.size() != pairs.size()) {
@@ -304,17 +305,10 @@ Decision decide(const std::shared_ptr<const Pool>& pool, std::span<const Pair> p
     throw Error(ErrorCode::kInvalidArgument,
                 "the prediction for pair " + std::to_string(i) + " is not a finite number");
   }
-  if (!quality_spreads.empty() && quality_spreads.size() != pairs.size()) {
-    throw Error(ErrorCode::kInvalidArgument, "there are " + std::to_string(pairs.size()) +
-                                                 " pairs, but " +
-                                                 std::to_string(quality_spreads.size()) +
-                                                 " quality spreads: give one for each, or none");
-  }
-  std::vector<internal::PairFacts> facts(pairs.size());
-  for (std::size_t i = 0; i < pairs.size(); ++i) {
-    if (!quality_spreads.empty()) facts[i].quality_spread = quality_spreads[i];
-    const Budget budget = pairs[i].budget;
-    facts[i].has_length_head = budget.is_unlimited() || predictions.tokens[i] != budget.tokens();
+  if (!facts.empty() && facts.size() != pairs.size()) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "there are " + std::to_string(pairs.size()) + " pairs, but facts about " +
+                    std::to_string(facts.size()) + ": pass one for each pair, or none");
   }
   const internal::DecisionTable table(pool, pairs, facts);
   internal::Rule rule;

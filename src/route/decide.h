@@ -21,17 +21,11 @@ struct ModelRange {
   std::size_t limited = 0;         ///< how many of them have a limited budget
 };
 
-/// Facts about a pair that do not depend on the query.
-struct PairFacts {
-  double quality_spread = 0;    ///< as Option::quality_spread
-  bool has_length_head = true;  ///< false: its predicted length is its budget
-};
-
 /// Prices and budgets in a layout for fast decisions; built once for a router. Immutable.
 class DecisionTable {
  public:
-  /// `facts`: one for each pair. Throws Error(kInvalidArgument) if a pair's model is not in the
-  /// pool or models are not grouped.
+  /// `facts`: one for each pair; empty: as decide(). Throws Error(kInvalidArgument) if a pair's
+  /// model is not in the pool.
   DecisionTable(std::shared_ptr<const Pool> pool, std::span<const Pair> pairs,
                 std::span<const PairFacts> facts);
 
@@ -44,10 +38,10 @@ class DecisionTable {
   std::span<const double> spreads() const { return spreads_; }
   bool has_spreads() const { return has_spreads_; }
   /// For each pair, the pair that predicts its length under the corrected rules: itself, or its
-  /// model's unlimited pair if it has no length head.
+  /// model's unlimited pair if its own is not predicted.
   std::span<const std::size_t> length_pairs() const { return length_pairs_; }
   /// Whether every pair predicts its own length.
-  bool has_length_heads() const { return has_length_heads_; }
+  bool predicts_lengths() const { return predicts_lengths_; }
   /// A model's pairs with a limited budget, the smallest first.
   std::span<const std::size_t> ladder(const ModelRange& range) const {
     return std::span(ladders_).subspan(range.begin, range.limited);
@@ -58,7 +52,7 @@ class DecisionTable {
   std::vector<Pair> pairs_;
   std::vector<double> caps_, spreads_;
   std::vector<std::size_t> length_pairs_;
-  bool has_spreads_ = false, has_length_heads_ = true;
+  bool has_spreads_ = false, predicts_lengths_ = true;
   std::vector<std::size_t> ladders_;  ///< each model's at the index of its first pair
   std::vector<ModelRange> models_;
 };

@@ -118,11 +118,11 @@ std::vector<double> quality_spreads(const Checkpoint& checkpoint, std::span<cons
   return spreads;
 }
 
-std::vector<internal::PairFacts> pair_facts(const Scorer& scorer, std::span<const double> spreads) {
-  std::vector<internal::PairFacts> facts(scorer.pairs().size());
+std::vector<PairFacts> pair_facts(const Scorer& scorer, std::span<const double> spreads) {
+  std::vector<PairFacts> facts(scorer.pairs().size());
   for (std::size_t i = 0; i < facts.size(); ++i) {
     if (!spreads.empty()) facts[i].quality_spread = spreads[i];
-    facts[i].has_length_head = scorer.predicts_length(i);
+    facts[i].predicts_length = scorer.predicts_length(i);
   }
   return facts;
 }

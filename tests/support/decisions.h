@@ -6,6 +6,7 @@
 #include <initializer_list>
 #include <memory>
 #include <random>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -68,6 +69,17 @@ inline Case random_constrained_case(std::mt19937_64& random, std::size_t models,
   c.pool = std::make_shared<const Pool>(pool);
   for (double& tokens : c.predictions.tokens) tokens *= pick({-0.1, 0.3, 0.77, 1.0, 1.6});
   return c;
+}
+
+/// The facts about a scorer's pairs. `spreads` may be empty.
+inline std::vector<PairFacts> pair_facts(const Scorer& scorer,
+                                         std::span<const double> spreads = {}) {
+  std::vector<PairFacts> facts(scorer.pairs().size());
+  for (std::size_t i = 0; i < facts.size(); ++i) {
+    if (!spreads.empty()) facts[i].quality_spread = spreads[i];
+    facts[i].predicts_length = scorer.predicts_length(i);
+  }
+  return facts;
 }
 
 /// Options that do not contradict each other, each set in some of the calls.

@@ -196,6 +196,9 @@ struct Coarse {
         table.pairs.push_back({static_cast<std::uint32_t>(i), budget});
       }
     }
+    for (std::size_t pair = 0; pair < table.pairs.size(); ++pair) {
+      predictions.predicts_length.push_back(pick(3) > 0);
+    }
     for (int query = 0; query < 20; ++query) {
       table.queries.push_back({.id = std::to_string(query),
                                .text = "t",
@@ -217,6 +220,10 @@ TEST(Sweep, ChoosesAndAveragesAsDecideDoesQueryByQuery) {
   for (unsigned seed = 1; seed <= 20; ++seed) {
     for (const bool available_only : {false, true}) {
       const Coarse data(seed);
+      std::vector<PairFacts> facts;
+      for (const bool predicted : data.predictions.predicts_length) {
+        facts.push_back({.predicts_length = predicted});
+      }
       const OutcomeTable& table = data.table;
       const auto pool = std::make_shared<const Pool>(table.models);
       const std::size_t pairs = table.pairs.size();
@@ -236,7 +243,7 @@ TEST(Sweep, ChoosesAndAveragesAsDecideDoesQueryByQuery) {
           const Decision decision =
               decide(pool, table.pairs,
                      {row(data.predictions.quality), row(data.predictions.output_tokens)}, options,
-                     {.token_floor = 3, .rules = DecisionRules::kCorrected}, {},
+                     {.token_floor = 3, .rules = DecisionRules::kCorrected}, facts,
                      {.input_tokens = table.queries[query].input_tokens});
           const auto pair = static_cast<std::size_t>(
               std::find(table.pairs.begin(), table.pairs.end(),

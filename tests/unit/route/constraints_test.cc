@@ -33,23 +33,24 @@ struct Candidate {
   double quality = 0;    ///< as it is weighed
 };
 
-std::vector<double> random_spreads(std::mt19937_64& random, const Case& c) {
-  std::vector<double> spreads;
+std::vector<PairFacts> random_facts(std::mt19937_64& random, const Case& c) {
+  std::vector<PairFacts> facts;
   for (std::size_t i = 0; i < c.pairs.size(); ++i) {
-    spreads.push_back(0.01 + static_cast<double>(random() % 300) / 1000);
+    facts.push_back({.quality_spread = 0.01 + static_cast<double>(random() % 300) / 1000,
+                     .predicts_length = random() % 3 > 0});
   }
-  return spreads;
+  return facts;
 }
 
 class BruteForce {
  public:
   BruteForce(const Case& c, const RouteOptions& options, const QuerySize& size,
-             const std::vector<double>& spreads)
-      : case_(c), options_(options), size_(size), spreads_(spreads) {
+             const std::vector<PairFacts>& facts)
+      : case_(c), options_(options), size_(size), facts_(facts) {
     for (std::size_t i = 0; i < c.pairs.size(); ++i) {
       if (*options.policy.available_only && !model(i).available) continue;
       add(c.pairs[i], {quality(i, 0), quality(i, options.policy.risk_aversion.value_or(0)),
-                       tokens(i), spreads_[i]});
+                       tokens(i), facts_[i].quality_spread});
       const bool last = i + 1 == c.pairs.size() || c.pairs[i + 1].model != c.pairs[i].model;
       if (!*options.policy.continuous || last || c.pairs[i + 1].budget.is_unlimited()) continue;
       const double below = c.pairs[i].budget.tokens(), above = c.pairs[i + 1].budget.tokens();
@@ -59,7 +60,8 @@ class BruteForce {
             {mix(quality(i, 0), quality(i + 1, 0), share),
              mix(quality(i, options.policy.risk_aversion.value_or(0)),
                  quality(i + 1, options.policy.risk_aversion.value_or(0)), share),
-             mix(tokens(i), tokens(i + 1), share), mix(spreads_[i], spreads_[i + 1], share)});
+             mix(tokens(i), tokens(i + 1), share),
+             mix(facts_[i].quality_spread, facts_[i + 1].quality_spread, share)});
       }
     }
   }
@@ -110,7 +112,8 @@ class BruteForce {
   }
   double quality(std::size_t pair, double aversion) const {
     const auto own = [&](std::size_t i) {
-      return std::clamp(case_.predictions.quality[i] - aversion * spreads_[i], 0.0, 1.0);
+      return std::clamp(case_.predictions.quality[i] - aversion * facts_[i].quality_spread, 0.0,
+                        1.0);
     };
     double quality = own(pair);
     if (!*options_.policy.monotone || case_.pairs[pair].budget.is_unlimited()) return quality;
@@ -126,7 +129,7 @@ class BruteForce {
     double tokens = std::max(case_.predictions.tokens[pair], floor);
     if (budget.is_unlimited()) return tokens;
     // A model's last pair is the unlimited one.
-    if (corrected && case_.predictions.tokens[pair] == budget.tokens()) {
+    if (corrected && !facts_[pair].predicts_length) {
       std::size_t last = pair;
       while (!case_.pairs[last].budget.is_unlimited()) ++last;
       tokens = std::max(case_.predictions.tokens[last], floor);
@@ -182,7 +185,7 @@ class BruteForce {
   const Case& case_;
   const RouteOptions& options_;
   const QuerySize& size_;
-  const std::vector<double>& spreads_;
+  const std::vector<PairFacts>& facts_;
   std::vector<Candidate> candidates_;
 };
 
@@ -195,11 +198,11 @@ TEST(Constraints, AndObjectivesEqualASearchOfEverything) {
     options.rank = true;
     if (random() % 3 == 0) options.policy.risk_aversion = static_cast<double>(random() % 5) / 2;
     const QuerySize size = random_size(random);
-    const std::vector<double> spreads = random_spreads(random, c);
+    const std::vector<PairFacts> facts = random_facts(random, c);
     const auto decide = [&] {
-      return r2router::decide(c.pool, c.pairs, c.predictions, options, kDefaults, spreads, size);
+      return r2router::decide(c.pool, c.pairs, c.predictions, options, kDefaults, facts, size);
     };
-    const BruteForce brute(c, options, size, spreads);
+    const BruteForce brute(c, options, size, facts);
     const double floor = brute.quality_floor();
     const bool reachable = brute.best(brute.lambda(), floor).has_value();
     const double lambda = reachable ? brute.lambda() : 0;
@@ -497,10 +500,10 @@ TEST(Constraints, SuggestsAvailableModelsThatCouldHaveBeenMeant) {
 
 TEST(Uncertainty, RiskAversionPrefersWhatIsMoreCertain) {
   const Case c = one_model();
-  const std::vector<double> spreads = {0.1, 0.1, 0.2, 0.5};
+  const std::vector<PairFacts> facts = {{0.1}, {0.1}, {0.2}, {0.5}};
   RouteOptions options{.policy = {.objective = Objective::kBest}};
   const auto chosen = [&] {
-    return decide(c.pool, c.pairs, c.predictions, options, {}, spreads).chosen;
+    return decide(c.pool, c.pairs, c.predictions, options, {}, facts).chosen;
   };
   EXPECT_EQ(chosen().budget, Budget::unlimited());
   EXPECT_EQ(chosen().quality_spread, 0.5);
@@ -519,12 +522,12 @@ TEST(Uncertainty, RiskAversionPrefersWhatIsMoreCertain) {
 // Against drawing the two qualities many times.
 TEST(Uncertainty, TheChanceOfBeingBetterIsHowOftenItIs) {
   const Case c = one_model();
-  const std::vector<double> spreads = {0.1, 0.1, 0.2, 0.15};
+  const std::vector<PairFacts> facts = {{0.1}, {0.1}, {0.2}, {0.15}};
   std::mt19937_64 random(44);
   for (const double lambda : {0.0, 0.5, 0.99}) {
     const RouteOptions options{.policy = {.lambda = lambda, .rules = DecisionRules::kCorrected},
                                .explain = true};
-    const Decision decision = decide(c.pool, c.pairs, c.predictions, options, {}, spreads);
+    const Decision decision = decide(c.pool, c.pairs, c.predictions, options, {}, facts);
     const Option &a = decision.chosen, &b = *decision.explanation->runner_up;
     std::normal_distribution<double> of_a(a.quality, a.quality_spread);
     std::normal_distribution<double> of_b(b.quality, b.quality_spread);
@@ -538,31 +541,34 @@ TEST(Uncertainty, TheChanceOfBeingBetterIsHowOftenItIs) {
     EXPECT_FALSE(decision.explanation->confident());
   }
   RouteOptions cheapest{.policy = {.objective = Objective::kCheapest}, .explain = true};
-  const auto explained = [&](const std::vector<double>& known) {
+  const auto explained = [&](const std::vector<PairFacts>& known) {
     return *decide(c.pool, c.pairs, c.predictions, cheapest, {}, known).explanation;
   };
-  EXPECT_EQ(explained(spreads).win_probability, 1) << "costs are taken as they are predicted";
-  EXPECT_TRUE(explained(spreads).confident());
+  EXPECT_EQ(explained(facts).win_probability, 1) << "costs are taken as they are predicted";
+  EXPECT_TRUE(explained(facts).confident());
   EXPECT_FALSE(explained({}).win_probability.has_value());
 }
 
-TEST(Decide, CorrectedRulesExpectNoMoreThanTheUnlimitedLength) {
+// A prediction that equals the budget is still a prediction.
+TEST(Decide, CorrectedRulesUseTheUnlimitedLengthWhereNoneIsPredicted) {
   Case c = one_model();
-  c.predictions.tokens = {100, 140, 300, 180};  // the second has a length head
+  c.predictions.tokens = {100, 200, 300, 180};
+  const std::vector<PairFacts> facts = {
+      {.predicts_length = false}, {}, {.predicts_length = false}, {}};
   RouteOptions options{.policy = {.lambda = 0, .rules = DecisionRules::kCorrected}, .rank = true};
   const auto lengths = [&] {
     std::map<Budget, double> lengths;
-    for (const Option& o : decide(c.pool, c.pairs, c.predictions, options).ranking) {
+    for (const Option& o : decide(c.pool, c.pairs, c.predictions, options, {}, facts).ranking) {
       lengths[o.budget] = o.output_tokens;
     }
     return lengths;
   };
   using Lengths = std::map<Budget, double>;
   EXPECT_EQ(lengths(),
-            (Lengths{{Budget(100), 100}, {Budget(200), 140}, {Budget(300), 180}, {{}, 180}}));
+            (Lengths{{Budget(100), 100}, {Budget(200), 200}, {Budget(300), 180}, {{}, 180}}));
   options.policy.rules = DecisionRules::kReference;
   EXPECT_EQ(lengths(),
-            (Lengths{{Budget(100), 100}, {Budget(200), 140}, {Budget(300), 300}, {{}, 180}}));
+            (Lengths{{Budget(100), 100}, {Budget(200), 200}, {Budget(300), 300}, {{}, 180}}));
 }
 
 void expect_refused(const RouteOptions& options, const std::string& words,

@@ -107,10 +107,10 @@ TEST(Choose, FromBoundedEstimatesEqualsTheExactChoice) {
   std::size_t asked = 0, pairs = 0;
   for (int i = 0; i < 20'000; ++i) {
     const Case c = testing::random_constrained_case(random, 1 + random() % 8, random() % 6);
-    std::vector<internal::PairFacts> facts(c.pairs.size());
-    for (internal::PairFacts& fact : facts) {
+    std::vector<PairFacts> facts(c.pairs.size());
+    for (PairFacts& fact : facts) {
       fact = {.quality_spread = 0.3 * std::abs(within(random)),
-              .has_length_head = random() % 3 > 0};
+              .predicts_length = random() % 3 > 0};
     }
     const internal::DecisionTable table(c.pool, c.pairs, facts);
     RouteOptions options = random_options(random);
@@ -292,12 +292,12 @@ TEST(Decide, NothingExceedsTheCostLimitAtPricesWithEveryComponent) {
 
 TEST(Decide, SaysThatAnUnknownPriceKeepsNoLimit) {
   const auto pool = std::make_shared<const Pool>(
-      Pool{{.name = "sonar", .prices = {.unknown = {{"web_search", "0.01"}}}}});
+      Pool{{.name = "sonar", .prices = {.unknown = {{"web_search", "0.01"}, {"audio", "$5"}}}}});
   const std::vector<Pair> pairs = {{0, Budget(100)}, {0, Budget::unlimited()}};
   const Predictions predictions{{0.5, 0.6}, {100, 200}};
   EXPECT_EQ(decide(pool, pairs, predictions, {}).chosen.worst_case_cost_usd, INFINITY);
   RouteOptions options{.policy = {.max_cost_usd = 1e6}};
-  expect_error(ErrorCode::kBudget, "the price of sonar is unknown (web_search: 0.01)",
+  expect_error(ErrorCode::kBudget, "the price of sonar is unknown (web_search: 0.01, audio: $5)",
                [&] { decide(pool, pairs, predictions, options); });
 }
 

@@ -47,7 +47,8 @@ Option plain_choice(const Router& router, std::span<const float> embedding,
   Predictions predictions;
   router.scorer()->predict(embedding, predictions);
   return decide(std::make_shared<const Pool>(router.pool()), router.scorer()->pairs(), predictions,
-                options, router.config().default_policy(), {}, size)
+                options, router.config().default_policy(), testing::pair_facts(*router.scorer()),
+                size)
       .chosen;
 }
 
@@ -105,7 +106,8 @@ TEST(Router, ConstrainedDecisionsEqualTheStagesToo) {
     Decision expected;
     try {
       expected = decide(std::make_shared<const Pool>(router.pool()), router.scorer()->pairs(),
-                        predictions, options, router.config().default_policy(), spreads, size);
+                        predictions, options, router.config().default_policy(),
+                        testing::pair_facts(*router.scorer(), spreads), size);
     } catch (const Error&) {
       EXPECT_THROW(router.route(row, options, size), Error);
       EXPECT_THROW(router.route_batch(row, options, {&size, 1}), Error);

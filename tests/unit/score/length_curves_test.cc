@@ -12,6 +12,7 @@
 #include "r2router/decision.h"
 #include "r2router/router.h"
 
+#include "support/decisions.h"
 #include "support/errors.h"
 #include "support/heads.h"
 
@@ -144,8 +145,9 @@ TEST(CorrectedScorer, RoutesAsItsExactPredictionsSay) {
     const QuerySize size{.input_tokens = 40};
     Predictions predictions;
     router.scorer()->predict(embedding, predictions);
-    const Decision expected = decide(pool, router.scorer()->pairs(), predictions, options,
-                                     checkpoint.config.default_policy(), {}, size);
+    const Decision expected =
+        decide(pool, router.scorer()->pairs(), predictions, options,
+               checkpoint.config.default_policy(), testing::pair_facts(*router.scorer()), size);
     const Decision found = router.route(embedding, options, size);
     EXPECT_EQ(found.chosen.model, expected.chosen.model);
     EXPECT_EQ(found.chosen.budget, expected.chosen.budget);
