@@ -408,8 +408,12 @@ Catalogue read_list(const Json& list, const std::string& place) {
 
 bool is_price_table(const Json& json) {
   return json.is_object() && std::ranges::any_of(json, [](const Json& entry) {
-           return entry.is_object() &&
-                  (entry.contains("litellm_provider") || entry.contains("input_cost_per_token"));
+           if (!entry.is_object()) return false;
+           for (const char* name : {"litellm_provider", "tiered_pricing"}) {
+             if (entry.contains(name)) return true;
+           }
+           return std::ranges::any_of(
+               kPriceTable, [&](const auto& component) { return entry.contains(component.first); });
          });
 }
 

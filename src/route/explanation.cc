@@ -127,10 +127,13 @@ void throw_nothing_left(const DecisionTable& table, const Rule& rule, const Goal
                 {.option = "max_cost_usd"});
   }
   if (unknown != nullptr) {
-    const UnknownPrice& price = unknown->prices.unknown.front();
+    std::string components;
+    for (const UnknownPrice& price : unknown->prices.unknown) {
+      components += (components.empty() ? "" : ", ") + price.component + ": " + price.value;
+    }
     throw Error(ErrorCode::kBudget,
                 "no pair fits " + usd_text(rule.max_cost_usd) + ": the price of " + unknown->name +
-                    " is unknown (" + price.component + ": " + price.value +
+                    " is unknown (" + components +
                     "), so no limit can be guaranteed; remove the limit, or remove components that "
                     "are never charged from the pool's \"unknown_prices\"",
                 {.option = "max_cost_usd"});

@@ -39,7 +39,8 @@ struct GenerateOptions {
   /// ModelSpec::instruction, omit or request are not sent. The model that answered is billed.
   bool provider_fallback = false;
   /// Moves a leading `<think>…</think>` from the text to Completion::reasoning, for servers that do
-  /// not separate the two.
+  /// not separate the two. The opening tag may be missing, except in a stream, which shows such
+  /// text before the closing tag arrives.
   bool split_thinking = false;
   /// If set, the answer is streamed: called with each piece of text, in order, on the calling
   /// thread. Pieces end between characters. An exception that it throws ends the call and

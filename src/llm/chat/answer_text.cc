@@ -59,6 +59,12 @@ std::string AnswerText::finish() {
   return first_visible(held_) == held_.size() ? std::string() : std::exchange(held_, {});
 }
 
+std::string with_opening_tag(std::string text) {
+  const std::size_t end = text.find(kClose);
+  if (end != text.npos && text.find(kOpen) > end) text.insert(0, kOpen);
+  return text;
+}
+
 std::string_view AnswerText::thoughts() const { return trimmed(thoughts_); }
 
 }  // namespace r2router::llm

@@ -30,4 +30,8 @@ class AnswerText {
   std::string thoughts_;
 };
 
+/// A whole text with the opening tag that some chat templates put into the prompt instead: only its
+/// closing tag is part of the text.
+std::string with_opening_tag(std::string text);
+
 }  // namespace r2router::llm

@@ -220,12 +220,20 @@ std::string string_of(const Json& value, const char* name) {
   return member != nullptr && member->is_string() ? member->get<std::string>() : std::string();
 }
 
-/// A finite number ≥ 0, or empty.
+/// A finite number ≥ 0, or empty. Some servers write numbers as strings.
 std::optional<double> amount_of(const Json& value, const char* name) {
   const Json* member = find(value, name);
-  if (member == nullptr || !member->is_number()) return {};
-  const double number = member->get<double>();
-  if (!(number >= 0)) return {};
+  if (member == nullptr) return {};
+  double number = -1;
+  if (member->is_number()) {
+    number = member->get<double>();
+  } else if (member->is_string()) {
+    const std::string_view text = trimmed(member->get_ref<const std::string&>());
+    const char* const end = text.data() + text.size();
+    const auto [last, error] = std::from_chars(text.data(), end, number);
+    if (error != std::errc() || last != end) return {};
+  }
+  if (!(number >= 0 && std::isfinite(number))) return {};
   return number;
 }
 

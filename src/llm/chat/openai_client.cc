@@ -349,7 +349,7 @@ class OpenAiClient final : public Client, public std::enable_shared_from_this<Op
     } else {
       answer = read_chat_answer(response.body, endpoint_.api_key);
       AnswerText text(request.split_thinking);
-      answer.text = text.add(answer.text);
+      answer.text = text.add(request.split_thinking ? with_opening_tag(answer.text) : answer.text);
       answer.text += text.finish();
       answer.reasoning += text.thoughts();
     }

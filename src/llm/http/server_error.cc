@@ -407,6 +407,14 @@ constexpr Sign kSigns[] = {
     {ErrorCode::kTooLong, "tokens*supported range"},
     {ErrorCode::kTooLong, "maxoutputtokens*supported range"},
     {ErrorCode::kTooLong, "string above max length"},
+    // A cap below what the model may be given. Another model may accept it.
+    {ErrorCode::kUnsupported, "tokens*at least"},
+    {ErrorCode::kUnsupported, "tokens*greater than"},
+    {ErrorCode::kUnsupported, "tokens*must be >"},
+    {ErrorCode::kUnsupported, "tokens*below minimum"},
+    {ErrorCode::kUnsupported, "tokens*minimum value"},
+    {ErrorCode::kUnsupported, "tokens*too small"},
+    {ErrorCode::kUnsupported, "tokens*too low"},
 
     {ErrorCode::kNoAnswer, "content policy"},
     {ErrorCode::kNoAnswer, "content management policy"},

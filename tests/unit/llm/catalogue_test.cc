@@ -210,6 +210,18 @@ TEST(ReadCatalogue, ReadsTablesOfPrices) {
   EXPECT_EQ(catalogue.find("v/other"), nullptr);
 }
 
+TEST(ReadCatalogue, RecognisesAPriceTableByAnyOfItsPrices) {
+  for (const std::string entry :
+       {R"("tiered_pricing": [{"range": [0, 32000], "input_cost_per_token": 1e-6,
+                               "output_cost_per_token": 2e-6}])",
+        R"("output_cost_per_token": 2e-6, "input_cost_per_token": 1e-6)",
+        R"("output_cost_per_token": 2e-6)"}) {
+    const Catalogue catalogue = read_catalogue(R"({"q": {)" + entry + "}}");
+    ASSERT_NE(catalogue.find("q"), nullptr) << entry;
+    EXPECT_EQ(catalogue.find("q")->prices->base.output, 2.0) << entry;
+  }
+}
+
 TEST(ReadCatalogue, TrustsNoModelThatIsListedAtTwoPrices) {
   const Catalogue catalogue = read_catalogue(R"({"data": [
     {"id": "v/a", "pricing": {"prompt": "1e-7", "completion": "3e-7"}},

@@ -62,6 +62,16 @@ TEST(AnswerText, PartsThoughtsFromTheAnswer) {
   expect("<think>a</think><think>b</think>c", "<think>b</think>c", "a");
 }
 
+// Templates of reasoning models end the prompt with the opening tag.
+TEST(AnswerText, GetsTheOpeningTagThatIsInThePrompt) {
+  EXPECT_EQ(with_opening_tag("\nhm\n</think>\n\nParis."), "<think>\nhm\n</think>\n\nParis.");
+  EXPECT_EQ(with_opening_tag("</think>Paris."), "<think></think>Paris.");
+  for (const std::string text :
+       {"", "Paris.", "<think>hm</think>Paris.", " <think>hm", "The tag <think>x</think>"}) {
+    EXPECT_EQ(with_opening_tag(text), text);
+  }
+}
+
 TEST(AnswerText, ShowsAtOnceWhatIsPlainText) {
   AnswerText answer(true);
   EXPECT_EQ(answer.add("P"), "P");

@@ -130,14 +130,19 @@ TEST(ChatAnswer, TakesTheFormsInWhichServersDiffer) {
   EXPECT_FALSE(answer_with("a", {{"error", nullptr}}).failure);
   EXPECT_EQ(answer_with("a", {{"usage", {{"prompt_tokens", 1.0}, {"completion_tokens", 2}}}}).usage,
             (Usage{1, 2, 0}));
+  EXPECT_EQ(
+      answer_with("a", {{"usage", {{"prompt_tokens", "1"}, {"completion_tokens", " 2 "}}}}).usage,
+      (Usage{1, 2, 0}));
   // An invalid count or charge is ignored, so the worst case is assumed.
-  for (const Json& wrong : {Json(-1), Json("12"), Json(1e300), Json::array()}) {
+  for (const Json& wrong :
+       {Json(-1), Json("twelve"), Json("12x"), Json("-1"), Json(1e300), Json::array()}) {
     EXPECT_FALSE(
         answer_with("a", {{"usage", {{"prompt_tokens", 1}, {"completion_tokens", wrong}}}}).usage)
         << wrong;
   }
   EXPECT_FALSE(answer_with("a", {{"usage", {{"cost", -0.5}}}}).cost_usd);
-  EXPECT_FALSE(answer_with("a", {{"usage", {{"cost", "0.5"}}}}).cost_usd);
+  EXPECT_EQ(answer_with("a", {{"usage", {{"cost", "0.5"}}}}).cost_usd, 0.5);
+  EXPECT_FALSE(answer_with("a", {{"usage", {{"cost", "1e999"}}}}).cost_usd);
 }
 
 TEST(ChatAnswer, PartsReasoningAndRefusalFromTheText) {

@@ -177,7 +177,10 @@ TEST(Classify, GoesByTheWordsWhereTheStatusIsOpen) {
                "Input text violates the usage rules of content policy"});
   expect_code(ErrorCode::kUnsupported,
               {"'temperature' does not support 0.7 with this model.",
-               "Developer instruction is not enabled for models/gemma-3-4b-it"});
+               "Developer instruction is not enabled for models/gemma-3-4b-it",
+               "max_tokens must be at least 16",
+               "Invalid 'max_output_tokens': integer below minimum value. Expected a value >= 16",
+               "max_completion_tokens is too small", "max_tokens must be greater than 1"});
   expect_code(ErrorCode::kNotFound,
               {"Model not found", "The model `gpt-9` does not exist or you do not have access",
                "gpt-9 is not a valid model ID", "No endpoints found for a/b.", "model_not_found",
@@ -185,9 +188,9 @@ TEST(Classify, GoesByTheWordsWhereTheStatusIsOpen) {
 }
 
 TEST(Classify, GoesByTheStatusWhereTheWordsSayNothing) {
-  for (const char* words : {"", "messages: field required", "temperature: must be a number",
-                            "max_tokens must be at least 16", "invalid token count",
-                            "The parameter `n` is not supported when the model is m"}) {
+  for (const char* words :
+       {"", "messages: field required", "temperature: must be a number", "invalid token count",
+        "The parameter `n` is not supported when the model is m"}) {
     EXPECT_EQ(classify(400, {.words = words}), ErrorCode::kRefused) << words;
     EXPECT_EQ(classify(403, {.words = words}), ErrorCode::kAuthentication) << words;
     EXPECT_EQ(classify(0, {.words = words}), ErrorCode::kServer) << words;
