@@ -318,6 +318,13 @@ TEST(OpenAiClient, PartsThoughtsFromTheTextIfAsked) {
     EXPECT_EQ(completion.text, "Paris.");
     EXPECT_EQ(completion.reasoning, "hm");
   }
+  ChatRequest request = kRequest;
+  request.split_thinking = true;
+  const auto untagged = both_ways({{"content", "hm\n</think>\n\nParis."}}).first;
+  const Completion completion =
+      ask(chat_endpoint(server().script(Json::array({untagged}))), {}, request);
+  EXPECT_EQ(completion.text, "Paris.");
+  EXPECT_EQ(completion.reasoning, "hm");
 }
 
 TEST(OpenAiClient, LeavesOutWhatTheServerRejectsByName) {

@@ -1,0 +1,237 @@
+// Adding a model to a checkpoint from a few of its outcomes: the steps are those of add_model()
+// below.
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <numeric>
+#include <utility>
+
+#include "r2router/error.h"
+#include "r2router/version.h"
+
+#include "base/parallel.h"
+#include "checkpoint/format_version.h"
+#include "train/add_model/full_training.h"
+#include "train/add_model/mixture.h"
+#include "train/add_model/new_model.h"
+#include "train/add_model/selection.h"
+#include "train/json_text.h"
+#include "train/problem.h"
+
+namespace r2router {
+namespace {
+
+using Eigen::Index;
+using Eigen::MatrixXd;
+using Eigen::VectorXd;
+using internal::CrossValidated;
+using internal::kFewestProbes;
+using internal::kHeadsPerPair;
+using internal::Mixture;
+using internal::NewHeads;
+using internal::NewModel;
+
+constexpr std::uint32_t kMostProbes = 2000;
+
+[[noreturn]] void throw_bad_option(const std::string& message) {
+  throw Error(ErrorCode::kInvalidArgument, message);
+}
+
+void check_strengths(const char* name, const std::vector<double>& values) {
+  double last = 0;
+  for (const double value : values) {
+    if (!(value > last) || !std::isfinite(value)) {
+      throw_bad_option(std::string(name) + " has " + std::to_string(value) +
+                       ": expected finite numbers above 0, in ascending order");
+    }
+    last = value;
+  }
+  if (values.empty()) throw_bad_option(std::string(name) + " is empty: give at least one");
+}
+
+void check_options(const AddModelOptions& options) {
+  if (options.probes < kFewestProbes || options.probes > kMostProbes) {
+    throw_bad_option("probes is " + std::to_string(options.probes) + ": expected " +
+                     std::to_string(kFewestProbes) + " to " + std::to_string(kMostProbes) +
+                     "; with more outcomes, train the router again");
+  }
+  check_strengths("alphas", options.alphas);
+  check_strengths("share_penalties", options.share_penalties);
+  if (options.folds < 2) {
+    throw_bad_option("folds is " + std::to_string(options.folds) +
+                     ": cross-validation needs at least 2");
+  }
+  if (options.holdout == 1) {
+    throw_bad_option("holdout is 1, which keeps every query out: give 0 for none, or 2 or more");
+  }
+}
+/// The report about a target's heads, and the spread of each head.
+AddedHeads choose(const CrossValidated& validated, Target target, const AddModelOptions& options,
+                  std::vector<double>& spreads) {
+  const auto i = static_cast<std::size_t>(target);
+  const Index setting = internal::choose_cautiously(validated.errors[i]);
+  const auto penalties = static_cast<Index>(options.share_penalties.size());
+  const auto probes = static_cast<double>(validated.errors[i].cols());
+  for (std::size_t head = i; head < spreads.size(); head += kHeadsPerPair) {
+    spreads[head] = std::sqrt(validated.sums(setting, static_cast<Index>(head)) / probes);
+  }
+  return {.alpha = options.alphas[static_cast<std::size_t>(setting / penalties)],
+          .share_penalty = options.share_penalties[static_cast<std::size_t>(setting % penalties)],
+          .error = std::sqrt(validated.errors[i].row(setting).mean()),
+          .mean_error = std::sqrt(validated.mean_errors[i].mean())};
+}
+
+/// A curve that changes nothing: too few probes are left to tell how far lengths are off.
+LengthCurve straight_curve(std::uint32_t points) {
+  LengthCurve curve;
+  for (std::uint32_t i = 0; i < points; ++i) curve.predicted.push_back(i);
+  curve.observed = curve.predicted;
+  return curve;
+}
+
+/// The checkpoint with the model and its heads at the end.
+Checkpoint append(const Checkpoint& checkpoint, const NewModel& model, const NewHeads& added) {
+  const internal::LinearFit& fit = added.fit;
+  Checkpoint result = checkpoint;
+  Config& config = result.config;
+  const auto index = static_cast<std::uint32_t>(config.models.size());
+  config.checkpoint_dirs.clear();
+  config.models.push_back(model.spec);
+  config.format_version = internal::format_version_for(config);
+  auto& heads = std::get<LinearHeads>(result.predictor);
+  for (std::size_t i = 0; i < model.heads(); ++i) {
+    const Target target = i % kHeadsPerPair == 0 ? Target::kQuality : Target::kTokens;
+    heads.names.push_back({{index, model.budgets[i / kHeadsPerPair]}, target});
+    heads.intercepts.push_back(fit.intercepts[static_cast<Index>(i)]);
+    if (target == Target::kTokens && config.length_points > 0) {
+      result.length_curves.push_back(straight_curve(config.length_points));
+    }
+  }
+  std::visit(
+      [&](auto& weights) {
+        using Value = typename std::decay_t<decltype(weights)>::value_type;
+        for (const double weight : fit.weights.reshaped()) {
+          weights.push_back(static_cast<Value>(weight));
+        }
+      },
+      heads.weights);
+  // Without the spreads of the others, those of the new heads are of no use.
+  if (!result.spreads.empty()) {
+    result.spreads.insert(result.spreads.end(), added.spreads.begin(), added.spreads.end());
+  }
+  return result;
+}
+
+std::string json_heads(const AddedHeads& heads) {
+  return "{\"alpha\": " + internal::json_number(heads.alpha) +
+         ", \"share_penalty\": " + internal::json_number(heads.share_penalty) +
+         ", \"error\": " + internal::json_number(heads.error) + "}";
+}
+
+/// Where the new heads come from, then where the others do.
+std::string provenance(const Checkpoint& before, const OutcomeTable& table, const NewModel& model,
+                       const AddModelReport& report, const AddModelOptions& options) {
+  using internal::json_text;
+  return "{\"program\": " + json_text(std::string("r2router ") + version()) +
+         ", \"added_model\": " + json_text(model.spec.name) +
+         ", \"data\": " + internal::json_sources(table.sources) +
+         ", \"probes\": " + std::to_string(report.probes) +
+         ", \"holdout\": " + std::to_string(options.holdout) +
+         ", \"seed\": " + std::to_string(options.seed) +
+         ", \"quality\": " + json_heads(report.quality) +
+         ", \"tokens\": " + json_heads(report.tokens) +
+         ", \"before\": " + (before.config.training.empty() ? "null" : before.config.training) +
+         "}";
+}
+
+}  // namespace
+
+Checkpoint add_model(const Checkpoint& checkpoint, const OutcomeTable& table,
+                     std::span<const float> embeddings, const std::string& name,
+                     const AddModelOptions& options, AddModelReport* report_out) {
+  check_options(options);
+  const LinearHeads& base = internal::linear_heads(checkpoint);
+  validate(checkpoint);
+  validate(table);
+  internal::check_embeddings(table, embeddings, base.dimension);
+  const NewModel model = internal::find_model(checkpoint, table, name, options);
+  const std::size_t threads = internal::thread_count(options.threads);
+
+  const auto probes =
+      std::span(model.outcomes).first(std::min<std::size_t>(options.probes, model.outcomes.size()));
+  const MatrixXd x = internal::gather_embeddings(embeddings, base.dimension, probes);
+  const MatrixXd targets = internal::gather_targets(table, model, probes);
+  const MatrixXd gram = x * x.transpose();
+  std::vector<std::uint32_t> folds;
+  for (const std::uint32_t query : probes) {
+    folds.push_back(fold_of(table.queries[query].text, options.folds, options.seed));
+  }
+  if (std::ranges::adjacent_find(folds, std::not_equal_to<>()) == folds.end()) {
+    throw Error(ErrorCode::kBadData,
+                "the outcomes of " + name +
+                    " are on too few texts to fill two folds of probes: "
+                    "expected outcomes on different texts, better a few hundred");
+  }
+  std::vector<Mixture> mixtures;
+  for (std::size_t i = 0; i < model.heads(); ++i) {
+    const Target target = i % kHeadsPerPair == 0 ? Target::kQuality : Target::kTokens;
+    mixtures.push_back(internal::find_mixture(checkpoint, table, model.budgets[i / kHeadsPerPair],
+                                              target, probes, x));
+  }
+
+  AddModelReport report{.probes = probes.size()};
+  const CrossValidated validated =
+      internal::cross_validate(gram, targets, mixtures, folds, options, threads);
+  NewHeads added{{MatrixXd(x.cols(), targets.cols()), VectorXd(targets.cols())},
+                 std::vector<double>(model.heads())};
+  report.quality = choose(validated, Target::kQuality, options, added.spreads);
+  report.tokens = choose(validated, Target::kTokens, options, added.spreads);
+
+  std::vector<Index> all(probes.size());
+  std::iota(all.begin(), all.end(), Index{0});
+  const internal::Rotated rotated(gram, all);
+  const Eigen::RowVectorXd mean = x.colwise().mean();
+  for (std::size_t i = 0; i < model.heads(); ++i) {
+    AddedHeads& chosen = i % kHeadsPerPair == 0 ? report.quality : report.tokens;
+    const auto column = static_cast<Index>(i);
+    const internal::RotatedHead head(rotated, targets.col(column), mixtures[i]);
+    const internal::Solution solution =
+        internal::solve(rotated, head, chosen.alpha, {chosen.share_penalty}).front();
+    // The eigenvectors are of centred data, so that centring x here would change nothing.
+    added.fit.weights.col(column) = mixtures[i].weights * solution.shares +
+                                    x.transpose() * (rotated.eigenvectors * solution.rest);
+    added.fit.intercepts[column] = solution.mean - mean * added.fit.weights.col(column);
+    chosen.shares.resize(checkpoint.config.models.size());
+    for (std::size_t j = 0; j < mixtures[i].models.size(); ++j) {
+      chosen.shares[mixtures[i].models[j]] +=
+          solution.shares[static_cast<Index>(j)] / static_cast<double>(model.columns.size());
+    }
+  }
+  Checkpoint result = append(checkpoint, model, added);
+  result.config.training = provenance(checkpoint, table, model, report, options);
+
+  if (model.outcomes.size() > probes.size() && !model.held_out.empty()) {
+    const NewHeads full =
+        internal::fit_fully(table, model, embeddings, base.dimension, options, threads);
+    FullTraining& comparison = report.full.emplace();
+    comparison.training_queries = model.outcomes.size();
+    comparison.held_out_queries = model.held_out.size();
+    const MatrixXd held_out =
+        internal::gather_embeddings(embeddings, base.dimension, model.held_out);
+    const MatrixXd truth = internal::gather_targets(table, model, model.held_out);
+    const auto error = [&](const NewHeads& heads, Target target) {
+      return std::sqrt(
+          internal::mean_squares(internal::errors_of(heads.fit, held_out, truth), target).mean());
+    };
+    comparison.quality_error = error(full, Target::kQuality);
+    comparison.tokens_error = error(full, Target::kTokens);
+    comparison.added_quality_error = error(added, Target::kQuality);
+    comparison.added_tokens_error = error(added, Target::kTokens);
+    comparison.checkpoint = append(checkpoint, model, full);
+  }
+  if (options.progress) options.progress("fitting", 1, 1);
+  if (report_out != nullptr) *report_out = std::move(report);
+  return result;
+}
+
+}  // namespace r2router
