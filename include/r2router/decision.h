@@ -24,7 +24,7 @@ struct PairFacts {
   bool predicts_length = true;  ///< false: its predicted tokens are its budget
 };
 
-/// Chooses the pair with the highest risk = (1 − λ)·quality − λ·cost (arXiv 2602.02823, eq. 3)
+/// Chooses the pair with the highest utility = (1 − λ)·quality − λ·cost (arXiv 2602.02823, eq. 3)
 /// among those that meet every constraint, where
 ///   quality = predicted quality clipped to [0, 1],
 ///   tokens  = predicted length clamped to [floor, budget]; under the corrected rules, a pair whose
@@ -33,11 +33,11 @@ struct PairFacts {
 /// instruction_tokens being the model's own, the prices those of the tier that the input falls into
 /// (Prices; fees for the request and for images are added), and every Objective a λ.
 ///
-/// Risks within 10⁻¹¹·((1 − λ) + |risk|) of the highest are a tie: they differ by rounding error.
-/// It goes to the pair that truncates least: the one with the largest budget, an unlimited one
-/// before all others; then to the cheaper one, to the one with the higher quality, to the one with
-/// the larger cap, and to the model that comes first in the pool. Under the reference rules, where
-/// the objective is risk, the first pair in pool order has it.
+/// Utilities within 10⁻¹¹·((1 − λ) + |utility|) of the highest are a tie: they differ by rounding
+/// error. It goes to the pair that truncates least: the one with the largest budget, an unlimited
+/// one before all others; then to the cheaper one, to the one with the higher quality, to the one
+/// with the larger cap, and to the model that comes first in the pool. Under the reference rules,
+/// where the objective is utility, the first pair in pool order has it.
 ///
 /// A cap (CapRule) must stay within max_output_tokens, within what is left of the context, and
 /// within what max_cost_usd pays for. In each tier of prices that an input of at most

@@ -1,5 +1,5 @@
 // Outcome tables: what each model's answer to each query was worth, and how long it was.
-// The raw material of training (train.h) and of evaluation (eval.h).
+// The raw material of training (train/train.h) and of evaluation (eval/contenders.h).
 #pragma once
 
 #include <cstddef>

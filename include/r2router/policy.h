@@ -23,12 +23,13 @@ namespace r2router {
 
 /// The arithmetic that turns predictions into a choice.
 enum class DecisionRules : std::uint8_t {
-  /// Exactly as the published Python package: risk is compared after rounding to 8 decimals (ties
+  /// Exactly as the published Python package: utility is compared after rounding to 8 decimals
+  /// (ties
   /// go to the first pair in pool order), reported figures are rounded, a negative token prediction
   /// counts as 0 tokens, and unavailable models are considered. For released checkpoints.
-  /// Objectives other than risk, which that package does not have, are not rounded.
+  /// Objectives other than utility, which that package does not have, are not rounded.
   kReference,
-  /// The same objective, corrected: risk is not rounded, ties go to the larger budget, predicted
+  /// The same objective, corrected: utility is not rounded, ties go to the larger budget, predicted
   /// tokens are at least the token floor, unavailable models are ignored, and a pair without a
   /// length head does not cost more than the unlimited answer. For our own checkpoints.
   kCorrected,
@@ -36,7 +37,7 @@ enum class DecisionRules : std::uint8_t {
 
 /// What the choice maximises or minimises among the pairs that satisfy all constraints.
 enum class Objective : std::uint8_t {
-  kRisk,      ///< highest (1 − λ)·quality − λ·cost, as in the reference
+  kUtility,   ///< highest (1 − λ)·quality − λ·cost, as in the reference
   kUsd,       ///< highest quality − cost / willingness_to_pay: λ = 1 / (1 + willingness_to_pay)
   kCheapest,  ///< lowest predicted cost: λ = 1
   kBest,      ///< highest predicted quality: λ = 0
@@ -68,10 +69,11 @@ struct CapRule {
 struct Policy {
   // Objective. These three are one trade-off: merge() replaces them together.
 
-  /// Empty: kUsd if willingness_to_pay is set, kCheapest if only a quality is required, else kRisk.
+  /// Empty: kUsd if willingness_to_pay is set, kCheapest if only a quality is required, else
+  /// kUtility.
   std::optional<Objective> objective = {};
   /// Weight of cost (USD) against quality, in [0, 1]: 0 ignores cost, 1 ignores quality. Only for
-  /// kRisk.
+  /// kUtility.
   std::optional<double> lambda = {};
   /// Value in USD of quality 1 over quality 0, per query, > 0. Required by kUsd, invalid otherwise.
   std::optional<double> willingness_to_pay = {};

@@ -7,7 +7,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include "r2router/router_evaluation.h"
+#include "r2router/eval/router_evaluation.h"
 
 #include "cli/commands.h"
 #include "cli/learning_options.h"

@@ -1,5 +1,5 @@
 // r2-router calibrate: from a sample of queries and a target to a policy file.
-#include "r2router/calibrate.h"
+#include "r2router/eval/calibrate.h"
 
 #include <filesystem>
 #include <memory>
@@ -79,7 +79,7 @@ OutcomeData read_data(const OutcomeSettings& settings, const Router& router) {
                     router.config().embedding_model + ")",
                 {.file = settings.embeddings});
   }
-  if (data.embeddings.empty() && !router.embedder()) {
+  if (data.embeddings.empty() && !router.encoder()) {
     throw Error(ErrorCode::kInvalidArgument,
                 "the checkpoint has no encoder of its own: name a server that serves " +
                     router.config().embedding_model +

@@ -43,7 +43,7 @@ std::string worst_case_text(const Option& option) {
 
 const char* reason_text(Reason reason) {
   switch (reason) {
-    case Reason::kRisk:
+    case Reason::kUtility:
       return "the highest risk, (1 − lambda)·quality − lambda·cost";
     case Reason::kUsd:
       return "the highest quality − cost / willingness to pay";
@@ -142,7 +142,7 @@ std::string ranking_text(const Decision& decision) {
     text +=
         format("  %9s  %7.4f  %8.1f  %13s  %12.8f  %10u  %13s\n", option.budget.to_string().c_str(),
                option.quality, option.output_tokens, usd_text(option.cost_usd, 4).c_str(),
-               option.risk, option.max_tokens, worst_case_text(option).c_str());
+               option.utility, option.max_tokens, worst_case_text(option).c_str());
   }
   if (shown < decision.ranking.size()) {
     text += "      … and " + with_thousands(decision.ranking.size() - shown) +

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "r2router/train.h"
+#include "r2router/train/train.h"
 
 #include "cli/outcome_data.h"
 

@@ -40,9 +40,9 @@ Router load_router(const std::string& checkpoint_dir, const std::string& pool,
   const LogCallback log = print_warnings();
   Checkpoint checkpoint = load_checkpoint(checkpoint_folder(checkpoint_dir), log);
   if (!pool.empty()) apply_pool(checkpoint.config, read_pool(pool), log);
-  auto embedder = make_embedder(servers, checkpoint.config);
+  auto encoder = make_encoder(servers, checkpoint.config);
   return Router(std::move(checkpoint),
-                {.kernel = kernel, .embedder = std::move(embedder), .log = log});
+                {.kernel = kernel, .encoder = std::move(encoder), .log = log});
 }
 
 }  // namespace r2router::cli

@@ -20,8 +20,8 @@ std::string checkpoint_for(const std::string& checkpoint_dir, const ServerSettin
 std::string checkpoint_folder(const std::string& checkpoint_dir);
 
 /// The checkpoint in that folder, with the prices of the file `pool` unless that is empty, and with
-/// the embedder that `servers` describe. Remarks are printed. Throws what load_checkpoint(),
-/// read_pool() and make_embedder() throw.
+/// the encoder that `servers` describe. Remarks are printed. Throws what load_checkpoint(),
+/// read_pool() and make_encoder() throw.
 Router load_router(const std::string& checkpoint_dir, const std::string& pool,
                    const ServerSettings& servers, const std::string& kernel = {});
 

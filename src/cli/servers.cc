@@ -6,7 +6,7 @@
 #include <CLI/CLI.hpp>
 
 #include "r2router/error.h"
-#include "r2router/llm/http_embedder.h"
+#include "r2router/llm/http_encoder.h"
 
 #include "base/unicode.h"
 #include "cli/usage_error.h"
@@ -124,8 +124,7 @@ void add_answer_server_options(CLI::App& command, ServerSettings& settings) {
       ->needs(base);
 }
 
-std::shared_ptr<const Embedder> make_embedder(const ServerSettings& settings,
-                                              const Config& config) {
+std::shared_ptr<const Encoder> make_encoder(const ServerSettings& settings, const Config& config) {
   if (!settings.embeds()) return nullptr;
   if (config.encoder) {
     throw Error(ErrorCode::kInvalidArgument,
@@ -133,7 +132,7 @@ std::shared_ptr<const Embedder> make_embedder(const ServerSettings& settings,
                 "remove --embed-url, or set --checkpoint-dir to a released folder (config.json and "
                 "checkpoints/)");
   }
-  return llm::make_http_embedder(
+  return llm::make_http_encoder(
       endpoint_of(settings, settings.embed_url, llm::Secret(settings.embed_api_key)),
       {.model = settings.embed_model.empty() ? config.embedding_model : settings.embed_model,
        .dimension = config.embedding_dim,

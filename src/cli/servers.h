@@ -8,7 +8,7 @@
 #include <string>
 
 #include "r2router/config.h"
-#include "r2router/embedder.h"
+#include "r2router/encoder.h"
 #include "r2router/llm/client.h"
 #include "r2router/llm/generate.h"
 
@@ -41,10 +41,10 @@ void add_embedding_server_options(CLI::App& command, ServerSettings& settings);
 /// The same for --llm-api-base.
 void add_answer_server_options(CLI::App& command, ServerSettings& settings);
 
-/// The embedder for a checkpoint's queries: null without --embed-url, which selects the
+/// The encoder for a checkpoint's queries: null without --embed-url, which selects the
 /// checkpoint's encoder. Throws Error(kInvalidArgument) if the checkpoint has one and a server is
 /// given.
-std::shared_ptr<const Embedder> make_embedder(const ServerSettings& settings, const Config& config);
+std::shared_ptr<const Encoder> make_encoder(const ServerSettings& settings, const Config& config);
 
 /// Null without --llm-api-base. The key is --llm-api-key, else the environment's.
 std::shared_ptr<const llm::Client> make_client(const ServerSettings& settings);

@@ -24,7 +24,7 @@
 namespace r2router::cli {
 namespace {
 
-// For each request that may be under way. As many as HttpEmbedderOptions sends in one.
+// For each request that may be under way. As many as HttpEncoderOptions sends in one.
 constexpr std::size_t kBatchQueries = 64;
 constexpr std::size_t kBatchBytes = std::size_t{1} << 20;
 
@@ -121,7 +121,7 @@ class Replies final : public ReplySink {
 
   // The library's own messages speak to programmers: these name the options to use instead.
   Error explained(const Error& error, const QueryItem& item) const {
-    if (!item.error && !item.query.has_embedding() && !router_.embedder()) {
+    if (!item.error && !item.query.has_embedding() && !router_.encoder()) {
       return Error(ErrorCode::kUnsupported,
                    "this checkpoint has no encoder for text: name a server that serves " +
                        router_.config().embedding_model +

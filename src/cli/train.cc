@@ -1,5 +1,5 @@
 // r2-router train: an outcome table in, a checkpoint out.
-#include "r2router/train.h"
+#include "r2router/train/train.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -10,7 +10,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include "r2router/router_evaluation.h"
+#include "r2router/eval/router_evaluation.h"
 
 #include "cli/commands.h"
 #include "cli/learning_options.h"

@@ -1,4 +1,4 @@
-#include "r2router/calibrate.h"
+#include "r2router/eval/calibrate.h"
 
 #include <algorithm>
 #include <charconv>
@@ -70,7 +70,7 @@ const Point& best_of(std::span<const Point> points, double lambda) {
 std::vector<Point> points_of(std::span<const Option> options,
                              std::span<const RealisedOption> realised) {
   std::vector<Point> points;
-  // A ranking for Objective::kBest has λ = 0, where the risk is the quality as it is weighed.
+  // A ranking for Objective::kBest has λ = 0, where the utility is the weighed quality.
   for (std::size_t i = 0; i < options.size(); ++i) {
     const Option& option = options[i];
     const MeanFigures predicted{option.cost_usd, option.quality};
@@ -78,7 +78,7 @@ std::vector<Point> points_of(std::span<const Option> options,
         {{option.model, option.budget},
          option.max_tokens,
          predicted,
-         option.risk,
+         option.utility,
          realised.empty() ? predicted : MeanFigures{realised[i].cost_usd, realised[i].quality}});
   }
   return points;

@@ -43,7 +43,7 @@ Ledger::Ledger(const OutcomeTable& table, const Choices& choices, double largest
   begins_.push_back(steps_.size());
 }
 
-void Ledger::average(std::span<const std::uint32_t> weights, std::span<PolicyPoint> points) const {
+void Ledger::average(std::span<const std::uint32_t> weights, std::span<SweepPoint> points) const {
   struct Sum {
     std::int64_t cost = 0, score = 0;
   };

@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "r2router/eval.h"
+#include "r2router/eval/contenders.h"
 
 namespace r2router::internal {
 
@@ -25,7 +25,7 @@ class Ledger {
 
   /// Mean cost and score at each setting if query q counts weights[q] times (in all at most 2²⁷);
   /// λ stays as it is in `points`, which has an element for each setting.
-  void average(std::span<const std::uint32_t> weights, std::span<PolicyPoint> points) const;
+  void average(std::span<const std::uint32_t> weights, std::span<SweepPoint> points) const;
 
  private:
   struct Step {

@@ -5,7 +5,7 @@
 #include <memory>
 #include <vector>
 
-#include "r2router/eval.h"
+#include "r2router/eval/contenders.h"
 
 #include "route/candidates.h"
 
@@ -18,7 +18,7 @@ class PredictedPoints {
       : table_(table),
         predictions_(predictions),
         pairs_(std::make_shared<const Pool>(table.models), table.pairs, facts(predictions)) {
-    rule_.rules = DecisionRules::kCorrected;
+    rule_.decision_rules = DecisionRules::kCorrected;
     rule_.token_floor = token_floor;
   }
 

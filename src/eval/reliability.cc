@@ -3,7 +3,7 @@
 #include <string>
 
 #include "r2router/error.h"
-#include "r2router/eval.h"
+#include "r2router/eval/contenders.h"
 
 #include "eval/predicted_points.h"
 

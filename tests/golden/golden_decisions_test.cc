@@ -52,7 +52,7 @@ void expect_option(const Pool& pool, const Option& option, const json& expected,
   EXPECT_EQ(option.quality, expected["predicted_quality"].get<double>()) << where;
   EXPECT_EQ(option.output_tokens, expected["predicted_output_tokens"].get<double>()) << where;
   EXPECT_EQ(option.cost_usd, expected["predicted_cost_usd"].get<double>()) << where;
-  EXPECT_EQ(option.risk, expected["risk"].get<double>()) << where;
+  EXPECT_EQ(option.utility, expected["risk"].get<double>()) << where;
 }
 
 struct Source {
@@ -123,7 +123,7 @@ TEST_P(GoldenDecisions, MatchRowByRow) {
         const json& expected = line["top3"][i];
         EXPECT_EQ(router.pool()[ranked.ranking[i].model].name, expected[0]) << where;
         EXPECT_EQ(budget_json(ranked.ranking[i].budget), expected[1]) << where;
-        EXPECT_EQ(ranked.ranking[i].risk, expected[2].get<double>()) << where;
+        EXPECT_EQ(ranked.ranking[i].utility, expected[2].get<double>()) << where;
       }
     }
   }

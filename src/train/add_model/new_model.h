@@ -9,7 +9,7 @@
 
 #include <Eigen/Core>
 
-#include "r2router/train.h"
+#include "r2router/train/train.h"
 
 #include "train/learner.h"
 

@@ -7,7 +7,7 @@
 
 #include <Eigen/Core>
 
-#include "r2router/train.h"
+#include "r2router/train/train.h"
 
 #include "train/add_model/mixture.h"
 #include "train/learner.h"

@@ -1,5 +1,5 @@
 // Evaluating a router on outcomes: a checkpoint on the queries that it was not trained on, or a
-// recipe for training by cross-validation. eval.h has the parts.
+// recipe for training by cross-validation. eval/contenders.h has the parts.
 //
 //     auto data = r2router::OutcomeData{.table = r2router::read_outcomes(queries, outcomes, pool)};
 //     auto result = r2router::cross_validate(data, {}, 5);
@@ -16,11 +16,11 @@
 #include <string>
 #include <vector>
 
-#include "r2router/eval.h"
+#include "r2router/eval/contenders.h"
 #include "r2router/export.h"
 #include "r2router/outcomes.h"
 #include "r2router/router.h"
-#include "r2router/train.h"
+#include "r2router/train/train.h"
 
 namespace r2router {
 
@@ -79,7 +79,7 @@ R2ROUTER_EXPORT std::vector<float> embed(const Router& router, const OutcomeData
 
 /// Evaluates a checkpoint on the part of the data that `holdout` keeps out of training (one query
 /// in that many; 0: on all of it). Contenders learn from the other part (or all). Throws
-/// Error(kNotFound) for an unknown contender, and what the functions of eval.h throw.
+/// Error(kNotFound) for an unknown contender, and what the functions of eval/contenders.h throw.
 R2ROUTER_EXPORT RouterEvaluation evaluate_checkpoint(const Router& router, const OutcomeData& data,
                                                      std::uint32_t holdout,
                                                      const EvaluationOptions& options = {});
