@@ -1,5 +1,5 @@
-// Outcome tables: what each model's answer to each query was worth, and how long it was.
-// The raw material of training (train/train.h) and of evaluation (eval/contenders.h).
+// Outcome tables: the score and the length of each model's answer to each query.
+// The input of training (train/train.h) and of evaluation (eval/contenders.h).
 #pragma once
 
 #include <cstddef>
@@ -20,21 +20,21 @@ namespace r2router {
 struct QueryRecord {
   std::string id;  ///< unique within its table
   std::string text;
-  std::string dataset = {};       ///< where it comes from, such as "mmlu_pro:law"; or empty
-  std::int64_t input_tokens = 0;  ///< length of the text, which every model is charged for, ≥ 0
-  std::string original = {};      ///< of an edited copy, the text that it was made from; or empty
+  std::string dataset = {};       ///< its source, such as "mmlu_pro:law"; or empty
+  std::int64_t input_tokens = 0;  ///< length of the text, ≥ 0; charged by every model
+  std::string original = {};      ///< for an edited copy, the original text; or empty
 
-  /// The text that splits go by, so that an edited copy stays on its original's side.
+  /// The text that splits use, so that an edited copy stays with its original.
   const std::string& split_text() const { return original.empty() ? text : original; }
 };
 
-/// A file that a table was read from, so that what was learned from it can name it.
+/// A file that a table was read from, recorded in what is trained on it.
 struct DataSource {
   std::string file;    ///< name without its folder
   std::string sha256;  ///< of the file's bytes, in hexadecimal
 };
 
-/// What an answer costs where scores are weighed against costs.
+/// The cost of an answer that scores are weighed against.
 enum class CostMeasure : std::uint8_t {
   kUsd,      ///< money, by the models' prices
   kLength,   ///< output tokens
@@ -44,23 +44,23 @@ enum class CostMeasure : std::uint8_t {
 /// "usd", "length" or "latency".
 R2ROUTER_EXPORT std::string_view to_string(CostMeasure measure) noexcept;
 
-/// The measure of that name. Throws Error(kInvalidArgument) that lists them.
+/// The measure of that name. Throws Error(kInvalidArgument), which lists the names.
 R2ROUTER_EXPORT CostMeasure parse_cost_measure(std::string_view text);
 
-/// Outcomes of queries × (model, budget) pairs. Plain data; check one that you filled by hand with
-/// validate().
+/// Outcomes of queries × (model, budget) pairs. Plain data; check a table
+/// that you fill yourself with validate().
 struct OutcomeTable {
   std::vector<QueryRecord> queries;
   Pool models;
   /// Grouped by model in pool order, each model's budgets ascending, unlimited last.
   std::vector<Pair> pairs;
-  /// queries × pairs, row after row: how good the answer was, in [0, 1]. NaN: not observed.
+  /// queries × pairs, row after row: the answer's score, in [0, 1]. NaN: not observed.
   std::vector<double> scores;
   /// queries × pairs: the answer's length in tokens, ≥ 0. NaN exactly where `scores` is.
   std::vector<double> output_tokens;
-  /// How the limited pairs' outcomes came about.
+  /// How the outcomes of limited pairs were obtained.
   BudgetMode budget_mode = BudgetMode::kPrompted;
-  /// What evaluation and training measure costs in.
+  /// The measure of costs in evaluation and training.
   CostMeasure cost_measure = CostMeasure::kUsd;
   std::vector<DataSource> sources = {};
 
@@ -75,36 +75,36 @@ R2ROUTER_EXPORT void validate(const OutcomeTable& table);
 
 /// How outcomes are read.
 struct ReadOptions {
-  /// Outcomes of a model that the pool seems to have under another spelling are an error; if this
-  /// is set, they are left out like those of any model that the pool does not have.
+  /// Outcomes of a model that the pool seems to have under another spelling are an error. If set,
+  /// they are ignored like those of any model that the pool does not have.
   bool ignore_unknown_models = false;
-  /// Gets a warning for outcomes that are left out: how many, of which models, and why.
+  /// Receives a warning for ignored outcomes: how many, of which models, and why.
   LogCallback log = {};
 };
 
 /// Reads an outcome table from two files, each JSON lines, a JSON array of objects, or CSV with a
-/// header (separated by commas, semicolons, tabs or "|"), plain or compressed with gzip. What a
-/// file is, is seen from its contents.
+/// header (separated by commas, semicolons, tabs or "|"), plain or compressed with gzip. The
+/// format is detected from the contents.
 ///   queries_file   one query a row: "query_id", "query", and optionally "dataset" and
 ///                  "query_tokens" or "input_tokens" (absent: estimate_input_tokens() of the text);
 ///   outcomes_file  one outcome a row: "query_id", "model", "score", "output_tokens", and
 ///                  optionally "budget", a number of tokens or "unlimited" (absent: unlimited), and
 ///                  "instruction" (or "prompt"), the text that was sent with the query.
-/// It may be one file that has both: a query then has several rows, with one text; its length is
-/// the least of them. Other fields are ignored.
+/// One file may have both: then a query has several rows with the same text, and its length is the
+/// smallest. Other fields are ignored.
 ///
 /// An id is a string or a whole number: "17", 17 and 17.0 are one id. A score is a number from 0 to
 /// 1, or true or false. Numbers may be text, as in CSV. Null, NaN and an empty cell are a missing
-/// value: a row without a score is an outcome that was not observed, and is left out.
+/// value: a row without a score is an outcome that was not observed, and is ignored.
 ///
-/// A model under an instruction is an entry of its own, "MODEL (INSTRUCTION)". One that `pool`
-/// lacks is made from MODEL's, after the pool's own; where outcomes say "input_tokens", the length
-/// of the whole prompt, instruction_tokens is their mean excess over the queries' own lengths.
+/// A model under an instruction is a separate entry, "MODEL (INSTRUCTION)". If `pool` lacks it, it
+/// is made from MODEL and follows the pool's models. If outcomes have "input_tokens", the length of
+/// the whole prompt, instruction_tokens is their mean excess over the lengths of the queries.
 ///
 /// The table's models are those of `pool` that have outcomes, in the pool's order. Outcomes of
-/// other models are left out, unless their name is one of the pool's in another spelling (case,
-/// white space, accents, Unicode form) or its catalogue name, or looks like that of a model which
-/// has no outcomes at all.
+/// other models are ignored, unless their name is one of the pool's in another spelling (case,
+/// white space, accents, Unicode form) or its catalogue name, or resembles that of a model without
+/// outcomes.
 ///
 /// Throws Error(kBadData) with file and line for a row that is not as above, an outcome that
 /// repeats, a query that is not in queries_file, and a model that is spelt in another way;
@@ -113,7 +113,7 @@ R2ROUTER_EXPORT OutcomeTable read_outcomes(const std::string& queries_file,
                                            const std::string& outcomes_file, const Pool& pool,
                                            const ReadOptions& options = {});
 
-/// Reads queries alone, from a file as `queries_file` above.
+/// Reads only queries, from a file like `queries_file` above.
 R2ROUTER_EXPORT std::vector<QueryRecord> read_queries(const std::string& queries_file);
 
 /// Names and hashes a file. Throws Error(kNotFound) or Error(kIo).
@@ -128,44 +128,44 @@ R2ROUTER_EXPORT OutcomeTable select_queries(const OutcomeTable& table,
 R2ROUTER_EXPORT OutcomeTable select_models(const OutcomeTable& table,
                                            std::span<const std::string> names);
 
-/// The models to train for: those that `names` lists, or if it is empty those of which every pair
-/// was observed for at least `least_coverage` of the queries. Warns `log` of the models of `pool`
-/// that are left out: how many outcomes they have, and why. Throws Error(kInvalidArgument) for a
+/// The models to train for: those in `names`, or if it is empty, those whose every pair was
+/// observed for at least `least_coverage` of the queries. Warns `log` about the models of `pool`
+/// that are ignored: how many outcomes they have, and why. Throws Error(kInvalidArgument) for a
 /// name that the table does not have, and Error(kBadData) if no model is left.
 R2ROUTER_EXPORT OutcomeTable choose_models(const OutcomeTable& table, const Pool& pool,
                                            std::span<const std::string> names,
                                            double least_coverage, const LogCallback& log = {});
 
-/// The names of the datasets that its queries come from, ascending; queries without one add none.
+/// The names of the queries' datasets, ascending.
 R2ROUTER_EXPORT std::vector<std::string> datasets(const OutcomeTable& table);
 
-/// For each model of the table, the share of queries of which every one of its pairs was observed.
+/// For each model of the table, the share of queries for which all its pairs were observed.
 R2ROUTER_EXPORT std::vector<double> coverage(const OutcomeTable& table);
 
-/// The queries of which every pair was observed.
+/// The queries for which every pair was observed.
 R2ROUTER_EXPORT std::vector<std::uint32_t> complete_queries(const OutcomeTable& table);
 
-/// Extends a table of unlimited answers to limited budgets under the hard-cap reading: at budget b
+/// Extends a table of unlimited answers to limited budgets by the hard-cap rule: at budget b
 /// an answer keeps its score if it had at most b tokens, else it scores 0; its length is
-/// min(tokens, b). This is not what a model does when it is asked to be brief. Throws
+/// min(tokens, b). A model that is asked to be brief behaves differently. Throws
 /// Error(kInvalidArgument) if the table has limited pairs already, or a limit is 0 or repeats.
 R2ROUTER_EXPORT OutcomeTable apply_hard_cap(const OutcomeTable& table,
                                             std::span<const std::uint32_t> token_limits);
 
-/// A hash of a query's text that splits are made by: 64-bit FNV-1a of its bytes, then the finaliser
-/// of SplitMix64, so that the low bits are good. Equal texts always fall on the same side of a
-/// split.
+/// The hash of a query's text that splits use: 64-bit FNV-1a of its bytes, then the finaliser of
+/// SplitMix64, which mixes the low bits. Equal texts are always in the same part of a split.
 R2ROUTER_EXPORT std::uint64_t query_hash(std::string_view text) noexcept;
 
 /// True for one text in `one_in`: query_hash(text) mod one_in = 0. False for all if `one_in` is 0.
 R2ROUTER_EXPORT bool is_held_out(std::string_view text, std::uint32_t one_in) noexcept;
 
-/// Which of `folds` (> 0) a text belongs to, from 0; by another hash than is_held_out(), and
-/// another one for each seed.
+/// The fold of a text, from 0 to `folds` − 1. Uses another hash than is_held_out(), and another one
+/// for each seed.
 R2ROUTER_EXPORT std::uint32_t fold_of(std::string_view text, std::uint32_t folds,
                                       std::uint64_t seed) noexcept;
 
-/// An outcome table and, unless the router's own encoder makes them, its queries' embeddings.
+/// An outcome table and the embeddings of its queries, unless the router's own encoder computes
+/// them.
 struct OutcomeData {
   OutcomeTable table;
   std::vector<float> embeddings = {};  ///< queries × dimension, row after row; or empty
@@ -181,7 +181,7 @@ R2ROUTER_EXPORT void read_embeddings(const std::string& file, OutcomeData& data)
 R2ROUTER_EXPORT OutcomeData select_rows(const OutcomeData& data,
                                         std::span<const std::uint32_t> rows);
 
-/// The part of the data that is_held_out() says is held out, or the other part.
+/// The held-out part of the data by is_held_out(), or the other part.
 R2ROUTER_EXPORT OutcomeData select_part(const OutcomeData& data, std::uint32_t holdout,
                                         bool held_out);
 
@@ -190,18 +190,18 @@ R2ROUTER_EXPORT OutcomeData select_part(const OutcomeData& data, std::uint32_t h
 R2ROUTER_EXPORT OutcomeData select_dataset(const OutcomeData& data, const std::string& prefix,
                                            const std::string& file = {});
 
-/// The holdout of a checkpoint that was trained without one being named.
+/// The holdout of training if none is given.
 inline constexpr std::uint32_t kDefaultHoldout = 5;
 
 /// The holdout that the checkpoint of this config was trained with, or kDefaultHoldout if it does
-/// not say. Warns `log` if that is 0, since evaluation then is on queries of the training.
+/// not record one. Warns `log` if it is 0, since evaluation then uses training queries.
 R2ROUTER_EXPORT std::uint32_t trained_holdout(const Config& config, const LogCallback& log = {});
 
-/// The limited budgets of a config, which a hard cap is derived for.
+/// The limited budgets of a config.
 R2ROUTER_EXPORT std::vector<std::uint32_t> limited_budgets(const Config& config);
 
-/// The outcomes as a checkpoint of this config is trained on them: unlimited ones cut off at its
-/// budgets if those are a hard cap.
+/// The outcomes that a checkpoint of this config is trained on: with apply_hard_cap() if its
+/// budgets are hard caps.
 R2ROUTER_EXPORT OutcomeTable as_trained(const OutcomeTable& table, const Config& config);
 
 }  // namespace r2router

@@ -19,8 +19,8 @@
 // The first three are the library r2router::r2router, the fourth is r2router::llm, which uses
 // libcurl. query.h defines a query, and options.h the options of one call. checkpoint.h reads and
 // writes the parts of a router. error.h has the one exception type. From known answers of your
-// models, outcomes.h and train/train.h make a checkpoint, eval/contenders.h measures it, and eval/calibrate.h finds the
-// policy that meets a target (r2router::train).
+// models, outcomes.h and train/train.h make a checkpoint, eval/contenders.h measures it, and
+// eval/calibrate.h finds the policy that meets a target (r2router::train).
 #pragma once
 
 #include <cstddef>

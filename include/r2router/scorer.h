@@ -27,31 +27,29 @@ inline constexpr double kLargestEmbeddingElement = 1e250;
 /// empty if all can be used.
 R2ROUTER_EXPORT std::optional<std::size_t> find_bad_element(EmbeddingView embedding) noexcept;
 
-/// Raw predictions for one query, one element for each of Scorer::pairs(): as the heads and length
-/// curves give them, neither clipped nor floored (that is the decision's work, since the rules
-/// differ in it).
+/// Raw predictions for one query, one element for each of Scorer::pairs(): the values of
+/// the heads and length curves, neither clipped nor floored. Decisions do that, by their rules.
 struct Predictions {
-  std::vector<double> quality;  ///< may lie outside [0, 1]
+  std::vector<double> quality;  ///< may be outside [0, 1]
   std::vector<double>
       tokens;  ///< predicted output tokens; for a pair without a length head, its budget
 };
 
-/// Predictions of a whole batch made in float32, with a proven bound on their distance from the
-/// exact ones, so that most pairs can be ruled out cheaply and only near-ties need exact
-/// arithmetic. For row q and pair p: |quality[q·P + p] − exact| ≤ scale[q]·quality_error[p], tokens
-/// likewise.
+/// Predictions of a batch in float32, with a proven bound on their distance from the exact ones.
+/// Most pairs are ruled out by them, and only near-ties need exact arithmetic. For row q and pair
+/// p: |quality[q·P + p] − exact| ≤ scale[q]·quality_error[p], tokens likewise.
 struct Estimates {
   std::vector<double> quality;  ///< rows × pairs
   std::vector<double> tokens;   ///< rows × pairs
-  std::vector<double> scale;    ///< one for each row; not finite if the embedding has a number that
-                                ///< is none, or too large
+  std::vector<double> scale;    ///< one for each row; not finite if the embedding has a NaN, an
+                                ///< infinity or a number that is too large
   /// One for each pair, owned by the scorer; 0: the estimate is exact. Empty: all are.
   std::span<const double> quality_error;
   std::span<const double> tokens_error;  ///< likewise
 };
 
-/// Predicts quality and length of every pair from an embedding. Derive from it to predict by other
-/// means than a checkpoint's heads: dimension(), pairs() and predict() are enough.
+/// Predicts quality and length of every pair from an embedding. Derive from it to use another
+/// predictor than a checkpoint's heads: implement dimension(), pairs() and predict().
 /// Implementations are immutable; every method may be called from many threads.
 class R2ROUTER_EXPORT Scorer {
  public:
@@ -60,8 +58,8 @@ class R2ROUTER_EXPORT Scorer {
   /// Length of the embeddings it accepts.
   virtual std::size_t dimension() const = 0;
 
-  /// What it predicts: grouped by model in pool order, and in the decision's tie order within a
-  /// model.
+  /// The predicted pairs, grouped by model in pool order, and within a model in the decision's tie
+  /// order.
   virtual std::span<const Pair> pairs() const = 0;
 
   /// Exact predictions (float64 arithmetic) for one embedding of dimension() numbers, none beyond
@@ -105,15 +103,14 @@ struct LinearHeads {
   std::vector<double> intercepts = {};  ///< names.size()
 };
 
-/// What each pair was worth for the training queries that are most like a new one.
-/// A head's prediction for an embedding x is the mean of its targets over the `neighbours` queries
-/// of greatest cosine similarity to x (of equal ones those that stand first); for x = 0, which is
-/// like none of them, over all queries.
+/// k-nearest neighbours. A head's prediction for an embedding x is the mean of its targets over the
+/// `neighbours` training queries of greatest cosine similarity to x (of equal ones, the first); for
+/// x = 0, which has no direction, over all queries.
 struct NearestNeighbours {
-  /// How much a neighbour counts in the mean.
+  /// The weight of a neighbour in the mean.
   enum class Weighting : std::uint8_t {
-    kUniform,     ///< all the same
-    kSimilarity,  ///< its cosine similarity, or nothing below 0; all the same if all are below 0
+    kUniform,     ///< equal weights
+    kSimilarity,  ///< its cosine similarity, or 0 below 0; equal weights if all are below 0
   };
 
   std::size_t dimension = 0;
@@ -131,27 +128,27 @@ struct DenseLayer {
 };
 
 /// A multilayer perceptron that all heads share but for its last layer, which has one output for
-/// each. Every layer gives weights·input + biases; between layers stands max(0, ·); and head i
-/// predicts scales[i] / (1 + exp(−output[i])). An input or a value between layers beyond ±10¹⁵⁰
-/// counts as that.
+/// each. Every layer computes weights·input + biases, max(0, ·) is applied between layers, and head
+/// i predicts scales[i] / (1 + exp(−output[i])). Inputs and values between layers are clamped to
+/// ±10¹⁵⁰.
 struct MultilayerPerceptron {
   std::size_t dimension = 0;
   std::vector<HeadName> names = {};     ///< under the same rules as LinearHeads::names
   std::vector<DenseLayer> layers = {};  ///< 1 to 64; the first takes `dimension` inputs
   /// The largest prediction of each head, > 0: 1 for a quality; for a length, the budget or the
-  /// longest answer that was seen in training.
+  /// longest answer in training.
   std::vector<double> scales = {};
 };
 
-/// How long answers turned out to be where a length head predicted so many tokens: piecewise linear
-/// through the points, and of slope 1 beyond them. It undoes what the heads' shrinkage towards
-/// the mean, which the choice of a pair profits from, does to predicted costs.
+/// Observed lengths of answers as a function of a length head's prediction: piecewise linear
+/// through the points, with slope 1 beyond them. Corrects predicted costs for the heads' shrinkage
+/// towards the mean, which benefits the choice of a pair.
 struct LengthCurve {
-  std::vector<double> predicted = {};  ///< tokens as the head gives them, ascending; two or more
-  std::vector<double> observed = {};  ///< tokens, one for each: ≥ 0, none less than the one before
+  std::vector<double> predicted = {};  ///< tokens predicted by the head, ascending; two or more
+  std::vector<double> observed = {};   ///< tokens, one for each: ≥ 0, non-decreasing
 };
 
-/// What predicts: data of one of the kinds.
+/// The data of a predictor, of one of the kinds.
 using Predictor = std::variant<LinearHeads, NearestNeighbours, MultilayerPerceptron>;
 
 /// Names of a predictor's heads.
@@ -160,16 +157,16 @@ R2ROUTER_EXPORT const std::vector<HeadName>& head_names(const Predictor& predict
 /// Length of the embeddings that a predictor takes.
 R2ROUTER_EXPORT std::size_t dimension_of(const Predictor& predictor);
 
-/// A scorer over linear heads. float32 screening and float64 arithmetic give results that are
-/// identical on every kernel: only speed depends on the machine. `kernel`: a name from
+/// A scorer over linear heads. It screens in float32 and settles in float64; results are identical
+/// on every kernel, and only speed depends on the machine. `kernel`: a name from
 /// available_kernels(), or empty for the fastest. Throws Error(kBadCheckpoint) when shapes, names
 /// or finiteness are wrong; Error(kNotFound) for a kernel that this machine cannot run.
 R2ROUTER_EXPORT std::shared_ptr<const Scorer> make_linear_scorer(const LinearHeads& heads,
                                                                  std::string_view kernel = {});
 
-/// A scorer over the nearest neighbours: an exact search through all of them, in float32 where that
-/// rules queries out and in float64 where it counts. Its predictions are exact ones whichever
-/// method gives them, so Estimates have bounds of 0 and predict_pair() costs as much as predict().
+/// A scorer over the nearest neighbours: an exact search, in float32 to rule queries out and in
+/// float64 for the rest. All its predictions are exact, so Estimates have bounds of 0 and
+/// predict_pair() takes as long as predict().
 /// Results, `kernel` and errors: as make_linear_scorer().
 R2ROUTER_EXPORT std::shared_ptr<const Scorer> make_knn_scorer(const NearestNeighbours& neighbours,
                                                               std::string_view kernel = {});
@@ -180,7 +177,7 @@ R2ROUTER_EXPORT std::shared_ptr<const Scorer> make_mlp_scorer(
     const MultilayerPerceptron& perceptron, std::string_view kernel = {});
 
 /// The scorer for this kind of predictor, with its lengths corrected by `curves`: one for each
-/// length head in the order of their names, or none at all. Throws as make_linear_scorer() does.
+/// length head in the order of their names, or none. Throws as make_linear_scorer() does.
 R2ROUTER_EXPORT std::shared_ptr<const Scorer> make_scorer(const Predictor& predictor,
                                                           std::span<const LengthCurve> curves = {},
                                                           std::string_view kernel = {});

@@ -219,7 +219,7 @@ ChosenPairs choose_pairs(const OutcomeTable& table, const PredictionTable& predi
   return choices;
 }
 
-std::vector<SweepPoint> average(const OutcomeTable& table, const Choices& choices,
+std::vector<SweepPoint> average(const OutcomeTable& table, const ChosenPairs& choices,
                                 std::span<const double> lambdas) {
   if (choices.settings != lambdas.size() ||
       choices.pairs.size() != table.queries.size() * lambdas.size()) {

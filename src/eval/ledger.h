@@ -21,7 +21,7 @@ double largest_cost(const OutcomeTable& table);
 class Ledger {
  public:
   /// `largest_cost`: of the table, so that costs of all its policies have one unit.
-  Ledger(const OutcomeTable& table, const Choices& choices, double largest_cost);
+  Ledger(const OutcomeTable& table, const ChosenPairs& choices, double largest_cost);
 
   /// Mean cost and score at each setting if query q counts weights[q] times (in all at most 2²⁷);
   /// λ stays as it is in `points`, which has an element for each setting.

@@ -171,8 +171,8 @@ bool narrow(std::uint32_t& low, std::uint32_t& high, Holds holds) {
   return true;
 }
 
-/// The budgets between two trained ones. Quality, length, cost and thus utility are linear there, and
-/// each constraint holds on one side of a budget. So the optimum is an end of the admissible
+/// The budgets between two trained ones. Quality, length, cost and thus utility are linear there,
+/// and each constraint holds on one side of a budget. So the optimum is an end of the admissible
 /// interval: one of the two budgets, or the point where a constraint starts to hold. Calls
 /// visit(budget, point) for the latter.
 template <typename Visit>

@@ -145,8 +145,9 @@ std::optional<Option> find_best(const DecisionTable& table, const Rule& rule, co
         std::max(best_lower, largest(scratch.lower.data() + range.begin, range.end - range.begin));
   });
 
-  // Utilities that the reference rounds to 8 decimals can meet if they are within 1e-8 of each other;
-  // others tie within a width. The relative part covers the rounding of the bounds themselves.
+  // Utilities that the reference rounds to 8 decimals can meet if they are within 1e-8 of each
+  // other; others tie within a width. The relative part covers the rounding of the bounds
+  // themselves.
   const double rounding = goal.rounded ? 1.5e-8 : widest_tie(goal.lambda, best_lower);
   const double threshold = best_lower - rounding - 1e-12 * (1 + std::abs(best_lower));
   const auto can_win = [&](double upper) { return upper >= threshold && upper > -kInfinity; };

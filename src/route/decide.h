@@ -66,8 +66,8 @@ struct InputTokens {
 struct Goal {
   double lambda = 0;
   double quality_floor = 0;  ///< minimum quality; 0: none
-  bool rounded = false;      ///< utilities are compared and figures reported rounded; ties: first pair
-                             ///< (otherwise as in route/ties.h)
+  bool rounded = false;  ///< utilities are compared and figures reported rounded; ties: first pair
+                         ///< (otherwise as in route/ties.h)
   Reason reason = Reason::kBest;
 };
 

@@ -1,13 +1,12 @@
-// Calibration: a sample of queries and a target -> the setting that meets it. Needs predictions
-// only; where the outcomes of the sample are known, the target is met by what was really paid and
-// scored.
+// Calibration: a sample of queries and a target -> the setting that meets it. Predictions are
+// enough. If the outcomes of the sample are known, their real costs and scores meet the target.
 //
 // As a setting grows, each query moves from one of its options to the next: with
 // willingness_to_pay along the upper hull of quality over cost, with quality_fraction up the
 // staircase of the cheapest option of at least a quality. So the sample's mean cost and mean
-// quality are staircases of the setting, whose steps are known exactly, and no grid is searched.
-// Predicted, they only rise; realised, they may fall too: of the settings that meet a target, the
-// highest within a cost and the lowest with a quality is taken.
+// quality are staircases of the setting whose steps are known exactly; no grid is searched.
+// Predicted figures only rise. Realised ones may also fall: of the settings that meet a target,
+// calibration takes the highest for a cost and the lowest for a quality.
 #pragma once
 
 #include <cstddef>
@@ -25,13 +24,13 @@
 
 namespace r2router {
 
-/// What the means over a sample of queries are to be.
+/// The required mean over a sample of queries.
 struct CalibrationTarget {
   enum class Kind : std::uint8_t {
     kCost,     ///< cost of a query at most `value`, USD
     kQuality,  ///< quality at least `value`, from 0 to 1
-    /// Quality at least `value`, from 0 to 1, of what each query's best option (as predicted)
-    /// gives: of several, the one that the highest setting leads to.
+    /// Quality at least `value`, from 0 to 1, times that of each query's best option by prediction.
+    /// Of several, the best option is the one at the highest setting.
     kShareOfBest,
   };
   Kind kind = Kind::kCost;
@@ -45,10 +44,10 @@ struct CalibrationTarget {
 /// 0.7". Spaces and case do not matter. Throws Error(kInvalidArgument) for anything else.
 R2ROUTER_EXPORT CalibrationTarget parse_target(std::string_view text);
 
-/// What is set.
+/// The setting that is calibrated.
 enum class CalibratedSetting : std::uint8_t {
   kWillingnessToPay,  ///< Policy::willingness_to_pay: the cheapest way to a mean quality
-  kQualityFraction,   ///< Policy::quality_fraction: every query gets its share of the best
+  kQualityFraction,   ///< Policy::quality_fraction: the same share of the best for every query
 };
 
 struct CalibrationOptions {
@@ -57,7 +56,7 @@ struct CalibrationOptions {
   std::uint64_t seed = 0;          ///< of the bootstrap
 };
 
-/// What an option really cost and scored.
+/// The real cost and score of an option.
 struct RealisedOption {
   double cost_usd = 0, quality = 0;
 };
@@ -74,52 +73,52 @@ struct CalibratedFigure {
 
 struct Calibration {
   CalibrationTarget target = {};
-  CalibratedSetting kind = CalibratedSetting::kWillingnessToPay;  ///< what `setting` is of
-  CalibratedFigure setting = {};  ///< what meets the target, on the sample and on its resamples
-  /// Whether the target is met by realised figures, and so these are; otherwise by predicted ones.
+  CalibratedSetting kind = CalibratedSetting::kWillingnessToPay;  ///< the kind of `setting`
+  CalibratedFigure setting = {};  ///< meets the target on the sample and on its resamples
+  /// Whether these figures are realised ones; otherwise they are predicted.
   bool realised = false;
   // At that setting, per query:
   CalibratedFigure cost_usd = {};
   CalibratedFigure quality = {};
-  double best_quality = 0;     ///< mean of each query's best (as predicted)
-  MeanFigures predicted = {};  ///< at that setting too, for comparison with what is realised
+  double best_quality = 0;     ///< mean over each query's best option by prediction
+  MeanFigures predicted = {};  ///< at the same setting, for comparison with realised figures
   std::size_t queries = 0;
 };
 
-/// Finds the setting. `options`: for each query all that may be chosen, as Decision::ranking gives
-/// it for Objective::kBest under the constraints that shall hold. `realised`: what each of them
-/// came to, in the same order; empty: unknown, and predictions stand for it.
+/// Finds the setting. `options`: for each query all admitted options, as Decision::ranking lists
+/// them for Objective::kBest under the required constraints. `realised`: the real figures of each,
+/// in the same order; empty: unknown, so predictions are used.
 /// Throws Error(kInvalidArgument) for no queries or a query without options, options out of range,
-/// realised ones that are not one for each or not finite, or a target out of reach, with the range
-/// that is within.
+/// realised figures that are not finite or not one for each option, or a target that cannot be
+/// reached; the message gives the reachable range.
 R2ROUTER_EXPORT Calibration calibrate(std::span<const std::vector<Option>> options,
                                       const CalibrationTarget& target,
                                       const CalibrationOptions& how = {},
                                       std::span<const std::vector<RealisedOption>> realised = {});
 
-/// `base` with the setting that a calibration found in place of its own trade-off.
+/// `base` with the calibrated setting instead of its own trade-off.
 R2ROUTER_EXPORT Policy calibrated_policy(const Policy& base, const Calibration& calibration);
 
 /// The same as JSON text, with the target and its figures as "calibration".
 R2ROUTER_EXPORT std::string to_json(const Policy& base, const Calibration& calibration);
 
-/// What calibrate() takes.
+/// The arguments of calibrate().
 struct CalibrationSample {
-  std::vector<std::vector<Option>> options = {};  ///< for each query all that may be chosen
+  std::vector<std::vector<Option>> options = {};           ///< for each query, all admitted options
   std::vector<std::vector<RealisedOption>> realised = {};  ///< real figures; empty: unknown
-  std::size_t incomplete = 0;  ///< queries left out for lack of outcomes
+  std::size_t incomplete = 0;  ///< queries ignored because outcomes are missing
 };
 
 /// Ranks the options of the data's queries under the constraints of `base`, and, if the data has
 /// outcomes (table.pairs is not empty), finds their real costs and scores. An answer that is longer
-/// than its cap counts as cut off, with a score of 0. Pass a table that as_trained() returned, of
+/// than its cap is truncated and scores 0. Pass a table that as_trained() returned, of
 /// queries that the checkpoint was not trained on. `file` is only for the error message. Throws
 /// Error(kBadData) if a pair that may be chosen has no outcomes or no query has all of them, and
 /// Error(kInvalidArgument) for outcomes with a continuous policy and as embed() does.
 R2ROUTER_EXPORT CalibrationSample sample_options(const Router& router, const OutcomeData& data,
                                                  const Policy& base, const std::string& file = {});
 
-/// What was found, as a few lines of text. `incomplete` as in CalibrationSample.
+/// The result as a few lines of text. `incomplete` as in CalibrationSample.
 R2ROUTER_EXPORT std::string to_text(const Calibration& calibration, std::size_t incomplete = 0);
 
 }  // namespace r2router

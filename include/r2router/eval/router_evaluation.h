@@ -6,8 +6,8 @@
 //     std::cout << r2router::to_text(result);       // tables
 //     r2router::to_html(result);                    // a page with charts
 //
-// Costs are in what OutcomeTable::cost_measure says, scores and shares are from 0 to 1. All
-// functions may be called from several threads at once.
+// Costs are in the unit of OutcomeTable::cost_measure; scores and shares are from 0 to 1. All
+// functions are thread-safe.
 #pragma once
 
 #include <cstddef>
@@ -24,32 +24,32 @@
 
 namespace r2router {
 
-/// Resamples, unless another number is asked for.
+/// The default number of resamples.
 inline constexpr std::uint32_t kDefaultResamples = 1000;
 
-/// A router by the name that it has in a comparison.
+/// A router and its name in a comparison.
 struct NamedRouter {
   std::string name;
   Router router;
 };
 
-/// What to compare, and how closely.
+/// Options of an evaluation.
 struct EvaluationOptions {
-  /// Name of the router that is evaluated.
+  /// The name of the evaluated router.
   std::string name = "router";
-  /// Other routers to compare it with on the same queries. They must know no pair that the data has
-  /// no outcomes of.
+  /// Other routers to compare it with on the same queries. The data must have outcomes of all their
+  /// pairs.
   std::vector<NamedRouter> rivals = {};
   /// Contenders to compare the router with, by name, in any case and with hyphens for spaces;
-  /// "knn-7" is CARROT-KNN of 7 neighbours, "standard" all that need no search for neighbours,
-  /// "models" all single models; in cross-validation "ridge-router", "knn-router" and "mlp-router"
-  /// are routers with that kind of predictor, trained on the same queries. Empty: everything but
-  /// those.
+  /// "knn-7" is CARROT-KNN of 7 neighbours, "standard" means all that need no search for
+  /// neighbours, "models" all single models; in cross-validation "ridge-router", "knn-router" and
+  /// "mlp-router" are routers with that kind of predictor, trained on the same queries. Empty:
+  /// everything but those.
   std::vector<std::string> against = {};
   bool available_only = false;  ///< leave out models that are not available
   bool by_dataset = false;      ///< also evaluate each dataset on its own
   ResampleOptions resampling = {};
-  /// Receives warnings of outcomes that are left out.
+  /// Receives warnings about ignored outcomes.
   LogCallback log = {};
 };
 
@@ -62,9 +62,9 @@ struct Gain {
 /// A router and its contenders, compared.
 struct RouterEvaluation {
   Evaluation evaluation;
-  std::vector<DatasetEvaluation> datasets = {};  ///< if they were asked for
-  /// The default λ in routing, so without unavailable models; after cross-validation each fold's
-  /// own default is used, and λ is NaN.
+  std::vector<DatasetEvaluation> datasets = {};  ///< if requested
+  /// The default λ, used with available models only. After cross-validation, which uses each fold's
+  /// own default, NaN.
   double default_lambda = 0;
   ChosenEvaluation at_default;
   Gain over_mixing;         ///< over random mixing
@@ -84,8 +84,8 @@ R2ROUTER_EXPORT RouterEvaluation evaluate_checkpoint(const Router& router, const
                                                      std::uint32_t holdout,
                                                      const EvaluationOptions& options = {});
 
-/// Trains and tests `folds` (≥ 2) times, so that every query is evaluated by a router, and compared
-/// with contenders, that did not see its text. recipe.options.holdout is not used. Throws as
+/// Trains and tests `folds` (≥ 2) times, so that every query is evaluated by a router and
+/// contenders that did not see its text. Ignores recipe.options.holdout. Throws as
 /// evaluate_checkpoint() and train() do.
 R2ROUTER_EXPORT RouterEvaluation cross_validate(const OutcomeData& data, const TrainRecipe& recipe,
                                                 std::uint32_t folds,
@@ -127,12 +127,12 @@ R2ROUTER_EXPORT std::optional<AddedModelComparison> compare_added_model(
 /// router is better than random mixing, and what its default setting does. One in each line.
 R2ROUTER_EXPORT std::string summary_text(const RouterEvaluation& result);
 
-/// The summary, then tables with a line for each contender: metrics and, if there are any, their
-/// intervals and the router's advantage; for each dataset too.
+/// The summary, then tables with a line for each contender: metrics and, with resampling,
+/// their intervals and the router's advantage. Then the same for each dataset.
 R2ROUTER_EXPORT std::string to_text(const RouterEvaluation& result);
 
-/// The same figures as a JSON object; with `details` also every point of every sweep, and how far
-/// the router's predictions can be trusted.
+/// The same figures as a JSON object; with `details` also every point of every sweep, and the
+/// reliability of the router's predictions.
 R2ROUTER_EXPORT std::string to_json(const RouterEvaluation& result, bool details = true);
 
 /// Every setting of every contender as CSV:
@@ -141,7 +141,7 @@ R2ROUTER_EXPORT std::string to_json(const RouterEvaluation& result, bool details
 /// without λ.
 R2ROUTER_EXPORT std::string curves_csv(const RouterEvaluation& result);
 
-/// One HTML page that contains everything it shows: no script, no address, nothing to load.
+/// A self-contained HTML page without scripts or external resources.
 R2ROUTER_EXPORT std::string to_html(const RouterEvaluation& result);
 
 /// A table with a line for each kind of edit.

@@ -1,5 +1,5 @@
-// RouterArena's files: the cached results that it keeps of every model, and the predictions of a
-// router that it takes. Its prompts and outcomes are only for testing: do not train on them.
+// RouterArena's files: its cached results of every model, and the prediction file of a router. Its
+// prompts and outcomes are only for testing: do not train on them.
 #pragma once
 
 #include <cstdint>
@@ -28,11 +28,11 @@ struct CachedResults {
 };
 
 /// Reads JSON lines, plain or compressed with gzip, with "global_index", "question", "llm_selected"
-/// (a name or openrouter_id of the pool; others are left out, as read_outcomes() does, and
-/// reported), "generated_answer", "success", "token_usage" and "evaluation_result", whose "score"
-/// may be missing. A query's length is the mean of what its models counted. Throws Error(kBadData)
-/// with file and line for a line that is not so or repeats, and if no line is of a model of the
-/// pool.
+/// (a name or openrouter_id of the pool; others are ignored and reported, as by
+/// read_outcomes()), "generated_answer", "success", "token_usage" and "evaluation_result", whose
+/// "score" may be missing. A query's length is the mean of its models' counts. Throws
+/// Error(kBadData) with file and line for a malformed or repeated line, and if no line has a model
+/// of the pool.
 R2ROUTER_EXPORT CachedResults read_cached_results(std::span<const std::string> files,
                                                   const Pool& pool,
                                                   const ReadOptions& options = {});

@@ -1,11 +1,11 @@
 // Training: an outcome table and embeddings -> a checkpoint.
 //
 // Every (model, budget) pair gets two heads: one predicts the score, one the length of the answer
-// within its budget, so that a limited budget is charged for what it will really use. They are
-// linear and fitted by ridge regression, or ask the nearest neighbours, or share a perceptron.
-// Settings, such as the ridge penalty α, are those with the best area under the cross-validated
-// deferral curve: the α of least squared error leaves heads so noisy that the choice of the best
-// pair picks up the noise.
+// within its budget, so that the expected cost of a limited budget is that of the tokens really
+// used. Heads are linear and fitted by ridge regression, use k-nearest neighbours, or are outputs
+// of one perceptron. Settings, such as the ridge penalty α, maximise the area under the
+// cross-validated deferral curve: heads of least squared error are so noisy that the choice of the
+// best pair picks up the noise.
 #pragma once
 
 #include <cstddef>
@@ -25,7 +25,7 @@
 
 namespace r2router {
 
-/// Called now and then on the thread that trains: what is being done, and how much of it is done.
+/// Called on the training thread with the current stage and its progress.
 using ProgressCallback =
     std::function<void(std::string_view stage, std::size_t done, std::size_t total)>;
 
@@ -35,8 +35,8 @@ using ProgressCallback =
 struct MlpOptions {
   std::vector<std::uint32_t> hidden = {256, 128, 64};  ///< outputs of each hidden layer, ≥ 1
   double learning_rate = 0.0003;                       ///< > 0
-  /// The share of the embedding's numbers that each query goes without, drawn anew every time, from
-  /// 0 to below 1: without it the few hundred thousand weights learn the queries by heart. Source:
+  /// The share of the embedding's numbers that is dropped at random for each query, from 0 to below
+  /// 1. Without it the few hundred thousand weights memorise the queries. Source:
   /// Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014.
   double dropout = 0.7;
   std::uint32_t batch = 128;        ///< queries in a mini-batch, ≥ 1
@@ -51,39 +51,38 @@ struct TrainOptions {
   /// Ridge: penalties to choose from, each > 0, on the scale of sums over queries (as
   /// scikit-learn's), edited copies included.
   std::vector<double> alphas = {10, 20, 30, 50, 80, 120, 200};
-  /// Nearest neighbours: how many to choose from, each ≥ 1. Each is tried with both weightings.
+  /// Nearest neighbours: values of k to choose from, each ≥ 1. Each is tried with both weightings.
   std::vector<std::uint32_t> neighbours = {5, 10, 20, 40, 80, 160, 320, 640};
   MlpOptions mlp = {};
-  /// Cross-validation folds, ≥ 2. A fold is made of whole texts: equal texts share it, and edited
-  /// copies (add_perturbed_copies()) that of their original. Copies are not measured on.
+  /// Cross-validation folds, ≥ 2. Queries of equal text share a fold, and edited copies
+  /// (add_perturbed_copies()) share that of their original. Copies are not evaluated.
   std::uint32_t folds = 5;
-  /// One text in this many, as is_held_out() says, is kept out of training altogether; 0: none.
+  /// One text in this many is held out of training (is_held_out()); 0: none.
   std::uint32_t holdout = 5;
   /// Varies which texts share a fold.
   std::uint64_t seed = 0;
-  /// 0: as many as the machine has. The result is the same, bit for bit, for any number.
+  /// 0: one for each core. The result is the same, bit for bit, for any number.
   std::uint32_t threads = 0;
   ProgressCallback progress = {};
-  /// Gets a warning if queries have no outcome, which are then not trained on, or lack some, which
-  /// are trained on but not measured.
+  /// Receives a warning if queries have no outcome and are ignored, or lack some and are used for
+  /// training but not for evaluation.
   LogCallback log = {};
 };
 
-/// One α and what its heads are worth on queries that they were not fitted to, lengths not yet
-/// corrected.
+/// One α and the cross-validated metrics of its heads, before lengths are corrected.
 struct AlphaResult {
   double alpha = 0;
   DeferralMetrics metrics;
 };
 
-/// A number of neighbours with a weighting, and what it is worth likewise.
+/// A number of neighbours with a weighting, and its metrics likewise.
 struct NeighboursResult {
   std::uint32_t neighbours = 0;
   NearestNeighbours::Weighting weighting = NearestNeighbours::Weighting::kUniform;
   DeferralMetrics metrics;
 };
 
-/// What training found out on its way.
+/// Results of training other than the checkpoint.
 struct TrainReport {
   std::size_t training_queries = 0;  ///< without edited copies
   std::size_t held_out_queries = 0;
@@ -95,7 +94,7 @@ struct TrainReport {
   NeighboursResult neighbours = {};      ///< nearest neighbours: the chosen number and weighting
   std::vector<NeighboursResult> neighbour_counts = {};  ///< cross-validated, all that were tried
   std::uint32_t epochs = 0;                             ///< perceptron: passes over the queries
-  DeferralMetrics mean_curve;  ///< of no features at all, on the same folds
+  DeferralMetrics mean_curve;                           ///< without features, on the same folds
   double default_lambda = 0;
   /// The cross-validated outcome at the default λ, among available models.
   double default_score = 0;
@@ -103,48 +102,48 @@ struct TrainReport {
   BestSingle best_available = {};
 };
 
-/// Fits a checkpoint to embeddings computed elsewhere: table.queries.size() × dimension, row after
-/// row. The settings of the predictor (α; neighbours and weighting) are those of the best
-/// cross-validated AUDC over the whole pool; of equals the largest α or the most neighbours. A
-/// perceptron is trained for as many epochs as were best, in the median, for the folds' own.
+/// Fits a checkpoint to given embeddings: table.queries.size() × dimension, row after row. The
+/// settings of the predictor (α, or neighbours and weighting) are those of the best cross-validated
+/// AUDC over the whole pool; of equals, the largest α or the most neighbours. A perceptron is
+/// trained for the median of the folds' best numbers of epochs.
 ///
-/// Lengths are then corrected, where there are queries enough (some 125 of every five folds): each
-/// length head gets a curve, by isotonic regression of the observed lengths on those that were
-/// predicted without the query's fold. AUDC and the default λ are those of corrected lengths, each
-/// fold's by curves from the others.
+/// With enough queries (about 125 for five folds), lengths are then corrected: each length head
+/// gets a curve, fitted by isotonic regression of the observed lengths on those predicted without
+/// the query's fold. AUDC and the default λ are those of corrected lengths, each fold's by curves
+/// from the others.
 ///
 /// Settings are compared by the table's cost_measure. Decisions weigh quality against money, so the
-/// default λ is chosen by USD whatever the measure is. Where all models are free it is 0.
+/// default λ is always chosen by USD. It is 0 if all models are free.
 ///
 /// The checkpoint decides by the corrected rules. Its default λ reaches 95 % of the best single
-/// model's score at least cost on queries that the heads were not fitted to; if no λ reaches that,
-/// it is the one of the best score. Only available models count there, since those are what a user
-/// is served. Its token floor is the 1 % quantile of the lengths of unlimited answers.
+/// model's score at least cost on queries that the heads were not fitted to. If no λ reaches that,
+/// it is the λ of the best score. Only available models count, since only those are chosen. Its
+/// token floor is the 1 % quantile of the lengths of unlimited answers.
 ///
-/// Throws Error(kBadData) for a table that cannot be learned from: empty, fewer queries than folds,
+/// Throws Error(kBadData) for a table that cannot be used: empty, fewer queries than folds,
 /// a pair with outcomes in fewer than two folds, no complete query; Error(kInvalidArgument) for
 /// options out of range, a wrong number of embeddings or one that is not finite.
 R2ROUTER_EXPORT Checkpoint train(const OutcomeTable& table, std::span<const float> embeddings,
                                  std::size_t dimension, const TrainOptions& options = {},
                                  TrainReport* report = nullptr);
 
-/// Fits a checkpoint that brings its own lexical encoder. If encoder.has_idf, its weights are
+/// Fits a checkpoint with its own lexical encoder. If encoder.has_idf, its weights are
 /// 1 + ln((1 + n)/(1 + n_j)) for n training texts, n_j of which have a feature in dimension j.
 ///
-/// If encoder.topics names datasets of the table, the encoder learns to tell them, by ridge
-/// regression (α = 1) of whether a query is of the dataset; queries of no such dataset take no
-/// part. Heads are fitted to shares from scores that did not learn from the query's own fold, so
-/// that they meet shares as uncertain in training as later (stacking: Wolpert, "Stacked
-/// generalization", 1992). Throws Error(kBadData) for a topic that no training query is of.
+/// If encoder.topics names datasets of the table, the encoder learns to recognise them, by ridge
+/// regression (α = 1) of whether a query belongs to the dataset; queries of other datasets are not
+/// used. Heads are fitted to shares from scores that were fitted without the query's own fold, so
+/// the shares are as uncertain in training as later (stacking: Wolpert, "Stacked generalization",
+/// 1992). Throws Error(kBadData) for a topic without a training query.
 R2ROUTER_EXPORT Checkpoint train(const OutcomeTable& table, const LexicalEncoderSpec& encoder,
                                  const TrainOptions& options = {}, TrainReport* report = nullptr);
 
-/// How a router is trained on data: the encoder is not used if the data has embeddings.
+/// How a router is trained on data. The encoder is ignored if the data has embeddings.
 struct TrainRecipe {
   LexicalEncoderSpec encoder = {.features = {LexicalFeatures{}}};
-  /// The encoder learns to recognise all datasets of the data, of which there must be two or more.
+  /// The encoder learns to recognise the datasets of the data; needs two or more.
   bool topics = false;
-  /// Trains on the copies of add_perturbed_copies() too.
+  /// Also trains on the copies of add_perturbed_copies().
   bool augment = false;
   TrainOptions options = {};
 };
@@ -153,13 +152,13 @@ struct TrainRecipe {
 /// "characters:3-5*0.5". Throws Error(kInvalidArgument) for anything else.
 R2ROUTER_EXPORT LexicalFeatures parse_features(std::string_view text);
 
-/// Fits a checkpoint to the data: to its embeddings if it has some, else with the lexical encoder.
-/// Throws what the other overloads throw, and Error(kInvalidArgument) for topics of fewer than two
-/// datasets.
+/// Fits a checkpoint to the data: to its embeddings if it has any, otherwise with the lexical
+/// encoder. Throws what the other overloads throw, and Error(kInvalidArgument) for topics of fewer
+/// than two datasets.
 R2ROUTER_EXPORT Checkpoint train(const OutcomeData& data, const TrainRecipe& recipe,
                                  TrainReport* report = nullptr);
 
-/// What train() found, as a few lines of text.
+/// The report as a few lines of text.
 R2ROUTER_EXPORT std::string to_text(const TrainReport& report, const Checkpoint& checkpoint);
 
 /// How a model is added to a checkpoint.
@@ -169,34 +168,34 @@ struct AddModelOptions {
   /// Strengths of the penalty on the distance from the mixture, > 0 and ascending, on the scale of
   /// TrainOptions::alphas.
   std::vector<double> alphas = {300, 1000, 3000, 10000};
-  /// Strengths of the penalty that keeps the mixture near equal shares, > 0 and ascending: at 1 the
-  /// equal shares count as much as the probes.
+  /// Strengths of the penalty that keeps the mixture near equal shares, > 0 and ascending. At 1,
+  /// equal shares weigh as much as the probes.
   std::vector<double> share_penalties = {0.1, 1, 10};
   std::uint32_t folds = 5;    ///< as TrainOptions::folds, over the probes
   std::uint32_t holdout = 5;  ///< as TrainOptions::holdout
   std::uint64_t seed = 0;     ///< varies which queries are probes, and their folds
   std::uint32_t threads = 0;  ///< as TrainOptions::threads
   ProgressCallback progress = {};
-  /// Gets a warning if queries lack an outcome of one of the model's pairs, which leaves them out.
+  /// Receives a warning if queries lack an outcome of one of the model's pairs and are ignored.
   LogCallback log = {};
 };
 
-/// How well heads of one kind predict.
+/// Prediction errors of the new heads of one target.
 struct AddedHeads {
   double alpha = 0;  ///< the chosen strengths
   double share_penalty = 0;
-  /// For each model of the checkpoint its share in the mixture, averaged over budgets.
+  /// For each model of the checkpoint, its share in the mixture, averaged over budgets.
   std::vector<double> shares = {};
   /// Root-mean-square errors on the probes, cross-validated: of the heads, and of predicting each
   /// pair's mean. Lengths are in tokens.
   double error = 0, mean_error = 0;
 };
 
-/// The new heads beside heads fitted to all the outcomes that there are, by ridge regression with
-/// an α of TrainOptions::alphas that is chosen as add_model() chooses its own.
+/// A comparison of the new heads with heads fitted to all outcomes, by ridge regression with an α
+/// of TrainOptions::alphas chosen as add_model() chooses its own.
 struct FullTraining {
-  std::size_t training_queries = 0;                   ///< what those are fitted to
-  std::size_t held_out_queries = 0;                   ///< what both are tried on
+  std::size_t training_queries = 0;                   ///< of the fully trained heads
+  std::size_t held_out_queries = 0;                   ///< that both are evaluated on
   double quality_error = 0, added_quality_error = 0;  ///< root-mean-square
   double tokens_error = 0, added_tokens_error = 0;
   Checkpoint checkpoint = {};  ///< the pool with the fully trained heads
@@ -216,19 +215,19 @@ struct AddModelReport {
 /// same budget and target, and v is the mean over j of Σ (wⱼ·x − its mean)². α and β, one choice
 /// for the quality heads and one for the lengths, are the largest whose cross-validated squared
 /// error is within one standard error of the least. Where the checkpoint has no such head, it is a
-/// plain ridge regression. If the table has outcomes of the checkpoint's models on the probes as
-/// well, they tell whether the probes are harder than queries are on the whole, and b makes up for
-/// it. Heads, settings and pool of the checkpoint stay as they are but for Config::training, which
-/// records both. Length curves are straight for the new heads. If it has spreads, those of the new
-/// heads are of their cross-validated errors.
+/// plain ridge regression. If the table also has outcomes of the checkpoint's models on the probes,
+/// they show whether the probes are harder than average queries, and b corrects for it. Heads,
+/// settings and pool of the checkpoint do not change, except Config::training, which records both.
+/// The new heads get straight length curves. If the checkpoint has spreads, those of the new heads
+/// are their cross-validated errors.
 ///
-/// Probes are the queries not held out that have an outcome of each of the model's pairs, the first
-/// of an order by hash. Edited copies take no part. `embeddings` are those that the checkpoint's
-/// heads take, as in train().
+/// Probes are queries that are not held out and have an outcome of each of the model's pairs: the
+/// first ones in an order by hash. Edited copies are not used. `embeddings` are those that the
+/// checkpoint's heads take, as in train().
 ///
 /// Throws Error(kUnsupported) if the checkpoint's heads are not linear; Error(kInvalidArgument) for
-/// options out of range, embeddings that do not fit, a model that the table does not have or that
-/// the pool has already; Error(kBadData) if there are fewer than 20 probes or all are in one fold,
+/// options out of range, embeddings that do not fit, a model that the table lacks or the
+/// pool already has; Error(kBadData) if there are fewer than 20 probes or all are in one fold,
 /// or the model's budgets are not among the checkpoint's.
 R2ROUTER_EXPORT Checkpoint add_model(const Checkpoint& checkpoint, const OutcomeTable& table,
                                      std::span<const float> embeddings, const std::string& name,
@@ -236,12 +235,12 @@ R2ROUTER_EXPORT Checkpoint add_model(const Checkpoint& checkpoint, const Outcome
                                      AddModelReport* report = nullptr);
 
 /// The checkpoint's models, then the model `name` of `pool` if the checkpoint does not have it:
-/// what outcomes for add_model() are read with. `file` is only for the error message. Throws
+/// the pool to read outcomes for add_model() with. `file` is only for the error message. Throws
 /// Error(kNotFound) if neither has it.
 R2ROUTER_EXPORT Pool extend_pool(const Config& config, const Pool& pool, const std::string& name,
                                  const std::string& file = {});
 
-/// What add_model() found, as a few lines of text.
+/// The report as a few lines of text.
 R2ROUTER_EXPORT std::string to_text(const AddModelReport& report, const std::string& name);
 
 }  // namespace r2router

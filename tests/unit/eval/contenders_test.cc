@@ -227,7 +227,7 @@ TEST(Evaluate, OneQueryIsEnough) {
 }
 
 /// The metrics of choices on a table, from the functions that need no resampling.
-DeferralMetrics measure_choices(const OutcomeTable& table, const Choices& choices,
+DeferralMetrics measure_choices(const OutcomeTable& table, const ChosenPairs& choices,
                                 const std::vector<double>& lambdas, std::uint32_t reference) {
   const std::vector<double> none = {0};
   const auto pair = static_cast<std::uint32_t>(
