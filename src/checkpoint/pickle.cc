@@ -520,7 +520,7 @@ PickleMachine::Index PickleMachine::pop() {
 
 std::size_t PickleMachine::pop_mark() {
   if (marks_.empty())
-    refuse(std::string("the opcode needs a mark, there is none. ") + kDownloadAgain);
+    refuse(std::string("the opcode needs a mark, but found none. ") + kDownloadAgain);
   const std::size_t height = marks_.back();
   marks_.pop_back();
   return height;

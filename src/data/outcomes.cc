@@ -156,7 +156,7 @@ class Entries {
 
   const std::string& name(std::uint32_t entry) const { return pool_[entry].name; }
 
-  /// A prompt of this entry had so many tokens more than the query alone.
+  /// The tokens of a prompt of this entry beyond those of its query.
   void add_excess(std::uint32_t entry, double tokens) {
     excess_[entry].sum += tokens;
     ++excess_[entry].count;

@@ -293,7 +293,7 @@ class CsvTable {
   }
 
  private:
-  /// The header up to its end, which may be a carriage return alone.
+  /// The header up to its end, which may be a single carriage return.
   std::string take_header() {
     std::string text;
     bool in_quotes = false;

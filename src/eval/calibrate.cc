@@ -373,7 +373,7 @@ std::optional<double> read_queries(TargetReader& reader) {
   return count && *count > 0 ? count : std::nullopt;
 }
 
-/// Empty if it is none, or something follows it.
+/// Empty if it is not a number, or is followed by other text.
 std::optional<CalibrationTarget> read_target(TargetReader& reader) {
   const auto share_in = [&](double value) {
     if (reader.take("%") || reader.take("percent")) value /= 100;

@@ -78,7 +78,7 @@ std::vector<std::uint32_t> single_models(const OutcomeTable& table, bool availab
   return columns;
 }
 
-/// Which way the path a → b → c turns: above 0 to the left, so that b lies below the line from a to
+/// The turn of the path a → b → c: above 0 to the left, so that b is below the line from a to
 /// c.
 double turn(const DeferralPoint& a, const DeferralPoint& b, const DeferralPoint& c) {
   return (b.cost - a.cost) * (c.score - a.score) - (b.score - a.score) * (c.cost - a.cost);

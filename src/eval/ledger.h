@@ -16,7 +16,7 @@ double largest_cost(const OutcomeTable& table);
 /// What a policy's choices truly cost and scored, kept as the steps from each setting to the next:
 /// a query changes its pair only a few times in a whole sweep, so that a resample takes a few
 /// additions a query and not one for each setting. The sums are integers in fixed point, which do
-/// not depend on the order of addition: a policy that comes to use one model for every query scores
+/// not depend on the order of addition: a contender that uses one model for every query scores
 /// exactly what that model does, and so reaches it. Immutable.
 class Ledger {
  public:

@@ -26,7 +26,7 @@ constexpr std::size_t kQueriesPerNeighbour = 10;
 constexpr std::string_view kMixing = "random mixing";
 /// Names that select several policies.
 constexpr std::string_view kStandard = "standard", kModels = "models";
-/// Routers of each kind of predictor, which cross-validation can train beside the one evaluated.
+/// Routers of each kind of predictor, which cross-validation can train for comparison.
 constexpr std::pair<std::string_view, PredictorKind> kTrainedRouters[] = {
     {"ridge router", PredictorKind::kRidge},
     {"kNN router", PredictorKind::kKnn},
@@ -261,9 +261,8 @@ void report_unknown_pairs(const Router& router, const OutcomeTable& table, const
     unknown.emplace_back(name + " at " + own.budget.to_string(), outcomes);
   }
   if (unknown.empty()) return;
-  log(LogLevel::kWarning,
-      "the router has no predictions for some outcomes, which it therefore never chooses: " +
-          internal::list_counts(unknown));
+  log(LogLevel::kWarning, "the router has no predictions for these pairs and never chooses them: " +
+                              internal::list_counts(unknown));
 }
 
 /// Puts the predictions for some queries of a table among those for all.

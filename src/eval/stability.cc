@@ -29,10 +29,9 @@ Stability measure_stability(const Router& router, const OutcomeTable& table,
     }
   }
   if (result.queries == 0) {
-    throw Error(
-        ErrorCode::kBadData,
-        "no query is held out, so there is none to edit: give more queries, or a holdout of 0 "
-        "to use all of them");
+    throw Error(ErrorCode::kBadData,
+                "no query is held out: give more queries, or use a holdout of 0 to edit all of them"
+                "");
   }
   Stability::Shares all{.edit = "all"};
   for (Stability::Shares& shares : result.shares) {

@@ -62,7 +62,7 @@ const char* unit(std::string_view field) {
 /// A price as far as it is there.
 std::string amount(const std::optional<double>& price) { return price ? usd_text(*price) : "none"; }
 
-/// A fee of 0 is none.
+/// A fee of 0 is no fee.
 std::optional<double> stated(std::string_view field, const std::optional<double>& price) {
   return price == 0.0 && !field.ends_with("_per_million") ? std::nullopt : price;
 }

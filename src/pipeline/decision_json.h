@@ -12,7 +12,7 @@
 
 namespace r2router::internal {
 
-/// What tells an output line's query from the others; what is empty is left out.
+/// Identifies the query of an output line. Empty members are omitted.
 struct QueryLabel {
   std::string_view id = {};  ///< JSON text
   std::optional<std::string_view> query = {};

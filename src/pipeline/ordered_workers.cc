@@ -21,7 +21,8 @@ OrderedWorkers::~OrderedWorkers() {
 
 void OrderedWorkers::add(Job job) {
   std::unique_lock lock(mutex_);
-  job_told_.wait(lock, [this] { return failure_ || taken_ - told_ + waiting_.size() < most_; });
+  job_delivered_.wait(lock,
+                      [this] { return failure_ || taken_ - delivered_ + waiting_.size() < most_; });
   if (failure_) std::rethrow_exception(failure_);
   waiting_.push_back(std::move(job));
   job_added_.notify_one();
@@ -29,7 +30,8 @@ void OrderedWorkers::add(Job job) {
 
 void OrderedWorkers::finish() {
   std::unique_lock lock(mutex_);
-  job_told_.wait(lock, [this] { return failure_ || (told_ == taken_ && waiting_.empty()); });
+  job_delivered_.wait(lock,
+                      [this] { return failure_ || (delivered_ == taken_ && waiting_.empty()); });
   if (failure_) std::rethrow_exception(failure_);
 }
 
@@ -43,34 +45,34 @@ void OrderedWorkers::work() {
     const std::uint64_t number = taken_++;
     try {
       lock.unlock();
-      Tell tell = job();
+      Deliver deliver = job();
       lock.lock();
-      finished_.emplace(number, std::move(tell));
-      if (!telling_) tell_finished(lock);
+      finished_.emplace(number, std::move(deliver));
+      if (!delivering_) deliver_finished(lock);
     } catch (...) {
       if (!lock.owns_lock()) lock.lock();
       if (!failure_) failure_ = std::current_exception();
-      job_told_.notify_all();
+      job_delivered_.notify_all();
       return;
     }
   }
 }
 
-// The lock is let go while one is told: jobs that finish meanwhile are told by this thread as well.
-void OrderedWorkers::tell_finished(std::unique_lock<std::mutex>& lock) {
-  telling_ = true;
+// Releases the lock while it delivers. Jobs that finish meanwhile are delivered by this thread too.
+void OrderedWorkers::deliver_finished(std::unique_lock<std::mutex>& lock) {
+  delivering_ = true;
   for (auto next = finished_.begin();
-       next != finished_.end() && next->first == told_ && !closed_ && !failure_;
+       next != finished_.end() && next->first == delivered_ && !closed_ && !failure_;
        next = finished_.begin()) {
-    const Tell tell = std::move(next->second);
+    const Deliver deliver = std::move(next->second);
     finished_.erase(next);
     lock.unlock();
-    tell();
+    deliver();
     lock.lock();
-    ++told_;
-    job_told_.notify_all();
+    ++delivered_;
+    job_delivered_.notify_all();
   }
-  telling_ = false;
+  delivering_ = false;
 }
 
 }  // namespace r2router::internal

@@ -1,4 +1,4 @@
-// Jobs that run side by side, and whose results are told in the order in which the jobs came.
+// Jobs that run concurrently and whose results are delivered in the order in which they were added.
 #pragma once
 
 #include <condition_variable>
@@ -17,34 +17,34 @@ namespace r2router::internal {
 /// add() and finish() belong to one thread.
 class OrderedWorkers {
  public:
-  /// What is left to do when a job's turn comes: it never runs beside another job's.
-  using Tell = std::function<void()>;
-  using Job = std::function<Tell()>;
+  /// Delivers a job's result. Called in order, one at a time.
+  using Deliver = std::function<void()>;
+  using Job = std::function<Deliver()>;
 
   explicit OrderedWorkers(std::size_t threads);
-  /// Waits for the jobs that run; those that have not begun are dropped, and nothing more is told.
+  /// Waits for running jobs. Drops those that have not started, and delivers nothing more.
   ~OrderedWorkers();
   OrderedWorkers(const OrderedWorkers&) = delete;
   OrderedWorkers& operator=(const OrderedWorkers&) = delete;
 
-  /// Hands over a job. Waits while many are unfinished or untold, so that they stay bounded however
-  /// long one of them takes. Rethrows what a job or a Tell threw: no other is begun after that.
+  /// Adds a job. Waits while many are not delivered, so that their number is bounded even if one
+  /// takes long. Rethrows what a job or a Deliver threw; no other job starts after that.
   void add(Job job);
-  /// Waits until every job has been told. Rethrows as add() does.
+  /// Waits until every result is delivered. Rethrows as add() does.
   void finish();
 
  private:
   void work();
-  void tell_finished(std::unique_lock<std::mutex>& lock);
+  void deliver_finished(std::unique_lock<std::mutex>& lock);
 
-  const std::size_t most_;  // of jobs that have been added and not told
+  const std::size_t most_;  // jobs that are added and not delivered
   std::mutex mutex_;
-  std::condition_variable job_added_, job_told_;
+  std::condition_variable job_added_, job_delivered_;
   std::deque<Job> waiting_;
-  std::uint64_t taken_ = 0;  // jobs that have left waiting_, which is their number
-  std::uint64_t told_ = 0;
-  std::map<std::uint64_t, Tell> finished_;  // by number
-  bool telling_ = false;                    // a thread is at it
+  std::uint64_t taken_ = 0;  // jobs that have left waiting_; the next one's number
+  std::uint64_t delivered_ = 0;
+  std::map<std::uint64_t, Deliver> finished_;  // by number
+  bool delivering_ = false;                    // by a thread
   bool closed_ = false;
   std::exception_ptr failure_;
   std::vector<std::thread> threads_;

@@ -126,7 +126,7 @@ class Run {
 
   OrderedWorkers::Job answer_job(QueryItem item, Decision decision) {
     return [this, item = std::move(item),
-            decision = std::move(decision)]() mutable -> OrderedWorkers::Tell {
+            decision = std::move(decision)]() mutable -> OrderedWorkers::Deliver {
       return [this, reply = ask(std::move(item), std::move(decision))] { finish(reply); };
     };
   }
@@ -134,7 +134,7 @@ class Run {
   /// In its turn, if there are others before it.
   void hand_over(Reply reply) {
     if (workers_) {
-      workers_->add([this, reply = std::move(reply)]() mutable -> OrderedWorkers::Tell {
+      workers_->add([this, reply = std::move(reply)]() mutable -> OrderedWorkers::Deliver {
         return [this, reply = std::move(reply)] { finish(reply); };
       });
     } else {

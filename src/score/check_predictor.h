@@ -1,4 +1,4 @@
-// What must hold for a predictor's numbers, whoever made them: files and callers alike.
+// Checks of a predictor's numbers, from files and from callers.
 #pragma once
 
 #include <cstddef>

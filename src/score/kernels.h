@@ -11,8 +11,8 @@ namespace r2router::score {
 struct Kernel {
   std::string_view name;
 
-  /// Heads that stand side by side in a panel. A panel holds, for each dimension in turn, the
-  /// weight of each of its heads; the last panel is filled up with zeros.
+  /// Heads in a panel. A panel holds, for each dimension in turn, the weight of each of its heads.
+  /// The last panel is padded with zeros.
   std::size_t panel_width;
 
   /// float32 products of `rows` embeddings (row-major, `dimension` apart) with all panels:

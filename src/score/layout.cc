@@ -27,7 +27,7 @@ Layout lay_out(std::span<const HeadName> names) {
     if (name.target != Target::kQuality) continue;
     const bool continues = !layout.pairs.empty() && name.pair.model == layout.pairs.back().model;
     if (!models.insert(name.pair.model).second && !continues) {
-      throw_bad_checkpoint(describe(name) + " stands apart from its model's others");
+      throw_bad_checkpoint(describe(name) + " is separated from its model's other heads");
     }
     if (!number_of.emplace(name.pair, layout.pairs.size()).second) {
       throw_bad_checkpoint(describe(name) + " is given twice");
@@ -41,7 +41,7 @@ Layout lay_out(std::span<const HeadName> names) {
     if (name.target != Target::kTokens) continue;
     const auto pair = number_of.find(name.pair);
     if (pair == number_of.end()) {
-      throw_bad_checkpoint(describe(name) + " has no quality head beside it");
+      throw_bad_checkpoint(describe(name) + " has no quality head of the same pair");
     }
     auto& slot = layout.tokens_head[pair->second];
     if (slot) throw_bad_checkpoint(describe(name) + " is given twice");

@@ -13,7 +13,7 @@ double correct(const LengthCurve& curve, double predicted);
 
 /// A scorer that gives another's predictions, the lengths corrected. `curves`: one for each length
 /// head of `names`, in their order. Throws Error(kBadCheckpoint) if they are not that many, or for
-/// a curve that is none.
+/// an invalid curve.
 std::shared_ptr<const Scorer> correct_lengths(std::shared_ptr<const Scorer> scorer,
                                               std::span<const HeadName> names,
                                               std::span<const LengthCurve> curves);

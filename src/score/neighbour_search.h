@@ -1,4 +1,4 @@
-// The exact search for the embeddings that are most similar to a query's.
+// An exact search for the embeddings most similar to a query's.
 #pragma once
 
 #include <cstddef>
@@ -18,9 +18,9 @@ struct Neighbour {
   double similarity = 0;  ///< cosine
 };
 
-/// Finds by cosine similarity, through all embeddings. Immutable and safe from many threads.
+/// Searches all embeddings by cosine similarity. Immutable and safe from many threads.
 /// float32 products with a proven bound on their error rule out most embeddings; float64 arithmetic
-/// orders the rest, so that the result is the same on every kernel, alone and among others.
+/// orders the rest, so that the result is the same on every kernel and in every batch.
 class NeighbourSearch {
  public:
   /// `embeddings`: count × dimension, row after row, finite; copied.
@@ -29,7 +29,7 @@ class NeighbourSearch {
   std::size_t size() const { return inverse_norms_.size(); }
 
   /// For each of `rows` queries of finite numbers, its `count` ≤ size() nearest embeddings, nearest
-  /// first and of equally near ones the first first; none for a query of zeros. Reuses the memory
+  /// first, ties in order of index; none for a query of zeros. Reuses the memory
   /// of `found`.
   void search(std::span<const double> queries, std::size_t rows, std::size_t count,
               std::vector<std::vector<Neighbour>>& found) const;
@@ -51,7 +51,7 @@ class NeighbourSearch {
 void average_targets(std::span<const Neighbour> neighbours, NearestNeighbours::Weighting weighting,
                      std::span<const float> targets, std::span<double> out);
 
-/// The mean over all embeddings, for a query that is like none of them.
+/// The mean over all embeddings, for a query of zeros, which has no direction.
 std::vector<double> average_targets(std::span<const float> targets, std::size_t heads);
 
 }  // namespace r2router::score

@@ -151,7 +151,7 @@ class KnnLearner final : public Learner {
   }
 
   const LearningProblem& problem_;
-  std::vector<std::vector<std::uint32_t>> folds_;  ///< those of the problem, complete queries alone
+  std::vector<std::vector<std::uint32_t>> folds_;  ///< those of the problem, only complete queries
   std::vector<Setting> settings_;
   std::uint32_t most_ = 0;  ///< neighbours in any setting
 };

@@ -1,4 +1,4 @@
-// What training asks of each kind of predictor.
+// The interface of training to each kind of predictor.
 #pragma once
 
 #include <cstddef>
@@ -15,12 +15,12 @@
 
 namespace r2router::internal {
 
-/// What is learned from; borrowed by learners, which it must outlive.
+/// The data to learn from. Must outlive the learners that use it.
 struct LearningProblem {
   const OutcomeTable& table;
   std::span<const float> embeddings;  ///< queries × dimension, row after row; finite
   std::size_t dimension = 0;
-  /// The queries of each fold, ascending; a query in no fold takes no part.
+  /// The queries of each fold, ascending; a query in no fold is not used.
   std::vector<std::vector<std::uint32_t>> folds;
   const TrainOptions& options;
   std::size_t threads = 1;
@@ -36,7 +36,7 @@ inline constexpr std::size_t kHeadsPerPair = 2;
 /// The names of all heads, in the order of their numbers.
 std::vector<HeadName> name_heads(const OutcomeTable& table);
 
-/// Queries × heads: the table's scores and lengths side by side. NaN: not observed.
+/// Queries × heads: the table's scores and lengths, interleaved. NaN: not observed.
 std::vector<double> head_targets(const OutcomeTable& table);
 
 /// Fits predictors of one kind under several settings, of which cross-validation chooses one.
@@ -45,14 +45,14 @@ class Learner {
  public:
   virtual ~Learner() = default;
 
-  /// How many settings there are to choose from.
+  /// The number of settings to choose from.
   virtual std::size_t settings() const = 0;
 
-  /// Of equally good settings the one of greatest caution is chosen.
+  /// Of equally good settings, the one with the largest value is chosen.
   virtual double caution(std::size_t setting) const = 0;
 
-  /// For each of `settings`, what a predictor fitted to all other folds predicts for these queries
-  /// of the fold `left_out`.
+  /// For each of `settings`, predictions for these queries of the fold `left_out` by a predictor
+  /// fitted to all other folds.
   virtual std::vector<PredictionTable> predict_left_out(std::size_t left_out,
                                                         std::span<const std::uint32_t> queries,
                                                         std::span<const std::size_t> settings) = 0;
@@ -60,14 +60,14 @@ class Learner {
   /// The predictor of a setting, fitted to all folds.
   virtual Predictor fit(std::size_t setting) = 0;
 
-  /// Puts down the setting that was chosen, and what each is worth.
+  /// Records the chosen setting and the metrics of each.
   virtual void report(std::size_t chosen, std::span<const DeferralMetrics> metrics,
                       TrainReport& report) const = 0;
 
-  /// How the predictor was fitted, for people.
+  /// A description of the method for the training record.
   virtual std::string method() const = 0;
 
-  /// The members of a JSON object that tell a setting.
+  /// The setting as members of a JSON object.
   virtual std::string describe(std::size_t setting) const = 0;
 };
 

@@ -90,8 +90,7 @@ Folds make_folds(const OutcomeTable& table, const TrainOptions& options) {
   for (const auto& fold : folds) {
     if (!fold.empty()) continue;
     throw_bad_data("queries to train on: " + std::to_string(queries) + ", too few to fill " +
-                   std::to_string(options.folds) +
-                   " folds; give more queries, or ask for fewer folds");
+                   std::to_string(options.folds) + " folds; give more queries or use fewer folds");
   }
   return folds;
 }
@@ -109,8 +108,8 @@ void report_gaps(const OutcomeTable& table, const TrainOptions& options) {
   if (gaps.empty > 0) text += "; queries without an outcome are not used";
   if (gaps.incomplete > 0) {
     text += options.predictor == PredictorKind::kKnn
-                ? "; neighbours are complete queries alone"
-                : "; heads learn from the outcomes there are, settings are chosen on complete "
+                ? "; only complete queries are neighbours"
+                : "; heads learn from all outcomes, settings are chosen on complete "
                   "queries";
   }
   options.log(LogLevel::kWarning, text);

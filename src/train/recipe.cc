@@ -97,7 +97,7 @@ Checkpoint train(const OutcomeData& data, const TrainRecipe& recipe, TrainReport
     if (encoder.topics.size() < 2) {
       throw Error(ErrorCode::kInvalidArgument,
                   "the queries name " + std::to_string(encoder.topics.size()) +
-                      " datasets, and topics needs at least 2 to tell from one another: leave it "
+                      " datasets, and topics needs at least 2: leave it "
                       "out, or add \"dataset\" to the queries");
     }
   }

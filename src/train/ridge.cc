@@ -63,7 +63,7 @@ RidgeSolver::RidgeSolver(const RidgeProblem& problem, std::size_t threads)
 }
 
 void RidgeSolver::find_groups() {
-  // Heads are told apart by the list of what they miss, which is short where it matters.
+  // Heads are grouped by the list of queries that they miss, which is usually short.
   std::map<std::vector<std::uint32_t>, Group> groups;
   for (std::size_t head = 0; head < problem_.heads; ++head) {
     std::vector<std::uint32_t> all_missing;

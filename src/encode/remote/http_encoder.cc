@@ -34,7 +34,7 @@ struct Wanted {
   std::string_view text;
   std::span<float> row;
   std::size_t place;                    ///< index among the caller's texts
-  std::optional<Failure> failure = {};  ///< why this text alone has no embedding
+  std::optional<Failure> failure = {};  ///< why this text has no embedding
 };
 
 using Batch = std::span<Wanted>;

@@ -70,7 +70,7 @@ footer { margin-top: 2.5rem; font-size: .85rem; color: #333; border-top: 1px sol
 <body>
 )";
 
-/// Names are given their own direction, so that they cannot turn what stands beside them.
+/// Names get their own direction, so that they cannot reverse the text next to them.
 std::string name_markup(std::string_view name) {
   return "<bdi>" + escape_markup(name.empty() ? "(none)" : name) + "</bdi>";
 }
@@ -422,7 +422,7 @@ class Page {
 
   std::string datasets() const {
     std::string text =
-        "<h2>Datasets</h2>\n<p>Each dataset alone, against its own best single model.</p>\n"
+        "<h2>Datasets</h2>\n<p>Each dataset against its own best single model.</p>\n"
         "<div class=\"scroll\"><table>\n<thead><tr><th>dataset</th><th>queries</th><th>policy</th>";
     for (const Metric& metric : kMetrics) text += std::string("<th>") + metric.name + "</th>";
     text += "</tr></thead>\n";

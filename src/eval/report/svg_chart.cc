@@ -27,7 +27,7 @@ std::string tick_text(double value) {
   return text;
 }
 
-/// A cut name still tells most names apart.
+/// A truncated name is usually still unique.
 std::string shortened(std::string_view name) {
   constexpr std::size_t kMost = 32;
   if (name.size() <= kMost) return std::string(name);
@@ -178,7 +178,7 @@ void Chart::band(const std::vector<ChartPoint>& lower, const std::vector<ChartPo
   }
   marks_ += "<path d=\"" + path(outline) + "Z\" fill=\"" + std::string(color) +
             "\" fill-opacity=\"0.55\" stroke=\"#fff\" stroke-width=\"1\"/>\n";
-  // The name stands where the band is high enough over the whole of the name's width, and highest.
+  // The name is placed where the band is highest and high enough over the whole width of the name.
   const std::string text = shortened(name);
   double best = kLine - 2;
   Label label{.x = 0, .y = 0, .name = text, .color = "#111"};

@@ -23,10 +23,10 @@ struct ChartPoint {
   double x = 0, y = 0;
 };
 
-/// Colours that colour-blind readers tell apart on white (Okabe and Ito), black first.
+/// Colours that colour-blind readers can distinguish on white (Okabe and Ito), black first.
 std::string_view chart_color(std::size_t index);
 
-/// One chart. Lines carry their names at their right ends and points beside them, so that nothing
+/// One chart. Lines have their names at their right ends and points next to them, so that nothing
 /// depends on colour.
 class Chart {
  public:
@@ -69,7 +69,7 @@ class Chart {
   double width_, height_, right_;
   std::string marks_;
   std::vector<Label> ends_, points_, band_names_;
-  std::vector<ChartPoint> occupied_;  ///< vertices of lines, where names should not stand
+  std::vector<ChartPoint> occupied_;  ///< vertices of lines, which names should not cover
 };
 
 }  // namespace r2router::report

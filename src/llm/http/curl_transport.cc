@@ -360,7 +360,7 @@ class Transfer {
   /// The time at which waiting ends, and why.
   Clock::time_point next_limit(std::string& meaning) const;
   void give_up(ErrorCode code, std::string message);
-  void tell(CURLcode result);
+  void report(CURLcode result);
 
   void take_header(std::string_view line);
   bool take_body(std::string_view piece);
@@ -393,7 +393,7 @@ Response Transfer::run() {
   set_up();
   const CURLcode result = drive();
   if (thrown_) std::rethrow_exception(thrown_);
-  if (!response_.failure && !stopped_ && result != CURLE_OK) tell(result);
+  if (!response_.failure && !stopped_ && result != CURLE_OK) report(result);
   if (response_.failure) {
     response_.failure->http_status = response_.status;
     response_.failure->message = redact(std::move(response_.failure->message), endpoint_.api_key);
@@ -517,7 +517,7 @@ void Transfer::give_up(ErrorCode code, std::string message) {
   response_.failure = Failure{.code = code, .message = std::move(message)};
 }
 
-void Transfer::tell(CURLcode result) {
+void Transfer::report(CURLcode result) {
   const std::string detail = error_[0] != '\0' ? error_ : curl_easy_strerror(result);
   const std::string reason = " (" + detail + ")";
   switch (result) {

@@ -81,7 +81,7 @@ AddedHeads choose(const CrossValidated& validated, Target target, const AddModel
           .mean_error = std::sqrt(validated.mean_errors[i].mean())};
 }
 
-/// A curve that changes nothing: too few probes are left to tell how far lengths are off.
+/// A curve without effect: there are too few probes to fit a correction of lengths.
 LengthCurve straight_curve(std::uint32_t points) {
   LengthCurve curve;
   for (std::uint32_t i = 0; i < points; ++i) curve.predicted.push_back(i);

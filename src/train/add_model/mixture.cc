@@ -50,7 +50,7 @@ const LinearHeads& linear_heads(const Checkpoint& checkpoint) {
   throw Error(ErrorCode::kUnsupported,
               "the checkpoint's predictor is \"" +
                   std::string(to_string(checkpoint.config.predictor)) +
-                  "\": a model can be added to linear heads (\"ridge\") alone; train the router "
+                  "\": a model can only be added to linear heads (\"ridge\"); train the router "
                   "again with the new model's outcomes");
 }
 

@@ -20,9 +20,8 @@ namespace r2router::internal {
 /// The heads of the checkpoint that a new head may be a mixture of.
 struct Mixture {
   std::vector<std::uint32_t> models;
-  Eigen::MatrixXd weights;  ///< dimension × heads
-  Eigen::MatrixXd
-      predictions;  ///< probes × heads, without intercepts, which centring would take away
+  Eigen::MatrixXd weights;      ///< dimension × heads
+  Eigen::MatrixXd predictions;  ///< probes × heads, without intercepts, which centring removes
   Eigen::MatrixXd
       residuals;  ///< probes × those of the heads whose outcomes are known for every probe
 };

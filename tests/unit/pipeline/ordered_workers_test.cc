@@ -90,7 +90,7 @@ TEST(OrderedWorkersThreads, PassOnWhatAJobThrows) {
   std::vector<int> told;
   OrderedWorkers workers(1);
   workers.add([&] { return [&] { told.push_back(0); }; });
-  workers.add([]() -> OrderedWorkers::Tell { throw std::runtime_error("a job"); });
+  workers.add([]() -> OrderedWorkers::Deliver { throw std::runtime_error("a job"); });
   EXPECT_THROW(
       {
         workers.add(
