@@ -3,7 +3,7 @@
 # CTest run.
 #   release      GCC, warnings are errors: unit, golden and command-line tests, examples, benchmarks
 #                built, outside consumers of a static and a shared installation, the Python package,
-#                built and installed as its users get it; the format of the sources
+#                built and installed as its users get it; the format and some pitfalls of the sources
 # With --full also:
 #   asan-ubsan   Clang, warnings are errors, AddressSanitizer and UBSan: the same tests, and the fuzzers
 #   tsan         Clang, ThreadSanitizer: the tests with threads
@@ -19,7 +19,7 @@ if [[ ${1:-} == --full ]]; then
   shift
 fi
 
-packages=(g++ clang-format-14 cmake ninja-build make pkg-config libeigen3-dev nlohmann-json3-dev libcli11-dev
+packages=(g++ clang-format-14 clang-tidy-14 cmake ninja-build make pkg-config libeigen3-dev nlohmann-json3-dev libcli11-dev
   zlib1g-dev libbz2-dev liblzma-dev libcurl4-openssl-dev libgtest-dev libgmock-dev libbenchmark-dev openssl
   nghttp2-server python3 python3-venv python3-dev)
 [[ -z $full ]] || packages+=(clang-14 libclang-rt-14-dev llvm-14 clang-19 libclang-rt-19-dev llvm-19)
