@@ -21,6 +21,7 @@ from ._hub import checkpoint_folder
 from ._keywords import takes
 from ._options import INPUT_TOKENS, Constraints, query_size, route_options
 from ._predictors import checkpoint_of, predictors_of
+from ._save import Saving
 from ._servers import ServerKeywords, Servers
 from ._texts import as_texts, check_not_blank
 from ._types import Strings
@@ -53,7 +54,7 @@ class QualityCurve(NamedTuple):
     cost_usd: NDArray[np.float64]
 
 
-class Routing:
+class Routing(Saving):
     """What ``R2Router`` does without a server for answers."""
 
     lambda_val: float

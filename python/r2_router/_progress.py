@@ -1,0 +1,66 @@
+"""How far a long run is: a bar of tqdm in terminals and notebooks, or the caller's own function."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["Progress", "ProgressBar"]
+
+#: A function of the stage, how much of it is done, and how much there is; True and False show a bar
+#: always and never; None shows one in a terminal or notebook if tqdm is installed.
+Progress = Callable[[str, int, int], None] | bool | None
+
+
+class ProgressBar:
+    """The bar, or the caller's function. Pass ``function`` to the native library."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._bar: Any = None
+        self._stage = ""
+        self.function: Callable[[str, int, int], None] | None = None
+        if progress is not None and not isinstance(progress, bool):
+            if not callable(progress):
+                raise TypeError(
+                    f"progress is {progress!r}: expected a function of (stage, done, total), True, "
+                    "False or None"
+                )
+            self.function = progress
+        elif progress or (progress is None and _is_watched()):
+            try:
+                from tqdm.auto import tqdm
+            except ImportError:
+                if progress:
+                    raise ImportError(
+                        "progress=True needs tqdm: pip install tqdm, or pass a function"
+                    ) from None
+            else:
+                self._tqdm = tqdm
+                self.function = self._show
+
+    def __enter__(self) -> ProgressBar:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._close()
+
+    def _show(self, stage: str, done: int, total: int) -> None:
+        if stage != self._stage or self._bar is None:
+            self._close()
+            self._stage = stage
+            self._bar = self._tqdm(total=total, desc=stage, leave=False)
+        self._bar.n = done
+        self._bar.refresh()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def _is_watched() -> bool:
+    """Whether somebody sees the bar: a terminal, or a notebook."""
+    if "ipykernel" in sys.modules:
+        return True
+    return sys.stderr is not None and sys.stderr.isatty()
