@@ -12,6 +12,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -55,6 +56,8 @@ struct CalibrationOptions {
   CalibratedSetting setting = CalibratedSetting::kWillingnessToPay;
   std::uint32_t resamples = 1000;  ///< of the bootstrap, 1 to 100,000
   std::uint64_t seed = 0;          ///< of the bootstrap
+  /// Called before each resample, on the calling thread. What it throws ends the calibration.
+  std::function<void(std::size_t done, std::size_t total)> progress = {};
 };
 
 /// What an option really cost and scored.

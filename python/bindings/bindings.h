@@ -75,8 +75,8 @@ Budget to_budget(const py::handle& value);
 /// of the logging module. Acquires the GIL.
 LogCallback to_log_callback(py::object log);
 
-/// Calls Python's `progress(stage: str, done: int, total: int)`, unless it is None, and raises what
-/// a signal such as Ctrl-C has to raise. Takes the GIL for it.
+/// A callback that handles signals, so that Ctrl-C ends long work, and calls Python's
+/// `progress(stage: str, done: int, total: int)` unless it is None. Acquires the GIL.
 ProgressCallback to_progress_callback(py::object progress);
 
 /// A dictionary with names for keys, which the stubs show as such.

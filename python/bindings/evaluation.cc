@@ -24,17 +24,13 @@ EvaluationOptions make_options(const std::string& name, const Rivals& rivals,
                                const std::vector<std::string>& against, bool available_only,
                                bool by_dataset, std::uint32_t resamples, std::uint64_t seed,
                                py::object progress, py::object log) {
-  EvaluationOptions options{
-      .name = name,
-      .against = against,
-      .available_only = available_only,
-      .by_dataset = by_dataset,
-      .resampling = {.resamples = resamples,
-                     .seed = seed,
-                     .progress = [report = to_progress_callback(std::move(progress))](
-                                     std::size_t done,
-                                     std::size_t total) { report("resampling", done, total); }},
-      .log = to_log_callback(std::move(log))};
+  EvaluationOptions options{.name = name,
+                            .against = against,
+                            .available_only = available_only,
+                            .by_dataset = by_dataset,
+                            .resampling = {.resamples = resamples, .seed = seed},
+                            .progress = to_progress_callback(std::move(progress)),
+                            .log = to_log_callback(std::move(log))};
   for (const auto& [rival, checkpoint] : rivals) {
     options.rivals.push_back({rival, Router(*checkpoint)});
   }
@@ -51,13 +47,16 @@ std::tuple<std::string, std::string, Dict> calibrate_on(
     const std::shared_ptr<Checkpoint>& checkpoint, OutcomeData data,
     std::optional<std::uint32_t> holdout, const std::string& target, bool fraction,
     std::uint32_t resamples, std::uint64_t seed, const std::optional<Policy>& policy,
-    py::object log) {
+    py::object progress, py::object log) {
   using namespace py::literals;
   const LogCallback to_log = to_log_callback(std::move(log));
-  const CalibrationOptions options{.setting = fraction ? CalibratedSetting::kQualityFraction
-                                                       : CalibratedSetting::kWillingnessToPay,
-                                   .resamples = resamples,
-                                   .seed = seed};
+  const ProgressCallback report = to_progress_callback(std::move(progress));
+  const CalibrationOptions options{
+      .setting =
+          fraction ? CalibratedSetting::kQualityFraction : CalibratedSetting::kWillingnessToPay,
+      .resamples = resamples,
+      .seed = seed,
+      .progress = [&](std::size_t done, std::size_t total) { report("resampling", done, total); }};
   const Policy base = policy.value_or(Policy());
   Calibration result;
   CalibrationSample sample;
@@ -99,11 +98,13 @@ auto without_gil(Function function) {
 }  // namespace
 
 void register_evaluation(py::module_& module) {
-  py::class_<EvaluationOptions>(module, "EvaluationOptions", "What to compare, and how closely.")
-      .def(py::init(&make_options), py::kw_only(), py::arg("name"), py::arg("rivals"),
-           py::arg("against"), py::arg("available_only"), py::arg("by_dataset"),
-           py::arg("resamples"), py::arg("seed"), py::arg("progress"), py::arg("log"));
-  py::class_<RouterEvaluation>(module, "RouterEvaluation", "Contenders, compared.")
+  py::class_<EvaluationOptions>(module, "EvaluationOptions", "Settings of an evaluation.")
+      .def(py::init(&make_options), py::kw_only(), py::arg("name") = "router",
+           py::arg("rivals") = py::list(), py::arg("against") = std::vector<std::string>(),
+           py::arg("available_only") = false, py::arg("by_dataset") = false,
+           py::arg("resamples") = kDefaultResamples, py::arg("seed") = 0,
+           py::arg("progress") = py::none(), py::arg("log") = py::none());
+  py::class_<RouterEvaluation>(module, "RouterEvaluation", "The results of an evaluation.")
       .def("json", without_gil([](const RouterEvaluation& self) { return to_json(self); }))
       .def("text", without_gil([](const RouterEvaluation& self) { return to_text(self); }))
       .def("summary", without_gil(&summary_text))
@@ -131,16 +132,19 @@ void register_evaluation(py::module_& module) {
   module.def(
       "measure_stability",
       [](const std::shared_ptr<Checkpoint>& checkpoint, const OutcomeData& data,
-         std::optional<std::uint32_t> holdout) {
+         std::optional<std::uint32_t> holdout, py::object progress) {
+        const ProgressCallback report = to_progress_callback(std::move(progress));
         const ReleasedGil released;
         return to_json(measure_stability(Router(*checkpoint), data.table,
-                                         holdout ? *holdout : trained_holdout(checkpoint->config)));
+                                         holdout ? *holdout : trained_holdout(checkpoint->config),
+                                         report));
       },
-      py::kw_only(), py::arg("checkpoint").none(false), py::arg("data"), py::arg("holdout"));
+      py::kw_only(), py::arg("checkpoint").none(false), py::arg("data"), py::arg("holdout"),
+      py::arg("progress"));
   module.def("calibrate", &calibrate_on, py::kw_only(), py::arg("checkpoint").none(false),
              py::arg("data"), py::arg("holdout"), py::arg("target"), py::arg("fraction"),
-             py::arg("resamples"), py::arg("seed"), py::arg("policy"), py::arg("log"),
-             "Returns the policy as JSON, the report as text, and the report.");
+             py::arg("resamples"), py::arg("seed"), py::arg("policy"), py::arg("progress"),
+             py::arg("log"), "Returns the policy as JSON, the report as text, and the report.");
 }
 
 }  // namespace r2router::python

@@ -2,15 +2,18 @@
 #include "r2router/outcomes.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include <pybind11/stl.h>
 
-#include "r2router/price_sync.h"
+#include "r2router/llm/price_sync.h"
 
 #include "bindings.h"
 
@@ -31,17 +34,25 @@ void set_embeddings(OutcomeData& data, const Embeddings& embeddings) {
   data.embeddings.assign(embeddings.data(), embeddings.data() + embeddings.size());
 }
 
+/// Only the queries if `outcomes` is empty. The models are those of the checkpoint, to which
+/// `model` of the pool is added; or without a checkpoint those of the pool that `models` and
+/// `least_coverage` choose.
 OutcomeData read_data(const std::string& queries, const std::string& outcomes,
-                      const std::string& pool, const std::shared_ptr<Checkpoint>& checkpoint,
+                      const std::string& pool,
+                      const std::optional<std::shared_ptr<Checkpoint>>& optional_checkpoint,
                       const std::string& model, const std::string& dataset,
                       const std::optional<Embeddings>& embeddings, const std::string& cost,
                       bool ignore_unknown_models, const std::vector<std::string>& sources,
                       const std::vector<std::string>& models, double least_coverage,
                       const std::vector<std::uint32_t>& token_limits, py::object log) {
   const LogCallback to_log = to_log_callback(std::move(log));
+  const std::shared_ptr<Checkpoint> checkpoint = optional_checkpoint.value_or(nullptr);
   OutcomeData data;
   Pool known;
-  {
+  if (outcomes.empty()) {
+    const ReleasedGil released;
+    data.table.queries = read_queries(queries);
+  } else {
     const ReleasedGil released;
     if (!pool.empty()) known = read_pool(pool);
     if (checkpoint) {
@@ -55,6 +66,7 @@ OutcomeData read_data(const std::string& queries, const std::string& outcomes,
     for (const std::string& file : sources) data.table.sources.push_back(hash_source(file));
   }
   if (embeddings) set_embeddings(data, *embeddings);
+  if (outcomes.empty()) return data;
   const ReleasedGil released;
   if (!dataset.empty()) data = select_dataset(data, dataset);
   if (!checkpoint) data.table = choose_models(data.table, known, models, least_coverage, to_log);
@@ -78,15 +90,17 @@ ProgressCallback to_progress_callback(py::object progress) {
 }
 
 void register_outcomes(py::module_& module) {
-  py::class_<OutcomeData>(module, "Data", "Queries, and perhaps their outcomes and embeddings.")
+  py::class_<OutcomeData>(module, "Data", "Queries, with their outcomes and embeddings if known.")
       .def_property_readonly("texts",
                              [](const OutcomeData& self) {
                                std::vector<std::string> texts;
-                               for (const Query& query : self.table.queries) {
+                               for (const QueryRecord& query : self.table.queries) {
                                  texts.push_back(query.text);
                                }
                                return texts;
                              })
+      .def_property_readonly("has_embeddings",
+                             [](const OutcomeData& self) { return !self.embeddings.empty(); })
       .def_property_readonly(
           "limited",
           [](const OutcomeData& self) {
@@ -95,43 +109,37 @@ void register_outcomes(py::module_& module) {
                      return !pair.budget.is_unlimited();
                    });
           },
-          "Whether outcomes have budgets that were part of the prompt.")
+          "Whether the outcomes have budgets that were part of the prompt.")
       .def("set_embeddings", &set_embeddings, py::arg("embeddings"));
   module.def("read_data", &read_data, py::kw_only(), py::arg("queries"), py::arg("outcomes"),
-             py::arg("pool"), py::arg("checkpoint"), py::arg("model"), py::arg("dataset"),
-             py::arg("embeddings"), py::arg("cost"), py::arg("ignore_unknown_models"),
-             py::arg("sources"), py::arg("models"), py::arg("coverage"), py::arg("token_limits"),
-             py::arg("log"),
-             "The models are those of the checkpoint, to which model of pool is added; or without "
-             "a checkpoint those of pool that models and coverage choose.");
-  module.def(
-      "read_queries",
-      [](const std::string& queries) {
-        const ReleasedGil released;
-        return OutcomeData{.table = {.queries = read_queries(queries)}};
-      },
-      py::arg("queries"));
+             py::arg("pool") = "", py::arg("checkpoint") = py::none(), py::arg("model") = "",
+             py::arg("dataset") = "", py::arg("embeddings") = py::none(), py::arg("cost") = "usd",
+             py::arg("ignore_unknown_models") = false,
+             py::arg("sources") = std::vector<std::string>(),
+             py::arg("models") = std::vector<std::string>(), py::arg("coverage") = 0.99,
+             py::arg("token_limits") = std::vector<std::uint32_t>(), py::arg("log") = py::none(),
+             "Queries and outcomes from files; only queries if outcomes is empty.");
 
-  py::class_<PriceSync>(module, "PriceSync", "The changes that a catalogue makes to a pool.")
-      .def_readonly("before", &PriceSync::before)
-      .def_readonly("after", &PriceSync::after)
-      .def_readonly("changes", &PriceSync::changes)
-      .def_readonly("any_unknown", &PriceSync::any_unknown);
+  py::class_<llm::PriceSync>(module, "PriceSync", "The changes that a catalogue makes to a pool.")
+      .def_readonly("before", &llm::PriceSync::before)
+      .def_readonly("after", &llm::PriceSync::after)
+      .def_readonly("changes", &llm::PriceSync::changes)
+      .def_readonly("any_unknown", &llm::PriceSync::any_unknown);
   module.def(
       "compare_prices",
       [](const std::string& pool, const std::string& base_url, const std::string& source,
          const std::string& ca_file, const std::vector<std::string>& ignored, py::object log) {
-        const PriceSyncOptions options{.base_url = base_url,
-                                       .from = source,
-                                       .ca_file = ca_file,
-                                       .ignored = ignored,
-                                       .log = to_log_callback(std::move(log))};
+        const llm::PriceSyncOptions options{.base_url = base_url,
+                                            .from = source,
+                                            .ca_file = ca_file,
+                                            .ignored = ignored,
+                                            .log = to_log_callback(std::move(log))};
         const ReleasedGil released;
-        return compare_prices(pool, options);
+        return llm::compare_prices(pool, options);
       },
       py::kw_only(), py::arg("pool"), py::arg("base_url"), py::arg("source"), py::arg("ca_file"),
       py::arg("ignored"), py::arg("log"));
-  module.def("write_prices", &write_prices, py::arg("pool"), py::arg("sync"),
+  module.def("write_prices", &llm::write_prices, py::arg("pool"), py::arg("sync"),
              py::call_guard<ReleasedGil>());
 }
 

@@ -187,10 +187,13 @@ void register_train(py::module_& module) {
       .def(py::init(&make_encoder), py::arg("dimension"), py::arg("features"), py::arg("seed"),
            py::arg("fold_digits"), py::arg("square_root"), py::arg("idf"));
   py::class_<TrainRecipe>(module, "Recipe", "How a router is trained.")
-      .def(py::init(&make_recipe), py::kw_only(), py::arg("encoder"), py::arg("topics"),
-           py::arg("augment"), py::arg("predictor"), py::arg("alphas"), py::arg("neighbours"),
-           py::arg("folds"), py::arg("holdout"), py::arg("seed"), py::arg("threads"),
-           py::arg("progress"), py::arg("log"));
+      .def(py::init(&make_recipe), py::kw_only(), py::arg("encoder") = py::none(),
+           py::arg("topics") = false, py::arg("augment") = false, py::arg("predictor") = "ridge",
+           py::arg("alphas") = std::vector<double>(),
+           py::arg("neighbours") = std::vector<std::uint32_t>(),
+           py::arg("folds") = TrainOptions{}.folds, py::arg("holdout") = TrainOptions{}.holdout,
+           py::arg("seed") = 0, py::arg("threads") = 0, py::arg("progress") = py::none(),
+           py::arg("log") = py::none());
   module.def("train", &train_on, py::kw_only(), py::arg("data"), py::arg("recipe"),
              py::arg("budget_prompt"), py::arg("embedding_model"),
              "Returns the checkpoint, a report, and the report as text.");

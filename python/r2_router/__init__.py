@@ -11,8 +11,6 @@
 
 from __future__ import annotations
 
-import logging
-
 from ._batch import UNLIMITED, RouteBatch
 from ._calls import AsyncTextStream, TextStream
 from ._constraints import Cap, Constraints
@@ -34,10 +32,12 @@ from ._errors import (
 )
 from ._evaluation import calibrate, compare, evaluate
 from ._prices import sync_prices
+from ._recipe import LexicalEncoder, LexicalFeatures
 from ._reports import AddedModel, Calibration, Evaluation, PriceChanges, Training
 from ._router import R2Router
 from ._routing import TOKEN_LIMITS, QualityCurve
-from ._train import LexicalEncoder, LexicalFeatures, add_model, convert, train
+from ._save import convert
+from ._train import add_model, train
 from ._types import Answer, Attempt, Details, Explanation, Option, Usage
 
 __all__ = [
@@ -85,6 +85,3 @@ __all__ = [
     "sync_prices",
     "train",
 ]
-
-# The program decides whether log messages are shown.
-logging.getLogger("r2_router").addHandler(logging.NullHandler())

@@ -1,15 +1,16 @@
-"""How far a long run is: a bar of tqdm in terminals and notebooks, or the caller's own function."""
+"""Progress of long work: a bar of tqdm in terminals and notebooks, or the caller's function."""
 
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 __all__ = ["Progress", "ProgressBar"]
 
-#: A function of the stage, how much of it is done, and how much there is; True and False show a bar
-#: always and never; None shows one in a terminal or notebook if tqdm is installed.
+#: A function of (stage, done, total); True: a bar; False: none; None: a bar in a terminal or
+#: notebook if tqdm is installed.
 Progress = Callable[[str, int, int], None] | bool | None
 
 
@@ -29,7 +30,9 @@ class ProgressBar:
             self.function = progress
         elif progress or (progress is None and _is_watched()):
             try:
-                from tqdm.auto import tqdm
+                with warnings.catch_warnings():  # that notebooks need ipywidgets for a nicer bar
+                    warnings.simplefilter("ignore")
+                    from tqdm.auto import tqdm
             except ImportError:
                 if progress:
                     raise ImportError(
@@ -50,8 +53,8 @@ class ProgressBar:
             self._close()
             self._stage = stage
             self._bar = self._tqdm(total=total, desc=stage, leave=False)
-        self._bar.n = done
-        self._bar.refresh()
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
 
     def _close(self) -> None:
         if self._bar is not None:
@@ -60,7 +63,7 @@ class ProgressBar:
 
 
 def _is_watched() -> bool:
-    """Whether somebody sees the bar: a terminal, or a notebook."""
+    """Whether standard error is a terminal or a notebook."""
     if "ipykernel" in sys.modules:
         return True
     return sys.stderr is not None and sys.stderr.isatty()

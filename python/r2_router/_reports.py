@@ -1,8 +1,7 @@
-"""What training, evaluation and calibration return: figures that notebooks show."""
+"""Reports of training, evaluation, calibration and price changes. Notebooks display them."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -10,7 +9,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from . import _core
-from ._tables import Path
+from ._tables import Path, as_path
 
 if TYPE_CHECKING:
     import pandas
@@ -73,35 +72,62 @@ def _page(body: str) -> str:
     )
 
 
-def _save(path: Path, contents: Mapping[str, Callable[[], str]]) -> None:
-    """Writes what the suffix asks for."""
-    file = os.fspath(path)
-    suffix = os.path.splitext(file)[1].lower()
-    if suffix not in contents:
-        raise ValueError(f"{file} ends with {suffix!r}: expected {', '.join(contents)}")
-    text = contents[suffix]()
-    with open(file, "w", encoding="utf-8", newline="") as output:
-        output.write(text)
+def _parse(text: str) -> dict[str, Any]:
+    import json
+
+    return dict(json.loads(text))
 
 
-class Evaluation:
+def _write_json(value: Any) -> str:
+    import json
+
+    return json.dumps(value, indent=2) + "\n"
+
+
+class _Report:
+    """A report that can be written to a file."""
+
+    def save_report(self, path: Path) -> None:
+        """Writes the report as ``.html``, ``.json`` or ``.txt``."""
+        file = as_path("path", path)
+        suffix = os.path.splitext(file)[1].lower()
+        contents = self._contents()
+        if suffix not in contents:
+            raise ValueError(f"{file} ends with {suffix!r}: expected {', '.join(contents)}")
+        text = contents[suffix]()
+        with open(file, "w", encoding="utf-8", newline="") as output:
+            output.write(text)
+
+    def _contents(self) -> dict[str, Callable[[], str]]:
+        """By suffix, a function that returns the file's text."""
+        return {
+            ".html": lambda: _page(self._repr_html_()),
+            ".json": lambda: _write_json(self._json()),
+            ".txt": lambda: str(self).rstrip() + "\n",
+        }
+
+    def _json(self) -> Any:
+        return self
+
+    def _repr_html_(self) -> str:
+        raise NotImplementedError
+
+
+class Evaluation(_Report):
     """A router and the contenders that it was compared with, on queries with known outcomes.
 
     Scores are from 0 to 1. Costs on curves are fractions of the best single model's. ``print``
-    shows the table of ``r2-router eval``, a notebook a shorter one.
+    shows the table of ``r2-router eval``. A notebook displays a shorter one.
     """
 
-    def __init__(
-        self, native: _core.RouterEvaluation, stability: Mapping[str, Any] | None = None
-    ) -> None:
+    def __init__(self, native: _core.RouterEvaluation, stability: str | None = None) -> None:
         self._native = native
-        #: Shares of choices that stay when queries are edited; None if it was not asked for.
-        self.stability = stability
+        #: Shares of choices that stay the same when queries are edited; None if not measured.
+        self.stability = None if stability is None else _parse(stability)
 
     @cached_property
     def _figures(self) -> dict[str, Any]:
-        figures: dict[str, Any] = json.loads(self._native.json())
-        return figures
+        return _parse(self._native.json())
 
     @property
     def queries(self) -> int:
@@ -110,7 +136,7 @@ class Evaluation:
 
     @property
     def summary(self) -> str:
-        """What may be saved, whether that is more than chance, and what the default does."""
+        """The possible saving, whether it is significant, and the result of the default setting."""
         return self._native.summary()
 
     @property
@@ -120,7 +146,7 @@ class Evaluation:
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
-        """For each contender its name ("policy") and metrics; the router comes first.
+        """For each contender its name ("policy") and metrics; the router is first.
 
         ``audc``, the area under the deferral curve; ``qnc`` and ``c95``, the least cost that
         reaches the best single model's score and 95 % of it, or None; ``peak``, the highest score;
@@ -192,13 +218,14 @@ class Evaluation:
     def save_report(self, path: Path) -> None:
         """Writes the report: a page with charts (``.html``), every sweep (``.csv``), every figure
         (``.json``) or the tables (``.txt``)."""
-        contents = {
-            ".html": self._native.html,
-            ".csv": self._native.csv,
-            ".json": lambda: json.dumps(self.to_dict(), indent=2) + "\n",
-            ".txt": self._native.text,
-        }
-        _save(path, contents)
+        super().save_report(path)
+
+    def _contents(self) -> dict[str, Callable[[], str]]:
+        own = {".html": self._native.html, ".csv": self._native.csv, ".txt": self._native.text}
+        return super()._contents() | own
+
+    def _json(self) -> Any:
+        return self.to_dict()
 
     def __str__(self) -> str:
         return self._native.text()
@@ -219,8 +246,8 @@ def _flat(policy: Mapping[str, Any]) -> dict[str, Any]:
     return row
 
 
-class Training(dict[str, Any]):
-    """The report of a training: a dictionary of figures, with the ``router`` that came out of it.
+class Training(_Report, dict[str, Any]):
+    """The report of a training: a dictionary of figures, with the trained ``router``.
 
     Keys: ``training_queries``, ``held_out_queries``, ``heads``, ``predictor``; what was chosen
     (``alpha`` and all ``alphas``; ``neighbours``, ``weighting`` and all ``neighbour_counts``; or
@@ -237,22 +264,32 @@ class Training(dict[str, Any]):
     ) -> None:
         super().__init__(figures)
         self._text = text
-        self._evaluate = evaluate
+        self._evaluate: Callable[[], Evaluation] | None = evaluate
         #: The trained router.
         self.router = router
 
     @cached_property
     def evaluation(self) -> Evaluation:
-        """The router on the queries that were held out, compared when this is first used.
+        """The evaluation on the queries that were held out; computed when it is first used.
 
-        Raises ``ValueError`` if none were.
+        Raises ``ValueError`` if there are none.
         """
+        if self._evaluate is None:
+            raise ValueError(
+                "the report was pickled without its data: use r2_router.evaluate(queries, "
+                "outcomes, report.router)"
+            )
         if not self["held_out_queries"]:
             raise ValueError(
                 "no query was held out, so the router cannot be evaluated: train with holdout=5, "
                 "or evaluate with folds"
             )
         return self._evaluate()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Pickles do not contain the outcomes.
+        state = {key: value for key, value in self.__dict__.items() if key != "evaluation"}
+        return state | {"_evaluate": None}
 
     def _settings(self) -> list[dict[str, Any]]:
         return list(self.get("alphas") or self.get("neighbour_counts") or [self["metrics"]])
@@ -276,8 +313,11 @@ class Training(dict[str, Any]):
         return ax
 
     def save_report(self, path: Path) -> None:
-        """Writes the report of ``evaluation``."""
-        self.evaluation.save_report(path)
+        """Writes the report of ``evaluation``, as ``Evaluation.save_report`` does."""
+        super().save_report(path)
+
+    def _contents(self) -> dict[str, Callable[[], str]]:
+        return self.evaluation._contents()
 
     def __str__(self) -> str:
         return self._text
@@ -288,7 +328,7 @@ class Training(dict[str, Any]):
         return _paragraphs(self._text) + _table(list(settings[0]), rows)
 
 
-class AddedModel(dict[str, Any]):
+class AddedModel(_Report, dict[str, Any]):
     """The report of adding a model: a dictionary of figures, with the extended ``router``.
 
     Keys: ``model``, ``probes``; for ``quality`` and ``tokens`` the chosen ``alpha`` and
@@ -318,15 +358,6 @@ class AddedModel(dict[str, Any]):
         ax.set_xlabel(f"share in the quality heads of {self['model']}")
         return ax
 
-    def save_report(self, path: Path) -> None:
-        """Writes the report as ``.html``, ``.json`` or ``.txt``."""
-        contents = {
-            ".html": lambda: _page(self._repr_html_()),
-            ".json": lambda: json.dumps(self, indent=2) + "\n",
-            ".txt": lambda: self._text,
-        }
-        _save(path, contents)
-
     def __str__(self) -> str:
         return self._text
 
@@ -336,28 +367,27 @@ class AddedModel(dict[str, Any]):
         return _paragraphs(self._text) + _table(["", *keys], rows)
 
 
-class Calibration:
-    """A setting that meets a target, with the cost and the quality that it leads to.
+class Calibration(_Report):
+    """A setting that meets a target, with the resulting cost and quality.
 
-    ``router.route_text(query, **calibration.constraints)`` uses it, and so does ``policy=`` with
-    the file that ``save_policy`` writes.
+    To use it, pass ``**calibration.constraints`` to a router's methods, or ``policy=`` with the
+    file that ``save_policy`` writes.
     """
 
     def __init__(self, policy: str, text: str, figures: Mapping[str, Any], folder: str) -> None:
         self._policy = policy
         self._text = text
         self._folder = folder
-        #: ``setting``, ``cost_usd`` and ``quality`` for a query, each a dictionary of ``value``,
-        #: ``low`` and ``high`` (95 % bootstrap interval); ``realised``: whether they are real
-        #: figures; ``predicted_cost_usd``, ``predicted_quality``, ``best_quality``; ``queries``,
-        #: and
-        #: ``incomplete`` ones that were left out.
+        #: ``setting``, ``cost_usd`` and ``quality`` per query, each a dictionary of ``value``,
+        #: ``low`` and ``high`` (95 % bootstrap interval); ``realised``: whether these are observed
+        #: figures; ``predicted_cost_usd``, ``predicted_quality``, ``best_quality``; the number of
+        #: ``queries``, and of ``incomplete`` queries that were left out.
         self.figures = dict(figures)
 
     @property
     def policy(self) -> dict[str, Any]:
         """The policy as a dictionary; "calibration" records the target and the figures."""
-        return dict(json.loads(self._policy))
+        return _parse(self._policy)
 
     @property
     def constraints(self) -> dict[str, Any]:
@@ -370,12 +400,12 @@ class Calibration:
         Returns the file's path.
         """
         if (path is None) == (name is None):
-            raise ValueError("expected a path or a name for the policy, and not both")
+            raise ValueError("expected either a path or a name for the policy")
         if name is not None:
             if not self._folder:
                 raise ValueError(
-                    "the router has no folder to keep a policy in: save it with save_pretrained() "
-                    "and load that, or give a path"
+                    "the router has no folder for a policy: save it with save_pretrained() and "
+                    "load that, or give a path"
                 )
             path = _core.named_policy_path(name, self._folder)
             os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -411,14 +441,8 @@ class Calibration:
         ax.set_ylabel("mean quality")
         return ax
 
-    def save_report(self, path: Path) -> None:
-        """Writes the report as ``.html``, ``.json`` or ``.txt``."""
-        contents = {
-            ".html": lambda: _page(self._repr_html_()),
-            ".json": lambda: json.dumps(self.figures, indent=2) + "\n",
-            ".txt": lambda: self._text,
-        }
-        _save(path, contents)
+    def _json(self) -> Any:
+        return self.figures
 
     def __str__(self) -> str:
         return self._text
@@ -434,8 +458,8 @@ class Calibration:
         return _table(["", "value", "low", "high"], rows)
 
 
-class PriceChanges:
-    """What a catalogue changes in a pool."""
+class PriceChanges(_Report):
+    """The differences between a pool and a catalogue."""
 
     def __init__(self, before: str, after: str, changes: Sequence[str], written: bool) -> None:
         self._before = before
@@ -448,12 +472,12 @@ class PriceChanges:
     @property
     def pool(self) -> dict[str, Any]:
         """The pool with the changes, as a dictionary that ``train`` and others take."""
-        return dict(json.loads(self._after))
+        return _parse(self._after)
 
     def to_pandas(self) -> pandas.DataFrame:
         """A data frame of the old and new prices of each model, USD per million tokens."""
         rows = []
-        before = json.loads(self._before)["models"]
+        before = _parse(self._before)["models"]
         for name, model in self.pool["models"].items():
             row: dict[str, Any] = {"model": name, "available": model.get("available", True)}
             for kind in ("input", "output"):
@@ -472,14 +496,8 @@ class PriceChanges:
         ax.legend()
         return ax
 
-    def save_report(self, path: Path) -> None:
-        """Writes the changes as ``.html``, ``.json`` or ``.txt``."""
-        contents = {
-            ".html": lambda: _page(self._repr_html_()),
-            ".json": lambda: json.dumps(self.changes, indent=2) + "\n",
-            ".txt": lambda: f"{self}\n",
-        }
-        _save(path, contents)
+    def _json(self) -> Any:
+        return self.changes
 
     def __str__(self) -> str:
         return "\n".join(self.changes) or "Nothing has changed."

@@ -1,20 +1,22 @@
-"""Tables as callers have them, as files that the native reader reads."""
+"""Queries, outcomes and pools as callers have them, as files that the native reader reads."""
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
-from ._arrays import Floats
+from . import _core
+from ._arrays import as_rows
 from ._errors import DataError
+from ._log import logger
 
-__all__ = ["Path", "Pool", "Table", "Tables", "as_rows"]
+__all__ = ["Path", "Pool", "Table", "Tables", "as_path"]
 
 Path = str | os.PathLike[str]
 #: A data frame (pandas, polars), an Arrow table, a list of dictionaries, or the path of a file.
@@ -24,18 +26,20 @@ Pool = Mapping[str, Any] | Path
 
 
 class Tables:
-    """Files for the native reader, which live as long as the ``with`` block.
+    """Files for the native reader, which exist during the ``with`` block.
 
-    Paths are passed on; Parquet, data frames and rows are written as JSON lines. A message about
-    such a file becomes one about what was given: ``outcomes:7`` is the seventh row of ``outcomes``.
+    Paths are passed on. Parquet files, data frames and rows are written as JSON lines. Messages
+    about such a file are changed to name the argument, the row and the column.
     """
 
     def __init__(self) -> None:
         self._scratch = tempfile.TemporaryDirectory()
-        #: What is read, and how messages name it.
-        self._names: dict[str, str] = {}
-        #: What a checkpoint names as its data, without repetition.
-        self.sources: list[str] = []
+        #: By file that is read, the file that the caller passed.
+        self._files: dict[str, str] = {}
+        #: By file that is read, the argument with its contents.
+        self._arguments: dict[str, str] = {}
+        #: The files that a checkpoint names as its data.
+        self._sources: list[str] = []
 
     def __enter__(self) -> Tables:
         return self
@@ -47,42 +51,50 @@ class Tables:
         trace: TracebackType | None,
     ) -> None:
         self._scratch.cleanup()
-        if error is not None and error.args and isinstance(error.args[0], str):
-            error.args = (self.original(error.args[0]), *error.args[1:])
-            file = getattr(error, "file", None)
-            if isinstance(file, str):
-                error.file = self.original(file)  # type: ignore[attr-defined]
+        if error is None or not error.args or not isinstance(error.args[0], str):
+            return
+        message = self.original(error.args[0])
+        if isinstance(error, TypeError):
+            message = re.sub(r"^\w+\(\): ", "", message)  # the name of a native function
+        error.args = (message, *error.args[1:])
+        file = getattr(error, "file", None)
+        if isinstance(file, str):
+            names = self._files | self._arguments
+            error.file = names.get(file, file)  # type: ignore[attr-defined]
 
-    def read(self, name: str, table: Table) -> str:
-        """The path of a file with the rows of ``table``."""
-        scratch = os.path.join(self._scratch.name, name)
-        if isinstance(table, (str, os.PathLike)):
-            given = os.fspath(table)
-            read = _convert_parquet(given, scratch)
-            if read != given:
-                self._names[read] = given
-            source = given
-        else:
-            with open(scratch, "w") as lines:
-                for row in _rows(name, table):
-                    print(json.dumps(row, default=_plain), file=lines)
-            self._names[scratch] = name
-            read = source = scratch
-        if source not in self.sources:
-            self.sources.append(source)
-        return read
+    def log(self, level: int, message: str) -> None:
+        """Passes a diagnostic of the native library to the logger."""
+        logger.log(level, self.original(message))
 
-    def both(self, queries: Table | None, outcomes: Table) -> tuple[str, str]:
-        """The files of two tables, which may be one table or one file."""
-        if queries is None:
+    def read(
+        self,
+        queries: Table | None,
+        outcomes: Table | None = None,
+        *,
+        embeddings: Any = None,
+        **settings: Any,
+    ) -> _core.Data:
+        """The data. ``queries=None``: ``outcomes`` has the queries too; ``outcomes=None``: none.
+
+        ``settings``: further keywords of the native function.
+        """
+        if queries is None and outcomes is not None:
             queries = outcomes
-        first = self.read("queries", queries)
-        same = queries is outcomes or (
-            isinstance(queries, (str, os.PathLike))
-            and isinstance(outcomes, (str, os.PathLike))
-            and os.fspath(queries) == os.fspath(outcomes)
+        queries_file = self._file("queries", queries)
+        if outcomes is None:
+            outcomes_file = ""
+        elif outcomes is queries or _same_path(outcomes, queries):
+            outcomes_file = queries_file
+        else:
+            outcomes_file = self._file("outcomes", outcomes)
+        return _core.read_data(
+            queries=queries_file,
+            outcomes=outcomes_file,
+            embeddings=None if embeddings is None else as_rows(embeddings),
+            sources=self._sources,
+            log=self.log,
+            **settings,
         )
-        return first, first if same else self.read("outcomes", outcomes)
 
     def pool(self, pool: Pool) -> str:
         """The path of a pool file."""
@@ -97,18 +109,62 @@ class Tables:
         document = pool if isinstance(models, Mapping) else {"models": pool}
         path = os.path.join(self._scratch.name, "pool")
         with open(path, "w") as file:
-            json.dump(document, file, default=_plain)
-        self._names[path] = "pool"
+            file.write(_to_json("pool", document))
+        self._arguments[path] = "pool"
         return path
 
     def original(self, message: str) -> str:
-        """A message about a file that is read, as one about what was given."""
-        for read, given in self._names.items():
+        """A message about a file that is read, as one about what the caller passed."""
+        for read, given in self._files.items():
             message = message.replace(read, given)
+        for read, name in self._arguments.items():
+            message = re.sub(
+                re.escape(read) + r"(?::(\d+)(?: at /([^/\s:]+)(?=: ))?)?",
+                lambda found, name=name: _place(name, found[1], found[2]),  # type: ignore[misc]
+                message,
+            )
         return message
 
+    def _file(self, name: str, table: Table) -> str:
+        """The path of a file with the rows of ``table``."""
+        scratch = os.path.join(self._scratch.name, name)
+        if isinstance(table, (str, os.PathLike)):
+            source = os.fspath(table)
+            read = _convert_parquet(source, scratch)
+            if read != source:
+                self._files[read] = source
+        else:
+            _write_rows(name, _rows(name, table), scratch)
+            self._arguments[scratch] = name
+            read = source = scratch
+        if source not in self._sources:
+            self._sources.append(source)
+        return read
 
-def _rows(name: str, table: Table) -> Iterable[Mapping[str, Any]]:
+
+def as_path(name: str, value: Any) -> str:
+    """The path as a string; ``name`` is the argument's."""
+    if isinstance(value, (str, os.PathLike)):
+        path = os.fspath(value)
+        if isinstance(path, str):
+            return path
+    raise TypeError(f"{name} is {value!r}: expected a path")
+
+
+def _place(name: str, row: str | None, column: str | None) -> str:
+    return name + (f", row {row}" if row else "") + (f", column {column!r}" if column else "")
+
+
+def _same_path(first: Any, second: Any) -> bool:
+    paths = (str, os.PathLike)
+    return (
+        isinstance(first, paths)
+        and isinstance(second, paths)
+        and os.fspath(first) == os.fspath(second)
+    )
+
+
+def _rows(name: str, table: Table) -> Iterator[Mapping[str, Any]]:
     if hasattr(table, "to_pylist"):  # Arrow
         rows: Any = table.to_pylist()
     elif hasattr(table, "to_dicts"):  # polars
@@ -117,24 +173,41 @@ def _rows(name: str, table: Table) -> Iterable[Mapping[str, Any]]:
         rows = table.to_dict("records")
     elif hasattr(table, "collect"):
         raise TypeError(f"{name} is a lazy data frame: pass {name}.collect()")
-    elif isinstance(table, Mapping) or not isinstance(table, Iterable):
+    elif isinstance(table, (Mapping, bytes)) or not isinstance(table, Iterable):
         raise TypeError(
             f"{name} is of the type {type(table).__name__}: expected a data frame, an Arrow table, "
             "a list of dictionaries, or a path"
         )
     else:
         rows = table
-    for position, row in enumerate(rows):
+    for number, row in enumerate(rows, 1):
         if not isinstance(row, Mapping):
             raise TypeError(
-                f"row {position} of {name} is of the type {type(row).__name__}: expected a "
-                "dictionary"
+                f"{name}, row {number} is of the type {type(row).__name__}: expected a dictionary"
             )
         yield row
 
 
+def _write_rows(name: str, rows: Iterable[Mapping[str, Any]], path: str) -> None:
+    with open(path, "w") as lines:
+        for number, row in enumerate(rows, 1):
+            lines.write(_to_json(f"{name}, row {number}", row) + "\n")
+
+
+def _to_json(place: str, value: Mapping[str, Any]) -> str:
+    import json
+
+    try:
+        return json.dumps(value, default=_plain)
+    except (TypeError, ValueError, RecursionError) as error:
+        wrong = next((key for key in value if not isinstance(key, str)), None)
+        if wrong is not None:
+            raise TypeError(f"{place} has the column {wrong!r}: expected a string") from None
+        raise TypeError(f"{place} cannot be written as JSON: {error}") from None
+
+
 def _plain(value: Any) -> Any:
-    """What JSON lacks: NumPy's numbers, missing values of pandas, and others as text."""
+    """A value that JSON lacks: a number of NumPy, a missing value of pandas, or another as text."""
     if isinstance(value, np.generic):
         return value.item()
     if type(value).__name__ in ("NAType", "NaTType"):
@@ -162,21 +235,10 @@ def _convert_parquet(path: str, destination: str) -> str:
             "table as CSV or JSON lines"
         ) from None
     try:
-        with pyarrow.parquet.ParquetFile(path) as source, open(destination, "w") as lines:
-            for batch in source.iter_batches():
-                for row in batch.to_pylist():
-                    print(json.dumps(row, default=_plain), file=lines)
+        with pyarrow.parquet.ParquetFile(path) as source:
+            batches = source.iter_batches()
+            _write_rows(path, (row for batch in batches for row in batch.to_pylist()), destination)
     except (pyarrow.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path}: the Parquet file cannot be read: {reason}") from None
     return destination
-
-
-def as_rows(embeddings: Any) -> Floats:
-    """Embeddings as an (N, d) array."""
-    rows = np.ascontiguousarray(embeddings, np.float32)
-    if rows.ndim != 2:
-        raise ValueError(
-            f"the embeddings have the shape {rows.shape}: expected (N, d), a row for each query"
-        )
-    return rows

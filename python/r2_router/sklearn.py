@@ -1,4 +1,4 @@
-"""A router as an estimator of scikit-learn, which the ``sklearn`` extra brings.
+"""A router as an estimator of scikit-learn (extra ``sklearn``).
 
 from r2_router.sklearn import RouterRegressor
 
@@ -32,15 +32,15 @@ class RouterRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     """Predicts the score of each model's answer from embeddings, by linear heads.
 
     Parameters:
-        prices: by model its prices for input and output in USD per million tokens, in the order of
-            the columns of ``y``; None: models "0", "1", ... that are free
+        prices: for each model its prices for input and output in USD per million tokens, in the
+            order of the columns of ``y``; None: free models with the names of the columns
         alphas: ridge penalties to choose from by cross-validation
-        folds: of the cross-validation, 2 or more
+        folds: folds of the cross-validation, 2 or more
         seed: varies the folds
-        threads: 0 for one each core; the result does not depend on it
+        threads: 0: one for each core. The result does not depend on it
 
-    After ``fit``, ``router_`` is the R2Router, ``training_`` its report and ``coef_`` and
-    ``intercept_`` are those of the quality heads.
+    After ``fit``, ``router_`` is the R2Router, ``training_`` is its report, and ``coef_`` and
+    ``intercept_`` are the quality heads.
     """
 
     def __init__(
@@ -61,17 +61,22 @@ class RouterRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     def fit(self, X: Any, y: Any, output_tokens: Any = None) -> RouterRegressor:
         """Fits the heads to embeddings ``X`` (N, d) and scores ``y`` (N,) or (N, models).
 
-        Scores outside 0 to 1 are mapped linearly to that range for the router; ``predict`` maps
-        them back. ``output_tokens``: lengths of the answers in the shape of ``y``; None: 1 each.
+        A data frame's columns may be in any order: ``prices`` has their names. Scores outside 0 to
+        1 are mapped linearly to that range for the router; ``predict`` maps them back.
+        ``output_tokens``: lengths of the answers in the shape of ``y``; None: 1 each.
         """
+        y = self._in_order(y)
+        output_tokens = self._in_order(output_tokens)
+        names = [str(name) for name in getattr(y, "columns", ())]
         X, y = validate_data(self, X, y, multi_output=True, y_numeric=True, ensure_min_samples=2)
-        scores = np.asarray(y, np.float64).reshape(len(X), -1)
+        scores: Any = np.asarray(y, np.float64).reshape(len(X), -1)
         tokens = np.ones_like(scores)
         if output_tokens is not None:
             tokens = np.asarray(output_tokens, np.float64).reshape(scores.shape)
         prices = self.prices
         if prices is None:
-            prices = {str(column): (0.0, 0.0) for column in range(scores.shape[1])}
+            names = names or [str(column) for column in range(scores.shape[1])]
+            prices = dict.fromkeys(names, (0.0, 0.0))
         if len(prices) != scores.shape[1]:
             raise ValueError(
                 f"prices has {len(prices)} models and y {scores.shape[1]} columns: expected a "
@@ -115,6 +120,18 @@ class RouterRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self.coef_ = weights * self._scale
         self.intercept_ = intercepts * self._scale + self._offset
         return self
+
+    def _in_order(self, table: Any) -> Any:
+        """A data frame with its columns in the order of ``prices``; anything else as it is."""
+        names = getattr(table, "columns", None)
+        if names is None or self.prices is None:
+            return table
+        if sorted(names) != sorted(self.prices):
+            raise ValueError(
+                f"the columns are {', '.join(map(str, names))}: expected those of prices, "
+                f"{', '.join(self.prices)}"
+            )
+        return table[list(self.prices)]
 
     def predict(self, X: Any) -> Any:
         """Scores in the units of ``y``, (N,) or (N, models)."""

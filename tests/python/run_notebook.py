@@ -1,4 +1,4 @@
-"""Runs examples/route_text.ipynb; as a program, also writes what it shows back into it.
+"""Runs notebooks of examples/; as a program, runs route_text.ipynb and writes its outputs into it.
 
     R2ROUTER_RELEASED=FOLDER python tests/python/run_notebook.py
 
