@@ -382,14 +382,21 @@ def test_wrong_requests_are_explained(training: r2_router.Training, rows: Any) -
     check("240 queries and 2 embeddings", router=training.router, embeddings=np.ones((2, 64)))
 
 
-def test_progress(rows: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress(training: r2_router.Training, rows: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
 
     def see(stage: str, done: int, total: int) -> None:
         seen.append(stage)
 
     r2_router.evaluate(*rows, pool=POOL, folds=2, resamples=3, progress=see, **QUICK)
-    assert {"cross-validating", "fitting", "resampling"} <= set(seen)
+    assert {"cross-validating", "fitting", "predicting", "resampling"} <= set(seen)
+    seen.clear()
+    r2_router.evaluate(*rows, training.router, resamples=3, perturb=True, progress=see)
+    assert list(dict.fromkeys(seen)) == ["predicting", "resampling", "editing"]
+    assert seen.count("editing") == training["held_out_queries"]
+    seen.clear()
+    r2_router.calibrate(rows[0], "95% of best", training.router, resamples=7, progress=see)
+    assert seen == ["resampling"] * 7
 
     def stop(stage: str, done: int, total: int) -> None:
         if stage == "resampling":
