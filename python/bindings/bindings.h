@@ -13,6 +13,7 @@
 
 #include "r2router/llm/generate.h"
 #include "r2router/router.h"
+#include "r2router/train/train.h"
 
 namespace r2router::python {
 
@@ -53,7 +54,9 @@ void register_decision(py::module_& module);
 void register_batch(py::module_& module);
 void register_router(py::module_& module);
 void register_servers(py::module_& module);
+void register_outcomes(py::module_& module);
 void register_train(py::module_& module);
+void register_evaluation(py::module_& module);
 void register_program(py::module_& module);
 /// Wrong arguments to any function that is registered get a TypeError of one line, which names the
 /// argument. Call it last.
@@ -71,6 +74,10 @@ Budget to_budget(const py::handle& value);
 /// A callback that passes diagnostics to Python's `log(level: int, message: str)`, with the levels
 /// of the logging module. Acquires the GIL.
 LogCallback to_log_callback(py::object log);
+
+/// A callback that handles signals, so that Ctrl-C ends long work, and calls Python's
+/// `progress(stage: str, done: int, total: int)` unless it is None. Acquires the GIL.
+ProgressCallback to_progress_callback(py::object progress);
 
 /// A dictionary with names for keys, which the stubs show as such.
 using Dict = py::typing::Dict<py::str, py::object>;

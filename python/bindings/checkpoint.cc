@@ -240,6 +240,14 @@ void register_checkpoint(py::module_& module) {
            py::arg("intercepts"))
       .def_static("load", &load, py::arg("folder"), py::arg("log") = py::none())
       .def("save", &save_checkpoint, py::arg("folder"), py::call_guard<ReleasedGil>())
+      .def(
+          "with_lambda",
+          [](const Checkpoint& self, double lambda) {
+            auto result = std::make_shared<Checkpoint>(self);
+            result->config.policy = merge(self.config.policy, {.lambda = lambda});
+            return result;
+          },
+          py::arg("lambda_val"), "A copy with another default trade-off.")
       .def_property_readonly("model_configs", &model_configs)
       .def_property_readonly("head_names", &head_names,
                              "(model index, budget, target) of each head.")

@@ -28,7 +28,9 @@ PYBIND11_MODULE(_core, module) {
   register_batch(module);
   register_servers(module);
   register_router(module);
+  register_outcomes(module);
   register_train(module);
+  register_evaluation(module);
   register_program(module);
   explain_wrong_arguments(module);
 }

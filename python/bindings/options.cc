@@ -207,6 +207,8 @@ void register_options(py::module_& module) {
            "input_tokens: None if it is estimated.");
   module.def("settings", &settings_table,
              "Every setting of a policy, as the native library has it.");
+  module.def("named_policy_path", &named_policy_path, py::arg("name"), py::arg("checkpoint_folder"),
+             "Where the folder keeps the policy of a name.");
   module.def(
       "load_policy",
       [](const std::string& policy, const std::string& checkpoint_folder) {

@@ -1,35 +1,22 @@
-// Training from files of outcomes.
+// Training, and adding a model.
 #include "r2router/train/train.h"
 
-#include <algorithm>
+#include <memory>
 #include <optional>
+#include <string>
+#include <tuple>
 #include <utility>
+#include <vector>
 
 #include <pybind11/stl.h>
 
+#include "r2router/eval/router_evaluation.h"
 #include "r2router/outcomes.h"
 
 #include "bindings.h"
 
 namespace r2router::python {
 namespace {
-
-/// What to learn from.
-struct Data {
-  OutcomeTable table;
-  std::vector<float> embeddings;  ///< queries × dimension; empty: the lexical encoder makes them
-  std::size_t dimension = 0;
-};
-
-// Also the place where Ctrl-C is noticed.
-ProgressCallback to_progress_callback(py::object progress) {
-  auto shared = std::make_shared<py::object>(std::move(progress));
-  return [shared](std::string_view stage, std::size_t done, std::size_t total) {
-    const AcquiredGil acquired;
-    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-    if (!shared->is_none()) call(*shared, py::make_tuple(stage, done, total));
-  };
-}
 
 Dict to_dict(const DeferralMetrics& metrics) {
   using namespace py::literals;
@@ -100,78 +87,97 @@ LexicalEncoderSpec make_encoder(std::uint32_t dimension, const FeatureTuples& fe
   return spec;
 }
 
-/// Keeps the queries whose dataset begins with `prefix`.
-void select_dataset(Data& data, const std::string& prefix) {
-  std::vector<std::uint32_t> rows;
-  std::vector<float> embeddings;
-  for (std::size_t i = 0; i < data.table.queries.size(); ++i) {
-    if (!data.table.queries[i].dataset.starts_with(prefix)) continue;
-    rows.push_back(static_cast<std::uint32_t>(i));
-    if (data.embeddings.empty()) continue;
-    const auto row = data.embeddings.begin() + static_cast<std::ptrdiff_t>(i * data.dimension);
-    embeddings.insert(embeddings.end(), row, row + static_cast<std::ptrdiff_t>(data.dimension));
-  }
-  if (rows.empty()) {
-    throw Error(ErrorCode::kBadData, "no query has a dataset that begins with \"" + prefix + "\"");
-  }
-  data.table = select_queries(data.table, rows);
-  data.embeddings = std::move(embeddings);
+TrainRecipe make_recipe(std::optional<LexicalEncoderSpec> encoder, bool topics, bool augment,
+                        const std::string& predictor, const std::vector<double>& alphas,
+                        const std::vector<std::uint32_t>& neighbours, std::uint32_t folds,
+                        std::uint32_t holdout, std::uint64_t seed, std::uint32_t threads,
+                        py::object progress, py::object log) {
+  TrainRecipe recipe{.topics = topics,
+                     .augment = augment,
+                     .options = {.predictor = parse_predictor_kind(predictor),
+                                 .folds = folds,
+                                 .holdout = holdout,
+                                 .seed = seed,
+                                 .threads = threads,
+                                 .progress = to_progress_callback(std::move(progress)),
+                                 .log = to_log_callback(std::move(log))}};
+  if (encoder) recipe.encoder = *std::move(encoder);
+  if (!alphas.empty()) recipe.options.alphas = alphas;
+  if (!neighbours.empty()) recipe.options.neighbours = neighbours;
+  return recipe;
 }
 
-std::pair<std::shared_ptr<Checkpoint>, Dict> train_from_files(
-    const std::string& queries, const std::string& outcomes, const std::string& pool,
-    const std::vector<std::string>& models, double least_coverage, const std::string& dataset,
-    const std::vector<std::uint32_t>& token_limits, const std::string& budget_prompt,
-    std::optional<LexicalEncoderSpec> encoder, bool topics,
-    const std::optional<py::array_t<float, py::array::c_style>>& embeddings,
-    const std::string& embedding_model, const std::string& predictor,
-    const std::vector<double>& alphas, const std::vector<std::uint32_t>& neighbours,
-    std::uint32_t folds, std::uint32_t holdout, std::uint64_t seed, std::uint32_t threads,
-    bool ignore_unknown_models, const std::vector<std::string>& sources, py::object progress,
-    py::object log) {
-  Data data;
-  if (embeddings) {
-    data.embeddings.assign(embeddings->data(), embeddings->data() + embeddings->size());
-    data.dimension = static_cast<std::size_t>(embeddings->shape(1));
-  }
-  TrainOptions options{.predictor = parse_predictor_kind(predictor),
-                       .folds = folds,
-                       .holdout = holdout,
-                       .seed = seed,
-                       .threads = threads,
-                       .progress = to_progress_callback(std::move(progress)),
-                       .log = to_log_callback(std::move(log))};
-  if (!alphas.empty()) options.alphas = alphas;
-  if (!neighbours.empty()) options.neighbours = neighbours;
-
+std::tuple<std::shared_ptr<Checkpoint>, Dict, std::string> train_on(
+    const OutcomeData& data, const TrainRecipe& recipe, const std::string& budget_prompt,
+    const std::string& embedding_model) {
   auto checkpoint = std::make_shared<Checkpoint>();
   TrainReport report;
+  std::string text;
   {
     const ReleasedGil released;
-    const Pool models_and_prices = read_pool(pool);
-    data.table =
-        read_outcomes(queries, outcomes, models_and_prices,
-                      {.ignore_unknown_models = ignore_unknown_models, .log = options.log});
-    if (!sources.empty()) {
-      data.table.sources.clear();
-      for (const std::string& file : sources) data.table.sources.push_back(hash_source(file));
-    }
-    if (embeddings && data.embeddings.size() != data.table.queries.size() * data.dimension) {
-      throw Error(ErrorCode::kBadData,
-                  "there are " + std::to_string(data.table.queries.size()) +
-                      " queries: expected one row of embeddings for each",
-                  {.file = queries});
-    }
-    if (!dataset.empty()) select_dataset(data, dataset);
-    data.table = choose_models(data.table, models_and_prices, models, least_coverage, options.log);
-    if (!token_limits.empty()) data.table = apply_hard_cap(data.table, token_limits);
-    if (encoder && topics) encoder->topics = datasets(data.table);
-    *checkpoint = encoder ? train(data.table, *encoder, options, &report)
-                          : train(data.table, data.embeddings, data.dimension, options, &report);
-    if (!encoder) checkpoint->config.embedding_model = embedding_model;
+    *checkpoint = train(data, recipe, &report);
+    if (!data.embeddings.empty()) checkpoint->config.embedding_model = embedding_model;
     checkpoint->config.budget_prompt = budget_prompt;
+    text = to_text(report, *checkpoint);
   }
-  return {checkpoint, to_dict(report, options.predictor)};
+  return {checkpoint, to_dict(report, recipe.options.predictor), text};
+}
+
+Dict to_dict(const AddedHeads& heads, const Pool& pool) {
+  using namespace py::literals;
+  Dict shares;
+  for (std::size_t i = 0; i < heads.shares.size(); ++i) {
+    shares[py::str(pool[i].name)] = heads.shares[i];
+  }
+  return Dict("alpha"_a = heads.alpha, "share_penalty"_a = heads.share_penalty,
+              "error"_a = heads.error, "mean_error"_a = heads.mean_error, "shares"_a = shares);
+}
+
+std::tuple<std::shared_ptr<Checkpoint>, Dict, std::string> add_model_to(
+    const Checkpoint& checkpoint, const OutcomeData& data, const std::string& model,
+    std::uint32_t probes, std::optional<std::uint32_t> holdout, std::uint64_t seed,
+    std::uint32_t threads, py::object progress, py::object log) {
+  using namespace py::literals;
+  AddModelOptions options{.probes = probes,
+                          .seed = seed,
+                          .threads = threads,
+                          .progress = to_progress_callback(std::move(progress)),
+                          .log = to_log_callback(std::move(log))};
+  auto added = std::make_shared<Checkpoint>();
+  AddModelReport report;
+  std::optional<AddedModelComparison> comparison;
+  std::string text;
+  {
+    const ReleasedGil released;
+    options.holdout = holdout ? *holdout : trained_holdout(checkpoint.config, options.log);
+    *added =
+        add_model(checkpoint, data.table, embed(Router(checkpoint), data), model, options, &report);
+    text = to_text(report, model);
+    // The new checkpoint is kept even if routers cannot be measured on these queries.
+    try {
+      comparison = compare_added_model(*added, report, data, options.holdout);
+    } catch (const Error& error) {
+      if (options.log) {
+        options.log(LogLevel::kWarning, std::string("routers not compared: ") + error.what());
+      }
+    }
+  }
+  const Pool& pool = added->config.models;
+  Dict dict("model"_a = model, "probes"_a = report.probes,
+            "quality"_a = to_dict(report.quality, pool), "tokens"_a = to_dict(report.tokens, pool));
+  if (report.full) {
+    const FullTraining& full = *report.full;
+    Dict training(
+        "training_queries"_a = full.training_queries, "held_out_queries"_a = full.held_out_queries,
+        "quality_error"_a = full.quality_error, "added_quality_error"_a = full.added_quality_error,
+        "tokens_error"_a = full.tokens_error, "added_tokens_error"_a = full.added_tokens_error);
+    if (comparison) {
+      dict["audc"] = comparison->added.audc;
+      training["audc"] = comparison->full.audc;
+    }
+    dict["full_training"] = training;
+  }
+  return {added, dict, text};
 }
 
 }  // namespace
@@ -180,14 +186,21 @@ void register_train(py::module_& module) {
   py::class_<LexicalEncoderSpec>(module, "LexicalEncoder", "Settings of the built-in encoder.")
       .def(py::init(&make_encoder), py::arg("dimension"), py::arg("features"), py::arg("seed"),
            py::arg("fold_digits"), py::arg("square_root"), py::arg("idf"));
-  module.def("train", &train_from_files, py::kw_only(), py::arg("queries"), py::arg("outcomes"),
-             py::arg("pool"), py::arg("models"), py::arg("coverage"), py::arg("dataset"),
-             py::arg("token_limits"), py::arg("budget_prompt"), py::arg("encoder"),
-             py::arg("topics"), py::arg("embeddings"), py::arg("embedding_model"),
-             py::arg("predictor"), py::arg("alphas"), py::arg("neighbours"), py::arg("folds"),
-             py::arg("holdout"), py::arg("seed"), py::arg("threads"),
-             py::arg("ignore_unknown_models"), py::arg("sources"), py::arg("progress"),
-             py::arg("log"), "Returns the checkpoint and a report.");
+  py::class_<TrainRecipe>(module, "Recipe", "How a router is trained.")
+      .def(py::init(&make_recipe), py::kw_only(), py::arg("encoder") = py::none(),
+           py::arg("topics") = false, py::arg("augment") = false, py::arg("predictor") = "ridge",
+           py::arg("alphas") = std::vector<double>(),
+           py::arg("neighbours") = std::vector<std::uint32_t>(),
+           py::arg("folds") = TrainOptions{}.folds, py::arg("holdout") = TrainOptions{}.holdout,
+           py::arg("seed") = 0, py::arg("threads") = 0, py::arg("progress") = py::none(),
+           py::arg("log") = py::none());
+  module.def("train", &train_on, py::kw_only(), py::arg("data"), py::arg("recipe"),
+             py::arg("budget_prompt"), py::arg("embedding_model"),
+             "Returns the checkpoint, a report, and the report as text.");
+  module.def("add_model", &add_model_to, py::kw_only(), py::arg("checkpoint"), py::arg("data"),
+             py::arg("model"), py::arg("probes"), py::arg("holdout"), py::arg("seed"),
+             py::arg("threads"), py::arg("progress"), py::arg("log"),
+             "Returns the checkpoint, a report, and the report as text.");
 }
 
 }  // namespace r2router::python

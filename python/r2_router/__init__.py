@@ -11,8 +11,6 @@
 
 from __future__ import annotations
 
-import logging
-
 from ._batch import UNLIMITED, RouteBatch
 from ._calls import AsyncTextStream, TextStream
 from ._constraints import Cap, Constraints
@@ -32,19 +30,26 @@ from ._errors import (
     ServerTimeoutError,
     UnsafeCheckpointError,
 )
+from ._evaluation import calibrate, compare, evaluate
+from ._prices import sync_prices
+from ._recipe import LexicalEncoder, LexicalFeatures
+from ._reports import AddedModel, Calibration, Evaluation, PriceChanges, Training
 from ._router import R2Router
 from ._routing import TOKEN_LIMITS, QualityCurve
-from ._train import LexicalEncoder, LexicalFeatures, convert, train
+from ._save import convert
+from ._train import add_model, train
 from ._types import Answer, Attempt, Details, Explanation, Option, Usage
 
 __all__ = [
     "TOKEN_LIMITS",
     "UNLIMITED",
+    "AddedModel",
     "Answer",
     "AsyncTextStream",
     "Attempt",
     "AuthenticationError",
     "BudgetError",
+    "Calibration",
     "Cap",
     "CheckpointError",
     "ConfigError",
@@ -53,11 +58,13 @@ __all__ = [
     "DataError",
     "Decision",
     "Details",
+    "Evaluation",
     "Explanation",
     "LexicalEncoder",
     "LexicalFeatures",
     "NoAnswerError",
     "Option",
+    "PriceChanges",
     "QualityCurve",
     "R2Router",
     "RateLimitError",
@@ -66,12 +73,15 @@ __all__ = [
     "ServerError",
     "ServerTimeoutError",
     "TextStream",
+    "Training",
     "UnsafeCheckpointError",
     "Usage",
     "__version__",
+    "add_model",
+    "calibrate",
+    "compare",
     "convert",
+    "evaluate",
+    "sync_prices",
     "train",
 ]
-
-# The program decides whether log messages are shown.
-logging.getLogger("r2_router").addHandler(logging.NullHandler())

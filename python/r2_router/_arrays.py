@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Floats", "as_embedding", "as_embeddings", "as_input_tokens"]
+__all__ = ["Floats", "as_embedding", "as_embeddings", "as_input_tokens", "as_rows"]
 
 #: A C-contiguous array of float32 or float64.
 Floats = NDArray[Any]
@@ -44,6 +44,16 @@ def as_embeddings(values: Any, dimension: int) -> Floats:
             f"a row, made by the encoder that the checkpoint was trained with{hint}"
         )
     return array
+
+
+def as_rows(values: Any) -> NDArray[np.float32]:
+    """Embeddings of any length as an (N, d) array of float32."""
+    rows = np.ascontiguousarray(_as_floats(values, "the embeddings"), np.float32)
+    if rows.ndim != 2:
+        raise ValueError(
+            f"the embeddings have the shape {rows.shape}: expected (N, d), a row for each query"
+        )
+    return rows
 
 
 def as_input_tokens(values: Any, count: int) -> NDArray[np.int64]:

@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['Batch', 'CancelSource', 'Checkpoint', 'Choice', 'Client', 'Endpoint', 'HttpEncoder', 'LexicalEncoder', 'Policy', 'QuerySize', 'RouteOptions', 'Router', 'UNLIMITED', 'api_key_from_environment', 'available_kernels', 'default_checkpoint_path', 'estimate_input_tokens', 'load_policy', 'run_program', 'settings', 'train']
+__all__: list[str] = ['Batch', 'CancelSource', 'Checkpoint', 'Choice', 'Client', 'Data', 'Endpoint', 'EvaluationOptions', 'HttpEncoder', 'LexicalEncoder', 'Policy', 'PriceSync', 'QuerySize', 'Recipe', 'RouteOptions', 'Router', 'RouterEvaluation', 'UNLIMITED', 'add_model', 'api_key_from_environment', 'available_kernels', 'calibrate', 'compare_prices', 'cross_validate', 'default_checkpoint_path', 'estimate_input_tokens', 'evaluate', 'load_policy', 'measure_stability', 'named_policy_path', 'read_data', 'run_program', 'settings', 'train', 'write_prices']
 class Policy:
     """
     Settings of a choice.
@@ -42,6 +42,10 @@ class Checkpoint:
         ...
     def save(self, folder: str) -> None:
         ...
+    def with_lambda(self, lambda_val: typing.SupportsFloat | typing.SupportsIndex) -> Checkpoint:
+        """
+        A copy with another default trade-off.
+        """
     @property
     def default_lambda(self) -> float:
         ...
@@ -181,12 +185,75 @@ class Router:
         """
         The choice for each row of embeddings, of which texts say how long the queries are unless size does.
         """
+class Data:
+    """
+    Queries, with their outcomes and embeddings if known.
+    """
+    def set_embeddings(self, embeddings: typing.Annotated[numpy.typing.ArrayLike, numpy.float32]) -> None:
+        ...
+    @property
+    def has_embeddings(self) -> bool:
+        ...
+    @property
+    def limited(self) -> bool:
+        """
+        Whether the outcomes have budgets that were part of the prompt.
+        """
+    @property
+    def texts(self) -> list[str]:
+        ...
+class PriceSync:
+    """
+    The changes that a catalogue makes to a pool.
+    """
+    @property
+    def after(self) -> str:
+        ...
+    @property
+    def any_unknown(self) -> bool:
+        ...
+    @property
+    def before(self) -> str:
+        ...
+    @property
+    def changes(self) -> list[str]:
+        ...
 class LexicalEncoder:
     """
     Settings of the built-in encoder.
     """
     def __init__(self, dimension: typing.SupportsInt | typing.SupportsIndex, features: collections.abc.Sequence[tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex]], seed: typing.SupportsInt | typing.SupportsIndex, fold_digits: bool, square_root: bool, idf: bool) -> None:
         ...
+class Recipe:
+    """
+    How a router is trained.
+    """
+    def __init__(self, *, encoder: LexicalEncoder | None = None, topics: bool = False, augment: bool = False, predictor: str = 'ridge', alphas: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex] = [], neighbours: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = [], folds: typing.SupportsInt | typing.SupportsIndex = 5, holdout: typing.SupportsInt | typing.SupportsIndex = 5, seed: typing.SupportsInt | typing.SupportsIndex = 0, threads: typing.SupportsInt | typing.SupportsIndex = 0, progress: typing.Any = None, log: typing.Any = None) -> None:
+        ...
+class EvaluationOptions:
+    """
+    Settings of an evaluation.
+    """
+    def __init__(self, *, name: str = 'router', rivals: collections.abc.Sequence[tuple[str, Checkpoint]] = [], against: collections.abc.Sequence[str] = [], available_only: bool = False, by_dataset: bool = False, resamples: typing.SupportsInt | typing.SupportsIndex = 1000, seed: typing.SupportsInt | typing.SupportsIndex = 0, progress: typing.Any = None, log: typing.Any = None) -> None:
+        ...
+class RouterEvaluation:
+    """
+    The results of an evaluation.
+    """
+    def csv(self) -> str:
+        ...
+    def html(self) -> str:
+        ...
+    def json(self) -> str:
+        ...
+    def summary(self) -> str:
+        ...
+    def text(self) -> str:
+        ...
+def add_model(*, checkpoint: Checkpoint, data: Data, model: str, probes: typing.SupportsInt | typing.SupportsIndex, holdout: typing.SupportsInt | typing.SupportsIndex | None, seed: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex, progress: typing.Any, log: typing.Any) -> tuple[Checkpoint, dict[str, typing.Any], str]:
+    """
+    Returns the checkpoint, a report, and the report as text.
+    """
 def api_key_from_environment() -> str | None:
     """
     The value of OPENROUTER_API_KEY, or None.
@@ -195,15 +262,35 @@ def available_kernels() -> list[str]:
     """
     Compute kernels that this machine can run, slowest first.
     """
+def calibrate(*, checkpoint: Checkpoint, data: Data, holdout: typing.SupportsInt | typing.SupportsIndex | None, target: str, fraction: bool, resamples: typing.SupportsInt | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex, policy: Policy | None, progress: typing.Any, log: typing.Any) -> tuple[str, str, dict[str, typing.Any]]:
+    """
+    Returns the policy as JSON, the report as text, and the report.
+    """
+def compare_prices(*, pool: str, base_url: str, source: str, ca_file: str, ignored: collections.abc.Sequence[str], log: typing.Any) -> PriceSync:
+    ...
+def cross_validate(*, data: Data, recipe: Recipe, folds: typing.SupportsInt | typing.SupportsIndex, options: EvaluationOptions) -> RouterEvaluation:
+    ...
 def default_checkpoint_path() -> str:
     """
     Folder of the default checkpoint.
     """
 def estimate_input_tokens(text: str) -> int:
     ...
+def evaluate(*, checkpoint: Checkpoint, data: Data, holdout: typing.SupportsInt | typing.SupportsIndex | None, options: EvaluationOptions) -> RouterEvaluation:
+    ...
 def load_policy(policy: str, checkpoint_folder: str) -> Policy:
     """
     policy: a file, or a name in the folder; an empty folder: there is none.
+    """
+def measure_stability(*, checkpoint: Checkpoint, data: Data, holdout: typing.SupportsInt | typing.SupportsIndex | None, progress: typing.Any) -> str:
+    ...
+def named_policy_path(name: str, checkpoint_folder: str) -> str:
+    """
+    Where the folder keeps the policy of a name.
+    """
+def read_data(*, queries: str, outcomes: str, pool: str = '', checkpoint: Checkpoint | None = None, model: str = '', dataset: str = '', embeddings: typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None = None, cost: str = 'usd', ignore_unknown_models: bool = False, sources: collections.abc.Sequence[str] = [], models: collections.abc.Sequence[str] = [], coverage: typing.SupportsFloat | typing.SupportsIndex = 0.99, token_limits: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = [], log: typing.Any = None) -> Data:
+    """
+    Queries and outcomes from files; only queries if outcomes is empty.
     """
 def run_program(arguments: collections.abc.Sequence[bytes]) -> int:
     """
@@ -213,9 +300,11 @@ def settings() -> list[dict[str, typing.Any]]:
     """
     Every setting of a policy, as the native library has it.
     """
-def train(*, queries: str, outcomes: str, pool: str, models: collections.abc.Sequence[str], coverage: typing.SupportsFloat | typing.SupportsIndex, dataset: str, token_limits: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], budget_prompt: str, encoder: LexicalEncoder | None, topics: bool, embeddings: typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None, embedding_model: str, predictor: str, alphas: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], neighbours: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], folds: typing.SupportsInt | typing.SupportsIndex, holdout: typing.SupportsInt | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex, ignore_unknown_models: bool, sources: collections.abc.Sequence[str], progress: typing.Any, log: typing.Any) -> tuple[Checkpoint, dict[str, typing.Any]]:
+def train(*, data: Data, recipe: Recipe, budget_prompt: str, embedding_model: str) -> tuple[Checkpoint, dict[str, typing.Any], str]:
     """
-    Returns the checkpoint and a report.
+    Returns the checkpoint, a report, and the report as text.
     """
+def write_prices(pool: str, sync: PriceSync) -> None:
+    ...
 UNLIMITED: int = -1
 __version__: str = '0.2.0'

@@ -48,7 +48,13 @@ def _download(repository: str) -> str:
     try:
         return str(
             snapshot_download(
-                repository, allow_patterns=["config.json", "model.safetensors", "checkpoints/**"]
+                repository,
+                allow_patterns=[
+                    "config.json",
+                    "model.safetensors",
+                    "policies/*.json",
+                    "checkpoints/**",
+                ],
             )
         )
     except RepositoryNotFoundError as error:

@@ -65,12 +65,12 @@ def route_options(
     policy = settings.pop("policy", None)
     return _core.RouteOptions(
         settings | {"lambda_val": lambda_val},
-        None if policy is None else _policy(policy, checkpoint_folder),
+        None if policy is None else load_policy(policy, checkpoint_folder),
         default_lambda,
     )
 
 
-def _policy(policy: Any, checkpoint_folder: str) -> _core.Policy:
+def load_policy(policy: Any, checkpoint_folder: str) -> _core.Policy:
     try:
         path = os.fspath(policy)
     except TypeError:

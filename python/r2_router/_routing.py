@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import copy
 import os
 import sys
 from collections.abc import Mapping
@@ -19,8 +19,10 @@ from ._decision import Decision
 from ._frozen import FrozenDict, freeze
 from ._hub import checkpoint_folder
 from ._keywords import takes
+from ._log import logger
 from ._options import INPUT_TOKENS, Constraints, query_size, route_options
 from ._predictors import checkpoint_of, predictors_of
+from ._save import Saving
 from ._servers import ServerKeywords, Servers
 from ._texts import as_texts, check_not_blank
 from ._types import Strings
@@ -28,9 +30,7 @@ from ._types import Strings
 if TYPE_CHECKING:  # typing has it from Python 3.11 on
     from typing_extensions import Unpack
 
-__all__ = ["TOKEN_LIMITS", "QualityCurve", "Routing", "logger"]
-
-logger = logging.getLogger("r2_router")
+__all__ = ["TOKEN_LIMITS", "QualityCurve", "Routing"]
 
 #: The limited budgets of the published checkpoints.
 TOKEN_LIMITS = [10, 20, 30, 40, 50, 80, 100, 150, 200, 300, 500, 800, 1200, 2000, 4000]
@@ -53,7 +53,7 @@ class QualityCurve(NamedTuple):
     cost_usd: NDArray[np.float64]
 
 
-class Routing:
+class Routing(Saving):
     """What ``R2Router`` does without a server for answers."""
 
     lambda_val: float
@@ -120,16 +120,47 @@ class Routing:
         """
         folder = checkpoint_folder(path)
         checkpoint = _core.Checkpoint.load(folder, logger.log)
-        router = cls.__new__(cls)
-        router._folder = folder
-        if lambda_val is None:
-            lambda_val = checkpoint.default_lambda
-        router._set_up(checkpoint, lambda_val, embed_url, llm_api_base, llm_api_key, servers)
+        router = cls._of_checkpoint(
+            checkpoint, folder, lambda_val, embed_url, llm_api_base, llm_api_key, servers
+        )
         loaded = f"loaded {len(router.model_configs)} models from {folder}"
         logger.info(loaded)
         if verbose:
             print(f"r2_router: {loaded}", file=sys.stderr)
         return router
+
+    @classmethod
+    def _of_checkpoint(
+        cls: type[Self],
+        checkpoint: _core.Checkpoint,
+        folder: str,
+        lambda_val: float | None = None,
+        embed_url: str | None = None,
+        llm_api_base: str | None = None,
+        llm_api_key: str | None = None,
+        servers: ServerKeywords | None = None,
+    ) -> Self:
+        """``folder``: where policies are found by name, or "". ``lambda_val=None``: as there."""
+        router = cls.__new__(cls)
+        router._folder = folder
+        if lambda_val is None:
+            lambda_val = checkpoint.default_lambda
+        router._set_up(checkpoint, lambda_val, embed_url, llm_api_base, llm_api_key, servers or {})
+        return router
+
+    def _with_checkpoint(self: Self, checkpoint: _core.Checkpoint, folder: str) -> Self:
+        """A copy with another checkpoint on the same embeddings."""
+        router = copy.copy(self)
+        router._folder = folder
+        router._use_checkpoint(checkpoint)
+        return router
+
+    def _use_checkpoint(self, checkpoint: _core.Checkpoint) -> None:
+        self._checkpoint = checkpoint
+        self._dimension: int = checkpoint.dimension
+        self._native = _core.Router(checkpoint)
+        self._model_configs = freeze(checkpoint.model_configs)
+        self._predictors = None
 
     def _set_up(
         self,
@@ -140,12 +171,8 @@ class Routing:
         llm_api_key: str | None,
         servers: ServerKeywords,
     ) -> None:
-        self._checkpoint = checkpoint
-        self._dimension: int = checkpoint.dimension
+        self._use_checkpoint(checkpoint)
         self._servers = Servers(checkpoint.embedding_model, self._dimension, **servers)
-        self._native = _core.Router(checkpoint)
-        self._model_configs = freeze(checkpoint.model_configs)
-        self._predictors = None
         route_options(lambda_val)  # checks it
         self.lambda_val = lambda_val
         self.embed_url = embed_url
@@ -242,6 +269,9 @@ class Routing:
             encoder = self._encoder()
             rows = await run_async(lambda cancel: encoder.embed(queries, cancel))
         return self._checked_rows(rows, queries)
+
+    def _uses_own_encoder(self) -> bool:
+        return self._checkpoint.has_encoder and not self._overrides_embed()
 
     def _overrides_embed(self) -> bool:
         # On a subclass, or set on the object.

@@ -1,60 +1,29 @@
-"""Making checkpoints: training one, and writing one in the native layout."""
+"""Training a router, and adding a model to one."""
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
-
-import numpy as np
+from collections.abc import Sequence
+from typing import Any
 
 from . import _core
-from ._arrays import Floats
-from ._errors import DataError
-from ._hub import checkpoint_folder
-from ._routing import logger
+from ._log import logger
+from ._prepare import add_embeddings, as_router, new_folder
+from ._progress import Progress, ProgressBar
+from ._recipe import LexicalEncoder, make_recipe
+from ._reports import AddedModel, Evaluation, Training
+from ._router import R2Router
+from ._tables import Path, Pool, Table, Tables
 from ._texts import as_names
 from ._types import Strings
 
-__all__ = ["LexicalEncoder", "LexicalFeatures", "convert", "train"]
-
-Path = str | os.PathLike[str]
-
-
-class LexicalFeatures(NamedTuple):
-    """A family of features that the built-in encoder hashes."""
-
-    #: ``"words"`` or ``"characters"``.
-    kind: str = "words"
-    #: Shortest and longest run of them that counts as a feature.
-    min_n: int = 1
-    max_n: int = 1
-    #: Every feature of the family counts this much.
-    weight: float = 1.0
-
-
-class LexicalEncoder(NamedTuple):
-    """Settings of the built-in encoder, which needs no model and no server."""
-
-    dimension: int = 1024
-    features: Sequence[LexicalFeatures] = (LexicalFeatures(),)
-    seed: int = 0
-    #: Every digit counts as 0: numbers matter by their shape alone.
-    fold_digits: bool = False
-    #: Sums become their signed square roots: repetition counts for less.
-    square_root: bool = False
-    #: Features count by their inverse document frequency in the training texts.
-    idf: bool = False
-    #: Learns to recognise the queries' datasets, and lets heads go by a query's share of each.
-    topics: bool = False
+__all__ = ["add_model", "train"]
 
 
 def train(
-    queries: Path,
-    outcomes: Path,
-    pool: Path,
-    output: Path,
+    queries: Table,
+    outcomes: Table,
+    pool: Pool,
+    output: Path | None = None,
     *,
     models: Strings = (),
     coverage: float = 0.99,
@@ -64,6 +33,7 @@ def train(
     encoder: LexicalEncoder | None = None,
     embeddings: Any = None,
     embedding_model: str = "",
+    augment: bool = False,
     predictor: str = "ridge",
     alphas: Sequence[float] = (),
     neighbours: Sequence[int] = (),
@@ -71,154 +41,164 @@ def train(
     holdout: int = 5,
     seed: int = 0,
     threads: int = 0,
+    cost: str = "usd",
     ignore_unknown_models: bool = False,
-    progress: Callable[[str, int, int], None] | None = None,
-) -> dict[str, Any]:
-    """Fits a checkpoint to outcomes of your own models and writes it to the folder ``output``.
+    progress: Progress = None,
+) -> Training:
+    """Trains a router on outcomes of your own models, and writes it to the folder ``output``.
 
-    ``queries``: rows of ``query_id`` and ``query``; ``outcomes``: rows of ``query_id``, ``model``,
-    ``score`` (0 to 1, or a boolean), ``output_tokens`` and perhaps ``budget``. Both may be JSON
-    lines, a JSON array or CSV, plain or compressed with gzip, or Parquet if pyarrow is installed;
-    the format is detected from the contents. ``pool``: JSON with ``models`` and their prices, as
-    in a checkpoint's config.json.
+    - ``queries``: rows with ``query_id`` and ``query``, and optionally ``dataset``; None:
+      ``outcomes`` has the queries too
+    - ``outcomes``: rows with ``query_id``, ``model``, ``score`` (0 to 1, or a boolean),
+      ``output_tokens``, and optionally ``budget``
+    - ``pool``: models and their prices (USD per million tokens), as a dictionary or a JSON file
+      with ``models`` like that of a checkpoint's config.json
+    - ``output``: None: nothing is written; ``save_pretrained`` of the router can do it later
+
+    Queries and outcomes are data frames (pandas, polars), Arrow tables, lists of dictionaries, or
+    files: JSON lines, a JSON array or CSV, plain or compressed with gzip, or Parquet if pyarrow is
+    installed. The format is detected from the contents.
 
     - ``models``: train for these; by default for those that answered the share ``coverage`` of the
       queries. ``dataset``: use only queries whose ``dataset`` begins with this
-    - ``token_limits``: derive these budgets from unlimited answers, cut off at the budget, a cut
-      one scoring 0; by default budgets are as the outcomes have them
-    - ``budget_prompt``: what models were told under a limited budget, ``{budget}`` standing for it
+    - ``token_limits``: derive these budgets from unlimited answers. An answer that is longer than
+      the budget is cut off and scores 0. By default budgets are those of the outcomes
+    - ``budget_prompt``: the instruction for a limited budget, with ``{budget}`` in place of the
+      number; required if outcomes have limited budgets
     - ``encoder``: settings of the built-in encoder; or ``embeddings`` from elsewhere, a row for
-      each line of ``queries``, and ``embedding_model``, the model that made them
-    - ``predictor``: ``"ridge"``, linear heads; ``"knn"``, nearest neighbours; or ``"mlp"``, a
-      multilayer perceptron
-    - ``alphas``, ``neighbours``: ridge penalties, and numbers of nearest neighbours, to choose from
+      each row of ``queries``, and ``embedding_model``, the model that made them
+    - ``augment``: also train on edits of each query that keep its meaning
+    - ``predictor``: ``"ridge"`` (linear heads), ``"knn"`` (k-nearest neighbours) or ``"mlp"`` (a
+      multilayer perceptron)
+    - ``alphas``, ``neighbours``: ridge penalties, or numbers of nearest neighbours, to choose from
       by cross-validation with ``folds``
     - ``holdout``: keep one query in this many out of training, for evaluation; 0: none
-    - ``threads``: 0 for one each core; the result does not depend on it
+    - ``threads``: 0: one for each core. The result does not depend on it
+    - ``cost``: compare settings by ``"usd"``, ``"length"`` or ``"latency"``
     - ``ignore_unknown_models``: leave out outcomes of models whose name ``pool`` has in another
       spelling, which are an error otherwise
-    - ``progress``: called with the stage, how much of it is done, and how much there is
+    - ``progress``: a function of (stage, done, total); True or False: a bar of tqdm, or none;
+      None: a bar in terminals and notebooks if tqdm is installed
 
-    The logger ``r2_router`` gets a warning for outcomes that are not used: how many, of which
-    models, and why.
+    Outcomes that are not used are warnings of the logger ``r2_router``: how many, of which models,
+    and why. Ctrl-C and exceptions of ``progress`` end the training; nothing is written.
 
-    Returns a report: how many queries and heads, what was chosen (``alpha``; ``neighbours`` and
-    ``weighting``; or ``epochs``), the cross-validated ``metrics`` and the ``default_lambda``.
+    Returns a report, which is a dictionary of figures. Its ``router`` is ready to use. Raises
+    ``DataError`` for invalid rows, naming the table, the row (from 1) and the column,
+    ``ConfigError`` for an invalid pool, ``ValueError`` for options out of range and
+    ``FileExistsError`` if ``output`` is not empty.
     """
-    folder = os.fspath(output)
-    if os.path.exists(folder) and (not os.path.isdir(folder) or os.listdir(folder)):
-        raise FileExistsError(f"{folder} exists already: name a new folder, or remove this one")
-    if embeddings is not None and encoder is not None:
-        raise ValueError("encoder and embeddings are given: expected one of them")
-    if alphas and predictor != "ridge":
-        raise ValueError(
-            f'alphas are given: they are only for predictor="ridge", not {predictor!r}'
+    folder = new_folder(output)
+    with Tables() as tables, ProgressBar(progress) as bar:
+        recipe = make_recipe(
+            encoder=encoder,
+            embeddings=embeddings,
+            augment=augment,
+            predictor=predictor,
+            alphas=alphas,
+            neighbours=neighbours,
+            folds=folds,
+            holdout=holdout,
+            seed=seed,
+            threads=threads,
+            progress=bar.function,
+            log=tables.log,
         )
-    if neighbours and predictor != "knn":
-        raise ValueError(
-            f'neighbours are given: they are only for predictor="knn", not {predictor!r}'
+        data = tables.read(
+            queries,
+            outcomes,
+            embeddings=embeddings,
+            pool=tables.pool(pool),
+            models=as_names("models", models),
+            coverage=coverage,
+            dataset=dataset,
+            token_limits=token_limits,
+            cost=cost,
+            ignore_unknown_models=ignore_unknown_models,
         )
-    settings = (encoder or LexicalEncoder())._asdict() if embeddings is None else None
-    topics = settings is not None and settings.pop("topics")
-    with tempfile.TemporaryDirectory() as scratch:
-        tables = _Tables(os.fspath(queries), os.fspath(outcomes), scratch)
-        try:
-            checkpoint, report = _core.train(
-                queries=tables.queries,
-                outcomes=tables.outcomes,
-                sources=tables.sources,
-                pool=os.fspath(pool),
-                models=as_names("models", models),
-                coverage=coverage,
-                dataset=dataset,
-                token_limits=token_limits,
-                budget_prompt=budget_prompt,
-                encoder=None if settings is None else _core.LexicalEncoder(**settings),
-                topics=topics,
-                embeddings=None if embeddings is None else _rows(embeddings),
-                embedding_model=embedding_model,
-                predictor=predictor,
-                alphas=alphas,
-                neighbours=neighbours,
-                folds=folds,
-                holdout=holdout,
-                seed=seed,
-                threads=threads,
-                ignore_unknown_models=ignore_unknown_models,
-                progress=progress,
-                log=lambda level, message: logger.log(level, tables.original(message)),
+        if data.limited and "{budget}" not in budget_prompt:
+            raise ValueError(
+                "the outcomes have limited budgets: give budget_prompt, the instruction that was "
+                "sent to the models, with {budget} in place of the number"
             )
-        except DataError as error:
-            error.args = (tables.original(str(error)),)
-            if hasattr(error, "file"):
-                error.file = tables.original(error.file)
-            raise
-    checkpoint.save(folder)
-    logger.info("trained %d heads, wrote %s", report["heads"], folder)
-    return report
-
-
-def convert(source: Path | None, destination: Path) -> None:
-    """Writes a checkpoint (a folder in either layout, or a Hub repository) in the native layout.
-
-    ``destination`` must not exist or be empty; it appears whole or not at all.
-    """
-    folder = checkpoint_folder(source)
-    _core.Checkpoint.load(folder, logger.log).save(os.fspath(destination))
-    logger.info("wrote %s", destination)
-
-
-class _Tables:
-    """The tables as files that the native reader reads: Parquet as JSON lines in ``scratch``."""
-
-    def __init__(self, queries: str, outcomes: str, scratch: str) -> None:
-        #: Without repetition, the files that were given and those that are read in their place.
-        self.sources = list(dict.fromkeys([queries, outcomes]))
-        self._read = [
-            _convert_parquet(path, os.path.join(scratch, f"{number}.jsonl"))
-            for number, path in enumerate(self.sources)
-        ]
-        self.queries, self.outcomes = self._read[0], self._read[-1]
-
-    def original(self, message: str) -> str:
-        """A message about a file that is read, as one about the file that was given."""
-        for given, read in zip(self.sources, self._read, strict=True):
-            message = message.replace(read, given)
-        return message
-
-
-def _convert_parquet(path: str, destination: str) -> str:
-    """Writes a Parquet file as JSON lines to ``destination``; any other file stays as it is."""
-    try:
-        with open(path, "rb") as file:
-            if file.read(4) != b"PAR1":
-                return path
-    except OSError:
-        return path  # the native reader has the better message
-    import json
-
-    try:
-        import pyarrow.parquet
-    except ImportError:
-        raise ImportError(
-            f"{path} is a Parquet file, which needs pyarrow: pip install pyarrow, or write the "
-            "table as CSV or JSON lines"
-        ) from None
-    try:
-        with pyarrow.parquet.ParquetFile(path) as source, open(destination, "w") as lines:
-            for batch in source.iter_batches():
-                for row in batch.to_pylist():
-                    print(json.dumps(row, default=str), file=lines)
-    except (pyarrow.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path}: the Parquet file cannot be read: {reason}") from None
-    return destination
-
-
-def _rows(embeddings: Any) -> Floats:
-    rows = np.ascontiguousarray(embeddings, np.float32)
-    if rows.ndim != 2:
-        raise ValueError(
-            f"the embeddings have the shape {rows.shape}: expected (N, d), a row for each query"
+        checkpoint, report, text = _core.train(
+            data=data,
+            recipe=recipe,
+            budget_prompt=budget_prompt,
+            embedding_model=embedding_model,
         )
-    return rows
+    if folder:
+        checkpoint.save(folder)
+        logger.info("trained %d heads, wrote %s", report["heads"], folder)
+
+    def evaluate() -> Evaluation:
+        options = _core.EvaluationOptions(against=["standard"], log=logger.log)
+        return Evaluation(
+            _core.evaluate(checkpoint=checkpoint, data=data, holdout=holdout, options=options)
+        )
+
+    return Training(report, text, R2Router._of_checkpoint(checkpoint, folder), evaluate)
+
+
+def add_model(
+    router: R2Router | Path | None,
+    model: str,
+    queries: Table,
+    outcomes: Table,
+    pool: Pool,
+    output: Path | None = None,
+    *,
+    probes: int = 300,
+    dataset: str = "",
+    embeddings: Any = None,
+    holdout: int | None = None,
+    seed: int = 0,
+    threads: int = 0,
+    ignore_unknown_models: bool = False,
+    progress: Progress = None,
+) -> AddedModel:
+    """Adds ``model`` to a router of linear heads from a few hundred of its outcomes.
+
+    - ``router``: a router, a checkpoint folder, or None for the default checkpoint. It does not
+      change
+    - ``queries``, ``outcomes``: tables as in ``train``
+    - ``pool``: has the new model's prices
+    - ``output``: the folder that the new router is written to, or None
+    - ``probes``: how many queries the new heads are fitted to, 20 to 2,000; ``seed`` varies which
+    - ``embeddings``: a row for each row of ``queries``; None: the router makes them
+    - ``holdout``: keep one query in this many out; None: as the checkpoint was trained
+
+    Returns a report, which is a dictionary of figures. Its ``router`` has the new model, and the
+    servers of ``router``. Raises ``DataError`` for outcomes that are invalid or too few,
+    ``RuntimeError`` for a router whose heads are not linear, and ``FileExistsError`` if ``output``
+    is not empty.
+    """
+    folder = new_folder(output)
+    base = as_router(router)
+    with Tables() as tables, ProgressBar(progress) as bar:
+        data = tables.read(
+            queries,
+            outcomes,
+            embeddings=embeddings,
+            pool=tables.pool(pool),
+            checkpoint=base._checkpoint,
+            model=model,
+            dataset=dataset,
+            ignore_unknown_models=ignore_unknown_models,
+        )
+        add_embeddings(base, data)
+        checkpoint, report, text = _core.add_model(
+            checkpoint=base._checkpoint,
+            data=data,
+            model=model,
+            probes=probes,
+            holdout=holdout,
+            seed=seed,
+            threads=threads,
+            progress=bar.function,
+            log=tables.log,
+        )
+    if folder:
+        checkpoint.save(folder)
+        logger.info("added %s, wrote %s", model, folder)
+    return AddedModel(report, text, base._with_checkpoint(checkpoint, folder))

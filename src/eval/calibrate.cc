@@ -459,6 +459,7 @@ Calibration calibrate(std::span<const std::vector<Option>> options, const Calibr
   std::mt19937_64 random(how.seed);
   std::vector<double> settings, costs, qualities;
   for (std::uint32_t i = 0; i < how.resamples; ++i) {
+    if (how.progress) how.progress(i, how.resamples);
     std::ranges::fill(counts, 0);
     for (std::size_t draw = 0; draw < counts.size(); ++draw) ++counts[random() % counts.size()];
     const Search own = find(sample, counts, target);

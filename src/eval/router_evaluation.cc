@@ -143,6 +143,7 @@ std::vector<std::uint32_t> choose_by_default(const Router& router, const Outcome
 Contest prepare(const Router& router, const TrainRival& train_rival, const OutcomeData& test,
                 const OutcomeData& training, std::size_t queries,
                 const EvaluationOptions& options) {
+  if (options.progress) options.progress("predicting", 0, 1);
   const std::vector<float> embeddings = embed(router, test);
   const PredictionTable predictions =
       predict(test.table, router.pool(), *router.scorer(), embeddings);
@@ -159,7 +160,22 @@ Contest prepare(const Router& router, const TrainRival& train_rival, const Outco
       contest.contenders.push_back(contender);
     }
   }
+  std::vector<std::uint32_t> neighbours = selection.neighbours();
+  if (options.against.empty()) {
+    for (const std::uint32_t k : kDefaultNeighbours) {
+      if (queries >= kQueriesPerNeighbour * k) neighbours.push_back(k);
+    }
+  }
+  const auto trained = std::ranges::count_if(
+      kTrainedRouters, [&](const auto& rival) { return selection.names(rival.first); });
+  const std::size_t total =
+      1 + options.rivals.size() + static_cast<std::size_t>(trained) + neighbours.size();
+  std::size_t done = 0;
+  const auto start_next = [&] {
+    if (options.progress) options.progress("predicting", ++done, total);
+  };
   for (const auto& [name, rival] : options.rivals) {
+    start_next();
     contest.contenders.push_back(
         {name,
          predict(test.table, rival.pool(), *rival.scorer(), embed(rival, test)),
@@ -174,21 +190,17 @@ Contest prepare(const Router& router, const TrainRival& train_rival, const Outco
                       "\" is a router to be trained: evaluate by cross-validation (folds), "
                       "or do not compare with it");
     }
+    start_next();
     const Router rival = train_rival(kind);
     contest.contenders.push_back(
         {std::string(name), predict(test.table, rival.pool(), *rival.scorer(), embed(rival, test)),
          sweep_options});
   }
-  std::vector<std::uint32_t> neighbours = selection.neighbours();
-  if (options.against.empty()) {
-    for (const std::uint32_t k : kDefaultNeighbours) {
-      if (queries >= kQueriesPerNeighbour * k) neighbours.push_back(k);
-    }
-  }
   if (!neighbours.empty()) {
     const OutcomeData known = select_rows(training, complete_queries(training.table));
     const std::vector<float> known_embeddings = embed(router, known);
     for (const std::uint32_t k : neighbours) {
+      start_next();
       contest.contenders.push_back({neighbours_name(k),
                                     predict_neighbours(test.table, embeddings, known.table,
                                                        known_embeddings, router.dimension(), k),
@@ -204,17 +216,22 @@ RouterEvaluation finish(OutcomeTable table, Contest contest, const EvaluationOpt
   RouterEvaluation result;
   result.default_lambda = contest.default_lambda;
   result.resampling = options.resampling;
-  result.evaluation =
-      evaluate(table, contest.contenders, options.available_only, options.resampling);
-  result.at_default = evaluate_chosen(table, contest.default_pairs, result.evaluation.best_single,
-                                      options.resampling);
+  ResampleOptions resampling = options.resampling;
+  if (options.progress && !resampling.progress) {
+    resampling.progress = [&](std::size_t done, std::size_t total) {
+      options.progress("resampling", done, total);
+    };
+  }
+  result.evaluation = evaluate(table, contest.contenders, options.available_only, resampling);
+  result.at_default =
+      evaluate_chosen(table, contest.default_pairs, result.evaluation.best_single, resampling);
   const std::vector<ContenderResult>& policies = result.evaluation.policies;
   const auto mixing = std::ranges::find(policies, kMixing, &ContenderResult::name);
   result.over_mixing.audc = policies.front().metrics.audc - mixing->metrics.audc;
   if (mixing->advantage) result.over_mixing.interval = mixing->advantage->audc;
   if (options.by_dataset) {
     result.datasets =
-        evaluate_datasets(table, contest.contenders, options.available_only, options.resampling);
+        evaluate_datasets(table, contest.contenders, options.available_only, resampling);
   }
   std::vector<std::string> names;
   for (const Contender& contender : contest.contenders) names.push_back(contender.name);

@@ -1,5 +1,6 @@
 // How steady a router's choices are under edits that keep a query's meaning.
 
+#include <cstddef>
 #include <cstdio>
 #include <string>
 
@@ -11,14 +12,16 @@
 
 namespace r2router {
 
-Stability measure_stability(const Router& router, const OutcomeTable& table,
-                            std::uint32_t holdout) {
+Stability measure_stability(const Router& router, const OutcomeTable& table, std::uint32_t holdout,
+                            const ProgressCallback& progress) {
   Stability result{.lambda = router.config().default_lambda(), .shares = {}};
   for (const Perturbation kind : kPerturbations) {
     result.shares.push_back({.edit = std::string(to_string(kind))});
   }
-  for (const QueryRecord& query : table.queries) {
+  for (std::size_t row = 0; row < table.queries.size(); ++row) {
+    const QueryRecord& query = table.queries[row];
     if (holdout > 0 && !is_held_out(query.text, holdout)) continue;
+    if (progress) progress("editing", row, table.queries.size());
     ++result.queries;
     const Option chosen = router.route_text(query.text).chosen;
     for (std::size_t i = 0; i < kPerturbations.size(); ++i) {

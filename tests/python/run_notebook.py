@@ -1,4 +1,4 @@
-"""Runs examples/route_text.ipynb; as a program, also writes what it shows back into it.
+"""Runs notebooks of examples/; as a program, runs route_text.ipynb and writes its outputs into it.
 
     R2ROUTER_RELEASED=FOLDER python tests/python/run_notebook.py
 
@@ -17,12 +17,13 @@ from typing import Any
 import nbformat
 from nbclient import NotebookClient
 
-NOTEBOOK = Path(__file__).resolve().parents[2] / "examples" / "route_text.ipynb"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+NOTEBOOK = EXAMPLES / "route_text.ipynb"
 
 
-def run(folder: Path | str, released: Path | str = "") -> Any:
+def run(folder: Path | str, released: Path | str = "", path: Path = NOTEBOOK) -> Any:
     """The notebook with its cells executed in `folder`, given a released checkpoint or none."""
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
         notebook, timeout=300, record_timing=False, resources={"metadata": {"path": str(folder)}}
     )

@@ -4,6 +4,7 @@ message is one line in Python's terms, without a signature."""
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import tempfile
 from collections.abc import Callable, Iterator
@@ -33,12 +34,43 @@ def check_message(error: BaseException) -> None:
 # The native module.
 
 
+def write_tables(folder: Path) -> dict[str, str]:
+    """Files for read_data(), and a catalogue."""
+    rows = range(40)
+    texts = {
+        "queries": [{"query_id": i, "query": f"word{i % 7} number {i}"} for i in rows],
+        "outcomes": [
+            {"query_id": i, "model": "m", "score": i % 2, "output_tokens": 10} for i in rows
+        ],
+    }
+    prices = {"openrouter_id": "v/m", "input_price_per_million": 1, "output_price_per_million": 2}
+    catalogue = {"data": [{"id": "v/m", "pricing": {"prompt": "1e-6", "completion": "2e-6"}}]}
+    (folder / "pool.json").write_text(json.dumps({"models": {"m": prices}}))
+    (folder / "catalogue.json").write_text(json.dumps(catalogue))
+    for name, lines in texts.items():
+        (folder / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return {name: str(folder / name) for name in texts} | {"pool": str(folder / "pool.json")}
+
+
 def instances() -> dict[str, Any]:
     """An object of each class that has methods."""
     router = R2Router(make_predictors(), make_model_configs())
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "policy.json").write_text("{}")
         policy = _core.load_policy(f"{folder}/policy.json", "")
+        files = write_tables(Path(folder))
+        data = _core.read_data(**files)
+        prices = _core.compare_prices(
+            pool=files["pool"],
+            base_url="",
+            source=str(Path(folder, "catalogue.json")),
+            ca_file="",
+            ignored=[],
+            log=None,
+        )
+    encoder = _core.LexicalEncoder(8, [("words", 1, 1, 1.0)], 0, False, False, False)
+    recipe = _core.Recipe(encoder=encoder, alphas=[1.0])
+    options = _core.EvaluationOptions(resamples=0)
     endpoint = _core.Endpoint("http://127.0.0.1:9")
     return {
         "Batch": router._native.route_batch(
@@ -48,13 +80,20 @@ def instances() -> dict[str, Any]:
         "Checkpoint": router._checkpoint,
         "Choice": router.route([0.0] * 4).choice,
         "Client": _core.Client(endpoint),
+        "Data": data,
         "Endpoint": endpoint,
+        "EvaluationOptions": options,
         "HttpEncoder": _core.HttpEncoder(endpoint, "model", 4, 0),
-        "LexicalEncoder": _core.LexicalEncoder(8, [("words", 1, 1, 1.0)], 0, False, False, False),
+        "LexicalEncoder": encoder,
         "Policy": policy,
+        "PriceSync": prices,
         "QuerySize": _core.QuerySize(),
+        "Recipe": recipe,
         "RouteOptions": _core.RouteOptions({}),
         "Router": router._native,
+        "RouterEvaluation": _core.cross_validate(
+            data=data, recipe=recipe, folds=2, options=options
+        ),
     }
 
 

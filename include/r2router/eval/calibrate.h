@@ -11,6 +11,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -54,6 +55,8 @@ struct CalibrationOptions {
   CalibratedSetting setting = CalibratedSetting::kWillingnessToPay;
   std::uint32_t resamples = 1000;  ///< of the bootstrap, 1 to 100,000
   std::uint64_t seed = 0;          ///< of the bootstrap
+  /// Called before each resample, on the calling thread. What it throws ends the calibration.
+  std::function<void(std::size_t done, std::size_t total)> progress = {};
 };
 
 /// The real cost and score of an option.

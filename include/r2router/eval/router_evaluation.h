@@ -49,6 +49,9 @@ struct EvaluationOptions {
   bool available_only = false;  ///< leave out models that are not available
   bool by_dataset = false;      ///< also evaluate each dataset on its own
   ResampleOptions resampling = {};
+  /// Called on the calling thread before each contender predicts ("predicting") and before each
+  /// resample ("resampling"). An exception ends the evaluation and propagates.
+  ProgressCallback progress = {};
   /// Receives warnings about ignored outcomes.
   LogCallback log = {};
 };
@@ -106,9 +109,10 @@ struct Stability {
 
 /// Routes the held-out queries (all if `holdout` is 0), and each after every kind of edit, at the
 /// router's default λ. Throws Error(kUnsupported) for a router that cannot route text, and
-/// Error(kBadData) if there are no queries.
+/// Error(kBadData) if there are no queries. Calls `progress` before each query ("editing").
 R2ROUTER_EXPORT Stability measure_stability(const Router& router, const OutcomeTable& table,
-                                            std::uint32_t holdout);
+                                            std::uint32_t holdout,
+                                            const ProgressCallback& progress = {});
 
 /// A router with a new model and the one with fully trained heads on the same queries.
 struct AddedModelComparison {

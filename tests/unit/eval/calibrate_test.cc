@@ -1,7 +1,9 @@
 #include "r2router/eval/calibrate.h"
 
 #include <cmath>
+#include <cstddef>
 #include <random>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -310,6 +312,16 @@ TEST(Calibrate, SaysWhatIsInReach) {
                [&] { calibrate(empty, {}); });
   expect_error(ErrorCode::kInvalidArgument, "resamples is 0",
                [&] { calibrate(options, {}, {.resamples = 0}); });
+
+  std::vector<std::size_t> done;
+  const CalibrationOptions stopped{.resamples = 5,
+                                   .progress = [&](std::size_t i, std::size_t total) {
+                                     EXPECT_EQ(total, 5u);
+                                     done.push_back(i);
+                                     if (i == 2) throw std::runtime_error("stopped");
+                                   }};
+  EXPECT_THROW(calibrate(options, {Kind::kCost, 5}, stopped), std::runtime_error);
+  EXPECT_EQ(done, (std::vector<std::size_t>{0, 1, 2}));
 
   // The dearer option scored less, and cost less than was predicted.
   const std::vector<std::vector<RealisedOption>> realised = {{{0.003, 0.5}, {0.0025, 0.25}}};

@@ -1,0 +1,150 @@
+// Evaluation and calibration.
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include <pybind11/stl.h>
+
+#include "r2router/eval/calibrate.h"
+#include "r2router/eval/router_evaluation.h"
+
+#include "bindings.h"
+
+namespace r2router::python {
+namespace {
+
+/// Routers by name.
+using Rivals = std::vector<std::pair<std::string, std::shared_ptr<Checkpoint>>>;
+
+EvaluationOptions make_options(const std::string& name, const Rivals& rivals,
+                               const std::vector<std::string>& against, bool available_only,
+                               bool by_dataset, std::uint32_t resamples, std::uint64_t seed,
+                               py::object progress, py::object log) {
+  EvaluationOptions options{.name = name,
+                            .against = against,
+                            .available_only = available_only,
+                            .by_dataset = by_dataset,
+                            .resampling = {.resamples = resamples, .seed = seed},
+                            .progress = to_progress_callback(std::move(progress)),
+                            .log = to_log_callback(std::move(log))};
+  for (const auto& [rival, checkpoint] : rivals) {
+    options.rivals.push_back({rival, Router(*checkpoint)});
+  }
+  return options;
+}
+
+Dict to_dict(const CalibratedFigure& figure) {
+  using namespace py::literals;
+  return Dict("value"_a = figure.value, "low"_a = figure.low, "high"_a = figure.high);
+}
+
+/// The policy as JSON, the report as text, and the report.
+std::tuple<std::string, std::string, Dict> calibrate_on(
+    const std::shared_ptr<Checkpoint>& checkpoint, OutcomeData data,
+    std::optional<std::uint32_t> holdout, const std::string& target, bool fraction,
+    std::uint32_t resamples, std::uint64_t seed, const std::optional<Policy>& policy,
+    py::object progress, py::object log) {
+  using namespace py::literals;
+  const LogCallback to_log = to_log_callback(std::move(log));
+  const ProgressCallback report = to_progress_callback(std::move(progress));
+  const CalibrationOptions options{
+      .setting =
+          fraction ? CalibratedSetting::kQualityFraction : CalibratedSetting::kWillingnessToPay,
+      .resamples = resamples,
+      .seed = seed,
+      .progress = [&](std::size_t done, std::size_t total) { report("resampling", done, total); }};
+  const Policy base = policy.value_or(Policy());
+  Calibration result;
+  CalibrationSample sample;
+  std::string json, text;
+  {
+    const ReleasedGil released;
+    const CalibrationTarget parsed = parse_target(target);
+    if (!data.table.pairs.empty()) {
+      const std::uint32_t kept = holdout ? *holdout : trained_holdout(checkpoint->config, to_log);
+      if (kept > 0) data = select_part(data, kept, true);
+      if (data.table.queries.empty()) {
+        throw Error(ErrorCode::kBadData,
+                    "none of the queries is one that holdout=" + std::to_string(kept) +
+                        " keeps out of training: give more, or holdout=0 if none was trained on");
+      }
+    }
+    sample = sample_options(Router(*checkpoint), data, base);
+    result = calibrate(sample.options, parsed, options, sample.realised);
+    json = to_json(base, result);
+    text = to_text(result, sample.incomplete);
+  }
+  return {json, text,
+          Dict("setting"_a = to_dict(result.setting), "realised"_a = result.realised,
+               "cost_usd"_a = to_dict(result.cost_usd), "quality"_a = to_dict(result.quality),
+               "best_quality"_a = result.best_quality,
+               "predicted_cost_usd"_a = result.predicted.cost_usd,
+               "predicted_quality"_a = result.predicted.quality, "queries"_a = result.queries,
+               "incomplete"_a = sample.incomplete)};
+}
+
+template <typename Function>
+auto without_gil(Function function) {
+  return [function](const RouterEvaluation& self) {
+    const ReleasedGil released;
+    return std::string(function(self));
+  };
+}
+
+}  // namespace
+
+void register_evaluation(py::module_& module) {
+  py::class_<EvaluationOptions>(module, "EvaluationOptions", "Settings of an evaluation.")
+      .def(py::init(&make_options), py::kw_only(), py::arg("name") = "router",
+           py::arg("rivals") = py::list(), py::arg("against") = std::vector<std::string>(),
+           py::arg("available_only") = false, py::arg("by_dataset") = false,
+           py::arg("resamples") = kDefaultResamples, py::arg("seed") = 0,
+           py::arg("progress") = py::none(), py::arg("log") = py::none());
+  py::class_<RouterEvaluation>(module, "RouterEvaluation", "The results of an evaluation.")
+      .def("json", without_gil([](const RouterEvaluation& self) { return to_json(self); }))
+      .def("text", without_gil([](const RouterEvaluation& self) { return to_text(self); }))
+      .def("summary", without_gil(&summary_text))
+      .def("csv", without_gil(&curves_csv))
+      .def("html", without_gil(&to_html));
+  module.def(
+      "evaluate",
+      [](const std::shared_ptr<Checkpoint>& checkpoint, const OutcomeData& data,
+         std::optional<std::uint32_t> holdout, const EvaluationOptions& options) {
+        const ReleasedGil released;
+        return evaluate_checkpoint(
+            Router(*checkpoint), data,
+            holdout ? *holdout : trained_holdout(checkpoint->config, options.log), options);
+      },
+      py::kw_only(), py::arg("checkpoint").none(false), py::arg("data"), py::arg("holdout"),
+      py::arg("options"));
+  module.def(
+      "cross_validate",
+      [](const OutcomeData& data, const TrainRecipe& recipe, std::uint32_t folds,
+         const EvaluationOptions& options) {
+        const ReleasedGil released;
+        return cross_validate(data, recipe, folds, options);
+      },
+      py::kw_only(), py::arg("data"), py::arg("recipe"), py::arg("folds"), py::arg("options"));
+  module.def(
+      "measure_stability",
+      [](const std::shared_ptr<Checkpoint>& checkpoint, const OutcomeData& data,
+         std::optional<std::uint32_t> holdout, py::object progress) {
+        const ProgressCallback report = to_progress_callback(std::move(progress));
+        const ReleasedGil released;
+        return to_json(measure_stability(Router(*checkpoint), data.table,
+                                         holdout ? *holdout : trained_holdout(checkpoint->config),
+                                         report));
+      },
+      py::kw_only(), py::arg("checkpoint").none(false), py::arg("data"), py::arg("holdout"),
+      py::arg("progress"));
+  module.def("calibrate", &calibrate_on, py::kw_only(), py::arg("checkpoint").none(false),
+             py::arg("data"), py::arg("holdout"), py::arg("target"), py::arg("fraction"),
+             py::arg("resamples"), py::arg("seed"), py::arg("policy"), py::arg("progress"),
+             py::arg("log"), "Returns the policy as JSON, the report as text, and the report.");
+}
+
+}  // namespace r2router::python
