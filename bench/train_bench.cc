@@ -74,7 +74,7 @@ void train_352_heads(benchmark::State& state) {
   options.alphas = {30};
   options.holdout = 0;
   for (auto _ : state) {
-    benchmark::DoNotOptimize(train(table, embeddings, kDimension, options).idf.data());
+    benchmark::DoNotOptimize(train(table, embeddings, kDimension, options).spreads.data());
   }
 }
 BENCHMARK(train_352_heads)->UseRealTime()->Unit(benchmark::kSecond)->Iterations(1);

@@ -15,11 +15,10 @@ namespace r2router {
 struct Checkpoint {
   Config config;
   Predictor predictor = {};     ///< of the kind in the config
-  std::vector<float> idf = {};  ///< the lexical encoder's weights, if its spec has them
+  EncoderTensors encoder = {};  ///< of the kind of Config::encoder; empty without one
   /// For each head, the standard deviation of its error on queries that were not used to fit it, ≥
   /// 0, in the unit of its target; empty: unknown.
   std::vector<double> spreads = {};
-  TopicScores topics = {};  ///< the lexical encoder's recogniser, if its spec names topics
   /// One for each length head, in the order of the heads, with Config::length_points points; empty
   /// if that is 0.
   std::vector<LengthCurve> length_curves = {};
@@ -44,7 +43,7 @@ R2ROUTER_EXPORT void save_checkpoint(const Checkpoint& checkpoint, const std::st
 /// config.
 R2ROUTER_EXPORT std::string checkpoint_checksum(const std::string& folder);
 
-/// Throws Error(kBadCheckpoint) if config, predictor, spreads, IDF, topics and length curves are
+/// Throws Error(kBadCheckpoint) if config, predictor, spreads, encoder and length curves are
 /// inconsistent.
 R2ROUTER_EXPORT void validate(const Checkpoint& checkpoint, const std::string& file = {});
 

@@ -51,7 +51,7 @@ struct Config {
   Pool models = {};
   /// In a released folder, the name of each model's folder under checkpoints/; else empty.
   std::vector<std::string> checkpoint_dirs = {};
-  std::optional<LexicalEncoderSpec> encoder = {};  ///< empty: the caller provides embeddings
+  std::optional<EncoderSpec> encoder = {};  ///< empty: the caller provides embeddings
   BudgetMode budget_mode = BudgetMode::kPrompted;
   /// System message under a limited budget; "{budget}" is replaced by the number of tokens.
   std::string budget_prompt = {};

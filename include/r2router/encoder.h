@@ -8,6 +8,7 @@
 #include <stop_token>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "r2router/error.h"
@@ -89,6 +90,27 @@ struct TopicScores {
 
   friend bool operator==(const TopicScores&, const TopicScores&) = default;
 };
+
+/// Numbers of the lexical encoder, kept in a checkpoint's model.safetensors.
+struct LexicalEncoderTensors {
+  std::vector<float> idf = {};  ///< one weight ≥ 0 for each hashed dimension if spec.has_idf
+  TopicScores topics = {};      ///< of spec.topics
+
+  friend bool operator==(const LexicalEncoderTensors&, const LexicalEncoderTensors&) = default;
+};
+
+/// Settings and numbers of a checkpoint's encoder: one alternative for each kind, in the same
+/// order.
+using EncoderSpec = std::variant<LexicalEncoderSpec>;
+using EncoderTensors = std::variant<LexicalEncoderTensors>;
+
+/// Length of the encoder's embeddings.
+R2ROUTER_EXPORT std::size_t embedding_dimension(const EncoderSpec& spec);
+
+/// The encoder of a checkpoint. `tensors` are of the same kind as `spec`. Throws
+/// Error(kInvalidArgument) for settings or numbers that the kind does not accept.
+R2ROUTER_EXPORT std::shared_ptr<const Encoder> make_encoder(const EncoderSpec& spec,
+                                                            EncoderTensors tensors);
 
 /// The built-in encoder: signed feature hashing of words and character n-grams, L2-normalised, and
 /// topic shares if the spec names topics. Uses no model and no server. Time is linear in the length

@@ -174,10 +174,11 @@ State get_state(const std::shared_ptr<Checkpoint>& checkpoint) {
   for (const auto& [predicted, observed] : checkpoint->length_curves) {
     curves.emplace_back(predicted, observed);
   }
-  return {to_json(checkpoint->config),   head_names(*checkpoint),
-          predictor_state(checkpoint),   checkpoint->idf,
-          checkpoint->spreads,           checkpoint->topics.weights,
-          checkpoint->topics.intercepts, std::move(curves)};
+  const auto& [idf, topics] = std::get<LexicalEncoderTensors>(checkpoint->encoder);
+  return {to_json(checkpoint->config), head_names(*checkpoint),
+          predictor_state(checkpoint), idf,
+          checkpoint->spreads,         topics.weights,
+          topics.intercepts,           std::move(curves)};
 }
 
 Predictor to_predictor(const Config& config, const std::vector<HeadTuple>& names,
@@ -211,8 +212,8 @@ std::shared_ptr<Checkpoint> set_state(State state) {
   auto checkpoint = std::make_shared<Checkpoint>();
   checkpoint->config = parse_config(config);
   checkpoint->predictor = to_predictor(checkpoint->config, names, predictor);
-  checkpoint->idf = std::move(idf);
-  checkpoint->topics = {std::move(topic_weights), std::move(topic_intercepts)};
+  checkpoint->encoder = LexicalEncoderTensors{
+      std::move(idf), {std::move(topic_weights), std::move(topic_intercepts)}};
   for (auto& [predicted, observed] : curves) {
     checkpoint->length_curves.push_back({std::move(predicted), std::move(observed)});
   }

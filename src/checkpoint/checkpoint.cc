@@ -18,6 +18,7 @@
 #include "base/sha256.h"
 #include "checkpoint/native.h"
 #include "checkpoint/released.h"
+#include "encode/encoder_kind.h"
 #include "score/check_predictor.h"
 
 namespace r2router {
@@ -34,9 +35,8 @@ class Validator {
       : config_(checkpoint.config),
         predictor_(checkpoint.predictor),
         names_(head_names(checkpoint.predictor)),
-        idf_(checkpoint.idf),
         spreads_(checkpoint.spreads),
-        topics_(checkpoint.topics),
+        encoder_(checkpoint.encoder),
         curves_(checkpoint.length_curves),
         file_(file) {}
 
@@ -96,19 +96,26 @@ class Validator {
       expect_equal("the number of a length curve's points", curve.predicted.size(),
                    config_.length_points, "the config's length_points");
     }
-    const std::size_t dimension = config_.encoder ? config_.encoder->dimension : 0;
-    const std::size_t topics = config_.encoder ? config_.encoder->topics.size() : 0;
     if (config_.encoder) {
-      expect_equal("the encoder's dimension", config_.encoder->embedding_dimension(),
+      expect_equal("the encoder's dimension", embedding_dimension(*config_.encoder),
                    config_.embedding_dim, "the config's embedding_dim");
     }
-    const bool has_idf = config_.encoder && config_.encoder->has_idf;
-    expect_equal("the number of IDF weights", idf_.size(), has_idf ? dimension : 0,
-                 has_idf ? "one for each dimension" : "since the config has no encoder with IDF");
-    expect_equal("the number of topics' weights", topics_.weights.size(), topics * dimension,
-                 "the encoder's topics times its dimension");
-    expect_equal("the number of topics' intercepts", topics_.intercepts.size(), topics,
-                 "one for each of the encoder's topics");
+    if (config_.encoder && config_.encoder->index() != encoder_.index()) {
+      fail(
+          "the encoder's tensors are of another kind than /encoder of the config; heads, config "
+          "and encoder must belong to one checkpoint");
+    }
+    for (const internal::EncoderTensor& tensor : encoder_tensors()) {
+      expect_equal("the number of " + std::string(tensor.contents), tensor.values->size(),
+                   tensor.size(), "as /encoder of the config says");
+    }
+  }
+
+  /// Those of the default encoder, which has none, without one.
+  std::vector<internal::EncoderTensor> encoder_tensors() const {
+    // Only reads the tensors.
+    return internal::tensors_of(config_.encoder.value_or(EncoderSpec()),
+                                const_cast<EncoderTensors&>(encoder_));
   }
 
   void check_names() const {
@@ -161,16 +168,17 @@ class Validator {
 
   void check_numbers() const {
     std::visit([this](const auto& data) { check_numbers(data); }, predictor_);
-    if (!all_finite<float>(idf_) || std::ranges::any_of(idf_, [](float w) { return w < 0; })) {
-      fail("the IDF weights have one that is negative or not finite; train the encoder again");
+    for (const internal::EncoderTensor& tensor : encoder_tensors()) {
+      const bool bad_sign = !tensor.may_be_negative &&
+                            std::ranges::any_of(*tensor.values, [](float v) { return v < 0; });
+      if (all_finite<float>(*tensor.values) && !bad_sign) continue;
+      fail("the " + std::string(tensor.contents) + " have one that is " +
+           (tensor.may_be_negative ? "" : "negative or ") + "not finite; train the encoder again");
     }
     if (!std::ranges::all_of(spreads_, [](double s) { return s >= 0 && std::isfinite(s); })) {
       fail("the spreads have one that is negative or not finite; train the router again");
     }
     for (const LengthCurve& curve : curves_) check_numbers(curve);
-    if (!all_finite<float>(topics_.weights) || !all_finite<float>(topics_.intercepts)) {
-      fail("the topics have a weight or intercept that is not finite; train the encoder again");
-    }
   }
 
   void check_numbers(const LinearHeads& heads) const {
@@ -196,9 +204,8 @@ class Validator {
   const Config& config_;
   const Predictor& predictor_;
   const std::vector<HeadName>& names_;
-  const std::vector<float>& idf_;
   const std::vector<double>& spreads_;
-  const TopicScores& topics_;
+  const EncoderTensors& encoder_;
   const std::vector<LengthCurve>& curves_;
   const std::string& file_;
 };

@@ -14,6 +14,7 @@
 #include "base/json.h"
 #include "base/json_names.h"
 #include "checkpoint/format_version.h"
+#include "encode/encoder_kind.h"
 #include "pool/model_spec.h"
 
 namespace r2router {
@@ -25,9 +26,6 @@ using io::JsonView;
 
 constexpr std::uint32_t kNewestFormatVersion = 3;
 constexpr std::uint32_t kMostDimensions = 65536;
-constexpr std::uint32_t kLongestNgram = 8;
-constexpr std::size_t kMostFeatureFamilies = 8;
-constexpr std::size_t kMostTopics = 1024;
 constexpr double kHighestTokenFloor = 4294967294;
 constexpr std::uint32_t kMostLengthPoints = 1000;
 
@@ -40,8 +38,6 @@ constexpr std::pair<std::string_view, BudgetMode> kBudgetModes[] = {
     {"prompted", BudgetMode::kPrompted}, {"hard-cap", BudgetMode::kHardCap}};
 constexpr std::pair<std::string_view, PredictorKind> kPredictorKinds[] = {
     {"ridge", PredictorKind::kRidge}, {"knn", PredictorKind::kKnn}, {"mlp", PredictorKind::kMlp}};
-constexpr std::pair<std::string_view, LexicalFeatures::Kind> kFeatureKinds[] = {
-    {"words", LexicalFeatures::Kind::kWords}, {"characters", LexicalFeatures::Kind::kCharacters}};
 
 /// A folder name that stays inside the folder it is appended to.
 std::string read_folder_name(const JsonView& field) {
@@ -67,60 +63,6 @@ std::vector<Budget> read_budgets(const JsonView& field) {
     budgets.push_back(budget);
   }
   return budgets;
-}
-
-LexicalFeatures read_features(const JsonView& field) {
-  LexicalFeatures features;
-  field.refuse_misspelt({"kind", "min_n", "max_n", "weight"});
-  features.kind = io::read_name(field["kind"], kFeatureKinds);
-  features.min_n = field["min_n"].uint32(1, kLongestNgram);
-  features.max_n = field["max_n"].uint32(features.min_n, kLongestNgram);
-  if (const JsonView weight = field["weight"]; weight.present()) {
-    // The smallest and largest normal numbers of a float, so that the conversion is harmless.
-    features.weight = static_cast<float>(weight.number(
-        std::numeric_limits<float>::min(), std::numeric_limits<float>::max(), "a positive number"));
-  }
-  return features;
-}
-
-std::vector<std::string> read_topics(const JsonView& field) {
-  std::vector<std::string> topics;
-  std::set<std::string_view> seen;
-  for (const JsonView& element : field.elements("an array of topics")) {
-    const std::string& topic = element.string("a topic's name");
-    if (!seen.insert(topic).second) {
-      element.fail_with("the topic " + excerpt(topic) + " occurs twice; remove one of the two");
-    }
-    topics.push_back(topic);
-  }
-  if (topics.size() < 2 || topics.size() > kMostTopics) {
-    field.fail("2 to " + std::to_string(kMostTopics) + " topics");
-  }
-  return topics;
-}
-
-LexicalEncoderSpec read_encoder(const JsonView& field) {
-  field.refuse_misspelt(
-      {"type", "dimension", "seed", "features", "fold_digits", "square_root", "idf", "topics"});
-  if (const JsonView type = field["type"]; !type.is_string() || type.string() != "lexical") {
-    type.fail("\"lexical\", the one built-in encoder");
-  }
-  LexicalEncoderSpec spec;
-  spec.dimension = field["dimension"].uint32(1, kMostDimensions);
-  if (const JsonView seed = field["seed"]; seed.present()) {
-    spec.seed = seed.integer(0, UINT64_MAX, "a whole number from 0 to 18446744073709551615");
-  }
-  spec.features.clear();  // the default has one family
-  const auto features = field["features"].elements("an array of feature families");
-  if (features.empty() || features.size() > kMostFeatureFamilies) {
-    field["features"].fail("1 to " + std::to_string(kMostFeatureFamilies) + " feature families");
-  }
-  for (const JsonView& family : features) spec.features.push_back(read_features(family));
-  if (const JsonView fold = field["fold_digits"]; fold.present()) spec.fold_digits = fold.boolean();
-  if (const JsonView root = field["square_root"]; root.present()) spec.square_root = root.boolean();
-  if (const JsonView idf = field["idf"]; idf.present()) spec.has_idf = idf.boolean();
-  if (const JsonView topics = field["topics"]; topics.present()) spec.topics = read_topics(topics);
-  return spec;
 }
 
 void read_model(const JsonView& field, std::string_view name, Config& config) {
@@ -203,25 +145,6 @@ std::string_view member_text(std::string_view object, std::size_t index) {
     const std::string_view value = scanner.take_value();
     if (i == index) return value;
   }
-}
-
-Json encoder_to_json(const LexicalEncoderSpec& spec) {
-  Json features = Json::array();
-  for (const LexicalFeatures& family : spec.features) {
-    features.push_back({{"kind", io::name_of(family.kind, kFeatureKinds)},
-                        {"min_n", family.min_n},
-                        {"max_n", family.max_n},
-                        {"weight", static_cast<double>(family.weight)}});
-  }
-  Json json = {{"type", "lexical"},
-               {"dimension", spec.dimension},
-               {"seed", spec.seed},
-               {"features", std::move(features)},
-               {"fold_digits", spec.fold_digits},
-               {"square_root", spec.square_root},
-               {"idf", spec.has_idf}};
-  if (!spec.topics.empty()) json["topics"] = spec.topics;
-  return json;
 }
 
 /// Rejects `what` if the config's format version does not support it.
@@ -322,15 +245,8 @@ Config parse_config(std::string_view json, const std::string& file) {
   expect_version(config, models, "a model with an instruction");
 
   if (const JsonView encoder = root["encoder"]; encoder.present()) {
-    config.encoder = read_encoder(encoder);
-    expect_version(config, encoder["topics"], "topics");
-    const std::size_t topics = config.encoder->topics.size();
-    if (config.encoder->embedding_dimension() != config.embedding_dim) {
-      encoder["dimension"].fail(
-          topics == 0 ? std::to_string(config.embedding_dim) + ", as in /embedding_dim"
-                      : "a number that makes " + std::to_string(config.embedding_dim) +
-                            ", /embedding_dim, with the " + std::to_string(topics) + " topics");
-    }
+    config.encoder = internal::read_encoder(encoder, config.embedding_dim);
+    expect_version(config, encoder, "an encoder with these settings");
   }
   if (const JsonView mode = root["budget_mode"]; mode.present()) {
     config.budget_mode = io::read_name(mode, kBudgetModes);
@@ -386,7 +302,7 @@ std::string to_json(const Config& config) {
   if (config.predictor != PredictorKind::kRidge) {
     json["predictor"] = io::name_of(config.predictor, kPredictorKinds);
   }
-  if (config.encoder) json["encoder"] = encoder_to_json(*config.encoder);
+  if (config.encoder) json["encoder"] = internal::encoder_to_json(*config.encoder);
   json["budget_mode"] = io::name_of(config.budget_mode, kBudgetModes);
   json["budget_prompt"] = config.budget_prompt;
   json["rules"] = take("rules", "reference");

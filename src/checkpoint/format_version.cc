@@ -2,10 +2,11 @@
 
 #include <algorithm>
 
+#include "encode/encoder_kind.h"
+
 namespace r2router {
 
 std::uint32_t internal::format_version_for(const Config& config) {
-  const bool topics = config.encoder && !config.encoder->topics.empty();
   const bool instructions = std::ranges::any_of(config.models, [](const ModelSpec& model) {
     return !model.instruction.empty() || model.instruction_tokens > 0;
   });
@@ -15,7 +16,8 @@ std::uint32_t internal::format_version_for(const Config& config) {
                                               .rules = config.policy.rules};
   if (policy) return 3;
   const bool predictor = config.predictor != PredictorKind::kRidge || config.length_points > 0;
-  return topics || instructions || predictor ? 2 : 1;
+  const std::uint32_t encoder = config.encoder ? format_version_for(*config.encoder) : 1;
+  return std::max(encoder, instructions || predictor ? std::uint32_t{2} : 1);
 }
 
 }  // namespace r2router

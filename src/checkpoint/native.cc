@@ -14,14 +14,13 @@
 #include "base/json.h"
 #include "checkpoint/format_version.h"
 #include "checkpoint/safetensors.h"
+#include "encode/encoder_kind.h"
 #include "score/check_predictor.h"
 
 namespace r2router::io {
 namespace {
 
 constexpr const char* kFormat = "r2router";
-constexpr const char* kTopicWeights = "topic_weights";
-constexpr const char* kTopicIntercepts = "topic_intercepts";
 constexpr const char* kLengthCurves = "length_curves";
 
 // Names in the header's metadata.
@@ -320,27 +319,23 @@ Checkpoint decode_native(Config config, std::span<const std::uint8_t> bytes,
 
   // Unlike unknown fields of the config, unknown tensors are errors: ignored heads would change
   // decisions.
-  const bool has_idf = checkpoint.config.encoder && checkpoint.config.encoder->has_idf;
-  const bool has_topics = checkpoint.config.encoder && !checkpoint.config.encoder->topics.empty();
+  const EncoderSpec encoder = checkpoint.config.encoder.value_or(EncoderSpec());
+  const std::vector<internal::EncoderTensor> encoder_tensors =
+      internal::tensors_of(encoder, checkpoint.encoder);
   const std::size_t points = checkpoint.config.length_points;
   const std::vector<std::string> known = tensor_names(kind, contents);
   for (const TensorView& tensor : contents.tensors) {
-    const bool idf = tensor.name == "idf";
-    const bool topics = tensor.name == kTopicWeights || tensor.name == kTopicIntercepts;
+    const auto of_encoder =
+        std::ranges::find(encoder_tensors, tensor.name, &internal::EncoderTensor::name);
     const bool curves = tensor.name == kLengthCurves;
-    if ((idf && has_idf) || (topics && has_topics) || (curves && points > 0)) continue;
+    if (curves && points > 0) continue;
     if (std::ranges::find(known, tensor.name) != known.end()) continue;
-    if (idf) {
-      fail(
-          "found a tensor of IDF weights, expected none: /encoder/idf of config.json is not true; "
-          "set it, or write the checkpoint again",
-          file, "/idf");
-    }
-    if (topics) {
-      fail(
-          "found a tensor of topics, expected none: /encoder/topics of config.json names none; "
-          "name them, or write the checkpoint again",
-          file, "/" + tensor.name);
+    if (of_encoder != encoder_tensors.end()) {
+      if (!of_encoder->shape.empty()) continue;
+      fail("found a tensor of " + std::string(of_encoder->contents) + ", expected none: /encoder/" +
+               std::string(of_encoder->setting) +
+               " of config.json does not announce it; set it, or write the checkpoint again",
+           file, "/" + tensor.name);
     }
     if (curves) {
       fail(
@@ -350,9 +345,11 @@ Checkpoint decode_native(Config config, std::span<const std::uint8_t> bytes,
     }
     std::string expected;
     for (const std::string& name : known) expected += '"' + name + "\", ";
+    for (const internal::EncoderTensor& other : encoder_tensors) {
+      expected += '"' + std::string(other.name) + "\", ";
+    }
     fail("this tensor is unknown, expected " + expected +
-             "\"idf\", \"topic_weights\", \"topic_intercepts\" and \"length_curves\"; write the "
-             "checkpoint again without it",
+             "and \"length_curves\"; write the checkpoint again without it",
          file, "/" + tensor.name);
   }
   if (kind == PredictorKind::kKnn) {
@@ -369,16 +366,10 @@ Checkpoint decode_native(Config config, std::span<const std::uint8_t> bytes,
     checkpoint.length_curves =
         read_length_curves(contents, head_names(checkpoint.predictor), points, file);
   }
-  if (has_idf) {
-    const std::uint64_t slots = checkpoint.config.encoder->dimension;
-    checkpoint.idf = copy_floats(find_tensor(contents, "idf", {slots}, file), file);
-  }
-  if (has_topics) {
-    const std::uint64_t slots = checkpoint.config.encoder->dimension;
-    const std::uint64_t count = checkpoint.config.encoder->topics.size();
-    checkpoint.topics = {
-        copy_floats(find_tensor(contents, kTopicWeights, {count, slots}, file), file),
-        copy_floats(find_tensor(contents, kTopicIntercepts, {count}, file), file)};
+  for (const internal::EncoderTensor& tensor : encoder_tensors) {
+    if (tensor.shape.empty()) continue;
+    *tensor.values =
+        copy_floats(find_tensor(contents, std::string(tensor.name), tensor.shape, file), file);
   }
   return checkpoint;
 }
@@ -408,16 +399,14 @@ std::string encode_native(const Checkpoint& checkpoint) {
          bytes_of(curve_numbers)});
   }
   std::visit([&](const auto& data) { write_predictor(data, contents); }, checkpoint.predictor);
-  if (!checkpoint.idf.empty()) {
-    contents.tensors.push_back(
-        {"idf", TensorType::kFloat32, {checkpoint.idf.size()}, bytes_of(checkpoint.idf)});
-  }
-  if (const auto& [weights, intercepts] = checkpoint.topics; !intercepts.empty()) {
-    const std::uint64_t count = intercepts.size();
-    contents.tensors.push_back(
-        {kTopicWeights, TensorType::kFloat32, {count, weights.size() / count}, bytes_of(weights)});
-    contents.tensors.push_back(
-        {kTopicIntercepts, TensorType::kFloat32, {count}, bytes_of(intercepts)});
+  if (checkpoint.config.encoder) {
+    // Only reads the tensors.
+    auto& tensors = const_cast<EncoderTensors&>(checkpoint.encoder);
+    for (const auto& tensor : internal::tensors_of(*checkpoint.config.encoder, tensors)) {
+      if (tensor.shape.empty()) continue;
+      contents.tensors.push_back(
+          {std::string(tensor.name), TensorType::kFloat32, tensor.shape, bytes_of(*tensor.values)});
+    }
   }
   return write_safetensors(contents);
 }

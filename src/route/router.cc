@@ -216,8 +216,7 @@ std::shared_ptr<const Router::State> Router::State::of(Checkpoint checkpoint,
   auto scorer = make_scorer(checkpoint.predictor, checkpoint.length_curves, options.kernel);
   auto encoder = options.encoder;
   if (!encoder && checkpoint.config.encoder) {
-    encoder = make_lexical_encoder(*checkpoint.config.encoder, std::move(checkpoint.idf),
-                                   std::move(checkpoint.topics));
+    encoder = make_encoder(*checkpoint.config.encoder, std::move(checkpoint.encoder));
   }
   auto spreads = quality_spreads(checkpoint, scorer->pairs());
   return std::make_shared<const State>(std::move(checkpoint.config), std::move(scorer),

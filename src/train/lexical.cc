@@ -142,8 +142,7 @@ Checkpoint train(const OutcomeTable& table, const LexicalEncoderSpec& encoder,
   checkpoint.config.embedding_model = "lexical";
   checkpoint.config.encoder = encoder;
   checkpoint.config.format_version = internal::format_version_for(checkpoint.config);
-  checkpoint.idf = std::move(idf);
-  checkpoint.topics = std::move(topics);
+  checkpoint.encoder = LexicalEncoderTensors{std::move(idf), std::move(topics)};
   return checkpoint;
 }
 

@@ -13,6 +13,7 @@
 #include "base/unicode.h"
 #include "checkpoint/native.h"
 #include "checkpoint/safetensors.h"
+#include "support/lexical.h"
 
 namespace {
 
@@ -39,8 +40,8 @@ Config config(PredictorKind kind, bool has_topics) {
   config.models = {{.name = "a"}, {.name = "b"}};
   config.encoder = LexicalEncoderSpec{.dimension = 4, .has_idf = true};
   if (has_topics) {
-    config.encoder->dimension = 2;
-    config.encoder->topics = {"law", "history"};
+    r2router::testing::lexical(config).dimension = 2;
+    r2router::testing::lexical(config).topics = {"law", "history"};
     config.length_points = 2;
   }
   return config;
@@ -96,8 +97,9 @@ void fuzz_predictor(std::span<const std::uint8_t> bytes, PredictorKind kind, boo
   const Checkpoint decoded = io::decode_native(config(kind, has_topics), bytes_of(encoded), "fuzz");
   validate(decoded);
   require(head_names(decoded.predictor) == head_names(checkpoint.predictor));
-  require(decoded.idf == checkpoint.idf);
-  require(decoded.topics == checkpoint.topics);
+  require(r2router::testing::lexical(decoded).idf == r2router::testing::lexical(checkpoint).idf);
+  require(r2router::testing::lexical(decoded).topics ==
+          r2router::testing::lexical(checkpoint).topics);
   require(decoded.spreads == checkpoint.spreads);
   require(decoded.length_curves.size() == checkpoint.length_curves.size());
   for (std::size_t i = 0; i < decoded.length_curves.size(); ++i) {

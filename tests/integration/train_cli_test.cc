@@ -16,6 +16,7 @@
 #include "r2router/router.h"
 
 #include "support/heads.h"
+#include "support/lexical.h"
 #include "support/process.h"
 #include "support/temporary_folder.h"
 
@@ -124,7 +125,7 @@ TEST_F(TrainCli, TopicsAreTheDatasetsOfTheQueries) {
   const Outcome outcome = train("router", {"--topics"});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   const Router router = Router::from_pretrained(folder_ / "router");
-  EXPECT_THAT(router.config().encoder->topics, ::testing::ElementsAre("extra", "main:x"));
+  EXPECT_THAT(testing::lexical(router.config()).topics, ::testing::ElementsAre("extra", "main:x"));
   EXPECT_EQ(router.dimension(), 66u);
   EXPECT_EQ(router.route_text("prove theorem 9999", {.policy = {.lambda = 0.9}}).model().name,
             "large");

@@ -15,6 +15,7 @@
 #include "support/errors.h"
 #include "support/full_disk.h"
 #include "support/heads.h"
+#include "support/lexical.h"
 #include "support/shared_data.h"
 #include "support/temporary_folder.h"
 
@@ -61,7 +62,7 @@ Checkpoint small() {
   for (int i = 0; i < 18; ++i) weights.push_back(1.0F / static_cast<float>(i + 1));
   heads.weights = weights;
   heads.intercepts = {0.1, -0.2, 30, 1e-300, -0.0, 1.0 / 3};
-  checkpoint.idf = {1, 0.5F, 1.0F / 7};
+  testing::lexical(checkpoint).idf = {1, 0.5F, 1.0F / 7};
   checkpoint.spreads = {0.1, 1.0 / 3, 25, 0, 1e300, 1e-300};
   return checkpoint;
 }
@@ -72,8 +73,8 @@ Checkpoint with_topics() {
   checkpoint.config.format_version = 2;
   checkpoint.config.encoder =
       LexicalEncoderSpec{.dimension = 1, .has_idf = true, .topics = {"law", "history"}};
-  checkpoint.idf = {0.5F};
-  checkpoint.topics = {{1.5F, -0.1F}, {0.25F, -0.0F}};
+  testing::lexical(checkpoint).idf = {0.5F};
+  testing::lexical(checkpoint).topics = {{1.5F, -0.1F}, {0.25F, -0.0F}};
   return checkpoint;
 }
 
@@ -93,10 +94,10 @@ void expect_same(const Checkpoint& a, const Checkpoint& b) {
   EXPECT_EQ(linear_heads(a).weights.index(), linear_heads(b).weights.index());
   EXPECT_EQ(raw_weights(a), raw_weights(b));
   EXPECT_EQ(raw(linear_heads(a).intercepts), raw(linear_heads(b).intercepts));
-  EXPECT_EQ(raw(a.idf), raw(b.idf));
+  EXPECT_EQ(raw(testing::lexical(a).idf), raw(testing::lexical(b).idf));
   EXPECT_EQ(raw(a.spreads), raw(b.spreads));
-  EXPECT_EQ(raw(a.topics.weights), raw(b.topics.weights));
-  EXPECT_EQ(raw(a.topics.intercepts), raw(b.topics.intercepts));
+  EXPECT_EQ(raw(testing::lexical(a).topics.weights), raw(testing::lexical(b).topics.weights));
+  EXPECT_EQ(raw(testing::lexical(a).topics.intercepts), raw(testing::lexical(b).topics.intercepts));
   EXPECT_EQ(to_json(a.config), to_json(b.config));
 }
 
@@ -104,7 +105,7 @@ TEST(LoadCheckpoint, ReadsVersion1AsItWasFirstWritten) {
   const Checkpoint checkpoint = load_checkpoint(fixture());
   const Config& config = checkpoint.config;
   EXPECT_EQ(config.format_version, 1U);
-  EXPECT_EQ(config.encoder->seed, UINT64_MAX);
+  EXPECT_EQ(testing::lexical(config).seed, UINT64_MAX);
   EXPECT_EQ(config.policy.rules, DecisionRules::kCorrected);
   EXPECT_EQ(config.budget_mode, BudgetMode::kHardCap);
   ASSERT_EQ(config.models.size(), 2U);
@@ -122,8 +123,9 @@ TEST(LoadCheckpoint, ReadsVersion1AsItWasFirstWritten) {
   ASSERT_EQ(weights.size(), 56U);
   for (int i = 0; i < 56; ++i) EXPECT_EQ(weights[i], static_cast<float>(i) / 8 - 3);
   for (int i = 0; i < 7; ++i) EXPECT_EQ(heads.intercepts[i], i / 4.0 + 0.1);
-  ASSERT_EQ(checkpoint.idf.size(), 8U);
-  for (int i = 0; i < 8; ++i) EXPECT_EQ(checkpoint.idf[i], 1 + static_cast<float>(i) / 16);
+  ASSERT_EQ(testing::lexical(checkpoint).idf.size(), 8U);
+  for (int i = 0; i < 8; ++i)
+    EXPECT_EQ(testing::lexical(checkpoint).idf[i], 1 + static_cast<float>(i) / 16);
   EXPECT_TRUE(checkpoint.spreads.empty());
 }
 
@@ -182,7 +184,7 @@ TEST(SaveCheckpoint, LoadingGivesTheSameBits) {
   for (int i = 0; i < 18; ++i) weights.push_back(1.0 / (i + 1));
   linear_heads(doubles).weights = weights;
   doubles.config.encoder.reset();
-  doubles.idf.clear();
+  testing::lexical(doubles).idf.clear();
   save_checkpoint(doubles, folder / "doubles");
   expect_same(load_checkpoint(folder / "doubles"), doubles);
   EXPECT_THAT(folder.names(), UnorderedElementsAre("floats", "doubles"));
@@ -212,7 +214,7 @@ TEST(SaveCheckpoint, WritesTheTwoFilesOfTheNativeFormat) {
 TEST(SaveCheckpoint, RefusesABadCheckpointBeforeWriting) {
   const TemporaryFolder folder;
   Checkpoint checkpoint = small();
-  checkpoint.idf[1] = kNaN;
+  testing::lexical(checkpoint).idf[1] = kNaN;
   expect_error(ErrorCode::kBadCheckpoint, "not finite",
                [&] { save_checkpoint(checkpoint, folder / "c"); });
   checkpoint = small();
@@ -318,7 +320,7 @@ struct Parts {
     if (!extra.empty()) add(extra, {0}, {});
     const std::string file = io::write_safetensors(contents);
     Config config = small().config;
-    config.encoder->has_idf = config_has_idf;
+    testing::lexical(config).has_idf = config_has_idf;
     return io::decode_native(
         config, {reinterpret_cast<const std::uint8_t*>(file.data()), file.size()}, "m.safetensors");
   }
@@ -373,7 +375,7 @@ TEST(NativeModel, ReadsFloat32Intercepts) {
   EXPECT_NO_THROW(validate(checkpoint));
   EXPECT_THAT(linear_heads(checkpoint).intercepts, ElementsAre(1, 2, 3, 4));
   EXPECT_EQ(linear_heads(checkpoint).names[3], (HeadName{{1, Budget(20)}, Target::kQuality}));
-  EXPECT_THAT(checkpoint.idf, ElementsAre(1, 2, 3));
+  EXPECT_THAT(testing::lexical(checkpoint).idf, ElementsAre(1, 2, 3));
 }
 
 TEST(NativeModel, ReadsSpreads) {
@@ -469,13 +471,13 @@ TEST(Validate, ChecksSizes) {
   expect_invalid("the number of spreads is 5, expected 6",
                  [](Checkpoint& c) { c.spreads.pop_back(); });
   expect_invalid("the number of IDF weights is 2, expected 3",
-                 [](Checkpoint& c) { c.idf.pop_back(); });
+                 [](Checkpoint& c) { testing::lexical(c).idf.pop_back(); });
   expect_invalid("the number of IDF weights is 3, expected 0",
-                 [](Checkpoint& c) { c.config.encoder->has_idf = false; });
+                 [](Checkpoint& c) { testing::lexical(c.config).has_idf = false; });
   expect_invalid("the number of IDF weights is 3, expected 0",
                  [](Checkpoint& c) { c.config.encoder.reset(); });
   expect_invalid("the encoder's dimension is 5, expected 3",
-                 [](Checkpoint& c) { c.config.encoder->dimension = 5; });
+                 [](Checkpoint& c) { testing::lexical(c.config).dimension = 5; });
 }
 
 TEST(Validate, ChecksTopics) {
@@ -486,16 +488,17 @@ TEST(Validate, ChecksTopics) {
     expect_error(ErrorCode::kBadCheckpoint, part, [&] { validate(checkpoint, "some file"); });
   };
   expect("the encoder's dimension is 4, expected 3",
-         [](Checkpoint& c) { c.config.encoder->dimension = 2; });
+         [](Checkpoint& c) { testing::lexical(c.config).dimension = 2; });
   expect("the number of topics' weights is 1, expected 2",
-         [](Checkpoint& c) { c.topics.weights.pop_back(); });
+         [](Checkpoint& c) { testing::lexical(c).topics.weights.pop_back(); });
   expect("the number of topics' intercepts is 3, expected 2",
-         [](Checkpoint& c) { c.topics.intercepts.push_back(0); });
-  expect("the number of IDF weights is 3, expected 1", [](Checkpoint& c) { c.idf.resize(3); });
-  expect("the topics have a weight or intercept that is not finite",
-         [](Checkpoint& c) { c.topics.weights[1] = kNaN; });
-  expect("the topics have a weight or intercept that is not finite",
-         [](Checkpoint& c) { c.topics.intercepts[0] = kNaN; });
+         [](Checkpoint& c) { testing::lexical(c).topics.intercepts.push_back(0); });
+  expect("the number of IDF weights is 3, expected 1",
+         [](Checkpoint& c) { testing::lexical(c).idf.resize(3); });
+  expect("the topics' weights have one that is not finite",
+         [](Checkpoint& c) { testing::lexical(c).topics.weights[1] = kNaN; });
+  expect("the topics' intercepts have one that is not finite",
+         [](Checkpoint& c) { testing::lexical(c).topics.intercepts[0] = kNaN; });
 }
 
 TEST(Validate, ChecksThatEachPairHasItsHeads) {
@@ -540,7 +543,7 @@ TEST(Validate, ChecksThatNumbersAreFinite) {
   });
   for (const float bad : {kNaN, static_cast<float>(infinity), -0.5F}) {
     expect_invalid("the IDF weights have one that is negative or not finite",
-                   [=](Checkpoint& c) { c.idf[2] = bad; });
+                   [=](Checkpoint& c) { testing::lexical(c).idf[2] = bad; });
   }
   for (const double bad : {std::nan(""), infinity, -0.5}) {
     expect_invalid("the spreads have one that is negative or not finite",

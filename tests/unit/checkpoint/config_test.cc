@@ -8,6 +8,7 @@
 
 #include "base/json.h"
 #include "support/errors.h"
+#include "support/lexical.h"
 #include "support/shared_data.h"
 #include "support/temporary_folder.h"
 
@@ -74,7 +75,7 @@ TEST(Config, ReadsEveryField) {
   EXPECT_EQ(config.embedding_model, "lexical");
   EXPECT_EQ(config.embedding_dim, 16U);
   EXPECT_EQ(config.default_lambda(), 0.5);
-  EXPECT_EQ(config.encoder,
+  EXPECT_EQ(testing::lexical(config),
             (LexicalEncoderSpec{.dimension = 16,
                                 .seed = 7,
                                 .features = {{LexicalFeatures::Kind::kWords, 1, 2, 1.5F},
@@ -140,7 +141,7 @@ TEST(Config, ReadsTheSpecificationsExample) {
   const std::size_t start = text.find(fence) + fence.size();
   const Config config = parse_config(text.substr(start, text.find("```", start) - start));
   EXPECT_EQ(config.models.size(), 2U);
-  EXPECT_TRUE(config.encoder->has_idf);
+  EXPECT_TRUE(testing::lexical(config).has_idf);
   // The default instruction is quoted there word for word.
   EXPECT_THAT(text, HasSubstr("\n> " + parse(released()).budget_prompt + "\n"));
 }
@@ -255,9 +256,9 @@ Json with_topics() {
 TEST(Config, TopicsStandBehindTheFeatures) {
   const Config config = parse(with_topics());
   EXPECT_EQ(config.format_version, 2U);
-  EXPECT_THAT(config.encoder->topics, ElementsAre("law", "history: ünï"));
-  EXPECT_EQ(config.encoder->dimension, 16U);
-  EXPECT_EQ(config.encoder->embedding_dimension(), 18U);
+  EXPECT_THAT(testing::lexical(config).topics, ElementsAre("law", "history: ünï"));
+  EXPECT_EQ(testing::lexical(config).dimension, 16U);
+  EXPECT_EQ(testing::lexical(config).embedding_dimension(), 18U);
   EXPECT_EQ(parse_config(to_json(config)).encoder, config.encoder);
 }
 
@@ -272,7 +273,7 @@ TEST(Config, WrongTopicsAreNamed) {
   expect_bad(with(with_topics(), topics, many), topics, "2 to 1024 topics");
   expect_bad(with(with_topics(), "/encoder/dimension", 18), "/encoder/dimension",
              "a number that makes 18, /embedding_dim, with the 2 topics");
-  expect_bad(with(with_topics(), "/format_version", 1), topics, "set /format_version to 2");
+  expect_bad(with(with_topics(), "/format_version", 1), "/encoder", "set /format_version to 2");
 }
 
 TEST(Config, IsWrittenInTheLowestVersionThatHasWhatItNeeds) {
@@ -414,8 +415,8 @@ TEST(Config, KeepsNumbersToTheLastBit) {
   Config config = parse(full());
   config.policy.lambda = 0.1 + 0.2;
   config.models[0].prices.input = 1.0 / 3;
-  config.encoder->seed = UINT64_MAX;
-  config.encoder->features[0].weight = 0.1F;
+  testing::lexical(config).seed = UINT64_MAX;
+  testing::lexical(config).features[0].weight = 0.1F;
   const Config again = parse_config(to_json(config));
   EXPECT_EQ(again.default_lambda(), config.default_lambda());
   EXPECT_EQ(again.models, config.models);
@@ -481,7 +482,7 @@ TEST(Config, RefusesToWriteWhatCannotBeRead) {
   expect(ErrorCode::kBadConfig, "/models/: a model's name is empty",
          [](Config& config) { config.models[0].name = ""; });
   expect(ErrorCode::kBadConfig, "/encoder/dimension",
-         [](Config& config) { config.encoder->dimension = 3; });
+         [](Config& config) { testing::lexical(config).dimension = 3; });
   expect(ErrorCode::kBadConfig, "/token_limits/1",
          [](Config& config) { config.token_limits[1] = config.token_limits[0]; });
 }

@@ -12,6 +12,7 @@
 #include "checkpoint/native.h"
 #include "checkpoint/safetensors.h"
 #include "support/errors.h"
+#include "support/lexical.h"
 #include "support/temporary_folder.h"
 
 namespace r2router {
@@ -49,7 +50,7 @@ TEST(NativePredictor, ReadsNearestNeighboursOfVersion2) {
   EXPECT_EQ(data.neighbours, 3U);
   EXPECT_EQ(data.weighting, Weighting::kSimilarity);
   EXPECT_EQ(data.embeddings.size(), 40U);
-  EXPECT_EQ(checkpoint.idf.size(), 8U);
+  EXPECT_EQ(testing::lexical(checkpoint).idf.size(), 8U);
   expect_predictions(
       predict(checkpoint),
       {-0.27507294721888426, 20, 0.16242705278111574, 0.5999270527811157, 0.17520668378683868,
@@ -71,10 +72,10 @@ TEST(NativePredictor, SavingAndLoadingGivesTheSameBits) {
   const TemporaryFolder folder;
   for (const std::string kind : {"knn", "mlp"}) {
     Checkpoint before = load_checkpoint(fixture(kind));
-    before.config.encoder->dimension = 6;
-    before.config.encoder->topics = {"law", "history"};
-    before.idf.resize(6);
-    before.topics = {{1, 2, 3, 4, 5, 6, -1, -2, -3, -4, -5, -6}, {0.5F, -0.25F}};
+    testing::lexical(before.config).dimension = 6;
+    testing::lexical(before.config).topics = {"law", "history"};
+    testing::lexical(before).idf.resize(6);
+    testing::lexical(before).topics = {{1, 2, 3, 4, 5, 6, -1, -2, -3, -4, -5, -6}, {0.5F, -0.25F}};
     before.spreads.assign(head_names(before.predictor).size(), 1.0 / 3);
     before.config.length_points = 3;
     before.length_curves = {{.predicted = {1, 2.5, 1e6}, .observed = {0, 1.0 / 3, 1e100}},
@@ -84,8 +85,8 @@ TEST(NativePredictor, SavingAndLoadingGivesTheSameBits) {
     const Checkpoint after = load_checkpoint(folder / kind);
     EXPECT_EQ(to_json(after.config), to_json(before.config));
     EXPECT_EQ(head_names(after.predictor), head_names(before.predictor));
-    EXPECT_EQ(after.idf, before.idf);
-    EXPECT_EQ(after.topics, before.topics);
+    EXPECT_EQ(testing::lexical(after).idf, testing::lexical(before).idf);
+    EXPECT_EQ(testing::lexical(after).topics, testing::lexical(before).topics);
     EXPECT_EQ(after.spreads, before.spreads);
     ASSERT_EQ(after.length_curves.size(), 3U);
     for (std::size_t i = 0; i < 3; ++i) {

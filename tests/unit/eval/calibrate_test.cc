@@ -34,7 +34,7 @@ Option option(double quality, double cost_usd) {
 struct Sample {
   std::vector<Case> cases;
   Policy base;
-  std::vector<std::vector<double>> spreads;
+  std::vector<std::vector<PairFacts>> facts;
 
   explicit Sample(std::mt19937_64& random, std::size_t queries) {
     cases.push_back(testing::random_constrained_case(random, 4, 5));
@@ -44,8 +44,8 @@ struct Sample {
       cases.push_back(std::move(c));
     }
     for (const Case& c : cases) {
-      std::vector<double>& of_case = spreads.emplace_back();
-      for (std::size_t i = 0; i < c.pairs.size(); ++i) of_case.push_back(0.1);
+      std::vector<PairFacts>& of_case = facts.emplace_back();
+      for (std::size_t i = 0; i < c.pairs.size(); ++i) of_case.push_back({.quality_spread = 0.1});
     }
     base.available_only = false;
     base.max_output_tokens = 200;
@@ -56,7 +56,7 @@ struct Sample {
   Decision decide_on(std::size_t query, const Policy& policy, bool rank = false) const {
     const Case& c = cases[query];
     return decide(c.pool, c.pairs, c.predictions, {.policy = policy, .rank = rank}, {},
-                  spreads[query]);
+                  facts[query]);
   }
 
   std::vector<std::vector<Option>> options() const {

@@ -11,6 +11,7 @@
 
 #include "support/errors.h"
 #include "support/heads.h"
+#include "support/lexical.h"
 
 namespace r2router {
 namespace {
@@ -143,11 +144,11 @@ TEST(AddModel, KeepsTheEncodersTopics) {
   Checkpoint base = family.base();
   base.config.format_version = 2;
   base.config.encoder = LexicalEncoderSpec{.dimension = 10, .topics = {"law", "history"}};
-  base.topics = {std::vector<float>(20, 0.5F), {1, 2}};
+  testing::lexical(base).topics = {std::vector<float>(20, 0.5F), {1, 2}};
   const Checkpoint added = add_model(base, family.table, family.embeddings, "model 3", quick());
   EXPECT_NO_THROW(validate(added));
   EXPECT_EQ(added.config.format_version, 2u);
-  EXPECT_EQ(added.topics, base.topics);
+  EXPECT_EQ(testing::lexical(added).topics, testing::lexical(base).topics);
   EXPECT_EQ(parse_config(to_json(added.config)).encoder, base.config.encoder);
 }
 

@@ -13,6 +13,7 @@
 
 #include "support/errors.h"
 #include "support/heads.h"
+#include "support/lexical.h"
 
 namespace r2router {
 namespace {
@@ -361,15 +362,15 @@ TEST(Train, BringsItsOwnLexicalEncoder) {
     encoder.has_idf = has_idf;
     const Checkpoint checkpoint = train(data.table, encoder, quick());
     EXPECT_NO_THROW(validate(checkpoint));
-    EXPECT_EQ(checkpoint.config.encoder, encoder);
+    EXPECT_EQ(testing::lexical(checkpoint.config), encoder);
     EXPECT_EQ(checkpoint.config.embedding_model, "lexical");
-    ASSERT_EQ(checkpoint.idf.size(), has_idf ? 64u : 0u);
+    ASSERT_EQ(testing::lexical(checkpoint).idf.size(), has_idf ? 64u : 0u);
     // "prove" says that the cheap model will fail; its quality head is the first.
-    const auto encoder = make_lexical_encoder(encoder, checkpoint.idf);
+    const auto made = make_lexical_encoder(encoder, testing::lexical(checkpoint).idf);
     const auto scorer = make_linear_scorer(linear_heads(checkpoint));
     Predictions hard, easy;
-    scorer->predict(std::span<const float>(encoder->embed_one("prove that 7777")), hard);
-    scorer->predict(std::span<const float>(encoder->embed_one("what is 7777")), easy);
+    scorer->predict(std::span<const float>(made->embed_one("prove that 7777")), hard);
+    scorer->predict(std::span<const float>(made->embed_one("what is 7777")), easy);
     EXPECT_GT(easy.quality[0], hard.quality[0] + 0.4);
   }
 }
@@ -394,8 +395,8 @@ TEST(Train, IdfWeighsRareFeaturesMore) {
         std::find_if(embedding.begin(), embedding.end(), [](float x) { return x != 0; }) -
         embedding.begin());
   };
-  EXPECT_FLOAT_EQ(checkpoint.idf[slot("always")], 1);
-  EXPECT_NEAR(checkpoint.idf[slot("seldom")], 1 + std::log(101.0 / 11), 1e-6);
+  EXPECT_FLOAT_EQ(testing::lexical(checkpoint).idf[slot("always")], 1);
+  EXPECT_NEAR(testing::lexical(checkpoint).idf[slot("seldom")], 1 + std::log(101.0 / 11), 1e-6);
 }
 
 /// Queries of three datasets, each with its own words; the cheap model fails only at law.
@@ -419,13 +420,13 @@ TEST(Train, TeachesItsEncoderTopics) {
   encoder.topics = {"physics", "law"};  // queries of no dataset take no part
   const Checkpoint checkpoint = train(table, encoder, quick());
   EXPECT_NO_THROW(validate(checkpoint));
-  EXPECT_EQ(checkpoint.config.encoder, encoder);
+  EXPECT_EQ(testing::lexical(checkpoint.config), encoder);
   EXPECT_EQ(checkpoint.config.embedding_dim, 66u);
   EXPECT_EQ(checkpoint.config.format_version, 2u);
   EXPECT_EQ(parse_config(to_json(checkpoint.config)).format_version, 2u);
-  const auto encoder = make_lexical_encoder(encoder, checkpoint.idf, checkpoint.topics);
-  EXPECT_GT(encoder->embed_one("court plaintiff 99")[65], 0.6);
-  EXPECT_GT(encoder->embed_one("force of a mass 99")[64], 0.6);
+  const auto made = make_encoder(encoder, checkpoint.encoder);
+  EXPECT_GT(made->embed_one("court plaintiff 99")[65], 0.6);
+  EXPECT_GT(made->embed_one("force of a mass 99")[64], 0.6);
 }
 
 TEST(Train, TopicsAreLearnedByRidgeRegressionOfTheirIndicators) {
@@ -439,14 +440,15 @@ TEST(Train, TopicsAreLearnedByRidgeRegressionOfTheirIndicators) {
   // At the least squared error with the penalty, its gradient is zero.
   LexicalEncoderSpec plain = encoder;
   plain.topics.clear();
-  const auto encoder = make_lexical_encoder(plain);
+  const auto made = make_lexical_encoder(plain);
   for (std::size_t topic = 0; topic < 2; ++topic) {
-    const float* weights = checkpoint.topics.weights.data() + topic * 16;
+    const float* weights = testing::lexical(checkpoint).topics.weights.data() + topic * 16;
     std::vector<double> gradient(17);
     for (const QueryRecord& query : table.queries) {
       if (query.dataset.empty()) continue;
-      const std::vector<float> x = encoder->embed_one(query.text);
-      double error = checkpoint.topics.intercepts[topic] - (query.dataset == encoder.topics[topic]);
+      const std::vector<float> x = made->embed_one(query.text);
+      double error = testing::lexical(checkpoint).topics.intercepts[topic] -
+                     (query.dataset == encoder.topics[topic]);
       for (std::size_t i = 0; i < 16; ++i) error += double{weights[i]} * x[i];
       for (std::size_t i = 0; i < 16; ++i) gradient[i] += error * x[i];
       gradient[16] += error;
