@@ -8,7 +8,6 @@
 #include "base/parallel.h"
 #include "score/kernels.h"
 #include "score/neighbour_search.h"
-#include "train/json_text.h"
 #include "train/learner.h"
 
 namespace r2router::internal {
@@ -121,10 +120,10 @@ class KnnLearner final : public Learner {
            "every "
            "(model, budget) pair";
   }
-  std::string describe(std::size_t setting) const override {
+  void describe(std::size_t setting, ObjectWriter& object) const override {
     const auto [neighbours, weighting] = settings_[setting];
-    return "\"neighbours\": " + std::to_string(neighbours) + ", \"weighting\": " +
-           json_text(weighting == Weighting::kUniform ? "uniform" : "similarity");
+    object.number("neighbours", neighbours);
+    object.text("weighting", weighting == Weighting::kUniform ? "uniform" : "similarity");
   }
 
  private:

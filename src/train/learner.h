@@ -13,6 +13,8 @@
 #include "r2router/outcomes.h"
 #include "r2router/train/train.h"
 
+#include "base/json_writer.h"
+
 namespace r2router::internal {
 
 /// The data to learn from. Must outlive the learners that use it.
@@ -67,8 +69,8 @@ class Learner {
   /// A description of the method for the training record.
   virtual std::string method() const = 0;
 
-  /// The setting as members of a JSON object.
-  virtual std::string describe(std::size_t setting) const = 0;
+  /// Writes the setting as members of an object.
+  virtual void describe(std::size_t setting, ObjectWriter& object) const = 0;
 };
 
 std::unique_ptr<Learner> make_ridge_learner(const LearningProblem& problem);

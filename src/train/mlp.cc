@@ -271,8 +271,8 @@ class MlpLearner final : public Learner {
            "budget) "
            "pair";
   }
-  std::string describe(std::size_t) const override {
-    return "\"epochs\": " + std::to_string(epochs_);
+  void describe(std::size_t, ObjectWriter& object) const override {
+    object.number("epochs", epochs_);
   }
 
  private:

@@ -2,7 +2,6 @@
 #include <utility>
 
 #include "base/parallel.h"
-#include "train/json_text.h"
 #include "train/learner.h"
 #include "train/ridge.h"
 
@@ -74,8 +73,8 @@ class RidgeLearner final : public Learner {
   std::string method() const override {
     return "ridge regression: a quality head and a length head for every (model, budget) pair";
   }
-  std::string describe(std::size_t setting) const override {
-    return "\"alpha\": " + json_number(alphas()[setting]);
+  void describe(std::size_t setting, ObjectWriter& object) const override {
+    object.number("alpha", alphas()[setting]);
   }
 
  private:

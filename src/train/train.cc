@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <numeric>
 #include <set>
 #include <string>
 #include <utility>
@@ -10,56 +11,64 @@
 
 #include "r2router/version.h"
 
+#include "base/json_writer.h"
 #include "checkpoint/format_version.h"
-#include "train/json_text.h"
 #include "train/learner.h"
 #include "train/problem.h"
+#include "train/provenance.h"
 #include "train/validation.h"
 
 namespace r2router {
 namespace {
 
 using internal::Comparison;
-using internal::json_number;
-using internal::json_text;
 using internal::kHeadsPerPair;
 using internal::Learner;
 using internal::LearningProblem;
 using internal::Trial;
 using internal::Validation;
 
-std::string json_metrics(const DeferralMetrics& metrics) {
-  return "{\"audc\": " + json_number(metrics.audc) + ", \"qnc\": " + json_number(metrics.qnc) +
-         ", \"peak\": " + json_number(metrics.peak) + ", \"c95\": " + json_number(metrics.c95) +
-         "}";
+void write_metrics(ObjectWriter& object, const DeferralMetrics& metrics) {
+  object.number("audc", metrics.audc);
+  object.number_or_null("qnc", metrics.qnc);
+  object.number("peak", metrics.peak);
+  object.number_or_null("c95", metrics.c95);
 }
 
-/// Where the checkpoint comes from, for its config: enough to make it again, and nothing (no date,
-/// no path) that would differ when it is.
+/// The origin of the checkpoint, for its config: enough to train it again, and nothing (no date, no
+/// path) that would differ then.
 std::string provenance(const OutcomeTable& table, const TrainOptions& options,
                        const TrainReport& report, const Learner& learner, std::size_t chosen,
                        const std::vector<DeferralMetrics>& metrics) {
-  std::string settings;
-  for (std::size_t i = 0; i < metrics.size(); ++i) {
-    settings += (settings.empty() ? "{" : ", {") + learner.describe(i) +
-                ", \"audc\": " + json_number(metrics[i].audc) + "}";
-  }
-  const char* const list = options.predictor == PredictorKind::kRidge ? "alphas" : "settings";
-  return "{\"program\": " + json_text(std::string("r2router ") + version()) +
-         ", \"data\": " + internal::json_sources(table.sources) +
-         ", \"training_queries\": " + std::to_string(report.training_queries) +
-         ", \"held_out_queries\": " + std::to_string(report.held_out_queries) +
-         ", \"holdout\": " + std::to_string(options.holdout) +
-         ", \"folds\": " + std::to_string(options.folds) +
-         ", \"seed\": " + std::to_string(options.seed) +
-         (table.cost_measure == CostMeasure::kUsd
-              ? ""
-              : ", \"cost\": " + json_text(std::string(to_string(table.cost_measure)))) +
-         ", " + learner.describe(chosen) + ", \"cross_validated\": {\"" + list + "\": [" +
-         settings + "], \"router\": " + json_metrics(report.metrics) +
-         ", \"mean_curve\": " + json_metrics(report.mean_curve) +
-         ", \"default_lambda\": {\"score\": " + json_number(report.default_score) +
-         ", \"cost\": " + json_number(report.default_cost) + "}}}";
+  std::vector<std::size_t> settings(metrics.size());
+  std::iota(settings.begin(), settings.end(), std::size_t{0});
+  std::string text;
+  ObjectWriter object(text);
+  object.text("program", std::string("r2router ") + version());
+  internal::write_sources(object, table.sources);
+  object.number("training_queries", report.training_queries);
+  object.number("held_out_queries", report.held_out_queries);
+  object.number("holdout", options.holdout);
+  object.number("folds", options.folds);
+  object.number("seed", options.seed);
+  if (table.cost_measure != CostMeasure::kUsd) object.text("cost", to_string(table.cost_measure));
+  learner.describe(chosen, object);
+  object.object("cross_validated", [&](ObjectWriter& validated) {
+    validated.list(options.predictor == PredictorKind::kRidge ? "alphas" : "settings", settings,
+                   [&](ObjectWriter& entry, std::size_t setting) {
+                     learner.describe(setting, entry);
+                     entry.number("audc", metrics[setting].audc);
+                   });
+    validated.object("router", [&](ObjectWriter& own) { write_metrics(own, report.metrics); });
+    validated.object("mean_curve",
+                     [&](ObjectWriter& mean) { write_metrics(mean, report.mean_curve); });
+    validated.object("default_lambda", [&](ObjectWriter& defaults) {
+      defaults.number("score", report.default_score);
+      defaults.number("cost", report.default_cost);
+    });
+  });
+  object.close();
+  return text;
 }
 
 std::unique_ptr<Learner> make_learner(const LearningProblem& problem) {

@@ -9,14 +9,15 @@
 #include "r2router/error.h"
 #include "r2router/version.h"
 
+#include "base/json_writer.h"
 #include "base/parallel.h"
 #include "checkpoint/format_version.h"
 #include "train/add_model/full_training.h"
 #include "train/add_model/mixture.h"
 #include "train/add_model/new_model.h"
 #include "train/add_model/selection.h"
-#include "train/json_text.h"
 #include "train/problem.h"
+#include "train/provenance.h"
 
 namespace r2router {
 namespace {
@@ -122,26 +123,30 @@ Checkpoint append(const Checkpoint& checkpoint, const NewModel& model, const New
   return result;
 }
 
-std::string json_heads(const AddedHeads& heads) {
-  return "{\"alpha\": " + internal::json_number(heads.alpha) +
-         ", \"share_penalty\": " + internal::json_number(heads.share_penalty) +
-         ", \"error\": " + internal::json_number(heads.error) + "}";
+void write_heads(ObjectWriter& object, std::string_view key, const AddedHeads& heads) {
+  object.object(key, [&](ObjectWriter& entry) {
+    entry.number("alpha", heads.alpha);
+    entry.number("share_penalty", heads.share_penalty);
+    entry.number("error", heads.error);
+  });
 }
 
-/// Where the new heads come from, then where the others do.
+/// The origin of the new heads, then that of the others.
 std::string provenance(const Checkpoint& before, const OutcomeTable& table, const NewModel& model,
                        const AddModelReport& report, const AddModelOptions& options) {
-  using internal::json_text;
-  return "{\"program\": " + json_text(std::string("r2router ") + version()) +
-         ", \"added_model\": " + json_text(model.spec.name) +
-         ", \"data\": " + internal::json_sources(table.sources) +
-         ", \"probes\": " + std::to_string(report.probes) +
-         ", \"holdout\": " + std::to_string(options.holdout) +
-         ", \"seed\": " + std::to_string(options.seed) +
-         ", \"quality\": " + json_heads(report.quality) +
-         ", \"tokens\": " + json_heads(report.tokens) +
-         ", \"before\": " + (before.config.training.empty() ? "null" : before.config.training) +
-         "}";
+  std::string text;
+  ObjectWriter object(text);
+  object.text("program", std::string("r2router ") + version());
+  object.text("added_model", model.spec.name);
+  internal::write_sources(object, table.sources);
+  object.number("probes", report.probes);
+  object.number("holdout", options.holdout);
+  object.number("seed", options.seed);
+  write_heads(object, "quality", report.quality);
+  write_heads(object, "tokens", report.tokens);
+  object.raw("before", before.config.training.empty() ? "null" : before.config.training);
+  object.close();
+  return text;
 }
 
 }  // namespace
