@@ -265,6 +265,8 @@ def test_python_programs(
 ) -> None:
     """Those of a page are one program. Each prints the text block that follows it, if any."""
     if page.stem == "python":
+        pytest.importorskip("pandas", reason="needs pandas, of the test extra")
+        pytest.importorskip("sklearn", reason="needs scikit-learn, of the test extra")
         matplotlib = pytest.importorskip("matplotlib")
         matplotlib.use("agg")
     monkeypatch.chdir(tmp_path)

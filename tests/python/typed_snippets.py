@@ -13,13 +13,21 @@ from typing_extensions import assert_type
 from r2_router import (
     Answer,
     AsyncTextStream,
+    Calibration,
     Decision,
     Details,
+    Evaluation,
     Explanation,
     Option,
     R2Router,
     RouteBatch,
     TextStream,
+    Training,
+    add_model,
+    calibrate,
+    compare,
+    evaluate,
+    sync_prices,
     train,
 )
 
@@ -149,3 +157,26 @@ def construct() -> None:
     R2Router.from_pretrained(3)  # E
     R2Router({}, {}, ca_file=None, embed_model="m")
     R2Router({}, {}, ca_fil=None)  # E
+
+
+def reports(frame: pd.DataFrame, router: R2Router) -> None:
+    training = train(frame, frame, {"m": {"input_price_per_million": 1}}, predictor="knn")
+    assert_type(training, Training)
+    assert_type(training.router, R2Router)
+    assert_type(training.evaluation, Evaluation)
+    evaluation = evaluate(frame, frame, router, progress=lambda stage, done, total: None)
+    assert_type(evaluation.queries, int)
+    table: pd.DataFrame = evaluation.to_pandas("sweeps")
+    found = calibrate(frame, "95% of best", router)
+    assert_type(found, Calibration)
+    router.route_text("q", **found.constraints)
+    assert_type(add_model(router, "m", frame, frame, "pool.json").router, R2Router)
+    assert_type(compare({"a": router, "b": "folder"}, frame, frame), Evaluation)
+    assert_type(sync_prices("pool.json", ignore=["web_search"]).changes, list[str])
+    print(table)
+    evaluate(frame, frame, 3)  # E
+    train(frame, frame, 3)  # E
+    train(frame, frame, "pool.json", models="a")  # E
+    calibrate(frame, 0.95)  # E
+    compare([router], frame, frame)  # E
+    sync_prices("pool.json", ignore="web_search")  # E
