@@ -13,8 +13,8 @@
 #include <benchmark/benchmark.h>
 #include <nlohmann/json.hpp>
 
-#include "r2router/embedder.h"
-#include "r2router/llm/http_embedder.h"
+#include "r2router/encoder.h"
+#include "r2router/llm/http_encoder.h"
 
 #include "encode/remote/embeddings_response.h"
 #include "loopback_server.h"
@@ -109,12 +109,12 @@ void embed_one_text(benchmark::State& state) {
         }
         connection.send(answer);
       });
-  const auto embedder =
-      llm::make_http_embedder({.base_url = server.url(), .api_key = llm::Secret("sk-0123456789")},
-                              {.model = "Qwen/Qwen3-0.6B", .dimension = kDimension});
+  const auto encoder =
+      llm::make_http_encoder({.base_url = server.url(), .api_key = llm::Secret("sk-0123456789")},
+                             {.model = "Qwen/Qwen3-0.6B", .dimension = kDimension});
   const std::string text(300, 'x');
   const std::string_view view = text;
-  std::vector<float> embedding = embedder->embed_one(text);  // connects
+  std::vector<float> embedding = encoder->embed_one(text);  // connects
   const std::string request = [&] {
     const std::lock_guard lock(mutex);
     return last_request;
@@ -129,7 +129,7 @@ void embed_one_text(benchmark::State& state) {
     bare.send(request);
     if (bare.receive().size() != answer.size()) state.SkipWithError("a wrong answer");
     const auto middle = Clock::now();
-    embedder->embed({&view, 1}, embedding);
+    encoder->embed({&view, 1}, embedding);
     ours.push_back(microseconds(Clock::now() - middle));
     bare_times.push_back(microseconds(middle - start));
   }

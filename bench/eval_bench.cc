@@ -9,7 +9,7 @@
 
 #include <benchmark/benchmark.h>
 
-#include "r2router/eval.h"
+#include "r2router/eval/contenders.h"
 
 namespace r2router {
 namespace {
@@ -64,9 +64,9 @@ BENCHMARK(sweep_300_settings)->Unit(benchmark::kMillisecond);
 void plain_loop_over_300_settings(benchmark::State& state) {
   const auto& [table, predictions, lambdas] = setting();
   for (auto _ : state) {
-    std::vector<PolicyPoint> points;
+    std::vector<SweepPoint> points;
     for (const double lambda : lambdas) {
-      PolicyPoint point{.lambda = lambda};
+      SweepPoint point{.lambda = lambda};
       for (std::size_t query = 0; query < kQueries; ++query) {
         double best_risk = -1e300;
         std::size_t best = 0;

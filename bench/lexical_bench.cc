@@ -5,7 +5,7 @@
 #include <benchmark/benchmark.h>
 
 #include "r2router/decision.h"
-#include "r2router/embedder.h"
+#include "r2router/encoder.h"
 
 namespace {
 

@@ -76,7 +76,7 @@ void prompt_to_embedding(benchmark::State& state) {
   const std::string_view prompt = std::string_view(kPrompt).substr(0, 300);
   std::vector<float> embedding(router.dimension());
   for (auto _ : state) {
-    router.embedder()->embed(std::span(&prompt, 1), embedding);
+    router.encoder()->embed(std::span(&prompt, 1), embedding);
     benchmark::DoNotOptimize(embedding.data());
   }
 }

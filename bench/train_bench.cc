@@ -8,7 +8,7 @@
 
 #include <benchmark/benchmark.h>
 
-#include "r2router/train.h"
+#include "r2router/train/train.h"
 
 #include "train/ridge.h"
 

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "r2router/decision.h"
-#include "r2router/embedder.h"
+#include "r2router/encoder.h"
 #include "r2router/error.h"
 #include "r2router/export.h"
 #include "r2router/policy.h"

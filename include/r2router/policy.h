@@ -36,7 +36,7 @@ enum class DecisionRules : std::uint8_t {
 
 /// What the choice maximises or minimises among the pairs that satisfy all constraints.
 enum class Objective : std::uint8_t {
-  kRisk,      ///< highest (1 − λ)·quality − λ·cost, as in the reference
+  kUtility,   ///< highest (1 − λ)·quality − λ·cost, as in the reference
   kUsd,       ///< highest quality − cost / willingness_to_pay: λ = 1 / (1 + willingness_to_pay)
   kCheapest,  ///< lowest predicted cost: λ = 1
   kBest,      ///< highest predicted quality: λ = 0
@@ -68,10 +68,11 @@ struct CapRule {
 struct Policy {
   // Objective. These three are one trade-off: merge() replaces them together.
 
-  /// Empty: kUsd if willingness_to_pay is set, kCheapest if only a quality is required, else kRisk.
+  /// Empty: kUsd if willingness_to_pay is set, kCheapest if only a quality is required, else
+  /// kUtility.
   std::optional<Objective> objective = {};
   /// Weight of cost (USD) against quality, in [0, 1]: 0 ignores cost, 1 ignores quality. Only for
-  /// kRisk.
+  /// kUtility.
   std::optional<double> lambda = {};
   /// Value in USD of quality 1 over quality 0, per query, > 0. Required by kUsd, invalid otherwise.
   std::optional<double> willingness_to_pay = {};

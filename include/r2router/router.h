@@ -12,7 +12,7 @@
 // llm/generate.h calls the chosen model within that budget, and pipeline.h routes many queries.
 //
 // The stages, each in its own header, each usable alone:
-//     1  embedder.h      query                           -> embedding
+//     1  encoder.h      query                           -> embedding
 //     2  scorer.h        embedding                       -> predictions for every pair
 //     3  decision.h      predictions + prices + options  -> Decision
 //     4  llm/generate.h  query + Decision                -> Completion
@@ -34,7 +34,7 @@
 
 #include "r2router/checkpoint.h"
 #include "r2router/decision.h"
-#include "r2router/embedder.h"
+#include "r2router/encoder.h"
 #include "r2router/error.h"
 #include "r2router/export.h"
 #include "r2router/options.h"
@@ -50,18 +50,18 @@ struct RouterOptions {
   /// Name from available_kernels(); empty: the fastest that this machine runs.
   std::string kernel = {};
   /// Turns text into embeddings; empty: the checkpoint's own encoder, if it has one.
-  std::shared_ptr<const Embedder> embedder = {};
+  std::shared_ptr<const Encoder> encoder = {};
   /// Receives remarks while a checkpoint is loaded; empty: they are dropped.
   LogCallback log = {};
 };
 
 /// What a router consists of, for one that is not made from a checkpoint. The scorer and the
-/// embedder may be of the library (make_scorer(), make_lexical_encoder(), …) or derived from its
+/// encoder may be of the library (make_scorer(), make_lexical_encoder(), …) or derived from its
 /// interfaces.
 struct RouterParts {
   Pool pool = {};  ///< Scorer::pairs() refer to it
   std::shared_ptr<const Scorer> scorer = {};
-  std::shared_ptr<const Embedder> embedder = {};  ///< empty: queries must come as embeddings
+  std::shared_ptr<const Encoder> encoder = {};  ///< empty: queries must come as embeddings
   /// What holds where a call's policy is empty. Empty rules: DecisionRules::kReference.
   Policy defaults = {};
   /// The instruction sent under a limited budget. "{budget}" is replaced by the number of tokens.
@@ -119,18 +119,18 @@ class R2ROUTER_EXPORT Router {
   /// Throws Error(kInvalidArgument) if there is no scorer, or the parts do not fit together.
   explicit Router(RouterParts parts);
 
-  /// A router with other prices, which shares scorer and embedder with this one: models are brought
+  /// A router with other prices, which shares scorer and encoder with this one: models are brought
   /// up to date as apply_pool() does. Throws what that throws.
   Router with_pool(const Pool& pool, const LogCallback& log = {}) const;
 
   /// Chooses a pair for a query: embeds it unless it brings its embedding, predicts, decides.
   /// Throws Error(kInvalidArgument) for a query without content, an embedding of another length
   /// than dimension(), a number in it that is not finite, or a bad option; Error(kUnsupported) for
-  /// a text if this router has no embedder; and what the embedder throws. An embedding of zeros is
+  /// a text if this router has no encoder; and what the encoder throws. An embedding of zeros is
   /// accepted, as by the published package: linear heads then predict their intercepts.
   Decision route(const Query& query, const RouteOptions& options = {}) const;
 
-  /// The same for several queries, in one call of the embedder and one matrix product. The choices
+  /// The same for several queries, in one call of the encoder and one matrix product. The choices
   /// are those of route(), and errors are in the results, one for each query. `options`: one for
   /// all, or one for each query, of which the first one's `cancel` counts; throws
   /// Error(kInvalidArgument) for another number of them.
@@ -164,7 +164,7 @@ class R2ROUTER_EXPORT Router {
   const Config& config() const;
   const std::shared_ptr<const Scorer>& scorer() const;
   /// Empty if queries must come as embeddings.
-  const std::shared_ptr<const Embedder>& embedder() const;
+  const std::shared_ptr<const Encoder>& encoder() const;
 
  private:
   struct State;

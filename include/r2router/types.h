@@ -62,7 +62,7 @@ struct Option {
   /// (1 − λ)·quality − λ·cost_usd with Decision::lambda: the higher, the better. Under
   /// Policy::risk_aversion k with the prediction less k·quality_spread in quality's place,
   /// clipped likewise.
-  double risk = 0;
+  double utility = 0;
   /// The cap to send with the call (see CapRule): at least the budget, and never without one.
   std::uint32_t max_tokens = 0;
   /// The most that the call can cost: the longest answer that the cap allows, to the longest
@@ -77,7 +77,7 @@ struct Option {
 
 /// What the chosen pair won by.
 enum class Reason : std::uint8_t {
-  kRisk,           ///< the highest risk, as of all Objective::kRisk
+  kUtility,        ///< the highest risk, as of all Objective::kUtility
   kUsd,            ///< the highest quality − cost / willingness_to_pay
   kCheapest,       ///< the lowest cost of the pairs that meet all constraints
   kBest,           ///< the highest quality of the pairs that meet all constraints
@@ -123,7 +123,7 @@ struct Explanation {
 /// A plain value: copy it, keep it, pass it between threads.
 struct Decision {
   Option chosen = {};
-  Reason reason = Reason::kRisk;
+  Reason reason = Reason::kUtility;
   /// Every admitted pair, best first; empty unless RouteOptions::rank was set.
   std::vector<Option> ranking = {};
   /// Empty unless RouteOptions::explain was set.

@@ -102,7 +102,7 @@ Batch route_batch(const Router& router, const py::array& embeddings, const Route
         quality[row] = option.quality;
         output_tokens[row] = option.output_tokens;
         cost_usd[row] = option.cost_usd;
-        risk[row] = option.risk;
+        risk[row] = option.utility;
       }
     }
     if (PyErr_CheckSignals() != 0) throw py::error_already_set();

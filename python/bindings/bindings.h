@@ -131,7 +131,7 @@ class Choice {
   Query query_;
   RouteOptions options_;
   Option chosen_;
-  Reason reason_ = Reason::kRisk;
+  Reason reason_ = Reason::kUtility;
   double lambda_ = 0;
   std::int64_t input_tokens_ = 0;
 };

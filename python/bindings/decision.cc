@@ -34,7 +34,7 @@ Dict Labels::option(const Option& option) const {
   const bool whole_budget = !unlimited && option.output_tokens == option.budget.tokens();
   set(keys_.output_tokens, whole_budget ? budget : py::object(py::float_(option.output_tokens)));
   set(keys_.cost_usd, py::float_(option.cost_usd));
-  set(keys_.risk, py::float_(option.risk));
+  set(keys_.risk, py::float_(option.utility));
   return values;
 }
 

@@ -168,7 +168,7 @@ RouteOptions make_options(const Dict& settings, const std::optional<Policy>& pol
   Policy& own = options.policy;
   const bool decides =
       own.lambda || own.willingness_to_pay || own.min_quality || own.quality_fraction;
-  if (own.objective ? *own.objective == Objective::kRisk && !own.lambda : !decides) {
+  if (own.objective ? *own.objective == Objective::kUtility && !own.lambda : !decides) {
     set_one("lambda_val", *find_setting("lambda"), default_lambda, own);
   }
   return options;

@@ -86,7 +86,7 @@ class RouterBinding {
   }
 
   py::array_t<float> embed(const std::vector<std::string>& texts) const {
-    if (!router_.embedder()) {
+    if (!router_.encoder()) {
       throw Error(ErrorCode::kUnsupported, "this checkpoint has no encoder of its own");
     }
     const std::size_t dimension = router_.dimension();
@@ -94,7 +94,7 @@ class RouterBinding {
     const std::span<float> out(embeddings.mutable_data(), texts.size() * dimension);
     const ReleasedGil released;
     const std::vector<std::string_view> views(texts.begin(), texts.end());
-    router_.embedder()->embed(views, out);
+    router_.encoder()->embed(views, out);
     return embeddings;
   }
 

@@ -9,10 +9,10 @@
 
 #include <pybind11/stl.h>
 
-#include "r2router/embedder.h"
+#include "r2router/encoder.h"
 #include "r2router/llm/client.h"
 #include "r2router/llm/endpoint.h"
-#include "r2router/llm/http_embedder.h"
+#include "r2router/llm/http_encoder.h"
 
 #include "bindings.h"
 
@@ -20,22 +20,22 @@ namespace r2router::python {
 namespace {
 
 /// Embeddings from a server, with a cache.
-class HttpEmbedder {
+class HttpEncoder {
  public:
-  HttpEmbedder(const llm::Endpoint& endpoint, const std::string& model, std::size_t dimension,
-               std::size_t cache_bytes)
+  HttpEncoder(const llm::Endpoint& endpoint, const std::string& model, std::size_t dimension,
+              std::size_t cache_bytes)
       : cache_(cache_bytes == 0 ? nullptr : std::make_shared<EmbeddingCache>(cache_bytes)),
-        embedder_(llm::make_http_embedder(
+        encoder_(llm::make_http_encoder(
             endpoint, {.model = model, .dimension = dimension, .cache = cache_})) {}
 
   py::array_t<float> embed(const std::vector<std::string>& texts,
                            const std::stop_source& cancel) const {
-    const std::size_t dimension = embedder_->dimension();
+    const std::size_t dimension = encoder_->dimension();
     py::array_t<float> embeddings({texts.size(), dimension});
     const std::span<float> out(embeddings.mutable_data(), texts.size() * dimension);
     const ReleasedGil released;
     const std::vector<std::string_view> views(texts.begin(), texts.end());
-    embedder_->embed(views, out, cancel.get_token());
+    encoder_->embed(views, out, cancel.get_token());
     return embeddings;
   }
 
@@ -48,7 +48,7 @@ class HttpEmbedder {
 
  private:
   std::shared_ptr<EmbeddingCache> cache_;
-  std::shared_ptr<const Embedder> embedder_;
+  std::shared_ptr<const Encoder> encoder_;
 };
 
 llm::Endpoint make_endpoint(const std::string& base_url, const std::optional<std::string>& api_key,
@@ -146,11 +146,11 @@ void register_servers(py::module_& module) {
       .def(py::init(&make_endpoint), py::arg("base_url"), py::arg("api_key") = py::none(),
            py::arg("ca_file") = "", py::arg("timeout") = py::none());
 
-  py::class_<HttpEmbedder>(module, "HttpEmbedder", "Embeddings from a server.")
+  py::class_<HttpEncoder>(module, "HttpEncoder", "Embeddings from a server.")
       .def(py::init<const llm::Endpoint&, const std::string&, std::size_t, std::size_t>(),
            py::arg("endpoint"), py::arg("model"), py::arg("dimension"), py::arg("cache_bytes"))
-      .def("embed", &HttpEmbedder::embed, py::arg("texts"), py::arg("cancel"))
-      .def("cache_counts", &HttpEmbedder::cache_counts, "Hits and misses so far.");
+      .def("embed", &HttpEncoder::embed, py::arg("texts"), py::arg("cancel"))
+      .def("cache_counts", &HttpEncoder::cache_counts, "Hits and misses so far.");
 
   py::class_<Client>(module, "Client", "Answers from a server.")
       .def(py::init([](const llm::Endpoint& endpoint, const std::string& provider) {

@@ -1,5 +1,5 @@
 // Training from files of outcomes.
-#include "r2router/train.h"
+#include "r2router/train/train.h"
 
 #include <algorithm>
 #include <optional>

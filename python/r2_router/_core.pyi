@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['Batch', 'CancelSource', 'Checkpoint', 'Choice', 'Client', 'Endpoint', 'HttpEmbedder', 'LexicalEncoder', 'Policy', 'QuerySize', 'RouteOptions', 'Router', 'UNLIMITED', 'api_key_from_environment', 'available_kernels', 'default_checkpoint_path', 'estimate_input_tokens', 'load_policy', 'run_program', 'settings', 'train']
+__all__: list[str] = ['Batch', 'CancelSource', 'Checkpoint', 'Choice', 'Client', 'Endpoint', 'HttpEncoder', 'LexicalEncoder', 'Policy', 'QuerySize', 'RouteOptions', 'Router', 'UNLIMITED', 'api_key_from_environment', 'available_kernels', 'default_checkpoint_path', 'estimate_input_tokens', 'load_policy', 'run_program', 'settings', 'train']
 class Policy:
     """
     Settings of a choice.
@@ -137,7 +137,7 @@ class Endpoint:
     """
     def __init__(self, base_url: str, api_key: str | None = None, ca_file: str = '', timeout: typing.SupportsFloat | typing.SupportsIndex | None = None) -> None:
         ...
-class HttpEmbedder:
+class HttpEncoder:
     """
     Embeddings from a server.
     """

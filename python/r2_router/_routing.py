@@ -205,8 +205,8 @@ class Routing:
             return np.empty((0, self._dimension), np.float32)
         if self._checkpoint.has_encoder:
             return self._encode(queries)
-        embedder = self._embedder()
-        return run(lambda cancel: embedder.embed(queries, cancel))
+        encoder = self._encoder()
+        return run(lambda cancel: encoder.embed(queries, cancel))
 
     def _encode(self, queries: list[str]) -> Floats:
         if self.embed_url is not None:
@@ -218,14 +218,14 @@ class Routing:
             )
         return self._native.embed(queries)
 
-    def _embedder(self) -> _core.HttpEmbedder:
+    def _encoder(self) -> _core.HttpEncoder:
         if self.embed_url is None:
             raise RuntimeError(
                 f"this checkpoint needs embeddings of {self._servers.embed_model}, and no server "
                 "for them is set: give embed_url, pass embeddings to route(), or use the default "
                 "checkpoint, which needs none (R2Router.from_pretrained())"
             )
-        return self._servers.embedder(self.embed_url)
+        return self._servers.encoder(self.embed_url)
 
     def _embed_all(self, queries: list[str]) -> Floats:
         """One row for each query, from ``embed`` as this router has it."""
@@ -239,8 +239,8 @@ class Routing:
             rows = self.embed(queries)
         else:
             check_not_blank(queries)
-            embedder = self._embedder()
-            rows = await run_async(lambda cancel: embedder.embed(queries, cancel))
+            encoder = self._encoder()
+            rows = await run_async(lambda cancel: encoder.embed(queries, cancel))
         return self._checked_rows(rows, queries)
 
     def _overrides_embed(self) -> bool:

@@ -48,18 +48,18 @@ class Servers:
             check_number("timeout", self._timeout, "a number of seconds, or None")
         self._cache_bytes = keywords.get("cache_bytes", 0)
         check_number("cache_bytes", self._cache_bytes, "a number of bytes, 0 or more", whole=True)
-        self._embedder: tuple[str, _core.HttpEmbedder] | None = None
+        self._encoder: tuple[str, _core.HttpEncoder] | None = None
         self._client: tuple[tuple[str, str | None], _core.Client] | None = None
 
-    def embedder(self, url: str) -> _core.HttpEmbedder:
-        kept = self._embedder
+    def encoder(self, url: str) -> _core.HttpEncoder:
+        kept = self._encoder
         if kept is None or kept[0] != url:
             _check_text("embed_url", url)
             endpoint = self._endpoint(url, self._embed_api_key)
-            embedder = _core.HttpEmbedder(
+            encoder = _core.HttpEncoder(
                 endpoint, self.embed_model, self._dimension, self._cache_bytes
             )
-            self._embedder = kept = (url, embedder)
+            self._encoder = kept = (url, encoder)
         return kept[1]
 
     def client(self, base: str, key: str | None) -> _core.Client:
@@ -77,7 +77,7 @@ class Servers:
 
     def __getstate__(self) -> dict[str, Any]:
         # For pickle: without connections.
-        return self.__dict__ | {"_embedder": None, "_client": None}
+        return self.__dict__ | {"_encoder": None, "_client": None}
 
 
 def _check_text(name: str, value: Any) -> None:

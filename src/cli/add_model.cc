@@ -3,7 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "r2router/router_evaluation.h"
+#include "r2router/eval/router_evaluation.h"
 
 #include "base/decimal.h"
 #include "base/file.h"

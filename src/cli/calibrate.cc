@@ -1,5 +1,5 @@
 // r2-router calibrate: from a sample of queries and a target to a policy file.
-#include "r2router/calibrate.h"
+#include "r2router/eval/calibrate.h"
 
 #include <filesystem>
 #include <string>
@@ -56,7 +56,7 @@ OutcomeData read_data(const OutcomeSettings& settings, const Router& router) {
     data.table.queries = read_queries(files.queries);
     if (!files.embeddings.empty()) read_embeddings(files.embeddings, data);
   }
-  if (data.embeddings.empty() && !router.embedder()) throw missing_encoder(router);
+  if (data.embeddings.empty() && !router.encoder()) throw missing_encoder(router);
   return data;
 }
 

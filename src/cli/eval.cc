@@ -8,8 +8,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "r2router/router_evaluation.h"
-#include "r2router/routerarena.h"
+#include "r2router/eval/router_evaluation.h"
+#include "r2router/eval/routerarena.h"
 
 #include "base/file.h"
 #include "cli/command.h"

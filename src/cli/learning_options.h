@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "r2router/train.h"
+#include "r2router/train/train.h"
 
 #include "cli/output.h"
 

@@ -65,7 +65,7 @@ queries are answered at once, and printed in the order of the input. Ctrl-C stop
 is started, requests in flight are cancelled, finished answers are printed, and the exit code is
 130.)";
 
-// For each request that may be under way. As many as HttpEmbedderOptions sends in one.
+// For each request that may be under way. As many as HttpEncoderOptions sends in one.
 constexpr std::size_t kBatchQueries = 64;
 constexpr std::size_t kBatchBytes = std::size_t{1} << 20;
 
@@ -185,7 +185,7 @@ class Printer final : public ReplySink {
 
   // The library's messages are for programmers. These name the options to use.
   Error explained(const Error& error, const QueryItem& item) const {
-    if (!item.error && !item.query.has_embedding() && !router_.embedder()) {
+    if (!item.error && !item.query.has_embedding() && !router_.encoder()) {
       return missing_encoder(router_);
     }
     return with_flag_named(error, settings_, item.options.policy);
@@ -215,7 +215,7 @@ class Printer final : public ReplySink {
 
 /// Routes the queries, and answers them if there is a server for it. Returns the exit code.
 int route(const Settings& settings, const Router& router) {
-  if ((settings.query || settings.file) && !router.embedder()) throw missing_encoder(router);
+  if ((settings.query || settings.file) && !router.encoder()) throw missing_encoder(router);
   const Interrupt interrupt;
   SourceOptions source_options{.options = settings.options,
                                .size = settings.size,

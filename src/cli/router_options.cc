@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "r2router/llm/http_embedder.h"
+#include "r2router/llm/http_encoder.h"
 #include "r2router/pool.h"
 #include "r2router/settings.h"
 
@@ -108,8 +108,7 @@ llm::Endpoint endpoint_of(const RouterSettings& settings, const std::string& bas
 }
 
 /// Null without --embed-url, which selects the checkpoint's encoder.
-std::shared_ptr<const Embedder> make_embedder(const RouterSettings& settings,
-                                              const Config& config) {
+std::shared_ptr<const Encoder> make_encoder(const RouterSettings& settings, const Config& config) {
   if (!settings.embeds()) return nullptr;
   if (config.encoder) {
     throw Error(ErrorCode::kInvalidArgument,
@@ -117,7 +116,7 @@ std::shared_ptr<const Embedder> make_embedder(const RouterSettings& settings,
                 "remove --embed-url, or set --checkpoint-dir to a released folder (config.json and "
                 "checkpoints/)");
   }
-  return llm::make_http_embedder(
+  return llm::make_http_encoder(
       endpoint_of(settings, settings.embed_url, llm::Secret(settings.embed_api_key)),
       {.model = settings.embed_model.empty() ? config.embedding_model : settings.embed_model,
        .dimension = config.embedding_dim,
@@ -207,9 +206,9 @@ Router load_router(const RouterSettings& settings) {
   const LogCallback log = print_warnings();
   Checkpoint checkpoint = load_checkpoint(settings.checkpoint_dir, log);
   if (!settings.pool.empty()) apply_pool(checkpoint.config, read_pool(settings.pool), log);
-  auto embedder = make_embedder(settings, checkpoint.config);
+  auto encoder = make_encoder(settings, checkpoint.config);
   return Router(std::move(checkpoint),
-                {.kernel = settings.kernel, .embedder = std::move(embedder), .log = log});
+                {.kernel = settings.kernel, .encoder = std::move(encoder), .log = log});
 }
 
 std::shared_ptr<const llm::Client> make_client(const RouterSettings& settings) {

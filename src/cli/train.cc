@@ -1,5 +1,5 @@
 // r2-router train: an outcome table in, a checkpoint out.
-#include "r2router/train.h"
+#include "r2router/train/train.h"
 
 #include <algorithm>
 #include <string>
@@ -8,7 +8,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "r2router/router_evaluation.h"
+#include "r2router/eval/router_evaluation.h"
 
 #include "base/file.h"
 #include "cli/command.h"

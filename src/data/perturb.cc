@@ -1,4 +1,4 @@
-#include "r2router/perturb.h"
+#include "r2router/eval/perturb.h"
 
 #include <algorithm>
 #include <cstddef>

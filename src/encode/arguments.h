@@ -1,4 +1,4 @@
-// Argument checks that all embedders share.
+// Argument checks that all encoders share.
 #pragma once
 
 #include <cstddef>

@@ -6,7 +6,7 @@
 #include <unordered_map>
 #include <utility>
 
-#include "r2router/embedder.h"
+#include "r2router/encoder.h"
 
 #include "base/fork_gate.h"
 

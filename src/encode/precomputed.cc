@@ -4,7 +4,7 @@
 #include <unordered_map>
 #include <utility>
 
-#include "r2router/embedder.h"
+#include "r2router/encoder.h"
 #include "r2router/error.h"
 
 #include "base/unicode.h"
@@ -25,10 +25,10 @@ std::string quote(std::string_view text) {
   return '"' + std::string(text.substr(0, end)) + (end < text.size() ? "…\"" : "\"");
 }
 
-class PrecomputedEmbedder final : public Embedder {
+class PrecomputedEncoder final : public Encoder {
  public:
-  PrecomputedEmbedder(std::vector<std::string> texts, std::vector<float> vectors,
-                      std::size_t dimension)
+  PrecomputedEncoder(std::vector<std::string> texts, std::vector<float> vectors,
+                     std::size_t dimension)
       : texts_(std::move(texts)), vectors_(std::move(vectors)), dimension_(dimension) {
     if (dimension == 0) fail("the dimension is 0, expected a positive number");
     if (vectors_.size() % dimension != 0 || vectors_.size() / dimension != texts_.size()) {
@@ -111,10 +111,10 @@ class PrecomputedEmbedder final : public Embedder {
 
 }  // namespace
 
-std::shared_ptr<const Embedder> make_precomputed_embedder(std::vector<std::string> texts,
-                                                          std::vector<float> vectors,
-                                                          std::size_t dimension) {
-  return std::make_shared<PrecomputedEmbedder>(std::move(texts), std::move(vectors), dimension);
+std::shared_ptr<const Encoder> make_precomputed_encoder(std::vector<std::string> texts,
+                                                        std::vector<float> vectors,
+                                                        std::size_t dimension) {
+  return std::make_shared<PrecomputedEncoder>(std::move(texts), std::move(vectors), dimension);
 }
 
 }  // namespace r2router

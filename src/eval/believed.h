@@ -7,7 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "r2router/eval.h"
+#include "r2router/eval/contenders.h"
 
 namespace r2router::internal {
 

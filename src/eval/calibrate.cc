@@ -1,4 +1,4 @@
-#include "r2router/calibrate.h"
+#include "r2router/eval/calibrate.h"
 
 #include <algorithm>
 #include <charconv>
@@ -78,7 +78,7 @@ std::vector<Point> points_of(std::span<const Option> options,
         {{option.model, option.budget},
          option.max_tokens,
          predicted,
-         option.risk,
+         option.utility,
          realised.empty() ? predicted : MeanFigures{realised[i].cost_usd, realised[i].quality}});
   }
   return points;

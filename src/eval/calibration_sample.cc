@@ -10,10 +10,10 @@
 #include <utility>
 #include <vector>
 
-#include "r2router/calibrate.h"
 #include "r2router/error.h"
-#include "r2router/eval.h"
-#include "r2router/router_evaluation.h"
+#include "r2router/eval/calibrate.h"
+#include "r2router/eval/contenders.h"
+#include "r2router/eval/router_evaluation.h"
 
 #include "base/usd.h"
 

@@ -3,7 +3,7 @@
 #include <string>
 
 #include "r2router/error.h"
-#include "r2router/eval.h"
+#include "r2router/eval/contenders.h"
 
 #include "eval/believed.h"
 #include "pool/prices.h"
@@ -169,8 +169,8 @@ std::vector<double> lambda_grid(double reference_cost, std::size_t steps) {
   return lambdas;
 }
 
-Choices choose_pairs(const OutcomeTable& table, const PredictionTable& predictions,
-                     std::span<const double> lambdas, const SweepOptions& options) {
+ChosenPairs choose_pairs(const OutcomeTable& table, const PredictionTable& predictions,
+                         std::span<const double> lambdas, const SweepOptions& options) {
   const std::size_t cells = table.queries.size() * table.pairs.size();
   if (predictions.quality.size() != cells || predictions.output_tokens.size() != cells) {
     throw Error(ErrorCode::kInvalidArgument,
@@ -187,7 +187,7 @@ Choices choose_pairs(const OutcomeTable& table, const PredictionTable& predictio
   for (const double lambda : lambdas) {
     if (lambda < 1) largest_lambda = std::max(largest_lambda, lambda);
   }
-  Choices choices{.settings = lambdas.size(), .pairs = {}};
+  ChosenPairs choices{.settings = lambdas.size(), .pairs = {}};
   choices.pairs.reserve(table.queries.size() * lambdas.size());
   std::vector<Candidate> candidates;
   for (std::size_t query = 0; query < table.queries.size(); ++query) {
@@ -220,8 +220,8 @@ Choices choose_pairs(const OutcomeTable& table, const PredictionTable& predictio
   return choices;
 }
 
-std::vector<PolicyPoint> average(const OutcomeTable& table, const Choices& choices,
-                                 std::span<const double> lambdas) {
+std::vector<SweepPoint> average(const OutcomeTable& table, const ChosenPairs& choices,
+                                std::span<const double> lambdas) {
   if (choices.settings != lambdas.size() ||
       choices.pairs.size() != table.queries.size() * lambdas.size()) {
     throw Error(ErrorCode::kInvalidArgument,
@@ -229,7 +229,7 @@ std::vector<PolicyPoint> average(const OutcomeTable& table, const Choices& choic
                     std::to_string(table.queries.size()) + " queries at " +
                     std::to_string(lambdas.size()) + " settings: expected one for each");
   }
-  std::vector<PolicyPoint> points(lambdas.size());
+  std::vector<SweepPoint> points(lambdas.size());
   for (std::size_t i = 0; i < lambdas.size(); ++i) points[i].lambda = lambdas[i];
   for (std::size_t query = 0; query < table.queries.size(); ++query) {
     for (std::size_t i = 0; i < lambdas.size(); ++i) {
@@ -240,22 +240,22 @@ std::vector<PolicyPoint> average(const OutcomeTable& table, const Choices& choic
     }
   }
   const auto queries = static_cast<double>(std::max<std::size_t>(1, table.queries.size()));
-  for (PolicyPoint& point : points) {
+  for (SweepPoint& point : points) {
     point.score /= queries;
     point.cost /= queries;
   }
   return points;
 }
 
-std::vector<PolicyPoint> sweep(const OutcomeTable& table, const PredictionTable& predictions,
-                               std::span<const double> lambdas, const SweepOptions& options) {
+std::vector<SweepPoint> sweep(const OutcomeTable& table, const PredictionTable& predictions,
+                              std::span<const double> lambdas, const SweepOptions& options) {
   return average(table, choose_pairs(table, predictions, lambdas, options), lambdas);
 }
 
-std::vector<DeferralPoint> deferral_curve(std::span<const PolicyPoint> points,
+std::vector<DeferralPoint> deferral_curve(std::span<const SweepPoint> points,
                                           double reference_cost) {
   std::vector<DeferralPoint> corners;
-  for (const PolicyPoint& point : points) {
+  for (const SweepPoint& point : points) {
     const double cost = point.cost / reference_cost;
     if (cost <= 1) corners.push_back({cost, point.score, point.lambda});
   }

@@ -22,7 +22,7 @@ double largest_cost(const OutcomeTable& table) {
   return largest;
 }
 
-Ledger::Ledger(const OutcomeTable& table, const Choices& choices, double largest_cost)
+Ledger::Ledger(const OutcomeTable& table, const ChosenPairs& choices, double largest_cost)
     : cost_unit_(largest_cost > 0 ? largest_cost / kOne : 1) {
   for (std::size_t query = 0; query < table.queries.size(); ++query) {
     begins_.push_back(steps_.size());
@@ -43,7 +43,7 @@ Ledger::Ledger(const OutcomeTable& table, const Choices& choices, double largest
   begins_.push_back(steps_.size());
 }
 
-void Ledger::average(std::span<const std::uint32_t> weights, std::span<PolicyPoint> points) const {
+void Ledger::average(std::span<const std::uint32_t> weights, std::span<SweepPoint> points) const {
   struct Sum {
     std::int64_t cost = 0, score = 0;
   };

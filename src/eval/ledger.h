@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "r2router/eval.h"
+#include "r2router/eval/contenders.h"
 
 namespace r2router::internal {
 
@@ -21,11 +21,11 @@ double largest_cost(const OutcomeTable& table);
 class Ledger {
  public:
   /// `largest_cost`: of the table, so that costs of all its policies have one unit.
-  Ledger(const OutcomeTable& table, const Choices& choices, double largest_cost);
+  Ledger(const OutcomeTable& table, const ChosenPairs& choices, double largest_cost);
 
   /// Mean cost and score at each setting if query q counts weights[q] times (in all at most 2²⁷);
   /// λ stays as it is in `points`, which has an element for each setting.
-  void average(std::span<const std::uint32_t> weights, std::span<PolicyPoint> points) const;
+  void average(std::span<const std::uint32_t> weights, std::span<SweepPoint> points) const;
 
  private:
   struct Step {

@@ -4,7 +4,7 @@
 #include <unordered_map>
 
 #include "r2router/error.h"
-#include "r2router/eval.h"
+#include "r2router/eval/contenders.h"
 
 #include "score/kernels.h"
 #include "score/neighbour_search.h"

@@ -3,7 +3,7 @@
 #include <string>
 
 #include "r2router/error.h"
-#include "r2router/eval.h"
+#include "r2router/eval/contenders.h"
 
 #include "eval/believed.h"
 
@@ -56,7 +56,7 @@ std::vector<CalibrationBin> calibrate(const OutcomeTable& table, const OutcomeTa
 }  // namespace
 
 Reliability check_reliability(const OutcomeTable& table, const PredictionTable& predictions,
-                              const Choices& choices, std::span<const double> lambdas,
+                              const ChosenPairs& choices, std::span<const double> lambdas,
                               const SweepOptions& options, std::size_t bins) {
   if (predictions.quality.size() != table.scores.size() ||
       predictions.output_tokens.size() != table.scores.size()) {

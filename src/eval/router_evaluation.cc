@@ -1,4 +1,4 @@
-#include "r2router/router_evaluation.h"
+#include "r2router/eval/router_evaluation.h"
 
 #include <algorithm>
 #include <charconv>
@@ -291,7 +291,7 @@ std::vector<float> embed(const Router& router, const OutcomeData& data) {
                     router.config().embedding_model + ")",
                 {.file = data.embeddings_file});
   }
-  if (!router.embedder()) {
+  if (!router.encoder()) {
     throw Error(ErrorCode::kInvalidArgument,
                 "the checkpoint has no encoder of its own: give the queries' embeddings "
                 "(model: " +
@@ -300,7 +300,7 @@ std::vector<float> embed(const Router& router, const OutcomeData& data) {
   std::vector<std::string_view> texts;
   for (const QueryRecord& query : data.table.queries) texts.push_back(query.text);
   std::vector<float> embeddings(texts.size() * router.dimension());
-  if (!texts.empty()) router.embedder()->embed(texts, embeddings);
+  if (!texts.empty()) router.encoder()->embed(texts, embeddings);
   return embeddings;
 }
 

@@ -1,4 +1,4 @@
-#include "r2router/routerarena.h"
+#include "r2router/eval/routerarena.h"
 
 #include <algorithm>
 #include <cmath>
@@ -8,7 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "r2router/error.h"
-#include "r2router/eval.h"
+#include "r2router/eval/contenders.h"
 
 #include "base/excerpt.h"
 #include "data/left_out.h"

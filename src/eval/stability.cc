@@ -4,8 +4,8 @@
 #include <string>
 
 #include "r2router/error.h"
-#include "r2router/perturb.h"
-#include "r2router/router_evaluation.h"
+#include "r2router/eval/perturb.h"
+#include "r2router/eval/router_evaluation.h"
 
 #include "base/decimal.h"
 
@@ -48,7 +48,7 @@ Stability measure_stability(const Router& router, const OutcomeTable& table,
 std::string to_text(const Stability& stability) {
   char line[128];
   std::snprintf(line, sizeof line, "%.7g", stability.lambda);
-  std::string text = "Choices that stay when " + with_thousands(stability.queries) +
+  std::string text = "ChosenPairs that stay when " + with_thousands(stability.queries) +
                      " queries are edited, at λ = " + line + ":\n\n";
   const auto add = [&](const std::string& edit, const std::string& model, const std::string& pair) {
     std::snprintf(line, sizeof line, "%-14s%12s%20s\n", edit.c_str(), model.c_str(), pair.c_str());

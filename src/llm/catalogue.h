@@ -50,7 +50,7 @@ std::optional<double> usd_per_million(std::string_view usd_per_token);
 /// position of the first error.
 Catalogue read_catalogue(std::string_view body);
 
-/// Fetches a catalogue from `url`, with retries. Throws the same errors as make_http_embedder().
+/// Fetches a catalogue from `url`, with retries. Throws the same errors as make_http_encoder().
 Catalogue fetch_catalogue(const Endpoint& endpoint, const std::string& url);
 
 /// The URL of a server's list of models.

@@ -16,7 +16,7 @@ void Budget::throw_bad_count(std::uint32_t count) {
 
 std::string_view to_string(Reason reason) noexcept {
   switch (reason) {
-    case Reason::kRisk:
+    case Reason::kUtility:
       return "risk";
     case Reason::kUsd:
       return "usd";

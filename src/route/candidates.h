@@ -64,7 +64,7 @@ inline double clip_quality(double quality) { return least_of(greatest_of(quality
 
 /// The pair that predicts the length of this one.
 inline std::size_t length_pair(const DecisionTable& table, const Rule& rule, std::size_t pair) {
-  return rule.rules == DecisionRules::kCorrected ? table.length_pairs()[pair] : pair;
+  return rule.decision_rules == DecisionRules::kCorrected ? table.length_pairs()[pair] : pair;
 }
 
 /// A pair's exact prediction within its bounds.
@@ -78,7 +78,7 @@ inline Point exact_point(const DecisionTable& table, const Rule& rule, const Exa
   }
   const double spread = table.spreads()[pair];
   return {.quality = clip_quality(quality - rule.risk_aversion * spread),
-          .tokens = std::min(std::max(tokens, rule.token_floor), table.caps()[pair]),
+          .tokens = std::min(std::max(tokens, rule.token_floor), table.budgets()[pair]),
           .expected_quality = clip_quality(quality),
           .spread = spread};
 }
@@ -117,9 +117,9 @@ inline Option make_option(const Pair& pair, const Point& point, const Terms& ter
   option.quality_spread = point.spread;
   option.output_tokens = point.tokens;
   option.cost_usd = terms.expected.cost(option.output_tokens);
-  option.risk = (1 - goal.lambda) * point.quality - goal.lambda * option.cost_usd;
+  option.utility = (1 - goal.lambda) * point.quality - goal.lambda * option.cost_usd;
   // The published package rounds risks for display before it compares them.
-  if (goal.rounded) option.risk = round_decimal(option.risk, 8);
+  if (goal.rounded) option.utility = round_decimal(option.utility, 8);
   option.max_tokens =
       static_cast<std::uint32_t>(std::min(full_cap(pair.budget, rule), terms.cap_limit));
   option.worst_case_cost_usd = terms.worst_case_cost(option.max_tokens);
@@ -139,12 +139,12 @@ inline Option reported(Option option, const Goal& goal) {
 /// The index of the chosen option. If risks are rounded, the first of equals.
 inline std::size_t best_of(std::span<const Option> options, const Goal& goal) {
   if (goal.rounded) {
-    return static_cast<std::size_t>(std::ranges::max_element(options, {}, &Option::risk) -
+    return static_cast<std::size_t>(std::ranges::max_element(options, {}, &Option::utility) -
                                     options.begin());
   }
   return best_of(options.size(), goal.lambda, [&](std::size_t i) {
     const Option& o = options[i];
-    return Contestant{o.risk, o.cost_usd, o.quality, {o.model, o.budget}, o.max_tokens};
+    return Contestant{o.utility, o.cost_usd, o.quality, {o.model, o.budget}, o.max_tokens};
   });
 }
 
@@ -226,7 +226,7 @@ void for_each_option(const DecisionTable& table, const ModelRange& range, const 
   fill_points(table, range, rule, source, points);
   for (std::size_t i = range.begin; i < range.end; ++i) {
     const Point& point = points[i - range.begin];
-    if (missed(terms, rule, goal, table.caps()[i], point) == 0) {
+    if (missed(terms, rule, goal, table.budgets()[i], point) == 0) {
       visit(make_option(table.pairs()[i], point, terms, rule, goal));
     }
   }

@@ -16,9 +16,9 @@ namespace {
 
 /// Bounds on the risk of one model's pairs. Plain arrays and no branches, for compilers to
 /// vectorise.
-void bound_risks(const Rule& rule, const Goal& goal, const Terms& terms,
-                 const EstimateView& estimates, std::span<const double> budget_caps,
-                 const ModelRange& range, double* __restrict lower, double* __restrict upper) {
+void bound_utilities(const Rule& rule, const Goal& goal, const Terms& terms,
+                     const EstimateView& estimates, std::span<const double> budget_caps,
+                     const ModelRange& range, double* __restrict lower, double* __restrict upper) {
   const double* __restrict quality = estimates.quality.data();
   const double* __restrict tokens = estimates.tokens.data();
   const double* __restrict quality_errors = estimates.quality_error.data();
@@ -50,7 +50,7 @@ void bound_by_constraints(const DecisionTable& table, const Rule& rule, const Go
                           const ModelRange& range, Scratch& scratch) {
   const auto ladder = table.ladder(range);
   for (std::size_t i = range.begin; i < range.end; ++i) {
-    const double cap = table.caps()[i];
+    const double cap = table.budgets()[i];
     const double tokens_error = estimates.scale * estimates.tokens_error[i] + 1;
     const double quality_error = estimates.scale * estimates.quality_error[i] + 1e-9;
     const double quality = estimates.quality[i];
@@ -63,7 +63,7 @@ void bound_by_constraints(const DecisionTable& table, const Rule& rule, const Go
     // An excluded budget can still bound the interpolated ones above it, unless even the smallest
     // of them does not fit.
     const bool stretches = rule.continuous && std::isfinite(cap);
-    const double least = stretches ? table.caps()[ladder.front()] : cap;
+    const double least = stretches ? table.budgets()[ladder.front()] : cap;
     const Point best = stretches ? Point{.quality = 1}
                                  : Point{.quality = clip_quality(quality + quality_error),
                                          .tokens = std::min(tokens - tokens_error, cap)};
@@ -107,7 +107,7 @@ EstimateView weighed(const DecisionTable& table, const Rule& rule, EstimateView 
     }
     estimates.quality = scratch.quality;
   }
-  if (rule.rules == DecisionRules::kCorrected && !table.has_length_heads()) {
+  if (rule.decision_rules == DecisionRules::kCorrected && !table.has_length_heads()) {
     scratch.tokens.resize(count);
     scratch.tokens_error.resize(count);
     for (std::size_t i = 0; i < count; ++i) {
@@ -135,8 +135,8 @@ std::optional<Option> find_best(const DecisionTable& table, const Rule& rule, co
   scratch.upper.resize(table.pairs().size());
   double best_lower = -kInfinity;
   for_each_model(table, rule, [&](const ModelRange& range, const Terms& terms) {
-    bound_risks(rule, goal, terms, estimates, table.caps(), range, scratch.lower.data(),
-                scratch.upper.data());
+    bound_utilities(rule, goal, terms, estimates, table.budgets(), range, scratch.lower.data(),
+                    scratch.upper.data());
     if (rule.monotone) bound_monotone(table, goal, estimates, range, scratch);
     if (is_constrained(terms, rule, goal)) {
       bound_by_constraints(table, rule, goal, terms, estimates, range, scratch);
@@ -165,7 +165,7 @@ std::optional<Option> find_best(const DecisionTable& table, const Rule& rule, co
     for (std::size_t i = range.begin; i < range.end; ++i) {
       if (!can_win(scratch.upper[i])) continue;
       const Point point = exact_point(table, rule, source, i);
-      if (missed(terms, rule, goal, table.caps()[i], point) != 0) continue;
+      if (missed(terms, rule, goal, table.budgets()[i], point) != 0) continue;
       options.push_back(make_option(table.pairs()[i], point, terms, rule, goal));
     }
   });
@@ -181,7 +181,7 @@ std::pair<std::optional<Option>, Choice> search(const Rule& rule, FindBest find_
     // The highest quality is the highest risk there.
     if (const auto best = find_best(kHighestQuality)) {
       choice.goal.quality_floor =
-          std::max(choice.goal.quality_floor, rule.quality_fraction * best->risk);
+          std::max(choice.goal.quality_floor, rule.quality_fraction * best->utility);
     }
   }
   choice.quality_floor = choice.goal.quality_floor;
@@ -229,7 +229,7 @@ DecisionTable::DecisionTable(std::shared_ptr<const Pool> pool, std::span<const P
     ladders_.push_back(i);
     const Budget budget = pairs_[i].budget;
     if (!budget.is_unlimited()) ladders_[range.begin + range.limited++] = i;
-    caps_.push_back(budget.is_unlimited() ? kInfinity : budget.tokens());
+    budgets_.push_back(budget.is_unlimited() ? kInfinity : budget.tokens());
     spreads_.push_back(facts[i].quality_spread);
     has_spreads_ = has_spreads_ || facts[i].quality_spread > 0;
     length_pairs_.push_back(i);
@@ -237,7 +237,7 @@ DecisionTable::DecisionTable(std::shared_ptr<const Pool> pool, std::span<const P
   for (const ModelRange& range : models_) {
     const auto ladder = ladders_.begin() + static_cast<std::ptrdiff_t>(range.begin);
     std::sort(ladder, ladder + static_cast<std::ptrdiff_t>(range.limited),
-              [&](std::size_t a, std::size_t b) { return caps_[a] < caps_[b]; });
+              [&](std::size_t a, std::size_t b) { return budgets_[a] < budgets_[b]; });
     for (std::size_t i = range.begin; i < range.end; ++i) {
       if (!pairs_[i].budget.is_unlimited()) continue;
       for (const std::size_t limited : this->ladder(range)) {

@@ -39,7 +39,7 @@ class DecisionTable {
   std::span<const Pair> pairs() const { return pairs_; }
   std::span<const ModelRange> models() const { return models_; }
   /// For each pair its budget in tokens, infinite if unlimited.
-  std::span<const double> caps() const { return caps_; }
+  std::span<const double> budgets() const { return budgets_; }
   /// For each pair its Option::quality_spread.
   std::span<const double> spreads() const { return spreads_; }
   bool has_spreads() const { return has_spreads_; }
@@ -56,7 +56,7 @@ class DecisionTable {
  private:
   std::shared_ptr<const Pool> pool_;
   std::vector<Pair> pairs_;
-  std::vector<double> caps_, spreads_;
+  std::vector<double> budgets_, spreads_;
   std::vector<std::size_t> length_pairs_;
   bool has_spreads_ = false, has_length_heads_ = true;
   std::vector<std::size_t> ladders_;  ///< each model's at the index of its first pair
@@ -81,7 +81,7 @@ struct Goal {
 struct Rule {
   Goal goal;  ///< with the part of its floor that does not depend on the query
   double quality_fraction = 0;
-  DecisionRules rules = DecisionRules::kReference;
+  DecisionRules decision_rules = DecisionRules::kReference;
   double token_floor = 0;
   InputTokens input;                                        ///< of the query
   std::uint32_t images = 0;                                 ///< of the query

@@ -44,7 +44,7 @@ void write_option(ObjectWriter& object, const Option& option, const Pool& pool) 
   object.number("predicted_quality", option.quality);
   object.number("predicted_output_tokens", option.output_tokens);
   object.number("predicted_cost_usd", option.cost_usd);
-  object.number("risk", option.risk);
+  object.number("risk", option.utility);
   object.number("max_tokens", option.max_tokens);
   object.number("worst_case_cost_usd", option.worst_case_cost_usd);
 }

@@ -53,7 +53,7 @@ std::string worst_case_text(const Option& option) {
 
 const char* reason_text(Reason reason) {
   switch (reason) {
-    case Reason::kRisk:
+    case Reason::kUtility:
       return "the highest risk, (1 − lambda)·quality − lambda·cost";
     case Reason::kUsd:
       return "the highest quality − cost / willingness to pay";
@@ -133,10 +133,10 @@ std::string ranking_text(const Decision& decision, std::size_t most) {
       {"rank", "model", "budget", "quality", "tokens", "cost", "risk", "max_tokens", "worst case"}};
   for (const Option& option : decision.ranking) {
     if (rows.size() > most) break;
-    rows.push_back({std::to_string(rows.size()), decision.model(option).name,
-                    option.budget.to_string(), decimal(option.quality, 4),
-                    decimal(option.output_tokens, 1), usd(option.cost_usd), decimal(option.risk, 8),
-                    std::to_string(option.max_tokens), worst_case_text(option)});
+    rows.push_back(
+        {std::to_string(rows.size()), decision.model(option).name, option.budget.to_string(),
+         decimal(option.quality, 4), decimal(option.output_tokens, 1), usd(option.cost_usd),
+         decimal(option.utility, 8), std::to_string(option.max_tokens), worst_case_text(option)});
   }
   const std::size_t more = decision.ranking.size() - (rows.size() - 1);
   return table_text(rows, {1}) +

@@ -26,9 +26,9 @@ void for_each_miss(const DecisionTable& table, const Rule& rule, const Goal& goa
     const bool excluded = !rule.excluded.empty() && rule.excluded[range.model];
     for (std::size_t i = range.begin; i < range.end; ++i) {
       const Point& point = points[i - range.begin];
-      visit(
-          terms, i, point,
-          missed(terms, rule, goal, table.caps()[i], point) | bit(Constraint::kModels) * excluded);
+      visit(terms, i, point,
+            missed(terms, rule, goal, table.budgets()[i], point) |
+                bit(Constraint::kModels) * excluded);
     }
   }
 }
@@ -48,9 +48,9 @@ std::array<std::uint32_t, kConstraints> count_left_out(const DecisionTable& tabl
 /// descending risk.
 void order_ties(std::span<Option> options, const Goal& goal) {
   for (; options.size() > 1; options = options.subspan(1)) {
-    const double least = options[0].risk - tie_width(goal.lambda, options[0].risk);
+    const double least = options[0].utility - tie_width(goal.lambda, options[0].utility);
     std::size_t tied = 1;
-    while (tied < options.size() && options[tied].risk >= least) ++tied;
+    while (tied < options.size() && options[tied].utility >= least) ++tied;
     const std::size_t best = best_of(options.first(tied), goal);
     std::rotate(options.begin(), options.begin() + static_cast<std::ptrdiff_t>(best),
                 options.begin() + static_cast<std::ptrdiff_t>(best) + 1);
@@ -63,7 +63,7 @@ std::vector<Option> rank(const DecisionTable& table, const Rule& rule, const Goa
   options.reserve(table.pairs().size());
   for_each_option(table, rule, goal, source,
                   [&](const Option& option) { options.push_back(option); });
-  std::ranges::stable_sort(options, std::greater(), &Option::risk);
+  std::ranges::stable_sort(options, std::greater(), &Option::utility);
   if (!goal.rounded) order_ties(options, goal);
   for (Option& option : options) option = reported(option, goal);
   return options;
@@ -87,7 +87,7 @@ Explanation explain(const DecisionTable& table, const Rule& rule, const Choice& 
   if (!others.empty()) {
     const Option& second = others[best_of(others, choice.goal)];
     // In a tie the runner-up may be ahead by a rounding error.
-    explanation.margin = std::max(0.0, choice.option.risk - second.risk);
+    explanation.margin = std::max(0.0, choice.option.utility - second.utility);
     if (table.has_spreads()) {
       explanation.win_probability = win_probability(choice.option, second, choice.goal.lambda);
     }
@@ -109,7 +109,7 @@ void throw_nothing_left(const DecisionTable& table, const Rule& rule, const Goal
   for_each_miss(table, rule, goal, source,
                 [&](const Terms& terms, std::size_t i, const Point& point, unsigned bits) {
                   const double cost =
-                      terms.worst_case_cost(least_cap(table.caps()[i], point.tokens, rule));
+                      terms.worst_case_cost(least_cap(table.budgets()[i], point.tokens, rule));
                   if (bits != bit(Constraint::kMaxCost)) return;
                   if (unknown == nullptr && !terms.model.prices.unknown.empty()) {
                     unknown = &terms.model;

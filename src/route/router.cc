@@ -62,7 +62,7 @@ struct Memory {
   std::vector<float> embedding;
 };
 
-/// The thread's Memory; or a new one while that is in use, which it is if an embedder or a scorer
+/// The thread's Memory; or a new one while that is in use, which it is if an encoder or a scorer
 /// that the library does not know routes in its turn.
 class MemoryLease {
  public:
@@ -155,22 +155,22 @@ Config config_of(RouterParts& parts) {
 
 }  // namespace
 
-/// All of it is shared by the copies of a router; scorer and embedder by those with other prices
+/// All of it is shared by the copies of a router; scorer and encoder by those with other prices
 /// too.
 struct Router::State {
   State(Config own_config, std::shared_ptr<const Scorer> own_scorer,
-        std::shared_ptr<const Embedder> own_embedder, std::vector<double> own_spreads)
+        std::shared_ptr<const Encoder> own_encoder, std::vector<double> own_spreads)
       : config(std::move(own_config)),
         defaults(config.default_policy()),
         scorer(std::move(own_scorer)),
-        embedder(std::move(own_embedder)),
+        encoder(std::move(own_encoder)),
         spreads(std::move(own_spreads)),
         exact(scorer->pairs().size()),
         table(std::make_shared<const Pool>(config.models), scorer->pairs(),
               pair_facts(*scorer, spreads)) {
     check(config.policy);
-    if (embedder && embedder->dimension() != scorer->dimension()) {
-      refuse_parts("the embedder makes vectors of " + std::to_string(embedder->dimension()) +
+    if (encoder && encoder->dimension() != scorer->dimension()) {
+      refuse_parts("the encoder makes vectors of " + std::to_string(encoder->dimension()) +
                    " numbers, the checkpoint's heads expect " +
                    std::to_string(scorer->dimension()));
     }
@@ -204,7 +204,7 @@ struct Router::State {
   Config config;
   Policy defaults;
   std::shared_ptr<const Scorer> scorer;
-  std::shared_ptr<const Embedder> embedder;
+  std::shared_ptr<const Encoder> encoder;
   std::vector<double> spreads;  ///< for each pair, or empty
   std::vector<double> exact;    ///< for each pair a bound of 0
   internal::DecisionTable table;
@@ -214,14 +214,14 @@ std::shared_ptr<const Router::State> Router::State::of(Checkpoint checkpoint,
                                                        const RouterOptions& options) {
   validate(checkpoint);
   auto scorer = make_scorer(checkpoint.predictor, checkpoint.length_curves, options.kernel);
-  auto embedder = options.embedder;
-  if (!embedder && checkpoint.config.encoder) {
-    embedder = make_lexical_encoder(*checkpoint.config.encoder, std::move(checkpoint.idf),
-                                    std::move(checkpoint.topics));
+  auto encoder = options.encoder;
+  if (!encoder && checkpoint.config.encoder) {
+    encoder = make_lexical_encoder(*checkpoint.config.encoder, std::move(checkpoint.idf),
+                                   std::move(checkpoint.topics));
   }
   auto spreads = quality_spreads(checkpoint, scorer->pairs());
   return std::make_shared<const State>(std::move(checkpoint.config), std::move(scorer),
-                                       std::move(embedder), std::move(spreads));
+                                       std::move(encoder), std::move(spreads));
 }
 
 std::shared_ptr<const Router::State> Router::State::of(RouterParts parts) {
@@ -233,17 +233,17 @@ std::shared_ptr<const Router::State> Router::State::of(RouterParts parts) {
                  " quality spreads: give one for each, or none");
   }
   return std::make_shared<const State>(std::move(config), std::move(parts.scorer),
-                                       std::move(parts.embedder), std::move(parts.quality_spreads));
+                                       std::move(parts.encoder), std::move(parts.quality_spreads));
 }
 
 std::string_view Router::State::text_to_embed(const Query& query) const {
-  if (!embedder) {
+  if (!encoder) {
     const std::string& model = config.embedding_model;
     throw Error(
         ErrorCode::kUnsupported,
         "this router has no encoder of its own, so text cannot be routed" +
             (model.empty() ? "" : ": its heads were trained on embeddings of \"" + model + '"') +
-            ". Give it an embedder, or set Query::embedding");
+            ". Give it an encoder, or set Query::embedding");
   }
   return internal::routed_text(query);
 }
@@ -315,7 +315,7 @@ Decision Router::State::route_text(std::string_view text, const RouteOptions& op
   const MemoryLease lease;
   std::vector<float>& embedding = (*lease).embedding;
   embedding.resize(scorer->dimension());
-  embedder->embed(std::span(&text, 1), embedding, options.cancel);
+  encoder->embed(std::span(&text, 1), embedding, options.cancel);
   return route(std::span<const float>(embedding), options, size, otherwise, *lease);
 }
 
@@ -376,7 +376,7 @@ std::vector<RouteResult> Router::State::route(std::span<const Query> queries,
   }
   if (!texts.empty()) {
     try {
-      for (const auto& [text, failure] : embedder->embed_each(
+      for (const auto& [text, failure] : encoder->embed_each(
                texts, std::span(rows).first(texts.size() * dimension), options.front().cancel)) {
         results[row_queries.at(text)].emplace(Error(failure.code, failure.message));
       }
@@ -513,7 +513,7 @@ Router::Router(std::shared_ptr<const State> state) : state_(std::move(state)) {}
 Router Router::with_pool(const Pool& pool, const LogCallback& log) const {
   Config config = state_->config;
   apply_pool(config, pool, log);
-  return Router(std::make_shared<const State>(std::move(config), state_->scorer, state_->embedder,
+  return Router(std::make_shared<const State>(std::move(config), state_->scorer, state_->encoder,
                                               state_->spreads));
 }
 
@@ -561,6 +561,6 @@ std::size_t Router::dimension() const { return state_->scorer->dimension(); }
 const Pool& Router::pool() const { return *state_->table.pool(); }
 const Config& Router::config() const { return state_->config; }
 const std::shared_ptr<const Scorer>& Router::scorer() const { return state_->scorer; }
-const std::shared_ptr<const Embedder>& Router::embedder() const { return state_->embedder; }
+const std::shared_ptr<const Encoder>& Router::encoder() const { return state_->encoder; }
 
 }  // namespace r2router

@@ -138,12 +138,12 @@ Objective resolve_objective(const Policy& policy) {
   const Objective objective =
       policy.objective.value_or(policy.willingness_to_pay                ? Objective::kUsd
                                 : asks_quality(policy) && !policy.lambda ? Objective::kCheapest
-                                                                         : Objective::kRisk);
+                                                                         : Objective::kUtility);
   if (policy.lambda && policy.willingness_to_pay) {
     throw_contradiction("lambda and willingness_to_pay",
                         "both weigh cost against quality; set one of them");
   }
-  if (policy.lambda && objective != Objective::kRisk) {
+  if (policy.lambda && objective != Objective::kUtility) {
     throw_contradiction("lambda and an objective other than risk",
                         "lambda applies only to risk; remove one of them");
   }
@@ -171,12 +171,12 @@ Goal resolve_goal(const Policy& policy, const Policy& defaults, DecisionRules ru
       return {.lambda = 1, .reason = Reason::kCheapest};
     case Objective::kBest:
       return {.lambda = 0, .reason = Reason::kBest};
-    case Objective::kRisk:
+    case Objective::kUtility:
       break;
   }
   return {.lambda = policy.lambda.value_or(defaults.lambda.value_or(kDefaultLambda)),
           .rounded = rules == DecisionRules::kReference,
-          .reason = Reason::kRisk};
+          .reason = Reason::kUtility};
 }
 
 void resolve_caps(const CapRule& cap, const CapRule& defaults, Rule& rule) {
@@ -222,9 +222,9 @@ void resolve(const RouteOptions& options, const Policy& defaults, const Pool& po
   const auto setting = [&](auto member) -> const auto& {
     return policy.*member ? policy.*member : defaults.*member;
   };
-  rule.rules = setting(&Policy::rules).value_or(DecisionRules::kReference);
-  const bool corrected = rule.rules == DecisionRules::kCorrected;
-  rule.goal = resolve_goal(policy, defaults, rule.rules);
+  rule.decision_rules = setting(&Policy::rules).value_or(DecisionRules::kReference);
+  const bool corrected = rule.decision_rules == DecisionRules::kCorrected;
+  rule.goal = resolve_goal(policy, defaults, rule.decision_rules);
   rule.goal.quality_floor = setting(&Policy::min_quality).value_or(0);
   rule.quality_fraction = setting(&Policy::quality_fraction).value_or(0);
   rule.token_floor = policy.token_floor.value_or(corrected ? defaults.token_floor.value_or(0) : 0);

@@ -84,7 +84,7 @@ constexpr Setting kSettings[] = {
 #undef R2ROUTER_MEMBER
 
 constexpr std::pair<std::string_view, Objective> kObjectives[] = {
-    {"risk", Objective::kRisk},
+    {"risk", Objective::kUtility},
     {"usd", Objective::kUsd},
     {"cheapest", Objective::kCheapest},
     {"best", Objective::kBest}};

@@ -9,9 +9,9 @@
 #include <string_view>
 #include <vector>
 
-#include "r2router/eval.h"
+#include "r2router/eval/contenders.h"
 #include "r2router/outcomes.h"
-#include "r2router/train.h"
+#include "r2router/train/train.h"
 
 namespace r2router::internal {
 

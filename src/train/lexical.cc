@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "r2router/error.h"
-#include "r2router/train.h"
+#include "r2router/train/train.h"
 
 #include "checkpoint/format_version.h"
 #include "train/problem.h"
@@ -87,9 +87,9 @@ TopicScores learn_topics(const OutcomeTable& table, const LexicalEncoderSpec& en
   TopicScores scores = learn({});
   const std::size_t dimension = encoder.embedding_dimension();
   std::vector<float> with_shares(table.queries.size() * dimension);
-  const auto embed = [&](std::size_t query, const Embedder& embedder) {
+  const auto embed = [&](std::size_t query, const Encoder& encoder) {
     const std::string_view text = table.queries[query].text;
-    embedder.embed({&text, 1}, std::span(with_shares).subspan(query * dimension, dimension));
+    encoder.embed({&text, 1}, std::span(with_shares).subspan(query * dimension, dimension));
   };
   const auto learned_from_all = make_lexical_encoder(encoder, idf, scores);
   for (std::size_t query = 0; query < table.queries.size(); ++query) {

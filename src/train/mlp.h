@@ -10,7 +10,7 @@
 
 #include <Eigen/Core>
 
-#include "r2router/train.h"
+#include "r2router/train/train.h"
 
 namespace r2router::internal {
 

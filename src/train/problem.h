@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "r2router/train.h"
+#include "r2router/train/train.h"
 
 namespace r2router::internal {
 

@@ -9,8 +9,8 @@
 #include <nlohmann/json.hpp>
 
 #include "r2router/error.h"
-#include "r2router/perturb.h"
-#include "r2router/train.h"
+#include "r2router/eval/perturb.h"
+#include "r2router/train/train.h"
 
 #include "base/decimal.h"
 

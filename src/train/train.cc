@@ -1,4 +1,4 @@
-#include "r2router/train.h"
+#include "r2router/train/train.h"
 
 #include <algorithm>
 #include <cmath>
@@ -105,7 +105,7 @@ Checkpoint train(const OutcomeTable& table, std::span<const float> embeddings,
   const std::unique_ptr<Learner> learner = make_learner(problem);
   const double token_floor = internal::find_token_floor(table, problem.folds);
   const Trial trial = internal::make_trial(problem, token_floor);
-  const auto measured = [&](const std::vector<PolicyPoint>& points) {
+  const auto measured = [&](const std::vector<SweepPoint>& points) {
     return measure(deferral_curve(points, trial.best.unit), trial.best.score);
   };
   const Comparison comparison = internal::compare_settings(problem, trial, *learner);

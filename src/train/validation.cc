@@ -17,8 +17,7 @@ namespace r2router::internal {
 namespace {
 
 /// Averages over queries, kept as sums while folds are added.
-void add_fold(const std::vector<PolicyPoint>& fold, double share,
-              std::vector<PolicyPoint>& points) {
+void add_fold(const std::vector<SweepPoint>& fold, double share, std::vector<SweepPoint>& points) {
   points.resize(fold.size());
   for (std::size_t i = 0; i < fold.size(); ++i) {
     points[i].lambda = fold[i].lambda;
@@ -174,9 +173,9 @@ std::size_t choose_setting(const Learner& learner, const std::vector<DeferralMet
   return best;
 }
 
-DeferralPoint choose_default(const std::vector<PolicyPoint>& points, const BestSingle& best) {
-  const PolicyPoint* chosen = nullptr;
-  for (const PolicyPoint& point : points) {
+DeferralPoint choose_default(const std::vector<SweepPoint>& points, const BestSingle& best) {
+  const SweepPoint* chosen = nullptr;
+  for (const SweepPoint& point : points) {
     if (point.score < 0.95 * best.score) continue;
     // Of equal costs, such as those of free models, the better one.
     if (chosen == nullptr || point.cost < chosen->cost ||

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "r2router/eval.h"
+#include "r2router/eval/contenders.h"
 #include "r2router/scorer.h"
 
 #include "train/learner.h"
@@ -32,8 +32,8 @@ Trial make_trial(const LearningProblem& problem, double token_floor);
 
 /// The sweep over the whole pool of each setting, and of the mean curve.
 struct Comparison {
-  std::vector<std::vector<PolicyPoint>> settings;
-  std::vector<PolicyPoint> mean_curve;
+  std::vector<std::vector<SweepPoint>> settings;
+  std::vector<SweepPoint> mean_curve;
 };
 
 Comparison compare_settings(const LearningProblem& problem, const Trial& trial, Learner& learner);
@@ -41,8 +41,8 @@ Comparison compare_settings(const LearningProblem& problem, const Trial& trial, 
 /// What the chosen setting is worth, with its lengths corrected.
 struct Validation {
   std::vector<LengthCurve> curves;     // one for each pair, or none if there are too few queries
-  std::vector<PolicyPoint> all;        // over the whole pool
-  std::vector<PolicyPoint> available;  // as users are served, in USD: chooses λ
+  std::vector<SweepPoint> all;         // over the whole pool
+  std::vector<SweepPoint> available;   // as users are served, in USD: chooses λ
   std::vector<double> squared_errors;  // summed, of each head
 };
 
@@ -54,6 +54,6 @@ std::size_t choose_setting(const Learner& learner, const std::vector<DeferralMet
 
 /// The cheapest setting that reaches 95 % of the best single model's score, or else the best
 /// setting.
-DeferralPoint choose_default(const std::vector<PolicyPoint>& points, const BestSingle& best);
+DeferralPoint choose_default(const std::vector<SweepPoint>& points, const BestSingle& best);
 
 }  // namespace r2router::internal

@@ -16,8 +16,8 @@
 
 namespace {
 
-// A scorer and an embedder of the program's own.
-class LengthEmbedder final : public r2router::Embedder {
+// A scorer and an encoder of the program's own.
+class LengthEncoder final : public r2router::Encoder {
  public:
   std::size_t dimension() const override { return 1; }
   void embed(std::span<const std::string_view> texts, std::span<float> out,
@@ -45,7 +45,7 @@ bool routes_by_own_parts() {
   r2router::RouterParts parts;
   parts.pool = {{.name = "short"}, {.name = "long"}};
   parts.scorer = std::make_shared<LengthScorer>();
-  parts.embedder = std::make_shared<LengthEmbedder>();
+  parts.encoder = std::make_shared<LengthEncoder>();
   const r2router::Router router(std::move(parts));
   const std::vector<r2router::Query> queries = {
       {.text = "a short text"}, {.text = "a text that is longer than that"}, {.text = ""}};

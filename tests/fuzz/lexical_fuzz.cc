@@ -7,7 +7,7 @@
 #include <string>
 
 #include "r2router/decision.h"
-#include "r2router/embedder.h"
+#include "r2router/encoder.h"
 #include "r2router/error.h"
 
 #include "base/unicode.h"

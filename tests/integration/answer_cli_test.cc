@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #include "r2router/llm/generate.h"
-#include "r2router/llm/http_embedder.h"
+#include "r2router/llm/http_encoder.h"
 #include "r2router/router.h"
 
 #include "support/fault_server.h"
@@ -211,7 +211,7 @@ TEST_F(AnswerCli, FallsBackToTheNextModelAndSaysSo) {
                    [&](const Option& option) { return option.model != decision.chosen.model; });
   EXPECT_EQ(attempts[1].at("model"), decision.model(*other).name);
   EXPECT_EQ(line.at("model"), decision.model(*other).name);
-  EXPECT_EQ(line.at("risk"), other->risk);
+  EXPECT_EQ(line.at("risk"), other->utility);
   EXPECT_THAT(route({"--query", kPrompt, "--llm-api-base",
                      server_.script({{error(404, "gone")}, {service()}})})
                   .out,
@@ -648,16 +648,16 @@ TEST_F(AnswerCli, HasTextEmbeddedInBatches) {
   EXPECT_EQ(requests[0].json().at("model"), "random");  // as the checkpoint calls it
   EXPECT_EQ(requests[0].header("authorization"), "") << "the key is for another server";
 
-  const auto embedder =
-      llm::make_http_embedder({.base_url = url}, {.model = "m", .dimension = kDimension});
-  const Router router = Router::from_pretrained(external_, {.embedder = embedder});
+  const auto encoder =
+      llm::make_http_encoder({.base_url = url}, {.model = "m", .dimension = kDimension});
+  const Router router = Router::from_pretrained(external_, {.encoder = encoder});
   const auto lines = lines_of(outcome.out);
   ASSERT_EQ(lines.size(), 50u);
   for (int i = 0; i < 50; ++i) {
     const json line = json::parse(lines[i]);
     const Decision decision = router.route_text("query " + std::to_string(i));
     EXPECT_EQ(line.at("model"), decision.model().name);
-    EXPECT_EQ(line.at("risk"), decision.chosen.risk);
+    EXPECT_EQ(line.at("risk"), decision.chosen.utility);
   }
 }
 

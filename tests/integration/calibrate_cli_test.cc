@@ -13,8 +13,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "r2router/calibrate.h"
-#include "r2router/eval.h"
+#include "r2router/eval/calibrate.h"
+#include "r2router/eval/contenders.h"
 #include "r2router/outcomes.h"
 #include "r2router/policy.h"
 #include "r2router/router.h"

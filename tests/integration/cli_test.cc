@@ -99,7 +99,7 @@ void expect_same(const json& line, const Option& option, const Decision& decisio
   EXPECT_EQ(line.at("predicted_quality"), option.quality);
   EXPECT_EQ(line.at("predicted_output_tokens"), option.output_tokens);
   EXPECT_EQ(line.at("predicted_cost_usd"), option.cost_usd);
-  EXPECT_EQ(line.at("risk"), option.risk);
+  EXPECT_EQ(line.at("risk"), option.utility);
   EXPECT_EQ(line.at("max_tokens"), option.max_tokens);
   EXPECT_EQ(line.at("worst_case_cost_usd"), option.worst_case_cost_usd);
 }
@@ -190,7 +190,7 @@ TEST_F(CliTest, ListsAllOptionsInJsonWhenVerbose) {
   for (std::size_t i = 0; i < 16; ++i) {
     const json& option = line.at("all_options")[i];
     EXPECT_EQ(option.at("model"), decision.model(decision.ranking[i]).name);
-    EXPECT_EQ(option.at("risk"), decision.ranking[i].risk);
+    EXPECT_EQ(option.at("risk"), decision.ranking[i].utility);
     EXPECT_EQ(option.size(), 9u);
   }
 }

@@ -1,4 +1,4 @@
-// fork() in a process whose clients and embedders have been used, with and without calls under way:
+// fork() in a process whose clients and encoders have been used, with and without calls under way:
 // a child must neither disturb the parent's connections nor hang on what the parent's threads held.
 #include <array>
 #include <atomic>
@@ -24,10 +24,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "r2router/embedder.h"
+#include "r2router/encoder.h"
 #include "r2router/error.h"
 #include "r2router/llm/client.h"
-#include "r2router/llm/http_embedder.h"
+#include "r2router/llm/http_encoder.h"
 
 #include "support/fault_server.h"
 #include "support/process.h"
@@ -93,12 +93,12 @@ class Child {
   std::array<int, 2> pipe_{-1, -1};
 };
 
-/// A client and an embedder of one server.
+/// A client and an encoder of one server.
 class Servers {
  public:
   Servers(const llm::Endpoint& endpoint, const std::shared_ptr<EmbeddingCache>& cache)
       : client_(llm::make_openai_client(endpoint)),
-        embedder_(llm::make_http_embedder(
+        encoder_(llm::make_http_encoder(
             endpoint,
             {.model = "m", .dimension = kDimension, .max_batch_texts = 1, .cache = cache})) {}
 
@@ -128,9 +128,9 @@ class Servers {
     const std::vector<std::string> texts = {query + " a", "cached", query + " b"};
     const std::vector<std::string_view> views(texts.begin(), texts.end());
     std::vector<float> together(texts.size() * kDimension);
-    embedder_->embed(views, together);
+    encoder_->embed(views, together);
     for (std::size_t i = 0; i < texts.size(); ++i) {
-      const std::vector<float> alone = other_embedder().embed_one(texts[i]);
+      const std::vector<float> alone = other_encoder().embed_one(texts[i]);
       if (!std::equal(alone.begin(), alone.end(), together.begin() + i * kDimension)) {
         return "a wrong embedding of " + texts[i];
       }
@@ -147,7 +147,7 @@ class Servers {
   }
 
   void set_other(const llm::Endpoint& endpoint) {
-    other_ = llm::make_http_embedder(endpoint, {.model = "m", .dimension = kDimension});
+    other_ = llm::make_http_encoder(endpoint, {.model = "m", .dimension = kDimension});
   }
 
  private:
@@ -157,10 +157,10 @@ class Servers {
     return {};
   }
 
-  const Embedder& other_embedder() const { return *other_; }
+  const Encoder& other_encoder() const { return *other_; }
 
   std::shared_ptr<const llm::Client> client_;
-  std::shared_ptr<const Embedder> embedder_, other_;
+  std::shared_ptr<const Encoder> encoder_, other_;
 };
 
 /// Over plain HTTP and over TLS, where one byte of a child's is enough to break a connection.

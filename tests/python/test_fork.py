@@ -49,8 +49,8 @@ def embed(query):
     if router is None: return
     texts = [query, "cached text", query + "!"]
     got = router.embed(texts)
-    # Made by another embedder, which shares nothing with the router's.
-    alone = r2_router._core.HttpEmbedder(
+    # Made by another encoder, which shares nothing with the router's.
+    alone = r2_router._core.HttpEncoder(
         r2_router._core.Endpoint(embeddings, None, ca_file), "m", router.dimension, 0
     ).embed(texts, r2_router._core.CancelSource())
     assert (got == alone).all(), "a wrong embedding"

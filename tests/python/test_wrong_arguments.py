@@ -49,7 +49,7 @@ def instances() -> dict[str, Any]:
         "Choice": router.route([0.0] * 4).choice,
         "Client": _core.Client(endpoint),
         "Endpoint": endpoint,
-        "HttpEmbedder": _core.HttpEmbedder(endpoint, "model", 4, 0),
+        "HttpEncoder": _core.HttpEncoder(endpoint, "model", 4, 0),
         "LexicalEncoder": _core.LexicalEncoder(8, [("words", 1, 1, 1.0)], 0, False, False, False),
         "Policy": policy,
         "QuerySize": _core.QuerySize(),

@@ -18,10 +18,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "r2router/embedder.h"
+#include "r2router/encoder.h"
 #include "r2router/llm/client.h"
 #include "r2router/llm/endpoint.h"
-#include "r2router/llm/http_embedder.h"
+#include "r2router/llm/http_encoder.h"
 
 // OpenSSL keeps state for each thread. One that ends after OpenSSL itself cannot free it any more.
 extern "C" const char* __lsan_default_suppressions();
@@ -36,7 +36,7 @@ extern "C" const char* __tsan_default_suppressions() { return "race:libcrypto.so
 namespace {
 
 namespace llm = r2router::llm;
-using r2router::Embedder;
+using r2router::Encoder;
 using r2router::ErrorCode;
 
 constexpr int kStatus = 7;
@@ -48,8 +48,8 @@ std::size_t dimension() { return std::strtoul(arguments[4], nullptr, 10); }
 
 std::shared_ptr<const llm::Client> make_client() { return llm::make_openai_client(endpoint()); }
 
-std::shared_ptr<const Embedder> make_embedder() {
-  return llm::make_http_embedder(
+std::shared_ptr<const Encoder> make_encoder() {
+  return llm::make_http_encoder(
       endpoint(),
       {.model = "m", .dimension = dimension(), .max_batch_texts = 1, .max_concurrency = 4});
 }
@@ -65,10 +65,10 @@ llm::Completion ask(const llm::Client& client, std::function<void(std::string_vi
 
 bool answers(const llm::Client& client) { return ask(client).text == "query"; }
 
-bool embeds(const Embedder& embedder) {
+bool embeds(const Encoder& encoder) {
   std::vector<float> out(2 * dimension());
   const std::vector<std::string_view> texts = {"one", "two"};
-  embedder.embed(texts, out);
+  encoder.embed(texts, out);
   return out[0] != 0 && out[dimension()] != 0;
 }
 
@@ -81,7 +81,7 @@ void wait_for_file(const std::string& path) {
 
 // Constructed before main() and destroyed after it.
 std::shared_ptr<const llm::Client> global_client;
-std::shared_ptr<const Embedder> global_embedder;
+std::shared_ptr<const Encoder> global_encoder;
 std::jthread global_thread;
 
 /// Asks while static objects are destroyed: before the library's own end, or after it.
@@ -110,14 +110,14 @@ const std::map<std::string_view, std::function<bool()>> kScenarios = {
     {"idle-global",
      [] {
        global_client = make_client();
-       global_embedder = make_embedder();
-       return answers(*global_client) && embeds(*global_embedder);
+       global_encoder = make_encoder();
+       return answers(*global_client) && embeds(*global_encoder);
      }},
     {"idle-function-static",
      [] {
        static const auto client = make_client();
-       static const auto embedder = make_embedder();
-       return answers(*client) && embeds(*embedder);
+       static const auto encoder = make_encoder();
+       return answers(*client) && embeds(*encoder);
      }},
     {"never-destroyed",
      [] {
@@ -146,10 +146,10 @@ const std::map<std::string_view, std::function<bool()>> kScenarios = {
      }},
     {"embedding",
      [] {
-       global_embedder = make_embedder();
+       global_encoder = make_encoder();
        detach([] {
          try {
-           embeds(*global_embedder);
+           embeds(*global_encoder);
          } catch (const r2router::Error& error) {
            if (error.code() != ErrorCode::kCancelled) ::_exit(1);
          }

@@ -4,7 +4,7 @@
 #include <random>
 #include <string>
 
-#include "r2router/eval.h"
+#include "r2router/eval/contenders.h"
 
 namespace r2router::testing {
 

@@ -57,7 +57,7 @@ struct RetryPolicy {
 
 /// A server and how to call it. Plain data.
 ///
-/// Clients and embedders made from it may be used on both sides of a fork(): the child opens its
+/// Clients and encoders made from it may be used on both sides of a fork(): the child opens its
 /// own connections and does not touch the parent's, even if other threads have calls in progress.
 /// When the process exits, calls in progress end with kCancelled before static objects are
 /// destroyed, and so do calls that start later.

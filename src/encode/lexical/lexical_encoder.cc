@@ -5,7 +5,7 @@
 #include <cmath>
 #include <string>
 
-#include "r2router/embedder.h"
+#include "r2router/encoder.h"
 #include "r2router/error.h"
 
 #include "base/unicode.h"
@@ -306,7 +306,7 @@ void check(const LexicalEncoderSpec& spec, const std::vector<float>& idf) {
   }
 }
 
-class LexicalEncoder final : public Embedder {
+class LexicalEncoder final : public Encoder {
  public:
   LexicalEncoder(const LexicalEncoderSpec& spec, std::vector<float> idf, TopicScores topics)
       : spec_(spec), idf_(std::move(idf)), topic_intercepts_(std::move(topics.intercepts)) {
@@ -428,8 +428,8 @@ class LexicalEncoder final : public Embedder {
 
 }  // namespace
 
-std::shared_ptr<const Embedder> make_lexical_encoder(const LexicalEncoderSpec& spec,
-                                                     std::vector<float> idf, TopicScores topics) {
+std::shared_ptr<const Encoder> make_lexical_encoder(const LexicalEncoderSpec& spec,
+                                                    std::vector<float> idf, TopicScores topics) {
   check(spec, idf);
   check_topics(spec, topics);
   return std::make_shared<LexicalEncoder>(spec, std::move(idf), std::move(topics));

@@ -3,7 +3,7 @@
 #include <cstdio>
 #include <string>
 
-#include "r2router/router_evaluation.h"
+#include "r2router/eval/router_evaluation.h"
 
 #include "eval/report/text.h"
 
@@ -20,7 +20,7 @@ std::string curves_csv(const RouterEvaluation& result) {
   for (const ContenderResult& policy : evaluation.policies) {
     std::string name;
     for (const char c : policy.name) name += c == '"' ? std::string("\"\"") : std::string(1, c);
-    for (const PolicyPoint& point : points_of(policy, evaluation)) {
+    for (const SweepPoint& point : points_of(policy, evaluation)) {
       const double cost = point.cost / evaluation.best_single.unit;
       const bool on_curve =
           policy.points.empty() ||

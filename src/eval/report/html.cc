@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "r2router/router_evaluation.h"
+#include "r2router/eval/router_evaluation.h"
 #include "r2router/version.h"
 
 #include "base/decimal.h"
@@ -98,7 +98,7 @@ class Page {
     for (const ModelSpec& model : result.table.models) models_.insert(model.name);
     double least = 1;
     for (const ContenderResult& policy : evaluation_.policies) {
-      for (const PolicyPoint& point : policy.points) {
+      for (const SweepPoint& point : policy.points) {
         if (point.cost > 0) least = std::min(least, point.cost / best_.unit);
       }
     }
@@ -120,7 +120,7 @@ class Page {
   bool is_single(const ContenderResult& policy) const {
     return policy.points.size() == 1 && models_.contains(policy.name);
   }
-  double cost_share(const PolicyPoint& point) const { return point.cost / best_.unit; }
+  double cost_share(const SweepPoint& point) const { return point.cost / best_.unit; }
   bool in_usd() const { return result_.table.cost_measure == CostMeasure::kUsd; }
   Axis cost_axis() const {
     return {"mean cost, as a share of " + unit_text(result_) + " (logarithmic)", least_cost_, 1,
@@ -165,7 +165,7 @@ class Page {
   std::string curves() const {
     double low = 1, high = 0;
     for (const ContenderResult& policy : evaluation_.policies) {
-      for (const PolicyPoint& point : points_of(policy, evaluation_)) {
+      for (const SweepPoint& point : points_of(policy, evaluation_)) {
         low = std::min(low, point.score);
         high = std::max(high, point.score);
       }
@@ -226,7 +226,7 @@ class Page {
     text += std::string(in_usd() ? "<th>RouterArena</th>" : "") + "</tr></thead>\n";
     for (const ContenderResult& policy : evaluation_.policies) {
       text += row_begin(policy) + metric_cells(policy);
-      const PolicyPoint best = best_routerarena_point(policy, evaluation_);
+      const SweepPoint best = best_routerarena_point(policy, evaluation_);
       if (in_usd()) text += "<td>" + decimal(routerarena_score(best.score, best.cost), 4) + "</td>";
       text += "</tr>\n";
     }
@@ -382,11 +382,11 @@ class Page {
 
   std::string routerarena() const {
     double low = 1, high = 0;
-    const auto score = [](const PolicyPoint& point) {
+    const auto score = [](const SweepPoint& point) {
       return routerarena_score(point.score, point.cost);
     };
     for (const ContenderResult& policy : evaluation_.policies) {
-      for (const PolicyPoint& point : policy.points) {
+      for (const SweepPoint& point : policy.points) {
         low = std::min(low, score(point));
         high = std::max(high, score(point));
       }
@@ -398,12 +398,12 @@ class Page {
     std::size_t index = 0;
     for (const ContenderResult& policy : evaluation_.policies) {
       if (policy.points.size() < 2) continue;
-      std::vector<PolicyPoint> points = policy.points;
-      std::erase_if(points, [&](const PolicyPoint& point) { return cost_share(point) > 1; });
+      std::vector<SweepPoint> points = policy.points;
+      std::erase_if(points, [&](const SweepPoint& point) { return cost_share(point) > 1; });
       std::stable_sort(points.begin(), points.end(),
                        [](const auto& a, const auto& b) { return a.cost < b.cost; });
       std::vector<ChartPoint> line;
-      for (const PolicyPoint& point : points) line.push_back({cost_share(point), score(point)});
+      for (const SweepPoint& point : points) line.push_back({cost_share(point), score(point)});
       constexpr std::string_view kDashes[] = {"", "7 3", "2 3", "9 3 2 3", "5 5", "12 4", "1 2"};
       chart.line(line, policy.name, chart_color(index), kDashes[index % std::size(kDashes)],
                  index == 0 ? 3 : 1.6);

@@ -6,7 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "r2router/router_evaluation.h"
+#include "r2router/eval/router_evaluation.h"
 
 #include "eval/report/text.h"
 
@@ -49,7 +49,7 @@ Json json_policies(const Evaluation& evaluation, CostMeasure measure) {
     for (const Metric& metric : kMetrics) {
       json[metric.key] = json_or_null(metric.value(policy.metrics));
     }
-    const PolicyPoint best = best_routerarena_point(policy, evaluation);
+    const SweepPoint best = best_routerarena_point(policy, evaluation);
     json["routerarena"] = json_routerarena(best.score, best.cost, measure);
     if (policy.intervals) json["intervals"] = json_intervals(policy.intervals);
     if (policy.advantage) json["router_minus_policy"] = json_intervals(policy.advantage);
@@ -107,7 +107,7 @@ Json details_of(const RouterEvaluation& result) {
   Json sweeps = Json::array();
   for (const ContenderResult& policy : evaluation.policies) {
     Json points = Json::array();
-    for (const PolicyPoint& point : points_of(policy, evaluation)) {
+    for (const SweepPoint& point : points_of(policy, evaluation)) {
       points.push_back({{"lambda", point.lambda},
                         {cost_key(measure), point.cost},
                         {"score", point.score},

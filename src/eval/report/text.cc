@@ -32,7 +32,7 @@ std::string metrics_text(const Evaluation& evaluation, CostMeasure measure) {
       }
     }
     if (measure != CostMeasure::kUsd) continue;
-    const PolicyPoint best = best_routerarena_point(policy, evaluation);
+    const SweepPoint best = best_routerarena_point(policy, evaluation);
     row.push_back(decimal(routerarena_score(best.score, best.cost), 4));
   }
   return table_text(rows);
@@ -205,22 +205,22 @@ std::string difference_text(const Interval& interval) {
   return bound(interval.low, "-inf") + " to " + bound(interval.high, "+inf");
 }
 
-std::vector<PolicyPoint> points_of(const ContenderResult& policy, const Evaluation& evaluation) {
+std::vector<SweepPoint> points_of(const ContenderResult& policy, const Evaluation& evaluation) {
   if (!policy.points.empty()) return policy.points;
-  std::vector<PolicyPoint> points;
+  std::vector<SweepPoint> points;
   for (const DeferralPoint& corner : policy.curve) {
     points.push_back({corner.lambda, corner.cost * evaluation.best_single.unit, corner.score});
   }
   return points;
 }
 
-PolicyPoint best_routerarena_point(const ContenderResult& policy, const Evaluation& evaluation) {
-  const std::vector<PolicyPoint> points = points_of(policy, evaluation);
+SweepPoint best_routerarena_point(const ContenderResult& policy, const Evaluation& evaluation) {
+  const std::vector<SweepPoint> points = points_of(policy, evaluation);
   const auto best =
       std::max_element(points.begin(), points.end(), [](const auto& a, const auto& b) {
         return routerarena_score(a.score, a.cost) < routerarena_score(b.score, b.cost);
       });
-  return best == points.end() ? PolicyPoint{} : *best;
+  return best == points.end() ? SweepPoint{} : *best;
 }
 
 std::string cost_text(double cost, CostMeasure measure) {

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "r2router/router_evaluation.h"
+#include "r2router/eval/router_evaluation.h"
 
 namespace r2router::report {
 
@@ -28,10 +28,10 @@ inline constexpr Metric kMetrics[] = {
 const char* cost_key(CostMeasure measure);
 
 /// The points of a policy, those of random mixing made from its curve.
-std::vector<PolicyPoint> points_of(const ContenderResult& policy, const Evaluation& evaluation);
+std::vector<SweepPoint> points_of(const ContenderResult& policy, const Evaluation& evaluation);
 
 /// The point of the highest RouterArena score.
-PolicyPoint best_routerarena_point(const ContenderResult& policy, const Evaluation& evaluation);
+SweepPoint best_routerarena_point(const ContenderResult& policy, const Evaluation& evaluation);
 
 /// "$0.000684", "143 tokens" or "2.31 seconds".
 std::string cost_text(double cost, CostMeasure measure);

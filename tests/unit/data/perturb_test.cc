@@ -1,4 +1,4 @@
-#include "r2router/perturb.h"
+#include "r2router/eval/perturb.h"
 
 #include <algorithm>
 #include <cctype>
@@ -7,7 +7,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "r2router/embedder.h"
+#include "r2router/encoder.h"
 #include "r2router/outcomes.h"
 
 #include "base/unicode.h"

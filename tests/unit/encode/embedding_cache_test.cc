@@ -7,7 +7,7 @@
 
 #include <gtest/gtest.h>
 
-#include "r2router/embedder.h"
+#include "r2router/encoder.h"
 
 namespace r2router {
 namespace {

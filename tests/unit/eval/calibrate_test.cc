@@ -1,4 +1,4 @@
-#include "r2router/calibrate.h"
+#include "r2router/eval/calibrate.h"
 
 #include <cmath>
 #include <random>
@@ -23,7 +23,7 @@ using Kind = CalibrationTarget::Kind;
 /// An option in a ranking by quality.
 Option option(double quality, double cost_usd) {
   Option option;
-  option.quality = option.risk = quality;
+  option.quality = option.utility = quality;
   option.cost_usd = cost_usd;
   return option;
 }

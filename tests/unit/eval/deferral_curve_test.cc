@@ -7,7 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "r2router/decision.h"
-#include "r2router/eval.h"
+#include "r2router/eval/contenders.h"
 
 #include "support/errors.h"
 
@@ -126,11 +126,11 @@ TEST(AnswerCost, IsMeasuredAsTheTableSays) {
 TEST(DeferralCurve, IsTheStaircaseOfWhatIsAffordable) {
   // Unsorted, with a dominated setting, two at one cost, and one beyond the best single model's
   // cost.
-  const std::vector<PolicyPoint> points = {{.lambda = 0.1, .cost = 8, .score = 0.7},
-                                           {.lambda = 0.2, .cost = 2, .score = 0.4},
-                                           {.lambda = 0.3, .cost = 4, .score = 0.3},
-                                           {.lambda = 0.4, .cost = 2, .score = 0.5},
-                                           {.lambda = 0.5, .cost = 11, .score = 0.9}};
+  const std::vector<SweepPoint> points = {{.lambda = 0.1, .cost = 8, .score = 0.7},
+                                          {.lambda = 0.2, .cost = 2, .score = 0.4},
+                                          {.lambda = 0.3, .cost = 4, .score = 0.3},
+                                          {.lambda = 0.4, .cost = 2, .score = 0.5},
+                                          {.lambda = 0.5, .cost = 11, .score = 0.9}};
   const std::vector<DeferralPoint> curve = deferral_curve(points, 10);
   ASSERT_EQ(curve.size(), 2u);
   EXPECT_DOUBLE_EQ(curve[0].cost, 0.2);
@@ -151,7 +151,7 @@ TEST(DeferralCurve, IsTheStaircaseOfWhatIsAffordable) {
 }
 
 TEST(DeferralCurve, NotReachedIsAValueOfItsOwn) {
-  const std::vector<PolicyPoint> points = {{.cost = 1, .score = 0.5}};
+  const std::vector<SweepPoint> points = {{.cost = 1, .score = 0.5}};
   const DeferralMetrics metrics = measure(deferral_curve(points, 1), 0.6);
   EXPECT_FALSE(metrics.qnc);
   EXPECT_FALSE(metrics.c95);
@@ -220,7 +220,7 @@ TEST(Sweep, ChoosesAndAveragesAsDecideDoesQueryByQuery) {
       const OutcomeTable& table = data.table;
       const auto pool = std::make_shared<const Pool>(table.models);
       const std::size_t pairs = table.pairs.size();
-      const std::vector<PolicyPoint> points = sweep(
+      const std::vector<SweepPoint> points = sweep(
           table, data.predictions, lambdas, {.token_floor = 3, .available_only = available_only});
       ASSERT_EQ(points.size(), lambdas.size());
       for (std::size_t i = 0; i < lambdas.size(); ++i) {
@@ -256,7 +256,7 @@ TEST(Sweep, ChoosesAndAveragesAsDecideDoesQueryByQuery) {
 TEST(Sweep, EndsAreTheBestQualityAndTheCheapestPolicy) {
   const OutcomeTable table = two_models();
   const PredictionTable truth = predict_oracle(table);
-  const std::vector<PolicyPoint> points = sweep(table, truth, lambda_grid(1e-3));
+  const std::vector<SweepPoint> points = sweep(table, truth, lambda_grid(1e-3));
   EXPECT_DOUBLE_EQ(points.front().score, 1);
   // Of equal quality the cheaper: "small" for q0, "large" for q1.
   EXPECT_DOUBLE_EQ(points.front().cost, (100 * 1 + 300 * 10) / 2 / 1e6);
@@ -269,7 +269,7 @@ TEST(Sweep, APairThatTheRouterDoesNotKnowIsNeverChosen) {
   PredictionTable predictions = predict_oracle(table);
   predictions.quality[0] = predictions.quality[2] = std::nan("");
   const std::vector<double> lambdas = {0, 1};
-  for (const PolicyPoint& point : sweep(table, predictions, lambdas)) {
+  for (const SweepPoint& point : sweep(table, predictions, lambdas)) {
     EXPECT_DOUBLE_EQ(point.score, 1);  // always "large"
   }
   predictions.quality[1] = std::nan("");

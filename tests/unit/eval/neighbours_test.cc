@@ -5,7 +5,7 @@
 
 #include <gtest/gtest.h>
 
-#include "r2router/eval.h"
+#include "r2router/eval/contenders.h"
 
 #include "support/errors.h"
 #include "support/outcomes.h"

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "r2router/eval.h"
+#include "r2router/eval/contenders.h"
 
 #include "support/errors.h"
 
@@ -31,7 +31,7 @@ TEST(CheckReliability, ComparesWhatWasPredictedOfTheChoicesWithTheTruth) {
   const PredictionTable predictions = {{0.2, 1.4, 0.6, 0.8}, {7, 12, 1, 8}};
   const std::vector<double> lambdas = {0, 1};
   const SweepOptions options = {.token_floor = 2};
-  const Choices choices = choose_pairs(table, predictions, lambdas, options);
+  const ChosenPairs choices = choose_pairs(table, predictions, lambdas, options);
   EXPECT_THAT(choices.pairs, ElementsAre(1, 0, 1, 0));
   const Reliability reliability =
       check_reliability(table, predictions, choices, lambdas, options, 2);
@@ -54,7 +54,7 @@ TEST(CheckReliability, PassesOverPairsThatThePolicyDoesNotKnow) {
   const double unknown = std::nan("");
   const PredictionTable predictions = {{0.2, unknown, 0.6, unknown}, {4, unknown, 5, unknown}};
   const std::vector<double> lambdas = {0.5};
-  const Choices choices = choose_pairs(table, predictions, lambdas);
+  const ChosenPairs choices = choose_pairs(table, predictions, lambdas);
   const Reliability reliability = check_reliability(table, predictions, choices, lambdas);
   std::size_t cells = 0;
   for (const CalibrationBin& bin : reliability.calibration) cells += bin.cells;

@@ -45,7 +45,7 @@ Router text_router() {
     checkpoint.config.models[model].instruction_tokens = 3;
   }
   return Router(std::move(checkpoint),
-                {.embedder = make_lexical_encoder({.dimension = kDimension})});
+                {.encoder = make_lexical_encoder({.dimension = kDimension})});
 }
 
 /// A server that always answers with as many tokens as it may, at the pool's prices.
@@ -82,7 +82,7 @@ Router router_at_random_prices(std::mt19937_64& random, std::uint64_t seed) {
   }
   checkpoint.config.models.front().prices.unknown = {{"web_search", "0.01"}};
   return Router(std::move(checkpoint),
-                {.embedder = make_lexical_encoder({.dimension = kDimension})});
+                {.encoder = make_lexical_encoder({.dimension = kDimension})});
 }
 
 // A server that bills the whole price of every request but those that it refuses, whether or not it

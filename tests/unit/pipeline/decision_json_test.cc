@@ -19,7 +19,7 @@ Option option(std::uint32_t model, Budget budget) {
           .quality = 0.1,
           .output_tokens = 10,
           .cost_usd = 6.404e-05,
-          .risk = -0.3,
+          .utility = -0.3,
           .max_tokens = 16,
           .worst_case_cost_usd = 0.25};
 }
@@ -53,7 +53,7 @@ TEST(DecisionJson, ListsEveryOptionWithTheSameKeysAndNoNesting) {
 TEST(DecisionJson, KeepsEveryBitOfANumber) {
   for (const double value : {0.1 + 0.2, 1.0 / 3, 5e-324, 1.7976931348623157e308, 123456789012.5}) {
     Option chosen = option(0, Budget(10));
-    chosen.risk = value;
+    chosen.utility = value;
     const auto tree = nlohmann::json::parse(decision_json({}, decision(chosen), false));
     EXPECT_EQ(tree.at("risk").get<double>(), value);
   }

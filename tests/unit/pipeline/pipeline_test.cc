@@ -33,7 +33,7 @@ using ::testing::HasSubstr;
 
 constexpr std::size_t kDimension = 16;
 
-class OwnEmbedder final : public Embedder {
+class OwnEncoder final : public Encoder {
  public:
   std::size_t dimension() const override { return kDimension; }
   void embed(std::span<const std::string_view> texts, std::span<float> out,
@@ -113,8 +113,8 @@ class Pipeline : public ::testing::Test {
     return {.query = {.text = text}, .options = {.rank = true}};
   }
 
-  const std::shared_ptr<OwnEmbedder> embedder_ = std::make_shared<OwnEmbedder>();
-  const Router router_{testing::random_checkpoint(3, 2, kDimension, 91), {.embedder = embedder_}};
+  const std::shared_ptr<OwnEncoder> encoder_ = std::make_shared<OwnEncoder>();
+  const Router router_{testing::random_checkpoint(3, 2, kDimension, 91), {.encoder = encoder_}};
   Kept sink_;
 };
 
@@ -130,7 +130,7 @@ TEST_F(Pipeline, RoutesInBatchesAndReportsInOrder) {
   EXPECT_EQ(result.failed, 2U);
   EXPECT_FALSE(result.stopped);
   EXPECT_EQ(sink_.events, "rrfrrerrerrf");
-  EXPECT_THAT(embedder_->batches, ElementsAre(2, 3, 3));
+  EXPECT_THAT(encoder_->batches, ElementsAre(2, 3, 3));
 }
 
 TEST_F(Pipeline, AnswersAreReportedInTheOrderOfTheQueries) {

@@ -230,7 +230,7 @@ TEST(Constraints, AndObjectivesEqualASearchOfEverything) {
     const Candidate& chosen = *brute.find(decision.chosen);
     const double value = (1 - lambda) * chosen.quality - lambda * chosen.option.cost_usd;
     const bool rounded = options.policy.rules == DecisionRules::kReference && reachable &&
-                         decision.reason == Reason::kRisk;
+                         decision.reason == Reason::kUtility;
     ASSERT_NEAR(value, *best, rounded ? 1.01e-8 : 1e-15);
     const auto same = [&](const Pair& p) { return p.budget == chosen.option.budget; };
     between += std::none_of(c.pairs.begin(), c.pairs.end(), same);
@@ -265,8 +265,8 @@ TEST(Constraints, ContinuousIsNeverWorseThanTheTrainedBudgets) {
         decide(c.pool, c.pairs, c.predictions, options, kDefaults, {}, size);
     if (discrete->constraint_met()) {
       ASSERT_TRUE(continuous.constraint_met());
-      ASSERT_GE(continuous.chosen.risk, discrete->chosen.risk);
-      better += continuous.chosen.risk > discrete->chosen.risk;
+      ASSERT_GE(continuous.chosen.utility, discrete->chosen.utility);
+      better += continuous.chosen.utility > discrete->chosen.utility;
     }
   }
   EXPECT_GT(better, 100U);
@@ -338,10 +338,10 @@ TEST(Constraints, TheReasonSaysWhatWon) {
   const auto reason = [&](const RouteOptions& options) {
     return decide(c.pool, c.pairs, c.predictions, options).reason;
   };
-  EXPECT_EQ(reason({}), Reason::kRisk);
+  EXPECT_EQ(reason({}), Reason::kUtility);
   EXPECT_EQ(reason({.policy = {.willingness_to_pay = 0.01}}), Reason::kUsd);
   EXPECT_EQ(reason({.policy = {.min_quality = 0.5}}), Reason::kCheapest);
-  EXPECT_EQ(reason({.policy = {.lambda = 0.5, .min_quality = 0.5}}), Reason::kRisk);
+  EXPECT_EQ(reason({.policy = {.lambda = 0.5, .min_quality = 0.5}}), Reason::kUtility);
   EXPECT_EQ(reason({.policy = {.objective = Objective::kBest, .min_quality = 0.5}}), Reason::kBest);
   EXPECT_EQ(reason({.policy = {.min_quality = 0.95}}), Reason::kQualityMissed);
   EXPECT_EQ(to_string(Reason::kQualityMissed), "quality_missed");
@@ -366,7 +366,7 @@ TEST(Constraints, AnExplanationIsTheRankingAndACountOfEachConstraint) {
     ASSERT_EQ(explanation.runner_up.has_value(), decision.ranking.size() > 1);
     if (explanation.runner_up) {
       ASSERT_EQ(*explanation.runner_up, decision.ranking[1]);
-      ASSERT_EQ(explanation.margin, decision.chosen.risk - decision.ranking[1].risk);
+      ASSERT_EQ(explanation.margin, decision.chosen.utility - decision.ranking[1].utility);
     }
     // One constraint at a time leaves the others' pairs in the ranking.
     const auto left = [&](RouteOptions only) {
@@ -507,7 +507,7 @@ TEST(Uncertainty, RiskAversionPrefersWhatIsMoreCertain) {
   options.policy.risk_aversion = 1;  // 0.15, 0.4, 0.55, 0.4
   EXPECT_EQ(chosen().budget, Budget(300));
   EXPECT_EQ(chosen().quality, 0.75) << "what is reported is the prediction";
-  EXPECT_DOUBLE_EQ(chosen().risk, 0.55);
+  EXPECT_DOUBLE_EQ(chosen().utility, 0.55);
   options.policy.risk_aversion = 3;  // 0, 0.2, 0.15, 0
   EXPECT_EQ(chosen().budget, Budget(200));
   testing::expect_error(ErrorCode::kUnsupported, "train it again",
@@ -603,11 +603,11 @@ TEST(Defaults, AreATradeOffUnlessTheCallSaysByWhatToChoose) {
   EXPECT_EQ(reason({.max_cost_usd = 1}, usd), Reason::kUsd);
   EXPECT_EQ(reason({.min_quality = 0.1}, usd), Reason::kCheapest);
   EXPECT_EQ(reason({.objective = Objective::kBest}, usd), Reason::kBest);
-  EXPECT_EQ(reason({.lambda = 0.5}, usd), Reason::kRisk);
+  EXPECT_EQ(reason({.lambda = 0.5}, usd), Reason::kUtility);
   EXPECT_EQ(lambda({}, {}), kDefaultLambda);
   EXPECT_EQ(lambda({}, {.lambda = 0.25}), 0.25);
-  EXPECT_EQ(lambda({.objective = Objective::kRisk}, {.lambda = 0.25}), 0.25);
-  EXPECT_EQ(lambda({.objective = Objective::kRisk, .min_quality = 0.1}, {.lambda = 0.25}), 0.25);
+  EXPECT_EQ(lambda({.objective = Objective::kUtility}, {.lambda = 0.25}), 0.25);
+  EXPECT_EQ(lambda({.objective = Objective::kUtility, .min_quality = 0.1}, {.lambda = 0.25}), 0.25);
   EXPECT_EQ(lambda({.lambda = 0.5}, {.lambda = 0.25}), 0.5);
 }
 

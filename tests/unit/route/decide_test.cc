@@ -37,7 +37,7 @@ double worst_cost(const ModelSpec& model, std::int64_t input_tokens, std::uint32
 // The published arithmetic, spelled out without the library's helpers.
 Option naive_reference(const Case& c, double lambda, std::int64_t input_tokens) {
   Option best;
-  best.risk = -std::numeric_limits<double>::infinity();
+  best.utility = -std::numeric_limits<double>::infinity();
   for (std::size_t i = 0; i < c.pairs.size(); ++i) {
     const ModelSpec& model = (*c.pool)[c.pairs[i].model];
     const double quality = std::clamp(c.predictions.quality[i], 0.0, 1.0);
@@ -46,7 +46,7 @@ Option naive_reference(const Case& c, double lambda, std::int64_t input_tokens) 
     const double cost = static_cast<double>(input_tokens) * model.prices.input / 1e6 +
                         tokens * model.prices.output / 1e6;
     const double risk = through_printf((1 - lambda) * quality - lambda * cost, 8);
-    if (risk > best.risk) {
+    if (risk > best.utility) {
       const Budget budget = c.pairs[i].budget;
       const std::uint32_t cap =
           budget.is_unlimited() ? 8192 : std::max(16U, (budget.tokens() * 6 + 4) / 5);
@@ -78,9 +78,9 @@ TEST(Decide, FollowsTheReferenceRules) {
     ASSERT_EQ(decision.ranking.front(), expected);
     for (std::size_t k = 1; k < decision.ranking.size(); ++k) {
       const Option &above = decision.ranking[k - 1], &below = decision.ranking[k];
-      ASSERT_GE(above.risk, below.risk);
+      ASSERT_GE(above.utility, below.utility);
       // Stable: equal risks keep the order of the pairs.
-      if (above.risk == below.risk) {
+      if (above.utility == below.utility) {
         ASSERT_LT(std::pair(above.model, above.budget), std::pair(below.model, below.budget));
       }
     }

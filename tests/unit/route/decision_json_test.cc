@@ -17,7 +17,7 @@ Decision decision() {
                       .quality = 0.1 + 0.2,
                       .output_tokens = 120.5,
                       .cost_usd = 3e-6,
-                      .risk = -1e-7,
+                      .utility = -1e-7,
                       .max_tokens = 360,
                       .worst_case_cost_usd = 0.0015};
   return {.chosen = chosen,

@@ -9,7 +9,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "r2router/calibrate.h"
+#include "r2router/eval/calibrate.h"
 
 #include "support/decisions.h"
 #include "support/errors.h"

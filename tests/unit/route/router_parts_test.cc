@@ -23,7 +23,7 @@ using testing::random_checkpoint;
 using testing::random_embeddings;
 
 /// The share of letters and of digits, and a constant.
-class ShapeEncoder final : public Embedder {
+class ShapeEncoder final : public Encoder {
  public:
   std::size_t dimension() const override { return 3; }
   void embed(std::span<const std::string_view> texts, std::span<float> out,
@@ -73,7 +73,7 @@ Pool two_models() {
 RouterParts shape_parts() {
   return {.pool = two_models(),
           .scorer = std::make_shared<ShapeScorer>(),
-          .embedder = std::make_shared<ShapeEncoder>(),
+          .encoder = std::make_shared<ShapeEncoder>(),
           .defaults = {.lambda = 0.001, .rules = DecisionRules::kCorrected},
           .budget_prompt = "{budget} tokens"};
 }
@@ -140,7 +140,7 @@ TEST(RouterParts, ThatDoNotFitAreRefused) {
   refuse("lambda", [](RouterParts& parts) { parts.defaults.lambda = 2; });
   refuse("model 1", [](RouterParts& parts) { parts.pool.pop_back(); });
   refuse("vectors of 2 numbers", [](RouterParts& parts) {
-    parts.embedder = make_precomputed_embedder({"x"}, {1, 2}, 2);
+    parts.encoder = make_precomputed_encoder({"x"}, {1, 2}, 2);
   });
 }
 
@@ -162,7 +162,7 @@ TEST(RouterParts, PredictionsThatCannotBeUsedAreRefused) {
 }
 
 /// The embedding of a text is the decision of another router.
-class RoutingEncoder final : public Embedder {
+class RoutingEncoder final : public Encoder {
  public:
   explicit RoutingEncoder(Router inner) : inner_(std::move(inner)) {}
   std::size_t dimension() const override { return 3; }
@@ -180,7 +180,7 @@ class RoutingEncoder final : public Embedder {
 
 TEST(RouterParts, AnEncoderMayRouteItself) {
   RouterParts parts = shape_parts();
-  parts.embedder = std::make_shared<RoutingEncoder>(Router(shape_parts()));
+  parts.encoder = std::make_shared<RoutingEncoder>(Router(shape_parts()));
   const Router router(std::move(parts));
   EXPECT_EQ(router.route_text("only words").model().name, "writer");
   EXPECT_EQ(router.route_text("2 + 22 = 24").model().name, "counter");
@@ -199,7 +199,7 @@ TEST(RouterParts, OtherPricesShareTheHeads) {
   const Router dear = router.with_pool(
       pool, [&](LogLevel, std::string_view message) { remarks.emplace_back(message); });
   EXPECT_EQ(dear.scorer(), router.scorer());
-  EXPECT_EQ(dear.embedder(), router.embedder());
+  EXPECT_EQ(dear.encoder(), router.encoder());
   ASSERT_EQ(remarks.size(), 0U) << "model-3 was unavailable before";
   EXPECT_EQ(dear.pool()[1].prices.output, pool[1].prices.output);
   EXPECT_EQ(dear.pool()[1].instruction, "");

@@ -26,7 +26,7 @@ using testing::random_embeddings;
 constexpr std::size_t kDimension = 64;
 
 /// Counts what it is asked, and can fail.
-class CountingEmbedder final : public Embedder {
+class CountingEncoder final : public Encoder {
  public:
   std::size_t dimension() const override { return kDimension; }
 
@@ -67,13 +67,13 @@ class RouterQueries : public ::testing::Test {
     return {numbers.begin(), numbers.end()};
   }
 
-  const std::shared_ptr<CountingEmbedder> embedder_ = std::make_shared<CountingEmbedder>();
+  const std::shared_ptr<CountingEncoder> encoder_ = std::make_shared<CountingEncoder>();
   const Router router_{[] {
                          Checkpoint checkpoint = random_checkpoint(5, 4, kDimension, 71, true);
                          checkpoint.config.budget_prompt = "At most {budget} tokens.";
                          return checkpoint;
                        }(),
-                       {.embedder = embedder_}};
+                       {.encoder = encoder_}};
 };
 
 TEST_F(RouterQueries, ABatchGivesWhatEachQueryGivesByItself) {
@@ -133,13 +133,13 @@ TEST_F(RouterQueries, ABatchIsEmbeddedInOneCallAndOnlyWhatNeedsIt) {
                                       {.text = "two"},
                                       {.text = "three", .embedding = row(2)}};
   for (const RouteResult& result : router_.route(queries)) EXPECT_TRUE(result.ok());
-  EXPECT_EQ(embedder_->calls, 1);
-  EXPECT_EQ(embedder_->texts_seen, 2U);
+  EXPECT_EQ(encoder_->calls, 1);
+  EXPECT_EQ(encoder_->texts_seen, 2U);
   EXPECT_TRUE(router_.route(std::span<const Query>()).empty());
-  EXPECT_EQ(embedder_->calls, 1);
+  EXPECT_EQ(encoder_->calls, 1);
 }
 
-TEST_F(RouterQueries, WhatTheEmbedderCannotDoFailsOnlyTheTextsConcerned) {
+TEST_F(RouterQueries, WhatTheEncoderCannotDoFailsOnlyTheTextsConcerned) {
   const std::vector<Query> queries = {
       {.text = "one"}, {.text = "rejected"}, {.embedding = row(1)}, {.text = "two"}};
   const auto some = router_.route(queries);
@@ -147,7 +147,7 @@ TEST_F(RouterQueries, WhatTheEmbedderCannotDoFailsOnlyTheTextsConcerned) {
   EXPECT_EQ(some[1].error().code(), ErrorCode::kRefused);
   EXPECT_STREQ(some[1].error().what(), "too long");
   EXPECT_EQ(some[3].decision().chosen, router_.route_text("two").chosen);
-  embedder_->down = true;
+  encoder_->down = true;
   const auto none = router_.route(queries);
   EXPECT_TRUE(none[2].ok());
   for (const std::size_t i : {0, 1, 3}) {
@@ -172,11 +172,11 @@ TEST_F(RouterQueries, AnEmbeddingWithItsTextHasTheLengthOfTheText) {
   const Decision by_text = router_.route_text(text);
   EXPECT_EQ(by_text.input_tokens, 3);
   EXPECT_EQ(by_text.max_input_tokens, 13 + 24 + 64);
-  const int calls = embedder_->calls;
+  const int calls = encoder_->calls;
   const Decision with_both = router_.route(
       {.text = text,
        .embedding = random_embeddings(1, kDimension, std::hash<std::string_view>()(text))});
-  EXPECT_EQ(embedder_->calls, calls);
+  EXPECT_EQ(encoder_->calls, calls);
   EXPECT_EQ(with_both.chosen, by_text.chosen);
   EXPECT_EQ(with_both.max_input_tokens, by_text.max_input_tokens);
   EXPECT_EQ(router_.route({.embedding = row(1)}).input_tokens, 100);
@@ -215,7 +215,7 @@ TEST_F(RouterQueries, AConversationIsRoutedByTheLastMessageOfItsUser) {
 TEST(RouterQueriesOfTables, ATextThatIsNotInTheTableFailsAlone) {
   const auto vectors = random_embeddings(2, kDimension, 5);
   const Router router(random_checkpoint(2, 2, kDimension, 72),
-                      {.embedder = make_precomputed_embedder({"a", "b"}, vectors, kDimension)});
+                      {.encoder = make_precomputed_encoder({"a", "b"}, vectors, kDimension)});
   const std::vector<Query> queries = {{.text = "a"}, {.text = "c"}, {.text = "b"}};
   const auto results = router.route(queries);
   EXPECT_TRUE(results[0].ok() && results[2].ok());

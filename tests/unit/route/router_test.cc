@@ -275,10 +275,10 @@ TEST(Router, AcceptsEmbeddingsBeyondTheRangeOfFloat32) {
                [&] { router.route_batch(embedding); });
 }
 
-TEST(Router, RoutesTextWithTheEmbedderItIsGiven) {
+TEST(Router, RoutesTextWithTheEncoderItIsGiven) {
   const std::vector<float> vectors = random_embeddings(2, kDimension, 33);
   RouterOptions settings;
-  settings.embedder = make_precomputed_embedder({"one two three", "other"}, vectors, kDimension);
+  settings.encoder = make_precomputed_encoder({"one two three", "other"}, vectors, kDimension);
   const Router router(random_checkpoint(4, 3, kDimension, 34), settings);
   const Decision decision = router.route_text("one two three");
   EXPECT_EQ(decision.input_tokens, 3);  // ⌊1.3 × 3⌋
@@ -292,7 +292,7 @@ TEST(Router, RoutesTextWithTheEmbedderItIsGiven) {
   EXPECT_EQ(capped, router.route(std::span(vectors).first(kDimension), {}, size).chosen);
   expect_error(ErrorCode::kNotFound, "", [&] { router.route_text("unknown"); });
 
-  settings.embedder = make_precomputed_embedder({"x"}, {1, 2, 3}, 3);
+  settings.encoder = make_precomputed_encoder({"x"}, {1, 2, 3}, 3);
   expect_error(ErrorCode::kInvalidArgument, "vectors of 3 numbers",
                [&] { Router(random_checkpoint(4, 3, kDimension, 34), settings); });
 }

@@ -29,8 +29,8 @@ Option winner(std::vector<Option> options, double lambda) {
     std::erase_if(options, [&](const Option& o) { return key(o) < best - width; });
   };
   double best = -INFINITY, cost = INFINITY;
-  for (const Option& o : options) best = std::max(best, o.risk);
-  keep([](const Option& o) { return o.risk; }, 1e-11 * (1 - lambda + std::abs(best)));
+  for (const Option& o : options) best = std::max(best, o.utility);
+  keep([](const Option& o) { return o.utility; }, 1e-11 * (1 - lambda + std::abs(best)));
   keep([](const Option& o) { return o.budget.is_unlimited() ? 1e18 : o.budget.tokens(); }, 0);
   for (const Option& o : options) cost = std::min(cost, o.cost_usd);
   keep([](const Option& o) { return -o.cost_usd; }, 1e-11 * cost);
@@ -104,8 +104,8 @@ TEST(Ties, AreDecidedByTheDocumentedRuleInChoiceAndRanking) {
       ASSERT_GE(decision.explanation->margin, 0);
       tied += decision.explanation->margin < 1e-12;
       // Comparing the risks themselves would have chosen another.
-      not_the_first +=
-          std::ranges::max_element(decision.ranking, {}, &Option::risk) != decision.ranking.begin();
+      not_the_first += std::ranges::max_element(decision.ranking, {}, &Option::utility) !=
+                       decision.ranking.begin();
     }
   }
   EXPECT_GT(tied, 1000U);
@@ -163,7 +163,7 @@ TEST(Ties, GoToTheAnswerThatIsNotCutOff) {
   EXPECT_EQ(decision.chosen.max_tokens, 8192U);
   // The checkpoint predicts the same of 1,000 tokens.
   EXPECT_EQ(decision.ranking[1].budget, Budget(1000));
-  EXPECT_EQ(decision.ranking[1].risk, decision.chosen.risk);
+  EXPECT_EQ(decision.ranking[1].utility, decision.chosen.utility);
 }
 
 }  // namespace

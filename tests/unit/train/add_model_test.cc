@@ -7,7 +7,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "r2router/train.h"
+#include "r2router/train/train.h"
 
 #include "support/errors.h"
 #include "support/heads.h"

@@ -1,4 +1,4 @@
-#include "r2router/train.h"
+#include "r2router/train/train.h"
 
 #include <algorithm>
 #include <cmath>
@@ -9,7 +9,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "r2router/perturb.h"
+#include "r2router/eval/perturb.h"
 
 #include "support/errors.h"
 #include "support/heads.h"
@@ -365,11 +365,11 @@ TEST(Train, BringsItsOwnLexicalEncoder) {
     EXPECT_EQ(checkpoint.config.embedding_model, "lexical");
     ASSERT_EQ(checkpoint.idf.size(), has_idf ? 64u : 0u);
     // "prove" says that the cheap model will fail; its quality head is the first.
-    const auto embedder = make_lexical_encoder(encoder, checkpoint.idf);
+    const auto encoder = make_lexical_encoder(encoder, checkpoint.idf);
     const auto scorer = make_linear_scorer(linear_heads(checkpoint));
     Predictions hard, easy;
-    scorer->predict(std::span<const float>(embedder->embed_one("prove that 7777")), hard);
-    scorer->predict(std::span<const float>(embedder->embed_one("what is 7777")), easy);
+    scorer->predict(std::span<const float>(encoder->embed_one("prove that 7777")), hard);
+    scorer->predict(std::span<const float>(encoder->embed_one("what is 7777")), easy);
     EXPECT_GT(easy.quality[0], hard.quality[0] + 0.4);
   }
 }
@@ -423,9 +423,9 @@ TEST(Train, TeachesItsEncoderTopics) {
   EXPECT_EQ(checkpoint.config.embedding_dim, 66u);
   EXPECT_EQ(checkpoint.config.format_version, 2u);
   EXPECT_EQ(parse_config(to_json(checkpoint.config)).format_version, 2u);
-  const auto embedder = make_lexical_encoder(encoder, checkpoint.idf, checkpoint.topics);
-  EXPECT_GT(embedder->embed_one("court plaintiff 99")[65], 0.6);
-  EXPECT_GT(embedder->embed_one("force of a mass 99")[64], 0.6);
+  const auto encoder = make_lexical_encoder(encoder, checkpoint.idf, checkpoint.topics);
+  EXPECT_GT(encoder->embed_one("court plaintiff 99")[65], 0.6);
+  EXPECT_GT(encoder->embed_one("force of a mass 99")[64], 0.6);
 }
 
 TEST(Train, TopicsAreLearnedByRidgeRegressionOfTheirIndicators) {
@@ -439,13 +439,13 @@ TEST(Train, TopicsAreLearnedByRidgeRegressionOfTheirIndicators) {
   // At the least squared error with the penalty, its gradient is zero.
   LexicalEncoderSpec plain = encoder;
   plain.topics.clear();
-  const auto embedder = make_lexical_encoder(plain);
+  const auto encoder = make_lexical_encoder(plain);
   for (std::size_t topic = 0; topic < 2; ++topic) {
     const float* weights = checkpoint.topics.weights.data() + topic * 16;
     std::vector<double> gradient(17);
     for (const QueryRecord& query : table.queries) {
       if (query.dataset.empty()) continue;
-      const std::vector<float> x = embedder->embed_one(query.text);
+      const std::vector<float> x = encoder->embed_one(query.text);
       double error = checkpoint.topics.intercepts[topic] - (query.dataset == encoder.topics[topic]);
       for (std::size_t i = 0; i < 16; ++i) error += double{weights[i]} * x[i];
       for (std::size_t i = 0; i < 16; ++i) gradient[i] += error * x[i];

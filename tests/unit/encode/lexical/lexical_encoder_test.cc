@@ -12,7 +12,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "r2router/embedder.h"
+#include "r2router/encoder.h"
 #include "r2router/error.h"
 
 namespace r2router {
@@ -266,7 +266,7 @@ TEST(LexicalEncoder, SharesAddUpToOneAndIgnoreNegativeScores) {
 TEST(LexicalEncoder, ReproducesTheGoldenVectorsBitForBit) {
   const auto golden =
       json::parse(std::ifstream(R2ROUTER_SOURCE_DIR "/tests/golden/lexical/vectors.json"));
-  std::map<std::string, std::shared_ptr<const Embedder>> encoders;
+  std::map<std::string, std::shared_ptr<const Encoder>> encoders;
   for (const auto& [name, settings] : golden["specs"].items()) {
     LexicalEncoderSpec spec{.dimension = settings["dimension"],
                             .seed = settings["seed"],

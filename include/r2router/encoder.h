@@ -18,16 +18,16 @@ namespace r2router {
 /// Turns text into the vector that a checkpoint's heads were trained on. Derive from it to use your
 /// own encoder: dimension() and embed() are enough.
 /// Implementations are immutable after construction; all methods are thread-safe.
-class R2ROUTER_EXPORT Embedder {
+class R2ROUTER_EXPORT Encoder {
  public:
-  virtual ~Embedder() = default;
+  virtual ~Encoder() = default;
 
   /// Length of every embedding.
   virtual std::size_t dimension() const = 0;
 
   /// Writes the embedding of texts[i] to out[i·dimension() … (i + 1)·dimension()).
   /// Throws Error(kInvalidArgument) for a text that is empty or all white space, or if `out` has
-  /// another size; then nothing is written. An embedder that calls a server also throws the errors
+  /// another size; then nothing is written. An encoder that calls a server also throws the errors
   /// listed at its factory, and Error(kCancelled) within 100 ms of a stop request from `cancel`.
   virtual void embed(std::span<const std::string_view> texts, std::span<float> out,
                      const std::stop_token& cancel = {}) const = 0;
@@ -97,15 +97,15 @@ struct TopicScores {
 /// if spec.has_idf, else empty. `topics`: finite scores of spec.topics. Throws
 /// Error(kInvalidArgument) otherwise. Method: Weinberger et al., "Feature hashing for large scale
 /// multitask learning", 2009.
-R2ROUTER_EXPORT std::shared_ptr<const Embedder> make_lexical_encoder(const LexicalEncoderSpec& spec,
-                                                                     std::vector<float> idf = {},
-                                                                     TopicScores topics = {});
+R2ROUTER_EXPORT std::shared_ptr<const Encoder> make_lexical_encoder(const LexicalEncoderSpec& spec,
+                                                                    std::vector<float> idf = {},
+                                                                    TopicScores topics = {});
 
 /// Returns embeddings that were computed elsewhere: texts[i] has the row vectors[i·dimension …
 /// (i+1)·dimension). embed() throws Error(kNotFound) for a text that is not in the table. Throws
 /// Error(kInvalidArgument) for inconsistent sizes, a blank text, a number that is not finite, or a
 /// text with two different rows.
-R2ROUTER_EXPORT std::shared_ptr<const Embedder> make_precomputed_embedder(
+R2ROUTER_EXPORT std::shared_ptr<const Encoder> make_precomputed_encoder(
     std::vector<std::string> texts, std::vector<float> vectors, std::size_t dimension);
 
 /// A cache of fetched embeddings in memory. Evicts the least recently used. All methods are

@@ -1,4 +1,4 @@
-#include "r2router/embedder.h"
+#include "r2router/encoder.h"
 
 #include <string>
 
@@ -9,14 +9,14 @@
 
 namespace r2router {
 
-std::vector<Embedder::Rejected> Embedder::embed_each(std::span<const std::string_view> texts,
-                                                     std::span<float> out,
-                                                     const std::stop_token& cancel) const {
+std::vector<Encoder::Rejected> Encoder::embed_each(std::span<const std::string_view> texts,
+                                                   std::span<float> out,
+                                                   const std::stop_token& cancel) const {
   embed(texts, out, cancel);
   return {};
 }
 
-std::vector<float> Embedder::embed_one(std::string_view text, const std::stop_token& cancel) const {
+std::vector<float> Encoder::embed_one(std::string_view text, const std::stop_token& cancel) const {
   std::vector<float> embedding(dimension());
   embed({&text, 1}, embedding, cancel);
   return embedding;

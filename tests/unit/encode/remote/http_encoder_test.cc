@@ -1,5 +1,5 @@
-// The embedder against a real server over real sockets.
-#include "r2router/llm/http_embedder.h"
+// The encoder against a real server over real sockets.
+#include "r2router/llm/http_encoder.h"
 
 #include <algorithm>
 #include <atomic>
@@ -18,7 +18,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "r2router/embedder.h"
+#include "r2router/encoder.h"
 #include "r2router/error.h"
 #include "r2router/router.h"
 
@@ -59,24 +59,24 @@ Endpoint endpoint_at(const std::string& url) {
           .retry = {.max_retries = 2, .first_delay = 0.001, .max_delay = 0.002}};
 }
 
-HttpEmbedderOptions options() { return {.model = "test/embedder", .dimension = kDimension}; }
+HttpEncoderOptions options() { return {.model = "test/encoder", .dimension = kDimension}; }
 
-std::shared_ptr<const Embedder> embedder_at(const std::string& url) {
-  return make_http_embedder(endpoint_at(url), options());
+std::shared_ptr<const Encoder> encoder_at(const std::string& url) {
+  return make_http_encoder(endpoint_at(url), options());
 }
 
 /// The embedding of a text that is requested alone.
 std::vector<float> expected_embedding(const std::string& text) {
   static const std::string url = server().script(all(service({{"dimension", kDimension}})));
-  static const auto one_by_one = embedder_at(url);
+  static const auto one_by_one = encoder_at(url);
   return one_by_one->embed_one(text);
 }
 
-std::vector<std::vector<float>> embed(const Embedder& embedder,
+std::vector<std::vector<float>> embed(const Encoder& encoder,
                                       const std::vector<std::string_view>& texts,
                                       const std::stop_token& cancel = {}) {
-  std::vector<float> out(texts.size() * embedder.dimension());
-  embedder.embed(texts, out, cancel);
+  std::vector<float> out(texts.size() * encoder.dimension());
+  encoder.embed(texts, out, cancel);
   std::vector<std::vector<float>> rows;
   for (auto row = out.begin(); row != out.end(); row += kDimension) {
     rows.emplace_back(row, row + kDimension);
@@ -96,11 +96,11 @@ json good_answer() { return answer(200, data_of({{0, {1, 2, 3, 4}}})); }
 
 // ---- What is sent ----
 
-TEST(HttpEmbedder, SendsTheRequestThatServersKnow) {
+TEST(HttpEncoder, SendsTheRequestThatServersKnow) {
   const std::string url = server().script(all(service({{"dimension", kDimension}, {"key", kKey}})));
   Endpoint endpoint = endpoint_at(url);
   endpoint.headers = {{"X-Title", "tests"}};
-  EXPECT_EQ(embed(*make_http_embedder(endpoint, options()), {"a", "é \"quoted\"\n"}).at(1),
+  EXPECT_EQ(embed(*make_http_encoder(endpoint, options()), {"a", "é \"quoted\"\n"}).at(1),
             expected_embedding("é \"quoted\"\n"));
   const auto requests = server().requests(url);
   ASSERT_THAT(requests, SizeIs(1));
@@ -110,36 +110,36 @@ TEST(HttpEmbedder, SendsTheRequestThatServersKnow) {
   EXPECT_EQ(request.header("authorization"), std::string("Bearer ") + kKey);
   EXPECT_EQ(request.header("content-type"), "application/json");
   EXPECT_EQ(request.header("x-title"), "tests");
-  EXPECT_EQ(request.json(), (json{{"model", "test/embedder"},
+  EXPECT_EQ(request.json(), (json{{"model", "test/encoder"},
                                   {"encoding_format", "base64"},
                                   {"input", {"a", "é \"quoted\"\n"}}}));
 }
 
-TEST(HttpEmbedder, KnowsBaseUrlsWithAndWithoutTheVersion) {
+TEST(HttpEncoder, KnowsBaseUrlsWithAndWithoutTheVersion) {
   for (const char* ending : {"", "/", "/v1", "/v1/", "//"}) {
     const std::string url = server().script(all(good_answer()));
-    EXPECT_THAT(embedder_at(url + ending)->embed_one("a"), ElementsAre(1, 2, 3, 4));
+    EXPECT_THAT(encoder_at(url + ending)->embed_one("a"), ElementsAre(1, 2, 3, 4));
     EXPECT_EQ(server().requests(url).at(0).path, url.substr(url.rfind('/')) + "/v1/embeddings");
   }
 }
 
-TEST(HttpEmbedder, KeepsTheQueryOfTheBaseUrlAndDoesNotShowIt) {
+TEST(HttpEncoder, KeepsTheQueryOfTheBaseUrlAndDoesNotShowIt) {
   const std::string url =
       server().script({{good_answer()}, {answer(400, {{"error", {{"message", "no"}}}})}});
-  const auto embedder = embedder_at(" " + url + "/v1/?key=sk-secret");
-  EXPECT_THAT(embedder->embed_one("a"), ElementsAre(1, 2, 3, 4));
+  const auto encoder = encoder_at(" " + url + "/v1/?key=sk-secret");
+  EXPECT_THAT(encoder->embed_one("a"), ElementsAre(1, 2, 3, 4));
   EXPECT_EQ(server().requests(url).at(0).path,
             url.substr(url.rfind('/')) + "/v1/embeddings?key=sk-secret");
-  const Error error = error_of([&] { embedder->embed_one("b"); });
+  const Error error = error_of([&] { encoder->embed_one("b"); });
   EXPECT_THAT(error.what(), HasSubstr("/v1/embeddings: "));
   EXPECT_THAT(error.what(), Not(HasSubstr("sk-secret")));
 }
 
-TEST(HttpEmbedder, AgreesWithTheNumbersOfTheServer) {
+TEST(HttpEncoder, AgreesWithTheNumbersOfTheServer) {
   // The same numbers through decimals and through Python's own base64.
   const std::string decimals =
       server().script(all(service({{"dimension", kDimension}, {"base64", "ignored"}})));
-  EXPECT_EQ(embedder_at(decimals)->embed_one("some text"), expected_embedding("some text"));
+  EXPECT_EQ(encoder_at(decimals)->embed_one("some text"), expected_embedding("some text"));
   double squares = 0;
   for (const double value : expected_embedding("some text")) squares += value * value;
   EXPECT_NEAR(squares, 1, 1e-6);
@@ -147,16 +147,16 @@ TEST(HttpEmbedder, AgreesWithTheNumbersOfTheServer) {
 
 // ---- Batches ----
 
-TEST(HttpEmbedder, SplitsIntoBatchesAndKeepsTheOrder) {
+TEST(HttpEncoder, SplitsIntoBatchesAndKeepsTheOrder) {
   for (const std::size_t concurrency : {1, 3, 64}) {
     const std::string url = server().script(all(service({{"dimension", kDimension}})));
-    HttpEmbedderOptions batched = options();
+    HttpEncoderOptions batched = options();
     batched.max_batch_texts = 3;
     batched.max_concurrency = concurrency;
     std::vector<std::string> texts;
     for (int i = 0; i < 40; ++i) texts.push_back("text " + std::to_string(i));
     const auto rows =
-        embed(*make_http_embedder(endpoint_at(url), batched), {texts.begin(), texts.end()});
+        embed(*make_http_encoder(endpoint_at(url), batched), {texts.begin(), texts.end()});
     for (std::size_t i = 0; i < texts.size(); ++i) {
       ASSERT_EQ(rows[i], expected_embedding(texts[i])) << i;
     }
@@ -171,13 +171,13 @@ TEST(HttpEmbedder, SplitsIntoBatchesAndKeepsTheOrder) {
   }
 }
 
-TEST(HttpEmbedder, SplitsByBytesToo) {
+TEST(HttpEncoder, SplitsByBytesToo) {
   const std::string url = server().script(all(service({{"dimension", kDimension}})));
-  HttpEmbedderOptions batched = options();
+  HttpEncoderOptions batched = options();
   batched.max_batch_bytes = 10;
   batched.max_concurrency = 1;
   const std::string text(25, 'x');
-  embed(*make_http_embedder(endpoint_at(url), batched),
+  embed(*make_http_encoder(endpoint_at(url), batched),
         {"12345", "1234", "1", "2", text, "123456789", "0"});
   std::vector<std::size_t> sizes;
   for (const SeenRequest& request : server().requests(url)) {
@@ -186,27 +186,27 @@ TEST(HttpEmbedder, SplitsByBytesToo) {
   EXPECT_THAT(sizes, ElementsAre(3, 1, 1, 2));
 }
 
-TEST(HttpEmbedder, AsksForEachTextOnce) {
+TEST(HttpEncoder, AsksForEachTextOnce) {
   const std::string url = server().script(all(service({{"dimension", kDimension}})));
-  const auto rows = embed(*embedder_at(url), {"a", "b", "a", "a", "b"});
+  const auto rows = embed(*encoder_at(url), {"a", "b", "a", "a", "b"});
   for (std::size_t i = 0; i < rows.size(); ++i) {
     EXPECT_EQ(rows[i], expected_embedding(i == 1 || i == 4 ? "b" : "a"));
   }
   EXPECT_EQ(server().requests(url).at(0).json().at("input"), json({"a", "b"}));
 }
 
-TEST(HttpEmbedder, TheFirstFailureStopsTheOtherBatches) {
+TEST(HttpEncoder, TheFirstFailureStopsTheOtherBatches) {
   // The first request is refused at once; the others would stall.
   const std::string url =
       server().script(json::array({{answer(404, {{"error", "no such model"}})}, {{{"wait", 30}}}}));
-  HttpEmbedderOptions batched = options();
+  HttpEncoderOptions batched = options();
   batched.max_batch_texts = 1;
   batched.max_concurrency = 3;
   std::vector<std::string> texts;
   for (int i = 0; i < 50; ++i) texts.push_back(std::to_string(i));
   const auto start = std::chrono::steady_clock::now();
   const Error error = error_of([&] {
-    embed(*make_http_embedder(endpoint_at(url), batched), {texts.begin(), texts.end()});
+    embed(*make_http_encoder(endpoint_at(url), batched), {texts.begin(), texts.end()});
   });
   EXPECT_EQ(error.code(), ErrorCode::kRefused) << error.what();
   EXPECT_THAT(error.what(), HasSubstr("no such model"));
@@ -233,13 +233,13 @@ std::vector<std::string> numbered_texts(std::size_t count, const std::set<std::s
 }
 
 /// embed_each() of `texts`: the rejected texts' places. The other rows are checked.
-std::vector<std::size_t> rejected_places(const Embedder& embedder,
+std::vector<std::size_t> rejected_places(const Encoder& encoder,
                                          const std::vector<std::string>& texts,
                                          const std::string& message = {}) {
   const std::vector<std::string_view> views(texts.begin(), texts.end());
   std::vector<float> out(texts.size() * kDimension);
   std::vector<std::size_t> places;
-  for (const auto& [place, failure] : embedder.embed_each(views, out)) {
+  for (const auto& [place, failure] : encoder.embed_each(views, out)) {
     places.push_back(place);
     EXPECT_THAT(failure.message, HasSubstr(message));
   }
@@ -251,7 +251,7 @@ std::vector<std::size_t> rejected_places(const Embedder& embedder,
   return places;
 }
 
-TEST(HttpEmbedder, FindsTheTextsThatTheServerRefuses) {
+TEST(HttpEncoder, FindsTheTextsThatTheServerRefuses) {
   const json too_long = {{"error", {{"message", "too long"}}}};
   for (const json& refusal : {answer(400, too_long), answer(413, too_long), answer(422, too_long),
                               answer(500, too_long), answer(503, too_long), answer(502, too_long),
@@ -262,82 +262,82 @@ TEST(HttpEmbedder, FindsTheTextsThatTheServerRefuses) {
          {std::set<std::size_t>{0}, {12}, {6, 7}, {0, 1, 2, 3, 4, 5, 12}}) {
       const std::string url = server().script(refusing(refusal));
       const std::vector<std::size_t> places =
-          rejected_places(*embedder_at(url), numbered_texts(13, bad), "too long");
+          rejected_places(*encoder_at(url), numbered_texts(13, bad), "too long");
       EXPECT_EQ(std::set<std::size_t>(places.begin(), places.end()), bad);
       EXPECT_LE(server().requests(url).size(), 2 * 13 + 4u);
     }
   }
 }
 
-TEST(HttpEmbedder, HalvesABatchToFindOneText) {
+TEST(HttpEncoder, HalvesABatchToFindOneText) {
   const std::string url = server().script(refusing(answer(400, {{"error", "too long"}})));
-  const auto embedder = embedder_at(url);
-  embedder->embed_one("base64 is accepted");
-  EXPECT_THAT(rejected_places(*embedder, numbered_texts(64, {37})), ElementsAre(37));
+  const auto encoder = encoder_at(url);
+  encoder->embed_one("base64 is accepted");
+  EXPECT_THAT(rejected_places(*encoder, numbered_texts(64, {37})), ElementsAre(37));
   // The batch, and two halves on each of six levels.
   EXPECT_THAT(server().requests(url), SizeIs(1 + 1 + 12));
 }
 
-TEST(HttpEmbedder, SplitsABatchThatIsTooLargeForTheServer) {
+TEST(HttpEncoder, SplitsABatchThatIsTooLargeForTheServer) {
   const json too_many = {{"refuse", {{"texts", 8}, {"containing", nullptr}}}};
   const std::string url =
       server().script(refusing(answer(422, {{"error", "batch size 20 > 8"}}), too_many));
-  EXPECT_THAT(rejected_places(*embedder_at(url), numbered_texts(20)), SizeIs(0));
+  EXPECT_THAT(rejected_places(*encoder_at(url), numbered_texts(20)), SizeIs(0));
   for (const SeenRequest& request : server().requests(url)) {
     EXPECT_GE(request.json().at("input").size(), 5u);
   }
 }
 
-TEST(HttpEmbedder, NamesTheTextThatIsRefused) {
+TEST(HttpEncoder, NamesTheTextThatIsRefused) {
   const std::string url = server().script(refusing(answer(413, {{"error", "too long"}})));
-  const auto embedder = embedder_at(url);
-  const Error one = error_of([&] { embed(*embedder, {"a", "b", "a bad one"}); });
+  const auto encoder = encoder_at(url);
+  const Error one = error_of([&] { embed(*encoder, {"a", "b", "a bad one"}); });
   EXPECT_EQ(one.code(), ErrorCode::kRefused);
   EXPECT_THAT(one.what(), AllOf(HasSubstr("texts[2], \"a bad one\" (9 bytes): http://127.0.0.1"),
                                 HasSubstr("error 413: \"too long\""), Not(HasSubstr("more"))));
-  const Error two = error_of([&] { embed(*embedder, {"a", "bad", "b", "bad"}); });
+  const Error two = error_of([&] { embed(*encoder, {"a", "bad", "b", "bad"}); });
   EXPECT_THAT(two.what(), AllOf(HasSubstr("texts[1], \"bad\""),
                                 HasSubstr("1 more texts failed, the next is texts[3]")));
   // The only text needs no name.
-  const Error alone = error_of([&] { embedder->embed_one("bad"); });
+  const Error alone = error_of([&] { encoder->embed_one("bad"); });
   EXPECT_THAT(alone.what(), Not(HasSubstr("texts[")));
 }
 
-TEST(HttpEmbedder, AZeroEmbeddingFailsItsTextOnly) {
+TEST(HttpEncoder, AZeroEmbeddingFailsItsTextOnly) {
   const std::string url =
       server().script(all(service({{"dimension", kDimension}, {"zero", "bad"}})));
-  HttpEmbedderOptions cached = options();
+  HttpEncoderOptions cached = options();
   cached.cache = std::make_shared<EmbeddingCache>(1 << 20);
-  const auto embedder = make_http_embedder(endpoint_at(url), cached);
-  EXPECT_THAT(rejected_places(*embedder, {"a", "bad", "b", "bad"}, "is all zeros"),
+  const auto encoder = make_http_encoder(endpoint_at(url), cached);
+  EXPECT_THAT(rejected_places(*encoder, {"a", "bad", "b", "bad"}, "is all zeros"),
               ElementsAre(1, 3));
   EXPECT_THAT(server().requests(url), SizeIs(1));
   EXPECT_EQ(cached.cache->stats().entries, 2u) << "a text without an embedding is not kept";
   // If no embedding can be used, the server is at fault.
   testing::expect_error(ErrorCode::kBadResponse, "is all zeros", [&] {
-    rejected_places(*embedder, {"bad 1", "bad 2"});
+    rejected_places(*encoder, {"bad 1", "bad 2"});
   });
 }
 
-TEST(HttpEmbedder, TextsInOtherBatchesAreNotAffected) {
+TEST(HttpEncoder, TextsInOtherBatchesAreNotAffected) {
   const std::string url = server().script(refusing(answer(500, {{"error", "too long"}})));
-  HttpEmbedderOptions batched = options();
+  HttpEncoderOptions batched = options();
   batched.max_batch_texts = 4;
   batched.cache = std::make_shared<EmbeddingCache>(1 << 20);
-  const auto embedder = make_http_embedder(endpoint_at(url), batched);
+  const auto encoder = make_http_encoder(endpoint_at(url), batched);
   const std::vector<std::string> texts = numbered_texts(30, {3, 17, 29});
-  EXPECT_THAT(rejected_places(*embedder, texts), ElementsAre(3, 17, 29));
+  EXPECT_THAT(rejected_places(*encoder, texts), ElementsAre(3, 17, 29));
   EXPECT_EQ(batched.cache->stats().entries, 27u);
 }
 
-TEST(HttpEmbedder, GivesUpWhenTheServerRefusesEverything) {
+TEST(HttpEncoder, GivesUpWhenTheServerRefusesEverything) {
   for (const int status : {400, 500, 503}) {
     const std::string url = server().script(all(answer(status, {{"error", "out of order"}})));
-    HttpEmbedderOptions batched = options();
+    HttpEncoderOptions batched = options();
     batched.max_batch_texts = 100;
     batched.max_concurrency = 2;
-    const auto embedder = make_http_embedder(endpoint_at(url), batched);
-    const Error error = error_of([&] { rejected_places(*embedder, numbered_texts(1000)); });
+    const auto encoder = make_http_encoder(endpoint_at(url), batched);
+    const Error error = error_of([&] { rejected_places(*encoder, numbered_texts(1000)); });
     EXPECT_THAT(error.what(),
                 AllOf(HasSubstr("out of order"), HasSubstr("too many failures in a row")));
     // Beside them the retries and the other encoding of both batches, and what the other thread was
@@ -346,51 +346,51 @@ TEST(HttpEmbedder, GivesUpWhenTheServerRefusesEverything) {
   }
   // Also where each batch has one text.
   const std::string url = server().script(all(answer(500, {{"error", "out of order"}})));
-  HttpEmbedderOptions one_by_one = options();
+  HttpEncoderOptions one_by_one = options();
   one_by_one.max_batch_texts = 1;
   one_by_one.max_concurrency = 1;
-  const auto embedder = make_http_embedder(endpoint_at(url), one_by_one);
-  EXPECT_THROW(rejected_places(*embedder, numbered_texts(1000)), Error);
+  const auto encoder = make_http_encoder(endpoint_at(url), one_by_one);
+  EXPECT_THROW(rejected_places(*encoder, numbered_texts(1000)), Error);
   EXPECT_THAT(server().requests(url), SizeIs(16 * 3));  // each with its retries
 }
 
-TEST(HttpEmbedder, StopsAtAServerThatRunsAnotherModel) {
+TEST(HttpEncoder, StopsAtAServerThatRunsAnotherModel) {
   const std::string url = server().script(all(service({{"dimension", 7}})));
-  HttpEmbedderOptions batched = options();
+  HttpEncoderOptions batched = options();
   batched.max_concurrency = 1;
-  const auto embedder = make_http_embedder(endpoint_at(url), batched);
+  const auto encoder = make_http_encoder(endpoint_at(url), batched);
   testing::expect_error(ErrorCode::kBadResponse, "has 7 numbers, expected 4",
-                        [&] { rejected_places(*embedder, numbered_texts(1000)); });
+                        [&] { rejected_places(*encoder, numbered_texts(1000)); });
   EXPECT_THAT(server().requests(url), SizeIs(1));
 }
 
-TEST(HttpEmbedder, DoesNotSplitWhatIsNotAboutTexts) {
+TEST(HttpEncoder, DoesNotSplitWhatIsNotAboutTexts) {
   for (const json& refusal :
        {answer(401, {}), answer(402, {}), answer(403, {}), answer(404, {}),
         answer(429, {}, {{"Retry-After", "3600"}}), answer(503, {}, {{"Retry-After", "3600"}})}) {
     const std::string url = server().script(all(refusal));
-    EXPECT_THROW(rejected_places(*embedder_at(url), numbered_texts(8)), Error);
+    EXPECT_THROW(rejected_places(*encoder_at(url), numbered_texts(8)), Error);
     EXPECT_THAT(server().requests(url), SizeIs(1)) << refusal;
   }
 }
 
-TEST(HttpEmbedder, RetriesTheWholeBatchBeforeItIsSplit) {
+TEST(HttpEncoder, RetriesTheWholeBatchBeforeItIsSplit) {
   // A server that is unwell for a moment refuses no text.
   const json busy = answer(500, {{"error", "busy"}});
   const std::string url =
       server().script(json::array({{busy}, {busy}, {service({{"dimension", kDimension}})}}));
-  EXPECT_THAT(rejected_places(*embedder_at(url), numbered_texts(8)), SizeIs(0));
+  EXPECT_THAT(rejected_places(*encoder_at(url), numbered_texts(8)), SizeIs(0));
   EXPECT_THAT(server().requests(url), SizeIs(3));
 }
 
 // ---- Encodings ----
 
-TEST(HttpEmbedder, FallsBackToDecimalsAndRemembers) {
+TEST(HttpEncoder, FallsBackToDecimalsAndRemembers) {
   const std::string url =
       server().script(all(service({{"dimension", kDimension}, {"base64", false}})));
-  const auto embedder = embedder_at(url);
-  EXPECT_EQ(embedder->embed_one("a"), expected_embedding("a"));
-  EXPECT_EQ(embedder->embed_one("b"), expected_embedding("b"));
+  const auto encoder = encoder_at(url);
+  EXPECT_EQ(encoder->embed_one("a"), expected_embedding("a"));
+  EXPECT_EQ(encoder->embed_one("b"), expected_embedding("b"));
   std::vector<std::string> formats;
   for (const SeenRequest& request : server().requests(url)) {
     formats.push_back(request.json().at("encoding_format"));
@@ -398,59 +398,59 @@ TEST(HttpEmbedder, FallsBackToDecimalsAndRemembers) {
   EXPECT_THAT(formats, ElementsAre("base64", "float", "float"));
 }
 
-TEST(HttpEmbedder, TakesARefusalAtItsWordOnceBase64HasWorked) {
+TEST(HttpEncoder, TakesARefusalAtItsWordOnceBase64HasWorked) {
   const std::string url = server().script(
       json::array({{good_answer()}, {answer(422, {{"error", {{"message", "text too long"}}}})}}));
-  const auto embedder = embedder_at(url);
-  embedder->embed_one("a");
-  testing::expect_error(ErrorCode::kRefused, "text too long", [&] { embedder->embed_one("b"); });
+  const auto encoder = encoder_at(url);
+  encoder->embed_one("a");
+  testing::expect_error(ErrorCode::kRefused, "text too long", [&] { encoder->embed_one("b"); });
   EXPECT_THAT(server().requests(url), SizeIs(2));
 }
 
-TEST(HttpEmbedder, TellsTheServersWordsWhenBothEncodingsAreRefused) {
+TEST(HttpEncoder, TellsTheServersWordsWhenBothEncodingsAreRefused) {
   const std::string url = server().script(json::array(
       {{answer(400, {{"error", "base64?"}})}, {answer(400, {{"error", "text too long"}})}}));
   testing::expect_error(ErrorCode::kRefused, "text too long",
-                        [&] { embedder_at(url)->embed_one("a"); });
+                        [&] { encoder_at(url)->embed_one("a"); });
   EXPECT_THAT(server().requests(url), SizeIs(2));
 }
 
 // ---- Before the network ----
 
-TEST(HttpEmbedder, RefusesTextsThatCannotBeSentBeforeAnythingIs) {
+TEST(HttpEncoder, RefusesTextsThatCannotBeSentBeforeAnythingIs) {
   const std::string url = server().script(all(good_answer()));
-  const auto embedder = embedder_at(url);
+  const auto encoder = encoder_at(url);
   testing::expect_error(ErrorCode::kInvalidArgument, "texts[1] is empty", [&] {
-    embed(*embedder, {"a", ""});
+    embed(*encoder, {"a", ""});
   });
   testing::expect_error(ErrorCode::kInvalidArgument, "texts[0] is nothing but white space",
-                        [&] { embed(*embedder, {" \n"}); });
+                        [&] { embed(*encoder, {" \n"}); });
   testing::expect_error(ErrorCode::kInvalidArgument, "texts[1] is not UTF-8 at byte 3", [&] {
-    embed(*embedder, {"a", "ab\xFF"});
+    embed(*encoder, {"a", "ab\xFF"});
   });
   std::vector<float> small(3);
   const std::string_view text = "a";
   testing::expect_error(ErrorCode::kInvalidArgument, "the output has room for 3 numbers", [&] {
-    embedder->embed({&text, 1}, small);
+    encoder->embed({&text, 1}, small);
   });
-  embedder->embed({}, {});
+  encoder->embed({}, {});
   EXPECT_THAT(server().requests(url), SizeIs(0));
 }
 
-TEST(HttpEmbedder, RefusesBadOptions) {
+TEST(HttpEncoder, RefusesBadOptions) {
   const auto refused = [](const std::string& part, auto change) {
     Endpoint endpoint = endpoint_at("http://127.0.0.1:1");
-    HttpEmbedderOptions bad = options();
+    HttpEncoderOptions bad = options();
     change(endpoint, bad);
     testing::expect_error(ErrorCode::kInvalidArgument, part,
-                          [&] { make_http_embedder(endpoint, bad); });
+                          [&] { make_http_encoder(endpoint, bad); });
   };
-  refused("model", [](Endpoint&, HttpEmbedderOptions& o) { o.model = ""; });
-  refused("model", [](Endpoint&, HttpEmbedderOptions& o) { o.model = "\xFF"; });
-  refused("dimension", [](Endpoint&, HttpEmbedderOptions& o) { o.dimension = 0; });
-  refused("max_batch_texts", [](Endpoint&, HttpEmbedderOptions& o) { o.max_batch_texts = 0; });
-  refused("max_concurrency", [](Endpoint&, HttpEmbedderOptions& o) { o.max_concurrency = 0; });
-  refused("not a URL", [](Endpoint& e, HttpEmbedderOptions&) { e.base_url = "localhost:8000"; });
+  refused("model", [](Endpoint&, HttpEncoderOptions& o) { o.model = ""; });
+  refused("model", [](Endpoint&, HttpEncoderOptions& o) { o.model = "\xFF"; });
+  refused("dimension", [](Endpoint&, HttpEncoderOptions& o) { o.dimension = 0; });
+  refused("max_batch_texts", [](Endpoint&, HttpEncoderOptions& o) { o.max_batch_texts = 0; });
+  refused("max_concurrency", [](Endpoint&, HttpEncoderOptions& o) { o.max_concurrency = 0; });
+  refused("not a URL", [](Endpoint& e, HttpEncoderOptions&) { e.base_url = "localhost:8000"; });
 }
 
 // ---- Faults ----
@@ -550,15 +550,15 @@ std::vector<Fault> faults() {
   };
 }
 
-TEST(HttpEmbedder, EveryFaultHasItsErrorAndLeaksNoKey) {
+TEST(HttpEncoder, EveryFaultHasItsErrorAndLeaksNoKey) {
   for (const Fault& fault : faults()) {
     SCOPED_TRACE(fault.name);
     const std::string url = server().script(fault.script);
     Endpoint endpoint = endpoint_at(url);
     endpoint.timeouts = {.connect = 5, .first_byte = 0.3, .idle = 0.4, .total = 3};
     endpoint.max_response_bytes = 8 << 20;
-    const auto embedder = make_http_embedder(endpoint, options());
-    const Error error = error_of([&] { embedder->embed_one("some text"); });
+    const auto encoder = make_http_encoder(endpoint, options());
+    const Error error = error_of([&] { encoder->embed_one("some text"); });
     EXPECT_EQ(to_string(error.code()), to_string(fault.code)) << error.what();
     EXPECT_THAT(error.what(),
                 AllOf(HasSubstr(fault.message), HasSubstr("127.0.0.1:" + server().port()),
@@ -568,41 +568,41 @@ TEST(HttpEmbedder, EveryFaultHasItsErrorAndLeaksNoKey) {
   }
 }
 
-TEST(HttpEmbedder, SaysThatNoServerIsThere) {
+TEST(HttpEncoder, SaysThatNoServerIsThere) {
   const std::string port = server().closed_port();
-  const Error error = error_of([&] { embedder_at("http://127.0.0.1:" + port)->embed_one("a"); });
+  const Error error = error_of([&] { encoder_at("http://127.0.0.1:" + port)->embed_one("a"); });
   EXPECT_EQ(error.code(), ErrorCode::kConnection);
   EXPECT_THAT(error.what(), AllOf(HasSubstr("127.0.0.1:" + port),
                                   HasSubstr("is an embedding server running there?")));
 }
 
-TEST(HttpEmbedder, RetriesUntilTheServerIsWell) {
+TEST(HttpEncoder, RetriesUntilTheServerIsWell) {
   const json reset = {{"reset", true}};
   for (const json& first : {reset, answer(429, {}, {{"Retry-After", "0"}}),
                             answer(429, {}, {{"Retry-After", "Fri, 01 Jan 2021 00:00:00 GMT"}}),
                             answer(500, {}), answer(502, {}), answer(503, {}), answer(504, {}),
                             answer(200, {{"error", {{"code", 503}}}})}) {
     const std::string url = server().script(json::array({{first}, {first}, {good_answer()}}));
-    EXPECT_THAT(embedder_at(url)->embed_one("a"), ElementsAre(1, 2, 3, 4)) << first;
+    EXPECT_THAT(encoder_at(url)->embed_one("a"), ElementsAre(1, 2, 3, 4)) << first;
     EXPECT_THAT(server().requests(url), SizeIs(3));
   }
 }
 
-TEST(HttpEmbedder, NoRetryOutlivesTheDeadline) {
+TEST(HttpEncoder, NoRetryOutlivesTheDeadline) {
   const std::string url = server().script(all(answer(503, {}, {{"Retry-After", "2"}})));
   Endpoint endpoint = endpoint_at(url);
   endpoint.timeouts.total = 1;
   const auto start = std::chrono::steady_clock::now();
   testing::expect_error(ErrorCode::kServer, "503",
-                        [&] { make_http_embedder(endpoint, options())->embed_one("a"); });
+                        [&] { make_http_encoder(endpoint, options())->embed_one("a"); });
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::milliseconds(1500));
   EXPECT_THAT(server().requests(url), SizeIs(1));
 }
 
-TEST(HttpEmbedder, CancelEndsTheCall) {
+TEST(HttpEncoder, CancelEndsTheCall) {
   for (const json& script : {all({{"wait", 30}}), all(answer(503, {}, {{"Retry-After", "10"}}))}) {
     const std::string url = server().script(script);
-    const auto embedder = embedder_at(url);
+    const auto encoder = encoder_at(url);
     std::stop_source stop;
     std::atomic<std::chrono::steady_clock::time_point> stopped;
     std::jthread canceller([&] {
@@ -610,7 +610,7 @@ TEST(HttpEmbedder, CancelEndsTheCall) {
       stopped = std::chrono::steady_clock::now();
       stop.request_stop();
     });
-    const Error error = error_of([&] { embed(*embedder, {"a"}, stop.get_token()); });
+    const Error error = error_of([&] { embed(*encoder, {"a"}, stop.get_token()); });
     const auto ended = std::chrono::steady_clock::now();
     canceller.join();
     EXPECT_EQ(to_string(error.code()), "cancelled") << error.what();
@@ -621,22 +621,22 @@ TEST(HttpEmbedder, CancelEndsTheCall) {
   std::stop_source stop;
   stop.request_stop();
   testing::expect_error(ErrorCode::kCancelled, "",
-                        [&] { embed(*embedder_at(url), {"a"}, stop.get_token()); });
+                        [&] { embed(*encoder_at(url), {"a"}, stop.get_token()); });
   EXPECT_THAT(server().requests(url), SizeIs(0));
 }
 
 // ---- The cache ----
 
-TEST(HttpEmbedder, AsksOnlyForWhatTheCacheDoesNotHold) {
+TEST(HttpEncoder, AsksOnlyForWhatTheCacheDoesNotHold) {
   const std::string url = server().script(all(service({{"dimension", kDimension}})));
-  HttpEmbedderOptions cached = options();
+  HttpEncoderOptions cached = options();
   cached.cache = std::make_shared<EmbeddingCache>(1 << 20);
-  const auto embedder = make_http_embedder(endpoint_at(url), cached);
-  embed(*embedder, {"a", "b"});
-  EXPECT_EQ(embed(*embedder, {"b", "c", "a", "c"}),
+  const auto encoder = make_http_encoder(endpoint_at(url), cached);
+  embed(*encoder, {"a", "b"});
+  EXPECT_EQ(embed(*encoder, {"b", "c", "a", "c"}),
             (std::vector{expected_embedding("b"), expected_embedding("c"), expected_embedding("a"),
                          expected_embedding("c")}));
-  embed(*embedder, {"c", "a"});
+  embed(*encoder, {"c", "a"});
   const auto requests = server().requests(url);
   ASSERT_THAT(requests, SizeIs(2));
   EXPECT_EQ(requests[1].json().at("input"), json({"c"}));
@@ -644,31 +644,31 @@ TEST(HttpEmbedder, AsksOnlyForWhatTheCacheDoesNotHold) {
   EXPECT_EQ(cached.cache->stats().misses, 3u);
 
   // Another model's embeddings are others.
-  HttpEmbedderOptions other = cached;
+  HttpEncoderOptions other = cached;
   other.model = "test/other";
-  make_http_embedder(endpoint_at(url), other)->embed_one("a");
+  make_http_encoder(endpoint_at(url), other)->embed_one("a");
   EXPECT_THAT(server().requests(url), SizeIs(3));
 }
 
-TEST(HttpEmbedder, KeepsWhatWasFetchedBeforeAFailure) {
+TEST(HttpEncoder, KeepsWhatWasFetchedBeforeAFailure) {
   const std::string url =
       server().script(json::array({{service({{"dimension", kDimension}})}, {answer(404, {})}}));
-  HttpEmbedderOptions cached = options();
+  HttpEncoderOptions cached = options();
   cached.cache = std::make_shared<EmbeddingCache>(1 << 20);
   cached.max_batch_texts = 1;
   cached.max_concurrency = 1;
-  const auto embedder = make_http_embedder(endpoint_at(url), cached);
-  EXPECT_THROW(embed(*embedder, {"a", "b"}), Error);
-  EXPECT_EQ(embedder->embed_one("a"), expected_embedding("a"));
+  const auto encoder = make_http_encoder(endpoint_at(url), cached);
+  EXPECT_THROW(embed(*encoder, {"a", "b"}), Error);
+  EXPECT_EQ(encoder->embed_one("a"), expected_embedding("a"));
   EXPECT_EQ(cached.cache->stats().entries, 1u) << "nothing of a failed request is kept";
 }
 
-TEST(HttpEmbedder, ThreadsShareOneWithACache) {
+TEST(HttpEncoder, ThreadsShareOneWithACache) {
   const std::string url = server().script(all(service({{"dimension", kDimension}})));
-  HttpEmbedderOptions cached = options();
+  HttpEncoderOptions cached = options();
   cached.cache = std::make_shared<EmbeddingCache>(2000);
   cached.max_batch_texts = 2;
-  const auto embedder = make_http_embedder(endpoint_at(url), cached);
+  const auto encoder = make_http_encoder(endpoint_at(url), cached);
   std::vector<std::string> texts;
   std::vector<std::vector<float>> expected;
   for (int i = 0; i < 12; ++i) {
@@ -682,7 +682,7 @@ TEST(HttpEmbedder, ThreadsShareOneWithACache) {
         std::vector<std::string_view> some;
         for (std::size_t i = 0; i < 5; ++i)
           some.push_back(texts[(t + round + i * i) % texts.size()]);
-        const auto rows = embed(*embedder, some);
+        const auto rows = embed(*encoder, some);
         for (std::size_t i = 0; i < 5; ++i) {
           ASSERT_EQ(rows[i], expected[(t + round + i * i) % texts.size()]);
         }
@@ -695,12 +695,12 @@ TEST(HttpEmbedder, ThreadsShareOneWithACache) {
 
 // ---- A router over it ----
 
-TEST(HttpEmbedder, RoutesAsTheSameEmbeddingDoes) {
+TEST(HttpEncoder, RoutesAsTheSameEmbeddingDoes) {
   const std::string url = server().script(all(service({{"dimension", kDimension}})));
-  const auto embedder = embedder_at(url);
+  const auto encoder = encoder_at(url);
   for (const DecisionRules rules : {DecisionRules::kReference, DecisionRules::kCorrected}) {
     Checkpoint checkpoint = testing::random_checkpoint(5, 4, kDimension, 11);
-    const Router router(checkpoint, {.embedder = embedder});
+    const Router router(checkpoint, {.encoder = encoder});
     for (const std::string text : {"Solve the equation: 2x + 5 = 13", "a", "質問"}) {
       const RouteOptions route_options{.policy = {.rules = rules}, .rank = true};
       const Decision by_text = router.route_text(text, route_options);
@@ -711,16 +711,16 @@ TEST(HttpEmbedder, RoutesAsTheSameEmbeddingDoes) {
       for (std::size_t i = 0; i < by_text.ranking.size(); ++i) {
         EXPECT_EQ(by_text.ranking[i].model, by_embedding.ranking[i].model);
         EXPECT_EQ(by_text.ranking[i].budget, by_embedding.ranking[i].budget);
-        EXPECT_EQ(by_text.ranking[i].risk, by_embedding.ranking[i].risk);
+        EXPECT_EQ(by_text.ranking[i].utility, by_embedding.ranking[i].utility);
       }
     }
   }
 }
 
-TEST(HttpEmbedder, ARouterPassesTheWishToStopOn) {
+TEST(HttpEncoder, ARouterPassesTheWishToStopOn) {
   const std::string url = server().script(all(good_answer()));
   const Router router(testing::random_checkpoint(2, 1, kDimension, 1),
-                      {.embedder = embedder_at(url)});
+                      {.encoder = encoder_at(url)});
   std::stop_source stop;
   stop.request_stop();
   testing::expect_error(ErrorCode::kCancelled, "",

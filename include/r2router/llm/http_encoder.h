@@ -5,21 +5,21 @@
 #include <memory>
 #include <string>
 
-#include "r2router/embedder.h"
+#include "r2router/encoder.h"
 #include "r2router/export.h"
 #include "r2router/llm/endpoint.h"
 
 namespace r2router::llm {
 
 /// How to use an embedding server.
-struct HttpEmbedderOptions {
+struct HttpEncoderOptions {
   std::string model;                 ///< the server's name for it, such as "Qwen/Qwen3-0.6B"
   std::size_t dimension = 0;         ///< length of its embeddings, > 0; another length is an error
   std::size_t max_batch_texts = 64;  ///< texts in one request, > 0
   std::size_t max_batch_bytes = std::size_t{1}
                                 << 20;  ///< of text in one request; a longer text is sent alone
   std::size_t max_concurrency = 4;      ///< concurrent requests of one embed(), > 0
-  std::shared_ptr<EmbeddingCache> cache = {};  ///< may be shared by embedders; empty: none
+  std::shared_ptr<EmbeddingCache> cache = {};  ///< may be shared by encoders; empty: none
 };
 
 /// Uses an OpenAI-compatible server: POST {base_url}/v1/embeddings ("/v1" is not doubled). Requests
@@ -38,7 +38,7 @@ struct HttpEmbedderOptions {
 /// kCredit, kRateLimited, kServer or kRefused after the last retry; kBadResponse for an answer that
 /// cannot be read or used. `out` may be partly written then. Throws Error(kInvalidArgument) for a
 /// bad endpoint or options.
-R2ROUTER_EXPORT std::shared_ptr<const Embedder> make_http_embedder(
-    const Endpoint& endpoint, const HttpEmbedderOptions& options);
+R2ROUTER_EXPORT std::shared_ptr<const Encoder> make_http_encoder(const Endpoint& endpoint,
+                                                                 const HttpEncoderOptions& options);
 
 }  // namespace r2router::llm

@@ -1,4 +1,4 @@
-#include "r2router/llm/http_embedder.h"
+#include "r2router/llm/http_encoder.h"
 
 #include <algorithm>
 #include <atomic>
@@ -68,11 +68,11 @@ std::string_view path_after(const BaseUrl& base) {
   return base.address.ends_with("/v1") ? "/embeddings" : "/v1/embeddings";
 }
 
-HttpEmbedderOptions checked(const HttpEmbedderOptions& options) {
+HttpEncoderOptions checked(const HttpEncoderOptions& options) {
   const auto refuse = [](const std::string& field, const std::string& found,
                          const std::string& expected) {
     throw Error(ErrorCode::kInvalidArgument,
-                "HttpEmbedderOptions::" + field + " is " + found + ", expected " + expected);
+                "HttpEncoderOptions::" + field + " is " + found + ", expected " + expected);
   };
   if (options.model.empty() || !is_utf8(options.model)) {
     refuse("model", excerpt(options.model), "the server's name for the model, in UTF-8");
@@ -114,9 +114,9 @@ std::string_view remedy_for(const Failure& failure) {
   }
 }
 
-class HttpEmbedder final : public Embedder, public std::enable_shared_from_this<HttpEmbedder> {
+class HttpEncoder final : public Encoder, public std::enable_shared_from_this<HttpEncoder> {
  public:
-  HttpEmbedder(const Endpoint& endpoint, const HttpEmbedderOptions& options)
+  HttpEncoder(const Endpoint& endpoint, const HttpEncoderOptions& options)
       : endpoint_(endpoint),
         options_(checked(options)),
         transport_(make_transport(endpoint)),
@@ -384,7 +384,7 @@ class HttpEmbedder final : public Embedder, public std::enable_shared_from_this<
   enum class Encoding : std::uint8_t { kUnknown, kBase64, kDecimals };
 
   const Endpoint endpoint_;
-  const HttpEmbedderOptions options_;
+  const HttpEncoderOptions options_;
   const std::shared_ptr<const Transport> transport_;
   const BaseUrl base_;
   const std::string address_;  // for messages; without the query string, which may contain a key
@@ -393,9 +393,9 @@ class HttpEmbedder final : public Embedder, public std::enable_shared_from_this<
 
 }  // namespace
 
-std::shared_ptr<const Embedder> make_http_embedder(const Endpoint& endpoint,
-                                                   const HttpEmbedderOptions& options) {
-  return std::make_shared<HttpEmbedder>(endpoint, options);
+std::shared_ptr<const Encoder> make_http_encoder(const Endpoint& endpoint,
+                                                 const HttpEncoderOptions& options) {
+  return std::make_shared<HttpEncoder>(endpoint, options);
 }
 
 }  // namespace r2router::llm

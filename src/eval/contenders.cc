@@ -1,3 +1,5 @@
+#include "r2router/eval/contenders.h"
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -8,7 +10,6 @@
 #include <string_view>
 
 #include "r2router/error.h"
-#include "r2router/eval.h"
 
 #include "eval/ledger.h"
 #include "pool/instruction.h"
@@ -71,7 +72,7 @@ double turn(const DeferralPoint& a, const DeferralPoint& b, const DeferralPoint&
 /// Choosing between two models at random reaches every point of the line between them; the best
 /// that mixing reaches is the upper hull. Its metrics are those of the hull itself, not of a
 /// staircase.
-Measured random_mixing(std::span<const PolicyPoint> singles, const BestSingle& best) {
+Measured random_mixing(std::span<const SweepPoint> singles, const BestSingle& best) {
   Measured mixing;
   std::vector<DeferralPoint>& hull = mixing.curve;
   for (const DeferralPoint& point : deferral_curve(singles, best.unit)) {
@@ -102,17 +103,17 @@ Measured random_mixing(std::span<const PolicyPoint> singles, const BestSingle& b
 }
 
 /// Every policy of an evaluation, in its order: the contenders, random mixing, the single models.
-std::vector<Measured> measure_all(std::span<const std::vector<PolicyPoint>> contenders,
-                                  std::span<const PolicyPoint> singles, const BestSingle& best) {
+std::vector<Measured> measure_all(std::span<const std::vector<SweepPoint>> contenders,
+                                  std::span<const SweepPoint> singles, const BestSingle& best) {
   std::vector<Measured> all;
-  const auto add = [&](std::span<const PolicyPoint> points) {
+  const auto add = [&](std::span<const SweepPoint> points) {
     Measured& added = all.emplace_back();
     added.curve = deferral_curve(points, best.unit);
     added.metrics = measure(added.curve, best.score);
   };
-  for (const std::vector<PolicyPoint>& points : contenders) add(points);
+  for (const std::vector<SweepPoint>& points : contenders) add(points);
   all.push_back(random_mixing(singles, best));
-  for (const PolicyPoint& single : singles) add({&single, 1});
+  for (const SweepPoint& single : singles) add({&single, 1});
   return all;
 }
 
@@ -150,7 +151,7 @@ void draw(std::mt19937_64& random, std::vector<std::uint32_t>& weights) {
 class Resampling {
  public:
   /// `singles`: the pairs of the single models, with those of `best` among them.
-  Resampling(const OutcomeTable& table, std::span<const Choices> contenders,
+  Resampling(const OutcomeTable& table, std::span<const ChosenPairs> contenders,
              std::span<const std::uint32_t> singles, const BestSingle& best)
       : queries_(table.queries.size()),
         best_(best),
@@ -164,7 +165,7 @@ class Resampling {
     for (const std::uint32_t pair : singles) {
       if (table.pairs[pair].model == best.model) reference_ = single_ledgers_.size();
       if (table.pairs[pair].model == best.unit_model) unit_ = single_ledgers_.size();
-      const Choices always{.settings = 1, .pairs = std::vector<std::uint32_t>(queries_, pair)};
+      const ChosenPairs always{.settings = 1, .pairs = std::vector<std::uint32_t>(queries_, pair)};
       single_ledgers_.emplace_back(table, always, largest);
     }
   }
@@ -217,8 +218,8 @@ class Resampling {
   BestSingle best_;
   std::size_t reference_ = 0, unit_ = 0;  ///< among the single models
   std::vector<internal::Ledger> ledgers_, single_ledgers_;
-  std::vector<std::vector<PolicyPoint>> points_;
-  std::vector<PolicyPoint> single_points_;
+  std::vector<std::vector<SweepPoint>> points_;
+  std::vector<SweepPoint> single_points_;
   std::vector<std::uint32_t> weights_;
 };
 
@@ -385,8 +386,8 @@ Evaluation evaluate(const OutcomeTable& table, std::span<const Contender> conten
   evaluation.best_single = best_single(test, available_only);
   evaluation.lambdas = lambda_grid(evaluation.best_single.unit);
 
-  std::vector<Choices> choices;
-  std::vector<std::vector<PolicyPoint>> points;
+  std::vector<ChosenPairs> choices;
+  std::vector<std::vector<SweepPoint>> points;
   for (const Contender& contender : contenders) {
     const PredictionTable predictions = select_predictions(table, contender, complete);
     choices.push_back(choose_pairs(test, predictions, evaluation.lambdas, contender.sweep));
@@ -399,10 +400,10 @@ Evaluation evaluate(const OutcomeTable& table, std::span<const Contender> conten
   }
   evaluation.policies.push_back({.name = "random mixing"});
   const std::vector<std::uint32_t> singles = single_models(test, available_only);
-  std::vector<PolicyPoint> single_points;
+  std::vector<SweepPoint> single_points;
   for (const std::uint32_t pair : singles) {
-    const Choices always{.settings = 1,
-                         .pairs = std::vector<std::uint32_t>(test.queries.size(), pair)};
+    const ChosenPairs always{.settings = 1,
+                             .pairs = std::vector<std::uint32_t>(test.queries.size(), pair)};
     const std::vector<double> no_setting = {0};
     single_points.push_back(average(test, always, no_setting).front());
     evaluation.policies.push_back(
@@ -423,9 +424,9 @@ Evaluation evaluate(const OutcomeTable& table, std::span<const Contender> conten
 
 ChosenEvaluation evaluate_chosen(const OutcomeTable& table, std::span<const std::uint32_t> pairs,
                                  const BestSingle& best, const ResampleOptions& resampling) {
-  const Choices choices{.settings = 1, .pairs = {pairs.begin(), pairs.end()}};
+  const ChosenPairs choices{.settings = 1, .pairs = {pairs.begin(), pairs.end()}};
   const std::vector<double> no_setting = {0};
-  const PolicyPoint mean = average(table, choices, no_setting).front();
+  const SweepPoint mean = average(table, choices, no_setting).front();
   const auto share = [](double value, double of) { return of > 0 ? value / of : 0; };
   ChosenEvaluation result{.score = mean.score,
                           .cost = mean.cost,
@@ -448,7 +449,7 @@ ChosenEvaluation evaluate_chosen(const OutcomeTable& table, std::span<const std:
   std::mt19937_64 random(resampling.seed);
   for (std::uint32_t i = 0; i < resampling.resamples; ++i) {
     draw(random, weights);
-    PolicyPoint of_chosen, of_reference, of_unit;
+    SweepPoint of_chosen, of_reference, of_unit;
     chosen.average(weights, {&of_chosen, 1});
     reference.average(weights, {&of_reference, 1});
     unit.average(weights, {&of_unit, 1});

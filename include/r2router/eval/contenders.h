@@ -31,7 +31,7 @@
 namespace r2router {
 
 /// What one setting of a policy comes to, averaged over the queries.
-struct PolicyPoint {
+struct SweepPoint {
   double lambda = 0;
   double cost = 0;  ///< USD, tokens or seconds
   double score = 0;
@@ -82,7 +82,7 @@ struct SweepOptions {
 };
 
 /// The pair that each query gets at each setting of a sweep.
-struct Choices {
+struct ChosenPairs {
   std::size_t settings = 0;
   std::vector<std::uint32_t> pairs;  ///< queries × settings: indices into the table's pairs
 };
@@ -115,24 +115,25 @@ R2ROUTER_EXPORT std::vector<double> lambda_grid(double reference_cost, std::size
 
 /// Chooses a pair for every query at every λ, exactly as decide() would. Throws Error(kBadData) if
 /// a query is not complete, Error(kInvalidArgument) if sizes disagree or no pair is left to choose.
-R2ROUTER_EXPORT Choices choose_pairs(const OutcomeTable& table, const PredictionTable& predictions,
-                                     std::span<const double> lambdas,
-                                     const SweepOptions& options = {});
+R2ROUTER_EXPORT ChosenPairs choose_pairs(const OutcomeTable& table,
+                                         const PredictionTable& predictions,
+                                         std::span<const double> lambdas,
+                                         const SweepOptions& options = {});
 
 /// The true outcomes of choices, averaged over the queries; one point for each λ. Throws
 /// Error(kInvalidArgument) if sizes disagree.
-R2ROUTER_EXPORT std::vector<PolicyPoint> average(const OutcomeTable& table, const Choices& choices,
-                                                 std::span<const double> lambdas);
+R2ROUTER_EXPORT std::vector<SweepPoint> average(const OutcomeTable& table, const ChosenPairs& choices,
+                                                std::span<const double> lambdas);
 
 /// average() of choose_pairs(). Throws what they throw.
-R2ROUTER_EXPORT std::vector<PolicyPoint> sweep(const OutcomeTable& table,
-                                               const PredictionTable& predictions,
-                                               std::span<const double> lambdas,
-                                               const SweepOptions& options = {});
+R2ROUTER_EXPORT std::vector<SweepPoint> sweep(const OutcomeTable& table,
+                                              const PredictionTable& predictions,
+                                              std::span<const double> lambdas,
+                                              const SweepOptions& options = {});
 
 /// The staircase of the best score at each cost ≤ `reference_cost`: cost and score both strictly
 /// ascend.
-R2ROUTER_EXPORT std::vector<DeferralPoint> deferral_curve(std::span<const PolicyPoint> points,
+R2ROUTER_EXPORT std::vector<DeferralPoint> deferral_curve(std::span<const SweepPoint> points,
                                                           double reference_cost);
 
 /// Metrics of a staircase.
@@ -181,7 +182,7 @@ struct CalibrationBin {
 /// How far a policy's predictions can be trusted, and what it chooses.
 struct Reliability {
   /// For each λ the mean cost and quality that the policy predicted of its own choices.
-  std::vector<PolicyPoint> predicted;
+  std::vector<SweepPoint> predicted;
   std::vector<double> shares;  ///< λ × table.models: share of queries a model gets
   std::vector<CalibrationBin>
       calibration;  ///< ascending; equally many cells each, as far as can be
@@ -190,7 +191,7 @@ struct Reliability {
 /// Compares predictions with the truth; `choices` are what they led to. Throws what choose_pairs()
 /// and average() throw.
 R2ROUTER_EXPORT Reliability check_reliability(
-    const OutcomeTable& table, const PredictionTable& predictions, const Choices& choices,
+    const OutcomeTable& table, const PredictionTable& predictions, const ChosenPairs& choices,
     std::span<const double> lambdas, const SweepOptions& options = {}, std::size_t bins = 10);
 
 /// Where a figure lies in 95 % of the resamples: from their 2.5 % quantile to their 97.5 %
@@ -207,7 +208,7 @@ struct MetricIntervals {
 /// A contender's sweep, curve and metrics.
 struct ContenderResult {
   std::string name;
-  std::vector<PolicyPoint> points = {};  ///< every setting; empty for random mixing
+  std::vector<SweepPoint> points = {};  ///< every setting; empty for random mixing
   std::vector<DeferralPoint> curve =
       {};  ///< the staircase; for random mixing the corners of a hull
   DeferralMetrics metrics = {};

@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "r2router/eval/router_evaluation.h"
 #include "r2router/export.h"
 #include "r2router/outcomes.h"
 #include "r2router/router.h"
-#include "r2router/router_evaluation.h"
 
 namespace r2router {
 

@@ -16,11 +16,11 @@
 #include <string>
 #include <vector>
 
-#include "r2router/eval.h"
+#include "r2router/eval/contenders.h"
 #include "r2router/export.h"
 #include "r2router/outcomes.h"
 #include "r2router/router.h"
-#include "r2router/train.h"
+#include "r2router/train/train.h"
 
 namespace r2router {
 

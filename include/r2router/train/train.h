@@ -18,8 +18,8 @@
 #include <vector>
 
 #include "r2router/checkpoint.h"
-#include "r2router/embedder.h"
-#include "r2router/eval.h"
+#include "r2router/encoder.h"
+#include "r2router/eval/contenders.h"
 #include "r2router/export.h"
 #include "r2router/outcomes.h"
 

@@ -1,3 +1,5 @@
+#include "r2router/eval/contenders.h"
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -5,8 +7,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-
-#include "r2router/eval.h"
 
 #include "support/errors.h"
 #include "support/outcomes.h"
@@ -227,15 +227,15 @@ TEST(Evaluate, OneQueryIsEnough) {
 }
 
 /// The metrics of choices on a table, from the functions that need no resampling.
-DeferralMetrics measure_choices(const OutcomeTable& table, const Choices& choices,
+DeferralMetrics measure_choices(const OutcomeTable& table, const ChosenPairs& choices,
                                 const std::vector<double>& lambdas, std::uint32_t reference) {
   const std::vector<double> none = {0};
   const auto pair = static_cast<std::uint32_t>(
       std::find(table.pairs.begin(), table.pairs.end(), Pair{reference, Budget()}) -
       table.pairs.begin());
-  const Choices always{.settings = 1,
-                       .pairs = std::vector<std::uint32_t>(table.queries.size(), pair)};
-  const PolicyPoint best = average(table, always, none).front();
+  const ChosenPairs always{.settings = 1,
+                           .pairs = std::vector<std::uint32_t>(table.queries.size(), pair)};
+  const SweepPoint best = average(table, always, none).front();
   return measure(deferral_curve(average(table, choices, lambdas), best.cost), best.score);
 }
 
@@ -249,8 +249,8 @@ TEST(Evaluate, IntervalsAreThoseOfAPlainRecomputation) {
       evaluate(table, contenders, false, {.resamples = kResamples, .seed = 11});
 
   const std::vector<double>& lambdas = evaluation.lambdas;
-  const Choices choices[] = {choose_pairs(table, first, lambdas),
-                             choose_pairs(table, second, lambdas)};
+  const ChosenPairs choices[] = {choose_pairs(table, first, lambdas),
+                                 choose_pairs(table, second, lambdas)};
   std::vector<double> audc, c95, gained;
   std::mt19937_64 random(11);
   for (std::uint32_t i = 0; i < kResamples; ++i) {
@@ -261,7 +261,7 @@ TEST(Evaluate, IntervalsAreThoseOfAPlainRecomputation) {
     const OutcomeTable resample = select_queries(table, drawn);
     DeferralMetrics metrics[2];
     for (int policy = 0; policy < 2; ++policy) {
-      Choices repeated{.settings = lambdas.size(), .pairs = {}};
+      ChosenPairs repeated{.settings = lambdas.size(), .pairs = {}};
       for (const std::uint32_t query : drawn) {
         const auto begin =
             choices[policy].pairs.begin() + static_cast<std::ptrdiff_t>(query * lambdas.size());
