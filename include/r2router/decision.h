@@ -1,6 +1,7 @@
 // Stage 3: predictions + prices + options -> Decision. Pure: no I/O, no clock, no randomness.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -71,6 +72,17 @@ R2ROUTER_EXPORT Decision decide(const std::shared_ptr<const Pool>& pool,
 /// "all_options" (the ranking) if the decision has them. Numbers are the shortest that read back as
 /// the same double.
 R2ROUTER_EXPORT std::string to_json(const Decision& decision);
+
+/// The decision as text for people, a fact a line: the choice, what is expected of it, its cap, and
+/// if the decision has an explanation why it was chosen. Compares with Decision::ranking if that is
+/// filled.
+R2ROUTER_EXPORT std::string to_text(const Decision& decision);
+
+/// The models in Decision::ranking, in pool order, as one line.
+R2ROUTER_EXPORT std::string candidates_text(const Decision& decision);
+
+/// A table of the first options in Decision::ranking, at most `most`.
+R2ROUTER_EXPORT std::string ranking_text(const Decision& decision, std::size_t most = 15);
 
 /// The reference's estimate of a text's input tokens: max(1, ⌊1.3 × words⌋), words being runs of
 /// anything but Unicode white space (as Python's str.split() sees it). Invalid UTF-8 counts as

@@ -170,12 +170,26 @@ struct OutcomeData {
   OutcomeTable table;
   std::vector<float> embeddings = {};  ///< queries × dimension, row after row; or empty
   std::size_t dimension = 0;
+  std::string embeddings_file = {};  ///< where they come from, for messages; or empty
 };
 
 /// Reads embeddings for the queries of data.table from a NumPy file of float32 or float64, a row
 /// for each query, and adds the file to the table's sources. Throws Error(kBadData) if the rows are
 /// not one for each query, Error(kNotFound) or Error(kIo).
 R2ROUTER_EXPORT void read_embeddings(const std::string& file, OutcomeData& data);
+
+/// Where the data is, and which of it is used.
+struct OutcomeFiles {
+  std::string queries, outcomes;  ///< as for read_outcomes()
+  std::string embeddings = {};    ///< as for read_embeddings(); empty: none
+  std::string dataset = {};       ///< as for select_dataset()
+  CostMeasure cost_measure = CostMeasure::kUsd;
+};
+
+/// Reads the outcomes of a pool's models. Throws what read_outcomes(), read_embeddings() and
+/// select_dataset() throw.
+R2ROUTER_EXPORT OutcomeData read_outcome_data(const OutcomeFiles& files, const Pool& pool,
+                                              const ReadOptions& options = {});
 
 /// The data of these queries (indices into data.table.queries), in this order.
 R2ROUTER_EXPORT OutcomeData select_rows(const OutcomeData& data,

@@ -15,6 +15,8 @@
 #include <stop_token>
 #include <string>
 #include <string_view>
+#include <variant>
+#include <vector>
 
 #include "r2router/decision.h"
 #include "r2router/error.h"
@@ -32,6 +34,7 @@ struct QueryItem {
   RouteOptions options = {};
   std::string id = {};                     ///< JSON text, to be copied to the reply; or empty
   std::optional<std::uint64_t> line = {};  ///< in the file that it comes from, from 1
+  std::optional<std::uint64_t> row = {};   ///< of an embedding in its file, from 0
   std::optional<Error> error = {};         ///< set: it could not be read, and is not routed
 };
 
@@ -70,6 +73,16 @@ R2ROUTER_EXPORT std::unique_ptr<QuerySource> open_text_lines(const std::string& 
 R2ROUTER_EXPORT std::unique_ptr<QuerySource> open_json_lines(const std::string& path,
                                                              const SourceOptions& options = {});
 
+/// Queries that `read` passes to its argument until that returns false.
+R2ROUTER_EXPORT std::unique_ptr<QuerySource> make_source(
+    std::function<void(const std::function<bool(QueryItem)>& take)> read);
+
+/// Each row of a matrix is the embedding of a query, of `dimension` numbers. QueryItem::row counts
+/// them.
+R2ROUTER_EXPORT std::unique_ptr<QuerySource> embedding_rows(
+    std::variant<std::vector<float>, std::vector<double>> values, std::size_t dimension,
+    const SourceOptions& options = {});
+
 /// What became of a query.
 struct Reply {
   QueryItem item = {};
@@ -80,8 +93,9 @@ struct Reply {
   bool ok() const { return !error && (!completion || completion->ok()); }
 };
 
-/// One JSON object and a line break: "id" and "query", the members of to_json(Decision), and those
-/// of the answer if there is one; or "error" and "line". "all_options", the ranking, on request.
+/// One JSON object and a line break: "id", "query" and "row", the members of to_json(Decision), and
+/// those of the answer if there is one; or "error" and "line". "all_options", the ranking, on
+/// request.
 R2ROUTER_EXPORT std::string to_json_line(const Reply& reply, bool all_options = false);
 
 /// Takes the replies. Its methods are never called at the same time, but on any thread. What they
@@ -93,8 +107,9 @@ class R2ROUTER_EXPORT ReplySink {
   /// In the order of the queries.
   virtual void reply(const Reply& reply) = 0;
 
-  /// Of answers that are asked for one at a time: the decision, before its model is asked; then the
-  /// pieces of its text as they come, if the answer is streamed; reply() comes last.
+  /// Of a query that is answered, before its reply(): the decision, then the text, in pieces as
+  /// they arrive if it is streamed. If answers are made one at a time, begin_answer() is called
+  /// before the model is.
   virtual void begin_answer(const QueryItem& item, const Decision& decision);
   virtual void piece(std::string_view text);
 
@@ -116,6 +131,9 @@ struct PipelineOptions {
   bool one_at_a_time = false;
   /// And are streamed to ReplySink::piece().
   bool stream = false;
+  /// All queries have the same options and are only routed: an error of the options, which all
+  /// queries would have, is thrown instead of being reported for each of them.
+  bool same_options = false;
   /// Ends the run in order: no other query is begun, and calls under way are cancelled.
   std::stop_token stop = {};
 };

@@ -46,7 +46,7 @@ struct Setting {
   bool above_least = false;  ///< `least` itself is out of range
   /// Part of the trade-off, which merge() replaces as a whole.
   bool trade_off = false;
-  /// Its command-line flag; empty: "--" and the name with hyphens.
+  /// Its command-line flags; empty: "--" and the name with hyphens. See flags().
   std::string_view flag = {};
 
   enum class Type : std::uint8_t { kNumber, kWholeNumber, kFlag, kName, kModels };
@@ -57,6 +57,9 @@ struct Setting {
   R2ROUTER_EXPORT std::string range() const;
   /// Completes "expected …": "a number of USD, 0 or more".
   R2ROUTER_EXPORT std::string expected() const;
+  /// Its command-line flags, separated by commas: "--lambda,--lambda_val". "!" marks the one that
+  /// sets a kFlag to false: "--monotone,!--no-monotone".
+  R2ROUTER_EXPORT std::string flags() const;
 };
 
 /// Every setting, in the order of Policy.
@@ -67,6 +70,9 @@ R2ROUTER_EXPORT const Setting* find_setting(std::string_view name) noexcept;
 
 /// Sets it. Returns false, without changes, if the setting does not accept the value.
 R2ROUTER_EXPORT bool assign(const Setting& setting, const SettingValue& value, Policy& policy);
+
+/// The same for a value as text: "0.5", "usd", "true" or "model-1,model-2".
+R2ROUTER_EXPORT bool assign_text(const Setting& setting, std::string_view text, Policy& policy);
 
 /// The setting's value; empty if the policy does not set it.
 R2ROUTER_EXPORT std::optional<SettingValue> value_of(const Setting& setting, const Policy& policy);

@@ -199,20 +199,22 @@ void make_folder(const std::string& path) {
   if (::mkdir(path.c_str(), 0777) != 0 && errno != EEXIST) fail("create the folder", path, errno);
 }
 
+void check_new_folder(const std::string& path) {
+  std::error_code error;
+  const fs::file_status status = fs::symlink_status(path, error);
+  if (!fs::exists(status) || (fs::is_directory(status) && fs::is_empty(path, error))) return;
+  throw Error(ErrorCode::kIo,
+              fs::is_directory(status)
+                  ? "found a folder that is not empty, expected no folder or an empty one; "
+                    "remove it or choose another name"
+                  : "found something that is not a folder, expected no folder or an empty one; "
+                    "choose another name",
+              {.file = path});
+}
+
 AtomicFolder::AtomicFolder(const std::string& target) : target_(target) {
   while (target_.size() > 1 && target_.back() == '/') target_.pop_back();
-  // rename() below decides; checking first avoids wasted work.
-  std::error_code error;
-  const fs::file_status status = fs::symlink_status(target_, error);
-  if (fs::exists(status) && !(fs::is_directory(status) && fs::is_empty(target_, error))) {
-    throw Error(ErrorCode::kIo,
-                fs::is_directory(status)
-                    ? "found a folder that is not empty, expected no folder or an empty one; "
-                      "remove it or choose another name"
-                    : "found something that is not a folder, expected no folder or an empty one; "
-                      "choose another name",
-                {.file = target_});
-  }
+  check_new_folder(target_);  // rename() below decides; checking first avoids wasted work
   // Next to the target, since rename() does not cross file systems.
   const std::string temporary = temporary_beside(target_);
   if (::mkdir(temporary.c_str(), 0777) != 0) fail("create the folder", target_, errno);

@@ -43,6 +43,9 @@ void write_file(const std::string& path, std::string_view contents);
 /// Creates a folder if it does not exist; its parent folder must exist.
 void make_folder(const std::string& path);
 
+/// Throws Error(kIo) unless `path` is an empty folder or does not exist.
+void check_new_folder(const std::string& path);
+
 /// A folder that appears complete or not at all: files are written into a hidden folder next to
 /// `target`, which commit() renames. Without commit() the destructor removes it. A process that is
 /// killed in between leaves the hidden folder `.<name>.tmp-…`, never an incomplete target.

@@ -141,4 +141,12 @@ std::string list_of(std::span<const std::string> names, std::size_t most) {
   return text;
 }
 
+std::string alternatives(std::span<const std::string> names) {
+  std::string text;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    text += (i == 0 ? "" : i + 1 < names.size() ? ", " : " or ") + names[i];
+  }
+  return text;
+}
+
 }  // namespace r2router::internal

@@ -26,4 +26,7 @@ std::optional<std::string> likely_name(std::string_view name,
 /// "a, b, c and 5 more": the first `most` names.
 std::string list_of(std::span<const std::string> names, std::size_t most = 10);
 
+/// "a, b or c".
+std::string alternatives(std::span<const std::string> names);
+
 }  // namespace r2router::internal

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <set>
 #include <span>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -101,6 +102,17 @@ std::vector<Float> copy_weights(const std::vector<Source>& sources, std::size_t 
 std::string released_path(const std::string& folder, const std::string& checkpoint_dir,
                           std::string_view file) {
   return folder + "/checkpoints/" + checkpoint_dir + "/" + std::string(file);
+}
+
+std::optional<std::string> find_released_folder() {
+  for (const std::filesystem::path folder : {"r2_router", "."}) {
+    std::error_code ignored;  // what cannot be read is not there
+    if (std::filesystem::is_regular_file(folder / "config.json", ignored) &&
+        std::filesystem::is_directory(folder / "checkpoints", ignored)) {
+      return std::filesystem::absolute(folder).lexically_normal().string();
+    }
+  }
+  return {};
 }
 
 Checkpoint load_released(const std::string& folder, Config config, const LogCallback& log) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -21,6 +22,10 @@ inline constexpr std::array<std::string_view, 3> kReleasedFiles = {
 /// Path of one of kReleasedFiles. `checkpoint_dir` is one of Config::checkpoint_dirs.
 std::string released_path(const std::string& folder, const std::string& checkpoint_dir,
                           std::string_view file);
+
+/// The absolute path of the released folder that is `r2_router` in the current folder, or the
+/// current folder itself; or empty.
+std::optional<std::string> find_released_folder();
 
 /// Reads the heads of every model in `config`, which parse_config() has read from the same folder.
 /// The heads are float32 if all files are, else float64. A model that lacks a file is removed from

@@ -1,18 +1,14 @@
 // r2-router add-model: a new model for a checkpoint, from a few of its outcomes.
-#include <cstdio>
-#include <memory>
-#include <optional>
 #include <string>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "r2router/eval/router_evaluation.h"
 
-#include "cli/commands.h"
+#include "base/decimal.h"
+#include "base/file.h"
+#include "cli/command.h"
 #include "cli/learning_options.h"
-#include "cli/outcome_data.h"
-#include "cli/output.h"
 
 namespace r2router::cli {
 namespace {
@@ -35,56 +31,12 @@ struct Settings {
   bool json = false;
 };
 
-Json heads_json(const AddedHeads& heads, const Pool& pool) {
-  Json shares = Json::object();
-  for (std::size_t i = 0; i < heads.shares.size(); ++i) shares[pool[i].name] = heads.shares[i];
-  return {{"alpha", heads.alpha},
-          {"share_penalty", heads.share_penalty},
-          {"error", heads.error},
-          {"mean_error", heads.mean_error},
-          {"shares", shares}};
-}
-
-Json report_json(const Settings& settings, const Checkpoint& added, const AddModelReport& report,
-                 const std::optional<AddedModelComparison>& comparison) {
-  Json json = {{"checkpoint", settings.output},
-               {"model", settings.model},
-               {"probes", report.probes},
-               {"quality", heads_json(report.quality, added.config.models)},
-               {"tokens", heads_json(report.tokens, added.config.models)}};
-  if (report.full) {
-    json["full_training"] = {{"training_queries", report.full->training_queries},
-                             {"held_out_queries", report.full->held_out_queries},
-                             {"quality_error", report.full->quality_error},
-                             {"added_quality_error", report.full->added_quality_error},
-                             {"tokens_error", report.full->tokens_error},
-                             {"added_tokens_error", report.full->added_tokens_error}};
-  }
-  if (comparison) {
-    json["audc"] = comparison->added.audc;
-    json["full_training"]["audc"] = comparison->full.audc;
-  }
-  return json;
-}
-
-/// Empty, with a warning, if routers cannot be measured on these queries: the new checkpoint is
-/// kept.
-std::optional<AddedModelComparison> compare(const Checkpoint& added, const AddModelReport& report,
-                                            const OutcomeData& data, std::uint32_t holdout) {
-  try {
-    return compare_added_model(added, report, data, holdout);
-  } catch (const Error& error) {
-    print_remark("warning", std::string("routers not compared: ") + error.what());
-    return std::nullopt;
-  }
-}
-
 void add_model_to_checkpoint(Settings& settings) {
-  check_output_folder(settings.output);
+  io::check_new_folder(settings.output);  // before the work
   const Checkpoint checkpoint = load_checkpoint(settings.checkpoint_dir, print_warnings());
   const Pool pool =
       extend_pool(checkpoint.config, read_pool(settings.pool), settings.model, settings.pool);
-  OutcomeData data = read_outcome_data(settings.data, pool);
+  OutcomeData data = read_outcome_data(settings.data.files, pool, settings.data.options);
   data.table = as_trained(data.table, checkpoint.config);
   settings.options.holdout = holdout_of(settings.data, checkpoint.config);
   settings.options.progress = print_progress();
@@ -94,61 +46,45 @@ void add_model_to_checkpoint(Settings& settings) {
                                      settings.model, settings.options, &report);
   save_checkpoint(added, settings.output);
 
-  const auto comparison = compare(added, report, data, settings.options.holdout);
-  Output output;
-  if (settings.json) {
-    output.write(report_json(settings, added, report, comparison).dump(2) + '\n');
-  } else {
-    output.write(to_text(report, settings.model));
-    if (comparison) {
-      char text[128];
-      std::snprintf(text, sizeof text,
-                    "AUDC of the router on them: %.4f; with those heads: %.4f.\n",
-                    comparison->added.audc, comparison->full.audc);
-      output.write(text);
+  Json json = {{"checkpoint", settings.output}};
+  json.update(Json::parse(to_json(report, added.config.models)));
+  std::string text = to_text(report, settings.model);
+  // The new checkpoint is kept even if routers cannot be measured on these queries.
+  try {
+    if (const auto both = compare_added_model(added, report, data, settings.options.holdout)) {
+      json["audc"] = both->added.audc;
+      json["full_training"]["audc"] = both->full.audc;
+      text += "AUDC of the router on them: " + decimal(both->added.audc, 4) +
+              "; with those heads: " + decimal(both->full.audc, 4) + ".\n";
     }
-    output.write("Wrote " + settings.output + ".\n");
+  } catch (const Error& error) {
+    print_remark("warning", std::string("routers not compared: ") + error.what());
   }
-  output.flush();
+  print(settings.json ? json.dump(2) + '\n' : text + "Wrote " + settings.output + ".\n");
 }
 
 }  // namespace
 
-void add_add_model_command(CLI::App& app, int&) {
-  CLI::App* command = app.add_subcommand(
-      "add-model", "Add a model to a checkpoint from a few of its outcomes, without retraining");
-  command->footer(kFooter);
-  const auto settings = std::make_shared<Settings>();
-  add_outcome_options(*command, settings->data);
-  command->add_option("--checkpoint-dir", settings->checkpoint_dir, "The checkpoint to add it to")
-      ->required()
-      ->type_name("DIR");
-  command->add_option("--pool", settings->pool, "Models and prices, JSON: the new one's are read")
-      ->required()
-      ->type_name("FILE");
-  command->add_option("--model", settings->model, "The new model's name in the pool and outcomes")
-      ->required()
-      ->type_name("NAME");
-  command
-      ->add_option("--output", settings->output,
-                   "The new checkpoint's folder, which must not exist yet")
-      ->required()
-      ->type_name("DIR");
-  command
-      ->add_option("--probes", settings->options.probes, "Queries to fit the new model's heads to")
-      ->capture_default_str()
-      ->type_name("N");
-  command
-      ->add_option("--seed", settings->options.seed, "Varies which queries are probes, and folds")
-      ->capture_default_str()
-      ->type_name("N");
-  command
-      ->add_option("--threads", settings->options.threads,
-                   "0: one for each core; the result is the same for any number")
-      ->capture_default_str()
-      ->type_name("N");
-  command->add_flag("--json", settings->json, "Print one JSON object");
-  command->callback([settings] { add_model_to_checkpoint(*settings); });
+void add_add_model_command(CLI::App& app) {
+  Command<Settings> command(
+      app, "add-model",
+      "Add a model to a checkpoint from a few of its outcomes, without retraining", kFooter);
+  add_outcome_options(command.app, command->data);
+  Options& add = command.add;
+  add("--checkpoint-dir", command->checkpoint_dir, "DIR", "The checkpoint to add it to")
+      ->required();
+  add("--pool", command->pool, "FILE", "Models and prices, JSON: the new one's are read")
+      ->required();
+  add("--model", command->model, "NAME", "The new model's name in the pool and outcomes")
+      ->required();
+  add("--output", command->output, "DIR", "The new checkpoint's folder, which must not exist yet")
+      ->required();
+  add("--probes", command->options.probes, "N", "Queries to fit the new model's heads to");
+  add("--seed", command->options.seed, "N", "Varies which queries are probes, and folds");
+  add("--threads", command->options.threads, "N",
+      "0: one for each core; the result is the same for any number");
+  add("--json", command->json, "Print one JSON object");
+  command.runs(add_model_to_checkpoint);
 }
 
 }  // namespace r2router::cli

@@ -2,23 +2,16 @@
 #include "r2router/eval/calibrate.h"
 
 #include <filesystem>
-#include <memory>
 #include <string>
-
-#include <CLI/CLI.hpp>
 
 #include "r2router/outcomes.h"
 #include "r2router/policy.h"
 #include "r2router/router.h"
 
 #include "base/file.h"
-#include "cli/commands.h"
-#include "cli/load_router.h"
-#include "cli/outcome_data.h"
-#include "cli/output.h"
-#include "cli/policy_options.h"
-#include "cli/servers.h"
-#include "cli/usage_error.h"
+#include "cli/command.h"
+#include "cli/learning_options.h"
+#include "cli/router_options.h"
 
 namespace r2router::cli {
 namespace {
@@ -48,123 +41,76 @@ are used; if the checkpoint was trained on none of the queries, give --holdout 0
 
 struct Settings {
   OutcomeSettings data;
-  std::string checkpoint_dir, pool, policy, target, setting = "willingness-to-pay";
-  std::string output, name;
-  ServerSettings servers;
+  RouterSettings router;
+  std::string target, output, name;
   CalibrationOptions options;
 };
 
 OutcomeData read_data(const OutcomeSettings& settings, const Router& router) {
+  const OutcomeFiles& files = settings.files;
   OutcomeData data;
-  if (settings.outcomes.empty()) {
-    data.table.queries = read_queries(settings.queries);
-    if (!settings.embeddings.empty()) read_embeddings(settings.embeddings, data);
+  if (!files.outcomes.empty()) {
+    data = calibration_data(read_outcome_data(files, router.pool(), settings.options),
+                            router.config(), settings.holdout, print_warnings(), files.queries);
   } else {
-    data = read_outcome_data(settings, router.pool());
-    data.table = as_trained(data.table, router.config());
-    const std::uint32_t holdout = holdout_of(settings, router.config());
-    if (holdout > 0) data = select_part(data, holdout, true);
-    if (data.table.queries.empty()) {
-      throw Error(ErrorCode::kBadData,
-                  "none of the queries is one that --holdout " + std::to_string(holdout) +
-                      " keeps out of training: give more, or --holdout 0 if none was trained on",
-                  {.file = settings.queries});
-    }
+    data.table.queries = read_queries(files.queries);
+    if (!files.embeddings.empty()) read_embeddings(files.embeddings, data);
   }
-  if (!data.embeddings.empty() && data.dimension != router.dimension()) {
-    throw Error(ErrorCode::kBadData,
-                "the file has rows of " + std::to_string(data.dimension) + " numbers: expected " +
-                    std::to_string(router.dimension()) +
-                    ", made by the encoder that the checkpoint was trained with (" +
-                    router.config().embedding_model + ")",
-                {.file = settings.embeddings});
-  }
-  if (data.embeddings.empty() && !router.encoder()) {
-    throw Error(ErrorCode::kInvalidArgument,
-                "the checkpoint has no encoder of its own: name a server that serves " +
-                    router.config().embedding_model +
-                    " with --embed-url, or give the queries' embeddings with --embeddings");
-  }
+  if (data.embeddings.empty() && !router.encoder()) throw missing_encoder(router);
   return data;
 }
 
-void calibrate_policy(const Settings& settings) {
-  const CalibrationTarget target = parse_target(settings.target);
-  const std::string file =
-      settings.name.empty()
-          ? settings.output
-          : named_policy_path(settings.name, checkpoint_folder(settings.checkpoint_dir));
-  const Policy base = read_policy(settings.policy, settings.checkpoint_dir);
-  const Router router = load_router(settings.checkpoint_dir, settings.pool, settings.servers);
-  if (!settings.data.outcomes.empty() && base.continuous.value_or(false)) {
-    throw Error(ErrorCode::kInvalidArgument,
-                "the policy is continuous, but there are no outcomes of budgets between the "
-                "trained ones: leave out --outcomes, or \"continuous\" in the policy",
-                {.file = settings.policy});
+void calibrate_policy(Settings& settings) {
+  if (settings.output.empty() && settings.name.empty()) {
+    throw CLI::ValidationError("no place for the policy: give --name or --output");
   }
+  find_checkpoint(settings.router);
+  const CalibrationTarget target = parse_target(settings.target);
+  const std::string file = settings.name.empty()
+                               ? settings.output
+                               : named_policy_path(settings.name, settings.router.checkpoint_dir);
+  const Policy base = read_policy(settings.router);
+  const Router router = load_router(settings.router);
   const CalibrationSample sample =
-      sample_options(router, read_data(settings.data, router), base, settings.data.outcomes);
+      sample_options(router, read_data(settings.data, router), base, settings.data.files.outcomes);
   const Calibration calibration =
       calibrate(sample.options, target, settings.options, sample.realised);
   if (!settings.name.empty()) io::make_folder(std::filesystem::path(file).parent_path().string());
   io::write_file(file, to_json(base, calibration));
-  Output output;
-  output.write(to_text(calibration, sample.incomplete) + "Policy:             " + file + '\n');
-  output.flush();
+  print(to_text(calibration, sample.incomplete) + "Policy:             " + file + '\n');
 }
 
 }  // namespace
 
-void add_calibrate_command(CLI::App& app, int&) {
-  CLI::App* command = app.add_subcommand(
-      "calibrate", "Find the setting that meets a target, and keep it in a file");
-  command->footer(kFooter);
-  const auto settings = std::make_shared<Settings>();
-  const auto text = [command](const char* name, std::string& value, const char* description,
-                              const char* type) {
-    return command->add_option(name, value, description)->type_name(type);
-  };
-  add_outcome_options(*command, settings->data);
-  CLI::Option* outcomes = command->get_option("--outcomes")->required(false);
-  command->get_option("--dataset")->needs(outcomes);
-  command->get_option("--holdout")->needs(outcomes);
-  text("--target", settings->target, "What to meet, see below", "TARGET")->required();
+void add_calibrate_command(CLI::App& app) {
+  Command<Settings> command(app, "calibrate",
+                            "Find the setting that meets a target, and keep it in a file", kFooter);
+  add_outcome_options(command.app, command->data);
+  CLI::Option* outcomes = command.app.get_option("--outcomes")->required(false);
+  command.app.get_option("--dataset")->needs(outcomes);
+  command.app.get_option("--holdout")->needs(outcomes);
+  Options& add = command.add;
+  add("--target", command->target, "TARGET", "What to meet, see below")->required();
   CLI::Option* output =
-      text("--output", settings->output, "Policy file to write or replace", "FILE.json");
-  text("--name", settings->name,
-       "Instead of --output: keep the policy in the checkpoint's folder, where route --policy NAME "
-       "and Python find it; letters, digits, - and _",
-       "NAME")
+      add("--output", command->output, "FILE.json", "Policy file to write or replace");
+  add("--name", command->name, "NAME",
+      "Instead of --output: keep the policy in the checkpoint's folder, where route --policy NAME "
+      "and Python find it; letters, digits, - and _")
       ->excludes(output);
-  text("--policy", settings->policy, "Policy whose constraints shall hold", "FILE.json|NAME");
-  text(
-      "--setting", settings->setting,
-      "What to find: willingness-to-pay, the cheapest way to a mean; or fraction, the share of its "
-      "best quality that every query gets",
-      "NAME")
-      ->check(one_of({"willingness-to-pay", "fraction"}))
-      ->capture_default_str();
-  text("--checkpoint-dir", settings->checkpoint_dir,
-       "Checkpoint folder; default: the one that came with r2-router", "DIR");
-  text("--pool", settings->pool, "Take prices and availability from this pool file, as route does",
-       "FILE.json");
-  command->add_option("--resamples", settings->options.resamples, "Resamples of the bootstrap")
-      ->capture_default_str()
-      ->type_name("N");
-  command->add_option("--seed", settings->options.seed, "Seed of the bootstrap")
-      ->capture_default_str()
-      ->type_name("N");
-  add_embedding_server_options(*command, settings->servers);
-  command->callback([command, settings] {
-    if (command->count("--output") + command->count("--name") == 0) {
-      throw CLI::ValidationError("no place for the policy: give --name or --output");
-    }
-    settings->options.setting = settings->setting == "fraction"
-                                    ? CalibratedSetting::kQualityFraction
-                                    : CalibratedSetting::kWillingnessToPay;
-    settings->checkpoint_dir = checkpoint_for(settings->checkpoint_dir, settings->servers);
-    calibrate_policy(*settings);
-  });
+  add("--policy", command->router.policy, "FILE.json|NAME", "Policy whose constraints shall hold");
+  add.choice("--setting", command->options.setting,
+             {{"willingness-to-pay", CalibratedSetting::kWillingnessToPay},
+              {"fraction", CalibratedSetting::kQualityFraction}},
+             "What to find: willingness-to-pay, the cheapest way to a mean; or fraction, the share "
+             "of its best quality that every query gets");
+  add("--checkpoint-dir", command->router.checkpoint_dir, "DIR",
+      "Checkpoint folder; default: the one that came with r2-router");
+  add("--pool", command->router.pool, "FILE.json",
+      "Take prices and availability from this pool file, as route does");
+  add("--resamples", command->options.resamples, "N", "Resamples of the bootstrap");
+  add("--seed", command->options.seed, "N", "Seed of the bootstrap");
+  add_embedding_server_options(command.app, command->router);
+  command.runs(calibrate_policy);
 }
 
 }  // namespace r2router::cli

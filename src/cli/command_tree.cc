@@ -1,136 +1,126 @@
 #include "cli/command_tree.h"
 
 #include <algorithm>
+#include <sstream>
 #include <utility>
 
 #include <CLI/CLI.hpp>
 
+#include "base/excerpt.h"
+#include "base/suggestion.h"
+
 namespace r2router::cli {
 namespace {
 
-using Value = OptionInfo::Value;
+using Kind = Block::Kind;
 
-constexpr std::string_view kSpace = " \n\t";
-
-/// "a,b,c" -> a, b and c.
-std::vector<std::string> split(std::string_view list, char separator) {
-  std::vector<std::string> parts;
-  for (std::size_t begin = 0; begin <= list.size();) {
-    const std::size_t end = std::min(list.find(separator, begin), list.size());
-    parts.emplace_back(list.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return parts;
+/// Takes several values, one after the other.
+bool takes_many(const CLI::Option& option) {
+  return option.get_expected_max() > 1 &&
+         (option.get_positional() || option.get_allow_extra_args());
 }
 
-OptionInfo describe_option(const CLI::Option& option) {
-  OptionInfo info{.names = names_of(option),
-                  .group = option.get_group(),
-                  .description = option.get_description(),
-                  .positional = option.get_positional(),
-                  .required = option.get_required()};
-  for (const CLI::Option* other : option.get_excludes()) {
-    const std::vector<std::string> names = names_of(*other);
-    info.excludes.insert(info.excludes.end(), names.begin(), names.end());
-  }
-  if (option.get_expected_max() == 0) return info;  // a flag
-
-  // "KIND:{ridge,knn,mlp}": after the type come the descriptions of its checks.
-  const std::string type = option.get_type_name();
-  info.type = type.substr(0, type.find(':'));
-  info.value = Value::kText;
-  if (const std::size_t begin = type.find(":{"); begin != type.npos) {
-    info.value = Value::kChoice;
-    info.choices = split(type.substr(begin + 2, type.find('}', begin) - begin - 2), ',');
-  } else if (info.type.starts_with("FILE")) {
-    info.value = Value::kFile;
-  } else if (info.type.starts_with("DIR")) {
-    info.value = Value::kFolder;
-  }
-  info.repeatable = option.get_expected_max() == CLI::detail::expected_max_vector_size;
-  info.takes_many = info.repeatable && (info.positional || option.get_allow_extra_args());
-  info.default_value = option.get_default_str();
-  if (info.default_value.starts_with('[') && info.default_value.ends_with(']')) {  // a list
-    info.default_value = info.default_value.substr(1, info.default_value.size() - 2);
-  }
-  return info;
+Block entry_of(const CLI::Option& option) {
+  Block entry{.kind = Kind::kEntry,
+              .text = option.get_description(),
+              .names = names_of(option),
+              .value = option.get_positional() ? "" : type_of(option)};
+  if (option.get_required() && !option.get_positional()) entry.text += " (required)";
+  std::string value = option.get_default_str();
+  if (value.starts_with('[')) value = value.substr(1, value.size() - 2);  // a list
+  if (!value.empty()) entry.text += " (default: " + value + ")";
+  if (takes_many(option)) (entry.value.empty() ? entry.names.back() : entry.value) += "...";
+  return entry;
 }
 
-bool is_indented(std::string_view line) { return line.starts_with(' '); }
-
-/// Consecutive lines of the same kind become one paragraph each.
-std::vector<Paragraph> parse_block(const std::vector<std::string_view>& lines) {
-  std::vector<Paragraph> block;
-  for (const std::string_view line : lines) {
-    const bool literal = is_indented(line);
-    if (block.empty() || block.back().literal != literal) {
-      block.push_back({.literal = literal});
-    } else {
-      block.back().text += literal ? '\n' : ' ';
+void append_options(std::vector<Block>& blocks, const CLI::App& command) {
+  const auto append = [&](Block title, const auto& belongs) {
+    for (const CLI::Option* option : options_of(command)) {
+      if (!belongs(*option)) continue;
+      if (!title.text.empty()) blocks.push_back(std::exchange(title, {}));
+      blocks.push_back(entry_of(*option));
     }
-    block.back().text += literal ? line.substr(2) : line;
+  };
+  append({.kind = Kind::kTitle, .text = "Arguments"},
+         [](const CLI::Option& option) { return option.get_positional(); });
+  for (const std::string& group : command.get_groups()) {
+    append({.kind = Kind::kGroup, .text = group}, [&](const CLI::Option& option) {
+      return !option.get_positional() && option.get_group() == group;
+    });
   }
-  return block;
+}
+
+void append_footer(std::vector<Block>& blocks, const std::string& footer) {
+  std::istringstream lines(footer);
+  bool begins = true;
+  for (std::string line; std::getline(lines, line); begins = line.empty()) {
+    if (line.empty()) continue;
+    if (line == "Examples:") {
+      blocks.push_back({.kind = Kind::kTitle, .text = "Examples"});
+      continue;
+    }
+    if (begins) blocks.push_back({.kind = Kind::kNote});
+    const bool literal = line.starts_with(' ');
+    const Kind kind = literal ? Kind::kLiteral : Kind::kProse;
+    const std::string text = line.substr(literal ? 2 : 0);
+    if (blocks.back().kind == kind) {
+      blocks.back().text += (literal ? '\n' : ' ') + text;
+    } else {
+      blocks.push_back({.kind = kind, .text = text});
+    }
+  }
 }
 
 }  // namespace
 
-std::string joined(const std::vector<std::string>& parts, std::string_view separator) {
-  std::string text;
-  for (const std::string& part : parts) {
-    if (!text.empty()) text += separator;
-    text += part;
-  }
-  return text;
+std::vector<const CLI::App*> commands_of(const CLI::App& command) {
+  return command.get_subcommands([](const CLI::App*) { return true; });
 }
 
-std::string OptionInfo::usage() const {
-  std::string text = joined(names, ", ");
-  if (!positional && value != Value::kNone) {
-    text += ' ' + (value == Value::kChoice ? joined(choices, "|") : type);
+const CLI::App* find_command(const CLI::App& command, std::string_view name) {
+  for (const CLI::App* other : commands_of(command)) {
+    if (other->get_name() == name) return other;
   }
-  return takes_many ? text + "..." : text;
+  return nullptr;
 }
 
-std::string CommandInfo::full_name(char separator) const {
-  return joined(path, std::string_view(&separator, 1));
+std::string unknown_command(const CLI::App& above, const std::string& name) {
+  std::vector<std::string> known;
+  for (const CLI::App* command : commands_of(above)) known.push_back(command->get_name());
+  if (known.empty()) return full_name(above) + " has no command " + excerpt(name);
+  const auto meant = internal::likely_name(name, known);
+  return "unknown command " + excerpt(name) + "; " +
+         (meant ? "did you mean " + *meant + "?" : "expected " + internal::alternatives(known));
 }
 
-std::string CommandInfo::synopsis() const {
-  std::string text = full_name() + " [OPTIONS]";
-  for (const OptionInfo& option : options) {
-    if (!option.positional) continue;
-    text += option.required ? ' ' + option.usage() : " [" + option.usage() + "]";
+const CLI::App& command_named(const CLI::App& program, const std::vector<std::string>& names) {
+  const CLI::App* command = &program;
+  for (const std::string& name : names) {
+    const CLI::App* below = find_command(*command, name);
+    if (below == nullptr) throw CLI::ValidationError(unknown_command(*command, name));
+    command = below;
   }
-  return commands.empty() ? text : text + " COMMAND";
+  return *command;
 }
 
-Footer parse_footer(std::string_view footer) {
-  Footer parsed;
-  std::vector<std::string_view> block;
-  const auto end_block = [&] {
-    if (block.empty()) return;
-    if (block.front() == "Examples:") {
-      for (std::size_t i = 1; i < block.size(); ++i) {
-        parsed.examples.emplace_back(block[i].substr(block[i].find_first_not_of(' ') < 2 ? 0 : 2));
-      }
-    } else {
-      parsed.notes.push_back(parse_block(block));
-    }
-    block.clear();
-  };
-  for (std::size_t begin = 0; begin < footer.size();) {
-    const std::size_t end = std::min(footer.find('\n', begin), footer.size());
-    const std::string_view line = footer.substr(begin, end - begin);
-    begin = end + 1;
-    if (line.empty()) {
-      end_block();
-    } else {
-      block.push_back(line);
-    }
+std::string full_name(const CLI::App& command, char separator) {
+  const CLI::App* parent = command.get_parent();
+  return (parent == nullptr ? "" : full_name(*parent, separator) + separator) + command.get_name();
+}
+
+std::string synopsis(const CLI::App& command) {
+  std::string text = full_name(command) + " [OPTIONS]";
+  for (const CLI::Option* option : options_of(command)) {
+    if (!option->get_positional()) continue;
+    const std::string name = entry_of(*option).names.front();
+    text += option->get_required() ? ' ' + name : " [" + name + "]";
   }
-  end_block();
-  return parsed;
+  return commands_of(command).empty() ? text : text + " COMMAND";
+}
+
+std::vector<const CLI::Option*> options_of(const CLI::App& command) {
+  return command.get_options(
+      [](const CLI::Option* option) { return !option->get_group().empty(); });
 }
 
 std::vector<std::string> names_of(const CLI::Option& option) {
@@ -141,53 +131,26 @@ std::vector<std::string> names_of(const CLI::Option& option) {
   return names;
 }
 
-CommandInfo describe(const CLI::App& app) {
-  CommandInfo info{
-      .name = app.get_name(), .description = app.get_description(), .footer = app.get_footer()};
-  for (const CLI::App* up = &app; up != nullptr; up = up->get_parent()) {
-    info.path.insert(info.path.begin(), up->get_name());
-  }
-  for (const CLI::Option* option :
-       app.get_options([](const CLI::Option* option) { return !option->get_group().empty(); })) {
-    info.options.push_back(describe_option(*option));
-  }
-  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
-    info.commands.push_back(describe(*command));
-  }
-  return info;
+std::string type_of(const CLI::Option& option) {
+  return option.get_expected_max() == 0 ? "" : option.get_type_name();
 }
 
-const CommandInfo* find_command(const CommandInfo& root, std::span<const std::string> names) {
-  const CommandInfo* found = &root;
-  for (const std::string& name : names) {
-    const auto next = std::ranges::find(found->commands, name, &CommandInfo::name);
-    if (next == found->commands.end()) return nullptr;
-    found = &*next;
-  }
-  return found;
+std::vector<std::string> choices_of(const CLI::Option& option) {
+  // Other types, such as FILE|URL, are in upper case.
+  const std::string type = type_of(option);
+  const bool lists_values = type.find('|') != type.npos && type.front() >= 'a';
+  return lists_values ? CLI::detail::split(type, '|') : std::vector<std::string>();
 }
 
-std::size_t columns(std::string_view text) {
-  return static_cast<std::size_t>(std::ranges::count_if(
-      text, [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
-}
-
-std::vector<std::string> wrap(std::string_view text, std::size_t width) {
-  std::vector<std::string> lines(1);
-  for (std::size_t begin = text.find_first_not_of(kSpace); begin != text.npos;
-       begin = text.find_first_not_of(kSpace, begin)) {
-    const std::size_t end = std::min(text.find_first_of(kSpace, begin), text.size());
-    const std::string_view word = text.substr(begin, end - begin);
-    begin = end;
-    if (lines.back().empty()) {
-      lines.back() = word;
-    } else if (columns(lines.back()) + 1 + columns(word) <= width) {
-      (lines.back() += ' ') += word;
-    } else {
-      lines.emplace_back(word);
-    }
+std::vector<Block> manual_of(const CLI::App& command) {
+  std::vector<Block> blocks;
+  if (!commands_of(command).empty()) blocks.push_back({.kind = Kind::kTitle, .text = "Commands"});
+  for (const CLI::App* other : commands_of(command)) {
+    blocks.push_back({Kind::kEntry, other->get_description(), {other->get_name()}});
   }
-  return lines;
+  append_options(blocks, command);
+  append_footer(blocks, command.get_footer());
+  return blocks;
 }
 
 }  // namespace r2router::cli

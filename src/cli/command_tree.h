@@ -1,9 +1,7 @@
-// The program's commands and options as plain data, read from their CLI11 definitions. Help, man
-// pages and shell completion are written from it.
+// What help, manual pages, completion and error messages show of commands and their options, read
+// from their CLI11 definitions.
 #pragma once
 
-#include <cstddef>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,65 +13,55 @@ class Option;
 
 namespace r2router::cli {
 
-struct OptionInfo {
-  enum class Value { kNone, kText, kFile, kFolder, kChoice };
+/// The subcommands.
+std::vector<const CLI::App*> commands_of(const CLI::App& command);
 
-  std::vector<std::string> names = {};  ///< "--lambda", "-h"; of an argument without dashes "DIR"
-  std::string type = {};                ///< name of its value, such as "FILE"
-  Value value = Value::kNone;
-  std::vector<std::string> choices = {};   ///< the only values, for kChoice
-  std::vector<std::string> excludes = {};  ///< options that cannot be given together with it
-  std::string group = {}, description = {}, default_value = {};
-  bool positional = false, required = false;
-  bool repeatable = false;  ///< may be given more than once
-  bool takes_many = false;  ///< takes several values, one after the other
+/// The subcommand of this name, or null.
+const CLI::App* find_command(const CLI::App& command, std::string_view name);
 
-  /// "--file FILE", "-h, --help" or "--predictor ridge|knn|mlp".
-  std::string usage() const;
-};
+/// The command below `program` with this path. Throws CLI::ValidationError if there is none.
+const CLI::App& command_named(const CLI::App& program, const std::vector<std::string>& names);
 
-struct CommandInfo {
-  std::string name = {};               ///< "sync"
-  std::vector<std::string> path = {};  ///< "r2-router", "models", "sync"
-  std::string description = {}, footer = {};
-  std::vector<OptionInfo> options = {};  ///< positional ones too
-  std::vector<CommandInfo> commands = {};
+/// The message about a subcommand that `above` does not have.
+std::string unknown_command(const CLI::App& above, const std::string& name);
 
-  std::string full_name(char separator = ' ') const;
-  /// "r2-router convert [OPTIONS] SRC DST".
-  std::string synopsis() const;
-};
+/// "r2-router models sync".
+std::string full_name(const CLI::App& command, char separator = ' ');
 
-/// A part of a footer: prose to wrap, or literal lines.
-struct Paragraph {
-  std::string text = {};  ///< of examples: with their line breaks, without their indentation
-  bool literal = false;
-};
+/// "r2-router convert [OPTIONS] SRC DST".
+std::string synopsis(const CLI::App& command);
 
-/// A footer is paragraphs, with blank lines between them. Indented lines are literal. The first
-/// paragraph is "Examples:" and indented command lines. `examples` are those lines.
-struct Footer {
-  std::vector<std::string> examples = {};
-  std::vector<std::vector<Paragraph>> notes = {};
-};
-Footer parse_footer(std::string_view footer);
+/// The options and arguments. Options without a group are hidden.
+std::vector<const CLI::Option*> options_of(const CLI::App& command);
 
-/// The command with this path, or null. `names` do not include the program's name.
-const CommandInfo* find_command(const CommandInfo& root, std::span<const std::string> names);
-
-/// Describes a command and its subcommands. Skips options without a group, which are hidden.
-CommandInfo describe(const CLI::App& app);
-
-/// The names of an option as they are typed, such as "--lambda" and "-h".
+/// As they are typed: "-h" and "--help"; of an argument "DIR".
 std::vector<std::string> names_of(const CLI::Option& option);
 
-/// The parts, with the separator between them.
-std::string joined(const std::vector<std::string>& parts, std::string_view separator);
+/// The type of the option's value: "FILE" or "ridge|knn|mlp"; empty for a flag.
+std::string type_of(const CLI::Option& option);
 
-/// Splits text into lines of at most `width` columns at white space. Counts code points.
-std::vector<std::string> wrap(std::string_view text, std::size_t width);
+/// The only values that it accepts, if there are few.
+std::vector<std::string> choices_of(const CLI::Option& option);
 
-/// The width of a text in columns. Counts code points.
-std::size_t columns(std::string_view text);
+/// A part of a manual.
+struct Block {
+  enum class Kind {
+    kTitle,    ///< of a section
+    kGroup,    ///< title of a group of options
+    kEntry,    ///< names, value and text of a command, an argument or an option
+    kNote,     ///< begins a note, which is made of the next two
+    kProse,    ///< to be wrapped
+    kLiteral,  ///< lines that stay as they are
+  };
+  Kind kind = Kind::kTitle;
+  std::string text = {};
+  std::vector<std::string> names = {};
+  std::string value = {};
+};
+
+/// The manual of a command from its definition and its footer. A footer is paragraphs, with blank
+/// lines between them. Indented lines are literal. The first paragraph is "Examples:" and indented
+/// command lines.
+std::vector<Block> manual_of(const CLI::App& command);
 
 }  // namespace r2router::cli

@@ -1,15 +1,13 @@
 // r2-router convert: writes a checkpoint of either layout in the native one.
 #include <filesystem>
-#include <memory>
 #include <string>
 
-#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
 
 #include "r2router/checkpoint.h"
 
-#include "cli/commands.h"
-#include "cli/output.h"
-#include "cli/precision.h"
+#include "base/decimal.h"
+#include "cli/command.h"
 
 namespace r2router::cli {
 namespace {
@@ -26,39 +24,29 @@ struct Settings {
 };
 
 void convert(const Settings& settings) {
-  const Checkpoint checkpoint = load_checkpoint(settings.source, print_warnings());
-  save_checkpoint(checkpoint, settings.destination);
-
-  // Report the actual files on disk.
-  const auto size = [&](const char* file) {
+  const auto& [source, destination] = settings;
+  save_checkpoint(load_checkpoint(source, print_warnings()), destination);
+  // Report what is on the disk.
+  const auto facts = nlohmann::json::parse(checkpoint_json(destination));
+  const auto size = [&settings](const char* file) {
     const auto path = std::filesystem::path(settings.destination) / file;
     return std::string(file) + " (" + with_thousands(std::filesystem::file_size(path)) + " bytes)";
   };
-  Output output;
-  output.write("Wrote " + settings.destination + ": " + size("config.json") + ", " +
-               size("model.safetensors") + ".\n");
-  output.write(std::to_string(checkpoint.config.models.size()) + " models, " +
-               std::to_string(head_names(checkpoint.predictor).size()) + " heads of " +
-               std::to_string(dimension_of(checkpoint.predictor)) + " " +
-               precision(checkpoint.predictor) + " weights, SHA-256 " +
-               checkpoint_checksum(settings.destination) + ".\n");
-  output.flush();
+  print("Wrote " + destination + ": " + size("config.json") + ", " + size("model.safetensors") +
+        ".\n" + std::to_string(facts["models"].size()) + " models, " + facts["heads"].dump() +
+        " heads of " + facts["embedding_dim"].dump() + " " + facts["precision"].get<std::string>() +
+        " weights, SHA-256 " + facts["checksum_sha256"].get<std::string>() + ".\n");
 }
 
 }  // namespace
 
-void add_convert_command(CLI::App& app, int&) {
-  CLI::App* command =
-      app.add_subcommand("convert", "Write a released checkpoint folder as a native one");
-  command->footer(kFooter);
-  const auto settings = std::make_shared<Settings>();
-  command->add_option("SRC", settings->source, "Checkpoint folder to read, in either layout")
-      ->required()
-      ->type_name("DIR");
-  command->add_option("DST", settings->destination, "Folder to write, new or empty")
-      ->required()
-      ->type_name("DIR");
-  command->callback([settings] { convert(*settings); });
+void add_convert_command(CLI::App& app) {
+  Command<Settings> command(app, "convert", "Write a released checkpoint folder as a native one",
+                            kFooter);
+  command.add("SRC", command->source, "DIR", "Checkpoint folder to read, in either layout")
+      ->required();
+  command.add("DST", command->destination, "DIR", "Folder to write, new or empty")->required();
+  command.runs(convert);
 }
 
 }  // namespace r2router::cli

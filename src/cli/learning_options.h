@@ -1,21 +1,41 @@
-// What the train and eval commands share: how heads are fitted to an outcome table.
+// What the commands on outcome tables share: which outcomes are read, and how heads are fitted to
+// them.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "r2router/train/train.h"
 
-#include "cli/outcome_data.h"
+#include "cli/output.h"
 
 namespace CLI {
 class App;
-}
+class Option;
+}  // namespace CLI
 
 namespace r2router::cli {
 
-/// Options that say which models to train for, and how.
+struct OutcomeSettings {
+  OutcomeFiles files;
+  ReadOptions options = {.log = print_warnings()};
+  std::optional<std::uint32_t> holdout = {};  ///< empty: not given
+};
+
+/// Adds --queries, --outcomes, --ignore-unknown-models, --dataset, --embeddings and --holdout to
+/// `command`. `settings` must outlive it.
+void add_outcome_options(CLI::App& command, OutcomeSettings& settings);
+
+/// Adds --cost to `command`: what curves measure costs in. `settings` must outlive it.
+void add_cost_option(CLI::App& command, OutcomeSettings& settings);
+
+/// --holdout, or what the checkpoint of this config was trained with. Warns if that is everything
+/// there was.
+std::uint32_t holdout_of(const OutcomeSettings& settings, const Config& config);
+
+/// Which models to train for, and how.
 struct LearningSettings {
   std::string pool;
   std::vector<std::string> models;
@@ -27,23 +47,20 @@ struct LearningSettings {
 
 /// Adds --pool, --models, --coverage, --token-limits, the built-in encoder's options, --predictor,
 /// --alpha, --neighbours and --threads to `command`, whose --embeddings exclude the encoder's;
-/// returns the names of those added. `settings` must outlive it.
-std::vector<std::string> add_learning_options(CLI::App& command, LearningSettings& settings);
+/// returns those added. `settings` must outlive it.
+std::vector<CLI::Option*> add_learning_options(CLI::App& command, LearningSettings& settings);
 
 /// What --features lists; explains its syntax to the footer of --help.
 extern const char* const kFeaturesHelp;
 
 /// Reads the outcomes of the models that --models names, or of those that answered nearly all
 /// queries, and derives limited budgets from unlimited answers if `hard_cap`. Also reads --features
-/// into the encoder. Throws what read_outcome_data() throws, Error(kBadData) if no model is left,
-/// and CLI::ValidationError for bad features.
+/// into the encoder. Throws what read_outcome_data() throws, and Error(kBadData) if no model is
+/// left.
 OutcomeData read_training_data(const OutcomeSettings& outcomes, LearningSettings& settings,
                                bool hard_cap);
 
-/// Throws CLI::ValidationError for --topics if the queries name fewer than two datasets.
-void check_topics(const OutcomeTable& table, const LearningSettings& settings);
-
-/// Shows the progress of training on standard error if that is a terminal; else empty.
+/// Shows the progress of training on standard error if that is a terminal.
 ProgressCallback print_progress();
 
 }  // namespace r2router::cli

@@ -1,16 +1,13 @@
 // r2-router models: pool files and what a server's catalogue says of their models.
 #include <iostream>
-#include <memory>
 #include <string>
 #include <string_view>
 
-#include <CLI/CLI.hpp>
 #include <unistd.h>
 
 #include "r2router/llm/price_sync.h"
 
-#include "cli/commands.h"
-#include "cli/output.h"
+#include "cli/command.h"
 
 namespace r2router::cli {
 namespace {
@@ -53,23 +50,18 @@ void sync(const Settings& settings) {
                  "leave out components that your calls are never charged for with --ignore, "
                  "such as --ignore web_search");
   }
-  Output output;
   if (sync.changes.empty()) {
-    output.write("Nothing has changed: " + settings.pool + " stays as it is.\n");
-    output.flush();
-    return;
+    return print("Nothing has changed: " + settings.pool + " stays as it is.\n");
   }
-  for (const std::string& change : sync.changes) output.write(change + '\n');
-  output.flush();
+  print(CLI::detail::join(sync.changes, "\n") + '\n');
   if (!confirmed(settings)) return;
   llm::write_prices(settings.pool, sync);
-  output.write("Written to " + settings.pool + ".\n");
-  output.flush();
+  print("Written to " + settings.pool + ".\n");
 }
 
 }  // namespace
 
-void add_models_command(CLI::App& app, int&) {
+void add_models_command(CLI::App& app) {
   CLI::App* models = app.add_subcommand("models", "Keep a pool file's prices up to date");
   models->footer(R"(Examples:
   r2-router models sync --pool pool.json
@@ -80,41 +72,26 @@ void add_models_command(CLI::App& app, int&) {
       throw CLI::ValidationError("no command given after models: expected sync");
     }
   });
-  CLI::App* command = models->add_subcommand(
-      "sync", "Bring prices and availability in a pool file up to date from a catalogue");
-  command->footer(kFooter);
-  const auto settings = std::make_shared<Settings>();
-  command->add_option("--pool", settings->pool, "Pool file, such as those in config/")
-      ->required()
-      ->type_name("FILE.json");
-  CLI::Option* base =
-      command
-          ->add_option("--base", settings->source.base_url,
-                       "Server whose list of models is the catalogue (GET URL/models)")
-          ->capture_default_str()
-          ->type_name("URL");
-  command
-      ->add_option("--from", settings->source.from,
-                   "Catalogue to read instead: a list of models, or prices in the form of "
-                   "model_prices_and_context_window.json")
-      ->excludes(base)
-      ->type_name("FILE|URL");
-  command
-      ->add_option("--ignore", settings->source.ignored,
-                   "Components of prices that your calls are never charged for, such as web_search")
-      ->delimiter(',')
-      ->type_name("NAME[,NAME]");
-  command
-      ->add_option("--ca-file", settings->source.ca_file,
-                   "Certificate authorities to trust instead of the system's, PEM")
-      ->type_name("FILE");
-  command->add_flag("--yes", settings->yes, "Write without asking");
-  command->callback([settings] {
-    settings->source.log = [](LogLevel level, std::string_view message) {
-      print_remark(level == LogLevel::kWarning ? "warning" : "note", message);
-    };
-    sync(*settings);
-  });
+  Command<Settings> command(
+      *models, "sync", "Bring prices and availability in a pool file up to date from a catalogue",
+      kFooter);
+  Options& add = command.add;
+  add("--pool", command->pool, "FILE.json", "Pool file, such as those in config/")->required();
+  CLI::Option* base = add("--base", command->source.base_url, "URL",
+                          "Server whose list of models is the catalogue (GET URL/models)");
+  add("--from", command->source.from, "FILE|URL",
+      "Catalogue to read instead: a list of models, or prices in the form of "
+      "model_prices_and_context_window.json")
+      ->excludes(base);
+  add("--ignore", command->source.ignored, "NAME[,NAME]",
+      "Components of prices that your calls are never charged for, such as web_search");
+  add("--ca-file", command->source.ca_file, "FILE",
+      "Certificate authorities to trust instead of the system's, PEM");
+  add("--yes", command->yes, "Write without asking");
+  command->source.log = [](LogLevel level, std::string_view message) {
+    print_remark(level == LogLevel::kWarning ? "warning" : "note", message);
+  };
+  command.runs(sync);
 }
 
 }  // namespace r2router::cli

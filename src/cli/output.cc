@@ -3,15 +3,13 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <filesystem>
-#include <system_error>
 
 #include <unistd.h>
 
 namespace r2router::cli {
 namespace {
 
-// Large enough for the cost of a system call to vanish among thousands of lines.
+// Large enough to make the cost of a system call negligible.
 constexpr std::size_t kFlushAt = 64 * 1024;
 
 }  // namespace
@@ -37,6 +35,12 @@ void Output::flush() {
   buffer_.clear();
 }
 
+void print(std::string_view text) {
+  Output output;
+  output.write(text);
+  output.flush();
+}
+
 void print_remark(std::string_view kind, std::string_view message) {
   std::string line = "r2-router: ";
   line += kind;
@@ -57,26 +61,7 @@ LogCallback print_warnings() {
   };
 }
 
-std::string printable(std::string_view text) {
-  constexpr std::string_view kReplaced = "\uFFFD";
-  std::string shown;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const auto byte = static_cast<unsigned char>(text[i]);
-    if (byte == '\r') continue;
-    if ((byte < 0x20 && byte != '\n' && byte != '\t') || byte == 0x7f) {
-      shown += kReplaced;
-    } else if (byte == 0xC2 && i + 1 < text.size() &&
-               static_cast<unsigned char>(text[i + 1]) < 0xA0) {
-      shown += kReplaced;  // U+0080 to U+009F are control characters too
-      ++i;
-    } else {
-      shown += text[i];
-    }
-  }
-  return shown;
-}
-
-Progress::Progress() : enabled_(::isatty(STDERR_FILENO) == 1 && ::isatty(STDOUT_FILENO) == 0) {}
+Progress::Progress(bool enabled) : enabled_(enabled && ::isatty(STDERR_FILENO) == 1) {}
 
 void Progress::show(const std::string& text) {
   if (!enabled_) return;
@@ -87,17 +72,6 @@ void Progress::show(const std::string& text) {
 void Progress::clear() {
   if (shown_) std::fputs("\r\033[K", stderr);
   shown_ = false;
-}
-
-void check_output_folder(const std::string& folder) {
-  std::error_code ignored;
-  if (!std::filesystem::exists(folder, ignored)) return;
-  if (std::filesystem::is_directory(folder, ignored) &&
-      std::filesystem::is_empty(folder, ignored)) {
-    return;
-  }
-  throw Error(ErrorCode::kIo, "the output exists already: name a new folder, or remove this one",
-              {.file = folder});
 }
 
 }  // namespace r2router::cli

@@ -1,29 +1,26 @@
 // What the program prints: results on standard output, remarks and errors on standard error.
 #pragma once
 
-#include <cstdint>
 #include <string>
 #include <string_view>
 
 #include "r2router/error.h"
 
-#include "base/decimal.h"
-
 namespace r2router::cli {
 
-/// Thrown when whoever read standard output has gone away: the program then ends without a word.
+/// Thrown when the reader of standard output has closed it: the program then ends silently.
 struct BrokenPipe {};
 
-/// Standard output, buffered. Write results through this alone, so that a full disk is noticed and
-/// a closed pipe is not an error. Not safe for use from several threads.
+/// Standard output, buffered. Write all results through it, so that a full disk is an error and a
+/// closed pipe is not. Not safe for use from several threads.
 class Output {
  public:
   Output() = default;
   Output(const Output&) = delete;
   Output& operator=(const Output&) = delete;
 
-  /// Throws BrokenPipe, or Error(kIo) when the system refuses. What was not flushed is dropped when
-  /// the object dies: call flush() at the end.
+  /// Throws BrokenPipe, or Error(kIo) if the system refuses. Call flush() at the end: the
+  /// destructor drops what is buffered.
   void write(std::string_view text);
   void flush();
 
@@ -31,36 +28,30 @@ class Output {
   std::string buffer_;
 };
 
-/// Prints "r2-router: <kind>: <message>" to standard error as one line, whatever the message holds.
+/// Writes a whole result to standard output.
+void print(std::string_view text);
+
+/// Prints "r2-router: <kind>: <message>" to standard error, always as one line.
 void print_remark(std::string_view kind, std::string_view message);
 
 /// Prints the library's warnings as remarks.
 LogCallback print_warnings();
 
-/// Text of somebody else's, such as a model's answer, for a terminal: control characters but line
-/// breaks and tabs, which could command it, become U+FFFD; carriage returns are dropped.
-std::string printable(std::string_view text);
-
-/// How far a long run is: one line on standard error that is written over again and again. It is
-/// shown if that is a terminal and results go elsewhere.
+/// The progress of a long run: one line on standard error that is overwritten. Shown only if that
+/// is a terminal.
 class Progress {
  public:
-  Progress();
+  explicit Progress(bool enabled = true);
   ~Progress() { clear(); }
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
   void show(const std::string& text);
-  /// Takes the line away.
   void clear();
 
  private:
   const bool enabled_;
   bool shown_ = false;
 };
-
-/// Throws Error(kIo) if `folder` is there and not an empty folder: before hours of work rather than
-/// after them.
-void check_output_folder(const std::string& folder);
 
 }  // namespace r2router::cli

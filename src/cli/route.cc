@@ -1,25 +1,29 @@
 // r2-router route: queries in, decisions or answers out.
+#include <cstddef>
 #include <cstdint>
-#include <limits>
+#include <filesystem>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
-#include <tuple>
+#include <string_view>
 #include <utility>
-#include <variant>
+#include <vector>
 
-#include <CLI/CLI.hpp>
+#include <unistd.h>
 
+#include "r2router/decision.h"
+#include "r2router/pipeline.h"
 #include "r2router/router.h"
 
-#include "cli/commands.h"
-#include "cli/load_router.h"
-#include "cli/policy_options.h"
-#include "cli/reply_printer.h"
-#include "cli/route_settings.h"
-#include "cli/servers.h"
-#include "cli/text_queries.h"
-#include "cli/usage_error.h"
+#include "base/text_layout.h"
+#include "base/unicode.h"
+#include "cli/command.h"
+#include "cli/interrupt.h"
+#include "cli/router_options.h"
 #include "data/npy.h"
+#include "data/table_file.h"
+#include "pipeline/query_parser.h"
 
 namespace r2router::cli {
 namespace {
@@ -61,169 +65,261 @@ queries are answered at once, and printed in the order of the input. Ctrl-C stop
 is started, requests in flight are cancelled, finished answers are printed, and the exit code is
 130.)";
 
-// What the command line gives, before it is known to make sense.
-struct Settings {
-  RouteSettings route;
-  std::string query, file, input, embeddings;
-  std::int64_t input_tokens = 0;
+// For each request that may be under way. As many as HttpEncoderOptions sends in one.
+constexpr std::size_t kBatchQueries = 64;
+constexpr std::size_t kBatchBytes = std::size_t{1} << 20;
+
+struct Settings : RouterSettings {
+  std::optional<std::string> query, file, input, embeddings;  ///< one of them
+  bool json = false, verbose = false;
+  RouteOptions options = {};  ///< the same for every query
+  QuerySize size = {};        ///< likewise
+
+  /// Decisions and answers are printed for people.
+  bool as_text() const { return !json && !input; }
+  bool one_at_a_time() const { return query || stream; }
 };
 
-void check_one_source(const CLI::App& command) {
-  std::string given;
-  std::size_t count = 0;
-  for (const char* name : {"--query", "--file", "--input", "--embeddings"}) {
-    if (command.count(name) == 0) continue;
-    given += (count++ > 0 ? " and " : "") + std::string(name);
+// --- where queries come from
+
+std::unique_ptr<QuerySource> open_source(const Settings& settings, const SourceOptions& options,
+                                         const Router& router) {
+  using Take = std::function<bool(QueryItem)>;
+  if (settings.file) return open_text_lines(*settings.file, options);
+  if (settings.embeddings) {
+    io::NpyArray array = io::read_embeddings_npy(*settings.embeddings, router.dimension(),
+                                                 router.config().embedding_model);
+    return embedding_rows(std::move(array.values), array.columns, options);
   }
-  if (count == 1) return;
-  throw CLI::ValidationError(count == 0
-                                 ? "nothing to route: give --query, --file, --input or --embeddings"
-                                 : given + " exclude each other: use one of them");
+  auto parser = std::make_shared<internal::QueryParser>(options);
+  if (settings.query) {
+    return make_source([parser, text = *settings.query](const Take& take) {
+      take(parser->text({.text = text}, "--query"));
+    });
+  }
+  const std::string& file = *settings.input;
+  if (!std::filesystem::is_regular_file(file) || !io::is_other_table(file, "query")) {
+    return open_json_lines(file, options);
+  }
+  return make_source([parser, file](const Take& take) {
+    bool more = true;
+    io::for_each_row_text(file, [&](const std::string& text, std::uint64_t line) {
+      more = more && take(parser->json({.text = text, .number = line}));
+    });
+  });
 }
 
-// Embeddings are only routed: there is no text that could be answered.
-void route_embeddings(const RouteSettings& settings, const Router& router) {
-  const std::string& file = *settings.embeddings;
-  const io::NpyArray array = io::read_embeddings_npy(file);
-  // All is checked before anything is printed.
-  if (array.columns != router.dimension()) {
-    throw Error(ErrorCode::kBadData,
-                "the embeddings have " + std::to_string(array.columns) +
-                    " numbers each, the checkpoint expects " + std::to_string(router.dimension()) +
-                    ": use the encoder that it was trained with (" +
-                    router.config().embedding_model + ")",
-                {.file = file});
+// --- where replies go
+
+/// Prints replies for people or as JSON.
+class Printer final : public ReplySink {
+ public:
+  Printer(const Settings& settings, const Router& router)
+      : settings_(settings),
+        router_(router),
+        answers_(settings.answers()),
+        progress_(answers_ && !settings.one_at_a_time() && ::isatty(STDOUT_FILENO) == 0) {}
+
+  void begin_answer(const QueryItem& item, const Decision& decision) override {
+    if (!settings_.as_text()) return;
+    print_decision(item, decision);
+    print_rule();
+    output_.flush();
   }
-  const bool text = settings.as_text();
-  ReplyPrinter printer(text ? ReplyPrinter::Form::kText : ReplyPrinter::Form::kJson, array.rows > 1,
-                       settings.verbose);
-  RouteOptions options = settings.options;
-  options.rank = text || settings.verbose;
-  const bool choice_only = !options.rank && !options.explain;
-  std::visit(
-      [&](const auto& values) {
-        if (choice_only) {  // nothing else is printed: all rows in one product
-          const BatchDecision batch =
-              router.route_batch(std::span(values), options, {&settings.size, 1});
-          for (std::size_t row = 0; row < array.rows; ++row) {
-            printer.row(row, {.chosen = batch.options[row], .pool = batch.pool});
-          }
-          return;
-        }
-        for (std::size_t row = 0; row < array.rows; ++row) {
-          const auto embedding = std::span(values).subspan(row * array.columns, array.columns);
-          printer.row(row, router.route(embedding, options, settings.size));
-        }
-      },
-      array.values);
-  printer.flush();
+
+  void piece(std::string_view text) override {
+    if (!settings_.as_text() || text.empty()) return;
+    output_.write(printable(text));
+    output_.flush();
+    open_line_ = !text.ends_with('\n');
+  }
+
+  void reply(const Reply& reply) override {
+    if (reply.error) {
+      print_error(reply);
+    } else if (!settings_.as_text()) {
+      output_.write(to_json_line(reply, settings_.verbose));
+    } else if (reply.completion) {
+      end_answer(*reply.decision, *reply.completion);
+    } else {
+      print_decision(reply.item, *reply.decision);
+    }
+    if (answers_) output_.flush();
+    progress_.show(std::to_string(++replies_) + " queries answered");
+    if (settings_.query && reply.completion && reply.completion->failure) {
+      throw Error(reply.completion->failure->code, reply.completion->failure->message);
+    }
+  }
+
+  void flush() override {
+    output_.flush();
+    progress_.clear();
+  }
+
+ private:
+  void print_fact(std::string_view label, std::string_view value) {
+    output_.write(fact_line(label, value, kFactColumn));
+  }
+  void print_rule() { output_.write(std::string(72, '-') + '\n'); }
+
+  void print_decision(const QueryItem& item, const Decision& decision) {
+    // The candidates are the same for every query, so they are listed once.
+    if (!std::exchange(listed_, true)) output_.write(candidates_text(decision));
+    if (!settings_.query) {
+      output_.write("\n");
+      item.row ? print_fact("Row", std::to_string(*item.row))
+               : print_fact("Query", item.query.text);
+    }
+    output_.write(to_text(decision));
+    if (settings_.verbose) output_.write('\n' + ranking_text(decision));
+  }
+
+  void end_answer(const Decision& decision, const llm::Completion& completion) {
+    if (std::exchange(open_line_, false)) output_.write("\n");
+    if (!completion.text.empty() || !completion.failure) print_rule();
+    if (!completion.attempts.empty()) output_.write(to_text(completion, *decision.pool));
+    if (completion.failure && !settings_.query) {
+      print_fact("Not answered", printable(completion.failure->message));
+    }
+  }
+
+  // The library's messages are for programmers. These name the options to use.
+  Error explained(const Error& error, const QueryItem& item) const {
+    if (!item.error && !item.query.has_embedding() && !router_.encoder()) {
+      return missing_encoder(router_);
+    }
+    return with_flag_named(error, settings_, item.options.policy);
+  }
+
+  void print_error(const Reply& reply) {
+    const Error error = explained(*reply.error, reply.item);
+    if (settings_.query) throw Error(error);
+    if (settings_.as_text()) {
+      output_.write("\n");
+      if (!reply.item.query.text.empty()) print_fact("Query", reply.item.query.text);
+      print_fact(answers_ ? "Not answered" : "Not routed", printable(error.what()));
+    } else {
+      output_.write(to_json_line({.item = reply.item, .error = error}));
+    }
+  }
+
+  const Settings& settings_;
+  const Router& router_;
+  const bool answers_;
+  Output output_;
+  Progress progress_;
+  std::uint64_t replies_ = 0;
+  bool listed_ = false;     // the candidates are printed
+  bool open_line_ = false;  // the last piece has not ended its line
+};
+
+/// Routes the queries, and answers them if there is a server for it. Returns the exit code.
+int route(const Settings& settings, const Router& router) {
+  if ((settings.query || settings.file) && !router.encoder()) throw missing_encoder(router);
+  const Interrupt interrupt;
+  SourceOptions source_options{.options = settings.options,
+                               .size = settings.size,
+                               .checkpoint_folder = settings.checkpoint_dir,
+                               .needs_text = settings.answers(),
+                               .stop = interrupt.descriptor()};
+  // Text output prints the ranking, and fallbacks follow it.
+  source_options.options.rank = settings.verbose || settings.as_text() ||
+                                (settings.answers() && settings.generate.max_fallbacks > 0);
+  const std::size_t requests = settings.embeds() ? settings.concurrency : 1;
+  const PipelineOptions options{.client = make_client(settings),
+                                .generate = settings.generate,
+                                .batch_queries = kBatchQueries * requests,
+                                .batch_bytes = kBatchBytes * requests,
+                                .concurrency = settings.concurrency,
+                                .one_at_a_time = settings.one_at_a_time(),
+                                .stream = settings.stream,
+                                .same_options = !settings.input && !settings.answers(),
+                                .stop = interrupt.token()};
+  Printer printer(settings, router);
+  const std::unique_ptr<QuerySource> source = open_source(settings, source_options, router);
+  PipelineResult result;
+  try {
+    result = run_pipeline(router, *source, printer, options);
+  } catch (const Error& error) {
+    if (interrupt.requested() && error.code() == ErrorCode::kCancelled) return Interrupt::kExitCode;
+    throw with_flag_named(error, settings, settings.options.policy);
+  }
+  const auto& [succeeded, failed, stopped] = result;
+  // The token follows the signal a little later, and the wait for input may have ended before that.
+  if (stopped || interrupt.requested()) {
+    if (!settings.query) {
+      print_remark("interrupted", std::to_string(succeeded) + " queries are done, " +
+                                      std::to_string(failed) + " that were begun are not");
+    }
+    return Interrupt::kExitCode;
+  }
+  if (failed > 0 && settings.as_text()) {
+    print_remark("error", std::to_string(failed) + " of " + std::to_string(succeeded + failed) +
+                              " queries were not " + (settings.answers() ? "answered" : "routed"));
+  }
+  return failed == 0 ? 0 : 1;
 }
 
-// Moves what the command line gave into options; what it did not give stays empty.
-void collect_options(const CLI::App& command, Settings& settings) {
-  RouteSettings& route = settings.route;
-  for (const auto& [name, given, source] :
-       {std::tuple("--query", &settings.query, &route.query),
-        std::tuple("--file", &settings.file, &route.file),
-        std::tuple("--input", &settings.input, &route.input),
-        std::tuple("--embeddings", &settings.embeddings, &route.embeddings)}) {
-    if (command.count(name) > 0) *source = *given;
+int run(Settings& settings) {
+  if (!settings.query && !settings.file && !settings.input && !settings.embeddings) {
+    throw CLI::ValidationError("nothing to route: give --query, --file, --input or --embeddings");
   }
-  if (command.count("--input-tokens") > 0) route.size.input_tokens = settings.input_tokens;
-  // A model that is asked must be there, whatever the rules say.
-  Policy& given = route.policy.given;
-  if (route.servers.answers() && !given.available_only) given.available_only = true;
-  route.options.policy = merge(read_policy(route.policy.policy, route.checkpoint_dir), given);
-}
-
-// What CLI11 cannot know of options that do not go together.
-void check_servers(const RouteSettings& route) {
-  const ServerSettings& servers = route.servers;
-  if (route.embeddings && (servers.embeds() || servers.answers())) {
-    throw CLI::ValidationError(
-        "--embeddings needs no embedding server and has no text to answer: leave out --embed-url "
-        "and --llm-api-base");
-  }
-  if (servers.stream && !route.as_text()) {
-    throw CLI::ValidationError(
-        "--stream prints an answer as it arrives, JSON is printed whole: leave out one of them");
-  }
+  find_checkpoint(settings);
+  // A model that is to answer must be available, whatever the rules say.
+  Policy& given = settings.given;
+  if (settings.answers() && !given.available_only) given.available_only = true;
+  settings.options.policy = merge(read_policy(settings), given);
+  return route(settings, load_router(settings));
 }
 
 }  // namespace
 
-void add_route_command(CLI::App& app, int& exit_code) {
-  CLI::App* command =
-      app.add_subcommand("route", "Choose a model and a token budget for each query");
-  command->footer(kFooter);
-  const auto settings = std::make_shared<Settings>();
-
-  const auto text = [command](const char* name, std::string& value, const char* description,
-                              const char* type) {
-    return command->add_option(name, value, description)->type_name(type);
-  };
-
-  for (CLI::Option* source :
-       {text("--query", settings->query, "Text of one query", "TEXT"),
-        text("--file", settings->file, "One query a line, UTF-8; - for standard input", "FILE"),
-        text("--input", settings->input,
-             "JSON lines, see below; - for standard input. A file may also be a JSON array or CSV, "
-             "and compressed with gzip",
-             "FILE.jsonl"),
-        text("--embeddings", settings->embeddings,
-             "One embedding a row: NumPy float32 or float64, (N, d) or (d,)", "FILE.npy")}) {
-    source->group("What to route (one of these)");
-  }
-
-  text("--checkpoint-dir", settings->route.checkpoint_dir,
-       "Checkpoint folder, native or released; default: the built-in one", "DIR");
-  text(
-      "--pool", settings->route.pool,
-      "Take prices, availability and catalogue names from this pool file; models of the checkpoint "
-      "that it lacks count as unavailable",
-      "FILE.json");
-  command
-      ->add_option("--input-tokens", settings->input_tokens,
-                   "Length of each query; default: estimated, or 100 for an embedding")
-      ->check(whole_number_in(0, std::numeric_limits<std::int64_t>::max()))
-      ->type_name("N");
-  command
-      ->add_option("--images", settings->route.size.images,
-                   "Images sent with each query, for models that charge for them; default: 0")
-      ->check(whole_number_in(0, std::numeric_limits<std::uint32_t>::max()))
-      ->type_name("N");
-  add_policy_options(*command, settings->route.policy);
-  text("--kernel", settings->route.kernel,
-       "Compute kernel; default: the fastest (see r2-router version)", "NAME");
-  command->add_flag("--json", settings->route.json, "Print one JSON object for each query");
-  command->add_flag("--verbose", settings->route.verbose,
-                    "Show the other options too, best first (all_options in JSON)");
-  command->add_flag(
-      "--explain", settings->route.options.explain,
-      "Explain each choice: the reason, the runner-up, the margin, the chance of being "
-      "better, and what each limit left out (explanation in JSON)");
-  add_embedding_server_options(*command, settings->route.servers);
-  add_answer_server_options(*command, settings->route.servers);
-
-  command->set_help_flag("-h,--help", "Print this help and exit");  // moves it behind the sources
-
-  command->callback([command, settings, &exit_code] {
-    check_one_source(*command);  // before a checkpoint is loaded
-    RouteSettings& route = settings->route;
-    route.checkpoint_dir = checkpoint_for(route.checkpoint_dir, route.servers);
-    collect_options(*command, *settings);
-    check_servers(route);
-    const Router router =
-        load_router(route.checkpoint_dir, route.pool, route.servers, route.kernel);
-    if (route.embeddings) {
-      try {
-        route_embeddings(route, router);
-      } catch (const Error& error) {
-        throw with_flag_named(error, route.policy, route.options.policy);
-      }
-    } else {
-      exit_code = route_queries(route, router, make_client(route.servers));
+void add_route_command(CLI::App& app) {
+  Command<Settings> command(app, "route", "Choose a model and a token budget for each query",
+                            kFooter);
+  Options source(command.app, "What to route (one of these)");
+  Options& add = command.add;
+  source("--query", command->query, "TEXT", "Text of one query");
+  source("--file", command->file, "FILE", "One query a line, UTF-8; - for standard input");
+  source("--input", command->input, "FILE.jsonl",
+         "JSON lines, see below; - for standard input. A file may also be a JSON array or CSV, and "
+         "compressed with gzip");
+  source("--embeddings", command->embeddings, "FILE.npy",
+         "One embedding a row: NumPy float32 or float64, (N, d) or (d,)");
+  for (CLI::Option* option : source.added()) {
+    for (CLI::Option* other : source.added()) {
+      if (option != other) option->excludes(other);
     }
+  }
+  add("--checkpoint-dir", command->checkpoint_dir, "DIR",
+      "Checkpoint folder, native or released; default: the built-in one");
+  add("--pool", command->pool, "FILE.json",
+      "Take prices, availability and catalogue names from this pool file; models of the checkpoint "
+      "that it lacks count as unavailable");
+  add("--input-tokens", command->size.input_tokens, "N",
+      "Length of each query; default: estimated, or 100 for an embedding");
+  add("--images", command->size.images, "N",
+      "Images sent with each query, for models that charge for them");
+  add_policy_options(command.app, *command.settings);
+  add("--kernel", command->kernel, "NAME",
+      "Compute kernel; default: the fastest (see r2-router version)");
+  add("--json", command->json, "Print one JSON object for each query");
+  add("--verbose", command->verbose,
+      "Show the other options too, best first (all_options in JSON)");
+  add("--explain", command->options.explain,
+      "Explain each choice: the reason, the runner-up, the margin, the chance of being better, and "
+      "what each limit left out (explanation in JSON)");
+  add_embedding_server_options(command.app, *command.settings);
+  add_answer_server_options(command.app, *command.settings);
+  command.app.set_help_flag("-h,--help",
+                            "Print this help and exit");  // moves it behind the sources
+
+  // Embeddings have no text to answer, and JSON is printed whole.
+  command.app.get_option("--embeddings")->excludes("--embed-url")->excludes("--llm-api-base");
+  command.app.get_option("--stream")->excludes("--json")->excludes("--input");
+
+  command.runs([](Settings& settings) {
+    if (const int code = run(settings); code != 0) throw CLI::RuntimeError(code);
   });
 }
 

@@ -3,29 +3,24 @@
 
 #include <string>
 
-#include <CLI/CLI.hpp>
-
 #include "r2router/scorer.h"
 
-#include "cli/commands.h"
-#include "cli/output.h"
+#include "cli/command.h"
 
 namespace r2router::cli {
 
-void add_version_command(CLI::App& app, int&) {
-  CLI::App* command =
-      app.add_subcommand("version", "Print the version and the compute kernels of this machine");
-  command->footer(R"(Examples:
+void add_version_command(CLI::App& app) {
+  struct Settings {};
+  Command<Settings>(app, "version", "Print the version and the compute kernels of this machine",
+                    R"(Examples:
   r2-router version
   r2-router --version     # the version only
-)");
-  command->callback([] {
-    Output output;
-    output.write(std::string("r2-router ") + version() + "\nKernels:");
-    for (const std::string& kernel : available_kernels()) output.write(" " + kernel);
-    output.write("  (the last one is used unless --kernel names another)\n");
-    output.flush();
-  });
+)")
+      .runs([](const Settings&) {
+        print(std::string("r2-router ") + version() +
+              "\nKernels: " + CLI::detail::join(available_kernels(), " ") +
+              "  (the last one is used unless --kernel names another)\n");
+      });
 }
 
 }  // namespace r2router::cli

@@ -267,4 +267,15 @@ NpyArray read_embeddings_npy(const std::string& path) {
   return array;
 }
 
+NpyArray read_embeddings_npy(const std::string& path, std::size_t dimension,
+                             const std::string& encoder) {
+  NpyArray array = read_embeddings_npy(path);
+  if (array.columns == dimension) return array;
+  throw Error(ErrorCode::kBadData,
+              "the embeddings have " + std::to_string(array.columns) +
+                  " numbers each, the checkpoint expects " + std::to_string(dimension) +
+                  ": use the encoder that it was trained with (" + encoder + ")",
+              {.file = path});
+}
+
 }  // namespace r2router::io

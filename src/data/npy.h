@@ -30,4 +30,9 @@ NpyArray read_npy(const std::string& path);
 /// that is not finite, or is all zero, which is what encoders that have failed leave.
 NpyArray read_embeddings_npy(const std::string& path);
 
+/// The same for embeddings of `dimension` numbers, made by the encoder that is named in the
+/// Error(kBadData) of another length.
+NpyArray read_embeddings_npy(const std::string& path, std::size_t dimension,
+                             const std::string& encoder);
+
 }  // namespace r2router::io

@@ -21,13 +21,24 @@ void read_embeddings(const std::string& file, OutcomeData& data) {
                 {.file = file});
   }
   data.dimension = array.columns;
+  data.embeddings_file = file;
   std::visit([&](auto& values) { data.embeddings.assign(values.begin(), values.end()); },
              array.values);
   data.table.sources.push_back(hash_source(file));
 }
 
+OutcomeData read_outcome_data(const OutcomeFiles& files, const Pool& pool,
+                              const ReadOptions& options) {
+  OutcomeData data{.table = read_outcomes(files.queries, files.outcomes, pool, options)};
+  data.table.cost_measure = files.cost_measure;
+  if (!files.embeddings.empty()) read_embeddings(files.embeddings, data);
+  return select_dataset(data, files.dataset, files.queries);
+}
+
 OutcomeData select_rows(const OutcomeData& data, std::span<const std::uint32_t> rows) {
-  OutcomeData result{.table = select_queries(data.table, rows), .dimension = data.dimension};
+  OutcomeData result{.table = select_queries(data.table, rows),
+                     .dimension = data.dimension,
+                     .embeddings_file = data.embeddings_file};
   if (data.embeddings.empty()) return result;
   result.embeddings.reserve(rows.size() * data.dimension);
   for (const std::uint32_t row : rows) {

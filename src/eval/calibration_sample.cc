@@ -99,6 +99,21 @@ std::string with_interval(const CalibratedFigure& figure, Text text) {
 
 }  // namespace
 
+OutcomeData calibration_data(const OutcomeData& data, const Config& config,
+                             std::optional<std::uint32_t> holdout, const LogCallback& log,
+                             const std::string& file) {
+  const std::uint32_t kept_out = holdout ? *holdout : trained_holdout(config, log);
+  OutcomeData part = kept_out > 0 ? select_part(data, kept_out, true) : data;
+  if (part.table.queries.empty()) {
+    throw Error(ErrorCode::kBadData,
+                "none of the queries is one that a holdout of " + std::to_string(kept_out) +
+                    " keeps out of training: give more, or a holdout of 0 if none was trained on",
+                {.file = file});
+  }
+  part.table = as_trained(part.table, config);
+  return part;
+}
+
 CalibrationSample sample_options(const Router& router, const OutcomeData& data, const Policy& base,
                                  const std::string& file) {
   CalibrationSample sample{.options = rank_options(router, data, base)};

@@ -304,7 +304,8 @@ std::vector<float> embed(const Router& router, const OutcomeData& data) {
                 "the embeddings have " + std::to_string(data.dimension) +
                     " numbers each: expected " + std::to_string(router.dimension()) +
                     ", made by the encoder that the checkpoint was trained with (" +
-                    router.config().embedding_model + ")");
+                    router.config().embedding_model + ")",
+                {.file = data.embeddings_file});
   }
   if (!router.encoder()) {
     throw Error(ErrorCode::kInvalidArgument,

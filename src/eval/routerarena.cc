@@ -215,4 +215,16 @@ std::string predictions_json(const CachedResults& results, std::span<const std::
   return json.dump(2) + '\n';
 }
 
+RouterEvaluation evaluate_cached_results(const Router& router, const OutcomeData& data,
+                                         EvaluationOptions options, const std::string& file) {
+  if (complete_queries(data.table).empty()) {
+    throw Error(ErrorCode::kBadData,
+                "no query has a score of every model, so nothing can be evaluated: expected "
+                "\"evaluation_result\" with a \"score\"",
+                {.file = file});
+  }
+  options.against = {"oracle", "random mixing", "models"};
+  return evaluate_checkpoint(router, data, 0, options);
+}
+
 }  // namespace r2router

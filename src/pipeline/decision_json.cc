@@ -129,7 +129,7 @@ std::string to_json_line(const Reply& reply, bool all_options) {
   if (reply.error) {
     return internal::error_json(item.id, reply.error->what(), item.line.value_or(0));
   }
-  internal::QueryLabel label{.id = item.id};
+  internal::QueryLabel label{.id = item.id, .row = item.row};
   if (!item.query.text.empty()) label.query = item.query.text;
   if (!reply.completion) return internal::decision_json(label, *reply.decision, all_options);
   if (reply.completion->failure) {

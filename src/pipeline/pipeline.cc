@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "r2router/error.h"
+
 #include "pipeline/ordered_workers.h"
 
 namespace r2router {
@@ -22,6 +24,20 @@ void ReplySink::flush() {}
 namespace {
 
 using internal::OrderedWorkers;
+
+/// Whether the error is of one query: another one may succeed with the same options.
+bool is_of_query(const Reply& reply) {
+  if (reply.item.error) return true;
+  switch (reply.error->code()) {
+    case ErrorCode::kRefused:  // by the server of embeddings, like the next three
+    case ErrorCode::kServer:
+    case ErrorCode::kBadResponse:
+    case ErrorCode::kTooLong:
+      return true;
+    default:
+      return false;
+  }
+}
 
 class Run {
  public:
@@ -74,6 +90,7 @@ class Run {
     for (QueryItem& item : items) {
       if (item.error) continue;
       queries.push_back(std::move(item.query));
+      if (options_.same_options && !options.empty()) continue;  // one for all
       options.push_back(item.options);
       options.back().cancel = options_.stop;
     }
@@ -120,14 +137,26 @@ class Run {
   void answer(QueryItem item, Decision decision) {
     sink_.begin_answer(item, decision);
     std::function<void(std::string_view)> on_text;
-    if (options_.stream) on_text = [this](std::string_view text) { sink_.piece(text); };
-    finish(ask(std::move(item), std::move(decision), std::move(on_text)));
+    bool streamed = false;
+    if (options_.stream) {
+      on_text = [&](std::string_view text) {
+        streamed = true;
+        sink_.piece(text);
+      };
+    }
+    const Reply reply = ask(std::move(item), std::move(decision), std::move(on_text));
+    if (!streamed) hand_over_text(reply);
+    finish(reply);
   }
 
   OrderedWorkers::Job answer_job(QueryItem item, Decision decision) {
     return [this, item = std::move(item),
             decision = std::move(decision)]() mutable -> OrderedWorkers::Deliver {
-      return [this, reply = ask(std::move(item), std::move(decision))] { finish(reply); };
+      return [this, reply = ask(std::move(item), std::move(decision))] {
+        if (reply.completion) sink_.begin_answer(reply.item, *reply.decision);
+        hand_over_text(reply);
+        finish(reply);
+      };
     };
   }
 
@@ -142,7 +171,12 @@ class Run {
     }
   }
 
+  void hand_over_text(const Reply& reply) {
+    if (reply.completion && !reply.completion->text.empty()) sink_.piece(reply.completion->text);
+  }
+
   void finish(const Reply& reply) {
+    if (reply.error && options_.same_options && !is_of_query(reply)) throw Error(*reply.error);
     ++(reply.ok() ? succeeded_ : failed_);
     sink_.reply(reply);
   }

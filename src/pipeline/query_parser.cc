@@ -25,14 +25,14 @@ Error too_long(const Error::Where& where) {
 
 QueryItem QueryParser::text(const LineReader::Line& line, const std::string& file) const {
   QueryItem item{.query = {.size = options_.size}, .options = options_.options};
-  item.line = line.number;
+  if (line.number > 0) item.line = line.number;
   std::size_t bad = 0;
   if (line.too_long) {
-    item.error = too_long({.file = file, .line = line.number});
+    item.error = too_long({.file = file, .line = item.line});
   } else if (!is_utf8(line.text, &bad)) {
     item.error =
         Error(ErrorCode::kBadData, "the text is not UTF-8: convert it, for example with iconv",
-              {.file = file, .byte_offset = line.offset + bad, .line = line.number});
+              {.file = file, .byte_offset = line.offset + bad, .line = item.line});
   } else {
     item.query.text = line.text;
   }

@@ -17,7 +17,7 @@ class QueryParser {
  public:
   explicit QueryParser(SourceOptions options) : options_(std::move(options)) {}
 
-  /// `file`: for messages.
+  /// `file` is for messages. The number is 0 for a text that is not a line of a file.
   QueryItem text(const LineReader::Line& line, const std::string& file) const;
   QueryItem json(const LineReader::Line& line);
 

@@ -1,7 +1,12 @@
+#include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <utility>
+#include <variant>
+#include <vector>
 
 #include "r2router/pipeline.h"
 
@@ -44,7 +49,23 @@ class LineSource final : public QuerySource {
   LineReader lines_;
 };
 
+class FunctionSource final : public QuerySource {
+ public:
+  using Take = std::function<bool(QueryItem)>;
+
+  explicit FunctionSource(std::function<void(const Take&)> read) : read_(std::move(read)) {}
+  void read(const Take& take, const std::function<void()>&) override { read_(take); }
+
+ private:
+  const std::function<void(const Take&)> read_;
+};
+
 }  // namespace
+
+std::unique_ptr<QuerySource> make_source(
+    std::function<void(const std::function<bool(QueryItem)>& take)> read) {
+  return std::make_unique<FunctionSource>(std::move(read));
+}
 
 std::unique_ptr<QuerySource> open_text_lines(const std::string& path,
                                              const SourceOptions& options) {
@@ -54,6 +75,27 @@ std::unique_ptr<QuerySource> open_text_lines(const std::string& path,
 std::unique_ptr<QuerySource> open_json_lines(const std::string& path,
                                              const SourceOptions& options) {
   return std::make_unique<LineSource>(path, options, LineSource::Format::kJson);
+}
+
+std::unique_ptr<QuerySource> embedding_rows(
+    std::variant<std::vector<float>, std::vector<double>> values, std::size_t dimension,
+    const SourceOptions& options) {
+  return make_source(
+      [values = std::move(values), dimension, options](const std::function<bool(QueryItem)>& take) {
+        std::visit(
+            [&](const auto& numbers) {
+              std::uint64_t number = 0;
+              for (auto row = numbers.begin(); row != numbers.end(); ++number) {
+                const auto end = row + static_cast<std::ptrdiff_t>(dimension);
+                QueryItem item{
+                    .query = {.size = options.size}, .options = options.options, .row = number};
+                item.query.embedding = std::decay_t<decltype(numbers)>(row, end);
+                if (!take(std::move(item))) return;
+                row = end;
+              }
+            },
+            values);
+      });
 }
 
 }  // namespace r2router

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cmath>
 #include <iterator>
+#include <system_error>
 #include <type_traits>
 #include <utility>
 
@@ -13,6 +14,7 @@
 
 #include "base/excerpt.h"
 #include "base/json.h"
+#include "base/suggestion.h"
 #include "route/settings.h"
 
 namespace r2router {
@@ -265,12 +267,8 @@ std::string Setting::expected() const {
       return valid(*this, std::vector<std::string>()) ? "a list of model names"
                                                       : "a list of at least one model name";
     case Type::kName: {
-      std::string list;
       const std::vector<std::string_view> all = names();
-      for (std::size_t i = 0; i < all.size(); ++i) {
-        list += (i == 0 ? "" : i + 1 == all.size() ? " or " : ", ") + std::string(all[i]);
-      }
-      return list;
+      return internal::alternatives(std::vector<std::string>(all.begin(), all.end()));
     }
     case Type::kNumber:
     case Type::kWholeNumber:
@@ -280,6 +278,14 @@ std::string Setting::expected() const {
   const bool between = most < std::numeric_limits<double>::max();
   return (type() == Type::kNumber ? "a number" : "a whole number") + of + (between ? " " : ", ") +
          range();
+}
+
+std::string Setting::flags() const {
+  if (!flag.empty()) return std::string(flag);
+  std::string hyphened(name);
+  std::ranges::replace_if(
+      hyphened, [](char c) { return c == '_' || c == '.'; }, '-');
+  return "--" + hyphened + (type() == Type::kFlag ? ",!--no-" + hyphened : "");
 }
 
 std::span<const Setting> settings() noexcept { return kSettings; }
@@ -296,6 +302,34 @@ bool assign(const Setting& setting, const SettingValue& value, Policy& policy) {
     member = std::move(own);
     return true;
   });
+}
+
+bool assign_text(const Setting& setting, std::string_view text, Policy& policy) {
+  const auto assign_number = [&](auto number) {
+    const char* end = text.data() + text.size();
+    const auto [last, error] = std::from_chars(text.data(), end, number);
+    return error == std::errc() && last == end && assign(setting, number, policy);
+  };
+  switch (setting.type()) {
+    case Setting::Type::kNumber:
+      return assign_number(0.0);
+    case Setting::Type::kWholeNumber:
+      return assign_number(std::int64_t{0});
+    case Setting::Type::kFlag:
+      return (text == "true" || text == "false") && assign(setting, text == "true", policy);
+    case Setting::Type::kModels: {
+      std::vector<std::string> models;
+      for (std::size_t begin = 0; begin <= text.size();) {
+        const std::size_t end = std::min(text.find(',', begin), text.size());
+        models.emplace_back(text.substr(begin, end - begin));
+        begin = end + 1;
+      }
+      return assign(setting, models, policy);
+    }
+    case Setting::Type::kName:
+      break;
+  }
+  return assign(setting, std::string(text), policy);
 }
 
 std::optional<SettingValue> value_of(const Setting& setting, const Policy& policy) {

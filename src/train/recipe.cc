@@ -6,6 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include <nlohmann/json.hpp>
+
 #include "r2router/error.h"
 #include "r2router/eval/perturb.h"
 #include "r2router/train/train.h"
@@ -14,6 +16,8 @@
 
 namespace r2router {
 namespace {
+
+using Json = nlohmann::ordered_json;
 
 /// The setting that was chosen, and from how many.
 std::string chosen_text(const TrainReport& report, PredictorKind predictor) {
@@ -46,6 +50,16 @@ std::string default_text(const TrainReport& report, const Checkpoint& checkpoint
   }
   return score + " at " + decimal(report.default_cost, 3) + " of the cost of " +
          checkpoint.config.models[best.unit_model].name + "; the best model is free";
+}
+
+Json heads_json(const AddedHeads& heads, const Pool& pool) {
+  Json shares = Json::object();
+  for (std::size_t i = 0; i < heads.shares.size(); ++i) shares[pool[i].name] = heads.shares[i];
+  return {{"alpha", heads.alpha},
+          {"share_penalty", heads.share_penalty},
+          {"error", heads.error},
+          {"mean_error", heads.mean_error},
+          {"shares", shares}};
 }
 
 }  // namespace
@@ -118,6 +132,19 @@ std::string to_text(const TrainReport& report, const Checkpoint& checkpoint) {
   return text + default_text(report, checkpoint) + ", cross-validated.\n";
 }
 
+std::string to_json(const TrainReport& report, const Checkpoint& checkpoint) {
+  const Config& config = checkpoint.config;
+  const bool ridge = config.predictor == PredictorKind::kRidge;
+  return Json({{"training_queries", report.training_queries},
+               {"held_out_queries", report.held_out_queries},
+               {"heads", report.heads},
+               {"predictor", to_string(config.predictor)},
+               {"alpha", ridge ? Json(report.alpha) : Json()},
+               {"default_lambda", report.default_lambda},
+               {"training", Json::parse(config.training)}})
+      .dump(2);
+}
+
 Pool extend_pool(const Config& config, const Pool& pool, const std::string& name,
                  const std::string& file) {
   Pool result = config.models;
@@ -155,6 +182,23 @@ std::string to_text(const AddModelReport& report, const std::string& name) {
     result += text;
   }
   return result;
+}
+
+std::string to_json(const AddModelReport& report, const Pool& pool) {
+  Json json = {{"model", pool.back().name},
+               {"probes", report.probes},
+               {"quality", heads_json(report.quality, pool)},
+               {"tokens", heads_json(report.tokens, pool)}};
+  if (report.full) {
+    const FullTraining& full = *report.full;
+    json["full_training"] = {{"training_queries", full.training_queries},
+                             {"held_out_queries", full.held_out_queries},
+                             {"quality_error", full.quality_error},
+                             {"added_quality_error", full.added_quality_error},
+                             {"tokens_error", full.tokens_error},
+                             {"added_tokens_error", full.added_tokens_error}};
+  }
+  return json.dump(2);
 }
 
 }  // namespace r2router

@@ -219,7 +219,7 @@ TEST_F(CalibrateCli, TakesOutcomesThatTrainingKeptOut) {
 
   const Outcome none = calibrate("90% of best", {"--outcomes", file, "--holdout", "1000000007"});
   EXPECT_EQ(none.exit_code, 1);
-  EXPECT_THAT(none.err, HasSubstr("--holdout 0 if none was trained on"));
+  EXPECT_THAT(none.err, HasSubstr("a holdout of 0 if none was trained on"));
   EXPECT_EQ(calibrate("90% of best", {"--holdout", "5"}).exit_code, 2);
 }
 
@@ -277,7 +277,7 @@ TEST_F(CalibrateCli, SaysWhichOutcomesAreMissing) {
       calibrate("90% of best", {"--outcomes", without("model-2"), "--policy", base}).exit_code, 0);
   testing::put_file(base, R"({"continuous": true})");
   outcome = calibrate("90% of best", {"--outcomes", write_outcomes(known), "--policy", base});
-  EXPECT_THAT(outcome.err, HasSubstr("leave out --outcomes"));
+  EXPECT_THAT(outcome.err, HasSubstr("leave out the outcomes"));
 
   known[7]["score"] = 1.5;
   outcome = calibrate("90% of best", {"--outcomes", write_outcomes(known)});

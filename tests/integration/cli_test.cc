@@ -132,7 +132,7 @@ std::string bytes_of(const std::vector<Float>& values) {
 
 // --- route --query
 
-TEST_F(CliTest, RoutesAQueryForAPerson) {
+TEST_F(CliTest, PrintsADecisionAsText) {
   const Outcome outcome = route({"--query", kPrompt});
   const Decision decision = router().route_text(kPrompt);
   EXPECT_EQ(outcome.exit_code, 0);
@@ -171,7 +171,7 @@ TEST_F(CliTest, ShowsTheBestOptionsWhenVerbose) {
   EXPECT_THAT(outcome.out, HasSubstr("5 more"));
 }
 
-TEST_F(CliTest, PrintsOneJsonObjectAQuery) {
+TEST_F(CliTest, PrintsOneJsonObjectPerQuery) {
   const Outcome outcome = route({"--query", kPrompt, "--json"});
   EXPECT_EQ(outcome.exit_code, 0);
   ASSERT_EQ(lines_of(outcome.out).size(), 1u);
@@ -239,7 +239,7 @@ TEST_F(CliTest, ExplainsChoicesOnRequest) {
   }
 }
 
-TEST_F(CliTest, TakesAQueryThatLooksLikeSomethingElse) {
+TEST_F(CliTest, AcceptsQueriesThatLookLikeOtherSyntax) {
   for (const std::string query :
        {"--json", "-5 + 3 = ?", "[1, 2]", "{}", "'quoted'", "a,b", "  x "}) {
     const Outcome outcome = route({"--json", "--query", query});
@@ -278,7 +278,7 @@ TEST_F(CliTest, PassesEveryOptionToTheLibrary) {
   }
 }
 
-TEST_F(CliTest, NamesTheOptionThatTooLowALimitOnCostCameFrom) {
+TEST_F(CliTest, NamesTheOptionOfACostLimitThatIsTooLow) {
   const auto error = [](const std::string& name) {
     return is_one_error_line(name + ": no pair fits $0.00000001: the cheapest, model-");
   };
@@ -298,7 +298,7 @@ TEST_F(CliTest, NamesTheOptionThatTooLowALimitOnCostCameFrom) {
 
 // --- route --file
 
-TEST_F(CliTest, RoutesAFileAQueryALine) {
+TEST_F(CliTest, RoutesEachLineOfAFile) {
   const std::string file = write("queries.txt",
                                  "\xEF\xBB\xBF"
                                  "first question\r\n\n \t\n  second\nthird, größer");
@@ -367,7 +367,7 @@ TEST_F(CliTest, RoutesJsonLinesInOrderWithTheirIdsAndOptions) {
               router().route({.text = "one", .size = {.images = 2}}, {.policy = {.lambda = 0.5}}));
 }
 
-TEST_F(CliTest, TellsABadJsonLineAndGoesOn) {
+TEST_F(CliTest, ReportsABadJsonLineAndContinues) {
   const std::string input =
       "{\"query\": \"good\"}\n"
       "{\"query\": \"cut\n"                               // 2
@@ -397,7 +397,7 @@ TEST_F(CliTest, TellsABadJsonLineAndGoesOn) {
 }
 
 // What a call may set: as flags, as keys of a line, and as a policy file.
-TEST_F(CliTest, TakesEverySettingAsAFlagAKeyAndAPolicy) {
+TEST_F(CliTest, AcceptsEverySettingAsFlagKeyAndPolicy) {
   const std::pair<std::vector<std::string>, const char*> same[] = {
       {{"--objective", "best"}, R"("objective": "best")"},
       {{"--lambda", "0.5"}, R"("lambda": 0.5)"},
@@ -444,7 +444,7 @@ TEST_F(CliTest, TakesEverySettingAsAFlagAKeyAndAPolicy) {
   EXPECT_GT(different.size(), std::size(same) - 3) << "settings without an effect test nothing";
 }
 
-TEST_F(CliTest, LetsTheLaterOverrideTheEarlier) {
+TEST_F(CliTest, MoreSpecificSettingsOverrideOthers) {
   const auto first = [&](const std::vector<std::string>& arguments, const std::string& input) {
     const Outcome outcome = route(arguments, input);
     EXPECT_EQ(outcome.exit_code, 0) << outcome.err << outcome.out;
@@ -480,7 +480,7 @@ TEST_F(CliTest, LetsTheLaterOverrideTheEarlier) {
       first({"--input", "-", "--explain"}, with({{"explain", false}})).contains("explanation"));
 }
 
-TEST_F(CliTest, LosesNoLineForAnother) {
+TEST_F(CliTest, ABadLineDoesNotAffectOthers) {
   std::filesystem::create_directory(path("folder.json"));
   const std::pair<std::string, std::string> bad[] = {
       {R"("lamda": 1)", "unknown key \"lamda\": did you mean \"lambda\"?"},
@@ -527,7 +527,7 @@ TEST_F(CliTest, AnswersEachLineBeforeItWaitsForTheNext) {
   EXPECT_EQ(json::parse(lines_of(outcome.out)[1]).at("query"), "two");
 }
 
-TEST_F(CliTest, EndsQuietlyWhenItsReaderGoesAway) {
+TEST_F(CliTest, EndsSilentlyWhenThePipeIsClosed) {
   std::string input;
   for (int i = 0; i < 5000; ++i) input += "{\"query\": \"question " + std::to_string(i) + "\"}\n";
   const std::string command = "'" R2ROUTER_CLI "' route --checkpoint-dir '" + checkpoint_ +
@@ -538,7 +538,7 @@ TEST_F(CliTest, EndsQuietlyWhenItsReaderGoesAway) {
   EXPECT_EQ(outcome.err, "");
 }
 
-TEST_F(CliTest, NoticesAFullDisk) {
+TEST_F(CliTest, ReportsAFullDisk) {
   const Outcome outcome =
       r2_router({"route", "--checkpoint-dir", checkpoint_, "--query", kPrompt}, {}, "/dev/full");
   EXPECT_EQ(outcome.exit_code, 1);
@@ -547,7 +547,7 @@ TEST_F(CliTest, NoticesAFullDisk) {
 
 // --- route --embeddings
 
-TEST_F(CliTest, RoutesEveryRowOfAnArray) {
+TEST_F(CliTest, RoutesEachRowOfAnArray) {
   const std::vector<float> singles = testing::random_embeddings(150, kDimension, 3);
   const std::vector<double> doubles(singles.begin(), singles.end());
   const std::string shape = "(150, " + std::to_string(kDimension) + ")";
@@ -575,7 +575,7 @@ TEST_F(CliTest, RoutesEveryRowOfAnArray) {
   EXPECT_THAT(text.out, HasSubstr("\nRow:               149\nSelected LLM:"));
 }
 
-TEST_F(CliTest, TakesASingleEmbedding) {
+TEST_F(CliTest, RoutesASingleEmbedding) {
   const std::vector<float> embedding = testing::random_embeddings(1, kDimension, 3);
   const std::string file = write("one.npy", npy("<f4", "(64,)", bytes_of(embedding)));
   const Outcome outcome = route({"--embeddings", file, "--json"});
@@ -583,7 +583,7 @@ TEST_F(CliTest, TakesASingleEmbedding) {
   expect_same(json::parse(outcome.out), router().route(embedding));
 }
 
-TEST_F(CliTest, RefusesEmbeddingsThatDoNotFit) {
+TEST_F(CliTest, RejectsInvalidEmbeddings) {
   const std::vector<float> short_rows(6, 0.5F);
   Outcome outcome =
       route({"--embeddings", write("short.npy", npy("<f4", "(2, 3)", bytes_of(short_rows)))});
@@ -608,7 +608,7 @@ TEST_F(CliTest, RefusesEmbeddingsThatDoNotFit) {
 
 // --- failures and wrong usage
 
-TEST_F(CliTest, TellsAFailureInOneLine) {
+TEST_F(CliTest, ReportsAFailureInOneLine) {
   const std::vector<std::pair<std::vector<std::string>, std::string>> failures = {
       {{"--query", ""}, "empty"},
       {{"--query", " \t\u3000"}, "white space"},
@@ -631,7 +631,7 @@ TEST_F(CliTest, TellsAFailureInOneLine) {
   EXPECT_THAT(outcome.err, is_one_error_line("nowhere"));
 }
 
-TEST_F(CliTest, TellsWrongUsageInOneLine) {
+TEST_F(CliTest, ReportsWrongUsageInOneLine) {
   const std::vector<std::pair<std::vector<std::string>, std::string>> mistakes = {
       {{}, "r2-router --help"},
       {{"roote"}, "roote"},
@@ -656,7 +656,7 @@ TEST_F(CliTest, TellsWrongUsageInOneLine) {
   }
 }
 
-TEST_F(CliTest, TeachesEveryCommand) {
+TEST_F(CliTest, ListsEveryCommandInHelp) {
   const Outcome all = r2_router({"--help"});
   EXPECT_EQ(all.exit_code, 0);
   EXPECT_EQ(all.err, "");
@@ -671,7 +671,7 @@ TEST_F(CliTest, TeachesEveryCommand) {
 
 // --- info, convert, version
 
-TEST_F(CliTest, ShowsWhatACheckpointHolds) {
+TEST_F(CliTest, DescribesACheckpoint) {
   const Outcome outcome = r2_router({"info", checkpoint_, "--json"});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   const json facts = json::parse(outcome.out);
@@ -698,7 +698,7 @@ TEST_F(CliTest, PrintsTheVersion) {
   EXPECT_EQ(r2_router({"--version"}).out, std::string("r2-router ") + version() + "\n");
 }
 
-TEST_F(CliTest, NeverConvertsOverAFolderThatHoldsAnything) {
+TEST_F(CliTest, DoesNotOverwriteAFolder) {
   std::filesystem::create_directory(path("taken"));
   write("taken/precious.txt", "keep me");
   const Outcome outcome = r2_router({"convert", checkpoint_, path("taken")});

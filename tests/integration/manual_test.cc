@@ -1,5 +1,4 @@
-// What the program says about itself: help, manual pages, shell completion. All of it is written
-// from the definitions of the commands, and every example in it works.
+// Help, manual pages, shell completion, and the examples in them.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -15,11 +14,13 @@
 #include <string>
 #include <vector>
 
+#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "r2router/checkpoint.h"
 
-#include "cli/help_text.h"
+#include "cli/command.h"
+#include "cli/help.h"
 #include "support/fault_server.h"
 #include "support/heads.h"
 #include "support/process.h"
@@ -128,7 +129,7 @@ TEST(Help, OfEveryCommandIsComplete) {
   EXPECT_THAT(commands, ::testing::Contains("r2-router models sync"));
 }
 
-TEST(Help, ShowsChoicesDefaultsAndWhatIsRequired) {
+TEST(Help, ShowsChoicesDefaultsAndRequiredOptions) {
   const std::string help = help_of({"train"});
   EXPECT_THAT(help, HasSubstr("\n  --predictor ridge|knn|mlp   ridge: linear heads"));
   EXPECT_THAT(help, HasSubstr("(default: ridge)\n"));
@@ -140,20 +141,15 @@ TEST(Help, ShowsChoicesDefaultsAndWhatIsRequired) {
 }
 
 TEST(Help, IsWrappedToTheWidth) {
-  const cli::CommandInfo command{
-      .name = "do",
-      .path = {"r2-router", "do"},
-      .description = "Do what it says",
-      .footer =
-          "Examples:\n  r2-router do \\\n    it\n\nProse of one long line that must be broken.\n",
-      .options = {{.names = {"-n", "--number"},
-                   .type = "N",
-                   .value = cli::OptionInfo::Value::kText,
-                   .group = "Options",
-                   .description = "How many times it is done before λ, the end",
-                   .default_value = "3",
-                   .required = true}}};
-  EXPECT_EQ(cli::help_text(command, 44),
+  CLI::App program("", "r2-router");
+  CLI::App* command = program.add_subcommand("do", "Do what it says");
+  command->set_help_flag();
+  command->footer(
+      "Examples:\n  r2-router do \\\n    it\n\nProse of one long line that must be broken.\n");
+  int number = 3;
+  cli::Options add(*command);
+  add("-n,--number", number, "N", "How many times it is done before λ, the end")->required();
+  EXPECT_EQ(cli::help_text(*command, 44),
             "Do what it says.\n"
             "\n"
             "Usage: r2-router do [OPTIONS]\n"
@@ -393,7 +389,7 @@ TEST_F(Examples, AReleasedFolderIsFoundForAnEmbeddingServer) {
 
 // --- manual pages
 
-TEST(ManualPages, AreValidAndSayWhatTheHelpSays) {
+TEST(ManualPages, MatchTheHelp) {
   const TemporaryFolder folder;
   const std::string pages = folder / "man1";
   ASSERT_EQ(r2_router({"man", "--output-dir", pages}).exit_code, 0);
@@ -442,7 +438,7 @@ TEST(ManualPages, AreAcceptedByMandoc) {
   EXPECT_EQ(outcome.out, "");
 }
 
-TEST(ManualPages, AreNotWrittenHalf) {
+TEST(ManualPages, AreNotWrittenAfterAnError) {
   const TemporaryFolder folder;
   const Outcome missing = r2_router({"man", "--output-dir", folder / "a/b"});
   EXPECT_EQ(missing.exit_code, 1);
@@ -471,6 +467,8 @@ const std::vector<Completion>& completions() {
       {"r2-router route --query mod", {}},
       {"r2-router route --query models s", {}},
       {"r2-router help models ", {"sync"}},
+      {"r2-router help models sync ", {"-h", "--help"}},
+      {"r2-router convert a my", {"my-folder"}},
       {"r2-router man mod", {"models"}},
       {"r2-router completion ", {"bash", "zsh", "fish"}}};
   return kCompletions;
@@ -487,6 +485,12 @@ class CompletionScript : public ::testing::Test {
     testing::put_file(folder_ / "files/prompts.txt", "");
     testing::put_file(folder_ / "files/two words.txt", "");
     fs::create_directory(folder_ / "files/my-folder");
+    fs::create_directory(folder_ / "bin");
+    fs::create_symlink(R2ROUTER_CLI, folder_ / "bin/r2-router");
+  }
+  /// Runs a script that finds r2-router in its PATH.
+  Outcome bash_in(const std::string& folder, const std::string& script) const {
+    return bash(folder, "export PATH='" + (folder_ / "bin") + "':$PATH\n" + script);
   }
 
   const TemporaryFolder folder_;
@@ -497,13 +501,14 @@ TEST_F(CompletionScript, WorksInBash) {
   // The words as readline would split them; "=" is a word.
   const auto complete = [&](const std::string& line) {
     const std::string words = std::regex_replace(line, std::regex("="), " = ");
-    const Outcome outcome = bash(folder_ / "files",
-                                 "set -u\nsource ../r2-router\n"
-                                 "[[ $(complete -p r2-router) == *' -F _r2_router '* ]] || exit 8\n"
-                                 "COMP_WORDS=(" +
-                                     words + (line.back() == ' ' ? " ''" : "") +
-                                     ")\nCOMP_CWORD=$((${#COMP_WORDS[@]} - 1))\n_r2_router\n"
-                                     "for word in \"${COMPREPLY[@]}\"; do echo \"$word\"; done");
+    const Outcome outcome =
+        bash_in(folder_ / "files",
+                "set -u\nsource ../r2-router\n"
+                "[[ $(complete -p r2-router) == *' -F _r2_router '* ]] || exit 8\n"
+                "COMP_WORDS=(" +
+                    words + (line.back() == ' ' ? " ''" : "") +
+                    ")\nCOMP_CWORD=$((${#COMP_WORDS[@]} - 1))\n_r2_router\n"
+                    "for word in \"${COMPREPLY[@]}\"; do echo \"$word\"; done");
     EXPECT_EQ(outcome.exit_code, 0) << line << ": " << outcome.err;
     EXPECT_EQ(outcome.err, "") << line;
     return lines_of(outcome.out);
@@ -512,6 +517,7 @@ TEST_F(CompletionScript, WorksInBash) {
     EXPECT_THAT(complete(line), ::testing::UnorderedElementsAreArray(words)) << line;
   }
   EXPECT_THAT(complete("r2-router route --rules=c"), UnorderedElementsAre("corrected"));
+  EXPECT_THAT(complete("r2-router route --file=pro"), UnorderedElementsAre("prompts.txt"));
   EXPECT_THAT(complete("r2-router route --checkpoint-dir "), UnorderedElementsAre("my-folder"));
   EXPECT_THAT(complete("r2-router info "), UnorderedElementsAre("my-folder"));
   EXPECT_THAT(complete("r2-router route "), ::testing::Contains("--query"));
@@ -533,10 +539,10 @@ TEST_F(CompletionScript, WorksInFish) {
   if (!is_installed("fish")) GTEST_SKIP() << "needs fish";
   prepare("fish", "r2-router.fish");
   const auto complete = [&](const std::string& line) {
-    const Outcome outcome = bash(folder_ / "files",
-                                 "HOME=$PWD/.. fish --no-config -c 'source ../r2-router.fish; "
-                                 "complete -C \"" +
-                                     line + "\"'");
+    const Outcome outcome = bash_in(folder_ / "files",
+                                    "HOME=$PWD/.. fish --no-config -c 'source ../r2-router.fish; "
+                                    "complete -C \"" +
+                                        line + "\"'");
     EXPECT_EQ(outcome.exit_code, 0) << line << ": " << outcome.err;
     EXPECT_EQ(outcome.err, "") << line;
     std::vector<std::string> words;
@@ -549,6 +555,7 @@ TEST_F(CompletionScript, WorksInFish) {
     EXPECT_THAT(complete(line), ::testing::UnorderedElementsAreArray(words)) << line;
   }
   EXPECT_THAT(complete("r2-router route --rules=c"), UnorderedElementsAre("--rules=corrected"));
+  EXPECT_THAT(complete("r2-router route --file=pro"), UnorderedElementsAre("--file=prompts.txt"));
   EXPECT_THAT(complete("r2-router route --checkpoint-dir "), UnorderedElementsAre("my-folder/"));
   EXPECT_THAT(complete("r2-router info "), UnorderedElementsAre("my-folder/"));
 }
@@ -567,10 +574,8 @@ TEST_F(CompletionScript, WorksInZsh) {
       lines.emplace_back(line, line);
     }
   }
-  lines.emplace_back("r2-router route --max-l", "r2-router route --max-latency-ms=");
-  std::erase(lines, std::pair<std::string, std::string>("r2-router route --max-l",
-                                                        "r2-router route --max-latency-ms "));
   lines.emplace_back("r2-router route --rules=c", "r2-router route --rules=corrected ");
+  lines.emplace_back("r2-router route --file=pro", "r2-router route --file=prompts.txt ");
   lines.emplace_back("r2-router info my", "r2-router info my-folder/");
   lines.emplace_back("r2-router route --checkpoint-dir ",
                      "r2-router route --checkpoint-dir my-folder/");
@@ -593,14 +598,15 @@ show() { print -r -- "<<$BUFFER>>"; BUFFER= }; zle -N show; bindkey "^X" show; p
 zpty -r -m shell seen '*ready*'
 )" + questions);
   const Outcome outcome =
-      bash(folder_ / "files", "HOME=$PWD/.. TERM=dumb timeout 60 zsh -f ../ask.zsh");
+      bash_in(folder_ / "files", "HOME=$PWD/.. TERM=dumb timeout 60 zsh -f ../ask.zsh");
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_EQ(outcome.out, expected);
 
   // Sourced instead of found in $fpath.
-  const Outcome sourced = bash(folder_.path(),
-                               "HOME=$PWD zsh -f -c 'autoload -Uz compinit; compinit -u -D; source "
-                               "./_r2-router; print $_comps[r2-router]'");
+  const Outcome sourced =
+      bash_in(folder_.path(),
+              "HOME=$PWD zsh -f -c 'autoload -Uz compinit; compinit -u -D; source "
+              "./_r2-router; print $_comps[r2-router]'");
   EXPECT_EQ(sourced.out, "_r2-router\n") << sourced.err;
 }
 

@@ -131,8 +131,8 @@ TEST_F(TrainCli, TopicsAreTheDatasetsOfTheQueries) {
             "large");
 
   const Outcome one = train("no", {"--topics", "--dataset", "main"});
-  EXPECT_EQ(one.exit_code, 2);
-  EXPECT_THAT(one.err, HasSubstr("--topics: the queries name 1 datasets, expected at least 2"));
+  EXPECT_EQ(one.exit_code, 1);
+  EXPECT_THAT(one.err, HasSubstr("the queries name 1 datasets, and topics needs at least 2"));
 }
 
 TEST_F(TrainCli, AugmentingTrainsOnEditsAndEvaluatesWithoutThem) {
@@ -148,7 +148,7 @@ TEST_F(TrainCli, AugmentingTrainsOnEditsAndEvaluatesWithoutThem) {
             read_file(folder_ / "plain/model.safetensors"));
 }
 
-TEST_F(TrainCli, EvalTellsHowOftenChoicesStayUnderEdits) {
+TEST_F(TrainCli, EvalMeasuresStabilityUnderEdits) {
   ASSERT_EQ(train("router").exit_code, 0);
   const std::vector<std::string> eval = {"eval", "--checkpoint-dir", folder_ / "router",
                                          "--perturb"};
@@ -218,7 +218,7 @@ TEST_F(TrainCli, DatasetsAndModelsAreChosen) {
   EXPECT_EQ(load_checkpoint(folder_ / "router").config.models.at(0).name, "large");
 }
 
-TEST_F(TrainCli, PromptedBudgetsKeepTheWordsThatMadeThem) {
+TEST_F(TrainCli, PromptedBudgetsRequireTheirPrompt) {
   std::string outcomes;
   for (int i = 0; i < 200; ++i) {
     for (const int budget : {10, 50}) {
@@ -244,7 +244,7 @@ TEST_F(TrainCli, PromptedBudgetsKeepTheWordsThatMadeThem) {
   EXPECT_THAT(config.token_limits, ::testing::ElementsAre(Budget(10), Budget(50), Budget()));
 }
 
-TEST_F(TrainCli, EmbeddingsFromElsewhereFollowTheirQueries) {
+TEST_F(TrainCli, ExternalEmbeddingsFollowTheirQueries) {
   // One feature that says "proof", in the order of the queries' lines; only "main" is trained on.
   std::string header = "{'descr': '<f4', 'fortran_order': False, 'shape': (200, 2), }";
   header.resize(118 - 1, ' ');
@@ -409,7 +409,7 @@ TEST_F(TrainCli, CrossValidationComparesPredictors) {
   EXPECT_THAT(outcome.err, HasSubstr("evaluate by cross-validation (folds)"));
 }
 
-TEST_F(TrainCli, AnUnknownPolicyIsNamedWithTheNearest) {
+TEST_F(TrainCli, AnUnknownContenderGetsASuggestion) {
   ASSERT_EQ(train("router").exit_code, 0);
   const Outcome outcome =
       run({"eval", "--checkpoint-dir", folder_ / "router", "--against", "oracle,mean-kurve"});
@@ -422,7 +422,7 @@ TEST_F(TrainCli, AnUnknownPolicyIsNamedWithTheNearest) {
   EXPECT_THAT(many.err, HasSubstr("fewer than 100000 other training queries"));
 }
 
-TEST_F(TrainCli, ThePageHoldsEverythingAndNothingFromElsewhere) {
+TEST_F(TrainCli, TheReportIsSelfContainedAndEscaped) {
   const std::string hostile = "<script>alert(1)</script>\" onload='x' &\u202Eevil";
   std::string queries, outcomes;
   for (int i = 0; i < 60; ++i) {
@@ -612,7 +612,7 @@ TEST_F(TrainCli, AddsAModelFromAFewOutcomes) {
   expect_failure("probes is 5", {"--model", "large", "--probes", "5"});
 }
 
-TEST_F(TrainCli, FaultsAreOneLineAndLeaveNothingBehind) {
+TEST_F(TrainCli, ErrorsAreOneLineAndLeaveNoFiles) {
   const auto expect_failure = [&](int exit_code, const std::string& part,
                                   const std::vector<std::string>& more) {
     const Outcome outcome = train("router", more);
@@ -642,11 +642,11 @@ TEST_F(TrainCli, FaultsAreOneLineAndLeaveNothingBehind) {
   put_file(folder_ / "router/notes.txt", "mine");
   const Outcome outcome = train("router");
   EXPECT_EQ(outcome.exit_code, 1);
-  EXPECT_THAT(outcome.err, HasSubstr("exists already"));
+  EXPECT_THAT(outcome.err, HasSubstr("router: found a folder that is not empty"));
   EXPECT_EQ(read_file(folder_ / "router/notes.txt"), "mine");
 }
 
-TEST_F(TrainCli, ABadLineIsNamed) {
+TEST_F(TrainCli, ABadLineIsReportedWithItsNumber) {
   put_file(folder_ / "outcomes.jsonl",
            read_file(folder_ / "outcomes.jsonl") +
                R"({"query_id": "0", "model": "small", "score": 7, "output_tokens": 1})");

@@ -59,6 +59,11 @@ TEST(UsageError, SaysWhatWasFoundAndExpected) {
        "--query is given 2 times: use it once (see r2-router route --help)"},
       {{"route", "--query", "a", "--file", "b"},
        "--query and --file exclude each other: use one of them (see r2-router route --help)"},
+      {{"route", "--embeddings", "a", "--embed-url", "http://b"},
+       "--embeddings and --embed-url exclude each other: use one of them (see r2-router route "
+       "--help)"},
+      {{"route", "--query", "a", "--json", "--stream", "--llm-api-base", "http://b"},
+       "--json and --stream exclude each other: use one of them (see r2-router route --help)"},
       {{"route", "--query", "a", "--available-only", "--all-models"},
        "--available-only and --all-models exclude each other: use one of them (see r2-router "
        "route --help)"},
@@ -66,7 +71,8 @@ TEST(UsageError, SaysWhatWasFoundAndExpected) {
        "--embed-model needs --embed-url: use both, or neither (see r2-router route --help)"},
       // Values.
       {{"route", "--query"}, "--query needs a value: TEXT (see r2-router route --help)"},
-      {{"train", "--predictor"}, "--predictor needs a value: KIND (see r2-router train --help)"},
+      {{"train", "--predictor"},
+       "--predictor needs a value: ridge|knn|mlp (see r2-router train --help)"},
       {{"route", "--query", "a", "--lambda", "1.5"},
        "--lambda: expected a number from 0 to 1, found \"1.5\" (see r2-router route --help)"},
       {{"route", "--query", "a", "--lambda", "nan"},
@@ -79,6 +85,19 @@ TEST(UsageError, SaysWhatWasFoundAndExpected) {
        "r2-router train --help)"},
       {{"train", "--seed", "abc"},
        "--seed: expected a whole number, 0 or more, found \"abc\" (see r2-router train --help)"},
+      {{"train", "--seed", "-1"},
+       "--seed: expected a whole number, 0 or more, found \"-1\" (see r2-router train --help)"},
+      {{"train", "--token-limits", "10,-5"},
+       "--token-limits: expected a whole number, 0 or more, found \"-5\" (see r2-router train "
+       "--help)"},
+      {{"train", "--alpha", "1,x"},
+       "--alpha: expected a number, found \"x\" (see r2-router train --help)"},
+      {{"eval", "--cost", "lenght"},
+       "--cost: expected usd, length or latency, found \"lenght\"; did you mean length? (see "
+       "r2-router eval --help)"},
+      {{"route", "--query", "a", "--json=5"}, "--json takes no value (see r2-router route --help)"},
+      {{"route", "--query", "a", "--available-only=maybe"},
+       "--available-only takes no value (see r2-router route --help)"},
       {{"eval", "--folds", "1"},
        "--folds: expected a whole number from 2 to 100, found \"1\" (see r2-router eval --help)"},
   };

@@ -12,11 +12,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "r2router/config.h"
+#include "r2router/error.h"
 #include "r2router/export.h"
 #include "r2router/outcomes.h"
 #include "r2router/policy.h"
@@ -112,12 +115,20 @@ struct CalibrationSample {
   std::size_t incomplete = 0;  ///< queries ignored because outcomes are missing
 };
 
+/// The part of the data to calibrate a router on: outcomes as it was trained on them, of queries
+/// that its training kept out (one in `holdout`; empty: as trained_holdout() says; 0: all are
+/// used). `file` is only for the error message. Throws Error(kBadData) if none is left.
+R2ROUTER_EXPORT OutcomeData calibration_data(const OutcomeData& data, const Config& config,
+                                             std::optional<std::uint32_t> holdout = {},
+                                             const LogCallback& log = {},
+                                             const std::string& file = {});
+
 /// Ranks the options of the data's queries under the constraints of `base`, and, if the data has
 /// outcomes (table.pairs is not empty), finds their real costs and scores. An answer that is longer
-/// than its cap is truncated and scores 0. Pass a table that as_trained() returned, of
-/// queries that the checkpoint was not trained on. `file` is only for the error message. Throws
-/// Error(kBadData) if a pair that may be chosen has no outcomes or no query has all of them, and
-/// Error(kInvalidArgument) for outcomes with a continuous policy and as embed() does.
+/// than its cap is truncated and scores 0. Pass outcomes that calibration_data() returned. `file`
+/// is only for the error message. Throws Error(kBadData) if a pair that may be chosen has no
+/// outcomes or no query has all of them, and Error(kInvalidArgument) for outcomes with a continuous
+/// policy and as embed() does.
 R2ROUTER_EXPORT CalibrationSample sample_options(const Router& router, const OutcomeData& data,
                                                  const Policy& base, const std::string& file = {});
 

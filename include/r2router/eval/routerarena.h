@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "r2router/eval/router_evaluation.h"
 #include "r2router/export.h"
 #include "r2router/outcomes.h"
 #include "r2router/router.h"
@@ -47,5 +48,14 @@ R2ROUTER_EXPORT std::vector<std::uint32_t> choose_models(const Router& router,
 /// one.
 R2ROUTER_EXPORT std::string predictions_json(const CachedResults& results,
                                              std::span<const std::uint32_t> choices);
+
+/// Evaluates a router on cached results: CachedResults::table, with embeddings if the router has no
+/// encoder. None are held out, and the router is compared only with contenders that learn nothing
+/// from them: options.against is not used. `file` is only for the error message. Throws
+/// Error(kBadData) if no query has a score of every model.
+R2ROUTER_EXPORT RouterEvaluation evaluate_cached_results(const Router& router,
+                                                         const OutcomeData& data,
+                                                         EvaluationOptions options = {},
+                                                         const std::string& file = {});
 
 }  // namespace r2router

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "r2router/error.h"
+#include "r2router/export.h"
 #include "r2router/types.h"
 
 namespace r2router::llm {
@@ -53,5 +54,9 @@ struct Completion {
 
   bool ok() const { return !failure; }
 };
+
+/// The model, tokens, cost and time of an answer, as one line of text for people. `pool`: the
+/// decision's.
+R2ROUTER_EXPORT std::string to_text(const Completion& completion, const Pool& pool);
 
 }  // namespace r2router::llm

@@ -161,6 +161,9 @@ R2ROUTER_EXPORT Checkpoint train(const OutcomeData& data, const TrainRecipe& rec
 /// The report as a few lines of text.
 R2ROUTER_EXPORT std::string to_text(const TrainReport& report, const Checkpoint& checkpoint);
 
+/// The same as a JSON object, with the checkpoint's record of its training.
+R2ROUTER_EXPORT std::string to_json(const TrainReport& report, const Checkpoint& checkpoint);
+
 /// How a model is added to a checkpoint.
 struct AddModelOptions {
   /// Queries that the new heads are fitted to, from 20 to 2,000.
@@ -242,5 +245,8 @@ R2ROUTER_EXPORT Pool extend_pool(const Config& config, const Pool& pool, const s
 
 /// The report as a few lines of text.
 R2ROUTER_EXPORT std::string to_text(const AddModelReport& report, const std::string& name);
+
+/// The same as a JSON object. `pool` is that of the new checkpoint, whose last model was added.
+R2ROUTER_EXPORT std::string to_json(const AddModelReport& report, const Pool& pool);
 
 }  // namespace r2router

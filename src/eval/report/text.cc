@@ -8,29 +8,11 @@
 #include <vector>
 
 #include "base/decimal.h"
+#include "base/text_layout.h"
 #include "base/usd.h"
 
 namespace r2router::report {
 namespace {
-
-std::string right(const std::string& text, std::size_t width) {
-  return text.size() < width ? std::string(width - text.size(), ' ') + text : text;
-}
-
-/// Columns are as wide as their widest cell; the first is flush left.
-std::string align(const std::vector<std::vector<std::string>>& rows) {
-  std::vector<std::size_t> widths(rows.front().size());
-  for (const auto& row : rows) {
-    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  }
-  std::string text;
-  for (const auto& row : rows) {
-    std::string line = row[0] + std::string(widths[0] - row[0].size(), ' ');
-    for (std::size_t i = 1; i < row.size(); ++i) line += "  " + right(row[i], widths[i]);
-    text += line + '\n';
-  }
-  return text;
-}
 
 std::string metrics_text(const Evaluation& evaluation, CostMeasure measure) {
   std::vector<std::vector<std::string>> rows = {{"policy"}};
@@ -53,7 +35,7 @@ std::string metrics_text(const Evaluation& evaluation, CostMeasure measure) {
     const SweepPoint best = best_routerarena_point(policy, evaluation);
     row.push_back(decimal(routerarena_score(best.score, best.cost), 4));
   }
-  return align(rows);
+  return table_text(rows);
 }
 
 std::string advantage_text(const Evaluation& evaluation) {
@@ -66,7 +48,7 @@ std::string advantage_text(const Evaluation& evaluation) {
       row.push_back(difference_text((*policy.advantage).*metric.interval));
     }
   }
-  return align(rows);
+  return table_text(rows);
 }
 
 std::string datasets_text(const RouterEvaluation& result) {
@@ -86,7 +68,7 @@ std::string datasets_text(const RouterEvaluation& result) {
       }
     }
   }
-  return align(rows);
+  return table_text(rows);
 }
 
 /// "35 %".

@@ -51,5 +51,12 @@ TEST(RoundDecimal, LeavesWhatIsNotFinite) {
             std::numeric_limits<double>::infinity());
 }
 
+TEST(WithThousands, SetsCommas) {
+  EXPECT_EQ(with_thousands(0), "0");
+  EXPECT_EQ(with_thousands(999), "999");
+  EXPECT_EQ(with_thousands(1000), "1,000");
+  EXPECT_EQ(with_thousands(1234567), "1,234,567");
+}
+
 }  // namespace
 }  // namespace r2router

@@ -8,6 +8,7 @@
 namespace r2router {
 namespace {
 
+using internal::alternatives;
 using internal::is_misspelling;
 using internal::likely_name;
 using internal::loose_spelling;
@@ -101,6 +102,12 @@ TEST(ListOf, ShortensLongLists) {
   EXPECT_EQ(internal::list_of(names), "a, b, c");
   EXPECT_EQ(internal::list_of(names, 2), "a, b and 1 more");
   EXPECT_EQ(internal::list_of({}), "");
+}
+
+TEST(Alternatives, EndWithOr) {
+  EXPECT_EQ(alternatives(std::vector<std::string>{"a"}), "a");
+  EXPECT_EQ(alternatives(std::vector<std::string>{"a", "b"}), "a or b");
+  EXPECT_EQ(alternatives(std::vector<std::string>{"a", "b", "c"}), "a, b or c");
 }
 
 }  // namespace

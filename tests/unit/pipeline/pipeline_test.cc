@@ -165,7 +165,7 @@ TEST_F(Pipeline, StreamsOneAnswerAfterTheOther) {
   EXPECT_EQ(sink_.events, "bpprbebpprf");
   sink_.events.clear();
   run_pipeline(router_, source, sink_, {.client = client, .one_at_a_time = true});
-  EXPECT_EQ(sink_.events, "brbebrf");
+  EXPECT_EQ(sink_.events, "bprbebprf");
 }
 
 TEST_F(Pipeline, StopsInOrder) {

@@ -126,6 +126,35 @@ TEST(Settings, SayWhatTheyTake) {
   EXPECT_EQ(expected("allow"), "a list of at least one model name");
 }
 
+TEST(Settings, AreReadFromText) {
+  Policy policy;
+  EXPECT_TRUE(assign_text(*find_setting("lambda"), "5e-1", policy));
+  EXPECT_EQ(policy.lambda, 0.5);
+  EXPECT_TRUE(assign_text(*find_setting("max_output_tokens"), "12", policy));
+  EXPECT_EQ(policy.max_output_tokens, 12u);
+  EXPECT_TRUE(assign_text(*find_setting("objective"), "usd", policy));
+  EXPECT_EQ(policy.objective, Objective::kUsd);
+  EXPECT_TRUE(assign_text(*find_setting("continuous"), "false", policy));
+  EXPECT_EQ(policy.continuous, false);
+  EXPECT_TRUE(assign_text(*find_setting("deny"), "a,b*", policy));
+  EXPECT_EQ(policy.deny, (std::vector<std::string>{"a", "b*"}));
+  const Policy before = policy;
+  for (const auto& [name, text] :
+       {std::pair("lambda", "2"), std::pair("lambda", "0.5x"), std::pair("lambda", "nan"),
+        std::pair("lambda", ""), std::pair("max_output_tokens", "1.5"),
+        std::pair("max_output_tokens", "4294967296"), std::pair("objective", "USD"),
+        std::pair("continuous", "yes")}) {
+    EXPECT_FALSE(assign_text(*find_setting(name), text, policy)) << name << " " << text;
+  }
+  EXPECT_EQ(policy, before);
+}
+
+TEST(Settings, HaveFlags) {
+  EXPECT_EQ(find_setting("cap.margin")->flags(), "--cap-margin");
+  EXPECT_EQ(find_setting("max_cost_usd")->flags(), "--max-cost");
+  EXPECT_EQ(find_setting("monotone")->flags(), "--monotone,!--no-monotone");
+}
+
 TEST(Settings, OutOfRangeAreNamedByTheLibrary) {
   expect_error(ErrorCode::kInvalidArgument, "lambda is 1.5: expected a number from 0 to 1",
                [] { check({.lambda = 1.5}); });

@@ -1,0 +1,241 @@
+#include "cli/router_options.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "r2router/llm/http_encoder.h"
+#include "r2router/pool.h"
+#include "r2router/settings.h"
+
+#include "base/unicode.h"
+#include "checkpoint/released.h"
+#include "cli/command.h"
+
+namespace r2router::cli {
+namespace {
+
+constexpr const char* kGroup = "Constraints and trade-off";
+
+std::string flag_of(const Setting& setting) {
+  const std::string flags = setting.flags();
+  return flags.substr(0, flags.find(','));
+}
+
+/// With the setting's range, and with flags instead of setting names.
+std::string help_of(const Setting& setting) {
+  std::string help;
+  bool name = false;
+  for (std::string_view rest = setting.help; !rest.empty(); name = !name) {
+    const std::string_view part = rest.substr(0, rest.find('`'));
+    rest.remove_prefix(std::min(part.size() + 1, rest.size()));
+    const Setting* named = name ? find_setting(part) : nullptr;
+    help += named != nullptr ? flag_of(*named) : std::string(part);
+  }
+  const std::string range = setting.range();
+  return range.empty() ? help : help + " [" + range + "]";
+}
+
+std::string type_of(const Setting& setting) {
+  if (setting.type() == Setting::Type::kModels) return "NAME[,NAME]";
+  if (setting.unit == "USD") return "USD";
+  if (setting.unit == "milliseconds") return "MS";
+  return setting.unit == "tokens" ? "N" : "X";
+}
+
+/// CLI11 passes the number of times that the flag is given, minus that of its opposite.
+bool flag_value(const std::string& flags, std::int64_t count) {
+  if (count != 0) return count > 0;
+  const std::size_t comma = flags.find(",!");
+  throw CLI::ValidationError(flags.substr(0, comma) + " and " + flags.substr(comma + 2) +
+                             " exclude each other: use one of them");
+}
+
+CLI::Option* add_setting(CLI::App& command, const Setting& setting, Policy& given) {
+  const std::string flags = setting.flags(), help = help_of(setting);
+  if (setting.type() == Setting::Type::kFlag) {
+    const auto set = [&setting, &given, flags](std::int64_t count) {
+      assign(setting, flag_value(flags, count), given);
+    };
+    return command.add_flag_function(flags, set, help)->disable_flag_override();
+  }
+  const auto set = [&setting, &given](const std::string& text) {
+    assign_text(setting, text, given);
+  };
+  const auto accepts = [&setting](const std::string& text) {
+    Policy ignored;
+    return assign_text(setting, text, ignored);
+  };
+  std::vector<std::string> names;
+  for (const std::string_view name : setting.names()) names.emplace_back(name);
+  CLI::Option* option =
+      command.add_option_function<std::string>(flags, set, help)
+          ->check(names.empty() ? check_that(setting.expected(), accepts) : one_of(names))
+          ->type_name(names.empty() ? type_of(setting) : CLI::detail::join(names, "|"));
+  return setting.type() == Setting::Type::kModels ? option->join(',') : option;
+}
+
+// Enough for every text of a batch at any concurrency, but little memory.
+constexpr std::size_t kCacheBytes = std::size_t{64} << 20;
+constexpr std::size_t kMostConcurrent = 256;
+
+Check check_url() {
+  return check_that("an address that begins with http:// or https://", [](const std::string& text) {
+    const std::string lower = internal::lower_case(trimmed(text));
+    return lower.starts_with("http://") || lower.starts_with("https://");
+  });
+}
+
+bool is_duration(const std::string& text) {
+  double value = 0;
+  return CLI::detail::lexical_cast(text, value) && value > 0 && std::isfinite(value);
+}
+
+llm::Endpoint endpoint_of(const RouterSettings& settings, const std::string& base_url,
+                          llm::Secret key) {
+  llm::Endpoint endpoint{
+      .base_url = base_url, .api_key = std::move(key), .ca_file = settings.ca_file};
+  if (const auto& timeout = settings.generate.timeout) {
+    endpoint.timeouts.total = *timeout;
+    // Without streaming, the first byte arrives when the answer is complete.
+    endpoint.timeouts.first_byte = *timeout;
+  }
+  return endpoint;
+}
+
+/// Null without --embed-url, which selects the checkpoint's encoder.
+std::shared_ptr<const Encoder> make_encoder(const RouterSettings& settings, const Config& config) {
+  if (!settings.embeds()) return nullptr;
+  if (config.encoder) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "the checkpoint has a built-in encoder, and its heads accept no other embeddings: "
+                "remove --embed-url, or set --checkpoint-dir to a released folder (config.json and "
+                "checkpoints/)");
+  }
+  return llm::make_http_encoder(
+      endpoint_of(settings, settings.embed_url, llm::Secret(settings.embed_api_key)),
+      {.model = settings.embed_model.empty() ? config.embedding_model : settings.embed_model,
+       .dimension = config.embedding_dim,
+       .max_concurrency = settings.concurrency,
+       .cache = std::make_shared<EmbeddingCache>(kCacheBytes)});
+}
+
+}  // namespace
+
+void add_policy_options(CLI::App& command, RouterSettings& settings) {
+  Options add(command, kGroup);
+  add("--policy", settings.policy, "FILE.json|NAME",
+      "File, or name of a policy in the checkpoint's folder (see r2-router calibrate), with "
+      "defaults for these options");
+  for (const Setting& setting : r2router::settings()) {
+    add_setting(command, setting, settings.given)->group(kGroup);
+  }
+}
+
+void add_embedding_server_options(CLI::App& command, RouterSettings& settings) {
+  Options add(command, "Servers");
+  CLI::Option* embed_url = add(
+      "--embed-url", settings.embed_url, "URL",
+      "Embedding server (POST URL/v1/embeddings), for checkpoints without an encoder", check_url());
+  add("--embed-model", settings.embed_model, "NAME",
+      "The server's name for the embedding model; default: the checkpoint's")
+      ->needs(embed_url);
+  add("--embed-api-key", settings.embed_api_key, "KEY", "Key for the embedding server")
+      ->needs(embed_url);
+  add("--timeout", settings.generate.timeout, "SECONDS",
+      "Timeout of a request with retries, in seconds; default: 600",
+      check_that("a number of seconds above 0", is_duration));
+  add("--ca-file", settings.ca_file, "FILE",
+      "Certificate authorities to trust instead of the system's, PEM");
+  add("--concurrency", settings.concurrency, "N", "Requests in flight at once",
+      whole_number_in(1, kMostConcurrent));
+}
+
+void add_answer_server_options(CLI::App& command, RouterSettings& settings) {
+  Options add(command, "Servers");
+  CLI::Option* base = add("--llm-api-base", settings.llm_api_base, "URL",
+                          "Call each query's chosen model at this server (POST "
+                          "URL/chat/completions), such as https://openrouter.ai/api/v1",
+                          check_url());
+  add("--llm-api-key", settings.llm_api_key, "KEY",
+      "Key for that server; default: the environment variable OPENROUTER_API_KEY, which is safer: "
+      "process lists show keys of command lines");
+  add("--temperature", settings.generate.temperature, "X",
+      "Sampling temperature, if the model supports it; default: the server's", number_in(0));
+  add("--max-fallbacks", settings.generate.max_fallbacks, "N",
+      "Other models to try if the chosen one fails", whole_number_in(0, 1000));
+  add.choice("--cap-field", settings.cap_field,
+             {{"max_completion_tokens", llm::CapField::kMaxCompletionTokens},
+              {"max_tokens", llm::CapField::kMaxTokens}},
+             "Request field for the cap; default: the one that the server expects. If a model "
+             "rejects it, the other is sent");
+  add("--split-thinking", settings.generate.split_thinking,
+      "Treat <think>...</think> at the start of an answer as reasoning, not text");
+  add("--stream", settings.stream, "Print each answer while it arrives, one at a time");
+  for (CLI::Option* option : add.added()) {
+    if (option != base) option->needs(base);
+  }
+}
+
+void find_checkpoint(RouterSettings& settings) {
+  const char* chosen = std::getenv("R2ROUTER_CHECKPOINT");
+  if (!settings.checkpoint_dir.empty()) return;
+  if (!settings.embeds() || (chosen != nullptr && *chosen != '\0')) {
+    settings.checkpoint_dir = Router::default_checkpoint_path();
+  } else if (const auto folder = io::find_released_folder()) {
+    print_remark("note", "using the checkpoint in " + *folder);
+    settings.checkpoint_dir = *folder;
+  } else {
+    throw Error(ErrorCode::kNotFound,
+                "--embed-url needs a checkpoint without a built-in encoder, and the default one "
+                "has one: give --checkpoint-dir the released folder, the one with config.json and "
+                "checkpoints/ (./r2_router and the current folder are not)");
+  }
+}
+
+Policy read_policy(const RouterSettings& settings) {
+  if (settings.policy.empty()) return {};
+  return load_policy(find_policy(settings.policy, settings.checkpoint_dir));
+}
+
+Router load_router(const RouterSettings& settings) {
+  const LogCallback log = print_warnings();
+  Checkpoint checkpoint = load_checkpoint(settings.checkpoint_dir, log);
+  if (!settings.pool.empty()) apply_pool(checkpoint.config, read_pool(settings.pool), log);
+  auto encoder = make_encoder(settings, checkpoint.config);
+  return Router(std::move(checkpoint),
+                {.kernel = settings.kernel, .encoder = std::move(encoder), .log = log});
+}
+
+std::shared_ptr<const llm::Client> make_client(const RouterSettings& settings) {
+  if (!settings.answers()) return nullptr;
+  llm::Secret key = settings.llm_api_key.empty() ? llm::api_key_from_environment()
+                                                 : llm::Secret(settings.llm_api_key);
+  return llm::make_openai_client(endpoint_of(settings, settings.llm_api_base, std::move(key)),
+                                 {.cap_field = settings.cap_field});
+}
+
+Error missing_encoder(const Router& router) {
+  return Error(ErrorCode::kUnsupported,
+               "this checkpoint has no encoder for text: name a server that serves " +
+                   router.config().embedding_model +
+                   " with --embed-url, or give embeddings with --embeddings, or to route as "
+                   "\"embedding\" in the lines of --input");
+}
+
+Error with_flag_named(const Error& error, const RouterSettings& settings, const Policy& policy) {
+  const Setting* setting = find_setting(error.where().option);
+  if (setting == nullptr) return error;
+  // If a query line or a policy set it, keep the library's name.
+  const auto given = value_of(*setting, settings.given);
+  if (!given || given != value_of(*setting, policy)) return error;
+  Error::Where where = error.where();
+  where.option = flag_of(*setting);
+  return Error(error.code(), error.message(), where);
+}
+
+}  // namespace r2router::cli
