@@ -468,7 +468,6 @@ const std::vector<Completion>& completions() {
       {"r2-router route --query models s", {}},
       {"r2-router help models ", {"sync"}},
       {"r2-router help models sync ", {"-h", "--help"}},
-      {"r2-router convert a my", {"my-folder"}},
       {"r2-router man mod", {"models"}},
       {"r2-router completion ", {"bash", "zsh", "fish"}}};
   return kCompletions;
@@ -520,6 +519,7 @@ TEST_F(CompletionScript, WorksInBash) {
   EXPECT_THAT(complete("r2-router route --file=pro"), UnorderedElementsAre("prompts.txt"));
   EXPECT_THAT(complete("r2-router route --checkpoint-dir "), UnorderedElementsAre("my-folder"));
   EXPECT_THAT(complete("r2-router info "), UnorderedElementsAre("my-folder"));
+  EXPECT_THAT(complete("r2-router convert a my"), UnorderedElementsAre("my-folder"));
   EXPECT_THAT(complete("r2-router route "), ::testing::Contains("--query"));
 
   // Every option of every command.

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <thread>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include <gmock/gmock.h>
@@ -156,6 +157,45 @@ TEST_F(Pipeline, AnswersAreReportedInTheOrderOfTheQueries) {
       }
     }
   }
+}
+
+TEST_F(Pipeline, RoutesTheRowsOfAMatrix) {
+  const std::vector<float> rows = testing::random_embeddings(3, kDimension, 5);
+  for (const bool wide : {false, true}) {
+    std::variant<std::vector<float>, std::vector<double>> values = rows;
+    if (wide) values = std::vector<double>(rows.begin(), rows.end());
+    Kept sink;
+    const auto source = embedding_rows(values, kDimension, {.size = {.input_tokens = 7}});
+    run_pipeline(router_, *source, sink, {.batch_queries = 2, .same_options = true});
+    ASSERT_EQ(sink.replies.size(), 3U);
+    for (std::size_t row = 0; row < 3; ++row) {
+      const Reply& reply = sink.replies[row];
+      EXPECT_EQ(reply.item.row, row);
+      const Decision expected = router_.route(std::span(rows).subspan(row * kDimension, kDimension),
+                                              {}, {.input_tokens = 7});
+      EXPECT_EQ(reply.decision->chosen.model, expected.chosen.model);
+      EXPECT_EQ(reply.decision->chosen.cost_usd, expected.chosen.cost_usd);
+      EXPECT_EQ(json::parse(to_json_line(reply)).at("row"), row);
+    }
+  }
+}
+
+TEST_F(Pipeline, ThrowsAnErrorOfOptionsThatAllQueriesHave) {
+  std::vector<QueryItem> items = {text("1"), text("2")};
+  for (QueryItem& item : items) item.options.policy.lambda = 2;
+  Items source(items);
+  expect_error(ErrorCode::kInvalidArgument, "lambda is 2",
+               [&] { run_pipeline(router_, source, sink_, {.same_options = true}); });
+  EXPECT_EQ(sink_.events, "f");
+  run_pipeline(router_, source, sink_);
+  EXPECT_EQ(sink_.events, "feef");
+  // A query that cannot be read does not concern the others.
+  items = {text("1"), text("2")};
+  items[0].error = Error(ErrorCode::kBadData, "cannot be read");
+  Items other(items);
+  sink_.events.clear();
+  run_pipeline(router_, other, sink_, {.same_options = true});
+  EXPECT_EQ(sink_.events, "erf");
 }
 
 TEST_F(Pipeline, StreamsOneAnswerAfterTheOther) {
