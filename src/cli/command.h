@@ -9,8 +9,8 @@
 //     Command<Settings> command(app, "do", "Do what it says", kFooter);
 //     command.add("--seed", command->seed, "N", "Varies the folds");
 //     command.add("--json", command->json, "Print one JSON object");
-//     command.add.choice("--budgets", command->hard_cap, {{"given", false}, {"hard-cap", true}},
-//     "..."); command.runs([](const Settings& settings) { print(...); });
+//     command.add.choice("--budgets", command->hard_cap, {{"given", 0}, {"hard-cap", 1}}, "...");
+//     command.runs([](const Settings& settings) { print(...); });
 #pragma once
 
 #include <cstdint>
