@@ -9,15 +9,17 @@
 namespace r2router::cli {
 namespace {
 
-/// "a number from 0 to 1" or "a number, 0 or more".
-std::string range_text(const std::string& kind, double least, std::optional<double> most) {
+constexpr double kUnbounded = std::numeric_limits<double>::max();
+
+/// "a number from 0 to 1", or "a number, 0 or more" if `most` is kUnbounded.
+std::string range_text(const std::string& kind, double least, double most) {
   const auto text = [](double number) {
     char digits[64];
     std::snprintf(digits, sizeof digits, "%.15g", number);
     return std::string(digits);
   };
-  return most ? kind + " from " + text(least) + " to " + text(*most)
-              : kind + ", " + text(least) + " or more";
+  return most < kUnbounded ? kind + " from " + text(least) + " to " + text(most)
+                           : kind + ", " + text(least) + " or more";
 }
 
 }  // namespace
@@ -39,8 +41,7 @@ Check one_of(std::vector<std::string> values) {
 
 Check number_in(double least, double most) {
   using Limits = std::numeric_limits<double>;
-  const auto shown = most < Limits::max() ? std::optional(most) : std::nullopt;
-  return check_that(least == Limits::lowest() ? "a number" : range_text("a number", least, shown),
+  return check_that(least == Limits::lowest() ? "a number" : range_text("a number", least, most),
                     [=](const std::string& text) {
                       double value = 0;
                       return CLI::detail::lexical_cast(text, value) && value >= least &&
@@ -51,7 +52,7 @@ Check number_in(double least, double most) {
 Check whole_number_in(std::uint64_t least, std::uint64_t most) {
   // The largest number of a type is not worth mentioning.
   const bool bounded = most < std::numeric_limits<std::uint32_t>::max();
-  const auto shown = bounded ? std::optional(static_cast<double>(most)) : std::nullopt;
+  const double shown = bounded ? static_cast<double>(most) : kUnbounded;
   return check_that(range_text("a whole number", static_cast<double>(least), shown),
                     [=](const std::string& text) {
                       std::uint64_t value = 0;
