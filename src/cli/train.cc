@@ -43,8 +43,8 @@ void check_budget_prompt(const OutcomeTable& table, const Settings& settings) {
   if (!limited || table.budget_mode != BudgetMode::kPrompted) return;
   if (settings.budget_prompt.find("{budget}") != std::string::npos) return;
   throw CLI::ValidationError(
-      "--budget-prompt: the outcomes have limited budgets; give the words that told the models, "
-      "with {budget} in place of the number");
+      "--budget-prompt: the outcomes have limited budgets; give the instruction that the models "
+      "received, with {budget} in place of the number");
 }
 
 void train_checkpoint(Settings& settings) {
@@ -68,11 +68,12 @@ void train_checkpoint(Settings& settings) {
   if (report.held_out_queries > 0) {
     // The checkpoint is kept even if it cannot be measured on these queries.
     try {
+      EvaluationOptions how;
+      how.against = {"standard"};
+      how.resampling.resamples = kDefaultResamples;
+      how.log = print_warnings();
       const RouterEvaluation evaluation =
-          evaluate_checkpoint(Router(std::move(checkpoint)), data, options.holdout,
-                              {.against = {"standard"},
-                               .resampling = {.resamples = kDefaultResamples},
-                               .log = print_warnings()});
+          evaluate_checkpoint(Router(std::move(checkpoint)), data, options.holdout, how);
       json["evaluation"] = Json::parse(to_json(evaluation, false));
       text += "\n" + to_text(evaluation);
     } catch (const Error& error) {
@@ -99,7 +100,7 @@ void add_train_command(CLI::App& app) {
              "given: as the outcomes have them; hard-cap: derive limited budgets from unlimited "
              "answers, cut off at the budget, a cut one scoring 0");
   add("--budget-prompt", command->budget_prompt, "TEXT",
-      "What the models were told under a limited budget; {budget} stands for it");
+      "Instruction that the models received under a limited budget, with {budget} in its place");
   add("--embedding-model", command->embedding_model, "NAME",
       "With --embeddings: the model that made them, which a server must serve")
       ->needs("--embeddings");
