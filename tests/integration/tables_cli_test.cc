@@ -253,7 +253,7 @@ TEST_F(TablesCli, OutcomesThatAreMissingAreCounted) {
       train("both", "queries.jsonl", "some.jsonl", {"--coverage", "0.8", "--holdout", "0"});
   ASSERT_EQ(both.exit_code, 0) << both.err;
   EXPECT_THAT(both.err, HasSubstr("of 120 queries, 12 lack an outcome of \"vendor/large:free\" "
-                                  "(12); heads learn from the outcomes there are"));
+                                  "(12); heads learn from all outcomes"));
   EXPECT_EQ(load_checkpoint(folder_ / "both").config.models.size(), 2u);
 
   const Outcome evaluated =

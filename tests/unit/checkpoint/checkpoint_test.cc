@@ -360,7 +360,7 @@ TEST(NativeModel, ChecksTheTensorsOfTopics) {
   Parts none;
   none.extra = "topic_weights";
   expect_error(ErrorCode::kBadCheckpoint,
-               "m.safetensors at /topic_weights: found a tensor of topics, expected none",
+               "m.safetensors at /topic_weights: found a tensor of topics' weights, expected none",
                [&] { none.decode(); });
 }
 

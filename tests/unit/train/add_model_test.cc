@@ -309,7 +309,7 @@ TEST(AddModel, BadRequestsAreRefused) {
     c.config.token_limits = {Budget(50)};
     for (HeadName& name : linear_heads(c).names) name.pair.budget = Budget(50);
   });
-  expect_fault(ErrorCode::kUnsupported, "\"knn\": a model can be added to linear heads",
+  expect_fault(ErrorCode::kUnsupported, "\"knn\": a model can only be added to linear heads",
                [](C c, T, N, O) {
                  c.config.predictor = PredictorKind::kKnn;
                  c.predictor = NearestNeighbours();
