@@ -135,7 +135,7 @@ TEST_F(BadHeads, WithoutUnlimitedLength) {
 }
 TEST_F(BadHeads, WithModelsMixed) {
   std::swap(heads_.names[0], heads_.names[3]);
-  expect_refused(heads_, "apart");
+  expect_refused(heads_, "separated from");
 }
 TEST_F(BadHeads, ThatAreNotFinite) {
   std::get<std::vector<float>>(heads_.weights)[9] = std::numeric_limits<float>::infinity();
