@@ -92,15 +92,18 @@ TrainRecipe make_recipe(std::optional<LexicalEncoderSpec> encoder, bool topics, 
                         const std::vector<std::uint32_t>& neighbours, std::uint32_t folds,
                         std::uint32_t holdout, std::uint64_t seed, std::uint32_t threads,
                         py::object progress, py::object log) {
-  TrainRecipe recipe{.topics = topics,
-                     .augment = augment,
-                     .options = {.predictor = parse_predictor_kind(predictor),
-                                 .folds = folds,
-                                 .holdout = holdout,
-                                 .seed = seed,
-                                 .threads = threads,
-                                 .progress = to_progress_callback(std::move(progress)),
-                                 .log = to_log_callback(std::move(log))}};
+  // Member by member: if an initialiser of an aggregate throws, GCC 12 also destroys members that do
+  // not exist yet.
+  TrainRecipe recipe;
+  recipe.topics = topics;
+  recipe.augment = augment;
+  recipe.options.predictor = parse_predictor_kind(predictor);
+  recipe.options.folds = folds;
+  recipe.options.holdout = holdout;
+  recipe.options.seed = seed;
+  recipe.options.threads = threads;
+  recipe.options.progress = to_progress_callback(std::move(progress));
+  recipe.options.log = to_log_callback(std::move(log));
   if (encoder) recipe.encoder = *std::move(encoder);
   if (!alphas.empty()) recipe.options.alphas = alphas;
   if (!neighbours.empty()) recipe.options.neighbours = neighbours;

@@ -67,9 +67,10 @@ inline std::size_t length_pair(const DecisionTable& table, const Rule& rule, std
   return rule.decision_rules == DecisionRules::kCorrected ? table.length_pairs()[pair] : pair;
 }
 
-/// A pair's exact prediction within its bounds.
-inline Point exact_point(const DecisionTable& table, const Rule& rule, const ExactSource& source,
-                         std::size_t pair) {
+/// A pair's exact prediction within its bounds. `source`: an ExactSource.
+template <typename Source>
+Point exact_point(const DecisionTable& table, const Rule& rule, const Source& source,
+                  std::size_t pair) {
   double quality = 0, tokens = 0;
   source.exact(pair, quality, tokens);
   if (const std::size_t other = length_pair(table, rule, pair); other != pair) {
