@@ -432,7 +432,7 @@ def test_signals_end_native_work(
     endless: dict[str, Any] = {"resamples": 1_000_000, "progress": False}
     calls: dict[str, Any] = {
         "train": lambda: r2_router.train(
-            *rows, POOL, tmp_path / "out", progress=False, alphas=[10] * 100_000, threads=1
+            *rows, POOL, tmp_path / "out", progress=False, predictor="mlp", folds=50, threads=1
         ),
         "evaluate": lambda: r2_router.evaluate(*rows, training.router, **endless),
         "cross_validate": lambda: r2_router.evaluate(*rows, pool=POOL, folds=2, **endless, **QUICK),
