@@ -92,8 +92,8 @@ TrainRecipe make_recipe(std::optional<LexicalEncoderSpec> encoder, bool topics, 
                         const std::vector<std::uint32_t>& neighbours, std::uint32_t folds,
                         std::uint32_t holdout, std::uint64_t seed, std::uint32_t threads,
                         py::object progress, py::object log) {
-  // Member by member: if an initialiser of an aggregate throws, GCC 12 also destroys members that do
-  // not exist yet.
+  // Member by member: if an initialiser of an aggregate throws, GCC 12 also destroys members that
+  // do not exist yet.
   TrainRecipe recipe;
   recipe.topics = topics;
   recipe.augment = augment;
