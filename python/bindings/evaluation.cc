@@ -65,13 +65,7 @@ std::tuple<std::string, std::string, Dict> calibrate_on(
     const ReleasedGil released;
     const CalibrationTarget parsed = parse_target(target);
     if (!data.table.pairs.empty()) {
-      const std::uint32_t kept = holdout ? *holdout : trained_holdout(checkpoint->config, to_log);
-      if (kept > 0) data = select_part(data, kept, true);
-      if (data.table.queries.empty()) {
-        throw Error(ErrorCode::kBadData,
-                    "none of the queries is one that holdout=" + std::to_string(kept) +
-                        " keeps out of training: give more, or holdout=0 if none was trained on");
-      }
+      data = calibration_data(data, checkpoint->config, holdout, to_log);
     }
     sample = sample_options(Router(*checkpoint), data, base);
     result = calibrate(sample.options, parsed, options, sample.realised);

@@ -113,9 +113,7 @@ class Validator {
 
   /// Those of the default encoder, which has none, without one.
   std::vector<internal::EncoderTensor> encoder_tensors() const {
-    // Only reads the tensors.
-    return internal::tensors_of(config_.encoder.value_or(EncoderSpec()),
-                                const_cast<EncoderTensors&>(encoder_));
+    return internal::tensors_of(config_.encoder.value_or(EncoderSpec()), encoder_);
   }
 
   void check_names() const {

@@ -25,7 +25,6 @@ using io::JsonDocument;
 using io::JsonView;
 
 constexpr std::uint32_t kNewestFormatVersion = 3;
-constexpr std::uint32_t kMostDimensions = 65536;
 constexpr double kHighestTokenFloor = 4294967294;
 constexpr std::uint32_t kMostLengthPoints = 1000;
 
@@ -229,7 +228,7 @@ Config parse_config(std::string_view json, const std::string& file) {
   if (const JsonView model = root["embedding_model"]; model.present()) {
     config.embedding_model = model.string();
   }
-  config.embedding_dim = root["embedding_dim"].uint32(1, kMostDimensions);
+  config.embedding_dim = root["embedding_dim"].uint32(1, internal::kMostDimensions);
   if (const JsonView lambda = root["default_lambda"]; lambda.present()) {
     read_setting(lambda, "lambda", config.policy);
   }

@@ -400,9 +400,8 @@ std::string encode_native(const Checkpoint& checkpoint) {
   }
   std::visit([&](const auto& data) { write_predictor(data, contents); }, checkpoint.predictor);
   if (checkpoint.config.encoder) {
-    // Only reads the tensors.
-    auto& tensors = const_cast<EncoderTensors&>(checkpoint.encoder);
-    for (const auto& tensor : internal::tensors_of(*checkpoint.config.encoder, tensors)) {
+    for (const internal::EncoderTensor& tensor :
+         internal::tensors_of(*checkpoint.config.encoder, checkpoint.encoder)) {
       if (tensor.shape.empty()) continue;
       contents.tensors.push_back(
           {std::string(tensor.name), TensorType::kFloat32, tensor.shape, bytes_of(*tensor.values)});

@@ -40,6 +40,10 @@ std::vector<EncoderTensor> tensors_of(const EncoderSpec& spec, EncoderTensors& t
       spec);
 }
 
+std::vector<EncoderTensor> tensors_of(const EncoderSpec& spec, const EncoderTensors& tensors) {
+  return tensors_of(spec, const_cast<EncoderTensors&>(tensors));
+}
+
 }  // namespace internal
 
 std::size_t embedding_dimension(const EncoderSpec& spec) {

@@ -15,6 +15,9 @@
 
 namespace r2router::internal {
 
+/// The largest embedding of a checkpoint.
+inline constexpr std::uint32_t kMostDimensions = 65536;
+
 /// A float32 tensor that an encoder of some kind can have.
 struct EncoderTensor {
   std::string_view name;
@@ -43,5 +46,7 @@ std::uint32_t format_version_for(const EncoderSpec& spec);
 
 /// Every tensor of the spec's kind. `tensors` is of the same kind.
 std::vector<EncoderTensor> tensors_of(const EncoderSpec& spec, EncoderTensors& tensors);
+/// The same, only to be read.
+std::vector<EncoderTensor> tensors_of(const EncoderSpec& spec, const EncoderTensors& tensors);
 
 }  // namespace r2router::internal

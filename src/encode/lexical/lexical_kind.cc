@@ -13,7 +13,6 @@ namespace {
 
 using io::JsonView;
 
-constexpr std::uint32_t kMostDimensions = 65536;
 constexpr std::uint32_t kLongestNgram = 8;
 constexpr std::size_t kMostFeatureFamilies = 8;
 constexpr std::size_t kMostTopics = 1024;
