@@ -63,7 +63,10 @@ class ProgressBar:
 
 
 def _is_watched() -> bool:
-    """Whether standard error is a terminal or a notebook."""
-    if "ipykernel" in sys.modules:
+    """Whether this process is a notebook's kernel, or standard error is a terminal."""
+    # Importing ipykernel is not enough: programs that start kernels import it too.
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    if getattr(shell, "kernel", None) is not None:
         return True
     return sys.stderr is not None and sys.stderr.isatty()
