@@ -18,7 +18,7 @@ constexpr std::size_t kQueries = 2400, kSettings = 300;
 
 struct Setting {
   OutcomeTable table;
-  PredictionTable predictions;
+  eval::PredictionTable predictions;
   std::vector<double> lambdas;
 
   Setting() {
@@ -46,7 +46,7 @@ struct Setting {
         table.output_tokens.push_back(predictions.output_tokens.back());
       }
     }
-    lambdas = lambda_grid(best_single(table).unit, kSettings - 2);
+    lambdas = eval::lambda_grid(eval::best_single(table).unit, kSettings - 2);
   }
 };
 
@@ -57,23 +57,23 @@ const Setting& setting() {
 
 void sweep_300_settings(benchmark::State& state) {
   const auto& [table, predictions, lambdas] = setting();
-  for (auto _ : state) benchmark::DoNotOptimize(sweep(table, predictions, lambdas));
+  for (auto _ : state) benchmark::DoNotOptimize(eval::sweep(table, predictions, lambdas));
 }
 BENCHMARK(sweep_300_settings)->Unit(benchmark::kMillisecond);
 
 void plain_loop_over_300_settings(benchmark::State& state) {
   const auto& [table, predictions, lambdas] = setting();
   for (auto _ : state) {
-    std::vector<SweepPoint> points;
+    std::vector<eval::SweepPoint> points;
     for (const double lambda : lambdas) {
-      SweepPoint point{.lambda = lambda};
+      eval::SweepPoint point{.lambda = lambda};
       for (std::size_t query = 0; query < kQueries; ++query) {
         double best_risk = -1e300;
         std::size_t best = 0;
         for (std::size_t pair = 0; pair < table.pairs.size(); ++pair) {
           const std::size_t cell = table.cell(query, pair);
-          const double cost =
-              cost_usd(table.models[table.pairs[pair].model], 100, predictions.output_tokens[cell]);
+          const double cost = eval::cost_usd(table.models[table.pairs[pair].model], 100,
+                                             predictions.output_tokens[cell]);
           const double risk = (1 - lambda) * predictions.quality[cell] - lambda * cost;
           if (risk > best_risk) {
             best_risk = risk;
@@ -83,7 +83,7 @@ void plain_loop_over_300_settings(benchmark::State& state) {
         const std::size_t cell = table.cell(query, best);
         point.score += table.scores[cell];
         point.cost +=
-            cost_usd(table.models[table.pairs[best].model], 100, table.output_tokens[cell]);
+            eval::cost_usd(table.models[table.pairs[best].model], 100, table.output_tokens[cell]);
       }
       points.push_back(point);
     }
@@ -95,9 +95,10 @@ BENCHMARK(plain_loop_over_300_settings)->Unit(benchmark::kMillisecond);
 /// All policies with intervals from 1,000 resamples: one sweep each, then only its steps.
 void evaluate_with_1000_resamples(benchmark::State& state) {
   const auto& [table, predictions, lambdas] = setting();
-  const std::vector<Contender> contenders = standard_contenders(table, predictions, table);
+  const std::vector<eval::Contender> contenders =
+      eval::standard_contenders(table, predictions, table);
   for (auto _ : state) {
-    benchmark::DoNotOptimize(evaluate(table, contenders, false, {.resamples = 1000}));
+    benchmark::DoNotOptimize(eval::evaluate(table, contenders, false, {.resamples = 1000}));
   }
 }
 BENCHMARK(evaluate_with_1000_resamples)->Unit(benchmark::kMillisecond)->Iterations(1);

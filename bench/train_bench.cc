@@ -36,12 +36,12 @@ void fit_187_heads(benchmark::State& state) {
   std::vector<double> targets(kQueries * kHeads);
   std::minstd_rand random(2);
   for (double& target : targets) target = static_cast<double>(random() % 2);
-  internal::RidgeProblem problem{embeddings, kDimension, targets, kHeads, {}};
+  train::RidgeProblem problem{embeddings, kDimension, targets, kHeads, {}};
   problem.folds.resize(1);
   for (std::uint32_t i = 0; i < kQueries; ++i) problem.folds[0].push_back(i);
   const std::vector<double> alphas = {30};
   for (auto _ : state) {
-    const internal::RidgeSolver solver(problem, std::thread::hardware_concurrency());
+    const train::RidgeSolver solver(problem, std::thread::hardware_concurrency());
     benchmark::DoNotOptimize(solver.fit(alphas).front().weights.data());
   }
 }
@@ -70,11 +70,11 @@ void train_352_heads(benchmark::State& state) {
   const std::vector<std::uint32_t> limits = {10,  20,  30,  40,  50,   80,   100, 150,
                                              200, 300, 500, 800, 1200, 2000, 4000};
   table = apply_hard_cap(table, limits);
-  TrainOptions options;
+  train::TrainOptions options;
   options.alphas = {30};
   options.holdout = 0;
   for (auto _ : state) {
-    benchmark::DoNotOptimize(train(table, embeddings, kDimension, options).spreads.data());
+    benchmark::DoNotOptimize(train::train(table, embeddings, kDimension, options).spreads.data());
   }
 }
 BENCHMARK(train_352_heads)->UseRealTime()->Unit(benchmark::kSecond)->Iterations(1);

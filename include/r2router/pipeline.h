@@ -78,7 +78,7 @@ R2ROUTER_EXPORT std::unique_ptr<QuerySource> make_source(
     std::function<void(const std::function<bool(QueryItem)>& take)> read);
 
 /// Each row of a matrix is the embedding of a query, of `dimension` numbers. QueryItem::row counts
-/// them.
+/// them. The queries are views of the source's rows and must not outlive it.
 R2ROUTER_EXPORT std::unique_ptr<QuerySource> embedding_rows(
     std::variant<std::vector<float>, std::vector<double>> values, std::size_t dimension,
     const SourceOptions& options = {});

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <variant>
 #include <vector>
@@ -43,15 +44,16 @@ struct Query {
   /// A conversation. It is routed by its last message of the user, and its length is that of all
   /// messages together.
   std::vector<Message> messages = {};
-  /// Empty: the router's encoder makes it.
-  std::variant<std::vector<float>, std::vector<double>> embedding = {};
+  /// Owned, or a view of numbers that must outlive the query. Empty: the router's encoder makes it.
+  /// Views of adjacent rows of a float32 matrix are routed without a copy.
+  std::variant<std::vector<float>, std::vector<double>, std::span<const float>,
+               std::span<const double>>
+      embedding = {};
   QuerySize size = {};
 
   bool has_embedding() const {
     return std::visit([](const auto& numbers) { return !numbers.empty(); }, embedding);
   }
-
-  friend bool operator==(const Query&, const Query&) = default;
 };
 
 }  // namespace r2router

@@ -77,7 +77,7 @@ LogCallback to_log_callback(py::object log);
 
 /// A callback that handles signals, so that Ctrl-C ends long work, and calls Python's
 /// `progress(stage: str, done: int, total: int)` unless it is None. Acquires the GIL.
-ProgressCallback to_progress_callback(py::object progress);
+train::ProgressCallback to_progress_callback(py::object progress);
 
 /// A dictionary with names for keys, which the stubs show as such.
 using Dict = py::typing::Dict<py::str, py::object>;

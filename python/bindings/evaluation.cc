@@ -20,24 +20,24 @@ namespace {
 /// Routers by name.
 using Rivals = std::vector<std::pair<std::string, std::shared_ptr<Checkpoint>>>;
 
-EvaluationOptions make_options(const std::string& name, const Rivals& rivals,
-                               const std::vector<std::string>& against, bool available_only,
-                               bool by_dataset, std::uint32_t resamples, std::uint64_t seed,
-                               py::object progress, py::object log) {
-  EvaluationOptions options{.name = name,
-                            .against = against,
-                            .available_only = available_only,
-                            .by_dataset = by_dataset,
-                            .resampling = {.resamples = resamples, .seed = seed},
-                            .progress = to_progress_callback(std::move(progress)),
-                            .log = to_log_callback(std::move(log))};
+eval::EvaluationOptions make_options(const std::string& name, const Rivals& rivals,
+                                     const std::vector<std::string>& against, bool available_only,
+                                     bool by_dataset, std::uint32_t resamples, std::uint64_t seed,
+                                     py::object progress, py::object log) {
+  eval::EvaluationOptions options{.name = name,
+                                  .against = against,
+                                  .available_only = available_only,
+                                  .by_dataset = by_dataset,
+                                  .resampling = {.resamples = resamples, .seed = seed},
+                                  .progress = to_progress_callback(std::move(progress)),
+                                  .log = to_log_callback(std::move(log))};
   for (const auto& [rival, checkpoint] : rivals) {
     options.rivals.push_back({rival, Router(*checkpoint)});
   }
   return options;
 }
 
-Dict to_dict(const CalibratedFigure& figure) {
+Dict to_dict(const eval::CalibratedFigure& figure) {
   using namespace py::literals;
   return Dict("value"_a = figure.value, "low"_a = figure.low, "high"_a = figure.high);
 }
@@ -50,25 +50,25 @@ std::tuple<std::string, std::string, Dict> calibrate_on(
     py::object progress, py::object log) {
   using namespace py::literals;
   const LogCallback to_log = to_log_callback(std::move(log));
-  const ProgressCallback report = to_progress_callback(std::move(progress));
-  const CalibrationOptions options{
-      .setting =
-          fraction ? CalibratedSetting::kQualityFraction : CalibratedSetting::kWillingnessToPay,
+  const train::ProgressCallback report = to_progress_callback(std::move(progress));
+  const eval::CalibrationOptions options{
+      .setting = fraction ? eval::CalibratedSetting::kQualityFraction
+                          : eval::CalibratedSetting::kWillingnessToPay,
       .resamples = resamples,
       .seed = seed,
       .progress = [&](std::size_t done, std::size_t total) { report("resampling", done, total); }};
   const Policy base = policy.value_or(Policy());
-  Calibration result;
-  CalibrationSample sample;
+  eval::Calibration result;
+  eval::CalibrationSample sample;
   std::string json, text;
   {
     const ReleasedGil released;
-    const CalibrationTarget parsed = parse_target(target);
+    const eval::CalibrationTarget parsed = eval::parse_target(target);
     if (!data.table.pairs.empty()) {
-      data = calibration_data(data, checkpoint->config, holdout, to_log);
+      data = eval::calibration_data(data, checkpoint->config, holdout, to_log);
     }
-    sample = sample_options(Router(*checkpoint), data, base);
-    result = calibrate(sample.options, parsed, options, sample.realised);
+    sample = eval::sample_options(Router(*checkpoint), data, base);
+    result = eval::calibrate(sample.options, parsed, options, sample.realised);
     json = to_json(base, result);
     text = to_text(result, sample.incomplete);
   }
@@ -83,7 +83,7 @@ std::tuple<std::string, std::string, Dict> calibrate_on(
 
 template <typename Function>
 auto without_gil(Function function) {
-  return [function](const RouterEvaluation& self) {
+  return [function](const eval::RouterEvaluation& self) {
     const ReleasedGil released;
     return std::string(function(self));
   };
@@ -92,24 +92,24 @@ auto without_gil(Function function) {
 }  // namespace
 
 void register_evaluation(py::module_& module) {
-  py::class_<EvaluationOptions>(module, "EvaluationOptions", "Settings of an evaluation.")
+  py::class_<eval::EvaluationOptions>(module, "EvaluationOptions", "Settings of an evaluation.")
       .def(py::init(&make_options), py::kw_only(), py::arg("name") = "router",
            py::arg("rivals") = py::list(), py::arg("against") = std::vector<std::string>(),
            py::arg("available_only") = false, py::arg("by_dataset") = false,
-           py::arg("resamples") = kDefaultResamples, py::arg("seed") = 0,
+           py::arg("resamples") = eval::kDefaultResamples, py::arg("seed") = 0,
            py::arg("progress") = py::none(), py::arg("log") = py::none());
-  py::class_<RouterEvaluation>(module, "RouterEvaluation", "The results of an evaluation.")
-      .def("json", without_gil([](const RouterEvaluation& self) { return to_json(self); }))
-      .def("text", without_gil([](const RouterEvaluation& self) { return to_text(self); }))
-      .def("summary", without_gil(&summary_text))
-      .def("csv", without_gil(&curves_csv))
-      .def("html", without_gil(&to_html));
+  py::class_<eval::RouterEvaluation>(module, "RouterEvaluation", "The results of an evaluation.")
+      .def("json", without_gil([](const eval::RouterEvaluation& self) { return to_json(self); }))
+      .def("text", without_gil([](const eval::RouterEvaluation& self) { return to_text(self); }))
+      .def("summary", without_gil(&eval::summary_text))
+      .def("csv", without_gil(&eval::curves_csv))
+      .def("html", without_gil(&eval::to_html));
   module.def(
       "evaluate",
       [](const std::shared_ptr<Checkpoint>& checkpoint, const OutcomeData& data,
-         std::optional<std::uint32_t> holdout, const EvaluationOptions& options) {
+         std::optional<std::uint32_t> holdout, const eval::EvaluationOptions& options) {
         const ReleasedGil released;
-        return evaluate_checkpoint(
+        return eval::evaluate_checkpoint(
             Router(*checkpoint), data,
             holdout ? *holdout : trained_holdout(checkpoint->config, options.log), options);
       },
@@ -117,21 +117,21 @@ void register_evaluation(py::module_& module) {
       py::arg("options"));
   module.def(
       "cross_validate",
-      [](const OutcomeData& data, const TrainRecipe& recipe, std::uint32_t folds,
-         const EvaluationOptions& options) {
+      [](const OutcomeData& data, const train::TrainRecipe& recipe, std::uint32_t folds,
+         const eval::EvaluationOptions& options) {
         const ReleasedGil released;
-        return cross_validate(data, recipe, folds, options);
+        return eval::cross_validate(data, recipe, folds, options);
       },
       py::kw_only(), py::arg("data"), py::arg("recipe"), py::arg("folds"), py::arg("options"));
   module.def(
       "measure_stability",
       [](const std::shared_ptr<Checkpoint>& checkpoint, const OutcomeData& data,
          std::optional<std::uint32_t> holdout, py::object progress) {
-        const ProgressCallback report = to_progress_callback(std::move(progress));
+        const train::ProgressCallback report = to_progress_callback(std::move(progress));
         const ReleasedGil released;
-        return to_json(measure_stability(Router(*checkpoint), data.table,
-                                         holdout ? *holdout : trained_holdout(checkpoint->config),
-                                         report));
+        return to_json(eval::measure_stability(
+            Router(*checkpoint), data.table,
+            holdout ? *holdout : trained_holdout(checkpoint->config), report));
       },
       py::kw_only(), py::arg("checkpoint").none(false), py::arg("data"), py::arg("holdout"),
       py::arg("progress"));

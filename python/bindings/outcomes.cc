@@ -57,7 +57,7 @@ OutcomeData read_data(const std::string& queries, const std::string& outcomes,
     if (!pool.empty()) known = read_pool(pool);
     if (checkpoint) {
       known = model.empty() ? checkpoint->config.models
-                            : extend_pool(checkpoint->config, known, model, pool);
+                            : train::extend_pool(checkpoint->config, known, model, pool);
     }
     data.table = read_outcomes(queries, outcomes, known,
                                {.ignore_unknown_models = ignore_unknown_models, .log = to_log});
@@ -80,7 +80,7 @@ OutcomeData read_data(const std::string& queries, const std::string& outcomes,
 
 }  // namespace
 
-ProgressCallback to_progress_callback(py::object progress) {
+train::ProgressCallback to_progress_callback(py::object progress) {
   auto shared = std::make_shared<py::object>(std::move(progress));
   return [shared](std::string_view stage, std::size_t done, std::size_t total) {
     const AcquiredGil acquired;

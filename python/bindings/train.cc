@@ -18,21 +18,21 @@
 namespace r2router::python {
 namespace {
 
-Dict to_dict(const DeferralMetrics& metrics) {
+Dict to_dict(const eval::DeferralMetrics& metrics) {
   using namespace py::literals;
   return Dict("audc"_a = metrics.audc, "qnc"_a = metrics.qnc, "peak"_a = metrics.peak,
               "c95"_a = metrics.c95);
 }
 
 /// What was chosen and tried by the kind of predictor.
-void add_settings(const TrainReport& report, PredictorKind kind, Dict& dict) {
+void add_settings(const train::TrainReport& report, PredictorKind kind, Dict& dict) {
   if (kind == PredictorKind::kMlp) dict["epochs"] = report.epochs;
   if (kind == PredictorKind::kKnn) {
-    const auto weighting = [](const NeighboursResult& result) {
+    const auto weighting = [](const train::NeighboursResult& result) {
       return result.weighting == NearestNeighbours::Weighting::kUniform ? "uniform" : "similarity";
     };
     py::typing::List<Dict> counts;
-    for (const NeighboursResult& result : report.neighbour_counts) {
+    for (const train::NeighboursResult& result : report.neighbour_counts) {
       Dict entry = to_dict(result.metrics);
       entry["neighbours"] = result.neighbours;
       entry["weighting"] = weighting(result);
@@ -44,7 +44,7 @@ void add_settings(const TrainReport& report, PredictorKind kind, Dict& dict) {
   }
   if (kind != PredictorKind::kRidge) return;
   py::typing::List<Dict> alphas;
-  for (const AlphaResult& result : report.alphas) {
+  for (const train::AlphaResult& result : report.alphas) {
     Dict entry = to_dict(result.metrics);
     entry["alpha"] = result.alpha;
     alphas.append(entry);
@@ -53,7 +53,7 @@ void add_settings(const TrainReport& report, PredictorKind kind, Dict& dict) {
   dict["alphas"] = alphas;
 }
 
-Dict to_dict(const TrainReport& report, PredictorKind kind) {
+Dict to_dict(const train::TrainReport& report, PredictorKind kind) {
   using namespace py::literals;
   Dict dict("training_queries"_a = report.training_queries,
             "held_out_queries"_a = report.held_out_queries, "heads"_a = report.heads,
@@ -87,14 +87,14 @@ LexicalEncoderSpec make_encoder(std::uint32_t dimension, const FeatureTuples& fe
   return spec;
 }
 
-TrainRecipe make_recipe(std::optional<LexicalEncoderSpec> encoder, bool topics, bool augment,
-                        const std::string& predictor, const std::vector<double>& alphas,
-                        const std::vector<std::uint32_t>& neighbours, std::uint32_t folds,
-                        std::uint32_t holdout, std::uint64_t seed, std::uint32_t threads,
-                        py::object progress, py::object log) {
+train::TrainRecipe make_recipe(std::optional<LexicalEncoderSpec> encoder, bool topics, bool augment,
+                               const std::string& predictor, const std::vector<double>& alphas,
+                               const std::vector<std::uint32_t>& neighbours, std::uint32_t folds,
+                               std::uint32_t holdout, std::uint64_t seed, std::uint32_t threads,
+                               py::object progress, py::object log) {
   // Member by member: if an initialiser of an aggregate throws, GCC 12 also destroys members that
   // do not exist yet.
-  TrainRecipe recipe;
+  train::TrainRecipe recipe;
   recipe.topics = topics;
   recipe.augment = augment;
   recipe.options.predictor = parse_predictor_kind(predictor);
@@ -111,14 +111,14 @@ TrainRecipe make_recipe(std::optional<LexicalEncoderSpec> encoder, bool topics, 
 }
 
 std::tuple<std::shared_ptr<Checkpoint>, Dict, std::string> train_on(
-    const OutcomeData& data, const TrainRecipe& recipe, const std::string& budget_prompt,
+    const OutcomeData& data, const train::TrainRecipe& recipe, const std::string& budget_prompt,
     const std::string& embedding_model) {
   auto checkpoint = std::make_shared<Checkpoint>();
-  TrainReport report;
+  train::TrainReport report;
   std::string text;
   {
     const ReleasedGil released;
-    *checkpoint = train(data, recipe, &report);
+    *checkpoint = train::train(data, recipe, &report);
     if (!data.embeddings.empty()) checkpoint->config.embedding_model = embedding_model;
     checkpoint->config.budget_prompt = budget_prompt;
     text = to_text(report, *checkpoint);
@@ -126,7 +126,7 @@ std::tuple<std::shared_ptr<Checkpoint>, Dict, std::string> train_on(
   return {checkpoint, to_dict(report, recipe.options.predictor), text};
 }
 
-Dict to_dict(const AddedHeads& heads, const Pool& pool) {
+Dict to_dict(const train::AddedHeads& heads, const Pool& pool) {
   using namespace py::literals;
   Dict shares;
   for (std::size_t i = 0; i < heads.shares.size(); ++i) {
@@ -141,24 +141,24 @@ std::tuple<std::shared_ptr<Checkpoint>, Dict, std::string> add_model_to(
     std::uint32_t probes, std::optional<std::uint32_t> holdout, std::uint64_t seed,
     std::uint32_t threads, py::object progress, py::object log) {
   using namespace py::literals;
-  AddModelOptions options{.probes = probes,
-                          .seed = seed,
-                          .threads = threads,
-                          .progress = to_progress_callback(std::move(progress)),
-                          .log = to_log_callback(std::move(log))};
+  train::AddModelOptions options{.probes = probes,
+                                 .seed = seed,
+                                 .threads = threads,
+                                 .progress = to_progress_callback(std::move(progress)),
+                                 .log = to_log_callback(std::move(log))};
   auto added = std::make_shared<Checkpoint>();
-  AddModelReport report;
-  std::optional<AddedModelComparison> comparison;
+  train::AddModelReport report;
+  std::optional<eval::AddedModelComparison> comparison;
   std::string text;
   {
     const ReleasedGil released;
     options.holdout = holdout ? *holdout : trained_holdout(checkpoint.config, options.log);
-    *added =
-        add_model(checkpoint, data.table, embed(Router(checkpoint), data), model, options, &report);
+    *added = train::add_model(checkpoint, data.table, eval::embed(Router(checkpoint), data), model,
+                              options, &report);
     text = to_text(report, model);
     // The new checkpoint is kept even if routers cannot be measured on these queries.
     try {
-      comparison = compare_added_model(*added, report, data, options.holdout);
+      comparison = eval::compare_added_model(*added, report, data, options.holdout);
     } catch (const Error& error) {
       if (options.log) {
         options.log(LogLevel::kWarning, std::string("routers not compared: ") + error.what());
@@ -169,7 +169,7 @@ std::tuple<std::shared_ptr<Checkpoint>, Dict, std::string> add_model_to(
   Dict dict("model"_a = model, "probes"_a = report.probes,
             "quality"_a = to_dict(report.quality, pool), "tokens"_a = to_dict(report.tokens, pool));
   if (report.full) {
-    const FullTraining& full = *report.full;
+    const train::FullTraining& full = *report.full;
     Dict training(
         "training_queries"_a = full.training_queries, "held_out_queries"_a = full.held_out_queries,
         "quality_error"_a = full.quality_error, "added_quality_error"_a = full.added_quality_error,
@@ -189,14 +189,14 @@ void register_train(py::module_& module) {
   py::class_<LexicalEncoderSpec>(module, "LexicalEncoder", "Settings of the built-in encoder.")
       .def(py::init(&make_encoder), py::arg("dimension"), py::arg("features"), py::arg("seed"),
            py::arg("fold_digits"), py::arg("square_root"), py::arg("idf"));
-  py::class_<TrainRecipe>(module, "Recipe", "How a router is trained.")
+  py::class_<train::TrainRecipe>(module, "Recipe", "How a router is trained.")
       .def(py::init(&make_recipe), py::kw_only(), py::arg("encoder") = py::none(),
            py::arg("topics") = false, py::arg("augment") = false, py::arg("predictor") = "ridge",
            py::arg("alphas") = std::vector<double>(),
            py::arg("neighbours") = std::vector<std::uint32_t>(),
-           py::arg("folds") = TrainOptions{}.folds, py::arg("holdout") = TrainOptions{}.holdout,
-           py::arg("seed") = 0, py::arg("threads") = 0, py::arg("progress") = py::none(),
-           py::arg("log") = py::none());
+           py::arg("folds") = train::TrainOptions{}.folds,
+           py::arg("holdout") = train::TrainOptions{}.holdout, py::arg("seed") = 0,
+           py::arg("threads") = 0, py::arg("progress") = py::none(), py::arg("log") = py::none());
   module.def("train", &train_on, py::kw_only(), py::arg("data"), py::arg("recipe"),
              py::arg("budget_prompt"), py::arg("embedding_model"),
              "Returns the checkpoint, a report, and the report as text.");

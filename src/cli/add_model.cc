@@ -27,23 +27,24 @@ of them, on the queries held out; if the file has the other models' outcomes too
 struct Settings {
   OutcomeSettings data;
   std::string checkpoint_dir, pool, model, output;
-  AddModelOptions options;
+  train::AddModelOptions options;
   bool json = false;
 };
 
 void add_model_to_checkpoint(Settings& settings) {
   io::check_new_folder(settings.output);  // before the work
   const Checkpoint checkpoint = load_checkpoint(settings.checkpoint_dir, print_warnings());
-  const Pool pool =
-      extend_pool(checkpoint.config, read_pool(settings.pool), settings.model, settings.pool);
+  const Pool pool = train::extend_pool(checkpoint.config, read_pool(settings.pool), settings.model,
+                                       settings.pool);
   OutcomeData data = read_outcome_data(settings.data.files, pool, settings.data.options);
   data.table = as_trained(data.table, checkpoint.config);
   settings.options.holdout = holdout_of(settings.data, checkpoint.config);
   settings.options.progress = print_progress();
   settings.options.log = print_warnings();
-  AddModelReport report;
-  const Checkpoint added = add_model(checkpoint, data.table, embed(Router(checkpoint), data),
-                                     settings.model, settings.options, &report);
+  train::AddModelReport report;
+  const Checkpoint added =
+      train::add_model(checkpoint, data.table, eval::embed(Router(checkpoint), data),
+                       settings.model, settings.options, &report);
   save_checkpoint(added, settings.output);
 
   Json json = {{"checkpoint", settings.output}};
@@ -51,7 +52,8 @@ void add_model_to_checkpoint(Settings& settings) {
   std::string text = to_text(report, settings.model);
   // The new checkpoint is kept even if routers cannot be measured on these queries.
   try {
-    if (const auto both = compare_added_model(added, report, data, settings.options.holdout)) {
+    if (const auto both =
+            eval::compare_added_model(added, report, data, settings.options.holdout)) {
       json["audc"] = both->added.audc;
       json["full_training"]["audc"] = both->full.audc;
       text += "AUDC of the router on them: " + decimal(both->added.audc, 4) +

@@ -43,15 +43,16 @@ struct Settings {
   OutcomeSettings data;
   RouterSettings router;
   std::string target, output, name;
-  CalibrationOptions options;
+  eval::CalibrationOptions options;
 };
 
 OutcomeData read_data(const OutcomeSettings& settings, const Router& router) {
   const OutcomeFiles& files = settings.files;
   OutcomeData data;
   if (!files.outcomes.empty()) {
-    data = calibration_data(read_outcome_data(files, router.pool(), settings.options),
-                            router.config(), settings.holdout, print_warnings(), files.queries);
+    data =
+        eval::calibration_data(read_outcome_data(files, router.pool(), settings.options),
+                               router.config(), settings.holdout, print_warnings(), files.queries);
   } else {
     data.table.queries = read_queries(files.queries);
     if (!files.embeddings.empty()) read_embeddings(files.embeddings, data);
@@ -65,16 +66,16 @@ void calibrate_policy(Settings& settings) {
     throw CLI::ValidationError("no place for the policy: give --name or --output");
   }
   find_checkpoint(settings.router);
-  const CalibrationTarget target = parse_target(settings.target);
+  const eval::CalibrationTarget target = eval::parse_target(settings.target);
   const std::string file = settings.name.empty()
                                ? settings.output
                                : named_policy_path(settings.name, settings.router.checkpoint_dir);
   const Policy base = read_policy(settings.router);
   const Router router = load_router(settings.router);
-  const CalibrationSample sample =
-      sample_options(router, read_data(settings.data, router), base, settings.data.files.outcomes);
-  const Calibration calibration =
-      calibrate(sample.options, target, settings.options, sample.realised);
+  const eval::CalibrationSample sample = eval::sample_options(
+      router, read_data(settings.data, router), base, settings.data.files.outcomes);
+  const eval::Calibration calibration =
+      eval::calibrate(sample.options, target, settings.options, sample.realised);
   if (!settings.name.empty()) io::make_folder(std::filesystem::path(file).parent_path().string());
   io::write_file(file, to_json(base, calibration));
   print(to_text(calibration, sample.incomplete) + "Policy:             " + file + '\n');
@@ -99,8 +100,8 @@ void add_calibrate_command(CLI::App& app) {
       ->excludes(output);
   add("--policy", command->router.policy, "FILE.json|NAME", "Policy whose constraints shall hold");
   add.choice("--setting", command->options.setting,
-             {{"willingness-to-pay", CalibratedSetting::kWillingnessToPay},
-              {"fraction", CalibratedSetting::kQualityFraction}},
+             {{"willingness-to-pay", eval::CalibratedSetting::kWillingnessToPay},
+              {"fraction", eval::CalibratedSetting::kQualityFraction}},
              "What to find: willingness-to-pay, the cheapest way to a mean; or fraction, the share "
              "of its best quality that every query gets");
   add("--checkpoint-dir", command->router.checkpoint_dir, "DIR",

@@ -36,7 +36,7 @@ router that was trained without its text.
 struct Settings {
   OutcomeSettings data;
   LearningSettings learning;
-  EvaluationOptions evaluation{.resampling = {.resamples = kDefaultResamples}};
+  eval::EvaluationOptions evaluation{.resampling = {.resamples = eval::kDefaultResamples}};
   std::string checkpoint_dir, curves, report, predictions;
   std::vector<std::string> routerarena;
   std::optional<bool> hard_cap = {};
@@ -46,28 +46,30 @@ struct Settings {
 
 /// The outcomes of --routerarena, after the predictions were written if they were requested.
 OutcomeData read_routerarena(const Settings& settings, const Router& router) {
-  const CachedResults results =
-      read_cached_results(settings.routerarena, router.pool(), settings.data.options);
+  const eval::CachedResults results =
+      eval::read_cached_results(settings.routerarena, router.pool(), settings.data.options);
   OutcomeData data{.table = results.table};
   data.table.cost_measure = settings.data.files.cost_measure;
   if (!settings.data.files.embeddings.empty())
     read_embeddings(settings.data.files.embeddings, data);
   if (!settings.predictions.empty()) {
-    const std::vector<std::uint32_t> choices = choose_models(router, results, embed(router, data));
-    io::write_file(settings.predictions, predictions_json(results, choices));
+    const std::vector<std::uint32_t> choices =
+        eval::choose_models(router, results, eval::embed(router, data));
+    io::write_file(settings.predictions, eval::predictions_json(results, choices));
   }
   return data;
 }
 
 /// The evaluation, and the stability of choices if --perturb requests it.
-std::pair<RouterEvaluation, std::optional<Stability>> evaluate(Settings& settings) {
+std::pair<eval::RouterEvaluation, std::optional<eval::Stability>> evaluate(Settings& settings) {
   settings.evaluation.log = print_warnings();
   if (settings.folds) {
     const OutcomeData data =
         read_training_data(settings.data, settings.learning, settings.hard_cap.value_or(false));
     settings.learning.recipe.options.progress = print_progress();
-    return {cross_validate(data, settings.learning.recipe, *settings.folds, settings.evaluation),
-            std::nullopt};
+    return {
+        eval::cross_validate(data, settings.learning.recipe, *settings.folds, settings.evaluation),
+        std::nullopt};
   }
   const Router router = Router::from_pretrained(settings.checkpoint_dir, {.log = print_warnings()});
   const bool cached = !settings.routerarena.empty();
@@ -79,11 +81,11 @@ std::pair<RouterEvaluation, std::optional<Stability>> evaluate(Settings& setting
     data.table = apply_hard_cap(data.table, limited_budgets(router.config()));
   }
   const std::uint32_t holdout = cached ? 0 : holdout_of(settings.data, router.config());
-  auto evaluation =
-      cached ? evaluate_cached_results(router, data, settings.evaluation, settings.routerarena[0])
-             : evaluate_checkpoint(router, data, holdout, settings.evaluation);
+  auto evaluation = cached ? eval::evaluate_cached_results(router, data, settings.evaluation,
+                                                           settings.routerarena[0])
+                           : eval::evaluate_checkpoint(router, data, holdout, settings.evaluation);
   if (!settings.perturb) return {std::move(evaluation), std::nullopt};
-  return {std::move(evaluation), measure_stability(router, data.table, holdout)};
+  return {std::move(evaluation), eval::measure_stability(router, data.table, holdout)};
 }
 
 void run_eval(Settings& settings) {

@@ -12,7 +12,7 @@ namespace {
 
 std::string features_error(const std::string& text) {
   try {
-    parse_features(text);
+    train::parse_features(text);
     return {};
   } catch (const Error& error) {
     return error.what();
@@ -61,7 +61,7 @@ const char* const kFeaturesHelp =
     "words:1-2,characters:3-5*0.5.";
 
 std::vector<CLI::Option*> add_learning_options(CLI::App& command, LearningSettings& settings) {
-  TrainRecipe& recipe = settings.recipe;
+  train::TrainRecipe& recipe = settings.recipe;
   Options add(command), encoder(command);
   add("--pool", settings.pool, "FILE", "Models and prices, JSON");
   add("--models", settings.models, "NAMES",
@@ -111,7 +111,7 @@ OutcomeData read_training_data(const OutcomeSettings& outcomes, LearningSettings
                                bool hard_cap) {
   settings.recipe.encoder.features.clear();
   for (const std::string& text : settings.features) {
-    settings.recipe.encoder.features.push_back(parse_features(text));
+    settings.recipe.encoder.features.push_back(train::parse_features(text));
   }
   const Pool pool = read_pool(settings.pool);
   OutcomeData data = read_outcome_data(outcomes.files, pool, outcomes.options);
@@ -121,7 +121,7 @@ OutcomeData read_training_data(const OutcomeSettings& outcomes, LearningSettings
   return data;
 }
 
-ProgressCallback print_progress() {
+train::ProgressCallback print_progress() {
   return [line = std::make_shared<Progress>()](std::string_view stage, std::size_t done,
                                                std::size_t total) {
     if (stage == "fitting" && done == total) {

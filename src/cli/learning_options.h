@@ -42,7 +42,7 @@ struct LearningSettings {
   double coverage = 0.99;
   std::vector<std::uint32_t> token_limits = {10, 30, 50, 100, 200, 300, 500, 1000};
   std::vector<std::string> features = {"words:1-1"};
-  TrainRecipe recipe;
+  train::TrainRecipe recipe;
 };
 
 /// Adds --pool, --models, --coverage, --token-limits, the built-in encoder's options, --predictor,
@@ -61,6 +61,6 @@ OutcomeData read_training_data(const OutcomeSettings& outcomes, LearningSettings
                                bool hard_cap);
 
 /// Shows the progress of training on standard error if that is a terminal.
-ProgressCallback print_progress();
+train::ProgressCallback print_progress();
 
 }  // namespace r2router::cli

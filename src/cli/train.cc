@@ -51,13 +51,13 @@ void train_checkpoint(Settings& settings) {
   io::check_new_folder(settings.output);  // before hours of work
   const OutcomeData data = read_training_data(settings.data, settings.learning, settings.hard_cap);
   check_budget_prompt(data.table, settings);
-  TrainOptions& options = settings.learning.recipe.options;
+  train::TrainOptions& options = settings.learning.recipe.options;
   options.holdout = settings.data.holdout.value_or(kDefaultHoldout);
   options.progress = print_progress();
   options.log = print_warnings();
 
-  TrainReport report;
-  Checkpoint checkpoint = train(data, settings.learning.recipe, &report);
+  train::TrainReport report;
+  Checkpoint checkpoint = train::train(data, settings.learning.recipe, &report);
   if (!data.embeddings.empty()) checkpoint.config.embedding_model = settings.embedding_model;
   checkpoint.config.budget_prompt = settings.budget_prompt;
   save_checkpoint(checkpoint, settings.output);
@@ -68,12 +68,12 @@ void train_checkpoint(Settings& settings) {
   if (report.held_out_queries > 0) {
     // The checkpoint is kept even if it cannot be measured on these queries.
     try {
-      EvaluationOptions how;
+      eval::EvaluationOptions how;
       how.against = {"standard"};
-      how.resampling.resamples = kDefaultResamples;
+      how.resampling.resamples = eval::kDefaultResamples;
       how.log = print_warnings();
-      const RouterEvaluation evaluation =
-          evaluate_checkpoint(Router(std::move(checkpoint)), data, options.holdout, how);
+      const eval::RouterEvaluation evaluation =
+          eval::evaluate_checkpoint(Router(std::move(checkpoint)), data, options.holdout, how);
       json["evaluation"] = Json::parse(to_json(evaluation, false));
       text += "\n" + to_text(evaluation);
     } catch (const Error& error) {

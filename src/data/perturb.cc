@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-namespace r2router {
+namespace r2router::eval {
 namespace {
 
 constexpr std::string_view kMarks = ",.;:!?";
@@ -152,4 +152,4 @@ OutcomeTable add_perturbed_copies(const OutcomeTable& table, std::uint64_t seed)
   return result;
 }
 
-}  // namespace r2router
+}  // namespace r2router::eval

@@ -20,7 +20,7 @@
 #include "base/usd.h"
 #include "route/ties.h"
 
-namespace r2router {
+namespace r2router::eval {
 namespace {
 
 using Kind = CalibrationTarget::Kind;
@@ -509,4 +509,4 @@ std::string to_json(const Policy& base, const Calibration& calibration) {
   return json.dump(2) + "\n";
 }
 
-}  // namespace r2router
+}  // namespace r2router::eval

@@ -17,7 +17,7 @@
 
 #include "base/usd.h"
 
-namespace r2router {
+namespace r2router::eval {
 namespace {
 
 /// For each query all that may be chosen under the constraints.
@@ -175,4 +175,4 @@ std::string to_text(const Calibration& calibration, std::size_t incomplete) {
                        best > 0 ? 100 * calibration.quality.value / best : 100.0);
 }
 
-}  // namespace r2router
+}  // namespace r2router::eval

@@ -14,7 +14,7 @@
 #include "eval/ledger.h"
 #include "pool/instruction.h"
 
-namespace r2router {
+namespace r2router::eval {
 namespace {
 
 constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
@@ -172,7 +172,7 @@ class Resampling {
         best_(best),
         points_(contenders.size()),
         single_points_(singles.size()) {
-    const double largest = internal::largest_cost(table);
+    const double largest = largest_cost(table);
     for (std::size_t i = 0; i < contenders.size(); ++i) {
       ledgers_.emplace_back(table, contenders[i], largest);
       points_[i].resize(contenders[i].settings);
@@ -232,7 +232,7 @@ class Resampling {
   std::size_t queries_;
   BestSingle best_;
   std::size_t reference_ = 0, unit_ = 0;  ///< among the single models
-  std::vector<internal::Ledger> ledgers_, single_ledgers_;
+  std::vector<Ledger> ledgers_, single_ledgers_;
   std::vector<std::vector<SweepPoint>> points_;
   std::vector<SweepPoint> single_points_;
   std::vector<std::uint32_t> weights_;
@@ -450,16 +450,16 @@ ChosenEvaluation evaluate_chosen(const OutcomeTable& table, std::span<const std:
                           .cost_share = share(mean.cost, best.unit)};
   if (resampling.resamples == 0) return result;
 
-  const double largest = internal::largest_cost(table);
+  const double largest = largest_cost(table);
   const auto single = [&](std::uint32_t model) {
     const auto pair = std::ranges::find(table.pairs, Pair{model, Budget()});
     const auto column = static_cast<std::uint32_t>(pair - table.pairs.begin());
-    return internal::Ledger(
+    return Ledger(
         table, {.settings = 1, .pairs = std::vector<std::uint32_t>(table.queries.size(), column)},
         largest);
   };
-  const internal::Ledger chosen(table, choices, largest), reference = single(best.model),
-                                                          unit = single(best.unit_model);
+  const Ledger chosen(table, choices, largest), reference = single(best.model),
+                                                unit = single(best.unit_model);
   std::vector<double> scores, score_shares, cost_shares;
   std::vector<std::uint32_t> weights(table.queries.size());
   std::mt19937_64 random(resampling.seed);
@@ -500,4 +500,4 @@ std::vector<DatasetEvaluation> evaluate_datasets(const OutcomeTable& table,
   return result;
 }
 
-}  // namespace r2router
+}  // namespace r2router::eval

@@ -9,7 +9,7 @@
 #include "pool/prices.h"
 #include "route/ties.h"
 
-namespace r2router {
+namespace r2router::eval {
 namespace {
 
 /// The predicted quality and cost of a pair for one query.
@@ -189,7 +189,7 @@ ChosenPairs choose_pairs(const OutcomeTable& table, const PredictionTable& predi
   }
   ChosenPairs choices{.settings = lambdas.size(), .pairs = {}};
   choices.pairs.reserve(table.queries.size() * lambdas.size());
-  const internal::PredictedPoints points(table, predictions, options.token_floor);
+  const PredictedPoints points(table, predictions, options.token_floor);
   std::vector<Candidate> candidates;
   for (std::size_t query = 0; query < table.queries.size(); ++query) {
     candidates.clear();
@@ -281,4 +281,4 @@ DeferralMetrics measure(std::span<const DeferralPoint> curve, double best_score)
   return metrics;
 }
 
-}  // namespace r2router
+}  // namespace r2router::eval

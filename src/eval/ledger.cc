@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-namespace r2router::internal {
+namespace r2router::eval {
 namespace {
 
 // Sums of 2²⁷ values of up to 2³⁵ stay below 2⁶³.
@@ -67,4 +67,4 @@ void Ledger::average(std::span<const std::uint32_t> weights, std::span<SweepPoin
   }
 }
 
-}  // namespace r2router::internal
+}  // namespace r2router::eval

@@ -8,7 +8,7 @@
 
 #include "r2router/eval/contenders.h"
 
-namespace r2router::internal {
+namespace r2router::eval {
 
 /// The highest cost of any cell of a complete table, in the unit of its cost measure.
 double largest_cost(const OutcomeTable& table);
@@ -38,4 +38,4 @@ class Ledger {
   std::vector<Step> steps_;
 };
 
-}  // namespace r2router::internal
+}  // namespace r2router::eval

@@ -9,7 +9,7 @@
 #include "score/kernels.h"
 #include "score/neighbour_search.h"
 
-namespace r2router {
+namespace r2router::eval {
 namespace {
 
 /// Queries that are searched for together, which reads the training embeddings less often.
@@ -105,4 +105,4 @@ PredictionTable predict_neighbours(const OutcomeTable& table, std::span<const fl
   return result;
 }
 
-}  // namespace r2router
+}  // namespace r2router::eval

@@ -9,7 +9,7 @@
 
 #include "route/candidates.h"
 
-namespace r2router::internal {
+namespace r2router::eval {
 
 /// Both tables must outlive it.
 class PredictedPoints {
@@ -23,12 +23,12 @@ class PredictedPoints {
   }
 
   /// The pair's prediction must be known.
-  Point at(std::size_t query, std::size_t pair) const {
-    return exact_point(pairs_, rule_, Row(*this, query), pair);
+  internal::Point at(std::size_t query, std::size_t pair) const {
+    return internal::exact_point(pairs_, rule_, Row(*this, query), pair);
   }
 
  private:
-  class Row final : public ExactSource {
+  class Row final : public internal::ExactSource {
    public:
     Row(const PredictedPoints& points, std::size_t query) : points_(points), query_(query) {}
     void exact(std::size_t pair, double& quality, double& tokens) const override {
@@ -52,8 +52,8 @@ class PredictedPoints {
 
   const OutcomeTable& table_;
   const PredictionTable& predictions_;
-  DecisionTable pairs_;
-  Rule rule_;
+  internal::DecisionTable pairs_;
+  internal::Rule rule_;
 };
 
-}  // namespace r2router::internal
+}  // namespace r2router::eval

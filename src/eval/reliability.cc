@@ -7,13 +7,13 @@
 
 #include "eval/predicted_points.h"
 
-namespace r2router {
+namespace r2router::eval {
 namespace {
 
 /// The table with predicted outcomes: quality clipped, lengths clamped to floor and budget.
 OutcomeTable as_predicted(const OutcomeTable& table, const PredictionTable& predictions,
                           const SweepOptions& options) {
-  const internal::PredictedPoints points(table, predictions, options.token_floor);
+  const PredictedPoints points(table, predictions, options.token_floor);
   OutcomeTable predicted = table;
   for (std::size_t query = 0; query < table.queries.size(); ++query) {
     for (std::size_t pair = 0; pair < table.pairs.size(); ++pair) {
@@ -76,4 +76,4 @@ Reliability check_reliability(const OutcomeTable& table, const PredictionTable& 
   return result;
 }
 
-}  // namespace r2router
+}  // namespace r2router::eval

@@ -16,7 +16,7 @@
 #include "base/unicode.h"
 #include "data/gaps.h"
 
-namespace r2router {
+namespace r2router::eval {
 namespace {
 
 /// As in CARROT's paper; each only where there are enough queries to search.
@@ -333,7 +333,7 @@ RouterEvaluation evaluate_checkpoint(const Router& router, const OutcomeData& da
   return finish(std::move(test.table), std::move(contest), options);
 }
 
-RouterEvaluation cross_validate(const OutcomeData& data, const TrainRecipe& recipe,
+RouterEvaluation cross_validate(const OutcomeData& data, const train::TrainRecipe& recipe,
                                 std::uint32_t folds, const EvaluationOptions& options) {
   if (options.log) report_incomplete(data.table, options.log);
   const OutcomeData complete = select_rows(data, complete_queries(data.table));
@@ -355,10 +355,10 @@ RouterEvaluation cross_validate(const OutcomeData& data, const TrainRecipe& reci
     if (tested.empty()) continue;
     const OutcomeData training = select_rows(data, rows(data.table, false));
     const auto train_router = [&](PredictorKind kind) {
-      TrainRecipe own = recipe;
+      train::TrainRecipe own = recipe;
       own.options.holdout = 0;
       own.options.predictor = kind;
-      return Router(train(training, own));
+      return Router(train::train(training, own));
     };
     const Contest part =
         prepare(train_router(recipe.options.predictor), train_router, select_rows(complete, tested),
@@ -391,7 +391,7 @@ RouterEvaluation cross_validate(const OutcomeData& data, const TrainRecipe& reci
 }
 
 std::optional<AddedModelComparison> compare_added_model(const Checkpoint& added,
-                                                        const AddModelReport& report,
+                                                        const train::AddModelReport& report,
                                                         const OutcomeData& data,
                                                         std::uint32_t holdout) {
   if (!report.full || data.table.models.size() != added.config.models.size()) return std::nullopt;
@@ -405,4 +405,4 @@ std::optional<AddedModelComparison> compare_added_model(const Checkpoint& added,
   return AddedModelComparison{metrics(added), metrics(report.full->checkpoint)};
 }
 
-}  // namespace r2router
+}  // namespace r2router::eval

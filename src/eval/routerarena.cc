@@ -14,7 +14,7 @@
 #include "data/left_out.h"
 #include "data/table_file.h"
 
-namespace r2router {
+namespace r2router::eval {
 namespace {
 
 using io::JsonView;
@@ -227,4 +227,4 @@ RouterEvaluation evaluate_cached_results(const Router& router, const OutcomeData
   return evaluate_checkpoint(router, data, 0, options);
 }
 
-}  // namespace r2router
+}  // namespace r2router::eval

@@ -10,10 +10,10 @@
 
 #include "base/decimal.h"
 
-namespace r2router {
+namespace r2router::eval {
 
 Stability measure_stability(const Router& router, const OutcomeTable& table, std::uint32_t holdout,
-                            const ProgressCallback& progress) {
+                            const train::ProgressCallback& progress) {
   Stability result{.lambda = router.config().default_lambda(), .shares = {}};
   for (const Perturbation kind : kPerturbations) {
     result.shares.push_back({.edit = std::string(to_string(kind))});
@@ -66,4 +66,4 @@ std::string to_text(const Stability& stability) {
   return text;
 }
 
-}  // namespace r2router
+}  // namespace r2router::eval

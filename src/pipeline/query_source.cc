@@ -80,22 +80,19 @@ std::unique_ptr<QuerySource> open_json_lines(const std::string& path,
 std::unique_ptr<QuerySource> embedding_rows(
     std::variant<std::vector<float>, std::vector<double>> values, std::size_t dimension,
     const SourceOptions& options) {
-  return make_source(
-      [values = std::move(values), dimension, options](const std::function<bool(QueryItem)>& take) {
-        std::visit(
-            [&](const auto& numbers) {
-              std::uint64_t number = 0;
-              for (auto row = numbers.begin(); row != numbers.end(); ++number) {
-                const auto end = row + static_cast<std::ptrdiff_t>(dimension);
-                QueryItem item{
-                    .query = {.size = options.size}, .options = options.options, .row = number};
-                item.query.embedding = std::decay_t<decltype(numbers)>(row, end);
-                if (!take(std::move(item))) return;
-                row = end;
-              }
-            },
-            values);
-      });
+  return make_source([values = std::move(values), dimension,
+                      options](const std::function<bool(QueryItem)>& take) {
+    std::visit(
+        [&](const auto& numbers) {
+          const std::size_t rows = numbers.size() / dimension;
+          for (std::size_t row = 0; row < rows; ++row) {
+            QueryItem item{.query = {.size = options.size}, .options = options.options, .row = row};
+            item.query.embedding = std::span(numbers).subspan(row * dimension, dimension);
+            if (!take(std::move(item))) return;
+          }
+        },
+        values);
+  });
 }
 
 }  // namespace r2router

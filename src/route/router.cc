@@ -356,7 +356,7 @@ std::vector<RouteResult> Router::State::route(std::span<const Query> queries,
         return;
       }
       check_dimension(view_of(queries[i]));
-      if (std::holds_alternative<std::vector<float>>(queries[i].embedding)) {
+      if (std::holds_alternative<std::span<const float>>(view_of(queries[i]))) {
         embedded.push_back(i);
       } else {
         results[i].emplace(route(queries[i], options_of(i)));
@@ -364,19 +364,26 @@ std::vector<RouteResult> Router::State::route(std::span<const Query> queries,
     });
   }
   const std::size_t dimension = scorer->dimension();
-  std::vector<float> rows((texts.size() + embedded.size()) * dimension);
-  const auto row_of = [&](std::size_t row) {
-    return std::span(rows).subspan(row * dimension, dimension);
+  const auto floats_of = [&](std::size_t query) {
+    return std::get<std::span<const float>>(view_of(queries[query]));
   };
-  for (const std::size_t i : embedded) {
-    std::ranges::copy(std::get<std::vector<float>>(queries[i].embedding),
-                      row_of(row_queries.size()).begin());
-    row_queries.push_back(i);
+  const bool adjacent =
+      texts.empty() && std::ranges::adjacent_find(embedded, [&](std::size_t one, std::size_t next) {
+                         return floats_of(one).data() + dimension != floats_of(next).data();
+                       }) == embedded.end();
+  std::vector<float> copies(adjacent ? 0 : (texts.size() + embedded.size()) * dimension);
+  std::span<const float> rows = copies;
+  if (adjacent) {
+    if (!embedded.empty()) rows = {floats_of(embedded[0]).data(), embedded.size() * dimension};
+  } else {
+    auto row = copies.begin() + static_cast<std::ptrdiff_t>(texts.size() * dimension);
+    for (const std::size_t i : embedded) row = std::ranges::copy(floats_of(i), row).out;
   }
+  row_queries.insert(row_queries.end(), embedded.begin(), embedded.end());
   if (!texts.empty()) {
     try {
       for (const auto& [text, failure] : encoder->embed_each(
-               texts, std::span(rows).first(texts.size() * dimension), options.front().cancel)) {
+               texts, std::span(copies).first(texts.size() * dimension), options.front().cancel)) {
         results[row_queries.at(text)].emplace(Error(failure.code, failure.message));
       }
     } catch (const Error& error) {
@@ -391,7 +398,7 @@ std::vector<RouteResult> Router::State::route(std::span<const Query> queries,
   const RouteOptions* resolved = nullptr;
   for (std::size_t begin = 0; begin < row_queries.size(); begin += kBatchRows) {
     const std::size_t count = std::min(kBatchRows, row_queries.size() - begin);
-    const auto block = std::span<const float>(rows).subspan(begin * dimension, count * dimension);
+    const auto block = rows.subspan(begin * dimension, count * dimension);
     std::optional<Error> unscored;
     try {
       estimate(block, count, memory.estimates);

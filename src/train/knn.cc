@@ -10,7 +10,7 @@
 #include "score/neighbour_search.h"
 #include "train/learner.h"
 
-namespace r2router::internal {
+namespace r2router::train {
 namespace {
 
 using Weighting = NearestNeighbours::Weighting;
@@ -54,20 +54,20 @@ class KnnLearner final : public Learner {
   std::size_t settings() const override { return settings_.size(); }
   double caution(std::size_t setting) const override { return settings_[setting].neighbours; }
 
-  std::vector<PredictionTable> predict_left_out(std::size_t left_out,
-                                                std::span<const std::uint32_t> queries,
-                                                std::span<const std::size_t> settings) override {
+  std::vector<eval::PredictionTable> predict_left_out(
+      std::size_t left_out, std::span<const std::uint32_t> queries,
+      std::span<const std::size_t> settings) override {
     const NearestNeighbours data = gather(left_out);
     const score::NeighbourSearch search(data.embeddings, data.dimension, score::find_kernel({}));
     const std::vector<double> means = score::average_targets(data.targets, data.names.size());
     const std::size_t pairs = problem_.table.pairs.size();
-    std::vector<PredictionTable> results(settings.size());
-    for (PredictionTable& result : results) {
+    std::vector<eval::PredictionTable> results(settings.size());
+    for (eval::PredictionTable& result : results) {
       result.quality.resize(queries.size() * pairs);
       result.output_tokens.resize(queries.size() * pairs);
     }
     const std::size_t blocks = (queries.size() + kQueriesAtOnce - 1) / kQueriesAtOnce;
-    parallel_for(problem_.threads, blocks, [&](std::size_t block) {
+    internal::parallel_for(problem_.threads, blocks, [&](std::size_t block) {
       const std::size_t begin = block * kQueriesAtOnce;
       const std::size_t count = std::min(kQueriesAtOnce, queries.size() - begin);
       std::vector<double> embeddings;
@@ -106,7 +106,7 @@ class KnnLearner final : public Learner {
     return data;
   }
 
-  void report(std::size_t chosen, std::span<const DeferralMetrics> metrics,
+  void report(std::size_t chosen, std::span<const eval::DeferralMetrics> metrics,
               TrainReport& report) const override {
     for (std::size_t i = 0; i < settings_.size(); ++i) {
       const auto [neighbours, weighting] = settings_[i];
@@ -161,4 +161,4 @@ std::unique_ptr<Learner> make_knn_learner(const LearningProblem& problem) {
   return std::make_unique<KnnLearner>(problem);
 }
 
-}  // namespace r2router::internal
+}  // namespace r2router::train

@@ -15,7 +15,7 @@
 
 #include "base/json_writer.h"
 
-namespace r2router::internal {
+namespace r2router::train {
 
 /// The data to learn from. Must outlive the learners that use it.
 struct LearningProblem {
@@ -55,15 +55,15 @@ class Learner {
 
   /// For each of `settings`, predictions for these queries of the fold `left_out` by a predictor
   /// fitted to all other folds.
-  virtual std::vector<PredictionTable> predict_left_out(std::size_t left_out,
-                                                        std::span<const std::uint32_t> queries,
-                                                        std::span<const std::size_t> settings) = 0;
+  virtual std::vector<eval::PredictionTable> predict_left_out(
+      std::size_t left_out, std::span<const std::uint32_t> queries,
+      std::span<const std::size_t> settings) = 0;
 
   /// The predictor of a setting, fitted to all folds.
   virtual Predictor fit(std::size_t setting) = 0;
 
   /// Records the chosen setting and the metrics of each.
-  virtual void report(std::size_t chosen, std::span<const DeferralMetrics> metrics,
+  virtual void report(std::size_t chosen, std::span<const eval::DeferralMetrics> metrics,
                       TrainReport& report) const = 0;
 
   /// A description of the method for the training record.
@@ -77,4 +77,4 @@ std::unique_ptr<Learner> make_ridge_learner(const LearningProblem& problem);
 std::unique_ptr<Learner> make_knn_learner(const LearningProblem& problem);
 std::unique_ptr<Learner> make_mlp_learner(const LearningProblem& problem);
 
-}  // namespace r2router::internal
+}  // namespace r2router::train

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace r2router::internal {
+namespace r2router::train {
 namespace {
 
 constexpr std::size_t kMostPoints = 20;
@@ -73,4 +73,4 @@ LengthCurve fit_length_curve(std::vector<Length> lengths, std::size_t points) {
   return curve;
 }
 
-}  // namespace r2router::internal
+}  // namespace r2router::train

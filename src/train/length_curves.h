@@ -6,7 +6,7 @@
 
 #include "r2router/scorer.h"
 
-namespace r2router::internal {
+namespace r2router::train {
 
 /// A query's predicted length and what it turned out to be, in tokens.
 struct Length {
@@ -24,4 +24,4 @@ std::size_t length_points(std::size_t queries);
 /// one; the points that are then missing continue the curve as it goes beyond its end.
 LengthCurve fit_length_curve(std::vector<Length> lengths, std::size_t points);
 
-}  // namespace r2router::internal
+}  // namespace r2router::train

@@ -19,7 +19,7 @@
 #include "train/problem.h"
 #include "train/ridge.h"
 
-namespace r2router {
+namespace r2router::train {
 namespace {
 
 [[noreturn]] void throw_bad_data(const std::string& message) {
@@ -32,7 +32,7 @@ constexpr double kTopicAlpha = 1;
 
 /// For each query and topic, 1 or 0; NaN for a query of no topic.
 std::vector<double> topic_targets(const OutcomeTable& table, const std::vector<std::string>& topics,
-                                  const internal::Folds& folds) {
+                                  const Folds& folds) {
   std::map<std::string_view, std::size_t> number_of;
   for (const std::string& topic : topics) number_of.emplace(topic, number_of.size());
   std::vector<double> targets(table.queries.size() * topics.size(),
@@ -69,16 +69,16 @@ std::vector<double> topic_targets(const OutcomeTable& table, const std::vector<s
 TopicScores learn_topics(const OutcomeTable& table, const LexicalEncoderSpec& encoder,
                          const std::vector<float>& idf, const TrainOptions& options,
                          std::vector<float>& embeddings) {
-  const internal::Folds folds = internal::make_folds(table, options);
+  const Folds folds = make_folds(table, options);
   const std::vector<double> targets = topic_targets(table, encoder.topics, folds);
-  const internal::RidgeProblem problem{.embeddings = embeddings,
-                                       .dimension = encoder.dimension,
-                                       .targets = targets,
-                                       .heads = encoder.topics.size(),
-                                       .folds = folds};
-  const internal::RidgeSolver solver(problem, internal::thread_count(options.threads));
+  const RidgeProblem problem{.embeddings = embeddings,
+                             .dimension = encoder.dimension,
+                             .targets = targets,
+                             .heads = encoder.topics.size(),
+                             .folds = folds};
+  const RidgeSolver solver(problem, thread_count(options.threads));
   const auto learn = [&](std::optional<std::size_t> left_out) {
-    const internal::LinearFit fit = solver.fit({&kTopicAlpha, 1}, left_out).front();
+    const LinearFit fit = solver.fit({&kTopicAlpha, 1}, left_out).front();
     const auto weights = fit.weights.reshaped().cast<float>();  // a column, so a row of scores each
     const auto intercepts = fit.intercepts.cast<float>();
     return TopicScores{{weights.begin(), weights.end()}, {intercepts.begin(), intercepts.end()}};
@@ -107,7 +107,7 @@ TopicScores learn_topics(const OutcomeTable& table, const LexicalEncoderSpec& en
 
 Checkpoint train(const OutcomeTable& table, const LexicalEncoderSpec& encoder,
                  const TrainOptions& options, TrainReport* report) {
-  internal::check_options(options);
+  check_options(options);
   validate(table);
   std::vector<std::string_view> texts;
   for (const QueryRecord& query : table.queries) texts.push_back(query.text);
@@ -146,4 +146,4 @@ Checkpoint train(const OutcomeTable& table, const LexicalEncoderSpec& encoder,
   return checkpoint;
 }
 
-}  // namespace r2router
+}  // namespace r2router::train

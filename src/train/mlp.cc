@@ -13,7 +13,7 @@
 #include "base/parallel.h"
 #include "train/learner.h"
 
-namespace r2router::internal {
+namespace r2router::train {
 namespace {
 
 using Eigen::Index;
@@ -203,7 +203,7 @@ class MlpLearner final : public Learner {
     const ProgressCallback& progress = problem.options.progress;
     const auto this_thread = std::this_thread::get_id();
     std::atomic<std::size_t> done = 0;
-    parallel_for(problem.threads, folds, [&](std::size_t left_out) {
+    internal::parallel_for(problem.threads, folds, [&](std::size_t left_out) {
       // Neither trained on nor predicted: what is predicted must not have chosen the epoch.
       const std::size_t validation = (left_out + 1) % folds;
       std::vector<std::uint32_t> others;
@@ -231,11 +231,11 @@ class MlpLearner final : public Learner {
   std::size_t settings() const override { return 1; }
   double caution(std::size_t) const override { return 0; }
 
-  std::vector<PredictionTable> predict_left_out(std::size_t left_out,
-                                                std::span<const std::uint32_t> queries,
-                                                std::span<const std::size_t>) override {
+  std::vector<eval::PredictionTable> predict_left_out(std::size_t left_out,
+                                                      std::span<const std::uint32_t> queries,
+                                                      std::span<const std::size_t>) override {
     const std::shared_ptr<const Scorer> scorer = make_mlp_scorer(perceptrons_[left_out]);
-    PredictionTable result;
+    eval::PredictionTable result;
     Predictions predictions;
     for (const std::uint32_t query : queries) {
       scorer->predict(problem_.embeddings.subspan(query * problem_.dimension, problem_.dimension),
@@ -262,7 +262,8 @@ class MlpLearner final : public Learner {
         train_mlp(gather(all), nullptr, options, problem_.options.seed, after_epoch).layers);
   }
 
-  void report(std::size_t, std::span<const DeferralMetrics>, TrainReport& report) const override {
+  void report(std::size_t, std::span<const eval::DeferralMetrics>,
+              TrainReport& report) const override {
     report.epochs = epochs_;
   }
 
@@ -348,4 +349,4 @@ std::unique_ptr<Learner> make_mlp_learner(const LearningProblem& problem) {
   return std::make_unique<MlpLearner>(problem);
 }
 
-}  // namespace r2router::internal
+}  // namespace r2router::train

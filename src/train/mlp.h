@@ -12,7 +12,7 @@
 
 #include "r2router/train/train.h"
 
-namespace r2router::internal {
+namespace r2router::train {
 
 /// A layer, or the gradient of one.
 struct MlpLayer {
@@ -53,4 +53,4 @@ struct TrainedMlp {
 TrainedMlp train_mlp(const MlpData& data, const MlpData* validation, const MlpOptions& options,
                      std::uint64_t seed, const std::function<void()>& after_epoch = {});
 
-}  // namespace r2router::internal
+}  // namespace r2router::train

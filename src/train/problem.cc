@@ -11,7 +11,7 @@
 #include "data/gaps.h"
 #include "train/learner.h"
 
-namespace r2router::internal {
+namespace r2router::train {
 namespace {
 
 [[noreturn]] void throw_bad_option(const std::string& message) {
@@ -102,7 +102,7 @@ void report_gaps(const OutcomeTable& table, const TrainOptions& options) {
     const QueryRecord& query = table.queries[i];
     if (query.original.empty() && !is_held_out(query.text, options.holdout)) queries.push_back(i);
   }
-  const Gaps gaps = find_gaps(table, queries);
+  const internal::Gaps gaps = internal::find_gaps(table, queries);
   std::string text = describe(gaps);
   if (text.empty()) return;
   if (gaps.empty > 0) text += "; queries without an outcome are not used";
@@ -185,4 +185,4 @@ std::vector<double> head_targets(const OutcomeTable& table) {
   return targets;
 }
 
-}  // namespace r2router::internal
+}  // namespace r2router::train

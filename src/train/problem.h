@@ -7,7 +7,7 @@
 
 #include "r2router/train/train.h"
 
-namespace r2router::internal {
+namespace r2router::train {
 
 /// Queries of each fold, in the table's order.
 using Folds = std::vector<std::vector<std::uint32_t>>;
@@ -32,4 +32,4 @@ void check_outcomes(const OutcomeTable& table, const Folds& folds);
 /// The 1 % quantile of the lengths of unlimited answers, in tokens; 0 if there are none.
 double find_token_floor(const OutcomeTable& table, const Folds& folds);
 
-}  // namespace r2router::internal
+}  // namespace r2router::train

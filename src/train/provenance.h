@@ -7,7 +7,7 @@
 
 #include "base/json_writer.h"
 
-namespace r2router::internal {
+namespace r2router::train {
 
 /// The member "data": the files that outcomes were read from.
 inline void write_sources(ObjectWriter& object, std::span<const DataSource> sources) {
@@ -17,4 +17,4 @@ inline void write_sources(ObjectWriter& object, std::span<const DataSource> sour
   });
 }
 
-}  // namespace r2router::internal
+}  // namespace r2router::train

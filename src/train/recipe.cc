@@ -14,7 +14,7 @@
 
 #include "base/decimal.h"
 
-namespace r2router {
+namespace r2router::train {
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -42,7 +42,7 @@ std::string chosen_text(const TrainReport& report, PredictorKind predictor) {
 
 /// "score 0.66 at 0.19 of the best available model's cost".
 std::string default_text(const TrainReport& report, const Checkpoint& checkpoint) {
-  const BestSingle& best = report.best_available;
+  const eval::BestSingle& best = report.best_available;
   const std::string score = "score " + decimal(report.default_score, 4);
   if (best.all_free) return score + "; all models are free";
   if (!best.is_free()) {
@@ -115,7 +115,7 @@ Checkpoint train(const OutcomeData& data, const TrainRecipe& recipe, TrainReport
                       "out, or add \"dataset\" to the queries");
     }
   }
-  return train(recipe.augment ? add_perturbed_copies(data.table) : data.table, encoder,
+  return train(recipe.augment ? eval::add_perturbed_copies(data.table) : data.table, encoder,
                recipe.options, report);
 }
 
@@ -201,4 +201,4 @@ std::string to_json(const AddModelReport& report, const Pool& pool) {
   return json.dump(2);
 }
 
-}  // namespace r2router
+}  // namespace r2router::train

@@ -11,7 +11,7 @@
 
 #include "base/parallel.h"
 
-namespace r2router::internal {
+namespace r2router::train {
 namespace {
 
 using RowMajor = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
@@ -111,7 +111,7 @@ void RidgeSolver::add_gram(std::span<const std::uint32_t> queries, double sign,
     gram.block(top, left, height, width) += sign * tile;
     if (row == column) rows.segment(left, width) += sign * sums;
   };
-  parallel_for(threads_, static_cast<std::size_t>(tiles * (tiles + 1) / 2), add_tile);
+  internal::parallel_for(threads_, static_cast<std::size_t>(tiles * (tiles + 1) / 2), add_tile);
 }
 
 RidgeSolver::Sums RidgeSolver::sum(std::span<const std::uint32_t> queries) const {
@@ -139,7 +139,8 @@ RidgeSolver::Sums RidgeSolver::sum(std::span<const std::uint32_t> queries) const
       if (top == 0) sums.targets += y.colwise().sum().transpose();
     });
   };
-  parallel_for(threads_, static_cast<std::size_t>(pieces(dimension, kTile)), add_products);
+  internal::parallel_for(threads_, static_cast<std::size_t>(pieces(dimension, kTile)),
+                         add_products);
   return sums;
 }
 
@@ -185,7 +186,7 @@ std::vector<LinearFit> RidgeSolver::fit(std::span<const double> alphas,
     gram.triangularView<Eigen::Lower>() -= (seen * mean) * mean.transpose();
 
     std::vector<Eigen::LLT<Eigen::MatrixXd>> factors(alphas.size());
-    parallel_for(threads_, alphas.size(), [&](std::size_t i) {
+    internal::parallel_for(threads_, alphas.size(), [&](std::size_t i) {
       Eigen::MatrixXd penalised = gram;
       penalised.diagonal().array() += alphas[i];
       factors[i].compute(penalised);
@@ -197,7 +198,7 @@ std::vector<LinearFit> RidgeSolver::fit(std::span<const double> alphas,
       }
     });
     const auto blocks = static_cast<std::size_t>(pieces(width, kSolve));
-    parallel_for(threads_, alphas.size() * blocks, [&](std::size_t number) {
+    internal::parallel_for(threads_, alphas.size() * blocks, [&](std::size_t number) {
       const std::size_t which = number / blocks;
       const Index begin = static_cast<Index>(number % blocks) * kSolve;
       const Index count = std::min(kSolve, width - begin);
@@ -219,19 +220,20 @@ Predicted predict_heads(const RidgeProblem& problem, const LinearFit& fit,
   const Eigen::RowVectorXf intercepts = fit.intercepts.transpose().cast<float>();
   const auto rows = static_cast<Index>(queries.size());
   Predicted result(rows, weights.cols());
-  parallel_for(threads, static_cast<std::size_t>(pieces(rows, kPredict)), [&](std::size_t number) {
-    const Index begin = static_cast<Index>(number) * kPredict;
-    const Index count = std::min(kPredict, rows - begin);
-    Predicted x(count, dimension);
-    for (Index i = 0; i < count; ++i) {
-      const std::size_t query = queries[static_cast<std::size_t>(begin + i)];
-      const float* row = problem.embeddings.data() + query * problem.dimension;
-      std::copy_n(row, problem.dimension, x.data() + i * dimension);
-    }
-    result.middleRows(begin, count).noalias() = x * weights;
-    result.middleRows(begin, count).rowwise() += intercepts;
-  });
+  internal::parallel_for(
+      threads, static_cast<std::size_t>(pieces(rows, kPredict)), [&](std::size_t number) {
+        const Index begin = static_cast<Index>(number) * kPredict;
+        const Index count = std::min(kPredict, rows - begin);
+        Predicted x(count, dimension);
+        for (Index i = 0; i < count; ++i) {
+          const std::size_t query = queries[static_cast<std::size_t>(begin + i)];
+          const float* row = problem.embeddings.data() + query * problem.dimension;
+          std::copy_n(row, problem.dimension, x.data() + i * dimension);
+        }
+        result.middleRows(begin, count).noalias() = x * weights;
+        result.middleRows(begin, count).rowwise() += intercepts;
+      });
   return result;
 }
 
-}  // namespace r2router::internal
+}  // namespace r2router::train

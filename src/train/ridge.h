@@ -9,7 +9,7 @@
 
 #include <Eigen/Core>
 
-namespace r2router::internal {
+namespace r2router::train {
 
 /// What is fitted: `heads` targets for each query, and the folds that queries belong to.
 struct RidgeProblem {
@@ -76,4 +76,4 @@ using Predicted = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::Ro
 Predicted predict_heads(const RidgeProblem& problem, const LinearFit& fit,
                         std::span<const std::uint32_t> queries, std::size_t threads);
 
-}  // namespace r2router::internal
+}  // namespace r2router::train

@@ -5,7 +5,7 @@
 #include "train/learner.h"
 #include "train/ridge.h"
 
-namespace r2router::internal {
+namespace r2router::train {
 namespace {
 
 LinearHeads make_heads(const OutcomeTable& table, const LinearFit& fit) {
@@ -37,14 +37,14 @@ class RidgeLearner final : public Learner {
   std::size_t settings() const override { return alphas().size(); }
   double caution(std::size_t setting) const override { return alphas()[setting]; }
 
-  std::vector<PredictionTable> predict_left_out(std::size_t left_out,
-                                                std::span<const std::uint32_t> queries,
-                                                std::span<const std::size_t> settings) override {
+  std::vector<eval::PredictionTable> predict_left_out(
+      std::size_t left_out, std::span<const std::uint32_t> queries,
+      std::span<const std::size_t> settings) override {
     std::vector<double> chosen;
     for (const std::size_t setting : settings) chosen.push_back(alphas()[setting]);
     const std::vector<LinearFit> fits = solver_.fit(chosen, left_out);
-    std::vector<PredictionTable> results(chosen.size());
-    parallel_for(problem_.threads, chosen.size(), [&](std::size_t i) {
+    std::vector<eval::PredictionTable> results(chosen.size());
+    internal::parallel_for(problem_.threads, chosen.size(), [&](std::size_t i) {
       const std::size_t threads_each = chosen.size() == 1 ? problem_.threads : 1;
       const Predicted predicted = predict_heads(ridge_, fits[i], queries, threads_each);
       const auto cells = queries.size() * problem_.table.pairs.size();
@@ -62,7 +62,7 @@ class RidgeLearner final : public Learner {
     return make_heads(problem_.table, solver_.fit({&alphas()[setting], 1}).front());
   }
 
-  void report(std::size_t chosen, std::span<const DeferralMetrics> metrics,
+  void report(std::size_t chosen, std::span<const eval::DeferralMetrics> metrics,
               TrainReport& report) const override {
     report.alpha = alphas()[chosen];
     for (std::size_t i = 0; i < alphas().size(); ++i) {
@@ -92,4 +92,4 @@ std::unique_ptr<Learner> make_ridge_learner(const LearningProblem& problem) {
   return std::make_unique<RidgeLearner>(problem);
 }
 
-}  // namespace r2router::internal
+}  // namespace r2router::train

@@ -18,17 +18,10 @@
 #include "train/provenance.h"
 #include "train/validation.h"
 
-namespace r2router {
+namespace r2router::train {
 namespace {
 
-using internal::Comparison;
-using internal::kHeadsPerPair;
-using internal::Learner;
-using internal::LearningProblem;
-using internal::Trial;
-using internal::Validation;
-
-void write_metrics(ObjectWriter& object, const DeferralMetrics& metrics) {
+void write_metrics(ObjectWriter& object, const eval::DeferralMetrics& metrics) {
   object.number("audc", metrics.audc);
   object.number_or_null("qnc", metrics.qnc);
   object.number("peak", metrics.peak);
@@ -39,13 +32,13 @@ void write_metrics(ObjectWriter& object, const DeferralMetrics& metrics) {
 /// path) that would differ then.
 std::string provenance(const OutcomeTable& table, const TrainOptions& options,
                        const TrainReport& report, const Learner& learner, std::size_t chosen,
-                       const std::vector<DeferralMetrics>& metrics) {
+                       const std::vector<eval::DeferralMetrics>& metrics) {
   std::vector<std::size_t> settings(metrics.size());
   std::iota(settings.begin(), settings.end(), std::size_t{0});
   std::string text;
   ObjectWriter object(text);
   object.text("program", std::string("r2router ") + version());
-  internal::write_sources(object, table.sources);
+  write_sources(object, table.sources);
   object.number("training_queries", report.training_queries);
   object.number("held_out_queries", report.held_out_queries);
   object.number("holdout", options.holdout);
@@ -74,32 +67,32 @@ std::string provenance(const OutcomeTable& table, const TrainOptions& options,
 std::unique_ptr<Learner> make_learner(const LearningProblem& problem) {
   switch (problem.options.predictor) {
     case PredictorKind::kKnn:
-      return internal::make_knn_learner(problem);
+      return make_knn_learner(problem);
     case PredictorKind::kMlp:
-      return internal::make_mlp_learner(problem);
+      return make_mlp_learner(problem);
     case PredictorKind::kRidge:
       break;
   }
-  return internal::make_ridge_learner(problem);
+  return make_ridge_learner(problem);
 }
 
 }  // namespace
 
 Checkpoint train(const OutcomeTable& table, std::span<const float> embeddings,
                  std::size_t dimension, const TrainOptions& options, TrainReport* report_out) {
-  internal::check_options(options);
+  check_options(options);
   validate(table);
-  internal::check_embeddings(table, embeddings, dimension);
+  check_embeddings(table, embeddings, dimension);
 
   TrainReport report;
   const LearningProblem problem{.table = table,
                                 .embeddings = embeddings,
                                 .dimension = dimension,
-                                .folds = internal::make_folds(table, options),
+                                .folds = make_folds(table, options),
                                 .options = options,
-                                .threads = internal::thread_count(options.threads)};
-  internal::check_outcomes(table, problem.folds);
-  internal::report_gaps(table, options);
+                                .threads = thread_count(options.threads)};
+  check_outcomes(table, problem.folds);
+  report_gaps(table, options);
   const auto is_original = [&](std::size_t query) { return table.queries[query].original.empty(); };
   for (const auto& fold : problem.folds) {
     report.training_queries +=
@@ -112,20 +105,20 @@ Checkpoint train(const OutcomeTable& table, std::span<const float> embeddings,
 
   if (options.progress) options.progress("reading embeddings", 0, 1);
   const std::unique_ptr<Learner> learner = make_learner(problem);
-  const double token_floor = internal::find_token_floor(table, problem.folds);
-  const Trial trial = internal::make_trial(problem, token_floor);
-  const auto measured = [&](const std::vector<SweepPoint>& points) {
-    return measure(deferral_curve(points, trial.best.unit), trial.best.score);
+  const double token_floor = find_token_floor(table, problem.folds);
+  const Trial trial = make_trial(problem, token_floor);
+  const auto measured = [&](const std::vector<eval::SweepPoint>& points) {
+    return eval::measure(eval::deferral_curve(points, trial.best.unit), trial.best.score);
   };
-  const Comparison comparison = internal::compare_settings(problem, trial, *learner);
-  std::vector<DeferralMetrics> metrics;
+  const Comparison comparison = compare_settings(problem, trial, *learner);
+  std::vector<eval::DeferralMetrics> metrics;
   for (const auto& points : comparison.settings) metrics.push_back(measured(points));
-  const std::size_t best = internal::choose_setting(*learner, metrics);
+  const std::size_t best = choose_setting(*learner, metrics);
   learner->report(best, metrics, report);
   report.mean_curve = measured(comparison.mean_curve);
-  const Validation validation = internal::validate_setting(problem, trial, *learner, best);
+  const Validation validation = validate_setting(problem, trial, *learner, best);
   report.metrics = measured(validation.all);
-  const DeferralPoint chosen = internal::choose_default(validation.available, trial.best_available);
+  const eval::DeferralPoint chosen = choose_default(validation.available, trial.best_available);
   report.default_lambda = chosen.lambda;
   report.default_score = chosen.score;
   report.default_cost = chosen.cost;
@@ -160,4 +153,4 @@ Checkpoint train(const OutcomeTable& table, std::span<const float> embeddings,
   return checkpoint;
 }
 
-}  // namespace r2router
+}  // namespace r2router::train

@@ -13,11 +13,12 @@
 #include "score/length_curves.h"
 #include "train/length_curves.h"
 
-namespace r2router::internal {
+namespace r2router::train {
 namespace {
 
 /// Averages over queries, kept as sums while folds are added.
-void add_fold(const std::vector<SweepPoint>& fold, double share, std::vector<SweepPoint>& points) {
+void add_fold(const std::vector<eval::SweepPoint>& fold, double share,
+              std::vector<eval::SweepPoint>& points) {
   points.resize(fold.size());
   for (std::size_t i = 0; i < fold.size(); ++i) {
     points[i].lambda = fold[i].lambda;
@@ -27,7 +28,7 @@ void add_fold(const std::vector<SweepPoint>& fold, double share, std::vector<Swe
 }
 
 /// Adds the squared error of each head; a quality is used clipped, and so it is measured.
-void add_squared_errors(const OutcomeTable& table, const PredictionTable& predictions,
+void add_squared_errors(const OutcomeTable& table, const eval::PredictionTable& predictions,
                         std::vector<double>& sums) {
   const std::size_t pairs = table.pairs.size();
   sums.resize(kHeadsPerPair * pairs);
@@ -41,8 +42,8 @@ void add_squared_errors(const OutcomeTable& table, const PredictionTable& predic
 
 /// The predicted and observed lengths of a pair in all folds but one, or in all.
 std::vector<Length> lengths_of(const std::vector<OutcomeTable>& tables,
-                               const std::vector<PredictionTable>& predictions, std::size_t pair,
-                               std::size_t left_out) {
+                               const std::vector<eval::PredictionTable>& predictions,
+                               std::size_t pair, std::size_t left_out) {
   std::vector<Length> lengths;
   for (std::size_t fold = 0; fold < tables.size(); ++fold) {
     if (fold == left_out) continue;
@@ -77,11 +78,11 @@ Trial make_trial(const LearningProblem& problem, double token_floor) {
   const bool any_available = std::any_of(table.models.begin(), table.models.end(),
                                          [](const ModelSpec& model) { return model.available; });
   OutcomeTable every_fold = select_queries(table, trial.all_tested);
-  trial.best = best_single(every_fold);
-  trial.lambdas = lambda_grid(trial.best.unit);
+  trial.best = eval::best_single(every_fold);
+  trial.lambdas = eval::lambda_grid(trial.best.unit);
   every_fold.cost_measure = CostMeasure::kUsd;
-  trial.best_available = best_single(every_fold, any_available);
-  trial.lambdas_usd = lambda_grid(best_single(every_fold).unit);
+  trial.best_available = eval::best_single(every_fold, any_available);
+  trial.lambdas_usd = eval::lambda_grid(eval::best_single(every_fold).unit);
   trial.whole_pool = {.token_floor = token_floor};
   trial.as_served = {.token_floor = token_floor, .available_only = any_available};
   return trial;
@@ -102,14 +103,14 @@ Comparison compare_settings(const LearningProblem& problem, const Trial& trial, 
       others.insert(others.end(), problem.folds[other].begin(), problem.folds[other].end());
     }
     const OutcomeTable table = select_queries(problem.table, trial.tested[fold]);
-    add_fold(sweep(table, predict_means(table, select_queries(problem.table, others)),
-                   trial.lambdas, trial.whole_pool),
+    add_fold(eval::sweep(table, eval::predict_means(table, select_queries(problem.table, others)),
+                         trial.lambdas, trial.whole_pool),
              trial.share(fold), result.mean_curve);
-    const std::vector<PredictionTable> predictions =
+    const std::vector<eval::PredictionTable> predictions =
         learner.predict_left_out(fold, trial.tested[fold], settings);
-    parallel_for(problem.threads, predictions.size(), [&](std::size_t i) {
-      add_fold(sweep(table, predictions[i], trial.lambdas, trial.whole_pool), trial.share(fold),
-               result.settings[i]);
+    internal::parallel_for(problem.threads, predictions.size(), [&](std::size_t i) {
+      add_fold(eval::sweep(table, predictions[i], trial.lambdas, trial.whole_pool),
+               trial.share(fold), result.settings[i]);
     });
   }
   if (progress) progress("cross-validating", problem.folds.size(), problem.folds.size());
@@ -120,7 +121,7 @@ Validation validate_setting(const LearningProblem& problem, const Trial& trial, 
                             std::size_t setting) {
   const std::size_t folds = problem.folds.size(), pairs = problem.table.pairs.size();
   std::vector<OutcomeTable> tables(folds);
-  std::vector<PredictionTable> predictions(folds);
+  std::vector<eval::PredictionTable> predictions(folds);
   // Predicted once more, since those of all settings together would take a great deal of memory.
   for (std::size_t fold = 0; fold < folds; ++fold) {
     tables[fold] = select_queries(problem.table, trial.tested[fold]);
@@ -135,10 +136,10 @@ Validation validate_setting(const LearningProblem& problem, const Trial& trial, 
   }
   const std::size_t points = length_points(fewest);
   Validation result;
-  std::vector<PredictionTable> corrected = predictions;
+  std::vector<eval::PredictionTable> corrected = predictions;
   if (points >= 2) {
     result.curves.resize(pairs);
-    parallel_for(problem.threads, pairs, [&](std::size_t pair) {
+    internal::parallel_for(problem.threads, pairs, [&](std::size_t pair) {
       result.curves[pair] = fit_length_curve(lengths_of(tables, predictions, pair, folds), points);
       for (std::size_t fold = 0; fold < folds; ++fold) {
         const LengthCurve curve =
@@ -153,16 +154,17 @@ Validation validate_setting(const LearningProblem& problem, const Trial& trial, 
   for (std::size_t fold = 0; fold < folds; ++fold) {
     if (trial.tested[fold].empty()) continue;
     add_squared_errors(tables[fold], corrected[fold], result.squared_errors);
-    add_fold(sweep(tables[fold], corrected[fold], trial.lambdas, trial.whole_pool),
+    add_fold(eval::sweep(tables[fold], corrected[fold], trial.lambdas, trial.whole_pool),
              trial.share(fold), result.all);
     tables[fold].cost_measure = CostMeasure::kUsd;
-    add_fold(sweep(tables[fold], corrected[fold], trial.lambdas_usd, trial.as_served),
+    add_fold(eval::sweep(tables[fold], corrected[fold], trial.lambdas_usd, trial.as_served),
              trial.share(fold), result.available);
   }
   return result;
 }
 
-std::size_t choose_setting(const Learner& learner, const std::vector<DeferralMetrics>& metrics) {
+std::size_t choose_setting(const Learner& learner,
+                           const std::vector<eval::DeferralMetrics>& metrics) {
   std::size_t best = 0;
   for (std::size_t i = 1; i < metrics.size(); ++i) {
     const bool better = metrics[i].audc != metrics[best].audc
@@ -173,9 +175,10 @@ std::size_t choose_setting(const Learner& learner, const std::vector<DeferralMet
   return best;
 }
 
-DeferralPoint choose_default(const std::vector<SweepPoint>& points, const BestSingle& best) {
-  const SweepPoint* chosen = nullptr;
-  for (const SweepPoint& point : points) {
+eval::DeferralPoint choose_default(const std::vector<eval::SweepPoint>& points,
+                                   const eval::BestSingle& best) {
+  const eval::SweepPoint* chosen = nullptr;
+  for (const eval::SweepPoint& point : points) {
     if (point.score < 0.95 * best.score) continue;
     // Of equal costs, such as those of free models, the better one.
     if (chosen == nullptr || point.cost < chosen->cost ||
@@ -190,4 +193,4 @@ DeferralPoint choose_default(const std::vector<SweepPoint>& points, const BestSi
   return {chosen->cost / best.unit, chosen->score, chosen->lambda};
 }
 
-}  // namespace r2router::internal
+}  // namespace r2router::train

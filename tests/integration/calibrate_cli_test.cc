@@ -112,11 +112,11 @@ class CalibrateCli : public ::testing::Test {
     return folder_ / "outcomes.jsonl";
   }
   /// What decisions for the queries, in their order, cost and scored on average.
-  MeanFigures realised(const std::vector<json>& decisions,
+  eval::MeanFigures realised(const std::vector<json>& decisions,
                        const std::vector<json>& outcomes) const {
     const Pool pool = Router::from_pretrained(checkpoint_).pool();
     const std::vector<QueryRecord> queries = read_queries(queries_);
-    MeanFigures means;
+    eval::MeanFigures means;
     for (std::size_t i = 0; i < decisions.size(); ++i) {
       for (const json& outcome : outcomes) {
         if (outcome["query_id"] != queries[i].id || outcome["model"] != decisions[i]["model"] ||
@@ -125,7 +125,7 @@ class CalibrateCli : public ::testing::Test {
         }
         const auto model =
             std::ranges::find(pool, outcome["model"].get<std::string>(), &ModelSpec::name);
-        means.cost_usd += cost_usd(*model, queries[i].input_tokens, outcome["output_tokens"]) /
+        means.cost_usd += eval::cost_usd(*model, queries[i].input_tokens, outcome["output_tokens"]) /
                           static_cast<double>(decisions.size());
         means.quality += outcome["score"].get<double>() / static_cast<double>(decisions.size());
       }
@@ -173,14 +173,14 @@ TEST_F(CalibrateCli, ThePolicyMeetsTheTargetOnTheSameQueries) {
 TEST_F(CalibrateCli, OutcomesMeetTheTargetWhereTheyAreGiven) {
   const std::vector<json> known = outcomes();
   const std::string file = write_outcomes(known);
-  const MeanFigures cheapest = realised(route({"--objective", "cheapest"}), known);
-  const MeanFigures best = realised(route({"--objective", "best"}), known);
+  const eval::MeanFigures cheapest = realised(route({"--objective", "cheapest"}), known);
+  const eval::MeanFigures best = realised(route({"--objective", "best"}), known);
   const double target = (cheapest.cost_usd + best.cost_usd) / 2;
   const Outcome outcome =
       calibrate("$" + std::to_string(1e3 * target) + "/1k", {"--outcomes", file});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   const std::vector<json> decisions = route({"--policy", policy_file_});
-  const MeanFigures means = realised(decisions, known);
+  const eval::MeanFigures means = realised(decisions, known);
   EXPECT_LE(means.cost_usd, target * 1.0001);
   EXPECT_GT(means.cost_usd, target * 0.97);
   const json found = json::parse(testing::read_file(policy_file_))["calibration"];

@@ -36,10 +36,10 @@ inline OutcomeTable random_table(std::uint32_t models, std::size_t queries, unsi
 }
 
 /// The truth with noise, in the table's shape.
-inline PredictionTable random_predictions(const OutcomeTable& table, unsigned seed) {
+inline eval::PredictionTable random_predictions(const OutcomeTable& table, unsigned seed) {
   std::mt19937 random(seed);
   std::normal_distribution<double> noise;
-  PredictionTable predictions = predict_oracle(table);
+  eval::PredictionTable predictions = eval::predict_oracle(table);
   for (double& quality : predictions.quality) quality = 0.5 * quality + 0.2 + 0.2 * noise(random);
   for (double& tokens : predictions.output_tokens) tokens += 20 * noise(random);
   return predictions;

@@ -26,7 +26,7 @@
 #include "r2router/router.h"
 #include "r2router/types.h"
 
-namespace r2router {
+namespace r2router::eval {
 
 /// The required mean over a sample of queries.
 struct CalibrationTarget {
@@ -135,4 +135,4 @@ R2ROUTER_EXPORT CalibrationSample sample_options(const Router& router, const Out
 /// The result as a few lines of text. `incomplete` as in CalibrationSample.
 R2ROUTER_EXPORT std::string to_text(const Calibration& calibration, std::size_t incomplete = 0);
 
-}  // namespace r2router
+}  // namespace r2router::eval

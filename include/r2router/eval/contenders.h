@@ -28,7 +28,7 @@
 #include "r2router/scorer.h"
 #include "r2router/types.h"
 
-namespace r2router {
+namespace r2router::eval {
 
 /// The outcome of one setting of a contender, averaged over the queries.
 struct SweepPoint {
@@ -296,4 +296,4 @@ R2ROUTER_EXPORT std::vector<DatasetEvaluation> evaluate_datasets(
     const OutcomeTable& table, std::span<const Contender> contenders, bool available_only = false,
     const ResampleOptions& resampling = {});
 
-}  // namespace r2router
+}  // namespace r2router::eval

@@ -10,7 +10,7 @@
 #include "r2router/export.h"
 #include "r2router/outcomes.h"
 
-namespace r2router {
+namespace r2router::eval {
 
 /// A kind of edit that does not change the question. Edits change only ASCII characters, so UTF-8
 /// stays well-formed.
@@ -40,4 +40,4 @@ R2ROUTER_EXPORT std::string perturb(std::string_view text, Perturbation kind,
 R2ROUTER_EXPORT OutcomeTable add_perturbed_copies(const OutcomeTable& table,
                                                   std::uint64_t seed = 0);
 
-}  // namespace r2router
+}  // namespace r2router::eval

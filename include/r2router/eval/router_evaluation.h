@@ -2,9 +2,9 @@
 // recipe for training by cross-validation. eval/contenders.h has the parts.
 //
 //     auto data = r2router::OutcomeData{.table = r2router::read_outcomes(queries, outcomes, pool)};
-//     auto result = r2router::cross_validate(data, {}, 5);
-//     std::cout << r2router::to_text(result);       // tables
-//     r2router::to_html(result);                    // a page with charts
+//     auto result = r2router::eval::cross_validate(data, {}, 5);
+//     std::cout << r2router::eval::to_text(result);  // tables
+//     r2router::eval::to_html(result);               // a page with charts
 //
 // Costs are in the unit of OutcomeTable::cost_measure; scores and shares are from 0 to 1. All
 // functions are thread-safe.
@@ -22,7 +22,7 @@
 #include "r2router/router.h"
 #include "r2router/train/train.h"
 
-namespace r2router {
+namespace r2router::eval {
 
 /// The default number of resamples.
 inline constexpr std::uint32_t kDefaultResamples = 1000;
@@ -51,7 +51,7 @@ struct EvaluationOptions {
   ResampleOptions resampling = {};
   /// Called on the calling thread before each contender predicts ("predicting") and before each
   /// resample ("resampling"). An exception ends the evaluation and propagates.
-  ProgressCallback progress = {};
+  train::ProgressCallback progress = {};
   /// Receives warnings about ignored outcomes.
   LogCallback log = {};
 };
@@ -90,7 +90,8 @@ R2ROUTER_EXPORT RouterEvaluation evaluate_checkpoint(const Router& router, const
 /// Trains and tests `folds` (≥ 2) times, so that every query is evaluated by a router and
 /// contenders that did not see its text. Ignores recipe.options.holdout. Throws as
 /// evaluate_checkpoint() and train() do.
-R2ROUTER_EXPORT RouterEvaluation cross_validate(const OutcomeData& data, const TrainRecipe& recipe,
+R2ROUTER_EXPORT RouterEvaluation cross_validate(const OutcomeData& data,
+                                                const train::TrainRecipe& recipe,
                                                 std::uint32_t folds,
                                                 const EvaluationOptions& options = {});
 
@@ -112,7 +113,7 @@ struct Stability {
 /// Error(kBadData) if there are no queries. Calls `progress` before each query ("editing").
 R2ROUTER_EXPORT Stability measure_stability(const Router& router, const OutcomeTable& table,
                                             std::uint32_t holdout,
-                                            const ProgressCallback& progress = {});
+                                            const train::ProgressCallback& progress = {});
 
 /// A router with a new model and the one with fully trained heads on the same queries.
 struct AddedModelComparison {
@@ -122,7 +123,7 @@ struct AddedModelComparison {
 /// Compares the results of add_model() on the held-out queries that every model answered. Empty if
 /// there are none, or the report has no full training.
 R2ROUTER_EXPORT std::optional<AddedModelComparison> compare_added_model(
-    const Checkpoint& added, const AddModelReport& report, const OutcomeData& data,
+    const Checkpoint& added, const train::AddModelReport& report, const OutcomeData& data,
     std::uint32_t holdout);
 
 // Reports.
@@ -152,4 +153,4 @@ R2ROUTER_EXPORT std::string to_html(const RouterEvaluation& result);
 R2ROUTER_EXPORT std::string to_text(const Stability& stability);
 R2ROUTER_EXPORT std::string to_json(const Stability& stability);
 
-}  // namespace r2router
+}  // namespace r2router::eval

@@ -12,7 +12,7 @@
 #include "r2router/outcomes.h"
 #include "r2router/router.h"
 
-namespace r2router {
+namespace r2router::eval {
 
 /// A model's answer in a cached result.
 struct CachedAnswer {
@@ -58,4 +58,4 @@ R2ROUTER_EXPORT RouterEvaluation evaluate_cached_results(const Router& router,
                                                          EvaluationOptions options = {},
                                                          const std::string& file = {});
 
-}  // namespace r2router
+}  // namespace r2router::eval

@@ -23,7 +23,7 @@
 #include "r2router/export.h"
 #include "r2router/outcomes.h"
 
-namespace r2router {
+namespace r2router::train {
 
 /// Called on the training thread with the current stage and its progress.
 using ProgressCallback =
@@ -72,14 +72,14 @@ struct TrainOptions {
 /// One α and the cross-validated metrics of its heads, before lengths are corrected.
 struct AlphaResult {
   double alpha = 0;
-  DeferralMetrics metrics;
+  eval::DeferralMetrics metrics;
 };
 
 /// A number of neighbours with a weighting, and its metrics likewise.
 struct NeighboursResult {
   std::uint32_t neighbours = 0;
   NearestNeighbours::Weighting weighting = NearestNeighbours::Weighting::kUniform;
-  DeferralMetrics metrics;
+  eval::DeferralMetrics metrics;
 };
 
 /// Results of training other than the checkpoint.
@@ -88,18 +88,18 @@ struct TrainReport {
   std::size_t held_out_queries = 0;
   std::size_t heads = 0;
   /// Of the chosen settings, cross-validated, with the lengths corrected.
-  DeferralMetrics metrics = {};
+  eval::DeferralMetrics metrics = {};
   double alpha = 0;                      ///< ridge: the chosen one
   std::vector<AlphaResult> alphas = {};  ///< cross-validated, in the order of TrainOptions::alphas
   NeighboursResult neighbours = {};      ///< nearest neighbours: the chosen number and weighting
   std::vector<NeighboursResult> neighbour_counts = {};  ///< cross-validated, all that were tried
   std::uint32_t epochs = 0;                             ///< perceptron: passes over the queries
-  DeferralMetrics mean_curve;                           ///< without features, on the same folds
+  eval::DeferralMetrics mean_curve;                     ///< without features, on the same folds
   double default_lambda = 0;
   /// The cross-validated outcome at the default λ, among available models.
   double default_score = 0;
   double default_cost = 0;  ///< USD, as a fraction of best_available.unit
-  BestSingle best_available = {};
+  eval::BestSingle best_available = {};
 };
 
 /// Fits a checkpoint to given embeddings: table.queries.size() × dimension, row after row. The
@@ -249,4 +249,4 @@ R2ROUTER_EXPORT std::string to_text(const AddModelReport& report, const std::str
 /// The same as a JSON object. `pool` is that of the new checkpoint, whose last model was added.
 R2ROUTER_EXPORT std::string to_json(const AddModelReport& report, const Pool& pool);
 
-}  // namespace r2router
+}  // namespace r2router::train

@@ -7,7 +7,7 @@
 
 #include "eval/report/text.h"
 
-namespace r2router {
+namespace r2router::eval {
 
 using report::cost_key;
 using report::points_of;
@@ -43,4 +43,4 @@ std::string curves_csv(const RouterEvaluation& result) {
   return text;
 }
 
-}  // namespace r2router
+}  // namespace r2router::eval

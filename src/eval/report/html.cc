@@ -14,7 +14,7 @@
 #include "eval/report/svg_chart.h"
 #include "eval/report/text.h"
 
-namespace r2router::report {
+namespace r2router::eval::report {
 namespace {
 
 // What the page may load: nothing. That holds even if a name found a way out of its escaping.
@@ -472,8 +472,8 @@ class Page {
 
 }  // namespace
 
-}  // namespace r2router::report
+}  // namespace r2router::eval::report
 
-std::string r2router::to_html(const RouterEvaluation& result) {
+std::string r2router::eval::to_html(const RouterEvaluation& result) {
   return report::Page(result).html();
 }

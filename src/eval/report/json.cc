@@ -10,7 +10,7 @@
 
 #include "eval/report/text.h"
 
-namespace r2router {
+namespace r2router::eval {
 namespace {
 
 using report::best_routerarena_point;
@@ -154,4 +154,4 @@ std::string to_json(const Stability& stability) {
       .dump(2);
 }
 
-}  // namespace r2router
+}  // namespace r2router::eval

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <cstdio>
 
-namespace r2router::report {
+namespace r2router::eval::report {
 namespace {
 
 constexpr double kLeft = 58, kTop = 12, kBottom = 46;  // margins
@@ -336,4 +336,4 @@ std::string Chart::svg(std::string_view description) const {
   return result + "</svg>\n";
 }
 
-}  // namespace r2router::report
+}  // namespace r2router::eval::report

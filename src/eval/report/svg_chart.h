@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-namespace r2router::report {
+namespace r2router::eval::report {
 
 /// `text` for HTML and SVG, as content or in a quoted attribute. Control characters, and those that
 /// turn the direction of the text after them, become "�".
@@ -72,4 +72,4 @@ class Chart {
   std::vector<ChartPoint> occupied_;  ///< vertices of lines, which names should not cover
 };
 
-}  // namespace r2router::report
+}  // namespace r2router::eval::report

@@ -11,7 +11,7 @@
 #include "base/text_layout.h"
 #include "base/usd.h"
 
-namespace r2router::report {
+namespace r2router::eval::report {
 namespace {
 
 std::string metrics_text(const Evaluation& evaluation, CostMeasure measure) {
@@ -260,7 +260,7 @@ std::string tables_text(const RouterEvaluation& result) {
   const Evaluation& evaluation = result.evaluation;
   const BestSingle& best = evaluation.best_single;
   const CostMeasure measure = result.table.cost_measure;
-  std::string text = r2router::summary_text(result) + "\nEvaluated on " +
+  std::string text = eval::summary_text(result) + "\nEvaluated on " +
                      with_thousands(evaluation.queries) +
                      (evaluation.queries == 1 ? " query" : " queries");
   if (result.folds > 0) {
@@ -306,9 +306,9 @@ std::string tables_text(const RouterEvaluation& result) {
 }
 
 }  // namespace
-}  // namespace r2router::report
+}  // namespace r2router::eval::report
 
-namespace r2router {
+namespace r2router::eval {
 
 std::string summary_text(const RouterEvaluation& result) {
   return report::savings_text(result) + report::mixing_text(result) + report::default_text(result);
@@ -316,4 +316,4 @@ std::string summary_text(const RouterEvaluation& result) {
 
 std::string to_text(const RouterEvaluation& result) { return report::tables_text(result); }
 
-}  // namespace r2router
+}  // namespace r2router::eval

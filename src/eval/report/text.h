@@ -7,7 +7,7 @@
 
 #include "r2router/eval/router_evaluation.h"
 
-namespace r2router::report {
+namespace r2router::eval::report {
 
 /// A metric and where it is in the three structures that hold one of each.
 struct Metric {
@@ -48,4 +48,4 @@ std::string interval_text(const Interval& interval);
 /// "+0.020 to +0.038"; "-" if nothing can be said.
 std::string difference_text(const Interval& interval);
 
-}  // namespace r2router::report
+}  // namespace r2router::eval::report

@@ -19,18 +19,12 @@
 #include "train/problem.h"
 #include "train/provenance.h"
 
-namespace r2router {
+namespace r2router::train {
 namespace {
 
 using Eigen::Index;
 using Eigen::MatrixXd;
 using Eigen::VectorXd;
-using internal::CrossValidated;
-using internal::kFewestProbes;
-using internal::kHeadsPerPair;
-using internal::Mixture;
-using internal::NewHeads;
-using internal::NewModel;
 
 constexpr std::uint32_t kMostProbes = 2000;
 
@@ -70,7 +64,7 @@ void check_options(const AddModelOptions& options) {
 AddedHeads choose(const CrossValidated& validated, Target target, const AddModelOptions& options,
                   std::vector<double>& spreads) {
   const auto i = static_cast<std::size_t>(target);
-  const Index setting = internal::choose_cautiously(validated.errors[i]);
+  const Index setting = choose_cautiously(validated.errors[i]);
   const auto penalties = static_cast<Index>(options.share_penalties.size());
   const auto probes = static_cast<double>(validated.errors[i].cols());
   for (std::size_t head = i; head < spreads.size(); head += kHeadsPerPair) {
@@ -92,7 +86,7 @@ LengthCurve straight_curve(std::uint32_t points) {
 
 /// The checkpoint with the model and its heads at the end.
 Checkpoint append(const Checkpoint& checkpoint, const NewModel& model, const NewHeads& added) {
-  const internal::LinearFit& fit = added.fit;
+  const LinearFit& fit = added.fit;
   Checkpoint result = checkpoint;
   Config& config = result.config;
   const auto index = static_cast<std::uint32_t>(config.models.size());
@@ -138,7 +132,7 @@ std::string provenance(const Checkpoint& before, const OutcomeTable& table, cons
   ObjectWriter object(text);
   object.text("program", std::string("r2router ") + version());
   object.text("added_model", model.spec.name);
-  internal::write_sources(object, table.sources);
+  write_sources(object, table.sources);
   object.number("probes", report.probes);
   object.number("holdout", options.holdout);
   object.number("seed", options.seed);
@@ -155,17 +149,17 @@ Checkpoint add_model(const Checkpoint& checkpoint, const OutcomeTable& table,
                      std::span<const float> embeddings, const std::string& name,
                      const AddModelOptions& options, AddModelReport* report_out) {
   check_options(options);
-  const LinearHeads& base = internal::linear_heads(checkpoint);
+  const LinearHeads& base = linear_heads(checkpoint);
   validate(checkpoint);
   validate(table);
-  internal::check_embeddings(table, embeddings, base.dimension);
-  const NewModel model = internal::find_model(checkpoint, table, name, options);
-  const std::size_t threads = internal::thread_count(options.threads);
+  check_embeddings(table, embeddings, base.dimension);
+  const NewModel model = find_model(checkpoint, table, name, options);
+  const std::size_t threads = thread_count(options.threads);
 
   const auto probes =
       std::span(model.outcomes).first(std::min<std::size_t>(options.probes, model.outcomes.size()));
-  const MatrixXd x = internal::gather_embeddings(embeddings, base.dimension, probes);
-  const MatrixXd targets = internal::gather_targets(table, model, probes);
+  const MatrixXd x = gather_embeddings(embeddings, base.dimension, probes);
+  const MatrixXd targets = gather_targets(table, model, probes);
   const MatrixXd gram = x * x.transpose();
   std::vector<std::uint32_t> folds;
   for (const std::uint32_t query : probes) {
@@ -180,13 +174,12 @@ Checkpoint add_model(const Checkpoint& checkpoint, const OutcomeTable& table,
   std::vector<Mixture> mixtures;
   for (std::size_t i = 0; i < model.heads(); ++i) {
     const Target target = i % kHeadsPerPair == 0 ? Target::kQuality : Target::kTokens;
-    mixtures.push_back(internal::find_mixture(checkpoint, table, model.budgets[i / kHeadsPerPair],
-                                              target, probes, x));
+    mixtures.push_back(
+        find_mixture(checkpoint, table, model.budgets[i / kHeadsPerPair], target, probes, x));
   }
 
   AddModelReport report{.probes = probes.size()};
-  const CrossValidated validated =
-      internal::cross_validate(gram, targets, mixtures, folds, options, threads);
+  const CrossValidated validated = cross_validate(gram, targets, mixtures, folds, options, threads);
   NewHeads added{{MatrixXd(x.cols(), targets.cols()), VectorXd(targets.cols())},
                  std::vector<double>(model.heads())};
   report.quality = choose(validated, Target::kQuality, options, added.spreads);
@@ -194,14 +187,13 @@ Checkpoint add_model(const Checkpoint& checkpoint, const OutcomeTable& table,
 
   std::vector<Index> all(probes.size());
   std::iota(all.begin(), all.end(), Index{0});
-  const internal::Rotated rotated(gram, all);
+  const Rotated rotated(gram, all);
   const Eigen::RowVectorXd mean = x.colwise().mean();
   for (std::size_t i = 0; i < model.heads(); ++i) {
     AddedHeads& chosen = i % kHeadsPerPair == 0 ? report.quality : report.tokens;
     const auto column = static_cast<Index>(i);
-    const internal::RotatedHead head(rotated, targets.col(column), mixtures[i]);
-    const internal::Solution solution =
-        internal::solve(rotated, head, chosen.alpha, {chosen.share_penalty}).front();
+    const RotatedHead head(rotated, targets.col(column), mixtures[i]);
+    const Solution solution = solve(rotated, head, chosen.alpha, {chosen.share_penalty}).front();
     // The eigenvectors are of centred data, so that centring x here would change nothing.
     added.fit.weights.col(column) = mixtures[i].weights * solution.shares +
                                     x.transpose() * (rotated.eigenvectors * solution.rest);
@@ -216,17 +208,14 @@ Checkpoint add_model(const Checkpoint& checkpoint, const OutcomeTable& table,
   result.config.training = provenance(checkpoint, table, model, report, options);
 
   if (model.outcomes.size() > probes.size() && !model.held_out.empty()) {
-    const NewHeads full =
-        internal::fit_fully(table, model, embeddings, base.dimension, options, threads);
+    const NewHeads full = fit_fully(table, model, embeddings, base.dimension, options, threads);
     FullTraining& comparison = report.full.emplace();
     comparison.training_queries = model.outcomes.size();
     comparison.held_out_queries = model.held_out.size();
-    const MatrixXd held_out =
-        internal::gather_embeddings(embeddings, base.dimension, model.held_out);
-    const MatrixXd truth = internal::gather_targets(table, model, model.held_out);
+    const MatrixXd held_out = gather_embeddings(embeddings, base.dimension, model.held_out);
+    const MatrixXd truth = gather_targets(table, model, model.held_out);
     const auto error = [&](const NewHeads& heads, Target target) {
-      return std::sqrt(
-          internal::mean_squares(internal::errors_of(heads.fit, held_out, truth), target).mean());
+      return std::sqrt(mean_squares(errors_of(heads.fit, held_out, truth), target).mean());
     };
     comparison.quality_error = error(full, Target::kQuality);
     comparison.tokens_error = error(full, Target::kTokens);
@@ -239,4 +228,4 @@ Checkpoint add_model(const Checkpoint& checkpoint, const OutcomeTable& table,
   return result;
 }
 
-}  // namespace r2router
+}  // namespace r2router::train

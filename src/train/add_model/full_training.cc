@@ -9,14 +9,13 @@
 
 #include "train/add_model/selection.h"
 
-namespace r2router::internal {
+namespace r2router::train {
 
 using Eigen::Index;
 using Eigen::MatrixXd;
 using Eigen::VectorXd;
 
-MatrixXd errors_of(const internal::LinearFit& fit, const MatrixXd& embeddings,
-                   const MatrixXd& targets) {
+MatrixXd errors_of(const LinearFit& fit, const MatrixXd& embeddings, const MatrixXd& targets) {
   MatrixXd errors = embeddings * fit.weights - targets;
   errors.rowwise() += fit.intercepts.transpose();
   return errors;
@@ -93,4 +92,4 @@ NewHeads fit_fully(const OutcomeTable& table, const NewModel& model,
   return result;
 }
 
-}  // namespace r2router::internal
+}  // namespace r2router::train

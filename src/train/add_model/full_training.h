@@ -12,7 +12,7 @@
 #include "train/add_model/new_model.h"
 #include "train/ridge.h"
 
-namespace r2router::internal {
+namespace r2router::train {
 
 /// The new model's heads, and the spread of each.
 struct NewHeads {
@@ -32,4 +32,4 @@ NewHeads fit_fully(const OutcomeTable& table, const NewModel& model,
                    std::span<const float> embeddings, std::size_t dimension,
                    const AddModelOptions& options, std::size_t threads);
 
-}  // namespace r2router::internal
+}  // namespace r2router::train

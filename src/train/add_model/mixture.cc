@@ -11,7 +11,7 @@
 
 #include "r2router/error.h"
 
-namespace r2router::internal {
+namespace r2router::train {
 namespace {
 
 using Eigen::Index;
@@ -142,4 +142,4 @@ std::vector<Solution> solve(const Rotated& rotated, const RotatedHead& head, dou
   return solutions;
 }
 
-}  // namespace r2router::internal
+}  // namespace r2router::train

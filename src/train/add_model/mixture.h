@@ -15,7 +15,7 @@
 
 #include "r2router/train/train.h"
 
-namespace r2router::internal {
+namespace r2router::train {
 
 /// The heads of the checkpoint that a new head may be a mixture of.
 struct Mixture {
@@ -81,4 +81,4 @@ struct Solution {
 std::vector<Solution> solve(const Rotated& rotated, const RotatedHead& head, double alpha,
                             const std::vector<double>& share_penalties);
 
-}  // namespace r2router::internal
+}  // namespace r2router::train

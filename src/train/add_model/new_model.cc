@@ -10,7 +10,7 @@
 #include "base/fold_hash.h"
 #include "data/gaps.h"
 
-namespace r2router::internal {
+namespace r2router::train {
 namespace {
 
 [[noreturn]] void throw_bad_option(const std::string& message) {
@@ -101,4 +101,4 @@ MatrixXd gather_embeddings(std::span<const float> embeddings, std::size_t dimens
   return rows;
 }
 
-}  // namespace r2router::internal
+}  // namespace r2router::train

@@ -13,7 +13,7 @@
 
 #include "train/learner.h"
 
-namespace r2router::internal {
+namespace r2router::train {
 
 inline constexpr std::uint32_t kFewestProbes = 20;
 
@@ -39,4 +39,4 @@ Eigen::MatrixXd gather_targets(const OutcomeTable& table, const NewModel& model,
 Eigen::MatrixXd gather_embeddings(std::span<const float> embeddings, std::size_t dimension,
                                   std::span<const std::uint32_t> queries);
 
-}  // namespace r2router::internal
+}  // namespace r2router::train

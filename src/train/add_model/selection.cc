@@ -4,7 +4,7 @@
 
 #include "base/parallel.h"
 
-namespace r2router::internal {
+namespace r2router::train {
 namespace {
 
 using Eigen::Index;
@@ -48,7 +48,7 @@ CrossValidated cross_validate(const MatrixXd& gram, const MatrixXd& targets,
     const Rotated rotated(gram, probes_of(fold_of, fold, false));
     const MatrixXd projected = rotated.project(gram, tested);
     // A thread for each target, as the heads of one are summed.
-    parallel_for(threads, kHeadsPerPair, [&](std::size_t target) {
+    internal::parallel_for(threads, kHeadsPerPair, [&](std::size_t target) {
       for (auto i = target; i < mixtures.size(); i += kHeadsPerPair) {
         const auto column = static_cast<Index>(i);
         const RotatedHead head(rotated, targets.col(column), mixtures[i]);
@@ -88,4 +88,4 @@ Index choose_cautiously(const MatrixXd& errors) {
   return least;
 }
 
-}  // namespace r2router::internal
+}  // namespace r2router::train

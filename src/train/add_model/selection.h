@@ -12,7 +12,7 @@
 #include "train/add_model/mixture.h"
 #include "train/learner.h"
 
-namespace r2router::internal {
+namespace r2router::train {
 
 /// A head's squared errors, summed as its spread counts them: a quality is used clipped, and so it
 /// is measured.
@@ -37,4 +37,4 @@ CrossValidated cross_validate(const Eigen::MatrixXd& gram, const Eigen::MatrixXd
 /// ascending, × queries.
 Eigen::Index choose_cautiously(const Eigen::MatrixXd& errors);
 
-}  // namespace r2router::internal
+}  // namespace r2router::train

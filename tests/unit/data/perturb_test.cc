@@ -13,7 +13,7 @@
 #include "base/unicode.h"
 #include "support/errors.h"
 
-namespace r2router {
+namespace r2router::eval {
 namespace {
 
 using ::testing::EndsWith;
@@ -174,4 +174,4 @@ TEST(AddPerturbedCopies, RefusesABadTable) {
 }
 
 }  // namespace
-}  // namespace r2router
+}  // namespace r2router::eval

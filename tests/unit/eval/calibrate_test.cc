@@ -15,7 +15,7 @@
 #include "support/decisions.h"
 #include "support/errors.h"
 
-namespace r2router {
+namespace r2router::eval {
 namespace {
 
 using testing::Case;
@@ -347,4 +347,4 @@ TEST(Calibrate, SaysWhatIsInReach) {
 }
 
 }  // namespace
-}  // namespace r2router
+}  // namespace r2router::eval

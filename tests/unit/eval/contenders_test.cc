@@ -11,7 +11,7 @@
 #include "support/errors.h"
 #include "support/outcomes.h"
 
-namespace r2router {
+namespace r2router::eval {
 namespace {
 
 using ::testing::ElementsAre;
@@ -382,4 +382,4 @@ TEST(Predict, MatchesModelsByNameAndMarksWhatTheRouterDoesNotKnow) {
 }
 
 }  // namespace
-}  // namespace r2router
+}  // namespace r2router::eval

@@ -11,7 +11,7 @@
 
 #include "support/errors.h"
 
-namespace r2router {
+namespace r2router::eval {
 namespace {
 
 using testing::expect_error;
@@ -300,4 +300,4 @@ TEST(Sweep, RefusesWhatItCannotAverage) {
 }
 
 }  // namespace
-}  // namespace r2router
+}  // namespace r2router::eval

@@ -6,14 +6,14 @@
 
 #include "support/outcomes.h"
 
-namespace r2router {
+namespace r2router::eval {
 namespace {
 
 TEST(Ledger, AveragesAsTheTableWithItsQueriesRepeatedWould) {
   const OutcomeTable table = testing::random_table(4, 30, 1);
   const std::vector<double> lambdas = lambda_grid(1e-5, 25);
   const ChosenPairs choices = choose_pairs(table, testing::random_predictions(table, 2), lambdas);
-  const internal::Ledger ledger(table, choices, internal::largest_cost(table));
+  const Ledger ledger(table, choices, largest_cost(table));
   std::mt19937 random(3);
   for (int trial = 0; trial < 20; ++trial) {
     std::vector<std::uint32_t> weights(table.queries.size()), repeated;
@@ -52,8 +52,8 @@ TEST(Ledger, APolicyThatEndsAtOneModelScoresExactlyWhatThatModelDoes) {
     wandering.pairs.push_back(last);
   }
   const ChosenPairs always{.settings = 1, .pairs = std::vector<std::uint32_t>(queries, last)};
-  const double largest = internal::largest_cost(table);
-  const internal::Ledger one(table, wandering, largest), other(table, always, largest);
+  const double largest = largest_cost(table);
+  const Ledger one(table, wandering, largest), other(table, always, largest);
   std::vector<std::uint32_t> weights(queries);
   for (std::uint32_t& weight : weights) weight = random() % 3;
   std::vector<SweepPoint> points(6), single(1);
@@ -64,4 +64,4 @@ TEST(Ledger, APolicyThatEndsAtOneModelScoresExactlyWhatThatModelDoes) {
 }
 
 }  // namespace
-}  // namespace r2router
+}  // namespace r2router::eval

@@ -10,7 +10,7 @@
 #include "support/errors.h"
 #include "support/outcomes.h"
 
-namespace r2router {
+namespace r2router::eval {
 namespace {
 
 using testing::expect_error;
@@ -91,4 +91,4 @@ TEST(PredictNeighbours, RefusesWhatItCannotSearch) {
 }
 
 }  // namespace
-}  // namespace r2router
+}  // namespace r2router::eval

@@ -7,7 +7,7 @@
 
 #include "support/errors.h"
 
-namespace r2router {
+namespace r2router::eval {
 namespace {
 
 using ::testing::ElementsAre;
@@ -64,4 +64,4 @@ TEST(CheckReliability, PassesOverPairsThatThePolicyDoesNotKnow) {
 }
 
 }  // namespace
-}  // namespace r2router
+}  // namespace r2router::eval

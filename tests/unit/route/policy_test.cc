@@ -52,8 +52,8 @@ TEST(Policy, IsWrittenOnlyIfItCanBeRead) {
 
 TEST(Policy, ACalibrationIsWrittenWithWhatItFound) {
   const Policy base{.lambda = 0.9, .max_cost_usd = 0.01};
-  Calibration calibration{.target = {CalibrationTarget::Kind::kCost, 0.00005},
-                          .setting = {0.002, 0.001, 0.003}};
+  eval::Calibration calibration{.target = {eval::CalibrationTarget::Kind::kCost, 0.00005},
+                                .setting = {0.002, 0.001, 0.003}};
   const std::string json = to_json(base, calibration);
   const Policy policy = parse_policy(json);
   EXPECT_EQ(policy.objective, Objective::kUsd);
@@ -71,7 +71,7 @@ TEST(Policy, ACalibrationIsWrittenWithWhatItFound) {
   EXPECT_EQ(realised["figures"], "realised");
   EXPECT_EQ(realised["predicted"]["cost_usd"], 0.00004);
   EXPECT_EQ(realised["predicted"]["quality"], 0.5);
-  calibration.kind = CalibratedSetting::kQualityFraction;
+  calibration.kind = eval::CalibratedSetting::kQualityFraction;
   EXPECT_EQ(parse_policy(to_json(base, calibration)).quality_fraction, 0.002);
 }
 

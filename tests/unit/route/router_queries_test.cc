@@ -1,6 +1,7 @@
 // Queries of every kind, one by one and many at once.
 #include <atomic>
 #include <memory>
+#include <numeric>
 #include <span>
 #include <stop_token>
 #include <string>
@@ -125,6 +126,35 @@ TEST_F(RouterQueries, ABatchGivesWhatEachQueryGivesByItself) {
   }
   EXPECT_GT(failed, 40U);
   EXPECT_LT(failed, 70U);
+}
+
+TEST_F(RouterQueries, ViewsOfAMatrixGiveWhatCopiesOfItsRowsGive) {
+  const std::vector<float> matrix = random_embeddings(150, kDimension, 5);
+  const std::vector<double> doubles(matrix.begin(), matrix.end());
+  const auto check = [&](const std::vector<std::size_t>& rows, const std::string& text = {}) {
+    std::vector<Query> queries, copies;
+    for (const std::size_t i : rows) {
+      const auto view = std::span(matrix).subspan(i * kDimension, kDimension);
+      queries.push_back({.embedding = view});
+      copies.push_back({.embedding = std::vector<float>(view.begin(), view.end())});
+    }
+    if (!text.empty()) queries.push_back({.text = text}), copies.push_back({.text = text});
+    const auto viewed = router_.route(queries, {.rank = true});
+    const auto copied = router_.route(copies, {.rank = true});
+    for (std::size_t i = 0; i < queries.size(); ++i) {
+      EXPECT_EQ(viewed[i].decision().ranking, copied[i].decision().ranking) << i;
+    }
+  };
+  std::vector<std::size_t> all(150);
+  std::iota(all.begin(), all.end(), 0);
+  check(all);                         // adjacent
+  check({all.rbegin(), all.rend()});  // the same memory in another order
+  check({3, 4, 6, 7});                // with a gap
+  check({9, 9});                      // a row twice
+  check({149});
+  check({0, 1, 2}, "and a text");
+  const std::span<const double> view = std::span(doubles).first(kDimension);
+  EXPECT_EQ(router_.route({.embedding = view}).chosen, router_.route({.embedding = row(5)}).chosen);
 }
 
 TEST_F(RouterQueries, ABatchIsEmbeddedInOneCallAndOnlyWhatNeedsIt) {

@@ -13,7 +13,7 @@
 #include "support/heads.h"
 #include "support/lexical.h"
 
-namespace r2router {
+namespace r2router::train {
 namespace {
 
 using testing::expect_error;
@@ -317,4 +317,4 @@ TEST(AddModel, BadRequestsAreRefused) {
 }
 
 }  // namespace
-}  // namespace r2router
+}  // namespace r2router::train

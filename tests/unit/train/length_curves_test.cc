@@ -10,7 +10,7 @@
 
 #include "score/length_curves.h"
 
-namespace r2router::internal {
+namespace r2router::train {
 namespace {
 
 using ::testing::DoubleEq;
@@ -90,4 +90,4 @@ TEST(FitLengthCurve, PredictionsThatAreAllTheSameShiftToTheirMean) {
 }
 
 }  // namespace
-}  // namespace r2router::internal
+}  // namespace r2router::train

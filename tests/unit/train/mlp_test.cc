@@ -7,7 +7,7 @@
 
 #include "support/errors.h"
 
-namespace r2router::internal {
+namespace r2router::train {
 namespace {
 
 using Eigen::MatrixXf;
@@ -134,4 +134,4 @@ TEST(TrainMlp, SaysThatItDiverged) {
 }
 
 }  // namespace
-}  // namespace r2router::internal
+}  // namespace r2router::train

@@ -9,7 +9,7 @@
 
 #include "support/errors.h"
 
-namespace r2router::internal {
+namespace r2router::train {
 namespace {
 
 using testing::expect_error;
@@ -187,4 +187,4 @@ TEST(Ridge, AHeadWithoutOutcomesOrAMatrixThatIsSingularIsAnError) {
 }
 
 }  // namespace
-}  // namespace r2router::internal
+}  // namespace r2router::train

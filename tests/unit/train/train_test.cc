@@ -15,7 +15,7 @@
 #include "support/heads.h"
 #include "support/lexical.h"
 
-namespace r2router {
+namespace r2router::train {
 namespace {
 
 using ::testing::ElementsAre;
@@ -517,7 +517,8 @@ TEST(Train, EditedCopiesShareTheirOriginalsSplit) {
   options.alphas = {1};
   TrainReport plain, augmented;
   train(data.table, encoder, options, &plain);
-  const Checkpoint before = train(add_perturbed_copies(data.table), encoder, options, &augmented);
+  const Checkpoint before =
+      train(eval::add_perturbed_copies(data.table), encoder, options, &augmented);
   EXPECT_EQ(augmented.training_queries, plain.training_queries);
   EXPECT_EQ(augmented.held_out_queries, plain.held_out_queries);
   EXPECT_LT(augmented.metrics.audc, plain.mean_curve.audc + 0.1);  // 0.2 if they gave it away
@@ -526,7 +527,7 @@ TEST(Train, EditedCopiesShareTheirOriginalsSplit) {
     if (!is_held_out(data.table.queries[query].text, 5)) continue;
     data.table.scores[data.table.cell(query, 0)] = 0;
   }
-  const Checkpoint after = train(add_perturbed_copies(data.table), encoder, options);
+  const Checkpoint after = train(eval::add_perturbed_copies(data.table), encoder, options);
   EXPECT_EQ(linear_heads(after).weights, linear_heads(before).weights);
 }
 
@@ -713,10 +714,10 @@ TEST(TrainShared, ReproducesTheReferenceFigures) {
   EXPECT_NEAR(report.metrics.audc, 0.672, 0.01);
   EXPECT_NEAR(report.metrics.peak, 0.708, 0.01);
 
-  const Evaluation evaluation =
-      evaluate(table, standard_contenders(table, predict_means(table, table), table));
+  const eval::Evaluation evaluation = eval::evaluate(
+      table, eval::standard_contenders(table, eval::predict_means(table, table), table));
   const auto audc = [&](const std::string& name) {
-    for (const ContenderResult& policy : evaluation.policies) {
+    for (const eval::ContenderResult& policy : evaluation.policies) {
       if (policy.name == name) return policy.metrics.audc;
     }
     return 0.0;
@@ -726,4 +727,4 @@ TEST(TrainShared, ReproducesTheReferenceFigures) {
 }
 
 }  // namespace
-}  // namespace r2router
+}  // namespace r2router::train

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-namespace r2router::report {
+namespace r2router::eval::report {
 namespace {
 
 using ::testing::HasSubstr;
@@ -50,4 +50,4 @@ TEST(Chart, CutsLongNamesBetweenCharacters) {
 }
 
 }  // namespace
-}  // namespace r2router::report
+}  // namespace r2router::eval::report

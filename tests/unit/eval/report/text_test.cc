@@ -9,7 +9,7 @@
 
 #include "support/process.h"
 
-namespace r2router::report {
+namespace r2router::eval::report {
 namespace {
 
 using ::testing::ElementsAre;
@@ -142,4 +142,4 @@ TEST(CostText, HasItsUnit) {
 }
 
 }  // namespace
-}  // namespace r2router::report
+}  // namespace r2router::eval::report
