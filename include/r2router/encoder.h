@@ -99,10 +99,40 @@ struct LexicalEncoderTensors {
   friend bool operator==(const LexicalEncoderTensors&, const LexicalEncoderTensors&) = default;
 };
 
+/// Settings of the task encoder, whose embedding is what a text asks for: the share of each kind of
+/// task, and that of none of them. Shares are ≥ 0 and sum to 1.
+struct TaskEncoderSpec {
+  /// The hashed features that tasks are recognised by; without IDF weights and topics.
+  LexicalEncoderSpec features = {};
+  std::vector<std::string> tasks = {};  ///< 2 to 1,024 names, all different
+  /// The share of no task is 1 / (1 + exp(−(novelty_intercept + novelty_coverage·(1 − c) +
+  /// novelty_certainty·(1 − p)))): c is the share of the text's features, by their squares, that
+  /// occur in the training texts, p the largest probability of a task.
+  double novelty_intercept = -3;
+  double novelty_coverage = 0;
+  double novelty_certainty = 0;
+
+  /// Length of an embedding: the tasks in order, then none of them.
+  std::size_t embedding_dimension() const { return tasks.size() + 1; }
+
+  friend bool operator==(const TaskEncoderSpec&, const TaskEncoderSpec&) = default;
+};
+
+/// Numbers of the task encoder, kept in a checkpoint's model.safetensors: a linear score for each
+/// task, whose softmax is the probability of the task.
+struct TaskEncoderTensors {
+  /// features.dimension × tasks, row after row. A row of zeros: the feature occurs in no training
+  /// text.
+  std::vector<float> weights = {};
+  std::vector<float> intercepts = {};  ///< one for each task
+
+  friend bool operator==(const TaskEncoderTensors&, const TaskEncoderTensors&) = default;
+};
+
 /// Settings and numbers of a checkpoint's encoder: one alternative for each kind, in the same
 /// order.
-using EncoderSpec = std::variant<LexicalEncoderSpec>;
-using EncoderTensors = std::variant<LexicalEncoderTensors>;
+using EncoderSpec = std::variant<LexicalEncoderSpec, TaskEncoderSpec>;
+using EncoderTensors = std::variant<LexicalEncoderTensors, TaskEncoderTensors>;
 
 /// Length of the encoder's embeddings.
 R2ROUTER_EXPORT std::size_t embedding_dimension(const EncoderSpec& spec);
@@ -122,6 +152,13 @@ R2ROUTER_EXPORT std::shared_ptr<const Encoder> make_encoder(const EncoderSpec& s
 R2ROUTER_EXPORT std::shared_ptr<const Encoder> make_lexical_encoder(const LexicalEncoderSpec& spec,
                                                                     std::vector<float> idf = {},
                                                                     TopicScores topics = {});
+
+/// The encoder of tasks: recognises what a text asks for by its hashed features, with no model and
+/// no server. Time is linear in the length of the text. Results agree between platforms within
+/// 1e-6. Any byte string is accepted. Throws Error(kInvalidArgument) for settings out of range or
+/// numbers of another size.
+R2ROUTER_EXPORT std::shared_ptr<const Encoder> make_task_encoder(const TaskEncoderSpec& spec,
+                                                                 TaskEncoderTensors tensors);
 
 /// Returns embeddings that were computed elsewhere: texts[i] has the row vectors[i·dimension …
 /// (i+1)·dimension). embed() throws Error(kNotFound) for a text that is not in the table. Throws

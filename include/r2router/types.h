@@ -101,6 +101,14 @@ inline constexpr std::size_t kConstraints = 6;
 /// "models", "max_cost", "max_output_tokens", "context", "max_latency", "quality".
 R2ROUTER_EXPORT std::string_view to_string(Constraint constraint) noexcept;
 
+/// A task that an encoder has recognised, and its share of the text.
+struct TaskShare {
+  std::string task;
+  double share = 0;  ///< in (0, 1]
+
+  friend bool operator==(const TaskShare&, const TaskShare&) = default;
+};
+
 /// How a decision came about.
 struct Explanation {
   std::optional<Option> runner_up = {};  ///< the next best; empty: there was no other
@@ -112,6 +120,12 @@ struct Explanation {
   std::optional<double> win_probability = {};
   /// For each Constraint, how many of the trained pairs do not meet it; one pair may miss several.
   std::array<std::uint32_t, kConstraints> left_out = {};
+  /// What the text asks for, by the checkpoint's encoder: every task with a share of 1 % or more,
+  /// the largest first. Empty: the encoder recognises no tasks.
+  std::vector<TaskShare> tasks = {};
+  /// How much the text is like those that the tasks were learned from, from 0 to 1: the sum of the
+  /// shares of all tasks. Empty: unknown.
+  std::optional<double> familiarity = {};
 
   /// The chosen pair is the better one with a chance of 95 % or more.
   bool confident() const { return win_probability && *win_probability >= 0.95; }

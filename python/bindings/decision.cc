@@ -112,6 +112,10 @@ Dict Choice::explain() const {
   values["win_probability"] = explanation.win_probability;
   values["confident"] = explanation.confident();
   values["left_out"] = left_out;
+  Dict tasks;
+  for (const auto& [task, share] : explanation.tasks) tasks[py::str(task)] = share;
+  values["tasks"] = tasks;
+  values["familiarity"] = explanation.familiarity;
   return values;
 }
 

@@ -104,6 +104,8 @@ class Decision(dict[str, Any]):
           if the checkpoint has no prediction errors;
           ``confident``: 95 % or more
         - ``left_out``: for each constraint, the number of trained pairs that violate it
+        - ``tasks``: the tasks that the encoder has recognised with their shares, the largest first;
+          ``familiarity``: how much the text is like those that they were learned from, or None
         """
         if self.choice is None:
             raise RuntimeError(

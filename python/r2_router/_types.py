@@ -83,6 +83,11 @@ class Explanation(TypedDict):
     confident: bool
     #: For each constraint, the number of trained pairs that violate it.
     left_out: dict[str, int]
+    #: The tasks that the encoder has recognised with their shares, the largest first; empty if it
+    #: recognises none.
+    tasks: dict[str, float]
+    #: How much the text is like those that the tasks were learned from, from 0 to 1, if known.
+    familiarity: float | None
 
 
 class Usage(TypedDict):

@@ -14,10 +14,10 @@ std::uint32_t internal::format_version_for(const Config& config) {
   const bool policy = config.policy != Policy{.lambda = config.policy.lambda,
                                               .token_floor = config.policy.token_floor,
                                               .rules = config.policy.rules};
-  if (policy) return 3;
   const bool predictor = config.predictor != PredictorKind::kRidge || config.length_points > 0;
   const std::uint32_t encoder = config.encoder ? format_version_for(*config.encoder) : 1;
-  return std::max(encoder, instructions || predictor ? std::uint32_t{2} : 1);
+  const std::uint32_t rest = policy ? 3 : instructions || predictor ? 2 : 1;
+  return std::max(encoder, rest);
 }
 
 }  // namespace r2router

@@ -53,7 +53,8 @@ of an answer of that length.
 
 "explanation" has "reason", "runner_up", "margin" (by how much the utility of the choice is higher),
 "win_probability" (null if the checkpoint does not know the errors of its predictions), "confident"
-(95 % or more) and "left_out": for each constraint the number of pairs that do not meet it.
+(95 % or more), "left_out": for each constraint the number of pairs that do not meet it, "tasks":
+what the text asks for with the share of each task, and "familiarity".
 
 With --llm-api-base each query is answered by the model chosen for it, within its cap. If that fails
 or gives no text, the next best pair of another model is tried. JSON then has the pair that

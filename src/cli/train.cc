@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "r2router/eval/router_evaluation.h"
+#include "r2router/train/task_table.h"
 
 #include "base/file.h"
 #include "cli/command.h"
@@ -24,16 +25,23 @@ constexpr const char* kFooter = R"(Examples:
     --budgets hard-cap --output my-router
   r2-router train --queries queries.jsonl --outcomes outcomes.jsonl --pool models.json \
     --budgets hard-cap --predictor knn --features characters:3-3 --output my-knn-router
+  r2-router train --task-table results.csv --prompts prompts.jsonl --pool models.json \
+    --output my-task-router
 
 --budgets hard-cap derives limited budgets from unlimited answers. --pool takes any JSON file with
 an object "models" like that of a checkpoint's config.json.
+
+--task-table trains on results by task instead of outcomes: rows of "model", "task", "score" (0 to
+1), "output_tokens", and optionally "questions", "length_spread" and "cost_usd". --prompts are texts
+with their "task" and "source", from which the router learns to recognise tasks.
 )";
 
 struct Settings {
   OutcomeSettings data;
   LearningSettings learning;
-  std::string output, budget_prompt, embedding_model;
+  std::string output, budget_prompt, embedding_model, task_table, prompts;
   bool hard_cap = false, json = false;
+  bool own_token_limits = false;  // --token-limits is given
 };
 
 /// Predictions for prompted budgets hold under the wording of the prompt alone.
@@ -83,6 +91,55 @@ void train_checkpoint(Settings& settings) {
   print(settings.json ? json.dump(2) + '\n' : text);
 }
 
+/// Trains on results by task.
+void train_on_tasks(const Settings& settings) {
+  io::check_new_folder(settings.output);
+  train::TaskTrainOptions options;
+  options.seed = settings.learning.recipe.options.seed;
+  options.threads = settings.learning.recipe.options.threads;
+  if (settings.own_token_limits) options.token_limits = settings.learning.token_limits;
+  options.progress = print_progress();
+  options.log = print_warnings();
+  const train::TaskTable table = train::read_task_table(
+      settings.task_table, read_pool(settings.learning.pool), print_warnings());
+  train::TaskTrainReport report;
+  const Checkpoint checkpoint =
+      train::train(table, train::read_task_prompts(settings.prompts), options, &report);
+  save_checkpoint(checkpoint, settings.output);
+  if (settings.json) {
+    Json json = {{"checkpoint", settings.output}};
+    json.update(Json::parse(to_json(report, checkpoint)));
+    print(json.dump(2) + '\n');
+  } else {
+    print(to_text(report, checkpoint) + "Wrote " + settings.output + ".\n");
+  }
+}
+
+/// There is one kind of data, complete, and no option of the other.
+void check_sources(const CLI::App& app, bool tasks) {
+  const auto given = [&](const char* option) { return app.count(option) > 0; };
+  if (!tasks && !given("--prompts")) {
+    if (given("--queries") && given("--outcomes")) return;
+    throw CLI::ValidationError(
+        std::string(given("--queries")    ? "--outcomes is"
+                    : given("--outcomes") ? "--queries is"
+                                          : "--queries and --outcomes are") +
+        " missing: give --queries and --outcomes, or --task-table and --prompts");
+  }
+  if (!tasks || !given("--prompts")) {
+    throw CLI::ValidationError(
+        "--task-table and --prompts go together: the results of each task, and texts from which "
+        "the tasks are recognised");
+  }
+  for (const char* option :
+       {"--queries", "--outcomes", "--embeddings", "--holdout", "--budgets", "--budget-prompt",
+        "--predictor", "--features", "--topics", "--cost"}) {
+    if (given(option)) {
+      throw CLI::ValidationError(std::string(option) + " is not for --task-table");
+    }
+  }
+}
+
 }  // namespace
 
 void add_train_command(CLI::App& app) {
@@ -94,6 +151,13 @@ void add_train_command(CLI::App& app) {
   add_learning_options(command.app, command->learning);
   command.app.get_option("--pool")->required();
   Options& add = command.add;
+  for (const char* option : {"--queries", "--outcomes"}) {
+    command.app.get_option(option)->required(false);
+  }
+  add("--task-table", command->task_table, "FILE",
+      "Results by task, to train on instead of --queries and --outcomes; see below");
+  add("--prompts", command->prompts, "FILE",
+      "With --task-table: texts with their task and source; the same formats");
   add("--output", command->output, "DIR", "The checkpoint's folder, which must not exist yet")
       ->required();
   add.choice("--budgets", command->hard_cap, {{"given", false}, {"hard-cap", true}},
@@ -108,6 +172,10 @@ void add_train_command(CLI::App& app) {
   add("--seed", command->learning.recipe.options.seed, "N", "Varies the folds");
   add("--json", command->json, "Print one JSON object");
   command.runs([&app = command.app](Settings& settings) {
+    settings.own_token_limits = app.count("--token-limits") > 0;
+    const bool tasks = app.count("--task-table") > 0;
+    check_sources(app, tasks);
+    if (tasks) return train_on_tasks(settings);
     const PredictorKind predictor = settings.learning.recipe.options.predictor;
     for (const auto& [option, allowed, choice] :
          {std::tuple("--token-limits", settings.hard_cap, "--budgets hard-cap"),

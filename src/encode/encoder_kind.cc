@@ -7,6 +7,7 @@
 #include <variant>
 
 #include "encode/lexical/lexical_kind.h"
+#include "encode/tasks/task_kind.h"
 
 namespace r2router {
 namespace internal {
@@ -21,7 +22,8 @@ EncoderSpec read_encoder(const io::JsonView& field, std::uint32_t embedding_dim)
   if (type.is_string() && type.string() == kLexicalType) {
     return read_lexical_spec(field, embedding_dim);
   }
-  type.fail("\"" + std::string(kLexicalType) + "\", the one built-in encoder");
+  if (type.is_string() && type.string() == kTaskType) return read_task_spec(field, embedding_dim);
+  type.fail("\"" + std::string(kLexicalType) + "\" or \"" + std::string(kTaskType) + "\"");
 }
 
 io::Json encoder_to_json(const EncoderSpec& spec) {

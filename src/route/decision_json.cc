@@ -24,6 +24,10 @@ void write_explanation(ObjectWriter& object, const Decision& decision) {
       counts.number(to_string(static_cast<Constraint>(i)), explanation.left_out[i]);
     }
   });
+  object.object("tasks", [&](ObjectWriter& shares) {
+    for (const auto& [task, share] : explanation.tasks) shares.number(task, share);
+  });
+  object.number_or_null("familiarity", explanation.familiarity);
 }
 
 }  // namespace

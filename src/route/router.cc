@@ -153,6 +153,37 @@ Config config_of(RouterParts& parts) {
   return config;
 }
 
+/// Tasks whose shares are elements of a checkpoint's embeddings.
+struct TaskElements {
+  std::vector<std::string> names;
+  std::size_t first = 0;  ///< the element of names[0]; the others follow
+};
+
+TaskElements task_elements(const Config& config) {
+  if (!config.encoder) return {};
+  if (const auto* tasks = std::get_if<TaskEncoderSpec>(&*config.encoder)) return {tasks->tasks};
+  const auto* lexical = std::get_if<LexicalEncoderSpec>(&*config.encoder);
+  return lexical == nullptr ? TaskElements{} : TaskElements{lexical->topics, lexical->dimension};
+}
+
+void explain_tasks(const TaskElements& elements, const EmbeddingView& embedding,
+                   Explanation& explanation) {
+  constexpr double kLeastShare = 0.01;
+  if (elements.names.empty()) return;
+  double total = 0;
+  std::visit(
+      [&](auto numbers) {
+        for (std::size_t i = 0; i < elements.names.size(); ++i) {
+          const auto share = static_cast<double>(numbers[elements.first + i]);
+          total += share;
+          if (share >= kLeastShare) explanation.tasks.push_back({elements.names[i], share});
+        }
+      },
+      embedding);
+  std::ranges::stable_sort(explanation.tasks, std::ranges::greater(), &TaskShare::share);
+  explanation.familiarity = std::clamp(total, 0.0, 1.0);
+}
+
 }  // namespace
 
 /// All of it is shared by the copies of a router; scorer and encoder by those with other prices
@@ -165,6 +196,7 @@ struct Router::State {
         scorer(std::move(own_scorer)),
         encoder(std::move(own_encoder)),
         spreads(std::move(own_spreads)),
+        tasks(task_elements(config)),
         exact(scorer->pairs().size()),
         table(std::make_shared<const Pool>(config.models), scorer->pairs(),
               pair_facts(*scorer, spreads)) {
@@ -206,7 +238,8 @@ struct Router::State {
   std::shared_ptr<const Scorer> scorer;
   std::shared_ptr<const Encoder> encoder;
   std::vector<double> spreads;  ///< for each pair, or empty
-  std::vector<double> exact;    ///< for each pair a bound of 0
+  TaskElements tasks;
+  std::vector<double> exact;  ///< for each pair a bound of 0
   internal::DecisionTable table;
 };
 
@@ -295,6 +328,7 @@ Decision Router::State::decide_row(EmbeddingView embedding, std::size_t row,
     Predictions predictions;
     scorer->predict(embedding, predictions);
     internal::add_details(table, memory.rule, choice, options, predictions, decision);
+    if (decision.explanation) explain_tasks(tasks, embedding, *decision.explanation);
   }
   return decision;
 }

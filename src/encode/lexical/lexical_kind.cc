@@ -34,27 +34,9 @@ LexicalFeatures read_features(const JsonView& field) {
   return features;
 }
 
-std::vector<std::string> read_topics(const JsonView& field) {
-  std::vector<std::string> topics;
-  std::set<std::string_view> seen;
-  for (const JsonView& element : field.elements("an array of topics")) {
-    const std::string& topic = element.string("a topic's name");
-    if (!seen.insert(topic).second) {
-      element.fail_with("the topic " + excerpt(topic) + " occurs twice; remove one of the two");
-    }
-    topics.push_back(topic);
-  }
-  if (topics.size() < 2 || topics.size() > kMostTopics) {
-    field.fail("2 to " + std::to_string(kMostTopics) + " topics");
-  }
-  return topics;
-}
-
 }  // namespace
 
-LexicalEncoderSpec read_lexical_spec(const io::JsonView& field, std::uint32_t embedding_dim) {
-  field.refuse_misspelt(
-      {"type", "dimension", "seed", "features", "fold_digits", "square_root", "idf", "topics"});
+LexicalEncoderSpec read_hashed_features(const io::JsonView& field) {
   LexicalEncoderSpec spec;
   spec.dimension = field["dimension"].uint32(1, kMostDimensions);
   if (const JsonView seed = field["seed"]; seed.present()) {
@@ -68,8 +50,51 @@ LexicalEncoderSpec read_lexical_spec(const io::JsonView& field, std::uint32_t em
   for (const JsonView& family : features) spec.features.push_back(read_features(family));
   if (const JsonView fold = field["fold_digits"]; fold.present()) spec.fold_digits = fold.boolean();
   if (const JsonView root = field["square_root"]; root.present()) spec.square_root = root.boolean();
+  return spec;
+}
+
+io::Json hashed_features_to_json(const LexicalEncoderSpec& spec) {
+  io::Json features = io::Json::array();
+  for (const LexicalFeatures& family : spec.features) {
+    features.push_back({{"kind", io::name_of(family.kind, kFeatureKinds)},
+                        {"min_n", family.min_n},
+                        {"max_n", family.max_n},
+                        {"weight", static_cast<double>(family.weight)}});
+  }
+  return {{"dimension", spec.dimension},
+          {"seed", spec.seed},
+          {"features", std::move(features)},
+          {"fold_digits", spec.fold_digits},
+          {"square_root", spec.square_root}};
+}
+
+std::vector<std::string> read_distinct_names(const io::JsonView& field, std::string_view thing,
+                                             std::size_t most) {
+  const std::string one(thing);
+  std::vector<std::string> names;
+  std::set<std::string_view> seen;
+  for (const JsonView& element : field.elements("an array of " + one + "s")) {
+    const std::string& name = element.string("a " + one + "'s name");
+    if (!seen.insert(name).second) {
+      element.fail_with("the " + one + " " + excerpt(name) +
+                        " occurs twice; remove one of the two");
+    }
+    names.push_back(name);
+  }
+  if (names.size() < 2 || names.size() > most) {
+    field.fail("2 to " + std::to_string(most) + " " + one + "s");
+  }
+  return names;
+}
+
+LexicalEncoderSpec read_lexical_spec(const io::JsonView& field, std::uint32_t embedding_dim) {
+  field.refuse_misspelt(
+      {"type", "dimension", "seed", "features", "fold_digits", "square_root", "idf", "topics"});
+  LexicalEncoderSpec spec = read_hashed_features(field);
   if (const JsonView idf = field["idf"]; idf.present()) spec.has_idf = idf.boolean();
-  if (const JsonView topics = field["topics"]; topics.present()) spec.topics = read_topics(topics);
+  if (const JsonView topics = field["topics"]; topics.present()) {
+    spec.topics = read_distinct_names(topics, "topic", kMostTopics);
+  }
   if (spec.embedding_dimension() != embedding_dim) {
     const std::size_t topics = spec.topics.size();
     field["dimension"].fail(topics == 0 ? std::to_string(embedding_dim) + ", as in /embedding_dim"
@@ -81,20 +106,9 @@ LexicalEncoderSpec read_lexical_spec(const io::JsonView& field, std::uint32_t em
 }
 
 io::Json spec_to_json(const LexicalEncoderSpec& spec) {
-  io::Json features = io::Json::array();
-  for (const LexicalFeatures& family : spec.features) {
-    features.push_back({{"kind", io::name_of(family.kind, kFeatureKinds)},
-                        {"min_n", family.min_n},
-                        {"max_n", family.max_n},
-                        {"weight", static_cast<double>(family.weight)}});
-  }
-  io::Json json = {{"type", kLexicalType},
-                   {"dimension", spec.dimension},
-                   {"seed", spec.seed},
-                   {"features", std::move(features)},
-                   {"fold_digits", spec.fold_digits},
-                   {"square_root", spec.square_root},
-                   {"idf", spec.has_idf}};
+  io::Json json = {{"type", kLexicalType}};
+  json.update(hashed_features_to_json(spec));
+  json["idf"] = spec.has_idf;
   if (!spec.topics.empty()) json["topics"] = spec.topics;
   return json;
 }

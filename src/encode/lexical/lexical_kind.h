@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -19,6 +20,15 @@ template <>
 struct TensorsOfSpec<LexicalEncoderSpec> {
   using Type = LexicalEncoderTensors;
 };
+
+/// The settings of hashed features that are members of `field`: dimension, seed, features,
+/// fold_digits, square_root.
+LexicalEncoderSpec read_hashed_features(const io::JsonView& field);
+io::Json hashed_features_to_json(const LexicalEncoderSpec& spec);
+
+/// An array of 2 to `most` different names of a `thing`, such as "topic".
+std::vector<std::string> read_distinct_names(const io::JsonView& field, std::string_view thing,
+                                             std::size_t most);
 
 LexicalEncoderSpec read_lexical_spec(const io::JsonView& field, std::uint32_t embedding_dim);
 io::Json spec_to_json(const LexicalEncoderSpec& spec);

@@ -1,0 +1,145 @@
+// Training from results by task: how well each model does on each kind of task, how long its
+// answers are, and prompts of which the task is known -> a checkpoint.
+//
+//     const Pool pool = r2router::read_pool("models.json");
+//     const auto table = r2router::train::read_task_table("results.csv", pool);
+//     const auto prompts = r2router::train::read_task_prompts("prompts.jsonl");
+//     save_checkpoint(r2router::train::train(table, prompts), "my-router");
+//
+// Outcomes of single questions are rarely published; means by task are. The kind of task is also
+// most of what a router can learn from a text. The checkpoint's encoder recognises the task
+// (TaskEncoderSpec), and its heads are linear in the shares of the tasks: what is predicted for a
+// text is the mean of the table's figures by these shares. All functions are thread-safe.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "r2router/checkpoint.h"
+#include "r2router/encoder.h"
+#include "r2router/export.h"
+#include "r2router/outcomes.h"
+#include "r2router/train/train.h"
+
+namespace r2router::train {
+
+/// The results of one model on one task.
+struct TaskResult {
+  double score = 0;          ///< mean over the task's questions, in [0, 1]
+  double output_tokens = 0;  ///< mean length of an answer with its reasoning, tokens, > 0
+  double questions = 0;      ///< how many the means are of; 0: unknown, and taken as certain
+  /// Standard deviation of the natural logarithm of the length, in (0, 4]. Empty: that of
+  /// TaskTrainOptions.
+  std::optional<double> length_spread = {};
+};
+
+/// Results of models by task. Plain data.
+struct TaskTable {
+  Pool models;
+  std::vector<std::string> tasks;                  ///< all different
+  std::vector<std::optional<TaskResult>> results;  ///< models × tasks; empty: not measured
+  std::vector<DataSource> sources = {};
+
+  std::size_t cell(std::size_t model, std::size_t task) const {
+    return model * tasks.size() + task;
+  }
+};
+
+/// Reads a table with one row for each model and task, in the formats of read_outcomes(): "model",
+/// "task", "score" (0 to 1), "output_tokens", and optionally "questions", "length_spread" and
+/// "cost_usd", the total for the questions, which is compared with the pool's prices: `log`
+/// receives a warning if the two differ by more than a factor of 3. The table's models are those of
+/// `pool` that have results, in the pool's order; its tasks are in the order of their first rows.
+/// Results of other models are ignored and logged. Throws Error(kBadData) with file and line for a
+/// row that is not as above, a result that repeats, or a name that the pool has in another
+/// spelling; Error(kNotFound) or Error(kIo) for a file that cannot be read.
+R2ROUTER_EXPORT TaskTable read_task_table(const std::string& file, const Pool& pool,
+                                          const LogCallback& log = {});
+
+/// A text of which the task is known.
+struct TaskPrompt {
+  std::string text;
+  std::string task;
+  /// Where it comes from. Prompts of one source resemble each other, so the recogniser is
+  /// calibrated on sources that it was not trained on.
+  std::string source = {};
+};
+
+/// The prompts of a file, and the file.
+struct TaskPrompts {
+  std::vector<TaskPrompt> prompts;
+  std::vector<DataSource> data_sources = {};
+};
+
+/// Reads "query", "task" and optionally "source" from rows in the formats of read_outcomes().
+/// Throws Error(kBadData) with file and line for a row without them, or a blank text.
+R2ROUTER_EXPORT TaskPrompts read_task_prompts(const std::string& file);
+
+struct TaskTrainOptions {
+  /// The hashed features that tasks are recognised by; without IDF weights and topics.
+  LexicalEncoderSpec features = default_features();
+  /// Limited budgets, tokens: answers that are longer are cut off there and score 0.
+  std::vector<std::uint32_t> token_limits = {1000, 4000, 16000};
+  /// Of results without one: the standard deviation of the logarithm of an answer's length, in
+  /// (0, 4]. Lengths of one task are taken to be lognormal about the table's mean.
+  double length_spread = 0.8;
+  /// Passes over the prompts, ≥ 1.
+  std::uint32_t epochs = 8;
+  /// Groups of sources, ≥ 2: the recogniser is calibrated on each by a fit to the others.
+  std::uint32_t folds = 6;
+  std::uint64_t seed = 0;
+  std::uint32_t threads = 0;  ///< as TrainOptions::threads
+  ProgressCallback progress = {};
+  /// Receives a warning for tasks without prompts, prompts of tasks without results, and results
+  /// that are missing.
+  LogCallback log = {};
+
+  R2ROUTER_EXPORT static LexicalEncoderSpec default_features();
+};
+
+/// How well the recogniser does on sources that it was not trained on.
+struct TaskRecognition {
+  std::string task;
+  std::size_t prompts = 0;
+  double recall = 0;     ///< share of its prompts that were recognised
+  double precision = 0;  ///< share of the prompts taken for it that are
+};
+
+/// Results of training other than the checkpoint.
+struct TaskTrainReport {
+  std::size_t prompts = 0, sources = 0;
+  double accuracy = 0;           ///< on unseen sources
+  double macro_f1 = 0;           ///< likewise
+  double calibration_error = 0;  ///< likewise: mean of |share of the largest task − accuracy|
+  std::vector<TaskRecognition> tasks = {};
+  double default_lambda = 0;
+  double default_score = 0;     ///< at the default λ, mean over the tasks
+  double default_cost_usd = 0;  ///< likewise, of a query
+  double best_score = 0;        ///< of the best single model
+  double best_cost_usd = 0;
+  std::string best_model = {};
+};
+
+/// Fits a checkpoint.
+///
+/// Scores are shrunk by their sampling error towards what the model's and the task's means suggest
+/// (empirical Bayes); a result that is missing is that figure. A text that is like no task gets the
+/// model's mean over the tasks. A limited budget follows from the distribution of lengths: a share
+/// of the answers is cut off and scores 0. The default λ reaches 95 % of the best available single
+/// model's score at the least cost, with every task equally frequent.
+///
+/// Throws Error(kBadData) if there are fewer than two tasks with results and prompts, or a single
+/// source; Error(kInvalidArgument) for options out of range.
+R2ROUTER_EXPORT Checkpoint train(const TaskTable& table, const TaskPrompts& prompts,
+                                 const TaskTrainOptions& options = {},
+                                 TaskTrainReport* report = nullptr);
+
+/// The report as a few lines of text, and as a JSON object.
+R2ROUTER_EXPORT std::string to_text(const TaskTrainReport& report, const Checkpoint& checkpoint);
+R2ROUTER_EXPORT std::string to_json(const TaskTrainReport& report, const Checkpoint& checkpoint);
+
+}  // namespace r2router::train

@@ -1,0 +1,116 @@
+// Recognises what a text asks for: a softmax over linear scores of its hashed features.
+//
+// A text that is unlike the training texts must not be taken for the task that it resembles most.
+// Part of the embedding is therefore the share of no task, which is fitted on texts of sources that
+// the scores were not learned from: it is large where features are unknown or the softmax is
+// uncertain. Only the features that occur in the text are touched, so a large table costs nothing
+// but memory. checkpoints/FORMAT.md, "The task encoder", specifies the arithmetic.
+#include <algorithm>
+#include <cmath>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "r2router/encoder.h"
+#include "r2router/error.h"
+
+#include "encode/arguments.h"
+#include "encode/lexical/features.h"
+#include "encode/tasks/novelty.h"
+#include "encode/tasks/sparse_features.h"
+
+namespace r2router {
+namespace {
+
+constexpr std::size_t kMaxTasks = 1024;
+
+[[noreturn]] void fail(const std::string& message) {
+  throw Error(ErrorCode::kInvalidArgument, "task encoder: " + message);
+}
+
+void check(const TaskEncoderSpec& spec, const TaskEncoderTensors& tensors) {
+  const std::size_t tasks = spec.tasks.size();
+  internal::check_features(spec.features);
+  if (spec.features.has_idf || !spec.features.topics.empty()) {
+    fail("its features have IDF weights or topics, expected neither");
+  }
+  if (tasks < 2 || tasks > kMaxTasks) {
+    fail("there are " + std::to_string(tasks) + " tasks, expected 2 to " +
+         std::to_string(kMaxTasks));
+  }
+  if (std::set<std::string_view>(spec.tasks.begin(), spec.tasks.end()).size() < tasks) {
+    fail("two tasks have the same name");
+  }
+  if (!std::isfinite(spec.novelty_intercept) || !std::isfinite(spec.novelty_coverage) ||
+      !std::isfinite(spec.novelty_certainty)) {
+    fail("novelty is not a finite number");
+  }
+  if (tensors.weights.size() != tasks * spec.features.dimension ||
+      tensors.intercepts.size() != tasks) {
+    fail("there are " + std::to_string(tensors.weights.size()) + " weights and " +
+         std::to_string(tensors.intercepts.size()) + " intercepts, expected " +
+         std::to_string(spec.features.dimension) + " × " + std::to_string(tasks) + " and " +
+         std::to_string(tasks));
+  }
+  const auto finite = [](float value) { return std::isfinite(value); };
+  if (!std::ranges::all_of(tensors.weights, finite) ||
+      !std::ranges::all_of(tensors.intercepts, finite)) {
+    fail("a weight or intercept is not a finite number");
+  }
+}
+
+class TaskEncoder final : public Encoder {
+ public:
+  TaskEncoder(const TaskEncoderSpec& spec, TaskEncoderTensors tensors)
+      : spec_(spec), tensors_(std::move(tensors)) {}
+
+  std::size_t dimension() const override { return spec_.embedding_dimension(); }
+
+  void embed(std::span<const std::string_view> texts, std::span<float> out,
+             const std::stop_token&) const override {
+    internal::check_embed_arguments(texts, out, dimension());
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      recognise(texts[i], out.subspan(i * dimension(), dimension()));
+    }
+  }
+
+ private:
+  void recognise(std::string_view text, std::span<float> shares) const {
+    thread_local internal::SparseFeatures features;
+    thread_local std::vector<double> scores;
+    const std::size_t tasks = spec_.tasks.size();
+    scores.assign(tensors_.intercepts.begin(), tensors_.intercepts.end());
+    double known = 0;
+    for (const auto& [slot, value] : features.collect(text, spec_.features)) {
+      const float* const weights = tensors_.weights.data() + slot * tasks;
+      bool occurs = false;
+      for (std::size_t task = 0; task < tasks; ++task) {
+        scores[task] += value * static_cast<double>(weights[task]);
+        occurs |= weights[task] != 0;
+      }
+      if (occurs) known += value * value;
+    }
+    const double greatest = *std::ranges::max_element(scores);
+    double total = 0;
+    for (double& score : scores) total += score = std::exp(score - greatest);
+    const double none = internal::novelty(spec_, 1 - known, 1 - 1 / total);
+    for (std::size_t task = 0; task < tasks; ++task) {
+      shares[task] = static_cast<float>((1 - none) * scores[task] / total);
+    }
+    shares[tasks] = static_cast<float>(none);
+  }
+
+  const TaskEncoderSpec spec_;
+  const TaskEncoderTensors tensors_;
+};
+
+}  // namespace
+
+std::shared_ptr<const Encoder> make_task_encoder(const TaskEncoderSpec& spec,
+                                                 TaskEncoderTensors tensors) {
+  check(spec, tensors);
+  return std::make_shared<TaskEncoder>(spec, std::move(tensors));
+}
+
+}  // namespace r2router
