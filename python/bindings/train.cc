@@ -1,4 +1,5 @@
 // Training, and adding a model.
+#include "r2router/train/task_table.h"
 #include "r2router/train/train.h"
 
 #include <memory>
@@ -126,6 +127,24 @@ std::tuple<std::shared_ptr<Checkpoint>, Dict, std::string> train_on(
   return {checkpoint, to_dict(report, recipe.options.predictor), text};
 }
 
+std::tuple<std::shared_ptr<Checkpoint>, std::string, std::string> train_on_tasks(
+    const std::string& results, const std::string& prompts, const std::string& pool,
+    const std::vector<std::uint32_t>& token_limits, std::uint64_t seed, std::uint32_t threads,
+    py::object progress, py::object log) {
+  train::TaskTrainOptions options;
+  if (!token_limits.empty()) options.token_limits = token_limits;
+  options.seed = seed;
+  options.threads = threads;
+  options.progress = to_progress_callback(std::move(progress));
+  options.log = to_log_callback(std::move(log));
+  const ReleasedGil released;
+  const train::TaskTable table = train::read_task_table(results, read_pool(pool), options.log);
+  train::TaskTrainReport report;
+  auto checkpoint = std::make_shared<Checkpoint>(
+      train::train(table, train::read_task_prompts(prompts), options, &report));
+  return {checkpoint, to_json(report, *checkpoint), to_text(report, *checkpoint)};
+}
+
 Dict to_dict(const train::AddedHeads& heads, const Pool& pool) {
   using namespace py::literals;
   Dict shares;
@@ -200,6 +219,10 @@ void register_train(py::module_& module) {
   module.def("train", &train_on, py::kw_only(), py::arg("data"), py::arg("recipe"),
              py::arg("budget_prompt"), py::arg("embedding_model"),
              "Returns the checkpoint, a report, and the report as text.");
+  module.def("train_on_tasks", &train_on_tasks, py::kw_only(), py::arg("results"),
+             py::arg("prompts"), py::arg("pool"), py::arg("token_limits"), py::arg("seed"),
+             py::arg("threads"), py::arg("progress"), py::arg("log"),
+             "Returns the checkpoint, a report as JSON, and the report as text.");
   module.def("add_model", &add_model_to, py::kw_only(), py::arg("checkpoint"), py::arg("data"),
              py::arg("model"), py::arg("probes"), py::arg("holdout"), py::arg("seed"),
              py::arg("threads"), py::arg("progress"), py::arg("log"),

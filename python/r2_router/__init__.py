@@ -33,11 +33,11 @@ from ._errors import (
 from ._evaluation import calibrate, compare, evaluate
 from ._prices import sync_prices
 from ._recipe import LexicalEncoder, LexicalFeatures
-from ._reports import AddedModel, Calibration, Evaluation, PriceChanges, Training
+from ._reports import AddedModel, Calibration, Evaluation, PriceChanges, TaskTraining, Training
 from ._router import R2Router
 from ._routing import TOKEN_LIMITS, QualityCurve
 from ._save import convert
-from ._train import add_model, train
+from ._train import add_model, train, train_on_tasks
 from ._types import Answer, Attempt, Details, Explanation, Option, Usage
 
 __all__ = [
@@ -72,6 +72,7 @@ __all__ = [
     "ServerConnectionError",
     "ServerError",
     "ServerTimeoutError",
+    "TaskTraining",
     "TextStream",
     "Training",
     "UnsafeCheckpointError",
@@ -84,4 +85,5 @@ __all__ = [
     "evaluate",
     "sync_prices",
     "train",
+    "train_on_tasks",
 ]

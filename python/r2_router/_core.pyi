@@ -304,6 +304,10 @@ def train(*, data: Data, recipe: Recipe, budget_prompt: str, embedding_model: st
     """
     Returns the checkpoint, a report, and the report as text.
     """
+def train_on_tasks(*, results: str, prompts: str, pool: str, token_limits: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], seed: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex, progress: object, log: object) -> tuple[Checkpoint, str, str]:
+    """
+    Returns the checkpoint, a report as JSON, and the report as text.
+    """
 def write_prices(pool: str, sync: PriceSync) -> None:
     ...
 UNLIMITED: int = -1

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ._router import R2Router
 
-__all__ = ["AddedModel", "Calibration", "Evaluation", "PriceChanges", "Training"]
+__all__ = ["AddedModel", "Calibration", "Evaluation", "PriceChanges", "TaskTraining", "Training"]
 
 _METRICS = ("audc", "qnc", "peak", "c95")
 _STYLE = "font-variant-numeric:tabular-nums;text-align:right"
@@ -326,6 +326,44 @@ class Training(_Report, dict[str, Any]):
         settings = self._settings()
         rows = [list(setting.values()) for setting in settings]
         return _paragraphs(self._text) + _table(list(settings[0]), rows)
+
+
+class TaskTraining(_Report, dict[str, Any]):
+    """The report of a training on results by task: a dictionary, with the trained ``router``.
+
+    Keys: ``prompts``, ``sources``; on sources that the recogniser was not trained on, its
+    ``accuracy``, ``macro_f1``, ``calibration_error`` and for each of ``tasks`` the ``prompts``,
+    ``recall`` and ``precision``; ``default_lambda`` with ``default_score`` and
+    ``default_cost_usd``; ``best_model`` with ``best_score`` and ``best_cost_usd``.
+    """
+
+    def __init__(self, figures: Mapping[str, Any], text: str, router: R2Router) -> None:
+        super().__init__(figures)
+        self._text = text
+        #: The trained router.
+        self.router = router
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """A data frame with a row for each task."""
+        return _pandas().DataFrame(
+            [{"task": task, **figures} for task, figures in self["tasks"].items()]
+        )
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draws the share of each task's prompts that were recognised."""
+        ax = _axes(ax)
+        tasks = self["tasks"]
+        ax.barh(list(tasks), [figures["recall"] for figures in tasks.values()])
+        ax.set_xlabel("recall on unseen sources")
+        return ax
+
+    def __str__(self) -> str:
+        return self._text
+
+    def _repr_html_(self) -> str:
+        columns = ["task", "prompts", "recall", "precision"]
+        rows = [[task, *figures.values()] for task, figures in self["tasks"].items()]
+        return _paragraphs(self._text) + _table(columns, rows)
 
 
 class AddedModel(_Report, dict[str, Any]):

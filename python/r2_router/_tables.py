@@ -80,13 +80,13 @@ class Tables:
         """
         if queries is None and outcomes is not None:
             queries = outcomes
-        queries_file = self._file("queries", queries)
+        queries_file = self.file("queries", queries)
         if outcomes is None:
             outcomes_file = ""
         elif outcomes is queries or _same_path(outcomes, queries):
             outcomes_file = queries_file
         else:
-            outcomes_file = self._file("outcomes", outcomes)
+            outcomes_file = self.file("outcomes", outcomes)
         return _core.read_data(
             queries=queries_file,
             outcomes=outcomes_file,
@@ -125,7 +125,7 @@ class Tables:
             )
         return message
 
-    def _file(self, name: str, table: Table) -> str:
+    def file(self, name: str, table: Table) -> str:
         """The path of a file with the rows of ``table``."""
         scratch = os.path.join(self._scratch.name, name)
         if isinstance(table, (str, os.PathLike)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,13 +11,13 @@ from ._log import logger
 from ._prepare import add_embeddings, as_router, new_folder
 from ._progress import Progress, ProgressBar
 from ._recipe import LexicalEncoder, make_recipe
-from ._reports import AddedModel, Evaluation, Training
+from ._reports import AddedModel, Evaluation, TaskTraining, Training
 from ._router import R2Router
 from ._tables import Path, Pool, Table, Tables
 from ._texts import as_names
 from ._types import Strings
 
-__all__ = ["add_model", "train"]
+__all__ = ["add_model", "train", "train_on_tasks"]
 
 
 def train(
@@ -138,6 +139,49 @@ def train(
         )
 
     return Training(report, text, R2Router._of_checkpoint(checkpoint, folder), evaluate)
+
+
+def train_on_tasks(
+    results: Table,
+    prompts: Table,
+    pool: Pool,
+    output: Path | None = None,
+    *,
+    token_limits: Sequence[int] = (),
+    seed: int = 0,
+    threads: int = 0,
+    progress: Progress = None,
+) -> TaskTraining:
+    """Trains a router on results by task, such as a benchmark's published table.
+
+    - ``results``: a row for each model and task: ``model``, ``task``, ``score`` (0 to 1),
+      ``output_tokens``, and optionally ``questions`` (how many the means are of),
+      ``length_spread`` and ``cost_usd``
+    - ``prompts``: rows with ``query``, ``task`` and ``source``, from which the router learns to
+      recognise tasks
+    - ``pool`` and ``output``: as in ``train``; tables too
+    - ``token_limits``: limited budgets; empty: 1000, 4000 and 16000
+    - ``progress``: as in ``train``
+
+    Returns a report, which is a dictionary of figures. Its ``router`` is ready to use. Raises as
+    ``train`` does.
+    """
+    folder = new_folder(output)
+    with Tables() as tables, ProgressBar(progress) as bar:
+        checkpoint, report, text = _core.train_on_tasks(
+            results=tables.file("results", results),
+            prompts=tables.file("prompts", prompts),
+            pool=tables.pool(pool),
+            token_limits=list(token_limits),
+            seed=seed,
+            threads=threads,
+            progress=bar.function,
+            log=tables.log,
+        )
+    if folder:
+        checkpoint.save(folder)
+        logger.info("trained on tasks, wrote %s", folder)
+    return TaskTraining(json.loads(report), text, R2Router._of_checkpoint(checkpoint, folder))
 
 
 def add_model(
