@@ -30,6 +30,9 @@ struct PriceSync {
   std::string after = {};                 ///< its text with the changes
   std::vector<std::string> changes = {};  ///< a line for each; empty: nothing has changed
   bool any_unknown = false;               ///< a component of a price cannot be computed
+  /// Those of `changes` in which a price becomes more than ten times higher or lower. The source
+  /// and the pool may differ in what they mean: ask before writing.
+  std::vector<std::string> large_changes = {};
 };
 
 /// Compares a pool file with a catalogue. Writes nothing. A model is looked up by its
