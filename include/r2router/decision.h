@@ -48,9 +48,10 @@ struct PairFacts {
 ///
 /// Models that are known to lack what the query requires are left out.
 ///
-/// A cap (CapRule) must stay within max_output_tokens and the model's own limit of that name, within
-/// what is left of the context, and within what max_cost_usd pays for. In each tier of prices that an input of at most
-/// max_input_tokens + most_instruction tokens can fall into, that is
+/// A cap (CapRule) must stay within max_output_tokens and the model's own limit of that name,
+/// within what is left of the context, and within what max_cost_usd pays for. In each tier of
+/// prices that an input of at most max_input_tokens + most_instruction tokens can fall into, that
+/// is
 ///   (max_cost_usd − fees − longest_input·dearest_input/10⁶) / (dearest_output/10⁶)
 /// tokens: dearest_input is the highest of the prices of plain, cached and cache-writing input,
 /// dearest_output that of plain output and of reasoning, and most_instruction the larger of

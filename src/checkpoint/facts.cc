@@ -133,7 +133,8 @@ std::string models_text(const Json& models) {
                     price(model["output_price_per_million"]), model["available"] ? "yes" : "no",
                     text_of(model["openrouter_id"])});
     if (model.contains("note")) rows.back().back() += "  (" + text_of(model["note"]) + ")";
-    if (model.contains("retires")) rows.back().back() += "  (until " + text_of(model["retires"]) + ")";
+    if (model.contains("retires"))
+      rows.back().back() += "  (until " + text_of(model["retires"]) + ")";
   }
   return table_text(rows, {0, 3, 4});
 }

@@ -26,9 +26,9 @@ using Kind = JsonReader::Kind;
 /// More names of models than any pool has.
 constexpr std::size_t kMostNames = 10'000;
 
-constexpr std::string_view kOwnKeys[] = {"query",        "embedding",        "id",     "policy",
-                                         "input_tokens", "max_input_tokens", "images", "requires",
-                                         "explain"};
+constexpr std::string_view kOwnKeys[] = {"query",  "embedding",    "id",
+                                         "policy", "input_tokens", "max_input_tokens",
+                                         "images", "requires",     "explain"};
 
 std::optional<double> finite_number(std::string_view digits) {
   double value = 0;

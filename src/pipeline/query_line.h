@@ -15,7 +15,8 @@ namespace r2router::internal {
 
 /// A JSON object with "query" (a string) or "embedding" (an array of numbers), and, each optional,
 /// "id" (any scalar), "input_tokens", "max_input_tokens", "images", "requires" (a list of names),
-/// "explain", "policy" and every setting of a policy file (r2router/settings.h). null means an absent value.
+/// "explain", "policy" and every setting of a policy file (r2router/settings.h). null means an
+/// absent value.
 struct QueryLine {
   /// More numbers than any encoder gives: the limit on what one line may make us hold.
   static constexpr std::size_t kMaxDimension = std::size_t{1} << 20;

@@ -188,13 +188,30 @@ void add_prices(const Prices& prices, Json& model) {
 ModelSpec read_model_spec(const JsonView& field, std::string_view name) {
   if (name.empty()) field.fail_with("a model's name is empty; name the model");
   // "note" has no effect, so similar fields ("notes", "name") are accepted.
-  field.refuse_misspelt(
-      {"openrouter_id", "input_price_per_million", "cached_input_price_per_million",
-       "cache_write_price_per_million", "output_price_per_million", "reasoning_price_per_million",
-       "price_per_request", "price_per_image", "price_tiers", "unknown_prices", "checkpoint_dir",
-       "available", "time_to_first_token_ms", "output_tokens_per_second", "context_tokens",
-       "instruction", "instruction_tokens", "omit", "request", "max_output_tokens", "capabilities",
-       "family", "endpoint", "retires"});
+  field.refuse_misspelt({"openrouter_id",
+                         "input_price_per_million",
+                         "cached_input_price_per_million",
+                         "cache_write_price_per_million",
+                         "output_price_per_million",
+                         "reasoning_price_per_million",
+                         "price_per_request",
+                         "price_per_image",
+                         "price_tiers",
+                         "unknown_prices",
+                         "checkpoint_dir",
+                         "available",
+                         "time_to_first_token_ms",
+                         "output_tokens_per_second",
+                         "context_tokens",
+                         "instruction",
+                         "instruction_tokens",
+                         "omit",
+                         "request",
+                         "max_output_tokens",
+                         "capabilities",
+                         "family",
+                         "endpoint",
+                         "retires"});
   ModelSpec model{.name = std::string(name)};
   model.openrouter_id = read_optional_text(field["openrouter_id"]);
   model.prices = read_prices(field);

@@ -109,8 +109,8 @@ void throw_nothing_left(const DecisionTable& table, const Rule& rule, const Goal
   const ModelSpec* unknown = nullptr;  // a model excluded only by its unknown price
   for_each_miss(table, rule, goal, source,
                 [&](const Terms& terms, std::size_t i, const Point& point, unsigned bits) {
-                  const double cost =
-                      terms.worst_case_cost(least_cap(table.budgets()[i], point.tokens, terms, rule));
+                  const double cost = terms.worst_case_cost(
+                      least_cap(table.budgets()[i], point.tokens, terms, rule));
                   if (bits != bit(Constraint::kMaxCost)) return;
                   if (unknown == nullptr && !terms.model.prices.unknown.empty()) {
                     unknown = &terms.model;
