@@ -29,8 +29,8 @@ def sync_prices(
     - ``pool``: a dictionary of models, or a JSON file. A model is looked up by its
       ``openrouter_id``
     - ``write``: update the file
-    - ``large_changes``: write also if a price becomes more than ten times higher or lower. If False,
-      that is a ``DataError``: check that the catalogue and the pool mean the same prices
+    - ``large_changes``: write also if a price becomes more than ten times higher or lower. If it is
+      False, that is a ``DataError``: check that the catalogue and the pool mean the same prices
     - ``base_url``: the server whose list of models is the catalogue
     - ``source``: another catalogue, a file or URL with such a list, or with prices in the form of
       model_prices_and_context_window.json

@@ -188,6 +188,8 @@ class Generation {
           model(other).instruction != model(option).instruction ||
           model(other).omit != model(option).omit ||
           model(other).request != model(option).request ||
+          model(other).endpoint != model(option).endpoint ||
+          model(other).max_output_tokens.value_or(option.max_tokens) < option.max_tokens ||
           affordable(worst_case_cost(other, option.max_tokens)) == 0) {
         continue;
       }

@@ -36,7 +36,8 @@ struct GenerateOptions {
   std::uint32_t max_fallbacks = 2;
   /// Also send the fallbacks to the provider (the request's "models"), which then tries them
   /// itself. The messages and the cap remain those of the chosen pair, so models with another
-  /// ModelSpec::instruction, omit or request are not sent. The model that answered is billed.
+  /// ModelSpec::instruction, omit, request or endpoint are not sent, nor those whose own limit is
+  /// below the cap. The model that answered is billed.
   bool provider_fallback = false;
   /// Moves a leading `<think>…</think>` from the text to Completion::reasoning, for servers that do
   /// not separate the two. The opening tag may be missing, except in a stream, which shows such
