@@ -235,7 +235,9 @@ class Examples : public ::testing::Test {
     for (const auto& [name, entry] : default_config.at("models").items()) {
       if (!entry.at("openrouter_id").is_string()) continue;
       // Half of what they are: a change that is not suspicious.
-      const auto half = [&](const char* price) { return entry.at(price).get<double>() / 2e6; };
+      const auto half = [&entry = entry](const char* price) {
+        return entry.at(price).get<double>() / 2e6;
+      };
       catalogue.push_back({{"id", entry.at("openrouter_id")},
                            {"pricing",
                             {{"prompt", half("input_price_per_million")},
