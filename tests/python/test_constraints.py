@@ -174,7 +174,7 @@ def test_queries_require_capabilities() -> None:
     assert explanation["left_out"]["requirements"] > 0
     with pytest.raises(ValueError, match="The query requires tools"):
         router.route(query, images=1, requires=["tools"], deny=others)
-    with pytest.raises(ValueError, match="requires is .*: expected a list of capabilities: tools"):
+    with pytest.raises(ValueError, match=r"requires is .*: expected a list of capabilities: tools"):
         router.route(query, requires=["vision"])
     with pytest.raises(TypeError, match="requires is 'tools': expected a list of capabilities"):
         router.route(query, requires="tools")
