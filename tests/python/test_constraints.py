@@ -177,7 +177,7 @@ def test_queries_require_capabilities() -> None:
     with pytest.raises(ValueError, match=r"requires is .*: expected a list of capabilities: tools"):
         router.route(query, requires=["vision"])
     with pytest.raises(TypeError, match="requires is 'tools': expected a list of capabilities"):
-        router.route(query, requires="tools")
+        router.route(query, requires="tools")  # type: ignore[arg-type]
 
 
 def test_the_cap_follows_the_predicted_length() -> None:
