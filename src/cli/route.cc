@@ -45,9 +45,10 @@ constexpr const char* kFooter = R"(Examples:
   {"embedding": [0.12, -0.03, ...], "id": 7, "lambda": 0.999, "input_tokens": 40}
   {"query": "2 + 2?", "policy": "cheap", "max_cost_usd": 0.001, "deny": ["*-mini"]}
 "id" (any string or number) is copied to the output. A line may set "input_tokens",
-"max_input_tokens", "images", "requires", "explain", "policy" and every setting of a policy file; what
-it sets overrides the options. A wrong line gives {"error": ..., "line": N}, the other lines are routed, and the exit
-code is 1. Blank lines of --input and --file are ignored.
+"max_input_tokens", "images", "requires" (a list, such as ["tools"]), "explain", "policy" and every
+setting of a policy file; what it sets overrides the options. A wrong line gives {"error": ...,
+"line": N}, the other lines are routed, and the exit code is 1. Blank lines of --input and --file are
+ignored.
 
 Every decision has "max_tokens", the cap to send with the call, and "worst_case_cost_usd", the cost
 of an answer of that length.
