@@ -41,13 +41,17 @@ class Constraints(TypedDict, total=False):
     """Keywords of the routing methods; None is as good as absent.
 
 {list}
-    - ``images``: Images that are sent with the query, for models that charge for them.
+    - ``images``: Images that are sent with the query, for models that charge for them. The model
+      must read images.
+    - ``requires``: What the query requires of a model: ``"tools"``, ``"images"``, ``"audio"``,
+      ``"json_schema"`` or ``"reasoning"``. Models that are known to lack it are left out.
     - ``policy``: A policy file, as ``r2-router calibrate`` writes it, or the name of one in the
       checkpoint's folder. The other keywords override what it sets.
     """
 
 {members}
     images: int | None
+    requires: Strings | None
     policy: str | os.PathLike[str] | None
 '''
 

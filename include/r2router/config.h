@@ -60,6 +60,9 @@ struct Config {
   Policy policy = {};
   /// Points of each of Checkpoint::length_curves; 0: the heads predict lengths directly.
   std::uint32_t length_points = 0;
+  /// Spread of the lengths of unlimited answers around their predictions: the standard deviation of
+  /// their logarithm, in (0, 4]. Determines the cap of the unlimited budget (CapRule::unlimited).
+  double length_sigma = kDefaultLengthSigma;
   std::string training = {};  ///< provenance: a JSON object as text, kept unchanged; or empty
 
   double default_lambda() const { return policy.lambda.value_or(kDefaultLambda); }

@@ -18,11 +18,17 @@ namespace r2router {
 
 /// λ where neither the call nor the checkpoint gives one.
 inline constexpr double kDefaultLambda = 0.99999;
+/// PairFacts::length_sigma where the checkpoint gives none.
+inline constexpr double kDefaultLengthSigma = 1;
+inline constexpr double kHighestLengthSigma = 4;
 
 /// Facts about a pair that do not depend on the query.
 struct PairFacts {
   double quality_spread = 0;    ///< as Option::quality_spread; 0: unknown
   bool predicts_length = true;  ///< false: its predicted tokens are its budget
+  /// Standard deviation of the logarithm of an answer's length around its prediction, in (0, 4]. Of
+  /// unlimited pairs only: it determines their caps.
+  double length_sigma = kDefaultLengthSigma;
 };
 
 /// Chooses the pair with the highest utility = (1 − λ)·quality − λ·cost (arXiv 2602.02823, eq. 3)
@@ -40,17 +46,20 @@ struct PairFacts {
 /// with the larger cap, and to the model that comes first in the pool. Under the reference rules,
 /// where the objective is utility, the first pair in pool order has it.
 ///
-/// A cap (CapRule) must stay within max_output_tokens, within what is left of the context, and
-/// within what max_cost_usd pays for. In each tier of prices that an input of at most
-/// max_input_tokens + most_instruction tokens can fall into, that is
+/// Models that are known to lack what the query requires are left out.
+///
+/// A cap (CapRule) must stay within max_output_tokens and the model's own limit of that name,
+/// within what is left of the context, and within what max_cost_usd pays for. In each tier of
+/// prices that an input of at most max_input_tokens + most_instruction tokens can fall into, that
+/// is
 ///   (max_cost_usd − fees − longest_input·dearest_input/10⁶) / (dearest_output/10⁶)
 /// tokens: dearest_input is the highest of the prices of plain, cached and cache-writing input,
 /// dearest_output that of plain output and of reasoning, and most_instruction the larger of
 /// instruction_tokens and the instruction's bytes, since no tokenizer makes more tokens than bytes.
 /// A model whose price is unknown is left out.
 /// It is lowered to fit, but not below the pair's budget or the cap rule's minimum: then the pair
-/// is left out. For an unlimited pair the predicted length, as far as the cap rule admits it,
-/// stands for the budget.
+/// is left out. For an unlimited pair the predicted length, as far as the cap rule and the model's
+/// own limit admit it, stands for the budget.
 ///
 /// `pairs` and `predictions` as a Scorer gives them; every pair's model indexes `*pool`.
 /// `defaults`: the checkpoint's policy (Config::default_policy()), which holds where the options'

@@ -68,8 +68,8 @@ R2ROUTER_EXPORT std::unique_ptr<QuerySource> open_text_lines(const std::string& 
                                                              const SourceOptions& options = {});
 
 /// Each line is a JSON object: "query", a text, or "embedding", an array of numbers; and if wanted
-/// "id", "input_tokens", "max_input_tokens", "images", "explain", "policy" and every setting of a
-/// policy (settings.h). Otherwise as open_text_lines().
+/// "id", "input_tokens", "max_input_tokens", "images", "requires" (names of capabilities),
+/// "explain", "policy" and every setting of a policy (settings.h). Otherwise as open_text_lines().
 R2ROUTER_EXPORT std::unique_ptr<QuerySource> open_json_lines(const std::string& path,
                                                              const SourceOptions& options = {});
 

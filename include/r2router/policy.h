@@ -46,18 +46,21 @@ enum class Objective : std::uint8_t {
 /// Computes the cap that is sent with the call from a budget. A model may exceed a budget; the cap
 /// bounds the bill.
 ///   limited:    max(minimum, ⌈budget·(1 + margin)⌉)
-///   unlimited:  `unlimited`
+///   unlimited:  `unlimited`; or if that is not set the 99th percentile of the predicted length,
+///               ⌈mean·exp(2.326·σ − σ²/2)⌉ for a log-normal length (PairFacts::length_sigma),
+///               rounded up to a multiple of kMultiple, from kFloor to kMost
+/// No cap exceeds ModelSpec::max_output_tokens, which replaces kMost where it is known.
 struct CapRule {
   static constexpr double kMargin = 0.2;
   static constexpr std::uint32_t kMinimum = 16;
-  static constexpr std::uint32_t kUnlimited = 8192;
+  static constexpr std::uint32_t kFloor = 1024, kMost = 65536, kMultiple = 64;
 
   /// Margin above a budget that is only requested in the prompt, ≥ 0, so that a slightly longer
   /// answer is not cut off. Empty: kMargin, or 0 if the budget is a hard cap.
   std::optional<double> margin = {};
   /// Lowest cap that providers accept, tokens, ≥ 1. Empty: kMinimum.
   std::optional<std::uint32_t> minimum = {};
-  /// Cap of the unlimited budget, tokens, ≥ minimum. Empty: kUnlimited.
+  /// Cap of the unlimited budget, tokens, ≥ minimum. Empty: by the predicted length, see above.
   std::optional<std::uint32_t> unlimited = {};
 
   friend bool operator==(const CapRule&, const CapRule&) = default;

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "r2router/capability.h"
 #include "r2router/export.h"
 
 namespace r2router {
@@ -69,6 +70,11 @@ struct ModelSpec {
   std::optional<double> time_to_first_token_ms = {};    ///< milliseconds, ≥ 0
   std::optional<double> output_tokens_per_second = {};  ///< > 0
   std::optional<std::uint32_t> context_tokens = {};     ///< limit on query plus answer, > 0
+  /// The model's own limit on an answer with its reasoning, > 0. No cap exceeds it. Limited budgets
+  /// above it are left out; the unlimited budget then means answers up to this limit.
+  std::optional<std::uint32_t> max_output_tokens = {};
+  /// All that the model can do. A query that requires more is not sent to it.
+  std::optional<Capabilities> capabilities = {};
   /// Text sent in addition to the query, such as "Be concise."; empty: none. A model used with
   /// several instructions has one entry in the pool for each.
   std::string instruction = {};
@@ -82,6 +88,13 @@ struct ModelSpec {
   /// "low"}; or empty. They are sent with each request and override the caller's. Parameters that
   /// the router sets or that raise the bill (the cap, "n", "tools", …) are not allowed.
   std::string request = {};
+  /// Entries of one family are variants of one model, such as its levels of reasoning effort. If an
+  /// entry fails, the next attempt goes to another family. Empty: a family of its own.
+  std::string family = {};
+  /// Name of the endpoint that serves the model; empty: the default one.
+  std::string endpoint = {};
+  /// The last day on which the model is offered, "2026-01-31"; empty: unknown.
+  std::string retires = {};
 
   friend bool operator==(const ModelSpec&, const ModelSpec&) = default;
 };

@@ -13,6 +13,8 @@
 #include <variant>
 #include <vector>
 
+#include "r2router/capability.h"
+
 namespace r2router {
 
 /// One message of a conversation.
@@ -23,7 +25,7 @@ struct Message {
   friend bool operator==(const Message&, const Message&) = default;
 };
 
-/// What the cost of a query depends on.
+/// What the cost of a query depends on, and what it requires of a model.
 struct QuerySize {
   /// Length of the query in tokens, ≥ 0. Empty: estimated from the text or the messages, or 100 if
   /// there are none.
@@ -34,6 +36,9 @@ struct QuerySize {
   std::optional<std::int64_t> max_input_tokens = {};
   /// Images that are sent with the query, for models that charge for them.
   std::uint32_t images = 0;
+  /// What the model must be capable of; with images also Capability::kImages. Models that are known
+  /// to lack one of these are left out (ModelSpec::capabilities).
+  Capabilities requirements = {};
 
   friend bool operator==(const QuerySize&, const QuerySize&) = default;
 };

@@ -68,6 +68,8 @@ struct RouterParts {
   std::string budget_prompt = {};
   /// For each of Scorer::pairs() its Option::quality_spread; empty: unknown.
   std::vector<double> quality_spreads = {};
+  /// As Config::length_sigma.
+  double length_sigma = kDefaultLengthSigma;
 };
 
 /// What became of one query of several: its decision, or the error that there is instead.

@@ -91,14 +91,15 @@ R2ROUTER_EXPORT std::string_view to_string(Reason reason) noexcept;
 enum class Constraint : std::uint8_t {
   kModels,           ///< Policy::allow, deny and available_only
   kMaxCost,          ///< max_cost_usd
-  kMaxOutputTokens,  ///< max_output_tokens
+  kMaxOutputTokens,  ///< max_output_tokens, of the policy or of the ModelSpec
   kContext,          ///< ModelSpec::context_tokens
   kMaxLatency,       ///< max_latency_ms
   kQuality,          ///< min_quality and quality_fraction
+  kRequirements,     ///< QuerySize::requirements
 };
-inline constexpr std::size_t kConstraints = 6;
+inline constexpr std::size_t kConstraints = 7;
 
-/// "models", "max_cost", "max_output_tokens", "context", "max_latency", "quality".
+/// "models", "max_cost", "max_output_tokens", "context", "max_latency", "quality", "requirements".
 R2ROUTER_EXPORT std::string_view to_string(Constraint constraint) noexcept;
 
 /// A task that an encoder has recognised, and its share of the text.

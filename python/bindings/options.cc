@@ -9,6 +9,7 @@
 
 #include <pybind11/stl.h>
 
+#include "r2router/capability.h"
 #include "r2router/query.h"
 #include "r2router/settings.h"
 
@@ -154,9 +155,33 @@ std::optional<Count> to_count(const char* name, const char* unit, const py::hand
   return static_cast<Count>(count);
 }
 
-QuerySize make_size(const py::handle& input_tokens, const py::handle& images) {
+Capabilities to_capabilities(const py::handle& value) {
+  if (value.is_none()) return {};
+  std::string expected = "a list of capabilities:";
+  for (std::size_t i = 0; i < kCapabilities; ++i) {
+    expected += (i == 0 ? " " : i + 1 == kCapabilities ? " or " : ", ");
+    expected += to_string(static_cast<Capability>(i));
+  }
+  std::vector<std::string> names;
+  try {
+    names = to_names(value);
+  } catch (const py::cast_error&) {
+    throw py::type_error(found("requires", value) + expected);
+  }
+  Capabilities capabilities;
+  for (const std::string& name : names) {
+    const std::optional<Capability> capability = find_capability(name);
+    if (!capability) throw Error(ErrorCode::kInvalidArgument, found("requires", value) + expected);
+    capabilities.add(*capability);
+  }
+  return capabilities;
+}
+
+QuerySize make_size(const py::handle& input_tokens, const py::handle& images,
+                    const py::handle& requirements) {
   return {.input_tokens = to_count<std::int64_t>("input_tokens", "tokens", input_tokens),
-          .images = to_count<std::uint32_t>("images", "images", images).value_or(0)};
+          .images = to_count<std::uint32_t>("images", "images", images).value_or(0),
+          .requirements = to_capabilities(requirements)};
 }
 
 RouteOptions make_options(const Dict& settings, const std::optional<Policy>& policy,
@@ -204,7 +229,8 @@ void register_options(py::module_& module) {
            "trade-off.");
   py::class_<QuerySize>(module, "QuerySize", "How long a query is, and what is sent with it.")
       .def(py::init(&make_size), py::arg("input_tokens") = none, py::arg("images") = none,
-           "input_tokens: None if it is estimated.");
+           py::arg("requires") = none,
+           "input_tokens: None if it is estimated. requires: names of capabilities.");
   module.def("settings", &settings_table,
              "Every setting of a policy, as the native library has it.");
   module.def("named_policy_path", &named_policy_path, py::arg("name"), py::arg("checkpoint_folder"),

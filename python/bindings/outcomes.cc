@@ -124,7 +124,10 @@ void register_outcomes(py::module_& module) {
       .def_readonly("before", &llm::PriceSync::before)
       .def_readonly("after", &llm::PriceSync::after)
       .def_readonly("changes", &llm::PriceSync::changes)
-      .def_readonly("any_unknown", &llm::PriceSync::any_unknown);
+      .def_readonly("any_unknown", &llm::PriceSync::any_unknown)
+      .def_readonly("large_changes", &llm::PriceSync::large_changes)
+      .def_readonly("retiring", &llm::PriceSync::retiring)
+      .def_readonly("unlisted", &llm::PriceSync::unlisted);
   module.def(
       "compare_prices",
       [](const std::string& pool, const std::string& base_url, const std::string& source,

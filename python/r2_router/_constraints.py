@@ -16,7 +16,8 @@ class Cap(TypedDict, total=False):
     - ``margin``: Margin of a cap above its budget, as a fraction. Default: 0.2; 0 for a checkpoint
       of hard caps. [0 or more]
     - ``minimum``: Smallest cap that may be sent. Default: 16. [tokens, 1 or more]
-    - ``unlimited``: Cap of an unlimited budget. Default: 8192. [tokens, 1 or more]
+    - ``unlimited``: Cap of an unlimited budget. Default: the 99th percentile of the predicted
+      length, within the model's own limit. [tokens, 1 or more]
     """
 
     margin: float | None
@@ -54,7 +55,10 @@ class Constraints(TypedDict, total=False):
     - ``rules``: reference decides like the published Python package; corrected fixes its rounding
       and ties. Default: the checkpoint's.
     - ``cap``: From a budget to the cap that is sent with the call: see ``Cap``.
-    - ``images``: Images that are sent with the query, for models that charge for them.
+    - ``images``: Images that are sent with the query, for models that charge for them. The model
+      must read images.
+    - ``requires``: What the query requires of a model: ``"tools"``, ``"images"``, ``"audio"``,
+      ``"json_schema"`` or ``"reasoning"``. Models that are known to lack it are left out.
     - ``policy``: A policy file, as ``r2-router calibrate`` writes it, or the name of one in the
       checkpoint's folder. The other keywords override what it sets.
     """
@@ -76,4 +80,5 @@ class Constraints(TypedDict, total=False):
     rules: Literal["reference", "corrected"] | None
     cap: Cap | None
     images: int | None
+    requires: Strings | None
     policy: str | os.PathLike[str] | None

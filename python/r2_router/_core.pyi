@@ -23,9 +23,9 @@ class QuerySize:
     """
     How long a query is, and what is sent with it.
     """
-    def __init__(self, input_tokens: typing.Any = None, images: typing.Any = None) -> None:
+    def __init__(self, input_tokens: typing.Any = None, images: typing.Any = None, requires: typing.Any = None) -> None:
         """
-        input_tokens: None if it is estimated.
+        input_tokens: None if it is estimated. requires: names of capabilities.
         """
 class Checkpoint:
     """
@@ -217,6 +217,15 @@ class PriceSync:
         ...
     @property
     def changes(self) -> list[str]:
+        ...
+    @property
+    def large_changes(self) -> list[str]:
+        ...
+    @property
+    def retiring(self) -> list[str]:
+        ...
+    @property
+    def unlisted(self) -> list[str]:
         ...
 class LexicalEncoder:
     """

@@ -32,12 +32,13 @@ def query_size(input_tokens: int | None, constraints: Constraints | None = None)
 
     ``input_tokens=None``: estimated from its text.
     """
-    if not constraints or constraints.get("images") is None:
+    given = constraints or {}
+    if given.get("images") is None and given.get("requires") is None:
         try:
             return _usual_size(input_tokens)
         except TypeError:
             pass  # not hashable, or not a number; the native library names it
-    return _core.QuerySize(input_tokens, (constraints or {}).get("images"))
+    return _core.QuerySize(input_tokens, given.get("images"), given.get("requires"))
 
 
 def route_options(
@@ -61,7 +62,8 @@ def route_options(
             pass  # not hashable; the native library names it
     settings: dict[str, Any] = dict(constraints or {})
     check_names(settings, Constraints)
-    settings.pop("images", None)  # of the query's size
+    for of_query in ("images", "requires"):  # of the query's size
+        settings.pop(of_query, None)
     policy = settings.pop("policy", None)
     return _core.RouteOptions(
         settings | {"lambda_val": lambda_val},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from . import _core
+from ._errors import DataError
 from ._reports import PriceChanges
 from ._tables import Path, Pool, Tables, as_path
 from ._texts import as_names
@@ -21,12 +22,15 @@ def sync_prices(
     ignore: Strings = (),
     ca_file: Path = "",
     write: bool = False,
+    large_changes: bool = False,
 ) -> PriceChanges:
-    """Compares the prices and the availability of a pool with a catalogue.
+    """Compares prices, limits, capabilities and availability of a pool with a catalogue.
 
     - ``pool``: a dictionary of models, or a JSON file. A model is looked up by its
       ``openrouter_id``
     - ``write``: update the file
+    - ``large_changes``: write also if a price becomes more than ten times higher or lower. If it is
+      False, that is a ``DataError``: check that the catalogue and the pool mean the same prices
     - ``base_url``: the server whose list of models is the catalogue
     - ``source``: another catalogue, a file or URL with such a list, or with prices in the form of
       model_prices_and_context_window.json
@@ -34,8 +38,9 @@ def sync_prices(
       ``"web_search"``
     - ``ca_file``: certificate authorities to trust instead of the system's
 
-    Returns the ``changes`` and the ``pool`` with them. A price that cannot be computed is a warning
-    of the logger ``r2_router``. Raises ``ConfigError`` for a bad pool, ``DataError`` if the pool
+    Returns the ``changes``, the ``pool`` with them, and the models that are ``retiring`` within 30
+    days or ``unlisted``. A price that cannot be computed and a model that retires are warnings of
+    the logger ``r2_router``. Raises ``ConfigError`` for a bad pool, ``DataError`` if the pool
     and the catalogue have no model in common, and ``ServerConnectionError`` or ``ServerError`` if
     the server fails.
     """
@@ -52,6 +57,19 @@ def sync_prices(
             log=tables.log,
         )
         written = write and bool(sync.changes)
+        if written and sync.large_changes and not large_changes:
+            raise DataError(
+                "these prices change more than tenfold, so nothing is written unless large_changes "
+                "is True: " + "; ".join(sync.large_changes)
+            )
         if written:
             _core.write_prices(path, sync)
-    return PriceChanges(sync.before, sync.after, sync.changes, written)
+    return PriceChanges(
+        sync.before,
+        sync.after,
+        sync.changes,
+        written,
+        large_changes=sync.large_changes,
+        retiring=sync.retiring,
+        unlisted=sync.unlisted,
+    )

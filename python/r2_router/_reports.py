@@ -499,11 +499,27 @@ class Calibration(_Report):
 class PriceChanges(_Report):
     """The differences between a pool and a catalogue."""
 
-    def __init__(self, before: str, after: str, changes: Sequence[str], written: bool) -> None:
+    def __init__(
+        self,
+        before: str,
+        after: str,
+        changes: Sequence[str],
+        written: bool,
+        *,
+        large_changes: Sequence[str] = (),
+        retiring: Sequence[str] = (),
+        unlisted: Sequence[str] = (),
+    ) -> None:
         self._before = before
         self._after = after
         #: A line for each change.
         self.changes = list(changes)
+        #: Those in which a price becomes more than ten times higher or lower.
+        self.large_changes = list(large_changes)
+        #: Models whose last day is within 30 days.
+        self.retiring = list(retiring)
+        #: Models that the catalogue does not list.
+        self.unlisted = list(unlisted)
         #: Whether the pool's file has been updated.
         self.written = written
 

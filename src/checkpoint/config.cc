@@ -217,7 +217,7 @@ Config parse_config(std::string_view json, const std::string& file) {
   root.refuse_misspelt({"format_version", "router_name", "method", "predictor", "embedding_model",
                         "embedding_dim", "default_lambda", "token_limits", "models", "encoder",
                         "budget_mode", "budget_prompt", "rules", "token_floor", "policy",
-                        "length_points", "training"});
+                        "length_points", "length_sigma", "training"});
 
   if (const JsonView name = root["router_name"]; name.present()) config.router_name = name.string();
   if (const JsonView method = root["method"]; method.present()) config.method = method.string();
@@ -270,6 +270,11 @@ Config parse_config(std::string_view json, const std::string& file) {
     config.length_points = points.uint32(2, kMostLengthPoints);
     expect_version(config, points, "length curves");
   }
+  if (const JsonView sigma = root["length_sigma"]; sigma.present()) {
+    constexpr std::string_view kExpected = "a number above 0, at most 4";
+    config.length_sigma = sigma.number(0, kHighestLengthSigma, kExpected);
+    if (config.length_sigma == 0) sigma.fail(kExpected);
+  }
   // Members keep the order of the text, so their index locates the text.
   for (std::size_t i = 0; i < members.size(); ++i) {
     const auto& [name, field] = members[i];
@@ -308,6 +313,7 @@ std::string to_json(const Config& config) {
   json["token_floor"] = take("token_floor", 0.0);
   if (!policy.empty()) json["policy"] = std::move(policy);
   if (config.length_points > 0) json["length_points"] = config.length_points;
+  if (config.length_sigma != kDefaultLengthSigma) json["length_sigma"] = config.length_sigma;
   for (const Budget budget : config.token_limits) {
     json["token_limits"].push_back(io::budget_to_json(budget));
   }

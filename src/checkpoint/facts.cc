@@ -8,6 +8,7 @@
 
 #include "base/text_layout.h"
 #include "base/usd.h"
+#include "pool/capability_names.h"
 #include "pool/model_spec.h"
 
 namespace r2router {
@@ -38,6 +39,12 @@ Json model_facts(const ModelSpec& model) {
   if (model.instruction_tokens > 0) facts["instruction_tokens"] = model.instruction_tokens;
   if (!model.omit.empty()) facts["omit"] = model.omit;
   if (!model.request.empty()) facts["request"] = Json::parse(model.request);
+  if (model.context_tokens) facts["context_tokens"] = *model.context_tokens;
+  if (model.max_output_tokens) facts["max_output_tokens"] = *model.max_output_tokens;
+  if (model.capabilities) facts["capabilities"] = internal::names_of(*model.capabilities);
+  if (!model.family.empty()) facts["family"] = model.family;
+  if (!model.endpoint.empty()) facts["endpoint"] = model.endpoint;
+  if (!model.retires.empty()) facts["retires"] = model.retires;
   return facts;
 }
 
@@ -45,6 +52,12 @@ const char* precision(const Predictor& predictor) {
   const auto* heads = std::get_if<LinearHeads>(&predictor);
   const bool wide = heads != nullptr && std::holds_alternative<std::vector<double>>(heads->weights);
   return wide ? "float64" : "float32";
+}
+
+/// When the data was made that the checkpoint was trained on, as its provenance has it; or empty.
+std::string data_date(const Json& training) {
+  const auto date = training.find("data_date");
+  return date != training.end() && date->is_string() ? date->get<std::string>() : std::string();
 }
 
 Json facts_of(const std::string& folder, const LogCallback& log) {
@@ -120,6 +133,8 @@ std::string models_text(const Json& models) {
                     price(model["output_price_per_million"]), model["available"] ? "yes" : "no",
                     text_of(model["openrouter_id"])});
     if (model.contains("note")) rows.back().back() += "  (" + text_of(model["note"]) + ")";
+    if (model.contains("retires"))
+      rows.back().back() += "  (until " + text_of(model["retires"]) + ")";
   }
   return table_text(rows, {0, 3, 4});
 }
@@ -143,6 +158,7 @@ std::string facts_text(const Json& facts) {
   line("Budget prompt", of("budget_prompt"));
   line("Predictor", predictor_text(facts["predictor"]));
   line("Heads", of("heads") + ", " + of("precision"));
+  if (facts["training"].is_object()) line("Data of", data_date(facts["training"]));
   line("SHA-256", of("checksum_sha256"));
   line("Kernel", of("kernel") + "  (available: " + of("kernels") + ")");
   if (!facts["training"].is_null()) text += "Training:\n" + tree_text(facts["training"], 2);

@@ -1,4 +1,5 @@
 // r2-router models: pool files and what a server's catalogue says of their models.
+#include <cstddef>
 #include <iostream>
 #include <string>
 #include <string_view>
@@ -23,7 +24,12 @@ passed, becomes unavailable; nothing is made available, since a model may be kep
 reasons. All components of a price are taken over: input, output, caches, reasoning, fees for a
 request or an image, and tiers by input length. A component that cannot be computed makes the price
 unknown: it is reported and written to "unknown_prices", and the model is not chosen under
---max-cost. Everything else in the file stays, in its order, with an indentation of two spaces.)";
+--max-cost. Context, maximum output, capabilities and the last day are taken over if the source lists
+them. Everything else in the file stays, in its order, with an indentation of two spaces.
+
+Changes are shown as old → new. Without --yes they are written only if you agree at a terminal.
+Without a terminal, a price that changes more than tenfold is an error. Models that retire within 30
+days, and models that the source does not know, are reported.)";
 
 struct Settings {
   std::string pool;
@@ -31,12 +37,23 @@ struct Settings {
   bool yes = false;
 };
 
-bool confirmed(const Settings& settings) {
+bool confirmed(const Settings& settings, std::size_t large_changes) {
   if (settings.yes) return true;
+  const std::string warning = std::to_string(large_changes) +
+                              (large_changes == 1 ? " price changes" : " prices change") +
+                              " more than tenfold";
   if (::isatty(STDIN_FILENO) == 0) {
+    if (large_changes > 0) {
+      throw Error(ErrorCode::kBadData,
+                  warning +
+                      ", so nothing is written unasked: check that the source and the pool "
+                      "mean the same prices, then give --yes",
+                  {.file = settings.pool});
+    }
     print_remark("note", settings.pool + " stays as it is: give --yes to write the changes");
     return false;
   }
+  if (large_changes > 0) print_remark("warning", warning);
   std::cerr << "Write this to " << settings.pool << "? [y/N] ";
   std::string answer;
   std::getline(std::cin, answer);
@@ -54,7 +71,7 @@ void sync(const Settings& settings) {
     return print("Nothing has changed: " + settings.pool + " stays as it is.\n");
   }
   print(CLI::detail::join(sync.changes, "\n") + '\n');
-  if (!confirmed(settings)) return;
+  if (!confirmed(settings, sync.large_changes.size())) return;
   llm::write_prices(settings.pool, sync);
   print("Written to " + settings.pool + ".\n");
 }

@@ -24,6 +24,7 @@
 #include "data/npy.h"
 #include "data/table_file.h"
 #include "pipeline/query_parser.h"
+#include "pool/capability_names.h"
 
 namespace r2router::cli {
 namespace {
@@ -44,9 +45,10 @@ constexpr const char* kFooter = R"(Examples:
   {"embedding": [0.12, -0.03, ...], "id": 7, "lambda": 0.999, "input_tokens": 40}
   {"query": "2 + 2?", "policy": "cheap", "max_cost_usd": 0.001, "deny": ["*-mini"]}
 "id" (any string or number) is copied to the output. A line may set "input_tokens",
-"max_input_tokens", "images", "explain", "policy" and every setting of a policy file; what it sets
-overrides the options. A wrong line gives {"error": ..., "line": N}, the other lines are routed, and the exit
-code is 1. Blank lines of --input and --file are ignored.
+"max_input_tokens", "images", "requires" (a list, such as ["tools"]), "explain", "policy" and every
+setting of a policy file; what it sets overrides the options. A wrong line gives {"error": ...,
+"line": N}, the other lines are routed, and the exit code is 1. Blank lines of --input and --file are
+ignored.
 
 Every decision has "max_tokens", the cap to send with the call, and "worst_case_cost_usd", the cost
 of an answer of that length.
@@ -75,6 +77,7 @@ struct Settings : RouterSettings {
   bool json = false, verbose = false;
   RouteOptions options = {};  ///< the same for every query
   QuerySize size = {};        ///< likewise
+  std::vector<std::string> requirements = {};
 
   /// Decisions and answers are printed for people.
   bool as_text() const { return !json && !input; }
@@ -270,6 +273,7 @@ int run(Settings& settings) {
   Policy& given = settings.given;
   if (settings.answers() && !given.available_only) given.available_only = true;
   settings.options.policy = merge(read_policy(settings), given);
+  settings.size.requirements = internal::capabilities_of(settings.requirements).value();
   return route(settings, load_router(settings));
 }
 
@@ -301,6 +305,13 @@ void add_route_command(CLI::App& app) {
       "Length of each query; default: estimated, or 100 for an embedding");
   add("--images", command->size.images, "N",
       "Images sent with each query, for models that charge for them");
+  std::vector<std::string> capabilities;
+  for (std::size_t i = 0; i < kCapabilities; ++i) {
+    capabilities.emplace_back(to_string(static_cast<Capability>(i)));
+  }
+  add("--requires", command->requirements, "NAME[,NAME]",
+      "What each query requires of a model: " + CLI::detail::join(capabilities, ", "),
+      one_of(capabilities));
   add_policy_options(command.app, *command.settings);
   add("--kernel", command->kernel, "NAME",
       "Compute kernel; default: the fastest (see r2-router version)");

@@ -12,6 +12,7 @@
 
 #include "r2router/error.h"
 
+#include "base/date.h"
 #include "base/excerpt.h"
 #include "llm/chat/chat_completion.h"
 #include "llm/http/endpoint.h"
@@ -39,20 +40,56 @@ const Json& member(const Json& object, const std::string& name) {
   return found == object.end() ? kNone : *found;
 }
 
-bool is_date(std::string_view text) {
-  constexpr std::string_view kShape = "dddd-dd-dd";
-  if (text.size() < kShape.size()) return false;
-  for (std::size_t i = 0; i < kShape.size(); ++i) {
-    const bool digit = text[i] >= '0' && text[i] <= '9';
-    if (kShape[i] == 'd' ? !digit : text[i] != kShape[i]) return false;
-  }
-  return true;
-}
-
 /// A time may follow.
 std::string read_date(const Json& date) {
-  if (!date.is_string() || !is_date(date.get_ref<const std::string&>())) return {};
-  return date.get_ref<const std::string&>().substr(0, 10);
+  if (!date.is_string()) return {};
+  const std::string day = date.get_ref<const std::string&>().substr(0, 10);
+  return internal::parse_date(day) ? day : std::string();
+}
+
+/// A positive number of tokens, or empty.
+std::optional<std::uint32_t> read_limit(const Json& limit) {
+  if (!limit.is_number_unsigned() || limit == 0U || limit > UINT32_MAX) return {};
+  return limit.get<std::uint32_t>();
+}
+
+bool lists(const Json& names, const char* name) {
+  return std::ranges::find(names, name) != names.end();
+}
+
+/// Of a list in OpenRouter's format. Empty if it does not say what the model reads and which
+/// parameters it takes.
+std::optional<Capabilities> read_capabilities(const Json& entry) {
+  const Json& architecture = member(entry, "architecture");
+  if (!architecture.is_object()) return {};
+  const Json& inputs = member(architecture, "input_modalities");
+  const Json& parameters = member(entry, "supported_parameters");
+  if (!inputs.is_array() || !parameters.is_array()) return {};
+  Capabilities capabilities;
+  if (lists(parameters, "tools")) capabilities.add(Capability::kTools);
+  if (lists(inputs, "image")) capabilities.add(Capability::kImages);
+  if (lists(inputs, "audio")) capabilities.add(Capability::kAudio);
+  if (lists(parameters, "structured_outputs")) capabilities.add(Capability::kJsonSchema);
+  if (lists(parameters, "reasoning")) capabilities.add(Capability::kReasoning);
+  return capabilities;
+}
+
+/// Of a table of prices, where a flag that is missing means no. Empty if there is no flag.
+std::optional<Capabilities> read_flags(const Json& entry) {
+  constexpr std::pair<const char*, Capability> kFlags[] = {
+      {"supports_function_calling", Capability::kTools},
+      {"supports_vision", Capability::kImages},
+      {"supports_audio_input", Capability::kAudio},
+      {"supports_response_schema", Capability::kJsonSchema},
+      {"supports_reasoning", Capability::kReasoning}};
+  std::optional<Capabilities> capabilities;
+  for (const auto& [flag, capability] : kFlags) {
+    const Json& value = member(entry, flag);
+    if (!value.is_boolean()) continue;
+    if (!capabilities) capabilities.emplace();
+    if (value.get<bool>()) capabilities->add(capability);
+  }
+  return capabilities;
 }
 
 std::string spelling(const Json& value) {
@@ -371,10 +408,11 @@ CatalogueModel read_model(const Json& entry, const std::string& place) {
   }
   CatalogueModel model{.id = id};
   model.prices = read_prices(entry);
-  if (const Json& context = member(entry, "context_length");
-      context.is_number_unsigned() && context > 0U && context <= UINT32_MAX) {
-    model.context_tokens = context.get<std::uint32_t>();
+  model.context_tokens = read_limit(member(entry, "context_length"));
+  if (const Json& provider = member(entry, "top_provider"); provider.is_object()) {
+    model.max_output_tokens = read_limit(member(provider, "max_completion_tokens"));
   }
+  model.capabilities = read_capabilities(entry);
   model.expiration_date = read_date(member(entry, "expiration_date"));
   return model;
 }
@@ -423,6 +461,9 @@ Catalogue read_price_table(const Json& json) {
     if (!entry.is_object() || id.empty()) continue;
     catalogue.models.push_back({.id = id,
                                 .prices = read_price_table_entry(entry),
+                                .max_input_tokens = read_limit(member(entry, "max_input_tokens")),
+                                .max_output_tokens = read_limit(member(entry, "max_output_tokens")),
+                                .capabilities = read_flags(entry),
                                 .expiration_date = read_date(member(entry, "deprecation_date"))});
   }
   return catalogue;

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "r2router/capability.h"
 #include "r2router/llm/endpoint.h"
 #include "r2router/pool.h"
 
@@ -26,6 +27,10 @@ struct CatalogueModel {
   std::string id;                                    ///< catalogue name
   std::optional<CataloguePrices> prices = {};        ///< empty: not listed
   std::optional<std::uint32_t> context_tokens = {};  ///< limit on query plus answer
+  /// Limit on the query alone. Tables of prices list this and no context.
+  std::optional<std::uint32_t> max_input_tokens = {};
+  std::optional<std::uint32_t> max_output_tokens = {};  ///< limit on the answer
+  std::optional<Capabilities> capabilities = {};        ///< all of them; empty: not listed
   std::string expiration_date = {};  ///< "2026-01-31", the last day it is offered; or empty
 };
 

@@ -30,6 +30,11 @@ Clock::time_point after(double seconds) {
                             std::chrono::duration<double>(std::min(seconds, kYear)));
 }
 
+/// Failed because reasoning used up the cap, which another effort may not do.
+bool ran_out_of_tokens(const Completion& completion) {
+  return completion.failure->code == ErrorCode::kBudget && completion.empty_after_reasoning;
+}
+
 /// The rule in generate()'s documentation: failures that may not affect another model.
 bool worth_a_fallback(const Completion& completion) {
   if (!completion.text.empty()) return false;
@@ -45,7 +50,7 @@ bool worth_a_fallback(const Completion& completion) {
     case ErrorCode::kUnsupported:
       return true;
     case ErrorCode::kBudget:
-      return completion.empty_after_reasoning;
+      return ran_out_of_tokens(completion);
     default:
       return false;
   }
@@ -94,6 +99,7 @@ class Generation {
           Clock::now() >= deadline_) {
         break;
       }
+      leave_out(*option, ran_out_of_tokens(completion));
       option = next_option(completion);
       if (option == nullptr) break;
     }
@@ -127,10 +133,31 @@ class Generation {
     return !tried_[option.model] && model(option).available && !model(option).openrouter_id.empty();
   }
 
-  /// Marks every pool entry of the option's model, with any instruction.
+  /// Marks every pool entry of the option's model, with any instruction, and of its family.
   void mark_model(const Option& option, std::vector<bool>& marks) const {
+    const ModelSpec& named = model(option);
     for (std::size_t i = 0; i < marks.size(); ++i) {
-      if ((*decision_.pool)[i].openrouter_id == model(option).openrouter_id) marks[i] = true;
+      const ModelSpec& other = (*decision_.pool)[i];
+      if (other.openrouter_id == named.openrouter_id || in_one_family(other, named)) {
+        marks[i] = true;
+      }
+    }
+  }
+
+  static bool in_one_family(const ModelSpec& a, const ModelSpec& b) {
+    return !a.family.empty() && a.family == b.family;
+  }
+
+  /// Marks as tried what can be expected to fail like the option: its model and its family. If the
+  /// failure is one of its settings, entries of the family with another request are not marked.
+  void leave_out(const Option& option, bool of_settings) {
+    std::vector<bool> marks(tried_.size());
+    mark_model(option, marks);
+    for (std::size_t i = 0; i < marks.size(); ++i) {
+      const ModelSpec& other = (*decision_.pool)[i];
+      const bool other_settings = of_settings && in_one_family(other, model(option)) &&
+                                  other.request != model(option).request;
+      if (marks[i] && !other_settings) tried_[i] = true;
     }
   }
 
@@ -154,12 +181,15 @@ class Generation {
   std::vector<const Option*> provider_fallbacks(const Option& option, std::uint32_t most) const {
     std::vector<const Option*> named;
     std::vector<bool> skip = tried_;
+    mark_model(option, skip);
     for (const Option& other : decision_.ranking) {
       if (named.size() == most) break;
       if (skip[other.model] || !can_be_tried(other) ||
           model(other).instruction != model(option).instruction ||
           model(other).omit != model(option).omit ||
           model(other).request != model(option).request ||
+          model(other).endpoint != model(option).endpoint ||
+          model(other).max_output_tokens.value_or(option.max_tokens) < option.max_tokens ||
           affordable(worst_case_cost(other, option.max_tokens)) == 0) {
         continue;
       }
@@ -171,7 +201,7 @@ class Generation {
 
   Completion ask(const Option& option, std::vector<Message> messages,
                  std::uint32_t fallbacks_left) {
-    mark_model(option, tried_);
+    tried_[option.model] = true;
     ChatRequest request{.model = model(option).openrouter_id,
                         .messages = std::move(messages),
                         .max_tokens = option.max_tokens,

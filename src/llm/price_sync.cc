@@ -1,8 +1,8 @@
 #include "r2router/llm/price_sync.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
-#include <ctime>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -15,11 +15,13 @@
 #include "r2router/llm/endpoint.h"
 #include "r2router/pool.h"
 
+#include "base/date.h"
 #include "base/decimal.h"
 #include "base/excerpt.h"
 #include "base/file.h"
 #include "base/usd.h"
 #include "llm/catalogue.h"
+#include "pool/capability_names.h"
 #include "pool/model_spec.h"
 
 namespace r2router::llm {
@@ -35,14 +37,25 @@ const std::string& source(const PriceSyncOptions& options) {
   return options.from.empty() ? options.base_url : options.from;
 }
 
-/// "2026-01-31", in Coordinated Universal Time.
-std::string today() {
-  const std::time_t now = std::time(nullptr);
-  std::tm date{};
-  ::gmtime_r(&now, &date);
-  char text[11];
-  std::strftime(text, sizeof text, "%Y-%m-%d", &date);
-  return text;
+/// A model that retires so soon is reported.
+constexpr std::chrono::days kNotice{30};
+
+/// In Coordinated Universal Time.
+std::chrono::sys_days today() {
+  return std::chrono::floor<std::chrono::days>(std::chrono::system_clock::now());
+}
+
+std::string tokens_text(const std::optional<std::uint32_t>& tokens) {
+  return tokens ? std::to_string(*tokens) : "unknown";
+}
+
+std::string capabilities_text(const std::optional<Capabilities>& capabilities) {
+  if (!capabilities) return "unknown";
+  std::string text;
+  for (const std::string& name : internal::names_of(*capabilities)) {
+    text += (text.empty() ? "" : ", ") + name;
+  }
+  return text.empty() ? "none" : text;
 }
 
 /// How a component is called in what is printed.
@@ -80,28 +93,40 @@ class Synchronisation {
                   const PriceSyncOptions& options)
       : json_(json), pool_(pool), catalogue_(catalogue), options_(options), today_(today()) {}
 
-  /// What changes, a line each.
-  std::vector<std::string> run() {
+  /// Fills in what the catalogue changes, and what to know of the models.
+  void run(PriceSync& sync) {
     for (const ModelSpec& model : pool_) synchronise(model, json_.at("models").at(model.name));
-    return std::move(changes_);
+    sync.changes = std::move(changes_);
+    sync.large_changes = std::move(large_changes_);
+    sync.retiring = std::move(retiring_);
+    sync.unlisted = std::move(unlisted_);
+    sync.any_unknown = any_unknown_;
   }
-
-  /// Whether a component of a price cannot be computed.
-  bool any_unknown() const { return any_unknown_; }
 
  private:
   void synchronise(const ModelSpec& model, Json& json) {
     const std::string& id = model.openrouter_id;
-    if (id.empty()) return;  // no catalogue has it
+    if (id.empty()) {
+      if (model.available) {
+        unlisted_.push_back(model.name);
+        note(model.name +
+             ": no catalogue knows it, since it has no \"openrouter_id\"; its price "
+             "stays");
+      }
+      return;
+    }
     const CatalogueModel* found = catalogue_.find(id);
+    if (found == nullptr) unlisted_.push_back(model.name);
     if (found == nullptr && !catalogue_.is_offer) {
+      report_retirement(model, model.retires);
       note(model.name + ": " + source(options_) + " has no price for " + id + "; the pool's stays");
       return;
     }
     std::string reason;
     if (found == nullptr) {
       reason = "the catalogue has no " + id;
-    } else if (!found->expiration_date.empty() && found->expiration_date < today_) {
+    } else if (!found->expiration_date.empty() &&
+               found->expiration_date < internal::date_text(today_)) {
       reason = "its last day was " + found->expiration_date;
     }
     if (!reason.empty()) {
@@ -121,13 +146,54 @@ class Synchronisation {
     } else {
       note(model.name + ": the catalogue has no prices for " + id + "; the pool's stay");
     }
-    if (found->context_tokens && model.context_tokens != found->context_tokens) {
-      changes_.push_back(
-          model.name + ": context " +
-          (model.context_tokens ? std::to_string(*model.context_tokens) : "unknown") + " → " +
-          std::to_string(*found->context_tokens) + " tokens");
-      json["context_tokens"] = *found->context_tokens;
+    set_limits(model, *found, json);
+    if (found->capabilities && model.capabilities != found->capabilities) {
+      changes_.push_back(model.name + ": capabilities " + capabilities_text(model.capabilities) +
+                         " → " + capabilities_text(found->capabilities));
+      json["capabilities"] = internal::names_of(*found->capabilities);
     }
+    const std::string& date = found->expiration_date;
+    if (!date.empty() && model.retires != date) {
+      changes_.push_back(model.name + ": retires " +
+                         (model.retires.empty() ? "unknown" : model.retires) + " → " + date);
+      json["retires"] = date;
+    }
+    report_retirement(model, date.empty() ? model.retires : date);
+  }
+
+  void set_limits(const ModelSpec& model, const CatalogueModel& found, Json& json) {
+    const auto set = [&](const char* what, const char* field,
+                         const std::optional<std::uint32_t>& before,
+                         const std::optional<std::uint32_t>& after) {
+      if (!after || before == after) return;
+      changes_.push_back(model.name + ": " + what + " " + tokens_text(before) + " → " +
+                         tokens_text(after) + " tokens");
+      json[field] = *after;
+    };
+    std::optional<std::uint32_t> context = found.context_tokens;
+    if (!context && found.max_input_tokens) {
+      // The context of query and answer is somewhere between the limit on the query and that limit
+      // plus the one on the answer.
+      const std::uint64_t least = *found.max_input_tokens;
+      const std::uint64_t most = least + found.max_output_tokens.value_or(0);
+      const bool agrees =
+          model.context_tokens && least <= *model.context_tokens && *model.context_tokens <= most;
+      if (!agrees) context = found.max_input_tokens;
+    }
+    set("context", "context_tokens", model.context_tokens, context);
+    set("max output", "max_output_tokens", model.max_output_tokens, found.max_output_tokens);
+  }
+
+  /// `date`: the last day on which the model is offered, or empty.
+  void report_retirement(const ModelSpec& model, const std::string& date) {
+    const auto last = internal::parse_date(date);
+    if (!last || !model.available || *last > today_ + kNotice) return;
+    retiring_.push_back(model.name);
+    const auto days = (*last - today_).count();
+    warn(model.name + (days < 0    ? ": its last day was " + date + ", as the pool has it"
+                       : days == 0 ? " retires today"
+                                   : " retires on " + date + ", in " + std::to_string(days) +
+                                         (days == 1 ? " day" : " days")));
   }
 
   void set_prices(const ModelSpec& model, const CataloguePrices& found, Json& json) {
@@ -185,6 +251,7 @@ class Synchronisation {
     if (is_large_change(before, after)) {
       line += "  (more than tenfold: check that the source and the pool mean the same)";
     }
+    if (is_large_change(before, after)) large_changes_.push_back(line);
     changes_.push_back(std::move(line));
   }
 
@@ -244,8 +311,8 @@ class Synchronisation {
   const Pool& pool_;
   const Catalogue& catalogue_;
   const PriceSyncOptions& options_;
-  const std::string today_;
-  std::vector<std::string> changes_;
+  const std::chrono::sys_days today_;
+  std::vector<std::string> changes_, large_changes_, retiring_, unlisted_;
   bool any_unknown_ = false;
 };
 
@@ -283,9 +350,7 @@ PriceSync compare_prices(const std::string& pool_file, const PriceSyncOptions& o
   Json json = Json::parse(sync.before);  // as read_pool() has checked
   const Catalogue catalogue = read_source(options);
   check_in_common(pool, catalogue, options, pool_file);
-  Synchronisation synchronisation(json, pool, catalogue, options);
-  sync.changes = synchronisation.run();
-  sync.any_unknown = synchronisation.any_unknown();
+  Synchronisation(json, pool, catalogue, options).run(sync);
   sync.after = sync.changes.empty() ? sync.before : json.dump(2) + '\n';
   return sync;
 }

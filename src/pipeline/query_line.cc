@@ -15,6 +15,7 @@
 #include "base/excerpt.h"
 #include "base/json_reader.h"
 #include "base/unicode.h"
+#include "pool/capability_names.h"
 #include "route/settings.h"
 
 namespace r2router::internal {
@@ -25,8 +26,9 @@ using Kind = JsonReader::Kind;
 /// More names of models than any pool has.
 constexpr std::size_t kMostNames = 10'000;
 
-constexpr std::string_view kOwnKeys[] = {"query",        "embedding",        "id",     "policy",
-                                         "input_tokens", "max_input_tokens", "images", "explain"};
+constexpr std::string_view kOwnKeys[] = {"query",  "embedding",    "id",
+                                         "policy", "input_tokens", "max_input_tokens",
+                                         "images", "requires",     "explain"};
 
 std::optional<double> finite_number(std::string_view digits) {
   double value = 0;
@@ -183,6 +185,12 @@ class QueryLineReader {
       read_count(key, "tokens", out_.max_input_tokens);
     } else if (key == "images") {
       read_count(key, "images", out_.images);
+    } else if (key == "requires") {
+      read_into(key, kCapabilityList, [&](const SettingValue& value) {
+        const auto* names = std::get_if<std::vector<std::string>>(&value);
+        if (names != nullptr) out_.requirements = capabilities_of(*names);
+        return names != nullptr && out_.requirements.has_value();
+      });
     } else if (key == "explain") {
       read_into(key, "true or false", [&](const SettingValue& value) {
         const bool* flag = std::get_if<bool>(&value);

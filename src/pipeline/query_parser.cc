@@ -67,6 +67,7 @@ QueryItem QueryParser::json(const LineReader::Line& line) {
   if (parsed.input_tokens) size.input_tokens = parsed.input_tokens;
   if (parsed.max_input_tokens) size.max_input_tokens = parsed.max_input_tokens;
   if (parsed.images) size.images = *parsed.images;
+  if (parsed.requirements) size.requirements = *parsed.requirements;
   if (parsed.explain) item.options.explain = *parsed.explain;
   Policy& policy = item.options.policy;
   try {

@@ -8,9 +8,11 @@
 
 #include "r2router/error.h"
 
+#include "base/date.h"
 #include "base/excerpt.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "pool/capability_names.h"
 #include "pool/request_settings.h"
 
 namespace r2router::io {
@@ -26,6 +28,36 @@ constexpr std::size_t kMostOmitted = 64;
 std::string read_optional_text(const JsonView& field) {
   if (!field.present() || field.is_null()) return {};
   return field.string("a string or null");
+}
+
+/// "" if the field is missing or null.
+std::string read_optional_name(const JsonView& field, std::string_view expected) {
+  if (!field.present() || field.is_null()) return {};
+  const std::string& name = field.string(expected);
+  if (name.empty()) field.fail(expected);
+  return name;
+}
+
+Capabilities read_capabilities(const JsonView& field) {
+  Capabilities capabilities;
+  for (const JsonView& element : field.elements(internal::kCapabilityList)) {
+    constexpr std::string_view kExpected = "tools, images, audio, json_schema or reasoning";
+    const std::string& name = element.string(kExpected);
+    const std::optional<Capability> capability = find_capability(name);
+    if (!capability) element.fail(kExpected);
+    if (capabilities.has(*capability)) {
+      element.fail_with("the capability " + excerpt(name) + " occurs twice; remove one of the two");
+    }
+    capabilities.add(*capability);
+  }
+  return capabilities;
+}
+
+std::string read_optional_date(const JsonView& field) {
+  constexpr std::string_view kExpected = "a date such as \"2026-01-31\"";
+  std::string date = read_optional_name(field, kExpected);
+  if (!date.empty() && !internal::parse_date(date)) field.fail(kExpected);
+  return date;
 }
 
 bool is_required(std::string_view price) {
@@ -156,12 +188,30 @@ void add_prices(const Prices& prices, Json& model) {
 ModelSpec read_model_spec(const JsonView& field, std::string_view name) {
   if (name.empty()) field.fail_with("a model's name is empty; name the model");
   // "note" has no effect, so similar fields ("notes", "name") are accepted.
-  field.refuse_misspelt(
-      {"openrouter_id", "input_price_per_million", "cached_input_price_per_million",
-       "cache_write_price_per_million", "output_price_per_million", "reasoning_price_per_million",
-       "price_per_request", "price_per_image", "price_tiers", "unknown_prices", "checkpoint_dir",
-       "available", "time_to_first_token_ms", "output_tokens_per_second", "context_tokens",
-       "instruction", "instruction_tokens", "omit", "request"});
+  field.refuse_misspelt({"openrouter_id",
+                         "input_price_per_million",
+                         "cached_input_price_per_million",
+                         "cache_write_price_per_million",
+                         "output_price_per_million",
+                         "reasoning_price_per_million",
+                         "price_per_request",
+                         "price_per_image",
+                         "price_tiers",
+                         "unknown_prices",
+                         "checkpoint_dir",
+                         "available",
+                         "time_to_first_token_ms",
+                         "output_tokens_per_second",
+                         "context_tokens",
+                         "instruction",
+                         "instruction_tokens",
+                         "omit",
+                         "request",
+                         "max_output_tokens",
+                         "capabilities",
+                         "family",
+                         "endpoint",
+                         "retires"});
   ModelSpec model{.name = std::string(name)};
   model.openrouter_id = read_optional_text(field["openrouter_id"]);
   model.prices = read_prices(field);
@@ -179,11 +229,20 @@ ModelSpec read_model_spec(const JsonView& field, std::string_view name) {
   if (const JsonView context = field["context_tokens"]; context.present()) {
     model.context_tokens = context.uint32(1, UINT32_MAX);
   }
+  if (const JsonView most = field["max_output_tokens"]; most.present()) {
+    model.max_output_tokens = most.uint32(1, UINT32_MAX);
+  }
+  if (const JsonView capabilities = field["capabilities"]; capabilities.present()) {
+    model.capabilities = read_capabilities(capabilities);
+  }
   model.instruction = read_optional_text(field["instruction"]);
   if (const JsonView tokens = field["instruction_tokens"]; tokens.present()) {
     model.instruction_tokens = tokens.uint32(0, kMostInstructionTokens);
   }
   read_request_settings(field, model);
+  model.family = read_optional_name(field["family"], "the name of a family of models");
+  model.endpoint = read_optional_name(field["endpoint"], "the name of an endpoint");
+  model.retires = read_optional_date(field["retires"]);
   return model;
 }
 
@@ -197,6 +256,8 @@ Json model_spec_to_json(const ModelSpec& model) {
     json["output_tokens_per_second"] = *model.output_tokens_per_second;
   }
   if (model.context_tokens) json["context_tokens"] = *model.context_tokens;
+  if (model.max_output_tokens) json["max_output_tokens"] = *model.max_output_tokens;
+  if (model.capabilities) json["capabilities"] = internal::names_of(*model.capabilities);
   if (!model.instruction.empty()) json["instruction"] = model.instruction;
   if (model.instruction_tokens > 0) json["instruction_tokens"] = model.instruction_tokens;
   if (!model.omit.empty()) json["omit"] = model.omit;
@@ -209,6 +270,9 @@ Json model_spec_to_json(const ModelSpec& model) {
                       R"(: expected a JSON object, such as {"reasoning_effort": "low"})");
     }
   }
+  if (!model.family.empty()) json["family"] = model.family;
+  if (!model.endpoint.empty()) json["endpoint"] = model.endpoint;
+  if (!model.retires.empty()) json["retires"] = model.retires;
   return json;
 }
 

@@ -43,9 +43,11 @@ std::string_view to_string(Constraint constraint) noexcept {
     case Constraint::kMaxLatency:
       return "max_latency";
     case Constraint::kQuality:
+      return "quality";
+    case Constraint::kRequirements:
       break;
   }
-  return "quality";
+  return "requirements";
 }
 
 const char* version() noexcept { return R2ROUTER_VERSION; }

@@ -29,10 +29,12 @@ struct Terms {
   CostLine expected;
   double delay_ms, ms_per_token;  ///< an infinite delay if one of them is unknown
   double context_left;            ///< tokens; kLargestCap if unknown
+  double own_limit;               ///< the model's max_output_tokens; kLargestCap if unknown
+  double length_factor;           ///< as ModelRange's
   double affordable;              ///< the largest cap within max_cost_usd; −1: none
   double cap_limit;               ///< the largest cap within all limits
 
-  Terms(const ModelSpec& spec, const Rule& rule)
+  Terms(const ModelSpec& spec, double factor, const Rule& rule)
       : model(spec),
         most_input(most_input_tokens(spec, rule.input.most)),
         images(rule.images),
@@ -42,8 +44,10 @@ struct Terms {
         ms_per_token(0),
         context_left(spec.context_tokens ? *spec.context_tokens - static_cast<double>(most_input)
                                          : kLargestCap),
+        own_limit(spec.max_output_tokens ? *spec.max_output_tokens : kLargestCap),
+        length_factor(factor),
         affordable(affordable_cap(spec.prices, most_input, images, rule.max_cost_usd, kLargestCap)),
-        cap_limit(std::min({rule.max_output_tokens, context_left, affordable})) {
+        cap_limit(std::min({rule.max_output_tokens, own_limit, context_left, affordable})) {
     if (spec.time_to_first_token_ms && spec.output_tokens_per_second) {
       delay_ms = *spec.time_to_first_token_ms;
       ms_per_token = 1000 / *spec.output_tokens_per_second;
@@ -84,18 +88,34 @@ Point exact_point(const DecisionTable& table, const Rule& rule, const Source& so
           .spread = spread};
 }
 
-/// The smallest cap of a pair. It leaves room for the budget, or for the predicted answer if
-/// `budget` is infinite.
-inline double least_cap(double budget, double tokens, const Rule& rule) {
-  if (std::isfinite(budget)) return std::max(rule.least_cap, budget);
-  return std::min(rule.unlimited_cap, std::max(rule.least_cap, std::ceil(tokens)));
+/// The cap of an unlimited pair without the limits of a call: what few answers of the predicted
+/// length exceed, and never more than the model can write. Does not fall as `tokens` rise.
+inline double unlimited_cap(double tokens, const Terms& terms, const Rule& rule) {
+  if (rule.unlimited_cap < kInfinity) return std::min(rule.unlimited_cap, terms.own_limit);
+  const double percentile = std::ceil(tokens * terms.length_factor / CapRule::kMultiple) *
+                            static_cast<double>(CapRule::kMultiple);
+  const double most = terms.own_limit < kLargestCap ? terms.own_limit : CapRule::kMost;
+  const double cap = std::min(std::max<double>(percentile, CapRule::kFloor), most);
+  return std::min(std::max(cap, rule.least_cap), terms.own_limit);
 }
 
-/// The cap of a pair without other limits.
-inline double full_cap(Budget budget, const Rule& rule) {
-  if (budget.is_unlimited()) return rule.unlimited_cap;
+/// The smallest cap of a pair. It leaves room for the budget, or for the predicted answer if
+/// `budget` is infinite.
+inline double least_cap(double budget, double tokens, const Terms& terms, const Rule& rule) {
+  if (std::isfinite(budget)) return std::max(rule.least_cap, budget);
+  return std::min(unlimited_cap(tokens, terms, rule), std::max(rule.least_cap, std::ceil(tokens)));
+}
+
+/// The cap of a pair without the limits of a call.
+inline double full_cap(Budget budget, double tokens, const Terms& terms, const Rule& rule) {
+  if (budget.is_unlimited()) return unlimited_cap(tokens, terms, rule);
   const double cap = std::ceil(budget.tokens() * (1 + rule.cap_margin));
   return std::clamp(cap, rule.least_cap, kLargestCap);
+}
+
+/// Whether the model is known to lack something that the query requires.
+inline bool lacks(const ModelSpec& model, const Rule& rule) {
+  return model.capabilities && !model.capabilities->includes(rule.requirements);
 }
 
 constexpr unsigned bit(Constraint constraint) { return 1U << static_cast<unsigned>(constraint); }
@@ -103,9 +123,10 @@ constexpr unsigned bit(Constraint constraint) { return 1U << static_cast<unsigne
 /// The violated constraints of a budget with this prediction, as bits.
 inline unsigned missed(const Terms& terms, const Rule& rule, const Goal& goal, double budget,
                        const Point& point) {
-  const double cap = least_cap(budget, point.tokens, rule);
+  const double cap = least_cap(budget, point.tokens, terms, rule);
   return bit(Constraint::kMaxCost) * (cap > terms.affordable) |
-         bit(Constraint::kMaxOutputTokens) * (cap > rule.max_output_tokens) |
+         bit(Constraint::kMaxOutputTokens) *
+             (cap > std::min(rule.max_output_tokens, terms.own_limit)) |
          bit(Constraint::kContext) * (cap > terms.context_left) |
          bit(Constraint::kMaxLatency) * (terms.latency_ms(point.tokens) > rule.max_latency_ms) |
          bit(Constraint::kQuality) * (point.quality < goal.quality_floor);
@@ -121,8 +142,8 @@ inline Option make_option(const Pair& pair, const Point& point, const Terms& ter
   option.utility = (1 - goal.lambda) * point.quality - goal.lambda * option.cost_usd;
   // The published package rounds utilities for display before it compares them.
   if (goal.rounded) option.utility = round_decimal(option.utility, 8);
-  option.max_tokens =
-      static_cast<std::uint32_t>(std::min(full_cap(pair.budget, rule), terms.cap_limit));
+  option.max_tokens = static_cast<std::uint32_t>(
+      std::min(full_cap(pair.budget, point.tokens, terms, rule), terms.cap_limit));
   option.worst_case_cost_usd = terms.worst_case_cost(option.max_tokens);
   return option;
 }
@@ -153,7 +174,8 @@ template <typename Visit>
 void for_each_model(const DecisionTable& table, const Rule& rule, Visit visit) {
   for (const ModelRange& range : table.models()) {
     if (!rule.excluded.empty() && rule.excluded[range.model]) continue;
-    visit(range, Terms((*table.pool())[range.model], rule));
+    const ModelSpec& model = (*table.pool())[range.model];
+    if (!lacks(model, rule)) visit(range, Terms(model, range.length_factor, rule));
   }
 }
 

@@ -14,6 +14,13 @@ namespace r2router {
 namespace internal {
 namespace {
 
+/// The 99th percentile of a log-normal distribution over its mean, where the logarithm has this
+/// standard deviation.
+double percentile_over_mean(double sigma) {
+  constexpr double kNormalPercentile = 2.326;
+  return std::exp(kNormalPercentile * sigma - sigma * sigma / 2);
+}
+
 /// Bounds on the utility of one model's pairs. Plain arrays and no branches, for compilers to
 /// vectorise.
 void bound_utilities(const Rule& rule, const Goal& goal, const Terms& terms,
@@ -239,8 +246,18 @@ DecisionTable::DecisionTable(std::shared_ptr<const Pool> pool, std::span<const P
     const auto ladder = ladders_.begin() + static_cast<std::ptrdiff_t>(range.begin);
     std::sort(ladder, ladder + static_cast<std::ptrdiff_t>(range.limited),
               [&](std::size_t a, std::size_t b) { return budgets_[a] < budgets_[b]; });
+  }
+  for (ModelRange& range : models_) {
+    range.length_factor = percentile_over_mean(kDefaultLengthSigma);
     for (std::size_t i = range.begin; i < range.end; ++i) {
       if (facts.empty() || !pairs_[i].budget.is_unlimited()) continue;
+      const double sigma = facts[i].length_sigma;
+      if (!(sigma > 0 && sigma <= kHighestLengthSigma)) {
+        throw Error(ErrorCode::kInvalidArgument, "the length_sigma of pair " + std::to_string(i) +
+                                                     " is " + std::to_string(sigma) +
+                                                     ": expected a number above 0, at most 4");
+      }
+      range.length_factor = percentile_over_mean(sigma);
       for (const std::size_t limited : this->ladder(range)) {
         if (facts[limited].predicts_length) continue;
         length_pairs_[limited] = i;

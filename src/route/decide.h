@@ -19,6 +19,7 @@ struct ModelRange {
   std::uint32_t model = 0;
   std::size_t begin = 0, end = 0;  ///< pairs
   std::size_t limited = 0;         ///< how many of them have a limited budget
+  double length_factor = 1;  ///< 99th percentile of an unlimited answer's length, over its mean
 };
 
 /// Prices and budgets in a layout for fast decisions; built once for a router. Immutable.
@@ -77,9 +78,12 @@ struct Rule {
   double quality_fraction = 0;
   DecisionRules decision_rules = DecisionRules::kReference;
   double token_floor = 0;
-  InputTokens input;                                        ///< of the query
-  std::uint32_t images = 0;                                 ///< of the query
-  double cap_margin = 0, least_cap = 0, unlimited_cap = 0;  ///< CapRule; caps in tokens
+  InputTokens input;          ///< of the query
+  std::uint32_t images = 0;   ///< of the query
+  Capabilities requirements;  ///< of the query
+  double cap_margin = 0, least_cap = 0,
+         unlimited_cap = 0;  ///< CapRule; caps in tokens. The last is
+                             ///< infinite if the length determines it
   // Limits; one that is not set is infinite.
   double max_cost_usd = 0, max_output_tokens = 0, max_latency_ms = 0;
   double risk_aversion = 0;

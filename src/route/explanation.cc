@@ -21,14 +21,15 @@ void for_each_miss(const DecisionTable& table, const Rule& rule, const Goal& goa
                    const ExactSource& source, Visit visit) {
   std::vector<Point> points;
   for (const ModelRange& range : table.models()) {
-    const Terms terms((*table.pool())[range.model], rule);
+    const Terms terms((*table.pool())[range.model], range.length_factor, rule);
     fill_points(table, range, rule, source, points);
     const bool excluded = !rule.excluded.empty() && rule.excluded[range.model];
     for (std::size_t i = range.begin; i < range.end; ++i) {
       const Point& point = points[i - range.begin];
       visit(terms, i, point,
             missed(terms, rule, goal, table.budgets()[i], point) |
-                bit(Constraint::kModels) * excluded);
+                bit(Constraint::kModels) * excluded |
+                bit(Constraint::kRequirements) * lacks(terms.model, rule));
     }
   }
 }
@@ -108,8 +109,8 @@ void throw_nothing_left(const DecisionTable& table, const Rule& rule, const Goal
   const ModelSpec* unknown = nullptr;  // a model excluded only by its unknown price
   for_each_miss(table, rule, goal, source,
                 [&](const Terms& terms, std::size_t i, const Point& point, unsigned bits) {
-                  const double cost =
-                      terms.worst_case_cost(least_cap(table.budgets()[i], point.tokens, rule));
+                  const double cost = terms.worst_case_cost(
+                      least_cap(table.budgets()[i], point.tokens, terms, rule));
                   if (bits != bit(Constraint::kMaxCost)) return;
                   if (unknown == nullptr && !terms.model.prices.unknown.empty()) {
                     unknown = &terms.model;
@@ -154,6 +155,15 @@ void throw_nothing_left(const DecisionTable& table, const Rule& rule, const Goal
                std::string(to_string(static_cast<Constraint>(c))) + ")";
   }
   message += "; loosen one of them";
+  if (counts[static_cast<std::size_t>(Constraint::kRequirements)] > 0) {
+    std::string names;
+    rule.requirements.for_each([&](Capability one) {
+      names += (names.empty() ? "" : ", ") + std::string(to_string(one));
+    });
+    message += ". The query requires " + names +
+               ", and a model has what its \"capabilities\" in the pool list; without that list it "
+               "is taken to have all of them";
+  }
   if (rule.max_latency_ms < kInfinity) {
     message +=
         ". A model's latency is known if the config gives its time_to_first_token_ms and "

@@ -118,11 +118,13 @@ std::vector<double> quality_spreads(const Checkpoint& checkpoint, std::span<cons
   return spreads;
 }
 
-std::vector<PairFacts> pair_facts(const Scorer& scorer, std::span<const double> spreads) {
+std::vector<PairFacts> pair_facts(const Scorer& scorer, std::span<const double> spreads,
+                                  double length_sigma) {
   std::vector<PairFacts> facts(scorer.pairs().size());
   for (std::size_t i = 0; i < facts.size(); ++i) {
     if (!spreads.empty()) facts[i].quality_spread = spreads[i];
     facts[i].predicts_length = scorer.predicts_length(i);
+    facts[i].length_sigma = length_sigma;
   }
   return facts;
 }
@@ -146,7 +148,8 @@ Config config_of(RouterParts& parts) {
                 .embedding_dim = static_cast<std::uint32_t>(scorer.dimension()),
                 .models = std::move(parts.pool),
                 .budget_prompt = std::move(parts.budget_prompt),
-                .policy = std::move(parts.defaults)};
+                .policy = std::move(parts.defaults),
+                .length_sigma = parts.length_sigma};
   std::set<Budget> budgets;
   for (const Pair& pair : scorer.pairs()) budgets.insert(pair.budget);
   config.token_limits.assign(budgets.begin(), budgets.end());
@@ -199,7 +202,7 @@ struct Router::State {
         tasks(task_elements(config)),
         exact(scorer->pairs().size()),
         table(std::make_shared<const Pool>(config.models), scorer->pairs(),
-              pair_facts(*scorer, spreads)) {
+              pair_facts(*scorer, spreads, config.length_sigma)) {
     check(config.policy);
     if (encoder && encoder->dimension() != scorer->dimension()) {
       refuse_parts("the encoder makes vectors of " + std::to_string(encoder->dimension()) +

@@ -185,14 +185,14 @@ void resolve_caps(const CapRule& cap, const CapRule& defaults, Rule& rule) {
   };
   rule.cap_margin = own_or_default(&CapRule::margin, CapRule::kMargin);
   const std::uint32_t minimum = own_or_default(&CapRule::minimum, CapRule::kMinimum);
-  const std::uint32_t unlimited = own_or_default(&CapRule::unlimited, CapRule::kUnlimited);
-  if (unlimited < minimum) {
-    throw Error(ErrorCode::kInvalidArgument, "cap.minimum is " + std::to_string(minimum) +
-                                                 " and cap.unlimited " + std::to_string(unlimited) +
-                                                 ": expected at least cap.minimum");
+  const std::optional<std::uint32_t> unlimited = cap.unlimited ? cap.unlimited : defaults.unlimited;
+  if (unlimited && *unlimited < minimum) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "cap.minimum is " + std::to_string(minimum) + " and cap.unlimited " +
+                    std::to_string(*unlimited) + ": expected at least cap.minimum");
   }
   rule.least_cap = minimum;
-  rule.unlimited_cap = unlimited;
+  rule.unlimited_cap = unlimited ? *unlimited : kNoLimit;
 }
 
 }  // namespace
@@ -213,6 +213,8 @@ void resolve_size(const QuerySize& size, InputTokens otherwise, Rule& rule) {
   }
   rule.input = input;
   rule.images = size.images;
+  rule.requirements = size.requirements;
+  if (size.images > 0) rule.requirements.add(Capability::kImages);
 }
 
 void resolve(const RouteOptions& options, const Policy& defaults, const Pool& pool, Rule& rule) {

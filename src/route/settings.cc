@@ -77,7 +77,9 @@ constexpr Setting kSettings[] = {
                                           "Default: 0.2; 0 for a checkpoint of hard caps."},
     {R2ROUTER_MEMBER(cap.minimum), .help = "Smallest cap that may be sent. Default: 16.",
      .unit = "tokens", .least = 1},
-    {R2ROUTER_MEMBER(cap.unlimited), .help = "Cap of an unlimited budget. Default: 8192.",
+    {R2ROUTER_MEMBER(cap.unlimited),
+     .help = "Cap of an unlimited budget. Default: the 99th percentile of the predicted length, "
+             "within the model's own limit.",
      .unit = "tokens", .least = 1},
 };
 

@@ -63,6 +63,13 @@ class CliTest : public ::testing::Test {
     ASSERT_NE(::mkdtemp(folder_.data()), nullptr);
     Checkpoint checkpoint = testing::random_checkpoint(5, 3, kDimension, 1);
     for (ModelSpec& model : checkpoint.config.models) model.prices.per_image = 0.001;
+    checkpoint.config.models[0].capabilities = Capabilities{Capability::kImages};
+    checkpoint.config.models[1].capabilities =
+        Capabilities{Capability::kImages, Capability::kTools, Capability::kReasoning};
+    checkpoint.config.models[4].max_output_tokens = 120;
+    checkpoint.config.models[4].family = "four";
+    checkpoint.config.models[4].endpoint = "local";
+    checkpoint.config.models[4].retires = "2027-01-31";
     checkpoint.config.embedding_model = "lexical";
     checkpoint.config.encoder = LexicalEncoderSpec{.dimension = kDimension};
     checkpoint.config.policy.rules = DecisionRules::kCorrected;
@@ -262,6 +269,14 @@ TEST_F(CliTest, PassesEveryOptionToTheLibrary) {
               router.route({.text = kPrompt, .size = {.input_tokens = 1000000}}));
   expect_same(decide({"--images", "3"}), router.route({.text = kPrompt, .size = {.images = 3}}));
   EXPECT_GT(decide({"--images", "3"}).at("worst_case_cost_usd"), 0.003);
+  for (const std::string requirement : {"tools", "tools,reasoning"}) {
+    expect_same(decide({"--requires", requirement, "--deny", "model-2,model-4"}),
+                router.route_text(kPrompt, {.policy = {.allow = {{"model-1"}}}}));
+  }
+  EXPECT_EQ(route({"--query", kPrompt, "--requires", "vision"}).exit_code, 2);
+  const Outcome none = route({"--query", kPrompt, "--requires", "audio", "--allow", "model-0"});
+  EXPECT_EQ(none.exit_code, 1);
+  EXPECT_THAT(none.err, HasSubstr("4 (requirements)"));
   expect_same(decide({"--allow", "model-2,model-1"}),
               router.route_text(kPrompt, {.policy = {.allow = {{"model-1", "model-2"}}}}));
   const std::string best = router.route_text(kPrompt).model().name;
@@ -350,7 +365,7 @@ TEST_F(CliTest, RoutesJsonLinesInOrderWithTheirIdsAndOptions) {
                             json({{"embedding", embedding}, {"input_tokens", 5000}}).dump() + "\n" +
                             R"({"query": "one", "id": null})"
                             "\n"
-                            R"({"query": "one", "images": 2})";
+                            R"({"query": "one", "images": 2, "requires": ["tools"]})";
   const Outcome outcome = route({"--input", "-", "--lambda", "0.5"}, input);
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
   const auto lines = lines_of(outcome.out);
@@ -363,8 +378,10 @@ TEST_F(CliTest, RoutesJsonLinesInOrderWithTheirIdsAndOptions) {
   expect_same(json::parse(lines[2]),
               router().route(embedding, {.policy = {.lambda = 0.5}}, {.input_tokens = 5000}));
   EXPECT_TRUE(json::parse(lines[3]).at("id").is_null());
-  expect_same(json::parse(lines[4]),
-              router().route({.text = "one", .size = {.images = 2}}, {.policy = {.lambda = 0.5}}));
+  expect_same(
+      json::parse(lines[4]),
+      router().route({.text = "one", .size = {.images = 2, .requirements = {Capability::kTools}}},
+                     {.policy = {.lambda = 0.5}}));
 }
 
 TEST_F(CliTest, ReportsABadJsonLineAndContinues) {
@@ -679,6 +696,12 @@ TEST_F(CliTest, DescribesACheckpoint) {
   ASSERT_EQ(facts.at("models").size(), 5u);
   EXPECT_EQ(facts.at("models")[2].at("output_price_per_million"), 0.6);
   EXPECT_EQ(facts.at("models")[3].at("available"), false);
+  EXPECT_EQ(facts.at("models")[1].at("capabilities"), json({"tools", "images", "reasoning"}));
+  EXPECT_FALSE(facts.at("models")[2].contains("capabilities"));
+  EXPECT_EQ(facts.at("models")[4].at("max_output_tokens"), 120);
+  EXPECT_EQ(facts.at("models")[4].at("family"), "four");
+  EXPECT_EQ(facts.at("models")[4].at("endpoint"), "local");
+  EXPECT_EQ(facts.at("models")[4].at("retires"), "2027-01-31");
   EXPECT_EQ(facts.at("budgets"), json({50, 100, 150, "unlimited"}));
   EXPECT_EQ(facts.at("rules"), "corrected");
   EXPECT_EQ(facts.at("default_lambda"), 0.9);
@@ -689,7 +712,18 @@ TEST_F(CliTest, DescribesACheckpoint) {
   const Outcome text = r2_router({"info", checkpoint_});
   EXPECT_EQ(text.exit_code, 0);
   EXPECT_THAT(text.out, HasSubstr("50 100 150 unlimited"));
-  EXPECT_THAT(text.out, HasSubstr("vendor/model-4"));
+  EXPECT_THAT(text.out, HasSubstr("vendor/model-4  (until 2027-01-31)"));
+  EXPECT_THAT(text.out, Not(HasSubstr("Data of")));
+}
+
+TEST_F(CliTest, TellsTheDateOfTheData) {
+  Checkpoint checkpoint = load_checkpoint(checkpoint_);
+  checkpoint.config.training = R"({"data_date": "2026-06-25"})";
+  save_checkpoint(checkpoint, path("dated"));
+  EXPECT_THAT(r2_router({"info", path("dated")}).out, HasSubstr("\nData of:        2026-06-25\n"));
+  checkpoint.config.training = R"({"data_date": 20260625})";
+  save_checkpoint(checkpoint, path("undated"));
+  EXPECT_THAT(r2_router({"info", path("undated")}).out, Not(HasSubstr("Data of:")));
 }
 
 TEST_F(CliTest, PrintsTheVersion) {

@@ -234,14 +234,21 @@ class Examples : public ::testing::Test {
     json catalogue;
     for (const auto& [name, entry] : default_config.at("models").items()) {
       if (!entry.at("openrouter_id").is_string()) continue;
+      // Half of what they are: a change that is not suspicious.
+      const auto half = [&entry = entry](const char* price) {
+        return entry.at(price).get<double>() / 2e6;
+      };
       catalogue.push_back({{"id", entry.at("openrouter_id")},
-                           {"pricing", {{"prompt", "0.0000001"}, {"completion", "0.0000002"}}}});
+                           {"pricing",
+                            {{"prompt", half("input_price_per_million")},
+                             {"completion", half("output_price_per_million")}}}});
     }
     json prices;
     for (const json& model : catalogue) {
-      prices[model.at("id").get<std::string>()] = {{"litellm_provider", "openrouter"},
-                                                   {"input_cost_per_token", 1e-7},
-                                                   {"output_cost_per_token", 2e-7}};
+      prices[model.at("id").get<std::string>()] = {
+          {"litellm_provider", "openrouter"},
+          {"input_cost_per_token", model.at("pricing").at("prompt")},
+          {"output_cost_per_token", model.at("pricing").at("completion")}};
     }
     put("model_prices_and_context_window.json", prices.dump());
     url_ = FaultServer::instance().script(

@@ -4,6 +4,7 @@
 
 #ifdef R2ROUTER_CLI
 
+#include <chrono>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -12,6 +13,7 @@
 
 #include "r2router/outcomes.h"
 
+#include "base/date.h"
 #include "support/fault_server.h"
 #include "support/full_disk.h"
 #include "support/process.h"
@@ -147,7 +149,6 @@ TEST_F(ModelsCli, NotesHowMuchAModelReads) {
 
 TEST_F(ModelsCli, LeavesAFileAloneThatAgrees) {
   json catalogue = same_catalogue();
-  catalogue[1]["expiration_date"] = "2999-12-31";
   const auto written = std::filesystem::last_write_time(pool_);
   const Outcome outcome = run(command(serve(catalogue), {"--yes"}));
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
@@ -241,12 +242,126 @@ TEST_F(ModelsCli, PointsOutAChangeByMoreThanTenfold) {
   json catalogue = same_catalogue();
   catalogue[0] = model("v/zeta", "0.0000007", "0.0000021");
   catalogue[1] = model("v/alpha", "0.1", "0");
-  const Outcome outcome = run(command(serve(catalogue)));
+  const std::string url = serve(catalogue);
+  const Outcome outcome = run(command(url));
+  EXPECT_EQ(outcome.exit_code, 1) << "nobody has seen it";
+  EXPECT_THAT(outcome.err, HasSubstr("2 prices change more than tenfold, so nothing is written"));
+  EXPECT_THAT(outcome.err, HasSubstr("--yes"));
   EXPECT_THAT(outcome.out, HasSubstr("zeta: input $0.07 → $0.70 per million tokens\n"));
   EXPECT_THAT(outcome.out,
               HasSubstr("alpha: input $0.10 → $100000 per million tokens  (more than"));
   EXPECT_THAT(outcome.out, HasSubstr("alpha: output $0.40 → $0 per million tokens  (more than"));
   expect_untouched();
+
+  const Outcome asked = run_at_terminal(command(url), "n\n");
+  EXPECT_EQ(asked.exit_code, 0);
+  EXPECT_THAT(asked.err, HasSubstr("2 prices change more than tenfold"));
+  EXPECT_THAT(asked.err, HasSubstr("[y/N]"));
+  expect_untouched();
+  EXPECT_EQ(run(command(url, {"--yes"})).exit_code, 0);
+  EXPECT_EQ(read_pool(pool_)[1].prices.input, 100'000);
+
+  put_file(pool_, kPool);
+  catalogue[1] = model("v/alpha", "0.0000001", "0.00000003");
+  const Outcome one = run(command(serve(catalogue)));
+  EXPECT_EQ(one.exit_code, 1);
+  EXPECT_THAT(one.err, HasSubstr("1 price changes more than tenfold"));
+  expect_untouched();
+}
+
+TEST_F(ModelsCli, TakesOverLimitsCapabilitiesAndTheLastDay) {
+  json catalogue = same_catalogue();
+  catalogue[0]["context_length"] = 200000;
+  catalogue[0]["top_provider"] = {{"max_completion_tokens", 64000}};
+  catalogue[0]["architecture"] = {{"input_modalities", {"text", "image"}}};
+  catalogue[0]["supported_parameters"] = {"tools", "temperature"};
+  catalogue[0]["expiration_date"] = "2999-12-31";
+  const Outcome outcome = run(command(serve(catalogue), {"--yes"}));
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  for (const char* line :
+       {"zeta: context unknown → 200000 tokens\n", "zeta: max output unknown → 64000 tokens\n",
+        "zeta: capabilities unknown → tools, images\n", "zeta: retires unknown → 2999-12-31\n"}) {
+    EXPECT_THAT(outcome.out, HasSubstr(line));
+  }
+  const ModelSpec zeta = read_pool(pool_)[0];
+  EXPECT_EQ(zeta.context_tokens, 200000u);
+  EXPECT_EQ(zeta.max_output_tokens, 64000u);
+  EXPECT_EQ(zeta.capabilities, (Capabilities{Capability::kTools, Capability::kImages}));
+  EXPECT_EQ(zeta.retires, "2999-12-31");
+  EXPECT_THAT(run(command(serve(catalogue), {"--yes"})).out, HasSubstr("Nothing has changed"));
+
+  catalogue[0]["top_provider"]["max_completion_tokens"] = 32000;
+  catalogue[0]["supported_parameters"] = json::array();
+  catalogue[0]["expiration_date"] = "2998-12-31";
+  const Outcome next = run(command(serve(catalogue), {"--yes"}));
+  for (const char* line :
+       {"zeta: max output 64000 → 32000 tokens\n", "zeta: capabilities tools, images → images\n",
+        "zeta: retires 2999-12-31 → 2998-12-31\n"}) {
+    EXPECT_THAT(next.out, HasSubstr(line));
+  }
+  // What the catalogue does not list stays.
+  EXPECT_THAT(run(command(serve(same_catalogue()), {"--yes"})).out, HasSubstr("Nothing has"));
+  EXPECT_EQ(read_pool(pool_)[0].max_output_tokens, 32000u);
+}
+
+TEST_F(ModelsCli, TakesOverWhatATableOfPricesKnows) {
+  json table = {{"zeta",
+                 {{"litellm_provider", "v"},
+                  {"input_cost_per_token", 7e-8},
+                  {"output_cost_per_token", 2e-6},
+                  {"max_input_tokens", 272000},
+                  {"max_output_tokens", 128000},
+                  {"supports_vision", true},
+                  {"deprecation_date", "2999-12-31"}}}};
+  const std::string file = folder_ / "prices.json";
+  put_file(file, table.dump());
+  const std::vector<std::string> from = {R2ROUTER_CLI, "models", "sync", "--pool",
+                                         pool_,        "--from", file,   "--yes"};
+  const Outcome outcome = run(from);
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  const ModelSpec zeta = read_pool(pool_)[0];
+  EXPECT_EQ(zeta.context_tokens, 272000u);
+  EXPECT_EQ(zeta.max_output_tokens, 128000u);
+  EXPECT_EQ(zeta.capabilities, Capabilities{Capability::kImages});
+  EXPECT_EQ(zeta.retires, "2999-12-31");
+  EXPECT_THAT(run(from).out, HasSubstr("Nothing has changed"));
+
+  // A context of 400,000 agrees with 272,000 of input and 128,000 of output.
+  put_file(pool_, with(read_file(pool_), "272000", "400000"));
+  EXPECT_THAT(run(from).out, HasSubstr("Nothing has changed"));
+  put_file(pool_, with(read_file(pool_), "400000", "400001"));
+  EXPECT_THAT(run(from).out, HasSubstr("zeta: context 400001 → 272000 tokens\n"));
+}
+
+std::string date_in(int days) {
+  const auto today = std::chrono::floor<std::chrono::days>(std::chrono::system_clock::now());
+  return internal::date_text(today + std::chrono::days(days));
+}
+
+TEST_F(ModelsCli, ReportsModelsThatRetireSoon) {
+  for (const int days : {2, 30, 31}) {
+    put_file(pool_, kPool);
+    json catalogue = same_catalogue();
+    catalogue[0]["expiration_date"] = date_in(days);
+    const Outcome outcome = run(command(serve(catalogue), {"--yes"}));
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    EXPECT_EQ(read_pool(pool_)[0].retires, date_in(days));
+    EXPECT_EQ(outcome.err.find("zeta retires on " + date_in(days)) != outcome.err.npos, days <= 30)
+        << outcome.err;
+    // The pool's own date counts where the catalogue has none.
+    const Outcome own = run(command(serve(same_catalogue()), {"--yes"}));
+    EXPECT_EQ(own.err.find("zeta retires on " + date_in(days)) != own.err.npos, days <= 30)
+        << own.err;
+  }
+  put_file(pool_, with(kPool, "\"note\": \"the best\"", "\"retires\": \"2020-01-31\""));
+  EXPECT_THAT(run(command(serve(same_catalogue()))).err,
+              HasSubstr("zeta: its last day was 2020-01-31, as the pool has it"));
+}
+
+TEST_F(ModelsCli, ReportsModelsThatNoSourceKnows) {
+  const Outcome outcome = run(command(serve(same_catalogue()), {"--yes"}));
+  EXPECT_THAT(outcome.err, HasSubstr("own: no catalogue knows it"));
+  EXPECT_THAT(outcome.err, Not(HasSubstr("zeta")));
 }
 
 TEST_F(ModelsCli, ReadsOtherSourcesOfPrices) {

@@ -74,7 +74,7 @@ def worst_case(router: R2Router, option: dict[str, Any], cap: float) -> float:
 def least_cap(option: dict[str, Any]) -> float:
     if option["budget"] > 0:
         return float(max(16, option["budget"]))
-    return float(min(8192, max(16, np.ceil(option["tokens"]))))
+    return float(max(16, np.ceil(option["tokens"])))
 
 
 def winner(options: list[dict[str, Any]], figure: Callable[[dict[str, Any]], float]) -> Any:
@@ -157,6 +157,46 @@ def test_images_are_billed() -> None:
         router.route(query, images=-1)
     with pytest.raises(TypeError, match=r"images is 1\.5: expected a whole number of images"):
         router.route(query, images=1.5)  # type: ignore[arg-type]
+
+
+def test_queries_require_capabilities() -> None:
+    configs = make_model_configs()
+    configs["alpha"]["capabilities"] = ["images"]
+    configs["beta"]["capabilities"] = ["tools", "reasoning"]
+    router = R2Router(make_predictors(), configs)
+    query = [1.0, 2.0, 3.0, 4.0]
+    others = [name for name in configs if name not in ("alpha", "beta")]
+    for requires, model in ((["images"], "alpha"), (("tools", "reasoning"), "beta")):
+        assert router.route(query, requires=requires, deny=others)["model"] == model
+        assert router.route_batch([query], requires=requires, deny=others)[0]["model"] == model
+    assert router.route(query, images=1, deny=others)["model"] == "alpha"
+    explanation = router.route(query, requires=["images"], deny=others).explain()
+    assert explanation["left_out"]["requirements"] > 0
+    with pytest.raises(ValueError, match="The query requires tools"):
+        router.route(query, images=1, requires=["tools"], deny=others)
+    with pytest.raises(ValueError, match=r"requires is .*: expected a list of capabilities: tools"):
+        router.route(query, requires=["vision"])
+    with pytest.raises(TypeError, match="requires is 'tools': expected a list of capabilities"):
+        router.route(query, requires="tools")  # type: ignore[arg-type]
+
+
+def test_the_cap_follows_the_predicted_length() -> None:
+    configs = make_model_configs()
+    configs["alpha"]["max_output_tokens"] = 1000
+    router = R2Router(make_predictors(), configs)
+    assert router.model_configs["alpha"]["max_output_tokens"] == 1000
+    unlimited = 0
+    for query in np.random.default_rng(8).normal(size=(20, 4)):
+        for model, most in (("alpha", 1000), ("beta", 65536)):
+            decision = router.route(query, allow=[model], objective="best")
+            if decision["budget"] != "unlimited":
+                continue
+            unlimited += 1
+            length = decision["predicted_output_tokens"] * np.exp(2.326 - 0.5)
+            cap = min(max(1024, 64 * np.ceil(length / 64)), most)
+            # The reported length is rounded.
+            assert abs(decision.details["max_tokens"] - cap) <= 64
+    assert unlimited > 10
 
 
 def test_continuous_reaches_what_the_trained_budgets_do_not(router: R2Router) -> None:
@@ -347,7 +387,8 @@ def test_every_keyword_is_the_setting_of_a_policy(router: R2Router, tmp_path: Pa
         {"cap": {"margin": 0.5, "minimum": 20, "unlimited": 600}},
     ]
     names = [name for given in settings for name in given]
-    assert {*names, "policy"} == Constraints.__annotations__.keys() - {"max_latency_ms", "images"}
+    of_query = {"images", "requires"}
+    assert {*names, "policy"} == Constraints.__annotations__.keys() - {"max_latency_ms", *of_query}
     for given in settings:
         file.write_text(json.dumps(given))
         for embedding in embeddings()[:5]:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -339,6 +340,34 @@ def test_prices_are_synchronised(tmp_path: Path, caplog: pytest.LogCaptureFixtur
         r2_router.sync_prices(
             {"small": {**POOL["small"], "openrouter_id": "v/other"}}, source=catalogue
         )
+
+
+def test_large_price_changes_are_written_only_on_request(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    last_day = (datetime.now(timezone.utc) + timedelta(days=9)).date().isoformat()
+    models = {
+        "small": {**POOL["small"], "openrouter_id": "v/small", "retires": last_day},
+        "own": {"input_price_per_million": 1, "output_price_per_million": 1},
+    }
+    file = tmp_path / "pool.json"
+    file.write_text(json.dumps({"models": models}))
+    catalogue = tmp_path / "catalogue.json"
+    pricing = {"prompt": "0.000002", "completion": "0.0000003"}
+    limits = {"top_provider": {"max_completion_tokens": 4096}}
+    catalogue.write_text(json.dumps({"data": [{"id": "v/small", "pricing": pricing, **limits}]}))
+
+    result = r2_router.sync_prices(file, source=catalogue)
+    assert len(result.large_changes) == 1 and result.large_changes[0] in result.changes
+    assert result.retiring == ["small"] and result.unlisted == ["own"]
+    assert f"small retires on {last_day}" in caplog.text
+    assert result.pool["models"]["small"]["max_output_tokens"] == 4096
+    before = file.read_text()
+    with pytest.raises(r2_router.DataError, match="more than tenfold"):
+        r2_router.sync_prices(file, source=catalogue, write=True)
+    assert file.read_text() == before
+    assert r2_router.sync_prices(file, source=catalogue, write=True, large_changes=True).written
+    assert json.loads(file.read_text())["models"]["small"]["input_price_per_million"] == 2
 
 
 def test_wrong_tables_are_named_with_their_row(rows: Any) -> None:

@@ -71,6 +71,20 @@ inline Case random_constrained_case(std::mt19937_64& random, std::size_t models,
   return c;
 }
 
+/// The same with limits of their own for some of the models, and capabilities for some.
+inline Case with_limits(std::mt19937_64& random, Case c) {
+  Pool pool = *c.pool;
+  for (ModelSpec& model : pool) {
+    if (random() % 3 == 0) model.max_output_tokens = 10 + random() % 1500;
+    if (random() % 3 != 0) continue;
+    model.capabilities.emplace();
+    if (random() % 2 == 0) model.capabilities->add(Capability::kTools);
+    if (random() % 2 == 0) model.capabilities->add(Capability::kAudio);
+  }
+  c.pool = std::make_shared<const Pool>(pool);
+  return c;
+}
+
 /// The facts about a scorer's pairs. `spreads` may be empty.
 inline std::vector<PairFacts> pair_facts(const Scorer& scorer,
                                          std::span<const double> spreads = {}) {

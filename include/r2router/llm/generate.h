@@ -36,7 +36,8 @@ struct GenerateOptions {
   std::uint32_t max_fallbacks = 2;
   /// Also send the fallbacks to the provider (the request's "models"), which then tries them
   /// itself. The messages and the cap remain those of the chosen pair, so models with another
-  /// ModelSpec::instruction, omit or request are not sent. The model that answered is billed.
+  /// ModelSpec::instruction, omit, request or endpoint are not sent, nor those whose own limit is
+  /// below the cap. The model that answered is billed.
   bool provider_fallback = false;
   /// Moves a leading `<think>…</think>` from the text to Completion::reasoning, for servers that do
   /// not separate the two. The opening tag may be missing, except in a stream, which shows such
@@ -59,12 +60,14 @@ R2ROUTER_EXPORT std::string budget_instruction(std::string_view budget_prompt, B
 /// precede the messages; if the first message is a system message, they are put at its start, since
 /// many chat templates accept only one. If the call fails in a way that may not affect another
 /// model, the next best pair of the ranking on another available model is used, with its own
-/// instructions and cap. Another model may answer after
+/// instructions and cap. Entries with the catalogue name or the ModelSpec::family of a model that
+/// has failed count as the same model. Another model may answer after
 ///
 ///   kNotFound, kRateLimited, kServer      the server does not serve this model, now or ever
 ///   kConnection, kTimeout, kBadResponse   retries are exhausted, or the answer could not be read
 ///   kTooLong, kNoAnswer, kUnsupported     the model cannot or will not answer this query
-///   kBudget                               the model spent the cap on reasoning
+///   kBudget                               the model spent the cap on reasoning; here entries of
+///                                         its family with another ModelSpec::request may answer
 ///
 /// but not after kAuthentication, kCredit or kUntrusted (all models share key, account and server),
 /// kRefused (the request is invalid) or kCancelled. Nothing is retried once text has arrived. All

@@ -30,11 +30,18 @@ struct PriceSync {
   std::string after = {};                 ///< its text with the changes
   std::vector<std::string> changes = {};  ///< a line for each; empty: nothing has changed
   bool any_unknown = false;               ///< a component of a price cannot be computed
+  /// Those of `changes` in which a price becomes more than ten times higher or lower. The source
+  /// and the pool may differ in what they mean: ask before writing.
+  std::vector<std::string> large_changes = {};
+  std::vector<std::string> retiring = {};  ///< names of models whose last day is within 30 days
+  /// Names of models that the catalogue does not list, or cannot since they have no catalogue name.
+  std::vector<std::string> unlisted = {};
 };
 
 /// Compares a pool file with a catalogue. Writes nothing. A model is looked up by its
 /// "openrouter_id". One that a server's list lacks, or whose last day has passed, becomes
-/// unavailable; none becomes available. Prices are in USD. Everything else in the file stays.
+/// unavailable; none becomes available. Prices are in USD. Context, maximum output, capabilities
+/// and last day are taken over if the catalogue lists them. Everything else in the file stays.
 ///
 /// Throws Error(kBadConfig) for a bad pool, Error(kBadData) if the pool and the catalogue have no
 /// model in common, Error(kBadResponse) if it is not a catalogue, and the errors of a failed call

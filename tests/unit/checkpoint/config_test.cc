@@ -372,6 +372,22 @@ TEST(Config, KeepsWhatAModelRejectsAndRequires) {
   expect_error(ErrorCode::kInvalidArgument, "expected a JSON object", [&] { to_json(handmade); });
 }
 
+TEST(Config, KeepsTheSpreadOfLengths) {
+  EXPECT_EQ(parse(full()).length_sigma, kDefaultLengthSigma);
+  EXPECT_FALSE(Json::parse(to_json(parse(full()))).contains("length_sigma"));
+  for (const double sigma : {0.25, 4.0}) {
+    const Config config = parse(with(full(), "/length_sigma", sigma));
+    EXPECT_EQ(config.length_sigma, sigma);
+    const Json written = Json::parse(to_json(config));
+    EXPECT_EQ(written["length_sigma"], sigma);
+    EXPECT_EQ(written["format_version"], 1) << "a reader that ignores it still decides correctly";
+  }
+  for (const Json& bad : {Json(0), Json(-1), Json(4.1), Json("1"), Json()}) {
+    expect_bad(with(full(), "/length_sigma", bad), "/length_sigma", "above 0, at most 4");
+  }
+  expect_bad(with(full(), "/lenght_sigma", 1), "/lenght_sigma", "looks like \"length_sigma\"");
+}
+
 TEST(Config, LengthCurvesNeedFormatVersion2) {
   expect_bad(with(full(), "/length_points", 20), "/length_points",
              "found length curves, which format version 1 does not have");
@@ -507,6 +523,20 @@ TEST(ApplyPool, GivesEachModelWhatThePoolSaysOfIt) {
                                          ModelSpec{"b", "new/b", {0.5, 6}, true, ""}));
   EXPECT_EQ(config.default_lambda(), 0.25);
   EXPECT_EQ(told, "");
+}
+
+TEST(ApplyPool, TakesLimitsCapabilitiesAndFamilies) {
+  Config config = of_models({{.name = "a", .max_output_tokens = 100, .family = "old"}});
+  const ModelSpec given{.name = "a",
+                        .max_output_tokens = 200,
+                        .capabilities = Capabilities{Capability::kImages},
+                        .family = "new",
+                        .endpoint = "local",
+                        .retires = "2027-01-01"};
+  apply_pool(config, {given});
+  EXPECT_EQ(config.models[0], given);
+  apply_pool(config, {{.name = "a"}});
+  EXPECT_EQ(config.models[0], ModelSpec{.name = "a"}) << "what the pool does not say is unknown";
 }
 
 TEST(ApplyPool, LeavesAModelTheInstructionThatItsHeadsWereTrainedUnder) {

@@ -85,6 +85,58 @@ TEST(ReadCatalogue, ReadsPricesAndLastDays) {
   EXPECT_EQ(models[3].expiration_date, "");
 }
 
+TEST(ReadCatalogue, ReadsLimitsAndCapabilities) {
+  const auto models = read_catalogue(R"({"data": [
+    {"id": "v/a", "context_length": 200000, "top_provider": {"max_completion_tokens": 64000},
+     "architecture": {"input_modalities": ["text", "image"]},
+     "supported_parameters": ["tools", "reasoning", "temperature"]},
+    {"id": "v/b", "top_provider": {"max_completion_tokens": null},
+     "architecture": {"input_modalities": ["text", "audio"]},
+     "supported_parameters": ["structured_outputs", "response_format"]},
+    {"id": "v/c", "top_provider": {"max_completion_tokens": 0},
+     "architecture": {"input_modalities": ["text", "image"]}},
+    {"id": "v/d", "architecture": "transformer", "supported_parameters": [1]},
+    {"id": "v/e", "architecture": {"input_modalities": ["text"]}, "supported_parameters": []}]})")
+                          .models;
+  EXPECT_EQ(models[0].context_tokens, 200000u);
+  EXPECT_EQ(models[0].max_output_tokens, 64000u);
+  EXPECT_FALSE(models[0].max_input_tokens);
+  EXPECT_EQ(models[0].capabilities,
+            (Capabilities{Capability::kTools, Capability::kImages, Capability::kReasoning}));
+  EXPECT_FALSE(models[1].max_output_tokens);
+  EXPECT_EQ(models[1].capabilities, (Capabilities{Capability::kAudio, Capability::kJsonSchema}));
+  EXPECT_FALSE(models[2].max_output_tokens);
+  EXPECT_FALSE(models[2].capabilities) << "what it takes is not listed";
+  EXPECT_FALSE(models[3].capabilities);
+  EXPECT_EQ(models[4].capabilities, Capabilities()) << "known to have none";
+}
+
+TEST(ReadCatalogue, ReadsLimitsAndFlagsOfTables) {
+  const Catalogue catalogue = read_catalogue(R"({
+    "all": {"litellm_provider": "v", "max_input_tokens": 272000, "max_output_tokens": 128000,
+      "max_tokens": 128000, "supports_function_calling": true, "supports_vision": true,
+      "supports_audio_input": true, "supports_response_schema": true, "supports_reasoning": true,
+      "supports_prompt_caching": true, "deprecation_date": "2027-02-28"},
+    "some": {"litellm_provider": "v", "max_input_tokens": "many", "max_output_tokens": 0,
+      "supports_function_calling": true, "supports_vision": false},
+    "unknown": {"litellm_provider": "v", "supports_prompt_caching": true,
+      "deprecation_date": "2027-02-29"}})");
+  const CatalogueModel& all = *catalogue.find("all");
+  EXPECT_FALSE(all.context_tokens);
+  EXPECT_EQ(all.max_input_tokens, 272000u);
+  EXPECT_EQ(all.max_output_tokens, 128000u);
+  EXPECT_EQ(all.capabilities,
+            (Capabilities{Capability::kTools, Capability::kImages, Capability::kAudio,
+                          Capability::kJsonSchema, Capability::kReasoning}));
+  EXPECT_EQ(all.expiration_date, "2027-02-28");
+  const CatalogueModel& some = *catalogue.find("some");
+  EXPECT_FALSE(some.max_input_tokens);
+  EXPECT_FALSE(some.max_output_tokens);
+  EXPECT_EQ(some.capabilities, Capabilities{Capability::kTools}) << "a missing flag means no";
+  EXPECT_FALSE(catalogue.find("unknown")->capabilities);
+  EXPECT_EQ(catalogue.find("unknown")->expiration_date, "") << "no such day";
+}
+
 TEST(ReadCatalogue, ReadsEveryComponentOfOpenRouter) {
   const CataloguePrices prices = prices_of_pricing(R"({"prompt": "0.000001",
     "completion": "0.00001", "request": "0.005", "image": "0.0012", "web_search": "0",

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <functional>
 #include <memory>
 #include <random>
 #include <stop_token>
@@ -244,6 +245,69 @@ TEST(Generate, FallsBackWhereAnotherModelMayAnswer) {
   }
 }
 
+/// The decision of three, where models 0 and 1 are of one family.
+Decision decision_of_a_family(const std::string& request_of_0, const std::string& request_of_1) {
+  Decision decision = decision_of_three();
+  Pool pool = *decision.pool;
+  pool[0].family = pool[1].family = "thinker";
+  pool[0].request = request_of_0;
+  pool[1].request = request_of_1;
+  decision.pool = std::make_shared<const Pool>(pool);
+  return decision;
+}
+
+TEST(Generate, FallsBackToAnotherFamily) {
+  const char* kHigh = R"({"reasoning_effort": "high"})";
+  const char* kLow = R"({"reasoning_effort": "low"})";
+  const Json long_thought = answer(
+      200,
+      {{"choices",
+        {{{"message", {{"content", ""}, {"reasoning", "hm"}}}, {"finish_reason", "length"}}}}});
+  for (const Json& failure :
+       {answer(404, {{"error", "no such model"}}), answer(503, {{"error", "busy"}}),
+        answer(403, {{"error", "Your input was flagged"}}),
+        answer(400, {{"error", "Developer instruction is not enabled for models/x"}}),
+        answer(200, {{"choices", Json::array()}})}) {
+    const std::string url = server().script({Json::array({failure, failure}), {service()}});
+    const Completion completion = run(url, decision_of_a_family(kHigh, kLow));
+    EXPECT_TRUE(completion.ok()) << failure;
+    EXPECT_EQ(completion.attempts.back().model, "vendor/model-2") << failure;
+    EXPECT_THAT(models_asked(completion), ::testing::Not(::testing::Contains("vendor/model-1")));
+  }
+
+  // A lower effort may answer within the cap that this one has spent on reasoning.
+  const std::string url = server().script({{long_thought}, {service()}});
+  EXPECT_THAT(models_asked(run(url, decision_of_a_family(kHigh, kLow))),
+              ElementsAre("vendor/model-0", "vendor/model-1"));
+  const std::string same = server().script({{long_thought}, {service()}});
+  EXPECT_THAT(models_asked(run(same, decision_of_a_family(kHigh, kHigh))),
+              ElementsAre("vendor/model-0", "vendor/model-2"));
+}
+
+// Entries of one catalogue name, with and without a family.
+TEST(Generate, TriesAnotherEffortOnlyWithinAFamily) {
+  const Json long_thought = answer(
+      200,
+      {{"choices",
+        {{{"message", {{"content", ""}, {"reasoning", "hm"}}}, {"finish_reason", "length"}}}}});
+  for (const bool family : {false, true}) {
+    Decision decision =
+        decision_of_a_family(R"({"reasoning_effort": "high"})", R"({"reasoning_effort": "low"})");
+    Pool pool = *decision.pool;
+    pool[1].openrouter_id = pool[0].openrouter_id;
+    if (!family) pool[0].family = pool[1].family = "";
+    decision.pool = std::make_shared<const Pool>(pool);
+    const std::string url = server().script({{long_thought}, {service()}});
+    const Completion completion = run(url, decision);
+    EXPECT_TRUE(completion.ok());
+    EXPECT_EQ(completion.pair.model, family ? 1U : 2U);
+    // No pair of a model that is gone is tried, whatever its effort.
+    const std::string gone =
+        server().script({{answer(404, {{"error", "no such model"}})}, {service()}});
+    EXPECT_EQ(run(gone, decision).pair.model, 2U);
+  }
+}
+
 TEST(Generate, SendsEachModelWhatItTakes) {
   const std::string url = server().script({{answer(404, {{"error", "gone"}})}, {service()}});
   Decision decision = decision_of_three();
@@ -334,8 +398,22 @@ TEST(Generate, NamesTheFallbacksToTheProvider) {
   run(url, decision, {.provider_fallback = true});
   EXPECT_EQ(server().requests(url).back().json().at("models"), (Json{"vendor/model-1"}));
 
-  // A model with another instruction cannot answer in place of the first.
+  // One that cannot write as much as the cap, that is at another endpoint, or of the same family.
   decision.max_cost_usd.reset();
+  const Pool before = *decision.pool;
+  for (const auto& change : std::vector<std::function<void(Pool&)>>{
+           [](Pool& pool) { pool[1].max_output_tokens = 119; },
+           [](Pool& pool) { pool[1].endpoint = "local"; },
+           [](Pool& pool) { pool[0].family = pool[1].family = "f"; }}) {
+    Pool changed = before;
+    change(changed);
+    decision.pool = std::make_shared<const Pool>(changed);
+    run(url, decision, {.provider_fallback = true});
+    EXPECT_EQ(server().requests(url).back().json().at("models"), (Json{"vendor/model-2"}));
+  }
+  decision.pool = std::make_shared<const Pool>(before);
+
+  // A model with another instruction cannot answer in place of the first.
   Pool pool = *decision.pool;
   pool[1].instruction = "Be brief.";
   decision.pool = std::make_shared<const Pool>(pool);

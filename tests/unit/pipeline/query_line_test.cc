@@ -87,12 +87,13 @@ TEST(QueryLine, TakesEverySettingOfAPolicyAsAPolicyFileDoes) {
 TEST(QueryLine, TakesWhatElseACallMaySet) {
   const QueryLine line = parse_query_line(
       R"({"query": "a", "policy": "cheap", "explain": true, "max_input_tokens": 90,
-          "images": 2, "continuous": false, "deny": []})");
+          "images": 2, "requires": ["tools", "json_schema"], "continuous": false, "deny": []})");
   EXPECT_EQ(line.error, "");
   EXPECT_EQ(line.policy, "cheap");
   EXPECT_EQ(line.explain, true);
   EXPECT_EQ(line.max_input_tokens, 90);
   EXPECT_EQ(line.images, 2u);
+  EXPECT_EQ(line.requirements, (Capabilities{Capability::kTools, Capability::kJsonSchema}));
   EXPECT_EQ(line.settings.continuous, false);
   EXPECT_EQ(line.settings.deny, std::vector<std::string>());
 }
@@ -128,6 +129,10 @@ TEST(QueryLine, SaysWhatIsWrong) {
       {R"({"query": "a", "max_input_tokens": "9"})", "max_input_tokens is \"9\": expected"},
       {R"({"query": "a", "images": 4294967296})",
        "images is 4294967296: expected a whole number of images, 0 or more"},
+      {R"({"query": "a", "requires": "tools"})",
+       "requires is \"tools\": expected a list of capabilities: tools, images, audio"},
+      {R"({"query": "a", "requires": ["vision"]})", "requires is a list of 1: expected a list of"},
+      {R"({"query": "a", "requries": []})", "did you mean \"requires\"?"},
       {R"({"query": "a", "input_tokens": 9223372036854775808})",
        "input_tokens is 9223372036854775808: expected"},
       {R"({"query": "a", "id": [1]})", "id is an array: expected a string, a number"},

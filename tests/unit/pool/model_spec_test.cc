@@ -62,16 +62,69 @@ TEST(ModelSpec, WritesWhatItReads) {
     ModelSpec model{.name = "m", .openrouter_id = "v/m"};
     model.prices = r2router::testing::random_prices(random);
     if (random() % 3 == 0) model.prices.unknown = {{"hourly", "0.5"}};
+    if (random() % 2 == 0) model.max_output_tokens = 1 + random() % 100'000;
+    if (random() % 2 == 0) {
+      model.capabilities.emplace();
+      for (std::size_t c = 0; c < kCapabilities; ++c) {
+        if (random() % 2 == 0) model.capabilities->add(static_cast<Capability>(c));
+      }
+    }
+    if (random() % 2 == 0) model.family = "f";
+    if (random() % 2 == 0) model.endpoint = "e";
+    if (random() % 2 == 0) model.retires = "2026-12-0" + std::to_string(1 + random() % 9);
     ASSERT_EQ(read(model_spec_to_json(model).dump()), model);
   }
 }
 
+ModelSpec read_with(const std::string& fields) {
+  return read(R"({"input_price_per_million": 1, "output_price_per_million": 1, )" + fields + "}");
+}
+
+void expect_bad(const std::string& fields, const std::string& part) {
+  expect_error(ErrorCode::kBadConfig, part, [&] { read_with(fields); });
+}
+
+TEST(ModelSpec, DescribesWhatAModelCanDoAndForHowLong) {
+  const std::string fields =
+      R"("max_output_tokens": 64000, "capabilities": ["reasoning", "tools"],
+         "family": "thinker", "endpoint": "local", "retires": "2028-02-29")";
+  const ModelSpec model = read_with(fields);
+  EXPECT_EQ(model.max_output_tokens, 64000u);
+  EXPECT_EQ(model.capabilities, (Capabilities{Capability::kTools, Capability::kReasoning}));
+  EXPECT_EQ(model.family, "thinker");
+  EXPECT_EQ(model.endpoint, "local");
+  EXPECT_EQ(model.retires, "2028-02-29");
+  const Json json = model_spec_to_json(model);
+  EXPECT_EQ(json["capabilities"].dump(), R"(["tools","reasoning"])");
+  EXPECT_EQ(read(json.dump()), model);
+
+  // None is known to be there, which is not the same as unknown.
+  EXPECT_EQ(read_with(R"("capabilities": [])").capabilities, Capabilities());
+  EXPECT_EQ(model_spec_to_json(read_with(R"("capabilities": [])"))["capabilities"].dump(), "[]");
+  EXPECT_FALSE(read_with(R"("note": "")").capabilities);
+  EXPECT_EQ(read_with(R"("family": null, "endpoint": null, "retires": null)"),
+            read_with(R"("note": "")"));
+}
+
+TEST(ModelSpec, SaysWhichFactIsBad) {
+  expect_bad(R"("max_output_tokens": 0)", "/models/m/max_output_tokens");
+  expect_bad(R"("max_output_tokens": 1.5)", "/models/m/max_output_tokens");
+  expect_bad(R"("max_output_token": 9)", "\"max_output_tokens\"");
+  expect_bad(R"("capabilities": "tools")", "a list of capabilities: tools, images, audio");
+  expect_bad(R"("capabilities": ["tools", "vision"])", "/models/m/capabilities/1: found");
+  expect_bad(R"("capabilities": [1])", "tools, images, audio, json_schema or reasoning");
+  expect_bad(R"("capabilities": ["tools", "tools"])", "occurs twice");
+  expect_bad(R"("family": "")", "the name of a family");
+  expect_bad(R"("family": 1)", "/models/m/family");
+  expect_bad(R"("endpoint": "")", "/models/m/endpoint");
+  for (const char* date : {"2026-1-31", "2026-02-29", "2026-13-01", "2026-00-10", "2026-04-31",
+                           "31.01.2026", "2026-01-31T00:00:00Z", "", "soon"}) {
+    expect_bad("\"retires\": \"" + std::string(date) + '"', "/models/m/retires");
+  }
+  expect_bad(R"("retires": 20260131)", "a date such as \"2026-01-31\"");
+}
+
 TEST(ModelSpec, SaysWhichPriceIsBad) {
-  const auto expect_bad = [](const std::string& fields, const std::string& part) {
-    expect_error(ErrorCode::kBadConfig, part, [&] {
-      read(R"({"input_price_per_million": 1, "output_price_per_million": 1, )" + fields + "}");
-    });
-  };
   expect_bad(R"("cached_input_price_per_million": -1)",
              "/models/m/cached_input_price_per_million: found the number -1");
   expect_bad(R"("price_per_request": "0.1")", "expected a number from 0 to 1e9: USD");

@@ -23,6 +23,7 @@ using testing::Case;
 using testing::random_constrained_case;
 using testing::random_options;
 using testing::random_size;
+using testing::with_limits;
 
 const Policy kDefaults{.lambda = 0.999, .token_floor = 15};
 
@@ -49,6 +50,7 @@ class BruteForce {
       : case_(c), options_(options), size_(size), facts_(facts) {
     for (std::size_t i = 0; i < c.pairs.size(); ++i) {
       if (*options.policy.available_only && !model(i).available) continue;
+      if (model(i).capabilities && !model(i).capabilities->includes(size.requirements)) continue;
       add(c.pairs[i], {quality(i, 0), quality(i, options.policy.risk_aversion.value_or(0)),
                        tokens(i), facts_[i].quality_spread});
       const bool last = i + 1 == c.pairs.size() || c.pairs[i + 1].model != c.pairs[i].model;
@@ -149,17 +151,22 @@ class BruteForce {
     const std::int64_t most =
         size_.max_input_tokens.value_or(query) +
         std::max<std::int64_t>(model.instruction_tokens, std::ssize(model.instruction));
-    const double needed = pair.budget.is_unlimited()
-                              ? std::min<double>(std::ceil(tokens), *options_.policy.cap.unlimited)
-                              : pair.budget.tokens();
-    const double least = std::max<double>(needed, *options_.policy.cap.minimum);
-    double cap = pair.budget.is_unlimited()
-                     ? *options_.policy.cap.unlimited
-                     : std::max<double>(std::ceil(needed * (1 + *options_.policy.cap.margin)),
-                                        *options_.policy.cap.minimum);
+    const double minimum = *options_.policy.cap.minimum;
+    const double own = model.max_output_tokens ? *model.max_output_tokens : INFINITY;
+    double least = std::max<double>(pair.budget.tokens(), minimum);
+    double cap =
+        std::max(std::ceil(pair.budget.tokens() * (1 + *options_.policy.cap.margin)), minimum);
+    if (pair.budget.is_unlimited()) {
+      cap = 64 * std::ceil(tokens * std::exp(2.326 - 0.5) / 64);
+      cap = std::max(std::clamp(cap, 1024.0, std::max(1024.0, std::min(own, 65536.0))), minimum);
+      if (options_.policy.cap.unlimited) cap = *options_.policy.cap.unlimited;
+      cap = std::min(cap, own);
+      least = std::min(cap, std::max(std::ceil(tokens), minimum));
+    }
     while (cap >= least &&
            ((options_.policy.max_cost_usd && cost(most, cap) > *options_.policy.max_cost_usd) ||
             (options_.policy.max_output_tokens && cap > *options_.policy.max_output_tokens) ||
+            cap > own ||
             (model.context_tokens && static_cast<double>(most) + cap > *model.context_tokens))) {
       --cap;
     }
@@ -193,11 +200,15 @@ TEST(Constraints, AndObjectivesEqualASearchOfEverything) {
   std::mt19937_64 random(41);
   std::size_t decided = 0, missed = 0, between = 0, refused = 0;
   for (int i = 0; i < 20'000; ++i) {
-    const Case c = random_constrained_case(random, 1 + random() % 5, random() % 6);
+    const Case c =
+        with_limits(random, random_constrained_case(random, 1 + random() % 5, random() % 6));
     RouteOptions options = random_options(random);
     options.rank = true;
     if (random() % 3 == 0) options.policy.risk_aversion = static_cast<double>(random() % 5) / 2;
-    const QuerySize size = random_size(random);
+    if (random() % 8 == 0) options.policy.cap.unlimited.reset();
+    QuerySize size = random_size(random);
+    if (random() % 4 == 0) size.requirements.add(Capability::kTools);
+    if (random() % 8 == 0) size.requirements.add(Capability::kAudio);
     const std::vector<PairFacts> facts = random_facts(random, c);
     const auto decide = [&] {
       return r2router::decide(c.pool, c.pairs, c.predictions, options, kDefaults, facts, size);

@@ -34,6 +34,12 @@ double worst_cost(const ModelSpec& model, std::int64_t input_tokens, std::uint32
          cap * model.prices.output / 1e6;
 }
 
+// The 99th percentile of a log-normal length of standard deviation 1, in steps of 64.
+std::uint32_t percentile_cap(double tokens) {
+  const double percentile = 64 * std::ceil(tokens * std::exp(2.326 - 0.5) / 64);
+  return static_cast<std::uint32_t>(std::clamp(percentile, 1024.0, 65536.0));
+}
+
 // The published arithmetic, spelled out without the library's helpers.
 Option naive_reference(const Case& c, double lambda, std::int64_t input_tokens) {
   Option best;
@@ -48,8 +54,9 @@ Option naive_reference(const Case& c, double lambda, std::int64_t input_tokens) 
     const double risk = through_printf((1 - lambda) * quality - lambda * cost, 8);
     if (risk > best.utility) {
       const Budget budget = c.pairs[i].budget;
-      const std::uint32_t cap =
-          budget.is_unlimited() ? 8192 : std::max(16U, (budget.tokens() * 6 + 4) / 5);
+      const std::uint32_t cap = budget.is_unlimited()
+                                    ? percentile_cap(tokens)
+                                    : std::max(16U, (budget.tokens() * 6 + 4) / 5);
       best = {c.pairs[i].model,
               budget,
               through_printf(quality, 4),
@@ -339,7 +346,146 @@ TEST(Decide, CapMarginIsTheCheckpointsUnlessTheCallSetsOne) {
             320U);
   options.policy.cap.margin = 0.5;
   EXPECT_EQ(cap_of(Budget(320), {.cap = {.margin = 0}}), 480U);
-  EXPECT_EQ(cap_of(Budget::unlimited(), {}), 8192U);
+  EXPECT_EQ(cap_of(Budget::unlimited(), {.cap = {.unlimited = 8192}}), 8192U);
+}
+
+// One model with an unlimited pair whose length is predicted.
+Option unlimited_option(const ModelSpec& model, double tokens, const Policy& policy = {},
+                        double sigma = kDefaultLengthSigma) {
+  const std::vector<Pair> pairs = {{0, Budget::unlimited()}};
+  const PairFacts facts{.length_sigma = sigma};
+  return decide(std::make_shared<const Pool>(Pool{model}), pairs,
+                {.quality = {0.5}, .tokens = {tokens}}, {.policy = policy}, {}, {&facts, 1})
+      .chosen;
+}
+
+TEST(UnlimitedCap, IsWhatFewAnswersExceed) {
+  const ModelSpec model{.name = "one", .prices = {.output = 1}};
+  const auto cap = [&](double tokens, double sigma = 1) {
+    return unlimited_option(model, tokens, {}, sigma).max_tokens;
+  };
+  EXPECT_EQ(cap(-5), 1024U);
+  EXPECT_EQ(cap(0), 1024U);
+  EXPECT_EQ(cap(100), 1024U);
+  EXPECT_EQ(cap(1000), 6272U) << "1000 · e^1.826 = 6209.0";
+  EXPECT_EQ(cap(20'000), 65'536U);
+  EXPECT_EQ(cap(1e300), 65'536U);
+  EXPECT_EQ(cap(1000, 0.5), 2880U) << "1000 · e^1.038 = 2823.6";
+  EXPECT_EQ(cap(1000, 4), 3712U) << "1000 · e^1.304 = 3684.0";
+  EXPECT_EQ(unlimited_option(model, 1000).worst_case_cost_usd, 6272e-6);
+  for (double tokens = 1; tokens < 2e5; tokens *= 1.01) {
+    ASSERT_EQ(cap(tokens), percentile_cap(tokens));
+    ASSERT_EQ(cap(tokens) % 64, 0U);
+  }
+}
+
+TEST(UnlimitedCap, IsTheUsersWhereTheySayOne) {
+  const ModelSpec model{.name = "one", .prices = {.output = 1}};
+  EXPECT_EQ(unlimited_option(model, 5000, {.cap = {.unlimited = 300}}).max_tokens, 300U);
+  EXPECT_EQ(unlimited_option(model, 5, {.cap = {.unlimited = 100'000}}).max_tokens, 100'000U);
+  EXPECT_EQ(unlimited_option(model, 5, {.cap = {.minimum = 2000}}).max_tokens, 2000U);
+  EXPECT_EQ(unlimited_option(model, 5, {.cap = {.minimum = 90'000}}).max_tokens, 90'000U);
+  EXPECT_EQ(unlimited_option(model, 5000, {.max_output_tokens = 6000}).max_tokens, 6000U);
+}
+
+TEST(UnlimitedCap, StaysWithinWhatTheModelWrites) {
+  ModelSpec model{.name = "one", .prices = {.output = 1}, .max_output_tokens = 4096};
+  EXPECT_EQ(unlimited_option(model, 100).max_tokens, 1024U);
+  EXPECT_EQ(unlimited_option(model, 1000).max_tokens, 4096U);
+  // The model stops there by itself, so a longer prediction does not leave it out.
+  EXPECT_EQ(unlimited_option(model, 5000).max_tokens, 4096U);
+  EXPECT_EQ(unlimited_option(model, 5000, {.cap = {.unlimited = 9000}}).max_tokens, 4096U);
+  EXPECT_EQ(unlimited_option(model, 5, {.cap = {.minimum = 9000}}).max_tokens, 4096U);
+  model.max_output_tokens = 500;
+  EXPECT_EQ(unlimited_option(model, 100).max_tokens, 500U);
+  model.max_output_tokens = 8;
+  EXPECT_EQ(unlimited_option(model, 100).max_tokens, 8U);
+  model.max_output_tokens = 128'000;
+  EXPECT_EQ(unlimited_option(model, 20'000).max_tokens, 124'224U) << "20000 · e^1.826 = 124180.6";
+  EXPECT_EQ(unlimited_option(model, 30'000).max_tokens, 128'000U);
+}
+
+TEST(UnlimitedCap, IsLoweredToWhatTheCostLimitPaysFor) {
+  const ModelSpec model{.name = "one", .prices = {.output = 1}};  // a millionth of USD a token
+  EXPECT_EQ(unlimited_option(model, 1000, {.max_cost_usd = 3e-3}).max_tokens, 3000U);
+  EXPECT_EQ(unlimited_option(model, 1000, {.max_cost_usd = 1e-3}).max_tokens, 1000U);
+  expect_error(ErrorCode::kBudget, "max_cost_usd",
+               [&] { unlimited_option(model, 1000, {.max_cost_usd = 0.99e-3}); });
+}
+
+TEST(UnlimitedCap, RefusesASpreadThatIsNone) {
+  const ModelSpec model{.name = "one"};
+  for (const double sigma : {0.0, -1.0, 4.1, double{NAN}}) {
+    expect_error(ErrorCode::kInvalidArgument, "length_sigma",
+                 [&] { unlimited_option(model, 100, {}, sigma); });
+  }
+}
+
+TEST(OwnLimit, LeavesOutLimitedBudgetsAboveIt) {
+  const auto pool = std::make_shared<const Pool>(
+      Pool{{.name = "one", .prices = {.output = 1}, .max_output_tokens = 250}});
+  const std::vector<Pair> pairs = {
+      {0, Budget(100)}, {0, Budget(240)}, {0, Budget(250)}, {0, Budget(251)}};
+  const Predictions predictions{.quality = {0.1, 0.2, 0.3, 0.4}, .tokens = {90, 200, 240, 250}};
+  const Decision decision =
+      decide(pool, pairs, predictions,
+             {.policy = {.objective = Objective::kBest}, .rank = true, .explain = true});
+  EXPECT_EQ(decision.chosen.budget, Budget(250));
+  EXPECT_EQ(decision.explanation->left_out[static_cast<std::size_t>(Constraint::kMaxOutputTokens)],
+            1U);
+  for (const Option& option : decision.ranking) EXPECT_LE(option.max_tokens, 250U);
+  EXPECT_EQ(decision.ranking[1].max_tokens, 250U) << "288 with the margin";
+
+  // Between the budgets the largest that fits.
+  const std::vector<Pair> two = {{0, Budget(100)}, {0, Budget(400)}};
+  const Option between = decide(pool, two, {.quality = {0.1, 0.4}, .tokens = {90, 390}},
+                                {.policy = {.objective = Objective::kBest, .continuous = true}})
+                             .chosen;
+  EXPECT_EQ(between.budget, Budget(250));
+  EXPECT_EQ(between.max_tokens, 250U);
+  expect_error(ErrorCode::kInvalidArgument, "1 (max_output_tokens)", [&] {
+    decide(pool, {&two[1], 1}, {.quality = {0.4}, .tokens = {390}}, {});
+  });
+}
+
+TEST(Requirements, LeaveOutModelsThatAreKnownToLackThem) {
+  Pool pool{{.name = "unknown"}, {.name = "plain"}, {.name = "sees"}, {.name = "both"}};
+  pool[1].capabilities = Capabilities();
+  pool[2].capabilities = {Capability::kImages};
+  pool[3].capabilities = {Capability::kImages, Capability::kTools};
+  const auto shared = std::make_shared<const Pool>(pool);
+  std::vector<Pair> pairs;
+  for (std::uint32_t m = 0; m < 4; ++m) pairs.push_back({m, Budget(100)});
+  const Predictions predictions{.quality = {0.1, 0.9, 0.8, 0.7}, .tokens = {9, 9, 9, 9}};
+  const auto decided = [&](const QuerySize& size) {
+    return decide(shared, pairs, predictions,
+                  {.policy = {.objective = Objective::kBest}, .rank = true, .explain = true}, {},
+                  {}, size);
+  };
+  const auto left_out = [](const Decision& decision) {
+    return decision.explanation->left_out[static_cast<std::size_t>(Constraint::kRequirements)];
+  };
+  EXPECT_EQ(decided({}).model().name, "plain");
+  EXPECT_EQ(left_out(decided({})), 0U);
+  const Decision images = decided({.images = 1});
+  EXPECT_EQ(images.model().name, "sees");
+  EXPECT_EQ(images.ranking.size(), 3U) << "nothing is known of one of them";
+  EXPECT_EQ(left_out(images), 1U);
+  EXPECT_EQ(decided({.requirements = {Capability::kImages}}).ranking, images.ranking);
+  EXPECT_EQ(decided({.requirements = {Capability::kImages, Capability::kTools}}).model().name,
+            "both");
+  const Decision audio = decided({.requirements = {Capability::kAudio}});
+  EXPECT_EQ(audio.model().name, "unknown");
+  EXPECT_EQ(left_out(audio), 3U);
+
+  expect_error(ErrorCode::kInvalidArgument, "3 (requirements)", [&] {
+    decide(shared, {pairs.data() + 1, 3}, {.quality = {0.9, 0.8, 0.7}, .tokens = {9, 9, 9}}, {}, {},
+           {}, {.requirements = {Capability::kAudio, Capability::kReasoning}});
+  });
+  expect_error(ErrorCode::kInvalidArgument, "The query requires audio, reasoning", [&] {
+    decide(shared, {pairs.data() + 1, 3}, {.quality = {0.9, 0.8, 0.7}, .tokens = {9, 9, 9}}, {}, {},
+           {}, {.requirements = {Capability::kAudio, Capability::kReasoning}});
+  });
 }
 
 Case two_models() {

@@ -92,12 +92,21 @@ TEST(Router, ConstrainedDecisionsEqualTheStagesToo) {
     checkpoint.spreads.push_back(static_cast<double>(random() % 100) / 300);
     if (name.target == Target::kQuality) spreads.push_back(checkpoint.spreads.back());
   }
+  checkpoint.config.models[1].max_output_tokens = 60;
+  checkpoint.config.models[2].max_output_tokens = 700;
+  checkpoint.config.models[2].capabilities = Capabilities{Capability::kImages};
+  checkpoint.config.models[3].capabilities = Capabilities();
+  checkpoint.config.length_sigma = 0.75;
   const Router router(checkpoint);
+  std::vector<PairFacts> facts = testing::pair_facts(*router.scorer(), spreads);
+  for (PairFacts& fact : facts) fact.length_sigma = 0.75;
   std::size_t decided = 0;
   for (std::size_t r = 0; r < kRows; ++r) {
     const auto row = std::span(embeddings).subspan(r * kDimension, kDimension);
     RouteOptions options = testing::random_options(random);
-    const QuerySize size = testing::random_size(random);
+    QuerySize size = testing::random_size(random);
+    if (random() % 4 == 0) size.requirements.add(Capability::kImages);
+    if (random() % 2 == 0) options.policy.cap.unlimited.reset();
     options.policy.max_latency_ms.reset();  // no model's speed is known
     options.rank = options.explain = true;
     if (random() % 2 == 0) options.policy.risk_aversion = 1;
@@ -106,8 +115,7 @@ TEST(Router, ConstrainedDecisionsEqualTheStagesToo) {
     Decision expected;
     try {
       expected = decide(std::make_shared<const Pool>(router.pool()), router.scorer()->pairs(),
-                        predictions, options, router.config().default_policy(),
-                        testing::pair_facts(*router.scorer(), spreads), size);
+                        predictions, options, router.config().default_policy(), facts, size);
     } catch (const Error&) {
       EXPECT_THROW(router.route(row, options, size), Error);
       EXPECT_THROW(router.route_batch(row, options, {&size, 1}), Error);
