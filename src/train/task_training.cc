@@ -412,6 +412,7 @@ Checkpoint train(const TaskTable& table, const TaskPrompts& prompts,
     if (pair.model == 0) config.token_limits.push_back(pair.budget);
   }
   config.budget_mode = BudgetMode::kHardCap;
+  config.length_sigma = options.length_spread;
   config.encoder = std::move(recogniser.spec);
   config.training = provenance(table, prompts, options, report);
   config.format_version = internal::format_version_for(config);
