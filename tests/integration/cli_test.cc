@@ -66,7 +66,7 @@ class CliTest : public ::testing::Test {
     checkpoint.config.models[0].capabilities = Capabilities{Capability::kImages};
     checkpoint.config.models[1].capabilities =
         Capabilities{Capability::kImages, Capability::kTools, Capability::kReasoning};
-    checkpoint.config.models[4].max_output_tokens = 120;
+    checkpoint.config.models[4].max_output_tokens = 100'000;
     checkpoint.config.models[4].family = "four";
     checkpoint.config.models[4].endpoint = "local";
     checkpoint.config.models[4].retires = "2027-01-31";
@@ -276,7 +276,7 @@ TEST_F(CliTest, PassesEveryOptionToTheLibrary) {
   EXPECT_EQ(route({"--query", kPrompt, "--requires", "vision"}).exit_code, 2);
   const Outcome none = route({"--query", kPrompt, "--requires", "audio", "--allow", "model-0"});
   EXPECT_EQ(none.exit_code, 1);
-  EXPECT_THAT(none.err, HasSubstr("4 (requirements)"));
+  EXPECT_THAT(none.err, HasSubstr("8 (requirements)"));
   expect_same(decide({"--allow", "model-2,model-1"}),
               router.route_text(kPrompt, {.policy = {.allow = {{"model-1", "model-2"}}}}));
   const std::string best = router.route_text(kPrompt).model().name;
@@ -698,7 +698,7 @@ TEST_F(CliTest, DescribesACheckpoint) {
   EXPECT_EQ(facts.at("models")[3].at("available"), false);
   EXPECT_EQ(facts.at("models")[1].at("capabilities"), json({"tools", "images", "reasoning"}));
   EXPECT_FALSE(facts.at("models")[2].contains("capabilities"));
-  EXPECT_EQ(facts.at("models")[4].at("max_output_tokens"), 120);
+  EXPECT_EQ(facts.at("models")[4].at("max_output_tokens"), 100'000);
   EXPECT_EQ(facts.at("models")[4].at("family"), "four");
   EXPECT_EQ(facts.at("models")[4].at("endpoint"), "local");
   EXPECT_EQ(facts.at("models")[4].at("retires"), "2027-01-31");

@@ -104,6 +104,15 @@ TEST(RouterParts, AScorerAndAnEncoderOfOthersRoute) {
   });
 }
 
+TEST(RouterParts, SayHowMuchLengthsVary) {
+  RouterParts parts = shape_parts();
+  EXPECT_EQ(Router(parts).route_text("only words").chosen.max_tokens, 2496U) << "400 · e^1.826";
+  parts.length_sigma = 0.5;
+  EXPECT_EQ(Router(parts).route_text("only words").chosen.max_tokens, 1152U) << "400 · e^1.038";
+  parts.length_sigma = 5;
+  expect_error(ErrorCode::kInvalidArgument, "length_sigma", [&] { Router{parts}; });
+}
+
 TEST(RouterParts, EqualTheCheckpointThatTheyComeFrom) {
   constexpr std::size_t kDimension = 32;
   Checkpoint checkpoint = random_checkpoint(4, 3, kDimension, 81);
