@@ -1,4 +1,5 @@
-// Multinomial logistic regression on hashed features, by AdaGrad, and its calibration.
+// Multinomial logistic regression on hashed features, by stochastic gradient descent with smoothed
+// labels, and its calibration.
 //
 // A text of a new source is harder than a text of a known one, and softmax probabilities are too
 // certain there. Sources are therefore divided into groups, and the scores of each group come from
@@ -6,8 +7,7 @@
 // temperature, by which all scores are divided; and how likely a text is unlike all training texts,
 // as a logistic function of its unknown features and of the softmax's doubt. Such a text tells
 // nothing of its task, so the likelihood of a label is a mixture of the softmax and of the tasks'
-// frequencies: (1 − ν)·p + ν·prior. AdaGrad: Duchi, Hazan, Singer, "Adaptive subgradient methods",
-// 2011.
+// frequencies: (1 − ν)·p + ν·prior.
 #include "train/task_recogniser.h"
 
 #include <algorithm>
@@ -28,9 +28,9 @@
 namespace r2router::train {
 namespace {
 
-constexpr double kStep = 0.5;
-constexpr double kDecay = 1e-7;        // L2 penalty of a step
-constexpr double kAccumulated = 1e-3;  // where AdaGrad's sums of squares begin
+constexpr double kStep = 3;         // the first step; steps shrink to 0 linearly
+constexpr float kSmoothing = 0.1F;  // share of a label that is spread over all tasks
+constexpr float kSettled = 0.01F;   // a difference to the label that is not worth a step
 
 /// A prompt as the recogniser sees it.
 struct Example {
@@ -63,45 +63,43 @@ struct Scores {
   }
 };
 
-void softmax(std::span<double> scores) {
-  const double greatest = *std::ranges::max_element(scores);
-  double total = 0;
-  for (double& score : scores) total += score = std::exp(score - greatest);
-  for (double& score : scores) score /= total;
+template <typename Number>
+void softmax(std::span<Number> scores) {
+  const Number greatest = *std::ranges::max_element(scores);
+  Number total = 0;
+  for (Number& score : scores) total += score = std::exp(score - greatest);
+  for (Number& score : scores) score /= total;
 }
 
 Scores fit_scores(const std::vector<Example>& examples, std::vector<std::uint32_t> order,
                   std::size_t dimension, std::size_t tasks, const TaskTrainOptions& options) {
   Scores scores{std::vector<float>(dimension * tasks), std::vector<float>(tasks)};
-  std::vector<float> squares(dimension * tasks, static_cast<float>(kAccumulated));
-  std::vector<float> intercept_squares(tasks, static_cast<float>(kAccumulated));
   std::mt19937_64 random(options.seed);
-  std::vector<double> slope(tasks);
+  std::vector<float> slope(tasks);
+  const double steps = static_cast<double>(order.size()) * options.epochs;
+  double step = 0;
   for (std::uint32_t epoch = 0; epoch < options.epochs; ++epoch) {
     for (std::size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random() % i]);
     for (const std::uint32_t index : order) {
       const Example& example = examples[index];
-      scores(example.features, slope);
-      softmax(slope);
-      slope[example.task] -= 1;
-      for (double& value : slope) value *= example.weight;
+      const double rate = kStep * (1 - step++ / steps) * example.weight;
+      std::ranges::copy(scores.intercepts, slope.begin());
+      for (const auto& [slot, value] : example.features) {
+        const float* const row = scores.weights.data() + slot * tasks;
+        const auto x = static_cast<float>(value);
+        for (std::size_t task = 0; task < tasks; ++task) slope[task] += x * row[task];
+      }
+      softmax<float>(slope);
+      for (float& part : slope) part -= kSmoothing / static_cast<float>(tasks);
+      slope[example.task] -= 1 - kSmoothing;
+      if (std::abs(slope[example.task]) < kSettled) continue;
+      for (float& part : slope) part *= static_cast<float>(-rate);
       for (const auto& [slot, value] : example.features) {
         float* const row = scores.weights.data() + slot * tasks;
-        float* const row_squares = squares.data() + slot * tasks;
         const auto x = static_cast<float>(value);
-        for (std::size_t task = 0; task < tasks; ++task) {
-          const float gradient =
-              static_cast<float>(slope[task]) * x + static_cast<float>(kDecay) * row[task];
-          row_squares[task] += gradient * gradient;
-          row[task] -= static_cast<float>(kStep) * gradient / std::sqrt(row_squares[task]);
-        }
+        for (std::size_t task = 0; task < tasks; ++task) row[task] += x * slope[task];
       }
-      for (std::size_t task = 0; task < tasks; ++task) {
-        const auto gradient = static_cast<float>(slope[task]);
-        intercept_squares[task] += gradient * gradient;
-        scores.intercepts[task] -=
-            static_cast<float>(kStep) * gradient / std::sqrt(intercept_squares[task]);
-      }
+      for (std::size_t task = 0; task < tasks; ++task) scores.intercepts[task] += slope[task];
     }
   }
   return scores;
@@ -196,7 +194,7 @@ class Calibration {
       for (std::size_t task = 0; task < tasks_; ++task) {
         shares[task] = unseen_.scores[i * tasks_ + task] / temperature;
       }
-      softmax(shares);
+      softmax<double>(shares);
       const double none =
           internal::novelty(spec, unseen_.unknown[i], 1 - *std::ranges::max_element(shares));
       const double likelihood = (1 - none) * shares[examples_[i].task] + none * prior;
@@ -224,7 +222,7 @@ void measure(const std::vector<Example>& examples, const Unseen& unseen, double 
     for (std::size_t task = 0; task < tasks; ++task) {
       shares[task] = unseen.scores[i * tasks + task] / temperature;
     }
-    softmax(shares);
+    softmax<double>(shares);
     const auto largest = std::ranges::max_element(shares);
     const auto task = static_cast<std::size_t>(largest - shares.begin());
     const double none = internal::novelty(recogniser.spec, unseen.unknown[i], 1 - *largest);

@@ -326,7 +326,7 @@ LexicalEncoderSpec TaskTrainOptions::default_features() {
   using Kind = LexicalFeatures::Kind;
   return {.dimension = 32768,
           .features = {{.kind = Kind::kWords, .min_n = 1, .max_n = 2},
-                       {.kind = Kind::kCharacters, .min_n = 2, .max_n = 4}},
+                       {.kind = Kind::kCharacters, .min_n = 3, .max_n = 3}},
           .fold_digits = true,
           .square_root = true};
 }
@@ -433,8 +433,8 @@ std::string to_text(const TaskTrainReport& report, const Checkpoint& checkpoint)
       "%s, the best single model: %.4f at %s.\n",
       checkpoint.config.models.size(), report.tasks.size(), with_thousands(report.prompts).c_str(),
       report.sources, 100 * report.accuracy, report.macro_f1, report.calibration_error,
-      report.default_lambda, report.default_score, usd_text(report.default_cost_usd).c_str(),
-      report.best_model.c_str(), report.best_score, usd_text(report.best_cost_usd).c_str());
+      report.default_lambda, report.default_score, usd_text(report.default_cost_usd, 3).c_str(),
+      report.best_model.c_str(), report.best_score, usd_text(report.best_cost_usd, 3).c_str());
   return text;
 }
 
