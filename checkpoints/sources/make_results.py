@@ -1,4 +1,4 @@
-"""Makes models.json and results.csv, from which the default checkpoint is trained.
+"""Makes config/default.json (the pool) and results.csv, from which the default checkpoint is trained.
 
     python make_results.py DATA
 
@@ -14,7 +14,8 @@ import math
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
+POOL = HERE.parent.parent / "config/default.json"
 
 # Left out: models without a price or under a temporary name; earlier versions of a model that is
 # there; and grok-build-0.1, whose lengths in the table (171 tokens for a story) lack its reasoning,
@@ -150,6 +151,9 @@ ASSUMED = {
     "safety_refusal": (0.93, 150),
     "tool_use": (0.88, 150),
     "translation": (0.94, 100),
+    "small_talk": (0.97, 30),
+    "quick_arithmetic": (0.98, 20),
+    "short_message": (0.94, 150),
 }
 
 # The three tasks with the shortest answers, on which verbosity is measured.
@@ -189,7 +193,14 @@ def main(data: Path) -> None:
             "output_price_per_million": price.get(
                 "output_price_per_million", float(cost["output_price_per_million"])
             ),
+            "family": name,
             **({"request": request} if request else {}),
+            **(
+                {"max_output_tokens": price["max_output_tokens"]}
+                if price.get("max_output_tokens")
+                else {}
+            ),
+            **({"retires": price["deprecation_date"]} if price.get("deprecation_date") else {}),
         }
         for kind, tasks in MEASURED.items():
             questions = [int(cost["nq_" + task]) for task in tasks]
@@ -221,7 +232,8 @@ def main(data: Path) -> None:
                     "basis": "assumed",
                 }
             )
-    (HERE / "models.json").write_text(json.dumps({"models": models}, indent=2) + "\n")
+    note = "The pool of the default checkpoint: list prices of November 2026, USD per million tokens."
+    POOL.write_text(json.dumps({"note": note, "models": models}, indent=2) + "\n")
     with open(HERE / "results.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()

@@ -1,4 +1,4 @@
-// What a model can do beyond text in and text out, and what a query may require of it.
+// Capabilities of models beyond plain text, which a query may require.
 #pragma once
 
 #include <cstddef>
@@ -12,11 +12,11 @@
 namespace r2router {
 
 enum class Capability : std::uint8_t {
-  kTools,       ///< calls functions
-  kImages,      ///< reads images
-  kAudio,       ///< hears audio
-  kJsonSchema,  ///< answers in JSON of a given schema
-  kReasoning,   ///< reasons before it answers
+  kTools,       ///< function calling
+  kImages,      ///< image input
+  kAudio,       ///< audio input
+  kJsonSchema,  ///< structured output by a JSON schema
+  kReasoning,   ///< reasoning before the answer
 };
 inline constexpr std::size_t kCapabilities = 5;
 

@@ -38,14 +38,14 @@ R2ROUTER_EXPORT PredictorKind parse_predictor_kind(std::string_view text);
 /// Contents of config.json. A superset of the released package's: missing fields have the defaults
 /// below. Specified in checkpoints/FORMAT.md.
 struct Config {
-  /// 0: a released folder of joblib files; 1 and 2: the native format. Written as the lowest
+  /// 0: a released folder of joblib files; 1 to 4: the native format. Written as the lowest
   /// version that supports the config.
   std::uint32_t format_version = 0;
   std::string router_name = "R2-Router";
   std::string method = {};
   PredictorKind predictor = PredictorKind::kRidge;
   std::string embedding_model =
-      {};  ///< the model that an embedding server must serve, or "lexical"
+      {};  ///< model of the embedding server, or the built-in "lexical" or "tasks"
   std::uint32_t embedding_dim = 0;
   std::vector<Budget> token_limits = {};
   Pool models = {};

@@ -25,7 +25,7 @@ inline constexpr double kHighestLengthSigma = 4;
 /// Facts about a pair that do not depend on the query.
 struct PairFacts {
   double quality_spread = 0;    ///< as Option::quality_spread; 0: unknown
-  bool predicts_length = true;  ///< false: its predicted tokens are its budget
+  bool predicts_length = true;  ///< false: it has no length head, see decide()
   /// Standard deviation of the logarithm of an answer's length around its prediction, in (0, 4]. Of
   /// unlimited pairs only: it determines their caps.
   double length_sigma = kDefaultLengthSigma;
@@ -37,36 +37,36 @@ struct PairFacts {
 ///   tokens  = predicted length clamped to [floor, budget]; under the corrected rules, a pair whose
 ///             length is not predicted takes the length of the model's unlimited pair,
 ///   cost    = (input_tokens + instruction_tokens)·input_price/10⁶ + tokens·output_price/10⁶ (USD),
-/// instruction_tokens being the model's own, the prices those of the tier that the input falls into
-/// (Prices; fees for the request and for images are added), and every Objective a λ.
+/// where instruction_tokens is ModelSpec::instruction_tokens, and prices are those of the tier that
+/// contains the input length (Prices). Fees for the request and for images are added. Every
+/// Objective maps to a value of λ.
 ///
 /// Utilities within 10⁻¹¹·((1 − λ) + |utility|) of the highest are a tie: they differ by rounding
 /// error. It goes to the pair that truncates least: the one with the largest budget, an unlimited
 /// one before all others; then to the cheaper one, to the one with the higher quality, to the one
-/// with the larger cap, and to the model that comes first in the pool. Under the reference rules,
-/// where the objective is utility, the first pair in pool order has it.
+/// with the larger cap, and to the model that comes first in the pool. Under the reference rules with
+/// Objective::kUtility, ties go to the first pair in pool order.
 ///
 /// Models that are known to lack what the query requires are left out.
 ///
 /// A cap (CapRule) must stay within max_output_tokens and the model's own limit of that name,
-/// within what is left of the context, and within what max_cost_usd pays for. In each tier of
-/// prices that an input of at most max_input_tokens + most_instruction tokens can fall into, that
-/// is
+/// within what is left of the context, and within what max_cost_usd can pay for. In each price tier
+/// that an input of at most max_input_tokens + most_instruction tokens can reach, that limit is
 ///   (max_cost_usd − fees − longest_input·dearest_input/10⁶) / (dearest_output/10⁶)
 /// tokens: dearest_input is the highest of the prices of plain, cached and cache-writing input,
 /// dearest_output that of plain output and of reasoning, and most_instruction the larger of
 /// instruction_tokens and the instruction's bytes, since no tokenizer makes more tokens than bytes.
-/// A model whose price is unknown is left out.
-/// It is lowered to fit, but not below the pair's budget or the cap rule's minimum: then the pair
-/// is left out. For an unlimited pair the predicted length, as far as the cap rule and the model's
-/// own limit admit it, stands for the budget.
+/// Under max_cost_usd, a model whose price is unknown is left out. A cap that exceeds these limits
+/// is lowered, but never below the pair's budget or the cap rule's minimum; a pair that would need
+/// less is left out. For an unlimited pair, the predicted length, bounded by the cap rule and the
+/// model's own limit, takes the place of the budget.
 ///
-/// `pairs` and `predictions` as a Scorer gives them; every pair's model indexes `*pool`.
-/// `defaults`: the checkpoint's policy (Config::default_policy()), which holds where the options'
-/// is empty. Its trade-off (objective, lambda, willingness_to_pay) does not hold if the options ask
-/// for a quality, its token_floor only under the corrected rules. `facts`: one for each pair;
-/// empty: no spreads are known, and every length is predicted. `size`: of the query. Safe from many
-/// threads. Throws Error(kInvalidArgument) for an option outside its range, options that contradict
+/// `pairs` and `predictions`: as a Scorer returns them; every pair's model indexes `*pool`.
+/// `defaults`: the checkpoint's policy (Config::default_policy()), which fills in the settings that
+/// the options leave empty. Its trade-off (objective, lambda, willingness_to_pay) is ignored if the
+/// options require a quality, and its token_floor applies only under the corrected rules. `facts`:
+/// one for each pair; empty: no spreads are known, and every length is predicted. `size`: that of
+/// the query. Thread-safe. Throws Error(kInvalidArgument) for an option outside its range, options that contradict
 /// each other, a negative or missing size, sizes that disagree, an unknown model name, or options
 /// that leave no pair, Error(kBudget) when a higher max_cost_usd would leave one, and
 /// Error(kUnsupported) for risk_aversion without spreads.
@@ -75,16 +75,16 @@ R2ROUTER_EXPORT Decision decide(const std::shared_ptr<const Pool>& pool,
                                 const RouteOptions& options, const Policy& defaults = {},
                                 std::span<const PairFacts> facts = {}, const QuerySize& size = {});
 
-/// The decision as a line of JSON without a line break: the members of the published package's
+/// The decision as JSON on a single line, without a trailing line break: the members of the published package's
 /// decision ("model", "openrouter_id", "budget", "predicted_quality", "predicted_output_tokens",
 /// "predicted_cost_usd", "risk"), then "max_tokens" and "worst_case_cost_usd"; "explanation" and
 /// "all_options" (the ranking) if the decision has them. Numbers are the shortest that read back as
 /// the same double.
 R2ROUTER_EXPORT std::string to_json(const Decision& decision);
 
-/// The decision as text for people, a fact a line: the choice, what is expected of it, its cap, and
-/// if the decision has an explanation why it was chosen. Compares with Decision::ranking if that is
-/// filled.
+/// A summary for people, one fact per line: the choice, its predictions, its cap, and the reason for
+/// the choice if the decision has an explanation. Compares it with Decision::ranking if that is not
+/// empty.
 R2ROUTER_EXPORT std::string to_text(const Decision& decision);
 
 /// The models in Decision::ranking, in pool order, as one line.
@@ -98,7 +98,7 @@ R2ROUTER_EXPORT std::string ranking_text(const Decision& decision, std::size_t m
 /// text.
 R2ROUTER_EXPORT std::int64_t estimate_input_tokens(std::string_view text) noexcept;
 
-/// The most input tokens that a call with this text can be billed for, for worst-case costs: the
+/// An upper bound on the input tokens that a call with this text is billed for: the
 /// bytes of the text and of the budget instruction, since no tokenizer makes more tokens than
 /// bytes, and 64 for what a chat template puts around the two messages.
 R2ROUTER_EXPORT std::int64_t most_input_tokens(std::string_view text,

@@ -39,9 +39,9 @@ class R2ROUTER_EXPORT Encoder {
     Failure failure = {};
   };
 
-  /// Like embed(), but a text that cannot be embedded does not fail the others: returns such texts
-  /// in ascending order. Their rows of `out` are unspecified. Throws as embed() does for errors
-  /// that concern all texts. The default calls embed() and returns nothing.
+  /// Like embed(), but a text that cannot be embedded does not affect the others. Returns the
+  /// rejected texts in ascending order; their rows of `out` are unspecified. Throws as embed() does
+  /// for errors that affect every text. The default calls embed() and returns an empty vector.
   virtual std::vector<Rejected> embed_each(std::span<const std::string_view> texts,
                                            std::span<float> out,
                                            const std::stop_token& cancel = {}) const;
@@ -91,7 +91,7 @@ struct TopicScores {
   friend bool operator==(const TopicScores&, const TopicScores&) = default;
 };
 
-/// Numbers of the lexical encoder, kept in a checkpoint's model.safetensors.
+/// Learned parameters of the lexical encoder, kept in a checkpoint's model.safetensors.
 struct LexicalEncoderTensors {
   std::vector<float> idf = {};  ///< one weight ≥ 0 for each hashed dimension if spec.has_idf
   TopicScores topics = {};      ///< of spec.topics
@@ -99,15 +99,15 @@ struct LexicalEncoderTensors {
   friend bool operator==(const LexicalEncoderTensors&, const LexicalEncoderTensors&) = default;
 };
 
-/// Settings of the task encoder, whose embedding is what a text asks for: the share of each kind of
-/// task, and that of none of them. Shares are ≥ 0 and sum to 1.
+/// Settings of the task encoder. The embedding is a distribution over kinds of tasks, with one more
+/// element for "none of these"; elements are ≥ 0 and sum to 1.
 struct TaskEncoderSpec {
-  /// The hashed features that tasks are recognised by; without IDF weights and topics.
+  /// Hashed features that tasks are recognised by. Must have neither IDF weights nor topics.
   LexicalEncoderSpec features = {};
   std::vector<std::string> tasks = {};  ///< 2 to 1,024 names, all different
-  /// The share of no task is 1 / (1 + exp(−(novelty_intercept + novelty_coverage·(1 − c) +
-  /// novelty_certainty·(1 − p)))): c is the share of the text's features, by their squares, that
-  /// occur in the training texts, p the largest probability of a task.
+  /// The share of none is 1 / (1 + exp(−(novelty_intercept + novelty_coverage·(1 − c) +
+  /// novelty_certainty·(1 − p)))), where c is the fraction of the text's squared feature norm that
+  /// occurs in the training texts, and p the largest probability of a task.
   double novelty_intercept = -3;
   double novelty_coverage = 0;
   double novelty_certainty = 0;
@@ -118,8 +118,8 @@ struct TaskEncoderSpec {
   friend bool operator==(const TaskEncoderSpec&, const TaskEncoderSpec&) = default;
 };
 
-/// Numbers of the task encoder, kept in a checkpoint's model.safetensors: a linear score for each
-/// task, whose softmax is the probability of the task.
+/// Learned parameters of the task encoder, kept in a checkpoint's model.safetensors: a linear score
+/// for each task. The softmax of the scores gives the probabilities of the tasks.
 struct TaskEncoderTensors {
   /// features.dimension × tasks, row after row. A row of zeros: the feature occurs in no training
   /// text.

@@ -51,14 +51,14 @@ class R2ROUTER_EXPORT QuerySource {
 
 /// How the queries of a file are read.
 struct SourceOptions {
-  /// Of a query that does not set its own.
+  /// Defaults for queries that set none.
   RouteOptions options = {};
   QuerySize size = {};
-  /// Where policies are found by name: that of a checkpoint; empty: only paths are known.
+  /// The checkpoint's folder, where policies are looked up by name; empty: only paths are accepted.
   std::string checkpoint_folder = {};
   /// Queries will be answered: an embedding without its text is an error.
   bool needs_text = false;
-  /// A file descriptor that becomes readable when the wait for input is to end; −1: none.
+  /// A file descriptor that interrupts the wait for input when it becomes readable; −1: none.
   int stop = -1;
 };
 
@@ -87,8 +87,8 @@ R2ROUTER_EXPORT std::unique_ptr<QuerySource> embedding_rows(
 struct Reply {
   QueryItem item = {};
   std::optional<Decision> decision = {};           ///< empty: there is an error
-  std::optional<llm::Completion> completion = {};  ///< set if it was answered, or failed to be
-  std::optional<Error> error = {};                 ///< it could not be read, routed or asked
+  std::optional<llm::Completion> completion = {};  ///< set if an answer was attempted
+  std::optional<Error> error = {};                 ///< reading, routing or the request failed
 
   bool ok() const { return !error && (!completion || completion->ok()); }
 };
@@ -98,8 +98,7 @@ struct Reply {
 /// request.
 R2ROUTER_EXPORT std::string to_json_line(const Reply& reply, bool all_options = false);
 
-/// Takes the replies. Its methods are never called at the same time, but on any thread. What they
-/// throw ends the run.
+/// Takes the replies. Calls are serialised, but may come from any thread. An exception ends the run.
 class R2ROUTER_EXPORT ReplySink {
  public:
   virtual ~ReplySink() = default;
@@ -107,9 +106,9 @@ class R2ROUTER_EXPORT ReplySink {
   /// In the order of the queries.
   virtual void reply(const Reply& reply) = 0;
 
-  /// Of a query that is answered, before its reply(): the decision, then the text, in pieces as
-  /// they arrive if it is streamed. If answers are made one at a time, begin_answer() is called
-  /// before the model is.
+  /// For an answered query, called before reply(): the decision, then the text. A streamed text
+  /// comes in pieces as they arrive. With PipelineOptions::one_at_a_time, begin_answer() is called
+  /// before the request is sent.
   virtual void begin_answer(const QueryItem& item, const Decision& decision);
   virtual void piece(std::string_view text);
 
@@ -120,7 +119,7 @@ class R2ROUTER_EXPORT ReplySink {
 struct PipelineOptions {
   /// Answers the queries; empty: they are only routed.
   std::shared_ptr<const llm::Client> client = {};
-  /// Of every answer; its on_text and cancel are not used.
+  /// Applied to every answer; its on_text and cancel are ignored.
   llm::GenerateOptions generate = {};
   /// Queries that are routed together, and the bytes of text after which no more are added, > 0.
   std::size_t batch_queries = 64;
@@ -129,12 +128,12 @@ struct PipelineOptions {
   std::size_t concurrency = 4;
   /// Answers are asked for one at a time instead, on the calling thread.
   bool one_at_a_time = false;
-  /// And are streamed to ReplySink::piece().
+  /// Streams answers to ReplySink::piece(), one query at a time.
   bool stream = false;
   /// All queries have the same options and are only routed: an error of the options, which all
   /// queries would have, is thrown instead of being reported for each of them.
   bool same_options = false;
-  /// Ends the run in order: no other query is begun, and calls under way are cancelled.
+  /// Stops the run: no further query is started, and requests in flight are cancelled.
   std::stop_token stop = {};
 };
 
@@ -144,8 +143,8 @@ struct PipelineResult {
 };
 
 /// Runs until the source ends. A query that cannot be read, routed or answered gets a reply that
-/// says so, and the others go on. Throws what the source and the sink throw, after the replies to
-/// the queries before.
+/// says so, and the others go on. Throws what the source and the sink throw, after
+/// the replies to all earlier queries.
 R2ROUTER_EXPORT PipelineResult run_pipeline(const Router& router, QuerySource& source,
                                             ReplySink& sink, const PipelineOptions& options = {});
 

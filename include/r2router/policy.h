@@ -23,10 +23,10 @@ namespace r2router {
 
 /// The arithmetic that turns predictions into a choice.
 enum class DecisionRules : std::uint8_t {
-  /// Exactly as the published Python package: utility is compared after rounding to 8 decimals
-  /// (ties
-  /// go to the first pair in pool order), reported figures are rounded, a negative token prediction
-  /// counts as 0 tokens, and unavailable models are considered. For released checkpoints.
+  /// Matches the published Python package exactly: utilities are rounded to 8 decimals before they
+  /// are compared, ties go to the first pair in pool order, reported figures are rounded, a negative
+  /// token prediction counts as 0 tokens, and unavailable models are considered. For released
+  /// checkpoints.
   /// Objectives other than utility, which that package does not have, are not rounded.
   kReference,
   /// The same objective, corrected: utility is not rounded, ties go to the larger budget, predicted
@@ -43,12 +43,11 @@ enum class Objective : std::uint8_t {
   kBest,      ///< highest predicted quality: λ = 0
 };
 
-/// Computes the cap that is sent with the call from a budget. A model may exceed a budget; the cap
-/// bounds the bill.
+/// Derives the cap of a call from its budget. A model may exceed a budget; the cap bounds the bill.
 ///   limited:    max(minimum, ⌈budget·(1 + margin)⌉)
-///   unlimited:  `unlimited`; or if that is not set the 99th percentile of the predicted length,
+///   unlimited:  `unlimited` if set; otherwise the 99th percentile of the predicted length,
 ///               ⌈mean·exp(2.326·σ − σ²/2)⌉ for a log-normal length (PairFacts::length_sigma),
-///               rounded up to a multiple of kMultiple, from kFloor to kMost
+///               rounded up to a multiple of kMultiple and clamped to [kFloor, kMost]
 /// No cap exceeds ModelSpec::max_output_tokens, which replaces kMost where it is known.
 struct CapRule {
   static constexpr double kMargin = 0.2;
@@ -66,9 +65,9 @@ struct CapRule {
   friend bool operator==(const CapRule&, const CapRule&) = default;
 };
 
-/// All settings of a choice. An empty one takes the checkpoint's value. All constraints apply
-/// together. If no pair meets a constraint on quality, the best one is returned
-/// (Decision::constraint_met()). If the other constraints leave no pair, routing throws.
+/// All settings of a choice. Empty settings fall back to the checkpoint's. All constraints apply
+/// together. If no pair meets a constraint on quality, the best pair is returned
+/// (Decision::constraint_met()). If another constraint excludes every pair, routing throws.
 struct Policy {
   // Objective. These three are one trade-off: merge() replaces them together.
 
@@ -78,7 +77,7 @@ struct Policy {
   /// Weight of cost (USD) against quality, in [0, 1]: 0 ignores cost, 1 ignores quality. Only for
   /// kUtility.
   std::optional<double> lambda = {};
-  /// Value in USD of quality 1 over quality 0, per query, > 0. Required by kUsd, invalid otherwise.
+  /// What a perfect answer (quality 1) is worth over a useless one (0), USD per query, > 0. Required by kUsd, invalid otherwise.
   std::optional<double> willingness_to_pay = {};
 
   // Quality.
@@ -133,10 +132,10 @@ struct Policy {
   friend bool operator==(const Policy&, const Policy&) = default;
 };
 
-/// `base` with every setting that `override` sets replaced. This is the only rule of precedence:
+/// Returns `base` with each setting of `override` applied on top. All precedence follows this rule:
 /// flags override a policy file, a line's keys override flags, a call overrides a named policy.
-/// objective, lambda and willingness_to_pay are one trade-off: if `override` sets any of them, none
-/// of `base`'s remains.
+/// objective, lambda and willingness_to_pay are one trade-off: if `override` sets any of them, all
+/// three come from it.
 R2ROUTER_EXPORT Policy merge(const Policy& base, const Policy& override);
 
 /// Reads a policy. `file` is only for error messages. A member "calibration" (an object) records

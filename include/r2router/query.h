@@ -25,13 +25,13 @@ struct Message {
   friend bool operator==(const Message&, const Message&) = default;
 };
 
-/// What the cost of a query depends on, and what it requires of a model.
+/// The size of a query, which determines its cost, and the capabilities that it requires.
 struct QuerySize {
   /// Length of the query in tokens, ≥ 0. Empty: estimated from the text or the messages, or 100 if
   /// there are none.
   std::optional<std::int64_t> input_tokens = {};
-  /// Most tokens that the query can turn out to have, with all that is sent with it, for worst-case
-  /// costs and context lengths, ≥ input_tokens. Empty: input_tokens if that is set, or else
+  /// Upper bound on the input tokens, with everything that is sent with the query; for worst-case
+  /// costs and context limits, ≥ input_tokens. Empty: input_tokens if that is set, or else
   /// most_input_tokens() of the text or the messages, or 100 if there are none.
   std::optional<std::int64_t> max_input_tokens = {};
   /// Images that are sent with the query, for models that charge for them.
@@ -46,10 +46,10 @@ struct QuerySize {
 /// A query. Set `text` or `messages`, or an embedding, or both a text and its embedding.
 struct Query {
   std::string text = {};
-  /// A conversation. It is routed by its last message of the user, and its length is that of all
-  /// messages together.
+  /// A conversation. It is routed by the last user message; its length counts all messages.
   std::vector<Message> messages = {};
-  /// Owned, or a view of numbers that must outlive the query. Empty: the router's encoder makes it.
+  /// Owned, or a view of numbers that must outlive the query. Empty: the router's encoder computes
+  /// it.
   /// Views of adjacent rows of a float32 matrix are routed without a copy.
   std::variant<std::vector<float>, std::vector<double>, std::span<const float>,
                std::span<const double>>

@@ -1,12 +1,15 @@
 // Bindings of checkpoints: load, save, create from arrays, inspect.
 #include "r2router/checkpoint.h"
 
+#include <map>
+#include <string>
 #include <string_view>
 #include <utility>
 
 #include <pybind11/stl.h>
 
 #include "bindings.h"
+#include "encode/encoder_kind.h"
 
 namespace r2router::python {
 namespace {
@@ -148,9 +151,10 @@ using CurveState = std::pair<std::vector<double>, std::vector<double>>;
 
 /// The parts of a pickled checkpoint: config.json, heads, the predictor's numbers, IDF weights,
 /// spreads, weights and intercepts of topics, length curves.
-using State = std::tuple<std::string, std::vector<HeadTuple>, py::object, std::vector<float>,
-                         std::vector<double>, std::vector<float>, std::vector<float>,
-                         std::vector<CurveState>>;
+/// The numbers of each of the encoder's tensors.
+using EncoderState = std::map<std::string, py::array_t<float>>;
+using State = std::tuple<std::string, std::vector<HeadTuple>, py::object, EncoderState,
+                         std::vector<double>, std::vector<CurveState>>;
 
 py::object predictor_state(const std::shared_ptr<Checkpoint>& checkpoint) {
   if (const auto* knn = std::get_if<NearestNeighbours>(&checkpoint->predictor)) {
@@ -174,11 +178,15 @@ State get_state(const std::shared_ptr<Checkpoint>& checkpoint) {
   for (const auto& [predicted, observed] : checkpoint->length_curves) {
     curves.emplace_back(predicted, observed);
   }
-  const auto& [idf, topics] = std::get<LexicalEncoderTensors>(checkpoint->encoder);
-  return {to_json(checkpoint->config), head_names(*checkpoint),
-          predictor_state(checkpoint), idf,
-          checkpoint->spreads,         topics.weights,
-          topics.intercepts,           std::move(curves)};
+  EncoderState encoder;
+  if (const auto& spec = checkpoint->config.encoder) {
+    for (const auto& tensor :
+         internal::tensors_of(*spec, std::as_const(checkpoint->encoder))) {
+      encoder[std::string(tensor.name)] = to_array(*tensor.values);
+    }
+  }
+  return {to_json(checkpoint->config), head_names(*checkpoint),  predictor_state(checkpoint),
+          std::move(encoder),          checkpoint->spreads,      std::move(curves)};
 }
 
 Predictor to_predictor(const Config& config, const std::vector<HeadTuple>& names,
@@ -208,12 +216,17 @@ Predictor to_predictor(const Config& config, const std::vector<HeadTuple>& names
 }
 
 std::shared_ptr<Checkpoint> set_state(State state) {
-  auto& [config, names, predictor, idf, spreads, topic_weights, topic_intercepts, curves] = state;
+  auto& [config, names, predictor, encoder, spreads, curves] = state;
   auto checkpoint = std::make_shared<Checkpoint>();
   checkpoint->config = parse_config(config);
   checkpoint->predictor = to_predictor(checkpoint->config, names, predictor);
-  checkpoint->encoder = LexicalEncoderTensors{
-      std::move(idf), {std::move(topic_weights), std::move(topic_intercepts)}};
+  if (const auto& spec = checkpoint->config.encoder) {
+    checkpoint->encoder = internal::empty_tensors(*spec);
+    for (const auto& tensor : internal::tensors_of(*spec, checkpoint->encoder)) {
+      const auto numbers = encoder.find(std::string(tensor.name));
+      if (numbers != encoder.end()) *tensor.values = to_vector(numbers->second);
+    }
+  }
   for (auto& [predicted, observed] : curves) {
     checkpoint->length_curves.push_back({std::move(predicted), std::move(observed)});
   }

@@ -160,7 +160,7 @@ def train_on_tasks(
     - ``prompts``: rows with ``query``, ``task`` and ``source``, from which the router learns to
       recognise tasks
     - ``pool`` and ``output``: as in ``train``; tables too
-    - ``token_limits``: limited budgets; empty: 1000, 4000 and 16000
+    - ``token_limits``: limited budgets; empty: 100, 300, 1000, 4000 and 16000
     - ``progress``: as in ``train``
 
     Returns a report, which is a dictionary of figures. Its ``router`` is ready to use. Raises as

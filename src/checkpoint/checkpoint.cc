@@ -100,7 +100,7 @@ class Validator {
       expect_equal("the encoder's dimension", embedding_dimension(*config_.encoder),
                    config_.embedding_dim, "the config's embedding_dim");
     }
-    if (config_.encoder && config_.encoder->index() != encoder_.index()) {
+    if (config_.encoder.value_or(EncoderSpec()).index() != encoder_.index()) {
       fail(
           "the encoder's tensors are of another kind than /encoder of the config; heads, config "
           "and encoder must belong to one checkpoint");

@@ -320,6 +320,7 @@ Checkpoint decode_native(Config config, std::span<const std::uint8_t> bytes,
   // Unlike unknown fields of the config, unknown tensors are errors: ignored heads would change
   // decisions.
   const EncoderSpec encoder = checkpoint.config.encoder.value_or(EncoderSpec());
+  checkpoint.encoder = internal::empty_tensors(encoder);
   const std::vector<internal::EncoderTensor> encoder_tensors =
       internal::tensors_of(encoder, checkpoint.encoder);
   const std::size_t points = checkpoint.config.length_points;

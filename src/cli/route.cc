@@ -33,7 +33,7 @@ constexpr const char* kFooter = R"(Examples:
   r2-router route --query "Solve the equation: 2x + 5 = 13"
   r2-router route --query "Prove Fermat's little theorem" --lambda 0.999 --verbose
   r2-router route --query "Who wrote Faust?" --max-cost 0.0001 --explain
-  r2-router route --query "Who wrote Faust?" --allow "llama-*,gemini-*"
+  r2-router route --query "Who wrote Faust?" --allow "claude-*,gemini-*"
   r2-router route --file prompts.txt --json
   cat requests.jsonl | r2-router route --input - > decisions.jsonl
   r2-router route --query "Who wrote Faust?" --llm-api-base https://openrouter.ai/api/v1 --stream

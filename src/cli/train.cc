@@ -39,7 +39,7 @@ with their "task" and "source", from which the router learns to recognise tasks.
 struct Settings {
   OutcomeSettings data;
   LearningSettings learning;
-  std::string output, budget_prompt, embedding_model, task_table, prompts;
+  std::string output, budget_prompt, embedding_model, task_table, prompts, data_date;
   bool hard_cap = false, json = false;
   bool own_token_limits = false;  // --token-limits is given
 };
@@ -97,6 +97,7 @@ void train_on_tasks(const Settings& settings) {
   train::TaskTrainOptions options;
   options.seed = settings.learning.recipe.options.seed;
   options.threads = settings.learning.recipe.options.threads;
+  options.data_date = settings.data_date;
   if (settings.own_token_limits) options.token_limits = settings.learning.token_limits;
   options.progress = print_progress();
   options.log = print_warnings();
@@ -118,7 +119,7 @@ void train_on_tasks(const Settings& settings) {
 /// There is one kind of data, complete, and no option of the other.
 void check_sources(const CLI::App& app, bool tasks) {
   const auto given = [&](const char* option) { return app.count(option) > 0; };
-  if (!tasks && !given("--prompts")) {
+  if (!tasks && !given("--prompts") && !given("--data-date")) {
     if (given("--queries") && given("--outcomes")) return;
     throw CLI::ValidationError(
         std::string(given("--queries")    ? "--outcomes is"
@@ -158,6 +159,8 @@ void add_train_command(CLI::App& app) {
       "Results by task, to train on instead of --queries and --outcomes; see below");
   add("--prompts", command->prompts, "FILE",
       "With --task-table: texts with their task and source; the same formats");
+  add("--data-date", command->data_date, "DATE",
+      "With --task-table: the date of the results, such as 2026-08-22, which info shows");
   add("--output", command->output, "DIR", "The checkpoint's folder, which must not exist yet")
       ->required();
   add.choice("--budgets", command->hard_cap, {{"given", false}, {"hard-cap", true}},

@@ -34,6 +34,11 @@ std::uint32_t format_version_for(const EncoderSpec& spec) {
   return std::visit([](const auto& own) { return least_format_version(own); }, spec);
 }
 
+EncoderTensors empty_tensors(const EncoderSpec& spec) {
+  return std::visit([]<typename Spec>(const Spec&) -> EncoderTensors { return TensorsOf<Spec>(); },
+                    spec);
+}
+
 std::vector<EncoderTensor> tensors_of(const EncoderSpec& spec, EncoderTensors& tensors) {
   return std::visit(
       [&]<typename Spec>(const Spec& own) {

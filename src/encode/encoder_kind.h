@@ -44,6 +44,9 @@ io::Json encoder_to_json(const EncoderSpec& spec);
 /// The oldest format version that supports the encoder.
 std::uint32_t format_version_for(const EncoderSpec& spec);
 
+/// Tensors of the spec's kind, without numbers.
+EncoderTensors empty_tensors(const EncoderSpec& spec);
+
 /// Every tensor of the spec's kind. `tensors` is of the same kind.
 std::vector<EncoderTensor> tensors_of(const EncoderSpec& spec, EncoderTensors& tensors);
 /// The same, only to be read.

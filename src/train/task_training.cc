@@ -22,6 +22,7 @@
 #include "r2router/train/task_table.h"
 #include "r2router/version.h"
 
+#include "base/date.h"
 #include "base/decimal.h"
 #include "base/excerpt.h"
 #include "base/usd.h"
@@ -54,6 +55,9 @@ void check(const TaskTable& table, const TaskTrainOptions& options) {
   if (!(options.length_spread > 0 && options.length_spread <= kMostSpread)) {
     refuse("length_spread is " + std::to_string(options.length_spread) +
            ": expected a number above 0 and at most 4");
+  }
+  if (!options.data_date.empty() && !internal::parse_date(options.data_date)) {
+    refuse("data_date is " + excerpt(options.data_date) + ": expected a date such as 2026-08-22");
   }
   std::set<std::uint32_t> limits(options.token_limits.begin(), options.token_limits.end());
   if (limits.contains(0) || limits.size() < options.token_limits.size()) {
@@ -299,6 +303,7 @@ std::string provenance(const TaskTable& table, const TaskPrompts& prompts,
   std::vector<DataSource> sources = table.sources;
   sources.insert(sources.end(), prompts.data_sources.begin(), prompts.data_sources.end());
   write_sources(object, sources);
+  if (!options.data_date.empty()) object.text("data_date", options.data_date);
   object.number("prompts", report.prompts);
   object.number("sources", report.sources);
   object.number("epochs", options.epochs);
@@ -372,10 +377,14 @@ Checkpoint train(const TaskTable& table, const TaskPrompts& prompts,
     for (const auto& [values, predicted] :
          {std::pair(&outcomes.scores, &predictions.quality),
           std::pair(&outcomes.output_tokens, &predictions.output_tokens)}) {
+      // Of lengths the geometric mean: they differ by factors, and the longest would decide alone.
+      const bool lengths = values == &outcomes.output_tokens;
       double mean = 0;
       for (std::size_t task = 0; task < table.tasks.size(); ++task) {
-        mean += (*values)[outcomes.cell(task, pair)] / task_count;
+        const double value = (*values)[outcomes.cell(task, pair)];
+        mean += (lengths ? std::log(value) : value) / task_count;
       }
+      if (lengths) mean = std::exp(mean);
       for (const std::size_t task : tasks) weights.push_back((*values)[outcomes.cell(task, pair)]);
       weights.push_back(mean);
       for (std::size_t task = 0; task < table.tasks.size(); ++task) {

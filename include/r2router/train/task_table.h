@@ -6,10 +6,10 @@
 //     const auto prompts = r2router::train::read_task_prompts("prompts.jsonl");
 //     save_checkpoint(r2router::train::train(table, prompts), "my-router");
 //
-// Outcomes of single questions are rarely published; means by task are. The kind of task is also
-// most of what a router can learn from a text. The checkpoint's encoder recognises the task
-// (TaskEncoderSpec), and its heads are linear in the shares of the tasks: what is predicted for a
-// text is the mean of the table's figures by these shares. All functions are thread-safe.
+// Benchmarks usually publish means by task instead of results of single questions, and the task is
+// most of what a router can infer from a text. The checkpoint's encoder recognises the task
+// (TaskEncoderSpec), and its heads are linear in the shares of the tasks: a prediction is the
+// average of the table's figures, weighted by these shares. All functions are thread-safe.
 #pragma once
 
 #include <cstddef>
@@ -31,7 +31,7 @@ namespace r2router::train {
 struct TaskResult {
   double score = 0;          ///< mean over the task's questions, in [0, 1]
   double output_tokens = 0;  ///< mean length of an answer with its reasoning, tokens, > 0
-  double questions = 0;      ///< how many the means are of; 0: unknown, and taken as certain
+  double questions = 0;      ///< number of questions averaged; 0: unknown, and not shrunk
   /// Standard deviation of the natural logarithm of the length, in (0, 4]. Empty: that of
   /// TaskTrainOptions.
   std::optional<double> length_spread = {};
@@ -55,12 +55,12 @@ struct TaskTable {
 /// receives a warning if the two differ by more than a factor of 3. The table's models are those of
 /// `pool` that have results, in the pool's order; its tasks are in the order of their first rows.
 /// Results of other models are ignored and logged. Throws Error(kBadData) with file and line for a
-/// row that is not as above, a result that repeats, or a name that the pool has in another
-/// spelling; Error(kNotFound) or Error(kIo) for a file that cannot be read.
+/// malformed row, a duplicate result, or a name that differs from the pool's only in spelling;
+/// Error(kNotFound) or Error(kIo) for a file that cannot be read.
 R2ROUTER_EXPORT TaskTable read_task_table(const std::string& file, const Pool& pool,
                                           const LogCallback& log = {});
 
-/// A text of which the task is known.
+/// A prompt labelled with its task.
 struct TaskPrompt {
   std::string text;
   std::string task;
@@ -80,19 +80,21 @@ struct TaskPrompts {
 R2ROUTER_EXPORT TaskPrompts read_task_prompts(const std::string& file);
 
 struct TaskTrainOptions {
-  /// The hashed features that tasks are recognised by; without IDF weights and topics.
+  /// As TaskEncoderSpec::features.
   LexicalEncoderSpec features = default_features();
   /// Limited budgets, tokens: answers that are longer are cut off there and score 0.
-  std::vector<std::uint32_t> token_limits = {1000, 4000, 16000};
-  /// Of results without one: the standard deviation of the logarithm of an answer's length, in
-  /// (0, 4]. Lengths of one task are taken to be lognormal about the table's mean.
+  std::vector<std::uint32_t> token_limits = {100, 300, 1000, 4000, 16000};
+  /// Default of TaskResult::length_spread, in (0, 4]. Lengths within a task are assumed to be
+  /// log-normal around the table's mean.
   double length_spread = 0.8;
   /// Passes over the prompts, ≥ 1.
   std::uint32_t epochs = 8;
-  /// Groups of sources, ≥ 2: the recogniser is calibrated on each by a fit to the others.
+  /// Folds of whole sources, ≥ 2. The recogniser is calibrated on each by a fit to the others.
   std::uint32_t folds = 6;
   std::uint64_t seed = 0;
   std::uint32_t threads = 0;  ///< as TrainOptions::threads
+  /// The date of the results, "2026-08-22", which `r2-router info` shows; empty: unknown.
+  std::string data_date = {};
   ProgressCallback progress = {};
   /// Receives a warning for tasks without prompts, prompts of tasks without results, and results
   /// that are missing.
@@ -105,20 +107,20 @@ struct TaskTrainOptions {
 struct TaskRecognition {
   std::string task;
   std::size_t prompts = 0;
-  double recall = 0;     ///< share of its prompts that were recognised
-  double precision = 0;  ///< share of the prompts taken for it that are
+  double recall = 0;     ///< fraction of this task's prompts recognised as such
+  double precision = 0;  ///< fraction of the prompts assigned to this task that belong to it
 };
 
 /// Results of training other than the checkpoint.
 struct TaskTrainReport {
   std::size_t prompts = 0, sources = 0;
   double accuracy = 0;           ///< on unseen sources
-  double macro_f1 = 0;           ///< likewise
-  double calibration_error = 0;  ///< likewise: mean of |share of the largest task − accuracy|
+  double macro_f1 = 0;           ///< on unseen sources
+  double calibration_error = 0;  ///< on unseen sources, expected, of the largest share in 10 bins
   std::vector<TaskRecognition> tasks = {};
   double default_lambda = 0;
-  double default_score = 0;     ///< at the default λ, mean over the tasks
-  double default_cost_usd = 0;  ///< likewise, of a query
+  double default_score = 0;     ///< mean score over the tasks at the default λ
+  double default_cost_usd = 0;  ///< mean cost of a query at the default λ, USD
   double best_score = 0;        ///< of the best single model
   double best_cost_usd = 0;
   std::string best_model = {};
@@ -128,9 +130,10 @@ struct TaskTrainReport {
 ///
 /// Scores are shrunk by their sampling error towards what the model's and the task's means suggest
 /// (empirical Bayes); a result that is missing is that figure. A text that is like no task gets the
-/// model's mean over the tasks. A limited budget follows from the distribution of lengths: a share
-/// of the answers is cut off and scores 0. The default λ reaches 95 % of the best available single
-/// model's score at the least cost, with every task equally frequent.
+/// model's mean score over the tasks and the geometric mean of its lengths. A limited budget
+/// follows from the distribution of lengths: a share of the answers is cut off and scores 0. The
+/// default λ reaches 95 % of the best available single model's score at the least cost, with every
+/// task equally frequent.
 ///
 /// Throws Error(kBadData) if there are fewer than two tasks with results and prompts, or a single
 /// source; Error(kInvalidArgument) for options out of range.
