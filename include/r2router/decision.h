@@ -44,8 +44,8 @@ struct PairFacts {
 /// Utilities within 10⁻¹¹·((1 − λ) + |utility|) of the highest are a tie: they differ by rounding
 /// error. It goes to the pair that truncates least: the one with the largest budget, an unlimited
 /// one before all others; then to the cheaper one, to the one with the higher quality, to the one
-/// with the larger cap, and to the model that comes first in the pool. Under the reference rules with
-/// Objective::kUtility, ties go to the first pair in pool order.
+/// with the larger cap, and to the model that comes first in the pool. Under the reference rules
+/// with Objective::kUtility, ties go to the first pair in pool order.
 ///
 /// Models that are known to lack what the query requires are left out.
 ///
@@ -66,25 +66,25 @@ struct PairFacts {
 /// the options leave empty. Its trade-off (objective, lambda, willingness_to_pay) is ignored if the
 /// options require a quality, and its token_floor applies only under the corrected rules. `facts`:
 /// one for each pair; empty: no spreads are known, and every length is predicted. `size`: that of
-/// the query. Thread-safe. Throws Error(kInvalidArgument) for an option outside its range, options that contradict
-/// each other, a negative or missing size, sizes that disagree, an unknown model name, or options
-/// that leave no pair, Error(kBudget) when a higher max_cost_usd would leave one, and
-/// Error(kUnsupported) for risk_aversion without spreads.
+/// the query. Thread-safe. Throws Error(kInvalidArgument) for an option outside its range, options
+/// that contradict each other, a negative or missing size, sizes that disagree, an unknown model
+/// name, or options that leave no pair, Error(kBudget) when a higher max_cost_usd would leave one,
+/// and Error(kUnsupported) for risk_aversion without spreads.
 R2ROUTER_EXPORT Decision decide(const std::shared_ptr<const Pool>& pool,
                                 std::span<const Pair> pairs, const Predictions& predictions,
                                 const RouteOptions& options, const Policy& defaults = {},
                                 std::span<const PairFacts> facts = {}, const QuerySize& size = {});
 
-/// The decision as JSON on a single line, without a trailing line break: the members of the published package's
-/// decision ("model", "openrouter_id", "budget", "predicted_quality", "predicted_output_tokens",
-/// "predicted_cost_usd", "risk"), then "max_tokens" and "worst_case_cost_usd"; "explanation" and
-/// "all_options" (the ranking) if the decision has them. Numbers are the shortest that read back as
-/// the same double.
+/// The decision as JSON on a single line, without a trailing line break: the members of the
+/// published package's decision ("model", "openrouter_id", "budget", "predicted_quality",
+/// "predicted_output_tokens", "predicted_cost_usd", "risk"), then "max_tokens" and
+/// "worst_case_cost_usd"; "explanation" and "all_options" (the ranking) if the decision has them.
+/// Numbers are the shortest that read back as the same double.
 R2ROUTER_EXPORT std::string to_json(const Decision& decision);
 
-/// A summary for people, one fact per line: the choice, its predictions, its cap, and the reason for
-/// the choice if the decision has an explanation. Compares it with Decision::ranking if that is not
-/// empty.
+/// A summary for people, one fact per line: the choice, its predictions, its cap, and the reason
+/// for the choice if the decision has an explanation. Compares it with Decision::ranking if that is
+/// not empty.
 R2ROUTER_EXPORT std::string to_text(const Decision& decision);
 
 /// The models in Decision::ranking, in pool order, as one line.

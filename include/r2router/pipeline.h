@@ -98,7 +98,8 @@ struct Reply {
 /// request.
 R2ROUTER_EXPORT std::string to_json_line(const Reply& reply, bool all_options = false);
 
-/// Takes the replies. Calls are serialised, but may come from any thread. An exception ends the run.
+/// Takes the replies. Calls are serialised, but may come from any thread. An exception ends the
+/// run.
 class R2ROUTER_EXPORT ReplySink {
  public:
   virtual ~ReplySink() = default;

@@ -24,7 +24,8 @@ namespace r2router {
 /// The arithmetic that turns predictions into a choice.
 enum class DecisionRules : std::uint8_t {
   /// Matches the published Python package exactly: utilities are rounded to 8 decimals before they
-  /// are compared, ties go to the first pair in pool order, reported figures are rounded, a negative
+  /// are compared, ties go to the first pair in pool order, reported figures are rounded, a
+  /// negative
   /// token prediction counts as 0 tokens, and unavailable models are considered. For released
   /// checkpoints.
   /// Objectives other than utility, which that package does not have, are not rounded.
@@ -77,7 +78,8 @@ struct Policy {
   /// Weight of cost (USD) against quality, in [0, 1]: 0 ignores cost, 1 ignores quality. Only for
   /// kUtility.
   std::optional<double> lambda = {};
-  /// What a perfect answer (quality 1) is worth over a useless one (0), USD per query, > 0. Required by kUsd, invalid otherwise.
+  /// What a perfect answer (quality 1) is worth over a useless one (0), USD per query, > 0.
+  /// Required by kUsd, invalid otherwise.
   std::optional<double> willingness_to_pay = {};
 
   // Quality.

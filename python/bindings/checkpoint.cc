@@ -1,7 +1,6 @@
 // Bindings of checkpoints: load, save, create from arrays, inspect.
 #include "r2router/checkpoint.h"
 
-#include <map>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -9,7 +8,6 @@
 #include <pybind11/stl.h>
 
 #include "bindings.h"
-#include "encode/encoder_kind.h"
 
 namespace r2router::python {
 namespace {
@@ -151,8 +149,8 @@ using CurveState = std::pair<std::vector<double>, std::vector<double>>;
 
 /// The parts of a pickled checkpoint: config.json, heads, the predictor's numbers, IDF weights,
 /// spreads, weights and intercepts of topics, length curves.
-/// The numbers of each of the encoder's tensors.
-using EncoderState = std::map<std::string, py::array_t<float>>;
+/// The numbers of the encoder's tensors, in the order of its struct.
+using EncoderState = std::vector<py::array_t<float>>;
 using State = std::tuple<std::string, std::vector<HeadTuple>, py::object, EncoderState,
                          std::vector<double>, std::vector<CurveState>>;
 
@@ -173,20 +171,36 @@ py::object predictor_state(const std::shared_ptr<Checkpoint>& checkpoint) {
   return py::cast(LinearState(weights(checkpoint), linear_heads(*checkpoint).intercepts));
 }
 
+EncoderState state_of(const LexicalEncoderTensors& tensors) {
+  return {to_array(tensors.idf), to_array(tensors.topics.weights),
+          to_array(tensors.topics.intercepts)};
+}
+
+EncoderState state_of(const TaskEncoderTensors& tensors) {
+  return {to_array(tensors.weights), to_array(tensors.intercepts)};
+}
+
+/// The tensors of the spec's kind. Sizes are checked by validate().
+EncoderTensors to_tensors(const LexicalEncoderSpec&, const EncoderState& state) {
+  return LexicalEncoderTensors{to_vector(state.at(0)),
+                               {to_vector(state.at(1)), to_vector(state.at(2))}};
+}
+
+EncoderTensors to_tensors(const TaskEncoderSpec&, const EncoderState& state) {
+  return TaskEncoderTensors{to_vector(state.at(0)), to_vector(state.at(1))};
+}
+
 State get_state(const std::shared_ptr<Checkpoint>& checkpoint) {
   std::vector<CurveState> curves;
   for (const auto& [predicted, observed] : checkpoint->length_curves) {
     curves.emplace_back(predicted, observed);
   }
-  EncoderState encoder;
-  if (const auto& spec = checkpoint->config.encoder) {
-    for (const auto& tensor :
-         internal::tensors_of(*spec, std::as_const(checkpoint->encoder))) {
-      encoder[std::string(tensor.name)] = to_array(*tensor.values);
-    }
-  }
-  return {to_json(checkpoint->config), head_names(*checkpoint),  predictor_state(checkpoint),
-          std::move(encoder),          checkpoint->spreads,      std::move(curves)};
+  return {to_json(checkpoint->config),
+          head_names(*checkpoint),
+          predictor_state(checkpoint),
+          std::visit([](const auto& tensors) { return state_of(tensors); }, checkpoint->encoder),
+          checkpoint->spreads,
+          std::move(curves)};
 }
 
 Predictor to_predictor(const Config& config, const std::vector<HeadTuple>& names,
@@ -220,13 +234,9 @@ std::shared_ptr<Checkpoint> set_state(State state) {
   auto checkpoint = std::make_shared<Checkpoint>();
   checkpoint->config = parse_config(config);
   checkpoint->predictor = to_predictor(checkpoint->config, names, predictor);
-  if (const auto& spec = checkpoint->config.encoder) {
-    checkpoint->encoder = internal::empty_tensors(*spec);
-    for (const auto& tensor : internal::tensors_of(*spec, checkpoint->encoder)) {
-      const auto numbers = encoder.find(std::string(tensor.name));
-      if (numbers != encoder.end()) *tensor.values = to_vector(numbers->second);
-    }
-  }
+  checkpoint->encoder =
+      std::visit([&tensors = encoder](const auto& spec) { return to_tensors(spec, tensors); },
+                 checkpoint->config.encoder.value_or(EncoderSpec()));
   for (auto& [predicted, observed] : curves) {
     checkpoint->length_curves.push_back({std::move(predicted), std::move(observed)});
   }

@@ -1,5 +1,4 @@
 // Training, and adding a model.
-#include "r2router/train/task_table.h"
 #include "r2router/train/train.h"
 
 #include <memory>
@@ -13,6 +12,7 @@
 
 #include "r2router/eval/router_evaluation.h"
 #include "r2router/outcomes.h"
+#include "r2router/train/task_table.h"
 
 #include "bindings.h"
 

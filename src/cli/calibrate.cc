@@ -18,7 +18,7 @@ namespace {
 
 constexpr const char* kFooter = R"(
 Examples:
-  r2-router calibrate --queries queries.jsonl --target 0.05/1k --output cheap.json
+  r2-router calibrate --queries queries.jsonl --target 0.5/1k --output cheap.json
   r2-router calibrate --queries queries.jsonl --target "95% of best" --output good.json
   r2-router calibrate --queries queries.jsonl --target "quality 0.6" --policy limits.json \
     --output q.json

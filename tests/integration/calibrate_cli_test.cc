@@ -113,7 +113,7 @@ class CalibrateCli : public ::testing::Test {
   }
   /// What decisions for the queries, in their order, cost and scored on average.
   eval::MeanFigures realised(const std::vector<json>& decisions,
-                       const std::vector<json>& outcomes) const {
+                             const std::vector<json>& outcomes) const {
     const Pool pool = Router::from_pretrained(checkpoint_).pool();
     const std::vector<QueryRecord> queries = read_queries(queries_);
     eval::MeanFigures means;
@@ -125,8 +125,9 @@ class CalibrateCli : public ::testing::Test {
         }
         const auto model =
             std::ranges::find(pool, outcome["model"].get<std::string>(), &ModelSpec::name);
-        means.cost_usd += eval::cost_usd(*model, queries[i].input_tokens, outcome["output_tokens"]) /
-                          static_cast<double>(decisions.size());
+        means.cost_usd +=
+            eval::cost_usd(*model, queries[i].input_tokens, outcome["output_tokens"]) /
+            static_cast<double>(decisions.size());
         means.quality += outcome["score"].get<double>() / static_cast<double>(decisions.size());
       }
     }

@@ -205,6 +205,21 @@ class Examples : public ::testing::Test {
     put("prompts.txt", "Who wrote Faust?\nAnd who set it to music?\n");
     put("requests.jsonl",
         "{\"query\": \"Who wrote Faust?\"}\n{\"query\": \"2 + 2?\", \"id\": 7}\n");
+    std::string results = "model,task,score,output_tokens\n";
+    for (const char* task : {"sums", "facts"}) {
+      for (const char* name : {"small", "large"}) {
+        results += std::string(name) + "," + task + ",0.5,100\n";
+      }
+      for (const char* source : {"one", "two"}) {
+        prompts += json({{"query", std::string("A prompt about ") + task},
+                         {"task", task},
+                         {"source", source}})
+                       .dump() +
+                   "\n";
+      }
+    }
+    put("results.csv", results);
+    put("prompts.jsonl", prompts);
     put("limits.json", R"({"max_output_tokens": 500})");
     const auto model = [](double input, double output, const char* id) {
       return json({{"openrouter_id", id},

@@ -74,7 +74,9 @@ TEST(DecisionJson, ExplainsWhereTheDecisionDoes) {
   explained.explanation = {.runner_up = option(0, Budget()),
                            .margin = 0.1 + 0.2,
                            .win_probability = 0.96,
-                           .left_out = {4, 0, 3, 2, 1, 9, 5}};
+                           .left_out = {4, 0, 3, 2, 1, 9, 5},
+                           .tasks = {{"sums", 0.75}, {"facts", 0.125}},
+                           .familiarity = 0.875};
   auto tree = nlohmann::json::parse(decision_json({}, explained, false));
   const auto expected = nlohmann::json::parse(R"({
     "reason": "cheapest",
@@ -84,7 +86,8 @@ TEST(DecisionJson, ExplainsWhereTheDecisionDoes) {
                   "worst_case_cost_usd": 0.25},
     "margin": 0.30000000000000004, "win_probability": 0.96, "confident": true,
     "left_out": {"models": 4, "max_cost": 0, "max_output_tokens": 3, "context": 2,
-                 "max_latency": 1, "quality": 9, "requirements": 5}
+                 "max_latency": 1, "quality": 9, "requirements": 5},
+    "tasks": {"sums": 0.75, "facts": 0.125}, "familiarity": 0.875
   })");
   EXPECT_EQ(tree.at("explanation"), expected);
   tree = nlohmann::json::parse(answer_json({}, explained, {}, false));

@@ -157,13 +157,20 @@ TEST(Ties, EndWhereADifferenceIsReal) {
 }
 
 TEST(Ties, GoToTheAnswerThatIsNotCutOff) {
-  const Router router = Router::from_pretrained("");
+  // Of exam questions, which predicts the same of 1,000 tokens as of no limit.
+  const Router router = Router::from_pretrained(R2ROUTER_SOURCE_DIR "/examples/exam-questions");
   const Decision decision = router.route_text("Write a 3000 word essay", {.rank = true});
   EXPECT_TRUE(decision.chosen.budget.is_unlimited());
   EXPECT_GE(decision.chosen.max_tokens, std::max(1024.0, 6 * decision.chosen.output_tokens));
-  // The checkpoint predicts the same of 1,000 tokens.
   EXPECT_EQ(decision.ranking[1].budget, Budget(1000));
   EXPECT_EQ(decision.ranking[1].utility, decision.chosen.utility);
+}
+
+TEST(Ties, TheDefaultCheckpointDoesNotCutAnEssayOff) {
+  const Router router = Router::from_pretrained("");
+  const Decision decision = router.route_text("Write a 3000 word essay on the French Revolution");
+  EXPECT_TRUE(decision.chosen.budget.is_unlimited());
+  EXPECT_GE(decision.chosen.max_tokens, 8000U);  // twice what it takes
 }
 
 }  // namespace

@@ -258,7 +258,7 @@ TEST(TaskEncoder, ADecisionNamesTheTasks) {
     EXPECT_EQ(explanation.tasks.size(), best == 0 ? 2U : 1U);  // 0.4 % is not worth a mention
     EXPECT_NEAR(*explanation.familiarity, 1 - shares[2], 1e-6);
     EXPECT_THAT(to_json(decision),
-                HasSubstr(best == 0 ? R"("tasks": {"code": 0.75)" : R"("tasks": {"facts": 0.9)"));
+                HasSubstr(best == 0 ? R"("tasks": {"code": 0.75)" : R"("tasks": {"facts": 0.89)"));
   }
   EXPECT_THAT(to_text(router.route({.embedding = std::vector<float>{0.75F, 0.2F, 0.05F}},
                                    {.explain = true})),
