@@ -44,8 +44,8 @@ R2ROUTER_EXPORT void save_checkpoint(const Checkpoint& checkpoint, const std::st
 R2ROUTER_EXPORT std::string checkpoint_checksum(const std::string& folder);
 
 /// Describes a checkpoint folder as a JSON object or as text for people: settings, budgets, models
-/// with prices, predictor, origin and checksum, and the kernels of this machine. Loads it, so that
-/// a checkpoint that is described also works. Throws what load_checkpoint() throws.
+/// with prices, predictor, origin and checksum, and the kernels of this machine. Loads the
+/// checkpoint, so success implies that it is valid. Throws what load_checkpoint() throws.
 R2ROUTER_EXPORT std::string checkpoint_json(const std::string& folder, const LogCallback& log = {});
 R2ROUTER_EXPORT std::string checkpoint_text(const std::string& folder, const LogCallback& log = {});
 

@@ -89,12 +89,12 @@ R2ROUTER_EXPORT Config parse_config(std::string_view json, const std::string& fi
 /// would reject.
 R2ROUTER_EXPORT std::string to_json(const Config& config);
 
-/// Updates the config's models from a pool file (read_pool() in pool.h). Each model takes all
-/// fields of the pool's model of the same name except the instruction, which its heads were trained
-/// with. Only models of the pool may be called: a model that the pool lacks is logged and marked
-/// unavailable. A model that only the pool has is logged and ignored, since the checkpoint has no
-/// heads for it. Everything else is unchanged, including the order. Throws Error(kInvalidArgument),
-/// without changes, if the two have no model in common.
+/// Updates the config's models from a pool file (read_pool() in pool.h). Replaces each model's
+/// fields with those of the pool entry of the same name, except the instruction: the heads were
+/// trained with it. Only models of the pool may be called: a model that the pool lacks is logged
+/// and marked unavailable. A model that only the pool has is logged and ignored, since the
+/// checkpoint has no heads for it. Everything else is unchanged, including the order. Throws
+/// Error(kInvalidArgument), without changes, if the two have no model in common.
 R2ROUTER_EXPORT void apply_pool(Config& config, const Pool& pool, const LogCallback& log = {});
 
 }  // namespace r2router

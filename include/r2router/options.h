@@ -9,15 +9,15 @@
 
 namespace r2router {
 
-/// Options of one routing call. What concerns the query is in query.h.
+/// Options of one routing call. Properties of the query are in query.h.
 struct RouteOptions {
-  /// What the choice depends on. What it leaves empty is as the checkpoint's policy says.
+  /// Settings of the choice. Empty ones default to the checkpoint's.
   Policy policy = {};
   /// Also fill Decision::ranking; costs a few tens of microseconds.
   bool rank = false;
   /// Also fill Decision::explanation; costs a few tens of microseconds.
   bool explain = false;
-  /// Stops waiting for a server of embeddings: the call then throws Error(kCancelled).
+  /// Cancels a wait for an embedding server: the call then throws Error(kCancelled).
   std::stop_token cancel = {};
 };
 

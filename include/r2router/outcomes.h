@@ -34,7 +34,7 @@ struct DataSource {
   std::string sha256;  ///< of the file's bytes, in hexadecimal
 };
 
-/// The cost of an answer that scores are weighed against.
+/// Which cost is traded off against the score.
 enum class CostMeasure : std::uint8_t {
   kUsd,      ///< money, by the models' prices
   kLength,   ///< output tokens
@@ -102,12 +102,12 @@ struct ReadOptions {
 /// the whole prompt, instruction_tokens is their mean excess over the lengths of the queries.
 ///
 /// The table's models are those of `pool` that have outcomes, in the pool's order. Outcomes of
-/// other models are ignored, unless their name is one of the pool's in another spelling (case,
-/// white space, accents, Unicode form) or its catalogue name, or resembles that of a model without
-/// outcomes.
+/// other models are ignored, unless the name is a variant spelling of a pool model (case, white
+/// space, accents, Unicode form), its catalogue name, or close to a model without outcomes; that is
+/// an error.
 ///
 /// Throws Error(kBadData) with file and line for a row that is not as above, an outcome that
-/// repeats, a query that is not in queries_file, and a model that is spelt in another way;
+/// repeats, a query that is not in queries_file, and a misspelt model name;
 /// Error(kNotFound) or Error(kIo) for a file that cannot be read.
 R2ROUTER_EXPORT OutcomeTable read_outcomes(const std::string& queries_file,
                                            const std::string& outcomes_file, const Pool& pool,

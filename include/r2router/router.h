@@ -51,18 +51,17 @@ struct RouterOptions {
   std::string kernel = {};
   /// Turns text into embeddings; empty: the checkpoint's own encoder, if it has one.
   std::shared_ptr<const Encoder> encoder = {};
-  /// Receives remarks while a checkpoint is loaded; empty: they are dropped.
+  /// Receives diagnostics while a checkpoint is loaded; empty: they are discarded.
   LogCallback log = {};
 };
 
-/// What a router consists of, for one that is not made from a checkpoint. The scorer and the
-/// encoder may be of the library (make_scorer(), make_lexical_encoder(), …) or derived from its
-/// interfaces.
+/// Components of a router without a checkpoint. The scorer and the encoder are built-in ones
+/// (make_scorer(), make_lexical_encoder(), …) or your own implementations of the interfaces.
 struct RouterParts {
   Pool pool = {};  ///< Scorer::pairs() refer to it
   std::shared_ptr<const Scorer> scorer = {};
   std::shared_ptr<const Encoder> encoder = {};  ///< empty: queries must come as embeddings
-  /// What holds where a call's policy is empty. Empty rules: DecisionRules::kReference.
+  /// Used for settings that a call leaves empty. Empty rules: DecisionRules::kReference.
   Policy defaults = {};
   /// The instruction sent under a limited budget. "{budget}" is replaced by the number of tokens.
   std::string budget_prompt = {};
@@ -72,7 +71,7 @@ struct RouterParts {
   double length_sigma = kDefaultLengthSigma;
 };
 
-/// What became of one query of several: its decision, or the error that there is instead.
+/// The result for one query of several: a decision or an error.
 class RouteResult {
  public:
   explicit RouteResult(Decision decision) : outcome_(std::move(decision)) {}
@@ -125,7 +124,7 @@ class R2ROUTER_EXPORT Router {
   /// up to date as apply_pool() does. Throws what that throws.
   Router with_pool(const Pool& pool, const LogCallback& log = {}) const;
 
-  /// Chooses a pair for a query: embeds it unless it brings its embedding, predicts, decides.
+  /// Chooses a pair for a query: embeds it, unless it has an embedding, predicts and decides.
   /// Throws Error(kInvalidArgument) for a query without content, an embedding of another length
   /// than dimension(), a number in it that is not finite, or a bad option; Error(kUnsupported) for
   /// a text if this router has no encoder; and what the encoder throws. An embedding of zeros is
@@ -133,9 +132,9 @@ class R2ROUTER_EXPORT Router {
   Decision route(const Query& query, const RouteOptions& options = {}) const;
 
   /// The same for several queries, in one call of the encoder and one matrix product. The choices
-  /// are those of route(), and errors are in the results, one for each query. `options`: one for
-  /// all, or one for each query, of which the first one's `cancel` counts; throws
-  /// Error(kInvalidArgument) for another number of them.
+  /// are those of route(), and errors are in the results, one for each query. `options`: one
+  /// for all queries, or one for each; throws Error(kInvalidArgument) for any other number. Only
+  /// the `cancel` of the first is used.
   std::vector<RouteResult> route(std::span<const Query> queries,
                                  const RouteOptions& options = {}) const;
   std::vector<RouteResult> route(std::span<const Query> queries,
@@ -162,7 +161,8 @@ class R2ROUTER_EXPORT Router {
   /// Length of the embeddings that route() takes.
   std::size_t dimension() const;
   const Pool& pool() const;
-  /// The checkpoint's. Of a router from parts: the pool, the policy and the budget prompt.
+  /// The checkpoint's config. A router built from parts sets only the pool, the policy, the budget
+  /// prompt and what follows from the scorer.
   const Config& config() const;
   const std::shared_ptr<const Scorer>& scorer() const;
   /// Empty if queries must come as embeddings.

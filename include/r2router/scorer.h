@@ -23,8 +23,8 @@ using EmbeddingView = std::variant<std::span<const float>, std::span<const doubl
 /// An embedding's numbers may not be larger: products of larger ones could overflow.
 inline constexpr double kLargestEmbeddingElement = 1e250;
 
-/// The first number of an embedding, or of several, that is NaN, infinite or larger than that;
-/// empty if all can be used.
+/// The first number of an embedding, or of several, that is NaN, infinite, or above
+/// kLargestEmbeddingElement in magnitude; empty if all are usable.
 R2ROUTER_EXPORT std::optional<std::size_t> find_bad_element(EmbeddingView embedding) noexcept;
 
 /// Raw predictions for one query, one element for each of Scorer::pairs(): the values of
@@ -171,8 +171,8 @@ R2ROUTER_EXPORT std::shared_ptr<const Scorer> make_linear_scorer(const LinearHea
 R2ROUTER_EXPORT std::shared_ptr<const Scorer> make_knn_scorer(const NearestNeighbours& neighbours,
                                                               std::string_view kernel = {});
 
-/// A scorer over a multilayer perceptron, in float64 arithmetic. Bounds of 0, results, `kernel` and
-/// errors: as make_knn_scorer().
+/// A scorer over a multilayer perceptron, in float64 arithmetic. Its error bounds are 0. Otherwise
+/// like make_knn_scorer().
 R2ROUTER_EXPORT std::shared_ptr<const Scorer> make_mlp_scorer(
     const MultilayerPerceptron& perceptron, std::string_view kernel = {});
 

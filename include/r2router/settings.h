@@ -25,8 +25,7 @@ namespace r2router {
 using SettingValue =
     std::variant<bool, std::int64_t, double, std::string, std::vector<std::string>>;
 
-/// One setting: a row of the table. To add one: a member of Policy, a row in src/route/settings.cc,
-/// and the rule that uses it.
+/// One setting: a row of the table. CONTRIBUTING.md says how to add one.
 struct Setting {
   template <typename Value>
   using Member = std::optional<Value>& (*)(Policy&);
@@ -68,7 +67,8 @@ R2ROUTER_EXPORT std::span<const Setting> settings() noexcept;
 /// The setting of that name, or null.
 R2ROUTER_EXPORT const Setting* find_setting(std::string_view name) noexcept;
 
-/// Sets it. Returns false, without changes, if the setting does not accept the value.
+/// Assigns a value to the setting. Returns false and leaves `policy` unchanged if the setting does
+/// not accept it.
 R2ROUTER_EXPORT bool assign(const Setting& setting, const SettingValue& value, Policy& policy);
 
 /// The same for a value as text: "0.5", "usd", "true" or "model-1,model-2".

@@ -59,15 +59,14 @@ struct Option {
   double quality = 0;        ///< predicted quality of the answer, in [0, 1]
   double output_tokens = 0;  ///< predicted length of the answer, tokens
   double cost_usd = 0;       ///< predicted cost of the call, USD
-  /// (1 − λ)·quality − λ·cost_usd with Decision::lambda: the higher, the better. Under
-  /// Policy::risk_aversion k with the prediction less k·quality_spread in quality's place,
-  /// clipped likewise.
+  /// (1 − λ)·quality − λ·cost_usd with Decision::lambda: the higher, the better. With
+  /// Policy::risk_aversion k, quality − k·quality_spread, clipped to [0, 1], takes the place of
+  /// quality.
   double utility = 0;
   /// The cap to send with the call (see CapRule): at least the budget, and never without one.
   std::uint32_t max_tokens = 0;
-  /// The most that the call can cost: the longest answer that the cap allows, to the longest
-  /// reading of the query, at the dearest prices that may apply, USD. +∞ if the model's price is
-  /// unknown.
+  /// Upper bound on the cost of the call, USD: for the longest input, the longest answer within the
+  /// cap, and the highest applicable prices. +∞ if the model's price is unknown.
   double worst_case_cost_usd = 0;
   /// Standard deviation of the error of `quality` on queries kept out of training; 0 if unknown.
   double quality_spread = 0;
@@ -75,16 +74,17 @@ struct Option {
   friend bool operator==(const Option&, const Option&) = default;
 };
 
-/// What the chosen pair won by.
+/// Why the pair was chosen.
 enum class Reason : std::uint8_t {
   kUtility,        ///< the highest utility, as of all Objective::kUtility
   kUsd,            ///< the highest quality − cost / willingness_to_pay
   kCheapest,       ///< the lowest cost of the pairs that meet all constraints
   kBest,           ///< the highest quality of the pairs that meet all constraints
-  kQualityMissed,  ///< no pair has the quality that was asked for: the highest there is
+  kQualityMissed,  ///< no pair has the required quality; this one has the highest
 };
 
-/// "risk", "usd", "cheapest", "best", "quality_missed": the reason's spelling in JSON output.
+/// The reason as JSON output has it: "risk" (kUtility, as in the published package), "usd",
+/// "cheapest", "best" or "quality_missed".
 R2ROUTER_EXPORT std::string_view to_string(Reason reason) noexcept;
 
 /// What can leave a pair out of a decision.
@@ -116,7 +116,7 @@ struct Explanation {
   double margin = 0;                     ///< how much more `utility` the chosen pair has
   /// The chance that the chosen pair is the better of the two by the decision's λ, if errors of
   /// quality are independent and normal: Φ(difference of expected utilities / (1 − λ)√(σ₁² + σ₂²)).
-  /// Errors of one query go together in truth, so the chance is nearer to certain than this. Empty
+  /// Errors for one query are in fact correlated, so the true chance is closer to 0 or 1. Empty
   /// where spreads are unknown or there is no runner-up.
   std::optional<double> win_probability = {};
   /// For each Constraint, how many of the trained pairs do not meet it; one pair may miss several.
@@ -124,8 +124,8 @@ struct Explanation {
   /// What the text asks for, by the checkpoint's encoder: every task with a share of 1 % or more,
   /// the largest first. Empty: the encoder recognises no tasks.
   std::vector<TaskShare> tasks = {};
-  /// How much the text is like those that the tasks were learned from, from 0 to 1: the sum of the
-  /// shares of all tasks. Empty: unknown.
+  /// How similar the text is to the training texts of the tasks, from 0 to 1: the sum of the shares
+  /// of all tasks. Empty: unknown.
   std::optional<double> familiarity = {};
 
   /// The chosen pair is the better one with a chance of 95 % or more.
@@ -144,8 +144,7 @@ struct Decision {
   /// Empty unless RouteOptions::explain was set.
   std::optional<Explanation> explanation = {};
   double lambda = 0;  ///< the λ that was used, whatever the objective
-  /// The cost limit that was decided under, USD: all that a call and its retries and fallbacks may
-  /// cost together.
+  /// The cost limit in effect, USD. It covers a call with all its retries and fallbacks.
   std::optional<double> max_cost_usd = {};
   std::int64_t input_tokens = 0;      ///< the query's length that costs were computed with
   std::int64_t max_input_tokens = 0;  ///< the length that worst cases were computed with
@@ -160,7 +159,7 @@ struct Decision {
   const ModelSpec& model(const Option& option) const { return (*pool)[option.model]; }
 };
 
-/// What an answer was counted as, tokens.
+/// Token counts reported for an answer.
 struct Usage {
   std::int64_t prompt_tokens = 0;
   std::int64_t completion_tokens = 0;   ///< with the reasoning tokens
