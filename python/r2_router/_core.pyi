@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['Batch', 'CancelSource', 'Checkpoint', 'Choice', 'Client', 'Data', 'Endpoint', 'EvaluationOptions', 'HttpEncoder', 'LexicalEncoder', 'Policy', 'PriceSync', 'QuerySize', 'Recipe', 'RouteOptions', 'Router', 'RouterEvaluation', 'UNLIMITED', 'add_model', 'api_key_from_environment', 'available_kernels', 'calibrate', 'compare_prices', 'cross_validate', 'default_checkpoint_path', 'estimate_input_tokens', 'evaluate', 'load_policy', 'measure_stability', 'named_policy_path', 'read_data', 'run_program', 'settings', 'train', 'write_prices']
+__all__: list[str] = ['Batch', 'CancelSource', 'Checkpoint', 'Choice', 'Client', 'Data', 'Endpoint', 'EvaluationOptions', 'HttpEncoder', 'LexicalEncoder', 'Policy', 'PriceSync', 'QuerySize', 'Recipe', 'RouteOptions', 'Router', 'RouterEvaluation', 'UNLIMITED', 'add_model', 'api_key_from_environment', 'available_kernels', 'calibrate', 'compare_prices', 'cross_validate', 'default_checkpoint_path', 'estimate_input_tokens', 'evaluate', 'load_policy', 'measure_stability', 'named_policy_path', 'read_data', 'run_program', 'settings', 'train', 'train_on_tasks', 'write_prices']
 class Policy:
     """
     Settings of a choice.
@@ -34,11 +34,11 @@ class Checkpoint:
     @staticmethod
     def load(folder: str, log: typing.Any = None) -> Checkpoint:
         ...
-    def __getstate__(self) -> tuple[str, list[tuple[int, typing.Any, str]], typing.Any, list[float], list[float], list[float], list[float], list[tuple[list[float], list[float]]]]:
+    def __getstate__(self) -> tuple[str, list[tuple[int, typing.Any, str]], typing.Any, list[numpy.typing.NDArray[numpy.float32]], list[float], list[tuple[list[float], list[float]]]]:
         ...
     def __init__(self, config: str, head_names: collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.Any, str]], weights: numpy.ndarray, intercepts: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]) -> None:
         ...
-    def __setstate__(self, arg0: tuple[str, collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.Any, str]], typing.Any, collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], collections.abc.Sequence[tuple[collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]]]]) -> None:
+    def __setstate__(self, arg0: tuple[str, collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.Any, str]], typing.Any, collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.float32]], collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], collections.abc.Sequence[tuple[collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]]]]) -> None:
         ...
     def save(self, folder: str) -> None:
         ...
@@ -313,7 +313,7 @@ def train(*, data: Data, recipe: Recipe, budget_prompt: str, embedding_model: st
     """
     Returns the checkpoint, a report, and the report as text.
     """
-def train_on_tasks(*, results: str, prompts: str, pool: str, token_limits: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], seed: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex, progress: object, log: object) -> tuple[Checkpoint, str, str]:
+def train_on_tasks(*, results: str, prompts: str, pool: str, token_limits: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], seed: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex, progress: typing.Any, log: typing.Any) -> tuple[Checkpoint, str, str]:
     """
     Returns the checkpoint, a report as JSON, and the report as text.
     """
