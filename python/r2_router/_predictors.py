@@ -24,6 +24,24 @@ from ._frozen import FrozenDict, freeze
 
 __all__ = ["LinearPredictor", "checkpoint_of", "predictors_of"]
 
+#: Settings of a model that are passed on as they are; the native library checks them.
+_MORE_SETTINGS = (
+    "price_tiers",
+    "unknown_prices",
+    "note",
+    "time_to_first_token_ms",
+    "output_tokens_per_second",
+    "context_tokens",
+    "max_output_tokens",
+    "capabilities",
+    "instruction",
+    "instruction_tokens",
+    "omit",
+    "request",
+    "family",
+    "endpoint",
+    "retires",
+)
 _MORE_PRICES = (
     "cached_input_price_per_million",
     "cache_write_price_per_million",
@@ -135,7 +153,7 @@ def _model(name: str, model_configs: Mapping[str, Mapping[str, Any]]) -> dict[st
     for key in _MORE_PRICES:
         if config.get(key) is not None:
             model[key] = _price(name, config, key)
-    for key in ("price_tiers", "unknown_prices"):
+    for key in _MORE_SETTINGS:
         if config.get(key) is not None:
             model[key] = config[key]
     return model

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -166,6 +165,8 @@ def train_on_tasks(
     Returns a report, which is a dictionary of figures. Its ``router`` is ready to use. Raises as
     ``train`` does.
     """
+    import json
+
     folder = new_folder(output)
     with Tables() as tables, ProgressBar(progress) as bar:
         checkpoint, report, text = _core.train_on_tasks(

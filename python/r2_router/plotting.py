@@ -49,6 +49,7 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*", "d", "8")
 _DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)))
 _GREY = "#8a8a8a"
+_MOST_LISTED = 12  # models in a legend
 
 
 def plot_curves(
@@ -76,7 +77,7 @@ def plot_curves(
             model's colour and marker, so that plots of one router agree; unavailable models are
             grey.
         highlight: how many models, best first, to highlight; the others are muted.
-        legend: list the models to the right of the plot, best first.
+        legend: list the best models to the right of the plot, at most 12 of them, best first.
 
     Returns:
         The axes drawn on.
@@ -99,6 +100,9 @@ def plot_curves(
         strong = chosen or (available and highlight > 0)
         highlight -= strong
         handles.append(_draw_model(ax, name, options, styles[name], chosen, strong, available))
+    if len(handles) > _MOST_LISTED:
+        more = len(handles) - _MOST_LISTED + 1
+        handles[_MOST_LISTED - 1 :] = [Line2D([], [], linestyle="", label=f"{more} more models")]
     handles.append(_ring(ax, decision))
     if any(map(is_unlimited, options_of(decision))):
         handles.append(_unlimited_key(ax))
