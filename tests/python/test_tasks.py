@@ -1,0 +1,108 @@
+"""Training on results by task."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import r2_router
+
+POOL = {
+    name: {"input_price_per_million": 1, "output_price_per_million": price}
+    for name, price in (("coder", 2), ("writer", 4), ("unused", 1))
+}
+WORDS = {
+    "code": ["function", "python", "loop", "compile", "bug", "array"],
+    "facts": ["who", "when", "capital", "year", "inventor", "country"],
+    "stories": ["once", "dragon", "poem", "verse", "fairy", "tale"],
+}
+RESULTS = [
+    {"model": model, "task": task, "score": score, "output_tokens": tokens, "questions": 100}
+    for model, task, score, tokens in (
+        ("coder", "code", 0.9, 400),
+        ("coder", "facts", 0.8, 50),
+        ("coder", "stories", 0.2, 700),
+        ("writer", "code", 0.3, 300),
+        ("writer", "facts", 0.8, 40),
+        ("writer", "stories", 0.9, 900),
+    )
+]
+PROMPTS = [
+    {"query": " ".join(words), "task": task, "source": f"source {number % 3}"}
+    for task, own in WORDS.items()
+    for number, words in enumerate(itertools.islice(itertools.permutations(own, 4), 60))
+]
+
+
+@pytest.fixture(scope="module")
+def training() -> r2_router.TaskTraining:
+    return r2_router.train_on_tasks(RESULTS, PROMPTS, POOL)
+
+
+def test_it_recognises_tasks(training: r2_router.TaskTraining) -> None:
+    router = training.router
+    code = router.route_text("compile this python function", objective="best")
+    assert code["model"] == "coder"
+    explanation = code.explain()
+    assert next(iter(explanation["tasks"])) == "code"
+    assert sum(explanation["tasks"].values()) == pytest.approx(explanation["familiarity"], abs=0.03)
+    assert router.route_text("a fairy tale in verse", objective="best")["model"] == "writer"
+
+
+def test_the_report(training: r2_router.TaskTraining) -> None:
+    assert training["prompts"] == 180
+    assert training["sources"] == 3
+    assert training["accuracy"] > 0.95
+    assert training["best_model"] == "writer"
+    assert "best single model" in str(training)
+    pytest.importorskip("pandas")
+    frame = training.to_pandas()
+    assert list(frame["task"]) == ["code", "facts", "stories"]
+    assert (frame["prompts"] == 60).all()
+    assert "<td>stories</td>" in training._repr_html_()
+
+
+def test_tables_of_every_kind(tmp_path: Path, training: r2_router.TaskTraining) -> None:
+    pandas = pytest.importorskip("pandas")
+    pool = tmp_path / "models.json"
+    pool.write_text(json.dumps({"models": POOL}))
+    prompts = tmp_path / "prompts.csv"
+    pandas.DataFrame(PROMPTS).to_csv(prompts, index=False)
+    other = r2_router.train_on_tasks(
+        pandas.DataFrame(RESULTS), prompts, pool, tmp_path / "router", token_limits=[200]
+    )
+    loaded = r2_router.R2Router.from_pretrained(tmp_path / "router")
+    for text in ("compile this python function", "who when", "something else"):
+        assert loaded.route_text(text) == other.router.route_text(text)
+    budgets = {option["budget"] for option in other.router.route_text("who").all_options}
+    assert budgets == {200, "unlimited"}
+    assert training["tasks"] == other["tasks"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"score": 87.5}, r"results, row 1.*percent"),
+        ({"output_tokens": 0}, "results, row 1.*above 0"),
+        ({"model": "Coder"}, "coder"),
+        ({"task": "facts"}, "row 2.*two results"),
+    ],
+)
+def test_bad_rows_are_named(change: dict[str, Any], message: str) -> None:
+    rows = [{**RESULTS[0], **change}, *RESULTS[1:]]
+    with pytest.raises(r2_router.DataError, match=message):
+        r2_router.train_on_tasks(rows, PROMPTS, POOL)
+
+
+def test_tasks_of_one_side_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    prompts = [row for row in PROMPTS if row["task"] != "stories"]
+    r2_router.train_on_tasks(RESULTS, prompts, POOL)
+    assert "tasks without prompts cannot be recognised" in caplog.text
+    with pytest.raises(r2_router.DataError, match="0 tasks in common"):
+        r2_router.train_on_tasks(
+            RESULTS, [{**row, "task": f"my {row['task']}"} for row in PROMPTS], POOL
+        )
