@@ -37,7 +37,7 @@ mkdir -p "$build"
 if [[ ! -f $build/build.ninja ]]; then
   run "Configuring" cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release \
     -DR2ROUTER_BUILD_TESTS=OFF -DR2ROUTER_BUILD_EXAMPLES=OFF
-  run "Building (a minute or two, the first time)" cmake --build "$build" --target r2-router
+  run "Building (about ten minutes on two cores, the first time)" cmake --build "$build" --target r2-router
 else
   run "Building changed files" cmake --build "$build" --target r2-router
 fi
