@@ -1,13 +1,13 @@
 // Reading tables of results by task, and prompts of which the task is known.
 #include "r2router/train/task_table.h"
 
-#include <cmath>
+#include <cstdio>
 #include <limits>
 #include <map>
 #include <unordered_map>
 
+#include "r2router/decision.h"
 #include "r2router/error.h"
-#include "r2router/eval/contenders.h"
 
 #include "base/excerpt.h"
 #include "base/unicode.h"
@@ -19,7 +19,6 @@ namespace {
 
 constexpr double kMostTokens = 1e9;
 constexpr double kMostQuestions = 1e9;
-constexpr double kMostSpread = 4;
 constexpr double kLargestPriceFactor = 3;
 
 /// The text of a cell that must not be blank.
@@ -48,10 +47,10 @@ TaskResult read_result(const io::JsonView& row) {
         io::read_number(row["questions"], 1, kMostQuestions, "a number of questions, 1 or more");
   }
   if (io::has_value(row, "length_spread", true)) {
-    result.length_spread =
-        io::read_number(row["length_spread"], std::numeric_limits<double>::min(), kMostSpread,
-                        "the standard deviation of the logarithm of the length, above 0 and at "
-                        "most 4");
+    result.length_spread = io::read_number(
+        row["length_spread"], std::numeric_limits<double>::min(), kHighestLengthSigma,
+        "the standard deviation of the logarithm of the length, above 0 and at "
+        "most 4");
   }
   return result;
 }

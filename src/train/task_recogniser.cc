@@ -5,9 +5,9 @@
 // certain there. Sources are therefore divided into groups, and the scores of each group come from
 // a fit to the others. On these scores three things are fitted by maximum likelihood: a
 // temperature, by which all scores are divided; and how likely a text is unlike all training texts,
-// as a logistic function of its unknown features and of the softmax's doubt. Such a text tells
-// nothing of its task, so the likelihood of a label is a mixture of the softmax and of the tasks'
-// frequencies: (1 − ν)·p + ν·prior.
+// as a logistic function of its unknown features and of the softmax's doubt. Such a text carries
+// no information about its task, so the likelihood of a label is a mixture of the softmax and of
+// the tasks' frequencies: (1 − ν)·p + ν·prior.
 #include "train/task_recogniser.h"
 
 #include <algorithm>
@@ -21,8 +21,8 @@
 #include "r2router/error.h"
 
 #include "base/parallel.h"
-#include "encode/tasks/novelty.h"
 #include "encode/tasks/sparse_features.h"
+#include "encode/tasks/task_scores.h"
 #include "train/problem.h"
 
 namespace r2router::train {
@@ -39,41 +39,10 @@ struct Example {
   float weight = 1;
 };
 
-/// Scores of the tasks, linear in the features.
-struct Scores {
-  std::vector<float> weights;  // dimension × tasks
-  std::vector<float> intercepts;
-
-  /// Writes the scores, and returns the share of the features that occur in no training text.
-  double operator()(std::span<const internal::SparseFeature> features,
-                    std::span<double> out) const {
-    const std::size_t tasks = intercepts.size();
-    std::ranges::copy(intercepts, out.begin());
-    double known = 0;
-    for (const auto& [slot, value] : features) {
-      const float* const row = weights.data() + slot * tasks;
-      bool occurs = false;
-      for (std::size_t task = 0; task < tasks; ++task) {
-        out[task] += value * static_cast<double>(row[task]);
-        occurs |= row[task] != 0;
-      }
-      if (occurs) known += value * value;
-    }
-    return 1 - known;
-  }
-};
-
-template <typename Number>
-void softmax(std::span<Number> scores) {
-  const Number greatest = *std::ranges::max_element(scores);
-  Number total = 0;
-  for (Number& score : scores) total += score = std::exp(score - greatest);
-  for (Number& score : scores) score /= total;
-}
-
-Scores fit_scores(const std::vector<Example>& examples, std::vector<std::uint32_t> order,
-                  std::size_t dimension, std::size_t tasks, const TaskTrainOptions& options) {
-  Scores scores{std::vector<float>(dimension * tasks), std::vector<float>(tasks)};
+TaskEncoderTensors fit_scores(const std::vector<Example>& examples,
+                              std::vector<std::uint32_t> order, std::size_t dimension,
+                              std::size_t tasks, const TaskTrainOptions& options) {
+  TaskEncoderTensors scores{std::vector<float>(dimension * tasks), std::vector<float>(tasks)};
   std::mt19937_64 random(options.seed);
   std::vector<float> slope(tasks);
   const double steps = static_cast<double>(order.size()) * options.epochs;
@@ -89,7 +58,7 @@ Scores fit_scores(const std::vector<Example>& examples, std::vector<std::uint32_
         const auto x = static_cast<float>(value);
         for (std::size_t task = 0; task < tasks; ++task) slope[task] += x * row[task];
       }
-      softmax<float>(slope);
+      internal::softmax<float>(slope);
       for (float& part : slope) part -= kSmoothing / static_cast<float>(tasks);
       slope[example.task] -= 1 - kSmoothing;
       if (std::abs(slope[example.task]) < kSettled) continue;
@@ -194,7 +163,7 @@ class Calibration {
       for (std::size_t task = 0; task < tasks_; ++task) {
         shares[task] = unseen_.scores[i * tasks_ + task] / temperature;
       }
-      softmax<double>(shares);
+      internal::softmax<double>(shares);
       const double none =
           internal::novelty(spec, unseen_.unknown[i], 1 - *std::ranges::max_element(shares));
       const double likelihood = (1 - none) * shares[examples_[i].task] + none * prior;
@@ -222,7 +191,7 @@ void measure(const std::vector<Example>& examples, const Unseen& unseen, double 
     for (std::size_t task = 0; task < tasks; ++task) {
       shares[task] = unseen.scores[i * tasks + task] / temperature;
     }
-    softmax<double>(shares);
+    internal::softmax<double>(shares);
     const auto largest = std::ranges::max_element(shares);
     const auto task = static_cast<std::size_t>(largest - shares.begin());
     const double none = internal::novelty(recogniser.spec, unseen.unknown[i], 1 - *largest);
@@ -297,7 +266,7 @@ TaskRecogniser fit_recogniser(const std::vector<TaskPrompt>& prompts,
   };
   Unseen unseen{std::vector<double>(examples.size() * tasks.size()),
                 std::vector<double>(examples.size())};
-  Scores scores;
+  TaskEncoderTensors scores;
   internal::parallel_for(thread_count(options.threads), groups + 1, [&](std::size_t i) {
     // The fit to all prompts takes longest, so it is the first.
     if (i == 0) {
@@ -306,12 +275,13 @@ TaskRecogniser fit_recogniser(const std::vector<TaskPrompt>& prompts,
       return;
     }
     const std::uint32_t left_out = static_cast<std::uint32_t>(i - 1);
-    const Scores own = fit_scores(examples, select([&](auto group) { return group != left_out; }),
-                                  dimension, tasks.size(), options);
+    const TaskEncoderTensors own =
+        fit_scores(examples, select([&](auto group) { return group != left_out; }), dimension,
+                   tasks.size(), options);
     for (const std::uint32_t index : select([&](auto group) { return group == left_out; })) {
-      unseen.unknown[index] =
-          own(examples[index].features,
-              std::span(unseen.scores).subspan(index * tasks.size(), tasks.size()));
+      unseen.unknown[index] = internal::score_tasks(
+          examples[index].features, own,
+          std::span(unseen.scores).subspan(index * tasks.size(), tasks.size()));
     }
   });
 
@@ -320,7 +290,7 @@ TaskRecogniser fit_recogniser(const std::vector<TaskPrompt>& prompts,
   const auto cool = [&](float value) { return static_cast<float>(value / temperature); };
   std::ranges::transform(scores.weights, scores.weights.begin(), cool);
   std::ranges::transform(scores.intercepts, scores.intercepts.begin(), cool);
-  result.tensors = {std::move(scores.weights), std::move(scores.intercepts)};
+  result.tensors = std::move(scores);
   return result;
 }
 

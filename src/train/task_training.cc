@@ -38,8 +38,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr double kMostSpread = 4;
-
 [[noreturn]] void throw_bad_data(const std::string& message) {
   throw Error(ErrorCode::kBadData, message);
 }
@@ -52,7 +50,7 @@ void check(const TaskTable& table, const TaskTrainOptions& options) {
   if (options.folds < 2) {
     refuse("folds is " + std::to_string(options.folds) + ": expected 2 or more");
   }
-  if (!(options.length_spread > 0 && options.length_spread <= kMostSpread)) {
+  if (!(options.length_spread > 0 && options.length_spread <= kHighestLengthSigma)) {
     refuse("length_spread is " + std::to_string(options.length_spread) +
            ": expected a number above 0 and at most 4");
   }
@@ -76,7 +74,7 @@ void check(const TaskTable& table, const TaskTrainOptions& options) {
       const double spread = result->length_spread.value_or(options.length_spread);
       if (result->score >= 0 && result->score <= 1 && result->output_tokens > 0 &&
           std::isfinite(result->output_tokens) && result->questions >= 0 && spread > 0 &&
-          spread <= kMostSpread) {
+          spread <= kHighestLengthSigma) {
         continue;
       }
       throw_bad_data("the result of " + table.models[model].name + " for the task " +

@@ -34,7 +34,7 @@ class SparseFeatures {
     features_.clear();
     for_each_feature(text, spec, hashers_, [&](std::size_t family, std::uint64_t hash) {
       const std::size_t index = family * dimension + slot_of(hash, dimension);
-      // A place of an earlier text is recognised by what it points to.
+      // An entry that an earlier text left does not point back to its index.
       const std::uint32_t place = places_[index];
       if (place < counted_.size() && counted_[place].index == index) {
         counted_[place].count += sign_of(hash);

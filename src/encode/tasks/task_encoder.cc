@@ -17,13 +17,12 @@
 
 #include "encode/arguments.h"
 #include "encode/lexical/features.h"
-#include "encode/tasks/novelty.h"
 #include "encode/tasks/sparse_features.h"
+#include "encode/tasks/task_kind.h"
+#include "encode/tasks/task_scores.h"
 
 namespace r2router {
 namespace {
-
-constexpr std::size_t kMaxTasks = 1024;
 
 [[noreturn]] void fail(const std::string& message) {
   throw Error(ErrorCode::kInvalidArgument, "task encoder: " + message);
@@ -35,9 +34,9 @@ void check(const TaskEncoderSpec& spec, const TaskEncoderTensors& tensors) {
   if (spec.features.has_idf || !spec.features.topics.empty()) {
     fail("its features have IDF weights or topics, expected neither");
   }
-  if (tasks < 2 || tasks > kMaxTasks) {
+  if (tasks < 2 || tasks > internal::kMostTasks) {
     fail("there are " + std::to_string(tasks) + " tasks, expected 2 to " +
-         std::to_string(kMaxTasks));
+         std::to_string(internal::kMostTasks));
   }
   if (std::set<std::string_view>(spec.tasks.begin(), spec.tasks.end()).size() < tasks) {
     fail("two tasks have the same name");
@@ -78,25 +77,16 @@ class TaskEncoder final : public Encoder {
  private:
   void recognise(std::string_view text, std::span<float> shares) const {
     thread_local internal::SparseFeatures features;
-    thread_local std::vector<double> scores;
+    thread_local std::vector<double> probabilities;
     const std::size_t tasks = spec_.tasks.size();
-    scores.assign(tensors_.intercepts.begin(), tensors_.intercepts.end());
-    double known = 0;
-    for (const auto& [slot, value] : features.collect(text, spec_.features)) {
-      const float* const weights = tensors_.weights.data() + slot * tasks;
-      bool occurs = false;
-      for (std::size_t task = 0; task < tasks; ++task) {
-        scores[task] += value * static_cast<double>(weights[task]);
-        occurs |= weights[task] != 0;
-      }
-      if (occurs) known += value * value;
-    }
-    const double greatest = *std::ranges::max_element(scores);
-    double total = 0;
-    for (double& score : scores) total += score = std::exp(score - greatest);
-    const double none = internal::novelty(spec_, 1 - known, 1 - 1 / total);
+    probabilities.resize(tasks);
+    const double unknown =
+        internal::score_tasks(features.collect(text, spec_.features), tensors_, probabilities);
+    internal::softmax<double>(probabilities);
+    const double none =
+        internal::novelty(spec_, unknown, 1 - *std::ranges::max_element(probabilities));
     for (std::size_t task = 0; task < tasks; ++task) {
-      shares[task] = static_cast<float>((1 - none) * scores[task] / total);
+      shares[task] = static_cast<float>((1 - none) * probabilities[task]);
     }
     shares[tasks] = static_cast<float>(none);
   }

@@ -6,13 +6,8 @@
 #include "encode/lexical/lexical_kind.h"
 
 namespace r2router::internal {
-namespace {
 
 using io::JsonView;
-
-constexpr std::size_t kMostTasks = 1024;
-
-}  // namespace
 
 TaskEncoderSpec read_task_spec(const io::JsonView& field, std::uint32_t embedding_dim) {
   field.refuse_misspelt(

@@ -1,6 +1,7 @@
 // The task encoder in a checkpoint: its settings as JSON, and its tensors.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string_view>
@@ -14,6 +15,7 @@
 namespace r2router::internal {
 
 inline constexpr std::string_view kTaskType = "tasks";
+inline constexpr std::size_t kMostTasks = 1024;
 
 template <>
 struct TensorsOfSpec<TaskEncoderSpec> {
