@@ -24,8 +24,17 @@ struct Checkpoint {
   std::vector<LengthCurve> length_curves = {};
 };
 
-/// Reads a checkpoint folder in either layout: native (config.json + model.safetensors) or released
-/// (config.json + checkpoints/*/*.joblib). Files are untrusted: nothing in them is executed, sizes
+/// The folder of a checkpoint that is named by its path, or by the name of one that is installed
+/// with the library, such as "r2-router"; a folder of that name wins. Empty: the default
+/// checkpoint, which is $R2ROUTER_CHECKPOINT (a path or a name) if that is set, else "default".
+/// Installed checkpoints are found relative to this library, so that an installation can be moved,
+/// or else in the source tree that it was built from. Throws Error(kNotFound), which lists the
+/// installed checkpoints, or for the default one the places that were searched.
+R2ROUTER_EXPORT std::string checkpoint_folder(const std::string& name);
+
+/// Reads a checkpoint in either layout: native (config.json + model.safetensors) or released
+/// (config.json + checkpoints/*/*.joblib). `folder` is resolved by checkpoint_folder(), as in the
+/// functions below that read one. Files are untrusted: nothing in them is executed, sizes
 /// are checked before memory is allocated, and all numbers must be finite. In a released folder, a
 /// model whose files are missing is logged and skipped. Throws Error: kNotFound (no such folder or
 /// config), kBadConfig, kBadCheckpoint, kUnsafe, kIo.

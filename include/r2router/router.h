@@ -106,13 +106,11 @@ struct BatchDecision {
 /// without locks. Copies are cheap and share the loaded data.
 class R2ROUTER_EXPORT Router {
  public:
-  /// Loads a checkpoint folder in either layout; empty: default_checkpoint_path().
-  /// Throws what load_checkpoint() throws.
+  /// Loads a checkpoint: a folder in either layout, or the name of an installed one, such as
+  /// "r2-router"; empty: the default one. Throws what load_checkpoint() throws.
   static Router from_pretrained(const std::string& folder = {}, const RouterOptions& options = {});
 
-  /// Where the default checkpoint is: $R2ROUTER_CHECKPOINT if set, else the installed one (found
-  /// relative to this library, so that an installation can be moved), else the one in the source
-  /// tree it was built from. Throws Error(kNotFound) that lists the places looked at.
+  /// Where the default checkpoint is, as checkpoint_folder() finds it.
   static std::string default_checkpoint_path();
 
   explicit Router(Checkpoint checkpoint, const RouterOptions& options = {});

@@ -47,6 +47,7 @@ class R2RouterConan(ConanFile):
             "CMakeLists.txt",
             "LICENSE",
             "checkpoints/default/*",
+            "checkpoints/r2-router/*",
             "cmake/*",
             "config/*",
             "include/*",

@@ -18,6 +18,8 @@ PYBIND11_MODULE(_core, module) {
              "Compute kernels that this machine can run, slowest first.");
   module.def("default_checkpoint_path", &r2router::Router::default_checkpoint_path,
              "Folder of the default checkpoint.");
+  module.def("checkpoint_folder", &r2router::checkpoint_folder, py::arg("name"),
+             "Folder of a checkpoint that is named by its path or as an installed one.");
   module.def(
       "estimate_input_tokens",
       [](std::string_view text) { return r2router::estimate_input_tokens(text); }, py::arg("text"));

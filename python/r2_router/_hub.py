@@ -1,4 +1,4 @@
-"""Locates checkpoints: folders, or repositories of the Hugging Face Hub."""
+"""Locates checkpoints: folders, installed ones by name, or repositories of the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ def checkpoint_folder(path: str | os.PathLike[str] | None) -> str:
     folder = os.fspath(path)
     if not isinstance(folder, str):
         raise TypeError(f"the checkpoint is named {path!r}: expected a string or a path")
-    if os.path.isdir(folder):
-        return folder
-    if os.path.exists(folder):
+    if isinstance(path, str) and _REPOSITORY_ID.fullmatch(path) and not os.path.exists(path):
+        return _download(path)
+    try:
+        folder = _core.checkpoint_folder(folder)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{error}; or a repository of the Hugging Face Hub as owner/name"
+        ) from None
+    if not os.path.isdir(folder):
         raise NotADirectoryError(
             f"{folder} is a file: expected a checkpoint folder, which holds config.json"
         )
-    if isinstance(path, str) and _REPOSITORY_ID.fullmatch(path):
-        return _download(path)
-    raise FileNotFoundError(
-        f"{folder!r} does not exist: expected a checkpoint folder, or a repository of the "
-        "Hugging Face Hub as owner/name; leave it out for the default checkpoint"
-    )
+    return folder
 
 
 def _download(repository: str) -> str:

@@ -223,7 +223,6 @@ bool exists(const std::string& path) {
 
 Config load_config(const std::string& folder) {
   const std::string path = folder + "/" + io::kConfigName;
-  if (!exists(folder)) fail_not_found(folder, "found nothing here");
   std::error_code ignored;
   if (fs::is_regular_file(folder, ignored)) fail_not_found(folder, "found a file");
   if (!exists(path)) fail_not_found(folder, "found a folder without config.json");
@@ -243,7 +242,8 @@ Checkpoint load_native(const std::string& folder, Config config) {
 
 }  // namespace
 
-Checkpoint load_checkpoint(const std::string& folder, const LogCallback& log) {
+Checkpoint load_checkpoint(const std::string& name, const LogCallback& log) {
+  const std::string folder = checkpoint_folder(name);
   Config config = load_config(folder);
   // Otherwise the folder would be read as a released one, with a misleading error.
   const std::string model = folder + "/" + io::kModelName;
@@ -268,7 +268,8 @@ void save_checkpoint(const Checkpoint& checkpoint, const std::string& folder) {
   target.commit();
 }
 
-std::string checkpoint_checksum(const std::string& folder) {
+std::string checkpoint_checksum(const std::string& name) {
+  const std::string folder = checkpoint_folder(name);
   const Config config = load_config(folder);
   Sha256 hash;
   if (config.format_version != 0) {

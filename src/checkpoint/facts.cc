@@ -60,7 +60,8 @@ std::string data_date(const Json& training) {
   return date != training.end() && date->is_string() ? date->get<std::string>() : std::string();
 }
 
-Json facts_of(const std::string& folder, const LogCallback& log) {
+Json facts_of(const std::string& name, const LogCallback& log) {
+  const std::string folder = checkpoint_folder(name);
   const Checkpoint checkpoint = load_checkpoint(folder, log);
   const Config& config = checkpoint.config;
   Json budgets = Json::array(), models = Json::array();

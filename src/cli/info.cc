@@ -2,7 +2,6 @@
 #include <string>
 
 #include "r2router/checkpoint.h"
-#include "r2router/router.h"
 
 #include "cli/command.h"
 
@@ -11,6 +10,7 @@ namespace {
 
 constexpr const char* kFooter = R"(Examples:
   r2-router info
+  r2-router info r2-router
   r2-router info my-router
   r2-router info --json | python3 -m json.tool)";
 
@@ -20,10 +20,8 @@ struct Settings {
 };
 
 void info(const Settings& settings) {
-  const std::string folder =
-      settings.folder.empty() ? Router::default_checkpoint_path() : settings.folder;
-  print(settings.json ? checkpoint_json(folder, print_warnings()) + '\n'
-                      : checkpoint_text(folder, print_warnings()));
+  print(settings.json ? checkpoint_json(settings.folder, print_warnings()) + '\n'
+                      : checkpoint_text(settings.folder, print_warnings()));
 }
 
 }  // namespace
@@ -32,7 +30,7 @@ void add_info_command(CLI::App& app) {
   Command<Settings> command(
       app, "info", "Show a checkpoint's models, prices, budgets, encoder and provenance", kFooter);
   command.add("DIR", command->folder, "DIR",
-              "Checkpoint folder; default: the one installed with r2-router");
+              "Checkpoint folder, or the name of an installed one; default: default");
   command.add("--json", command->json, "Print one JSON object");
   command.runs(info);
 }

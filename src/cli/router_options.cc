@@ -183,18 +183,13 @@ void add_answer_server_options(CLI::App& command, RouterSettings& settings) {
 
 void find_checkpoint(RouterSettings& settings) {
   const char* chosen = std::getenv("R2ROUTER_CHECKPOINT");
-  if (!settings.checkpoint_dir.empty()) return;
-  if (!settings.embeds() || (chosen != nullptr && *chosen != '\0')) {
-    settings.checkpoint_dir = Router::default_checkpoint_path();
-  } else if (const auto folder = io::find_released_folder()) {
-    print_remark("note", "using the checkpoint in " + *folder);
-    settings.checkpoint_dir = *folder;
-  } else {
-    throw Error(ErrorCode::kNotFound,
-                "--embed-url needs a checkpoint without a built-in encoder, and the default one "
-                "has one: give --checkpoint-dir the released folder, the one with config.json and "
-                "checkpoints/ (./r2_router and the current folder are not)");
+  const bool no_choice = settings.checkpoint_dir.empty() && (chosen == nullptr || *chosen == '\0');
+  if (no_choice && settings.embeds()) {
+    // The default checkpoint has an encoder of its own.
+    settings.checkpoint_dir = io::find_released_folder().value_or("r2-router");
+    print_remark("note", "using the checkpoint " + settings.checkpoint_dir);
   }
+  settings.checkpoint_dir = checkpoint_folder(settings.checkpoint_dir);
 }
 
 Policy read_policy(const RouterSettings& settings) {

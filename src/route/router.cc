@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
-#include <cstdlib>
-#include <filesystem>
 #include <map>
 #include <memory>
 #include <optional>
@@ -12,12 +10,9 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <utility>
 #include <variant>
 #include <vector>
-
-#include <dlfcn.h>
 
 #include "r2router/settings.h"
 
@@ -26,8 +21,6 @@
 
 namespace r2router {
 namespace {
-
-namespace fs = std::filesystem;
 
 /// Embeddings scored together: enough for the heads to be read from memory once for many queries,
 /// few enough for the estimates to stay in the second-level cache.
@@ -509,42 +502,10 @@ BatchDecision Router::State::route_batch(EmbeddingView embeddings, const RouteOp
 }
 
 Router Router::from_pretrained(const std::string& folder, const RouterOptions& options) {
-  return Router(load_checkpoint(folder.empty() ? default_checkpoint_path() : folder, options.log),
-                options);
+  return Router(load_checkpoint(folder, options.log), options);
 }
 
-std::string Router::default_checkpoint_path() {
-  if (const char* chosen = std::getenv("R2ROUTER_CHECKPOINT");
-      chosen != nullptr && *chosen != '\0') {
-    return chosen;
-  }
-  // Relative to the file that holds this code: a shared library in lib/, or a program in bin/.
-  std::vector<fs::path> places;
-  Dl_info self{};
-  if (dladdr(reinterpret_cast<const void*>(&Router::default_checkpoint_path), &self) != 0 &&
-      self.dli_fname != nullptr) {
-    std::error_code ignored;
-    fs::path file = fs::canonical(self.dli_fname, ignored);
-    // A program started through PATH may be known here by its bare name only.
-    if (ignored) file = fs::canonical("/proc/self/exe", ignored);
-    for (fs::path up = file.parent_path().parent_path(); up.has_relative_path();
-         up = up.parent_path()) {
-      places.push_back(up / "share/r2router/checkpoints/default");
-    }
-  }
-#ifdef R2ROUTER_SOURCE_CHECKPOINT
-  places.emplace_back(R2ROUTER_SOURCE_CHECKPOINT);
-#endif
-  std::string looked;
-  for (const fs::path& place : places) {
-    std::error_code ignored;
-    if (fs::exists(place / "config.json", ignored)) return place.string();
-    looked += (looked.empty() ? "" : ", ") + place.string();
-  }
-  throw Error(ErrorCode::kNotFound,
-              "the default checkpoint was not found in " + looked +
-                  ": name a checkpoint folder, or set R2ROUTER_CHECKPOINT to one");
-}
+std::string Router::default_checkpoint_path() { return checkpoint_folder({}); }
 
 Router::Router(Checkpoint checkpoint, const RouterOptions& options)
     : Router(State::of(std::move(checkpoint), options)) {}

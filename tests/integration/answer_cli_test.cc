@@ -26,7 +26,6 @@
 #include "support/fault_server.h"
 #include "support/heads.h"
 #include "support/process.h"
-#include "support/shared_data.h"
 #include "support/temporary_folder.h"
 
 namespace r2router {
@@ -829,11 +828,9 @@ TEST_F(AnswerCli, AReleasedFolderIsRoutedAndAnswered) {
 }
 
 TEST_F(AnswerCli, ThePublishedCheckpointIsRoutedAndAnswered) {
-  const std::string released = testing::shared_path("released");
-  R2ROUTER_SKIP_WITHOUT(released);
   const std::string embed = server_.script({{service({{"dimension", 1024}})}});
   const std::string llm = server_.script({{service()}});
-  expect_answered(checked(testing::run(command(released, {"--query", kPrompt, "--embed-url", embed,
+  expect_answered(checked(testing::run(command("r2-router", {"--query", kPrompt, "--embed-url", embed,
                                                           "--llm-api-base", llm, "--json"}))),
                   embed, llm, "Qwen/Qwen3-0.6B");
 }

@@ -15,6 +15,7 @@ from r2_router import R2Router
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared"
+REFERENCE = ROOT / "tests" / "golden" / "reference"
 
 
 def shared(name: str) -> Path:
@@ -46,24 +47,51 @@ def lexical_router(native_folder: Path) -> R2Router:
 
 @pytest.fixture(scope="session")
 def released_folder() -> Path:
+    """The published heads, which take embeddings from a server, in the native format."""
+    return ROOT / "checkpoints" / "r2-router"
+
+
+@pytest.fixture(scope="session")
+def joblib_folder() -> Path:
+    """The same as they were published."""
     return shared("released")
 
 
 @pytest.fixture(scope="session")
-def released_router(released_folder: Path) -> R2Router:
-    return R2Router.from_pretrained(released_folder)
+def released_router() -> R2Router:
+    return R2Router.from_pretrained("r2-router")
 
 
 @pytest.fixture(scope="session")
 def golden_embeddings() -> np.ndarray:
     """As the golden decisions were made from them: float64."""
-    return np.load(shared("golden/embeddings.npy")).astype(np.float64)
+    return np.load(REFERENCE / "embeddings.npy").astype(np.float64)
 
 
 @pytest.fixture(scope="session")
-def golden_rows() -> list[dict[str, Any]]:
-    with open(shared("golden/decisions.jsonl"), encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
+def golden_rows(released_router: R2Router) -> list[dict[str, Any]]:
+    """Decisions of the published package as it returns them, expanded from the compact form of
+    make_reference_rows.py."""
+    pool = [
+        {"model": name, "openrouter_id": settings["openrouter_id"]}
+        for name, settings in released_router.model_configs.items()
+    ]
+    names = ("budget", "predicted_quality", "predicted_output_tokens", "predicted_cost_usd", "risk")
+
+    def option(values: list[Any]) -> dict[str, Any]:
+        return {**pool[values[0]], **dict(zip(names, values[1:], strict=True))}
+
+    rows = []
+    with open(REFERENCE / "decisions.jsonl", encoding="utf-8") as lines:
+        for row in map(json.loads, lines):
+            if "ranking" in row:
+                row["all_options"] = [option(values) for values in row["ranking"]]
+                row["decision"] = row["all_options"][0]
+            else:
+                row["decision"] = option(row["chosen"])
+                row["top3"] = [[pool[model]["model"], *rest] for model, *rest in row["top"]]
+            rows.append(row)
+    return rows
 
 
 class Regressor:

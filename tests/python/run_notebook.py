@@ -1,8 +1,8 @@
 """Runs notebooks of examples/; as a program, runs route_text.ipynb and writes its outputs into it.
 
-    R2ROUTER_RELEASED=FOLDER python tests/python/run_notebook.py
+    python tests/python/run_notebook.py
 
-Do this after a change to the notebook, to the pictures or to the default checkpoint.
+Do this after a change to the notebook, to the pictures or to a checkpoint that it uses.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 NOTEBOOK = EXAMPLES / "route_text.ipynb"
 
 
-def run(folder: Path | str, released: Path | str = "", path: Path = NOTEBOOK) -> Any:
-    """The notebook with its cells executed in `folder`, given a released checkpoint or none."""
+def run(folder: Path | str, path: Path = NOTEBOOK) -> Any:
+    """The notebook with its cells executed in `folder`."""
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
         notebook, timeout=300, record_timing=False, resources={"metadata": {"path": str(folder)}}
     )
     # The kernel's own way of drawing, whatever the shell has set.
-    client.execute(env={**os.environ, "R2ROUTER_RELEASED": str(released), "MPLBACKEND": ""})
+    client.execute(env={**os.environ, "MPLBACKEND": ""})
     return notebook
 
 
@@ -51,7 +51,7 @@ def make_small(notebook: Any) -> None:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        notebook = run(folder, os.path.abspath(os.environ["R2ROUTER_RELEASED"]))
+        notebook = run(folder)
     make_small(notebook)
     notebook.metadata["language_info"] = {"name": "python"}  # not the version that ran it
     nbformat.write(notebook, NOTEBOOK)

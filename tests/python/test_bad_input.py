@@ -247,9 +247,9 @@ def test_lambda_of_a_router() -> None:
 
 
 def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="does not exist: expected a checkpoint folder"):
+    with pytest.raises(FileNotFoundError, match="nowhere: found nothing here"):
         R2Router.from_pretrained(tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match="nowhere' does not exist"):
+    with pytest.raises(FileNotFoundError, match="installed checkpoint: default, r2-router; or a repository"):
         R2Router.from_pretrained("nowhere")
 
 
@@ -300,7 +300,7 @@ def test_a_truncated_checkpoint(tmp_path: Path, native_folder: Path) -> None:
         R2Router.from_pretrained(folder)
 
 
-def test_a_checkpoint_that_would_run_code(tmp_path: Path, released_folder: Path) -> None:
+def test_a_checkpoint_that_would_run_code(tmp_path: Path, joblib_folder: Path) -> None:
     import pickle
 
     class Evil:
@@ -308,7 +308,7 @@ def test_a_checkpoint_that_would_run_code(tmp_path: Path, released_folder: Path)
             return print, ("owned",)
 
     folder = tmp_path / "checkpoint"
-    shutil.copytree(released_folder, folder)
+    shutil.copytree(joblib_folder, folder)
     file = next(folder.glob("checkpoints/*/unlimited_score_predictor.joblib"))
     file.write_bytes(pickle.dumps(Evil()))
     with pytest.raises(r2_router.UnsafeCheckpointError, match="print") as caught:

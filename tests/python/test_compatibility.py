@@ -95,14 +95,14 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def test_the_same_script_sees_the_same(released_folder: Path) -> None:
-    ours = script(R2Router.from_pretrained(released_folder, **SETTINGS))
-    theirs = script(ReferenceRouter.from_pretrained(released_folder, **SETTINGS))
+def test_the_same_script_sees_the_same(joblib_folder: Path) -> None:
+    ours = script(R2Router.from_pretrained(joblib_folder, **SETTINGS))
+    theirs = script(ReferenceRouter.from_pretrained(joblib_folder, **SETTINGS))
     assert_same(ours, theirs)
 
 
-def test_a_router_made_of_the_reference_s_predictors(released_folder: Path) -> None:
-    reference = ReferenceRouter.from_pretrained(released_folder)
+def test_a_router_made_of_the_reference_s_predictors(joblib_folder: Path) -> None:
+    reference = ReferenceRouter.from_pretrained(joblib_folder)
     # Another order of models and of budgets, which settles ties, and a model less.
     names = list(reversed(reference.predictors))[1:]
     reference.predictors = {

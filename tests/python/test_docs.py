@@ -90,16 +90,9 @@ class Replacement:
         return self.server.url(self.embeddings)
 
 
-def run(command: list[str], folder: Path, local: Replacement, released: Path) -> str:
+def run(command: list[str], folder: Path, local: Replacement) -> str:
     (folder / "prompts.txt").write_text(f"{QUERY}\nAnd who set it to music?\n")
-    replaced = [
-        local.address(word)
-        if word.startswith("http")
-        else str(released)
-        if word == "r2_router"
-        else word
-        for word in command
-    ]
+    replaced = [local.address(word) if word.startswith("http") else word for word in command]
     return run_program(replaced, folder)
 
 
@@ -109,12 +102,10 @@ ANSWERING = [
 
 
 @pytest.mark.parametrize("command", ANSWERING, ids=lambda command: " ".join(command[2:])[:60])
-def test_endpoints(
-    command: list[str], tmp_path: Path, server: FaultServer, released_folder: Path
-) -> None:
+def test_endpoints(command: list[str], tmp_path: Path, server: FaultServer) -> None:
     assert command[:2] == ["r2-router", "route"]
     local = Replacement(server)
-    out = run(command, tmp_path, local, released_folder)
+    out = run(command, tmp_path, local)
     assert f"An answer to: {QUERY}" in out
     if "--json" in command:
         answers = [json.loads(line) for line in out.splitlines()]
@@ -125,14 +116,10 @@ def test_endpoints(
 
 
 @pytest.mark.parametrize("flags", flags_of_servers(), ids=" ".join)
-def test_addresses_of_servers(
-    flags: list[str], tmp_path: Path, server: FaultServer, released_folder: Path
-) -> None:
+def test_addresses_of_servers(flags: list[str], tmp_path: Path, server: FaultServer) -> None:
     local = Replacement(server)
     command = ["r2-router", "route", "--query", QUERY, *flags]
-    if "--embed-url" in flags:
-        command += ["--checkpoint-dir", "r2_router"]
-    out = run(command, tmp_path, local, released_folder)
+    out = run(command, tmp_path, local)
     if "--embed-url" in flags:
         (request,) = server.requests(local.embeddings)
         assert request.path.endswith("/v1/embeddings")

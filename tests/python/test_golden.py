@@ -1,15 +1,19 @@
-"""The reference package's own decisions, on the released files, field by field and type by type."""
+"""The reference package's own decisions, on its released heads, field by field and type by type."""
 
 from __future__ import annotations
 
 import json
+import struct
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
+from conftest import ROOT
 from r2_router import UNLIMITED, R2Router
 
-ROWS = 512
+ROWS = 256
 
 
 def typed(value: Any) -> Any:
@@ -59,14 +63,45 @@ def test_every_row_in_a_batch(
         assert ((batch.budget == UNLIMITED) == unlimited).all()
 
 
-def test_input_tokens(released_router: R2Router) -> None:
+def test_the_heads_are_the_released_ones(joblib_folder: Path) -> None:
+    """Bit for bit, read without this package."""
+    joblib = pytest.importorskip("joblib")
+    data = (ROOT / "checkpoints/r2-router/model.safetensors").read_bytes()
+    size = struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8 : 8 + size])
+    names = json.loads(header["__metadata__"]["heads"])
+
+    def tensor(name: str, dtype: str) -> np.ndarray:
+        begin, end = header[name]["data_offsets"]
+        values = np.frombuffer(data[8 + size + begin : 8 + size + end], dtype)
+        return values.reshape(header[name]["shape"])
+
+    weights, intercepts = tensor("weights", "<f4"), tensor("intercepts", "<f8")
+    config = json.loads((joblib_folder / "config.json").read_text(encoding="utf-8"))
+    heads = []
+    for model, settings in config["models"].items():
+        folder = joblib_folder / "checkpoints" / settings["checkpoint_dir"]
+        limited = joblib.load(folder / "limited_score_predictors.joblib")
+        for key, regressor in limited.items():
+            heads.append(([model, int(key.removesuffix("_score")), "quality"], regressor))
+        for target, file in (("quality", "score"), ("tokens", "token")):
+            regressor = joblib.load(folder / f"unlimited_{file}_predictor.joblib")
+            heads.append(([model, "unlimited", target], regressor))
+    assert names == [name for name, _ in heads]
+    assert len(heads) == 187
+    for row, (name, regressor) in enumerate(heads):
+        assert weights[row].tobytes() == regressor.coef_.tobytes(), name
+        assert intercepts[row] == float(regressor.intercept_), name
+
+
+def test_input_tokens() -> None:
     from conftest import shared
 
     class Router(R2Router):
         def embed(self, texts: Any) -> Any:
             return np.zeros((len(texts), 1024))
 
-    router = Router.from_pretrained(shared("released"))
+    router = Router.from_pretrained("r2-router")
     cases = json.loads(shared("golden/input_tokens.json").read_text(encoding="utf-8"))
     assert len(cases) > 5
     decisions = router.route_text([case["text"] for case in cases])

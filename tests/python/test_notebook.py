@@ -18,8 +18,6 @@ image = pytest.importorskip("matplotlib.image", reason="needs matplotlib, of the
 
 from run_notebook import NOTEBOOK, run  # noqa: E402
 
-RELEASED = NOTEBOOK.parents[2] / "shared" / "released"
-
 
 def outputs(notebook: Any) -> list[Any]:
     return [output for cell in notebook.cells for output in cell.get("outputs", [])]
@@ -58,26 +56,15 @@ def check_outputs(notebook: Any) -> None:
         assert output.get("name") != "stderr", output["text"]
 
 
-def test_runs_on_the_default_checkpoint_alone(tmp_path: Path) -> None:
+def test_runs(tmp_path: Path) -> None:
     notebook = run(tmp_path)
-    check_outputs(notebook)
-    pictures = figures(notebook)
-    assert len(pictures) == 3
-    check_figures(pictures)
-    assert text(notebook).count("Skipped") == 2
-    assert any(
-        "<table" in output.get("data", {}).get("text/html", "") for output in outputs(notebook)
-    )
-
-
-@pytest.mark.skipif(not RELEASED.is_dir(), reason="no ../shared/released beside the project")
-def test_runs_on_the_released_checkpoint_too(tmp_path: Path) -> None:
-    notebook = run(tmp_path, RELEASED)
     check_outputs(notebook)
     pictures = figures(notebook)
     assert len(pictures) == 5
     check_figures(pictures)
-    assert "Skipped" not in text(notebook)
+    assert any(
+        "<table" in output.get("data", {}).get("text/html", "") for output in outputs(notebook)
+    )
     committed = text(nbformat.read(NOTEBOOK, as_version=4))
     assert text(notebook) == committed, "out of date: run tests/python/run_notebook.py"
 

@@ -242,16 +242,35 @@ def test_default_checkpoint(monkeypatch: pytest.MonkeyPatch, native_folder: Path
     assert list(R2Router.from_pretrained().model_configs) == ["small", "large / ünï"]
 
 
+def test_installed_checkpoints_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert len(R2Router.from_pretrained("r2-router").model_configs) == 11
+    assert len(R2Router.from_pretrained("default").model_configs) > 11
+    monkeypatch.setenv("R2ROUTER_CHECKPOINT", "r2-router")
+    assert R2Router.from_pretrained().dimension == 1024
+
+
+def test_a_folder_is_preferred_to_an_installed_checkpoint(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, native_folder: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("r2-router").write_text("a file does not count")
+    assert len(R2Router.from_pretrained("r2-router").model_configs) == 11
+    Path("r2-router").unlink()
+    shutil.copytree(native_folder, "r2-router")
+    assert len(R2Router.from_pretrained("r2-router").model_configs) == 2
+
+
 def test_the_checkpoint_s_lambda_unless_another_is_given(native_folder: Path) -> None:
     assert R2Router.from_pretrained(native_folder).lambda_val == 0.25
     assert R2Router.from_pretrained(str(native_folder), 0.75).lambda_val == 0.75
 
 
 def test_remarks_go_to_the_logger(
-    released_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: Any
+    joblib_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: Any
 ) -> None:
     folder = tmp_path / "partial"
-    shutil.copytree(released_folder, folder)
+    shutil.copytree(joblib_folder, folder)
     config = json.loads((folder / "config.json").read_text())
     shutil.rmtree(folder / "checkpoints" / config["models"]["GLM-4.5-Air"]["checkpoint_dir"])
     with caplog.at_level(logging.INFO, logger="r2_router"):

@@ -49,8 +49,8 @@ def test_every_checkpoint_is_valid() -> None:
         validator(CHECKPOINT_SCHEMA).validate(load(config))
 
 
-def test_the_released_config_is_valid(released_folder: Path) -> None:
-    validator(CHECKPOINT_SCHEMA).validate(load(released_folder / "config.json"))
+def test_the_released_config_is_valid(joblib_folder: Path) -> None:
+    validator(CHECKPOINT_SCHEMA).validate(load(joblib_folder / "config.json"))
 
 
 @pytest.mark.parametrize("name", POOLS["good"])

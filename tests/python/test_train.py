@@ -371,8 +371,8 @@ def test_convert(native_folder: Path, tmp_path: Path) -> None:
         convert(tmp_path / "nowhere", tmp_path / "other")
 
 
-def test_convert_released(released_router: R2Router, released_folder: Path, tmp_path: Path) -> None:
-    convert(released_folder, str(tmp_path / "native"))
+def test_convert_released(released_router: R2Router, joblib_folder: Path, tmp_path: Path) -> None:
+    convert(joblib_folder, str(tmp_path / "native"))
     native = R2Router.from_pretrained(tmp_path / "native")
     embedding = np.random.default_rng(8).standard_normal(1024)
     assert native.route(embedding) == released_router.route(embedding)

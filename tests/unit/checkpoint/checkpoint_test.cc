@@ -288,6 +288,55 @@ TEST(Checkpoint, AReleasedFolderConvertsWithoutLoss) {
   expect_same(after, before);
   EXPECT_EQ(after.config.models, before.config.models);
   EXPECT_EQ(after.config.policy.rules, DecisionRules::kReference);
+
+  // So it was made.
+  const std::string ours = std::string(R2ROUTER_SOURCE_DIR) + "/checkpoints/r2-router";
+  for (const char* file : {"/config.json", "/model.safetensors"}) {
+    EXPECT_EQ(read_file(ours + file), read_file(folder / "native" + file)) << file;
+  }
+}
+
+TEST(CheckpointFolder, IsThatOfAnInstalledCheckpoint) {
+  const std::string installed = std::string(R2ROUTER_SOURCE_DIR) + "/checkpoints/";
+  EXPECT_EQ(fs::canonical(checkpoint_folder("r2-router")), fs::canonical(installed + "r2-router"));
+  EXPECT_EQ(fs::canonical(checkpoint_folder("default")), fs::canonical(installed + "default"));
+  EXPECT_EQ(load_checkpoint("r2-router").config.models.size(), 11U);
+  EXPECT_EQ(checkpoint_checksum("r2-router"), checkpoint_checksum(installed + "r2-router"));
+  EXPECT_EQ(checkpoint_json("r2-router"), checkpoint_json(checkpoint_folder("r2-router")));
+}
+
+TEST(CheckpointFolder, IsAFolderOfTheSameNameIfThereIsOne) {
+  const TemporaryFolder folder;
+  const fs::path before = fs::current_path();
+  fs::current_path(folder.path());
+  put_file("r2-router", "a file does not count, such as the program");
+  EXPECT_NE(checkpoint_folder("r2-router"), "r2-router");
+  fs::remove("r2-router");
+  fs::copy(fixture(), "r2-router");
+  EXPECT_EQ(checkpoint_folder("r2-router"), "r2-router");
+  EXPECT_EQ(load_checkpoint("r2-router").config.models.size(), 2U);
+  fs::current_path(before);
+}
+
+TEST(CheckpointFolder, OfAnUnknownNameIsAnErrorWithTheKnownOnes) {
+  expect_error(ErrorCode::kNotFound, "name of an installed checkpoint: default, r2-router",
+               [] { load_checkpoint("r2_router_"); });
+  // Only names are looked up, not paths below the installed checkpoints.
+  expect_error(ErrorCode::kNotFound, "found nothing here",
+               [] { checkpoint_folder("default/../default"); });
+}
+
+TEST(CheckpointFolder, OfTheDefaultCheckpointIsTheVariablesPathOrName) {
+  const char* set = std::getenv("R2ROUTER_CHECKPOINT");
+  const std::string before = set == nullptr ? "" : set;
+  ::setenv("R2ROUTER_CHECKPOINT", "r2-router", 1);
+  EXPECT_EQ(checkpoint_folder(""), checkpoint_folder("r2-router"));
+  ::setenv("R2ROUTER_CHECKPOINT", fixture().c_str(), 1);
+  EXPECT_EQ(checkpoint_folder(""), fixture());
+  EXPECT_NE(checkpoint_folder("default"), fixture());
+  ::unsetenv("R2ROUTER_CHECKPOINT");
+  EXPECT_EQ(checkpoint_folder(""), checkpoint_folder("default"));
+  if (set != nullptr) ::setenv("R2ROUTER_CHECKPOINT", before.c_str(), 1);
 }
 
 /// The contents of a model.safetensors, for tests to corrupt.
