@@ -180,9 +180,10 @@ R2ROUTER_EXPORT void read_embeddings(const std::string& file, OutcomeData& data)
 
 /// Where the data is, and which of it is used.
 struct OutcomeFiles {
-  std::string queries, outcomes;  ///< as for read_outcomes()
-  std::string embeddings = {};    ///< as for read_embeddings(); empty: none
-  std::string dataset = {};       ///< as for select_dataset()
+  std::string queries;          ///< as for read_outcomes()
+  std::string outcomes = {};    ///< likewise; empty: only queries are read
+  std::string embeddings = {};  ///< as for read_embeddings(); empty: none
+  std::string dataset = {};     ///< as for select_dataset()
   CostMeasure cost_measure = CostMeasure::kUsd;
 };
 

@@ -117,6 +117,19 @@ class R2ROUTER_EXPORT ReplySink {
   virtual void flush();
 };
 
+/// How replies are printed.
+struct ReplyFormat {
+  bool json = false;         ///< as to_json_line(); else text for people
+  bool all_options = false;  ///< with the ranking
+  bool answers = false;      ///< of text: queries are answered, not only routed
+  bool one_query = false;    ///< of text: leaves out the query, and the failure of its answer
+};
+
+/// Prints replies with `write`. In text for people, control characters of answers and errors are
+/// replaced.
+R2ROUTER_EXPORT std::unique_ptr<ReplySink> print_replies(
+    std::function<void(std::string_view)> write, const ReplyFormat& format = {});
+
 struct PipelineOptions {
   /// Answers the queries; empty: they are only routed.
   std::shared_ptr<const llm::Client> client = {};

@@ -64,9 +64,7 @@ std::tuple<std::string, std::string, Dict> calibrate_on(
   {
     const ReleasedGil released;
     const eval::CalibrationTarget parsed = eval::parse_target(target);
-    if (!data.table.pairs.empty()) {
-      data = eval::calibration_data(data, checkpoint->config, holdout, to_log);
-    }
+    data = eval::calibration_data(data, checkpoint->config, holdout, to_log);
     sample = eval::sample_options(Router(*checkpoint), data, base);
     result = eval::calibrate(sample.options, parsed, options, sample.realised);
     json = to_json(base, result);

@@ -101,15 +101,6 @@ void register_outcomes(py::module_& module) {
                              })
       .def_property_readonly("has_embeddings",
                              [](const OutcomeData& self) { return !self.embeddings.empty(); })
-      .def_property_readonly(
-          "limited",
-          [](const OutcomeData& self) {
-            return self.table.budget_mode == BudgetMode::kPrompted &&
-                   std::ranges::any_of(self.table.pairs, [](const Pair& pair) {
-                     return !pair.budget.is_unlimited();
-                   });
-          },
-          "Whether the outcomes have budgets that were part of the prompt.")
       .def("set_embeddings", &set_embeddings, py::arg("embeddings"));
   module.def("read_data", &read_data, py::kw_only(), py::arg("queries"), py::arg("outcomes"),
              py::arg("pool") = "", py::arg("checkpoint") = py::none(), py::arg("model") = "",

@@ -92,12 +92,15 @@ train::TrainRecipe make_recipe(std::optional<LexicalEncoderSpec> encoder, bool t
                                const std::string& predictor, const std::vector<double>& alphas,
                                const std::vector<std::uint32_t>& neighbours, std::uint32_t folds,
                                std::uint32_t holdout, std::uint64_t seed, std::uint32_t threads,
+                               const std::string& budget_prompt, const std::string& embedding_model,
                                py::object progress, py::object log) {
   // Member by member: if an initialiser of an aggregate throws, GCC 12 also destroys members that
   // do not exist yet.
   train::TrainRecipe recipe;
   recipe.topics = topics;
   recipe.augment = augment;
+  recipe.budget_prompt = budget_prompt;
+  recipe.embedding_model = embedding_model;
   recipe.options.predictor = parse_predictor_kind(predictor);
   recipe.options.folds = folds;
   recipe.options.holdout = holdout;
@@ -112,16 +115,13 @@ train::TrainRecipe make_recipe(std::optional<LexicalEncoderSpec> encoder, bool t
 }
 
 std::tuple<std::shared_ptr<Checkpoint>, Dict, std::string> train_on(
-    const OutcomeData& data, const train::TrainRecipe& recipe, const std::string& budget_prompt,
-    const std::string& embedding_model) {
+    const OutcomeData& data, const train::TrainRecipe& recipe) {
   auto checkpoint = std::make_shared<Checkpoint>();
   train::TrainReport report;
   std::string text;
   {
     const ReleasedGil released;
     *checkpoint = train::train(data, recipe, &report);
-    if (!data.embeddings.empty()) checkpoint->config.embedding_model = embedding_model;
-    checkpoint->config.budget_prompt = budget_prompt;
     text = to_text(report, *checkpoint);
   }
   return {checkpoint, to_dict(report, recipe.options.predictor), text};
@@ -129,9 +129,10 @@ std::tuple<std::shared_ptr<Checkpoint>, Dict, std::string> train_on(
 
 std::tuple<std::shared_ptr<Checkpoint>, std::string, std::string> train_on_tasks(
     const std::string& results, const std::string& prompts, const std::string& pool,
-    const std::vector<std::uint32_t>& token_limits, std::uint64_t seed, std::uint32_t threads,
-    py::object progress, py::object log) {
+    const std::vector<std::uint32_t>& token_limits, const std::string& data_date,
+    std::uint64_t seed, std::uint32_t threads, py::object progress, py::object log) {
   train::TaskTrainOptions options;
+  options.data_date = data_date;
   if (!token_limits.empty()) options.token_limits = token_limits;
   options.seed = seed;
   options.threads = threads;
@@ -175,14 +176,7 @@ std::tuple<std::shared_ptr<Checkpoint>, Dict, std::string> add_model_to(
     *added = train::add_model(checkpoint, data.table, eval::embed(Router(checkpoint), data), model,
                               options, &report);
     text = to_text(report, model);
-    // The new checkpoint is kept even if routers cannot be measured on these queries.
-    try {
-      comparison = eval::compare_added_model(*added, report, data, options.holdout);
-    } catch (const Error& error) {
-      if (options.log) {
-        options.log(LogLevel::kWarning, std::string("routers not compared: ") + error.what());
-      }
-    }
+    comparison = eval::compare_added_model(*added, report, data, options.holdout, options.log);
   }
   const Pool& pool = added->config.models;
   Dict dict("model"_a = model, "probes"_a = report.probes,
@@ -215,13 +209,13 @@ void register_train(py::module_& module) {
            py::arg("neighbours") = std::vector<std::uint32_t>(),
            py::arg("folds") = train::TrainOptions{}.folds,
            py::arg("holdout") = train::TrainOptions{}.holdout, py::arg("seed") = 0,
-           py::arg("threads") = 0, py::arg("progress") = py::none(), py::arg("log") = py::none());
+           py::arg("threads") = 0, py::arg("budget_prompt") = "", py::arg("embedding_model") = "",
+           py::arg("progress") = py::none(), py::arg("log") = py::none());
   module.def("train", &train_on, py::kw_only(), py::arg("data"), py::arg("recipe"),
-             py::arg("budget_prompt"), py::arg("embedding_model"),
              "Returns the checkpoint, a report, and the report as text.");
   module.def("train_on_tasks", &train_on_tasks, py::kw_only(), py::arg("results"),
-             py::arg("prompts"), py::arg("pool"), py::arg("token_limits"), py::arg("seed"),
-             py::arg("threads"), py::arg("progress"), py::arg("log"),
+             py::arg("prompts"), py::arg("pool"), py::arg("token_limits"), py::arg("data_date"),
+             py::arg("seed"), py::arg("threads"), py::arg("progress"), py::arg("log"),
              "Returns the checkpoint, a report as JSON, and the report as text.");
   module.def("add_model", &add_model_to, py::kw_only(), py::arg("checkpoint"), py::arg("data"),
              py::arg("model"), py::arg("probes"), py::arg("holdout"), py::arg("seed"),

@@ -195,11 +195,6 @@ class Data:
     def has_embeddings(self) -> bool:
         ...
     @property
-    def limited(self) -> bool:
-        """
-        Whether the outcomes have budgets that were part of the prompt.
-        """
-    @property
     def texts(self) -> list[str]:
         ...
 class PriceSync:
@@ -237,7 +232,7 @@ class Recipe:
     """
     How a router is trained.
     """
-    def __init__(self, *, encoder: LexicalEncoder | None = None, topics: bool = False, augment: bool = False, predictor: str = 'ridge', alphas: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex] = [], neighbours: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = [], folds: typing.SupportsInt | typing.SupportsIndex = 5, holdout: typing.SupportsInt | typing.SupportsIndex = 5, seed: typing.SupportsInt | typing.SupportsIndex = 0, threads: typing.SupportsInt | typing.SupportsIndex = 0, progress: typing.Any = None, log: typing.Any = None) -> None:
+    def __init__(self, *, encoder: LexicalEncoder | None = None, topics: bool = False, augment: bool = False, predictor: str = 'ridge', alphas: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex] = [], neighbours: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = [], folds: typing.SupportsInt | typing.SupportsIndex = 5, holdout: typing.SupportsInt | typing.SupportsIndex = 5, seed: typing.SupportsInt | typing.SupportsIndex = 0, threads: typing.SupportsInt | typing.SupportsIndex = 0, budget_prompt: str = '', embedding_model: str = '', progress: typing.Any = None, log: typing.Any = None) -> None:
         ...
 class EvaluationOptions:
     """
@@ -309,11 +304,11 @@ def settings() -> list[dict[str, typing.Any]]:
     """
     Every setting of a policy, as the native library has it.
     """
-def train(*, data: Data, recipe: Recipe, budget_prompt: str, embedding_model: str) -> tuple[Checkpoint, dict[str, typing.Any], str]:
+def train(*, data: Data, recipe: Recipe) -> tuple[Checkpoint, dict[str, typing.Any], str]:
     """
     Returns the checkpoint, a report, and the report as text.
     """
-def train_on_tasks(*, results: str, prompts: str, pool: str, token_limits: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], seed: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex, progress: typing.Any, log: typing.Any) -> tuple[Checkpoint, str, str]:
+def train_on_tasks(*, results: str, prompts: str, pool: str, token_limits: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], data_date: str, seed: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex, progress: typing.Any, log: typing.Any) -> tuple[Checkpoint, str, str]:
     """
     Returns the checkpoint, a report as JSON, and the report as text.
     """

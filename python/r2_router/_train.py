@@ -101,6 +101,8 @@ def train(
             holdout=holdout,
             seed=seed,
             threads=threads,
+            budget_prompt=budget_prompt,
+            embedding_model=embedding_model,
             progress=bar.function,
             log=tables.log,
         )
@@ -116,17 +118,7 @@ def train(
             cost=cost,
             ignore_unknown_models=ignore_unknown_models,
         )
-        if data.limited and "{budget}" not in budget_prompt:
-            raise ValueError(
-                "the outcomes have limited budgets: give budget_prompt, the instruction that was "
-                "sent to the models, with {budget} in place of the number"
-            )
-        checkpoint, report, text = _core.train(
-            data=data,
-            recipe=recipe,
-            budget_prompt=budget_prompt,
-            embedding_model=embedding_model,
-        )
+        checkpoint, report, text = _core.train(data=data, recipe=recipe)
     if folder:
         checkpoint.save(folder)
         logger.info("trained %d heads, wrote %s", report["heads"], folder)
@@ -147,6 +139,7 @@ def train_on_tasks(
     output: Path | None = None,
     *,
     token_limits: Sequence[int] = (),
+    data_date: str = "",
     seed: int = 0,
     threads: int = 0,
     progress: Progress = None,
@@ -160,6 +153,7 @@ def train_on_tasks(
       recognise tasks
     - ``pool`` and ``output``: as in ``train``; tables too
     - ``token_limits``: limited budgets; empty: 100, 300, 1000, 4000 and 16000
+    - ``data_date``: the date of the results, such as ``"2026-08-22"``, which ``info`` shows
     - ``progress``: as in ``train``
 
     Returns a report, which is a dictionary of figures. Its ``router`` is ready to use. Raises as
@@ -174,6 +168,7 @@ def train_on_tasks(
             prompts=tables.file("prompts", prompts),
             pool=tables.pool(pool),
             token_limits=list(token_limits),
+            data_date=data_date,
             seed=seed,
             threads=threads,
             progress=bar.function,

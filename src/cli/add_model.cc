@@ -13,8 +13,6 @@
 namespace r2router::cli {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 constexpr const char* kFooter = R"(
 Examples:
   r2-router add-model --checkpoint-dir my-router --pool models.json --model new-model \
@@ -47,22 +45,16 @@ void add_model_to_checkpoint(Settings& settings) {
                        settings.model, settings.options, &report);
   save_checkpoint(added, settings.output);
 
-  Json json = {{"checkpoint", settings.output}};
-  json.update(Json::parse(to_json(report, added.config.models)));
+  auto json = nlohmann::ordered_json::parse(to_json(report, added.config.models));
   std::string text = to_text(report, settings.model);
-  // The new checkpoint is kept even if routers cannot be measured on these queries.
-  try {
-    if (const auto both =
-            eval::compare_added_model(added, report, data, settings.options.holdout)) {
-      json["audc"] = both->added.audc;
-      json["full_training"]["audc"] = both->full.audc;
-      text += "AUDC of the router on them: " + decimal(both->added.audc, 4) +
-              "; with those heads: " + decimal(both->full.audc, 4) + ".\n";
-    }
-  } catch (const Error& error) {
-    print_remark("warning", std::string("routers not compared: ") + error.what());
+  if (const auto both = eval::compare_added_model(added, report, data, settings.options.holdout,
+                                                  settings.options.log)) {
+    json["audc"] = both->added.audc;
+    json["full_training"]["audc"] = both->full.audc;
+    text += "AUDC of the router on them: " + decimal(both->added.audc, 4) +
+            "; with those heads: " + decimal(both->full.audc, 4) + ".\n";
   }
-  print(settings.json ? json.dump(2) + '\n' : text + "Wrote " + settings.output + ".\n");
+  print_report(settings.json, settings.output, json.dump(), text);
 }
 
 }  // namespace
@@ -71,7 +63,7 @@ void add_add_model_command(CLI::App& app) {
   Command<Settings> command(
       app, "add-model",
       "Add a model to a checkpoint from a few of its outcomes, without retraining", kFooter);
-  add_outcome_options(command.app, command->data);
+  add_outcome_options(command.app, command->data, false);
   Options& add = command.add;
   add("--checkpoint-dir", command->checkpoint_dir, "DIR", "The checkpoint to add it to")
       ->required();

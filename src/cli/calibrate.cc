@@ -48,17 +48,10 @@ struct Settings {
 
 OutcomeData read_data(const OutcomeSettings& settings, const Router& router) {
   const OutcomeFiles& files = settings.files;
-  OutcomeData data;
-  if (!files.outcomes.empty()) {
-    data =
-        eval::calibration_data(read_outcome_data(files, router.pool(), settings.options),
-                               router.config(), settings.holdout, print_warnings(), files.queries);
-  } else {
-    data.table.queries = read_queries(files.queries);
-    if (!files.embeddings.empty()) read_embeddings(files.embeddings, data);
-  }
+  const OutcomeData data = read_outcome_data(files, router.pool(), settings.options);
   if (data.embeddings.empty() && !router.encoder()) throw missing_encoder(router);
-  return data;
+  return eval::calibration_data(data, router.config(), settings.holdout, print_warnings(),
+                                files.queries);
 }
 
 void calibrate_policy(Settings& settings) {
@@ -86,7 +79,7 @@ void calibrate_policy(Settings& settings) {
 void add_calibrate_command(CLI::App& app) {
   Command<Settings> command(app, "calibrate",
                             "Find the setting that meets a target, and keep it in a file", kFooter);
-  add_outcome_options(command.app, command->data);
+  add_outcome_options(command.app, command->data, false);
   CLI::Option* outcomes = command.app.get_option("--outcomes")->required(false);
   command.app.get_option("--dataset")->needs(outcomes);
   command.app.get_option("--holdout")->needs(outcomes);

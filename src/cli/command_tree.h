@@ -2,6 +2,7 @@
 // from their CLI11 definitions.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -63,5 +64,11 @@ struct Block {
 /// lines between them. Indented lines are literal. The first paragraph is "Examples:" and indented
 /// command lines.
 std::vector<Block> manual_of(const CLI::App& command);
+
+/// The terminal's width, at most 100; 100 if standard output is not a terminal.
+std::size_t help_width();
+
+/// The manual as --help prints it. Only lines of examples can be longer than `width`.
+std::string help_text(const CLI::App& command, std::size_t width);
 
 }  // namespace r2router::cli

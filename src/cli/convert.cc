@@ -1,12 +1,8 @@
 // r2-router convert: writes a checkpoint of either layout in the native one.
-#include <filesystem>
 #include <string>
-
-#include <nlohmann/json.hpp>
 
 #include "r2router/checkpoint.h"
 
-#include "base/decimal.h"
 #include "cli/command.h"
 
 namespace r2router::cli {
@@ -26,16 +22,8 @@ struct Settings {
 void convert(const Settings& settings) {
   const auto& [source, destination] = settings;
   save_checkpoint(load_checkpoint(source, print_warnings()), destination);
-  // Report what is on the disk.
-  const auto facts = nlohmann::json::parse(checkpoint_json(destination));
-  const auto size = [&settings](const char* file) {
-    const auto path = std::filesystem::path(settings.destination) / file;
-    return std::string(file) + " (" + with_thousands(std::filesystem::file_size(path)) + " bytes)";
-  };
-  print("Wrote " + destination + ": " + size("config.json") + ", " + size("model.safetensors") +
-        ".\n" + std::to_string(facts["models"].size()) + " models, " + facts["heads"].dump() +
-        " heads of " + facts["embedding_dim"].dump() + " " + facts["precision"].get<std::string>() +
-        " weights, SHA-256 " + facts["checksum_sha256"].get<std::string>() + ".\n");
+  // Describe what is on the disk.
+  print("Wrote " + destination + ".\n\n" + checkpoint_text(destination, print_warnings()));
 }
 
 }  // namespace

@@ -111,8 +111,7 @@ void add_eval_command(CLI::App& app) {
   Command<Settings> command(
       app, "eval", "Compare a checkpoint, or training, with other policies on known outcomes",
       std::string(kFooter) + kFeaturesHelp);
-  add_outcome_options(command.app, command->data);
-  add_cost_option(command.app, command->data);
+  add_outcome_options(command.app, command->data, true);
   command.app.get_option("--queries")->required(false);
   command.app.get_option("--outcomes")->required(false);
   Options& add = command.add;

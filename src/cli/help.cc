@@ -1,6 +1,4 @@
 // r2-router help: the text of --help.
-#include "cli/help.h"
-
 #include <algorithm>
 #include <utility>
 #include <vector>

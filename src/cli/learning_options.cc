@@ -3,6 +3,8 @@
 #include <memory>
 #include <string_view>
 
+#include <nlohmann/json.hpp>
+
 #include "r2router/error.h"
 
 #include "cli/command.h"
@@ -21,7 +23,7 @@ std::string features_error(const std::string& text) {
 
 }  // namespace
 
-void add_outcome_options(CLI::App& command, OutcomeSettings& settings) {
+void add_outcome_options(CLI::App& command, OutcomeSettings& settings, bool costs) {
   Options add(command);
   add("--queries", settings.files.queries, "FILE",
       "Queries: query_id, query; optionally dataset, query_tokens. JSON lines, a JSON array or "
@@ -41,15 +43,13 @@ void add_outcome_options(CLI::App& command, OutcomeSettings& settings) {
   add("--holdout", settings.holdout, "N",
       "Keep one query in N, by a hash of its text, out of training and for evaluation; 0: none is "
       "kept out, and all are evaluated; default: as the checkpoint was trained, or 5");
-}
-
-void add_cost_option(CLI::App& command, OutcomeSettings& settings) {
-  Options(command).choice("--cost", settings.files.cost_measure,
-                          {{"usd", CostMeasure::kUsd},
-                           {"length", CostMeasure::kLength},
-                           {"latency", CostMeasure::kLatency}},
-                          "What curves of score over cost measure costs in: usd; length, output "
-                          "tokens; or latency, seconds by the speeds in the pool");
+  if (!costs) return;
+  add.choice("--cost", settings.files.cost_measure,
+             {{"usd", CostMeasure::kUsd},
+              {"length", CostMeasure::kLength},
+              {"latency", CostMeasure::kLatency}},
+             "What curves of score over cost measure costs in: usd; length, output tokens; or "
+             "latency, seconds by the speeds in the pool");
 }
 
 std::uint32_t holdout_of(const OutcomeSettings& settings, const Config& config) {
@@ -119,6 +119,14 @@ OutcomeData read_training_data(const OutcomeSettings& outcomes, LearningSettings
       choose_models(data.table, pool, settings.models, settings.coverage, print_warnings());
   if (hard_cap) data.table = apply_hard_cap(data.table, settings.token_limits);
   return data;
+}
+
+void print_report(bool as_json, const std::string& folder, const std::string& json,
+                  const std::string& text) {
+  if (!as_json) return print(text + "Wrote " + folder + ".\n");
+  nlohmann::ordered_json whole = {{"checkpoint", folder}};
+  whole.update(nlohmann::ordered_json::parse(json));
+  print(whole.dump(2) + '\n');
 }
 
 train::ProgressCallback print_progress() {

@@ -25,11 +25,8 @@ struct OutcomeSettings {
 };
 
 /// Adds --queries, --outcomes, --ignore-unknown-models, --dataset, --embeddings and --holdout to
-/// `command`. `settings` must outlive it.
-void add_outcome_options(CLI::App& command, OutcomeSettings& settings);
-
-/// Adds --cost to `command`: what curves measure costs in. `settings` must outlive it.
-void add_cost_option(CLI::App& command, OutcomeSettings& settings);
+/// `command`, and --cost if it measures `costs`. `settings` must outlive it.
+void add_outcome_options(CLI::App& command, OutcomeSettings& settings, bool costs);
 
 /// --holdout, or what the checkpoint of this config was trained with. Warns if that is everything
 /// there was.
@@ -59,6 +56,10 @@ extern const char* const kFeaturesHelp;
 /// left.
 OutcomeData read_training_data(const OutcomeSettings& outcomes, LearningSettings& settings,
                                bool hard_cap);
+
+/// Prints what was trained as text, or as a JSON object that begins with the checkpoint's folder.
+void print_report(bool as_json, const std::string& folder, const std::string& json,
+                  const std::string& text);
 
 /// Shows the progress of training on standard error if that is a terminal.
 train::ProgressCallback print_progress();

@@ -16,7 +16,6 @@
 #include "r2router/pipeline.h"
 #include "r2router/router.h"
 
-#include "base/text_layout.h"
 #include "base/unicode.h"
 #include "cli/command.h"
 #include "cli/interrupt.h"
@@ -115,41 +114,39 @@ std::unique_ptr<QuerySource> open_source(const Settings& settings, const SourceO
 
 // --- where replies go
 
-/// Prints replies for people or as JSON.
+/// Prints replies, with errors that name the options to use. The failure of --query is thrown.
 class Printer final : public ReplySink {
  public:
   Printer(const Settings& settings, const Router& router)
       : settings_(settings),
         router_(router),
-        answers_(settings.answers()),
-        progress_(answers_ && !settings.one_at_a_time() && ::isatty(STDOUT_FILENO) == 0) {}
+        progress_(settings.answers() && !settings.one_at_a_time() && ::isatty(STDOUT_FILENO) == 0),
+        replies_(print_replies([this](std::string_view text) { output_.write(text); },
+                               {.json = !settings.as_text(),
+                                .all_options = settings.verbose,
+                                .answers = settings.answers(),
+                                .one_query = settings.query.has_value()})) {}
 
   void begin_answer(const QueryItem& item, const Decision& decision) override {
-    if (!settings_.as_text()) return;
-    print_decision(item, decision);
-    print_rule();
+    replies_->begin_answer(item, decision);
     output_.flush();
   }
 
   void piece(std::string_view text) override {
-    if (!settings_.as_text() || text.empty()) return;
-    output_.write(printable(text));
+    replies_->piece(text);
     output_.flush();
-    open_line_ = !text.ends_with('\n');
   }
 
   void reply(const Reply& reply) override {
     if (reply.error) {
-      print_error(reply);
-    } else if (!settings_.as_text()) {
-      output_.write(to_json_line(reply, settings_.verbose));
-    } else if (reply.completion) {
-      end_answer(*reply.decision, *reply.completion);
+      const Error error = explained(*reply.error, reply.item);
+      if (settings_.query) throw Error(error);
+      replies_->reply({.item = reply.item, .error = error});
     } else {
-      print_decision(reply.item, *reply.decision);
+      replies_->reply(reply);
     }
-    if (answers_) output_.flush();
-    progress_.show(std::to_string(++replies_) + " queries answered");
+    if (settings_.answers()) output_.flush();
+    progress_.show(std::to_string(++count_) + " queries answered");
     if (settings_.query && reply.completion && reply.completion->failure) {
       throw Error(reply.completion->failure->code, reply.completion->failure->message);
     }
@@ -161,33 +158,6 @@ class Printer final : public ReplySink {
   }
 
  private:
-  void print_fact(std::string_view label, std::string_view value) {
-    output_.write(fact_line(label, value, kFactColumn));
-  }
-  void print_rule() { output_.write(std::string(72, '-') + '\n'); }
-
-  void print_decision(const QueryItem& item, const Decision& decision) {
-    // The candidates are the same for every query, so they are listed once.
-    if (!std::exchange(listed_, true)) output_.write(candidates_text(decision));
-    if (!settings_.query) {
-      output_.write("\n");
-      item.row ? print_fact("Row", std::to_string(*item.row))
-               : print_fact("Query", item.query.text);
-    }
-    output_.write(to_text(decision));
-    if (settings_.verbose) output_.write('\n' + ranking_text(decision));
-  }
-
-  void end_answer(const Decision& decision, const llm::Completion& completion) {
-    if (std::exchange(open_line_, false)) output_.write("\n");
-    if (!completion.text.empty() || !completion.failure) print_rule();
-    if (!completion.attempts.empty()) output_.write(to_text(completion, *decision.pool));
-    if (completion.failure && !settings_.query) {
-      print_fact("Not answered", printable(completion.failure->message));
-    }
-  }
-
-  // The library's messages are for programmers. These name the options to use.
   Error explained(const Error& error, const QueryItem& item) const {
     if (!item.error && !item.query.has_embedding() && !router_.encoder()) {
       return missing_encoder(router_);
@@ -195,26 +165,12 @@ class Printer final : public ReplySink {
     return with_flag_named(error, settings_, item.options.policy);
   }
 
-  void print_error(const Reply& reply) {
-    const Error error = explained(*reply.error, reply.item);
-    if (settings_.query) throw Error(error);
-    if (settings_.as_text()) {
-      output_.write("\n");
-      if (!reply.item.query.text.empty()) print_fact("Query", reply.item.query.text);
-      print_fact(answers_ ? "Not answered" : "Not routed", printable(error.what()));
-    } else {
-      output_.write(to_json_line({.item = reply.item, .error = error}));
-    }
-  }
-
   const Settings& settings_;
   const Router& router_;
-  const bool answers_;
   Output output_;
   Progress progress_;
-  std::uint64_t replies_ = 0;
-  bool listed_ = false;     // the candidates are printed
-  bool open_line_ = false;  // the last piece has not ended its line
+  const std::unique_ptr<ReplySink> replies_;
+  std::uint64_t count_ = 0;
 };
 
 /// Routes the queries, and answers them if there is a server for it. Returns the exit code.

@@ -13,7 +13,6 @@
 #include "base/suggestion.h"
 #include "cli/command.h"
 #include "cli/command_tree.h"
-#include "cli/help.h"
 
 namespace r2router::cli {
 namespace {

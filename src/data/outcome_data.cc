@@ -29,10 +29,15 @@ void read_embeddings(const std::string& file, OutcomeData& data) {
 
 OutcomeData read_outcome_data(const OutcomeFiles& files, const Pool& pool,
                               const ReadOptions& options) {
-  OutcomeData data{.table = read_outcomes(files.queries, files.outcomes, pool, options)};
+  OutcomeData data;
+  if (files.outcomes.empty()) {
+    data.table.queries = read_queries(files.queries);
+  } else {
+    data.table = read_outcomes(files.queries, files.outcomes, pool, options);
+  }
   data.table.cost_measure = files.cost_measure;
   if (!files.embeddings.empty()) read_embeddings(files.embeddings, data);
-  return select_dataset(data, files.dataset, files.queries);
+  return files.dataset.empty() ? data : select_dataset(data, files.dataset, files.queries);
 }
 
 OutcomeData select_rows(const OutcomeData& data, std::span<const std::uint32_t> rows) {

@@ -102,6 +102,7 @@ std::string with_interval(const CalibratedFigure& figure, Text text) {
 OutcomeData calibration_data(const OutcomeData& data, const Config& config,
                              std::optional<std::uint32_t> holdout, const LogCallback& log,
                              const std::string& file) {
+  if (data.table.pairs.empty()) return data;
   const std::uint32_t kept_out = holdout ? *holdout : trained_holdout(config, log);
   OutcomeData part = kept_out > 0 ? select_part(data, kept_out, true) : data;
   if (part.table.queries.empty()) {

@@ -358,6 +358,7 @@ RouterEvaluation cross_validate(const OutcomeData& data, const train::TrainRecip
       train::TrainRecipe own = recipe;
       own.options.holdout = 0;
       own.options.predictor = kind;
+      own.budget_prompt = "{budget}";  // it must have one, which is sent to nobody here
       return Router(train::train(training, own));
     };
     const Contest part =
@@ -393,7 +394,8 @@ RouterEvaluation cross_validate(const OutcomeData& data, const train::TrainRecip
 std::optional<AddedModelComparison> compare_added_model(const Checkpoint& added,
                                                         const train::AddModelReport& report,
                                                         const OutcomeData& data,
-                                                        std::uint32_t holdout) {
+                                                        std::uint32_t holdout,
+                                                        const LogCallback& log) {
   if (!report.full || data.table.models.size() != added.config.models.size()) return std::nullopt;
   const OutcomeTable held_out = select_part(data, holdout, true).table;
   if (complete_queries(held_out).empty()) return std::nullopt;
@@ -402,7 +404,12 @@ std::optional<AddedModelComparison> compare_added_model(const Checkpoint& added,
         .evaluation.policies.front()
         .metrics;
   };
-  return AddedModelComparison{metrics(added), metrics(report.full->checkpoint)};
+  try {
+    return AddedModelComparison{metrics(added), metrics(report.full->checkpoint)};
+  } catch (const Error& error) {
+    if (log) log(LogLevel::kWarning, std::string("routers not compared: ") + error.what());
+    return std::nullopt;
+  }
 }
 
 }  // namespace r2router::eval

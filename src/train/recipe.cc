@@ -62,6 +62,34 @@ Json heads_json(const AddedHeads& heads, const Pool& pool) {
           {"shares", shares}};
 }
 
+void check_budget_prompt(const OutcomeTable& table, const std::string& budget_prompt) {
+  const bool limited = std::ranges::any_of(
+      table.pairs, [](const Pair& pair) { return !pair.budget.is_unlimited(); });
+  if (!limited || table.budget_mode != BudgetMode::kPrompted) return;
+  if (budget_prompt.find("{budget}") != std::string::npos) return;
+  throw Error(ErrorCode::kInvalidArgument,
+              "the outcomes have limited budgets: give the budget prompt, the instruction that the "
+              "models received, with {budget} in place of the number of tokens");
+}
+
+Checkpoint fit(const OutcomeData& data, const TrainRecipe& recipe, TrainReport* report) {
+  if (!data.embeddings.empty()) {
+    return train(data.table, data.embeddings, data.dimension, recipe.options, report);
+  }
+  LexicalEncoderSpec encoder = recipe.encoder;
+  if (recipe.topics) {
+    encoder.topics = datasets(data.table);
+    if (encoder.topics.size() < 2) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  "the queries name " + std::to_string(encoder.topics.size()) +
+                      " datasets, and topics needs at least 2: leave it "
+                      "out, or add \"dataset\" to the queries");
+    }
+  }
+  return train(recipe.augment ? eval::add_perturbed_copies(data.table) : data.table, encoder,
+               recipe.options, report);
+}
+
 }  // namespace
 
 LexicalFeatures parse_features(std::string_view text) {
@@ -102,21 +130,11 @@ LexicalFeatures parse_features(std::string_view text) {
 }
 
 Checkpoint train(const OutcomeData& data, const TrainRecipe& recipe, TrainReport* report) {
-  if (!data.embeddings.empty()) {
-    return train(data.table, data.embeddings, data.dimension, recipe.options, report);
-  }
-  LexicalEncoderSpec encoder = recipe.encoder;
-  if (recipe.topics) {
-    encoder.topics = datasets(data.table);
-    if (encoder.topics.size() < 2) {
-      throw Error(ErrorCode::kInvalidArgument,
-                  "the queries name " + std::to_string(encoder.topics.size()) +
-                      " datasets, and topics needs at least 2: leave it "
-                      "out, or add \"dataset\" to the queries");
-    }
-  }
-  return train(recipe.augment ? eval::add_perturbed_copies(data.table) : data.table, encoder,
-               recipe.options, report);
+  check_budget_prompt(data.table, recipe.budget_prompt);
+  Checkpoint checkpoint = fit(data, recipe, report);
+  checkpoint.config.budget_prompt = recipe.budget_prompt;
+  if (!data.embeddings.empty()) checkpoint.config.embedding_model = recipe.embedding_model;
+  return checkpoint;
 }
 
 std::string to_text(const TrainReport& report, const Checkpoint& checkpoint) {

@@ -20,7 +20,7 @@
 #include "r2router/checkpoint.h"
 
 #include "cli/command.h"
-#include "cli/help.h"
+#include "cli/command_tree.h"
 #include "support/fault_server.h"
 #include "support/heads.h"
 #include "support/process.h"

@@ -233,8 +233,9 @@ TEST_F(TrainCli, PromptedBudgetsRequireTheirPrompt) {
   }
   put_file(folder_ / "outcomes.jsonl", read_file(folder_ / "outcomes.jsonl") + outcomes);
   const Outcome without = train("router");
-  EXPECT_EQ(without.exit_code, 2);
-  EXPECT_THAT(without.err, HasSubstr("--budget-prompt"));
+  EXPECT_EQ(without.exit_code, 1);
+  EXPECT_THAT(without.err, HasSubstr("give the budget prompt"));
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "router"));
   const Outcome outcome = train("router", {"--budget-prompt", "Be brief: {budget} tokens."});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   const Config config = load_checkpoint(folder_ / "router").config;

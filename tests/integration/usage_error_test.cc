@@ -69,6 +69,19 @@ TEST(UsageError, SaysWhatWasFoundAndExpected) {
        "route --help)"},
       {{"route", "--query", "a", "--embed-model", "b"},
        "--embed-model needs --embed-url: use both, or neither (see r2-router route --help)"},
+      {{"train", "--pool", "p", "--output", "o"},
+       "nothing to train on: give --queries and --outcomes, or --task-table and --prompts (see "
+       "r2-router train --help)"},
+      {{"train", "--pool", "p", "--output", "o", "--queries", "q"},
+       "--queries needs --outcomes: use both, or neither (see r2-router train --help)"},
+      {{"train", "--pool", "p", "--output", "o", "--task-table", "t"},
+       "--task-table needs --prompts: use both, or neither (see r2-router train --help)"},
+      {{"train", "--pool", "p", "--output", "o", "--data-date", "2026-01-01"},
+       "--data-date needs --task-table: use both, or neither (see r2-router train --help)"},
+      {{"train", "--pool", "p", "--output", "o", "--task-table", "t", "--prompts", "q",
+        "--predictor", "knn"},
+       "--task-table and --predictor exclude each other: use one of them (see r2-router train "
+       "--help)"},
       // Values.
       {{"route", "--query"}, "--query needs a value: TEXT (see r2-router route --help)"},
       {{"train", "--predictor"},

@@ -117,7 +117,8 @@ struct CalibrationSample {
 
 /// The part of the data to calibrate a router on: outcomes as it was trained on them, of queries
 /// that its training kept out (one in `holdout`; empty: as trained_holdout() says; 0: all are
-/// used). `file` is only for the error message. Throws Error(kBadData) if none is left.
+/// used). Data without outcomes is returned as it is. `file` is only for the error message. Throws
+/// Error(kBadData) if none is left.
 R2ROUTER_EXPORT OutcomeData calibration_data(const OutcomeData& data, const Config& config,
                                              std::optional<std::uint32_t> holdout = {},
                                              const LogCallback& log = {},

@@ -121,10 +121,11 @@ struct AddedModelComparison {
 };
 
 /// Compares the results of add_model() on the held-out queries that every model answered. Empty if
-/// there are none, or the report has no full training.
+/// there are none, or the report has no full training, or they cannot be evaluated, which is a
+/// warning: the new checkpoint does not depend on it.
 R2ROUTER_EXPORT std::optional<AddedModelComparison> compare_added_model(
     const Checkpoint& added, const train::AddModelReport& report, const OutcomeData& data,
-    std::uint32_t holdout);
+    std::uint32_t holdout, const LogCallback& log = {});
 
 // Reports.
 

@@ -145,6 +145,12 @@ struct TrainRecipe {
   bool topics = false;
   /// Also trains on the copies of add_perturbed_copies().
   bool augment = false;
+  /// The instruction that the models received under a limited budget, with "{budget}" in place of
+  /// the number of tokens; it becomes Config::budget_prompt. Required if the data has prompted
+  /// budgets: predictions hold under the wording of the prompt alone.
+  std::string budget_prompt = {};
+  /// The model that made the embeddings of the data; it becomes Config::embedding_model.
+  std::string embedding_model = {};
   TrainOptions options = {};
 };
 
@@ -154,7 +160,7 @@ R2ROUTER_EXPORT LexicalFeatures parse_features(std::string_view text);
 
 /// Fits a checkpoint to the data: to its embeddings if it has any, otherwise with the lexical
 /// encoder. Throws what the other overloads throw, and Error(kInvalidArgument) for topics of fewer
-/// than two datasets.
+/// than two datasets, and for prompted budgets without a budget_prompt.
 R2ROUTER_EXPORT Checkpoint train(const OutcomeData& data, const TrainRecipe& recipe,
                                  TrainReport* report = nullptr);
 
