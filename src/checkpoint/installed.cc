@@ -1,13 +1,13 @@
-// Checkpoints by name: those that are installed with the library, in share/r2router/checkpoints. They
-// are found relative to the file that holds this code, so that an installation can be moved.
-#include <dlfcn.h>
-
+// Checkpoints by name: those that are installed with the library, in share/r2router/checkpoints.
+// They are found relative to the file that holds this code, so that an installation can be moved.
 #include <cstdlib>
 #include <filesystem>
 #include <set>
 #include <string>
 #include <system_error>
 #include <vector>
+
+#include <dlfcn.h>
 
 #include "r2router/checkpoint.h"
 
@@ -88,12 +88,13 @@ std::string checkpoint_folder(const std::string& name) {
   }
   if (name.empty()) fail_without_default(places);
   if (fs::status(name, ignored).type() != fs::file_type::not_found) return name;
-  throw Error(ErrorCode::kNotFound,
-              "found nothing here; expected a checkpoint folder, which holds config.json and either "
-              "model.safetensors (native) or checkpoints/ (released), or the name of an installed "
-              "checkpoint: " +
-                  names_in(places),
-              {.file = name});
+  throw Error(
+      ErrorCode::kNotFound,
+      "found nothing here; expected a checkpoint folder, which holds config.json and either "
+      "model.safetensors (native) or checkpoints/ (released), or the name of an installed "
+      "checkpoint: " +
+          names_in(places),
+      {.file = name});
 }
 
 }  // namespace r2router

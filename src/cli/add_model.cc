@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "r2router/eval/router_evaluation.h"
+#include "r2router/train/task_table.h"
 
 #include "base/decimal.h"
 #include "base/file.h"
@@ -17,6 +18,8 @@ constexpr const char* kFooter = R"(
 Examples:
   r2-router add-model --checkpoint-dir my-router --pool models.json --model new-model \
     --queries queries.jsonl --outcomes outcomes.jsonl --output my-router-2
+  r2-router add-model --checkpoint-dir my-task-router --pool models.json --model new-model \
+    --task-scores results.csv --output my-task-router-2
 
 A few hundred outcomes of the new model are enough: its heads begin as a mixture of the existing
 heads, which do not change. Under a hard cap, limited budgets are derived from unlimited answers. If there are more outcomes than probes, the new heads are compared with heads fitted to all
@@ -24,16 +27,29 @@ of them, on the queries held out; if the file has the other models' outcomes too
 
 struct Settings {
   OutcomeSettings data;
-  std::string checkpoint_dir, pool, model, output;
+  std::string checkpoint_dir, pool, model, output, task_scores;
   train::AddModelOptions options;
   bool json = false;
 };
+
+void add_from_tasks(const Settings& settings, const Checkpoint& checkpoint, const Pool& pool) {
+  const auto table = train::read_task_table(settings.task_scores, pool, print_warnings());
+  train::AddedFromTasks report;
+  save_checkpoint(train::add_model(checkpoint, table, settings.model, print_warnings(), &report),
+                  settings.output);
+  print_report(settings.json, settings.output, to_json(report), to_text(report));
+}
 
 void add_model_to_checkpoint(Settings& settings) {
   io::check_new_folder(settings.output);  // before the work
   const Checkpoint checkpoint = load_checkpoint(settings.checkpoint_dir, print_warnings());
   const Pool pool = train::extend_pool(checkpoint.config, read_pool(settings.pool), settings.model,
                                        settings.pool);
+  if (!settings.task_scores.empty()) return add_from_tasks(settings, checkpoint, pool);
+  if (settings.data.files.queries.empty()) {
+    throw CLI::ValidationError(
+        "nothing to add it from: give --queries and --outcomes, or --task-scores");
+  }
   OutcomeData data = read_outcome_data(settings.data.files, pool, settings.data.options);
   data.table = as_trained(data.table, checkpoint.config);
   settings.options.holdout = holdout_of(settings.data, checkpoint.config);
@@ -73,6 +89,11 @@ void add_add_model_command(CLI::App& app) {
       ->required();
   add("--output", command->output, "DIR", "The new checkpoint's folder, which must not exist yet")
       ->required();
+  CLI::Option* scores =
+      add("--task-scores", command->task_scores, "FILE",
+          "Results by task, as for train --task-table, instead of --queries and --outcomes");
+  command.app.get_option("--queries")->required(false)->needs("--outcomes")->excludes(scores);
+  command.app.get_option("--outcomes")->required(false)->needs("--queries")->excludes(scores);
   add("--probes", command->options.probes, "N", "Queries to fit the new model's heads to");
   add("--seed", command->options.seed, "N", "Varies which queries are probes, and folds");
   add("--threads", command->options.threads, "N",

@@ -8,6 +8,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "r2router/eval/learning_curve.h"
 #include "r2router/eval/router_evaluation.h"
 #include "r2router/eval/routerarena.h"
 
@@ -21,6 +22,8 @@ namespace {
 constexpr const char* kFooter = R"(
 Examples:
   r2-router eval --checkpoint-dir my-router --queries queries.jsonl --outcomes outcomes.jsonl
+  r2-router eval --checkpoint-dir my-router --queries queries.jsonl --outcomes outcomes.jsonl \
+    --learning-curve
   r2-router eval --folds 5 --queries queries.jsonl --outcomes outcomes.jsonl --pool models.json \
     --budgets hard-cap --report report.html
 
@@ -41,7 +44,7 @@ struct Settings {
   std::vector<std::string> routerarena;
   std::optional<bool> hard_cap = {};
   std::optional<std::uint32_t> folds = {};
-  bool perturb = false, json = false;
+  bool perturb = false, learning_curve = false, json = false;
 };
 
 /// The outcomes of --routerarena, after the predictions were written if they were requested.
@@ -88,11 +91,20 @@ std::pair<eval::RouterEvaluation, std::optional<eval::Stability>> evaluate(Setti
   return {std::move(evaluation), eval::measure_stability(router, data.table, holdout)};
 }
 
+void print_learning_curve(const Settings& settings) {
+  const Checkpoint prior = load_checkpoint(settings.checkpoint_dir, print_warnings());
+  const eval::LearningCurve curve = eval::learning_curve(
+      prior, read_outcome_data(settings.data.files, prior.config.models, settings.data.options),
+      {.holdout = holdout_of(settings.data, prior.config)});
+  print(settings.json ? to_json(curve) + '\n' : to_text(curve));
+}
+
 void run_eval(Settings& settings) {
   if (settings.routerarena.empty()) {
     if (settings.data.files.queries.empty()) throw CLI::ValidationError("--queries is required");
     if (settings.data.files.outcomes.empty()) throw CLI::ValidationError("--outcomes is required");
   }
+  if (settings.learning_curve) return print_learning_curve(settings);
   const auto [result, stability] = evaluate(settings);
   if (!settings.curves.empty()) io::write_file(settings.curves, curves_csv(result));
   if (!settings.report.empty()) io::write_file(settings.report, to_html(result));
@@ -155,7 +167,10 @@ void add_eval_command(CLI::App& app) {
   for (const char* other : {"--queries", "--outcomes", "--dataset", "--holdout", "--against"}) {
     routerarena->excludes(other);
   }
-  for (const char* other : {"--checkpoint-dir", "--holdout", "--routerarena"}) {
+  add("--learning-curve", command->learning_curve,
+      "Train on more and more of the outcomes instead, on top of the checkpoint and from scratch")
+      ->excludes(routerarena);
+  for (const char* other : {"--checkpoint-dir", "--holdout", "--routerarena", "--learning-curve"}) {
     folds->excludes(other);
   }
   command.runs(run_eval);

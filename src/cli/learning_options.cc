@@ -113,11 +113,13 @@ OutcomeData read_training_data(const OutcomeSettings& outcomes, LearningSettings
   for (const std::string& text : settings.features) {
     settings.recipe.encoder.features.push_back(train::parse_features(text));
   }
-  const Pool pool = read_pool(settings.pool);
+  const auto& prior = settings.recipe.prior;
+  const Pool pool = prior ? prior->config.models : read_pool(settings.pool);
   OutcomeData data = read_outcome_data(outcomes.files, pool, outcomes.options);
   data.table =
       choose_models(data.table, pool, settings.models, settings.coverage, print_warnings());
   if (hard_cap) data.table = apply_hard_cap(data.table, settings.token_limits);
+  if (prior) data.table = as_trained(data.table, prior->config);
   return data;
 }
 

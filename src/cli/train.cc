@@ -27,6 +27,8 @@ constexpr const char* kFooter = R"(Examples:
     --budgets hard-cap --predictor knn --features characters:3-3 --output my-knn-router
   r2-router train --task-table results.csv --prompts prompts.jsonl --pool models.json \
     --output my-task-router
+  r2-router train --prior my-task-router --queries queries.jsonl --outcomes outcomes.jsonl \
+    --output my-refined-router
 
 --budgets hard-cap derives limited budgets from unlimited answers. --pool takes any JSON file with
 an object "models" like that of a checkpoint's config.json.
@@ -34,18 +36,25 @@ an object "models" like that of a checkpoint's config.json.
 --task-table trains on results by task instead of outcomes: rows of "model", "task", "score" (0 to
 1), "output_tokens", and optionally "questions", "length_spread" and "cost_usd". --prompts are texts
 with their "task" and "source", from which the router learns to recognise tasks.
+
+--prior begins with a checkpoint, whose models, encoder, budgets and default policy are kept. With few
+outcomes its predictions hardly change; with thousands they are those of the outcomes.
 )";
 
 struct Settings {
   OutcomeSettings data;
   LearningSettings learning;
-  std::string output, task_table, prompts;
+  std::string output, task_table, prompts, prior;
   train::TaskTrainOptions tasks;
   bool hard_cap = false, json = false;
 };
 
 void train_checkpoint(Settings& settings) {
   io::check_new_folder(settings.output);  // before hours of work
+  if (!settings.prior.empty()) {
+    settings.learning.recipe.prior =
+        std::make_shared<const Checkpoint>(load_checkpoint(settings.prior, print_warnings()));
+  }
   const OutcomeData data = read_training_data(settings.data, settings.learning, settings.hard_cap);
   train::TrainRecipe& recipe = settings.learning.recipe;
   recipe.options.holdout = settings.data.holdout.value_or(kDefaultHoldout);
@@ -111,6 +120,8 @@ void add_train_command(CLI::App& app) {
   add("--data-date", command->tasks.data_date, "DATE",
       "With --task-table: the date of the results, such as 2026-08-22, which info shows")
       ->needs(table);
+  CLI::Option* prior = add("--prior", command->prior, "DIR",
+                           "Checkpoint to begin with, such as one of --task-table; see below");
   add("--output", command->output, "DIR", "The checkpoint's folder, which must not exist yet")
       ->required();
   add.choice("--budgets", command->hard_cap, {{"given", false}, {"hard-cap", true}},
@@ -125,15 +136,20 @@ void add_train_command(CLI::App& app) {
   add("--folds", recipe.options.folds, "N", "Folds of the cross-validation");
   add("--seed", recipe.options.seed, "N", "Varies the folds");
   add("--json", command->json, "Print one JSON object");
-  command.app.get_option("--pool")->required();
   command.app.get_option("--queries")->required(false)->needs("--outcomes");
   command.app.get_option("--outcomes")->required(false)->needs("--queries");
   for (const char* other : {"--queries", "--outcomes", "--embeddings", "--holdout", "--budgets",
                             "--budget-prompt", "--predictor", "--features", "--topics", "--cost"}) {
     table->excludes(other);
   }
+  for (const char* other :
+       {"--task-table", "--pool", "--token-limits", "--budgets", "--budget-prompt", "--predictor",
+        "--alpha", "--features", "--topics", "--embedding-model"}) {
+    prior->excludes(other);
+  }
   command.runs([&app = command.app](Settings& settings) {
     const auto given = [&](const char* option) { return app.count(option) > 0; };
+    if (!given("--pool") && !given("--prior")) throw CLI::RequiredError("--pool");
     if (given("--task-table")) {
       if (given("--token-limits")) settings.tasks.token_limits = settings.learning.token_limits;
       return train_on_tasks(settings);

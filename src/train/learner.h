@@ -76,5 +76,9 @@ class Learner {
 std::unique_ptr<Learner> make_ridge_learner(const LearningProblem& problem);
 std::unique_ptr<Learner> make_knn_learner(const LearningProblem& problem);
 std::unique_ptr<Learner> make_mlp_learner(const LearningProblem& problem);
+/// Linear heads by ridge regression towards those of `prior`, which must outlive the learner. The
+/// predictor has all heads of the prior. Throws as train() with a prior does.
+std::unique_ptr<Learner> make_prior_learner(const LearningProblem& problem,
+                                            const Checkpoint& prior);
 
 }  // namespace r2router::train

@@ -38,6 +38,15 @@ void check_options(const TrainOptions& options) {
       throw_bad_option("α is " + std::to_string(alpha) + ": expected a finite number above 0");
     }
   }
+  double last = 0;
+  for (const double alpha : options.prior_alphas) {
+    if (!(alpha > last) || !std::isfinite(alpha)) {
+      throw_bad_option("prior_alphas has " + std::to_string(alpha) +
+                       ": expected finite numbers above 0, in ascending order");
+    }
+    last = alpha;
+  }
+  if (options.prior_alphas.empty()) throw_bad_option("prior_alphas is empty: give at least one");
   for (const std::uint32_t neighbours : options.neighbours) {
     if (neighbours == 0) throw_bad_option("neighbours is 0: expected 1 or more");
   }
@@ -76,6 +85,15 @@ void check_options(const TrainOptions& options) {
 
 std::size_t thread_count(std::uint32_t wanted) {
   return wanted > 0 ? wanted : std::max(1u, std::thread::hardware_concurrency());
+}
+
+std::size_t count_outcomes(const OutcomeTable& table, const TrainOptions& options) {
+  std::size_t count = 0;
+  for (std::size_t query = 0; query < table.queries.size(); ++query) {
+    count += has_outcome(table, query) &&
+             !is_held_out(table.queries[query].split_text(), options.holdout);
+  }
+  return count;
 }
 
 Folds make_folds(const OutcomeTable& table, const TrainOptions& options) {

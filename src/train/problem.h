@@ -18,6 +18,9 @@ void check_options(const TrainOptions& options);
 /// `wanted`, or as many as the machine has if that is 0.
 std::size_t thread_count(std::uint32_t wanted);
 
+/// The number of queries that have an outcome and are not held out.
+std::size_t count_outcomes(const OutcomeTable& table, const TrainOptions& options);
+
 /// Divides the queries that have an outcome and are not held out. Throws Error(kBadData) if a fold
 /// is empty.
 Folds make_folds(const OutcomeTable& table, const TrainOptions& options);

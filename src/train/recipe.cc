@@ -10,6 +10,7 @@
 
 #include "r2router/error.h"
 #include "r2router/eval/perturb.h"
+#include "r2router/eval/router_evaluation.h"
 #include "r2router/train/train.h"
 
 #include "base/decimal.h"
@@ -72,6 +73,17 @@ void check_budget_prompt(const OutcomeTable& table, const std::string& budget_pr
               "models received, with {budget} in place of the number of tokens");
 }
 
+/// On top of recipe.prior.
+Checkpoint fit_to_prior(const OutcomeData& data, const TrainRecipe& recipe, TrainReport* report) {
+  const Checkpoint& prior = *recipe.prior;
+  OutcomeData own = data;
+  const bool limited = std::ranges::any_of(
+      data.table.pairs, [](const Pair& pair) { return !pair.budget.is_unlimited(); });
+  if (!limited) own.table = as_trained(data.table, prior.config);
+  if (recipe.augment) own.table = eval::add_perturbed_copies(own.table);
+  return train(prior, own.table, eval::embed(Router(prior), own), recipe.options, report);
+}
+
 Checkpoint fit(const OutcomeData& data, const TrainRecipe& recipe, TrainReport* report) {
   if (!data.embeddings.empty()) {
     return train(data.table, data.embeddings, data.dimension, recipe.options, report);
@@ -130,6 +142,7 @@ LexicalFeatures parse_features(std::string_view text) {
 }
 
 Checkpoint train(const OutcomeData& data, const TrainRecipe& recipe, TrainReport* report) {
+  if (recipe.prior) return fit_to_prior(data, recipe, report);
   check_budget_prompt(data.table, recipe.budget_prompt);
   Checkpoint checkpoint = fit(data, recipe, report);
   checkpoint.config.budget_prompt = recipe.budget_prompt;

@@ -168,6 +168,7 @@ std::vector<LinearFit> RidgeSolver::fit(std::span<const double> alphas,
                                            " has no outcomes to be fitted to");
     }
     mean /= seen;
+    if (!problem_.has_intercepts) mean.setZero();
 
     const auto width = static_cast<Index>(group.heads.size());
     Eigen::MatrixXd products(dimension, width);
@@ -182,6 +183,7 @@ std::vector<LinearFit> RidgeSolver::fit(std::span<const double> alphas,
       }
     }
     target_means /= seen;
+    if (!problem_.has_intercepts) target_means.setZero();
     products.noalias() -= (seen * mean) * target_means.transpose();
     gram.triangularView<Eigen::Lower>() -= (seen * mean) * mean.transpose();
 

@@ -20,6 +20,7 @@ struct RidgeProblem {
   std::size_t heads = 0;
   /// The queries of each fold, ascending; a query in no fold takes no part.
   std::vector<std::vector<std::uint32_t>> folds;
+  bool has_intercepts = true;  ///< false: intercepts are 0
 };
 
 /// Fitted heads, prediction = weights.col(h)·x + intercepts[h].
@@ -29,10 +30,11 @@ struct LinearFit {
 };
 
 /// For each head, minimises Σ (y − w·x − b)² + α·|w|² over the queries that it saw; the intercept b
-/// is not penalised. The data are centred in effect, and all heads that saw the same queries share
-/// one Gram matrix and, for each α, one Cholesky factorisation. The sums of each fold are kept
-/// apart, so that leaving a fold out costs a subtraction and not another pass. Everything is
-/// accumulated in float64, in an order that does not depend on the number of threads. Source:
+/// is not penalised: the data are centred in effect. Without intercepts, b is 0. All heads that saw
+/// the same queries share one Gram matrix and, for each α, one Cholesky factorisation. The sums of
+/// each fold are kept apart, so that leaving a fold out costs a subtraction and not another pass.
+/// Everything is accumulated in float64, in an order that does not depend on the number of threads.
+/// Source:
 /// Hastie, Tibshirani, Friedman, "The Elements of Statistical Learning", section 3.4.1.
 class RidgeSolver {
  public:

@@ -1,15 +1,9 @@
-// From results by task to heads. An embedding is the shares of the tasks, so a head that is linear
-// in it with a task's figure as the weight predicts the mean of the figures by these shares. The
-// weight of the share of no task is the mean over the tasks.
-//
-// Budgets follow from lengths: with lognormal lengths of mean m and spread σ, an answer is longer
-// than b with a probability of 1 − Φ((ln b − μ)/σ), where μ = ln m − σ²/2; it is cut off there and
-// scores 0.
+// Training on results by task: the recogniser, the heads (task_heads.h), and the default λ with
+// every task equally frequent.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <map>
-#include <numbers>
 #include <set>
 #include <string>
 #include <utility>
@@ -30,6 +24,7 @@
 #include "train/learner.h"
 #include "train/problem.h"
 #include "train/provenance.h"
+#include "train/task_heads.h"
 #include "train/task_recogniser.h"
 #include "train/validation.h"
 
@@ -83,131 +78,6 @@ void check(const TaskTable& table, const TaskTrainOptions& options) {
                      "spread above 0 and at most 4");
     }
   }
-}
-
-/// A matrix of models × tasks as a model's figure plus a task's, by least squares over the cells
-/// that are known.
-class AdditiveFit {
- public:
-  template <typename Value>  // Value(model, task) -> std::optional<double>
-  AdditiveFit(std::size_t models, std::size_t tasks, const Value& value)
-      : of_model_(models), of_task_(tasks) {
-    constexpr int kRounds = 50;  // of alternating means; the residuals shrink geometrically
-    for (int round = 0; round < kRounds; ++round) {
-      const auto update = [&](std::vector<double>& figures, const auto& residual,
-                              std::size_t others) {
-        for (std::size_t i = 0; i < figures.size(); ++i) {
-          double sum = 0, count = 0;
-          for (std::size_t j = 0; j < others; ++j) {
-            if (const std::optional<double> rest = residual(i, j)) sum += *rest, ++count;
-          }
-          figures[i] = count > 0 ? sum / count : 0;
-        }
-      };
-      update(
-          of_model_,
-          [&](std::size_t model, std::size_t task) -> std::optional<double> {
-            const std::optional<double> known = value(model, task);
-            return known ? std::optional(*known - of_task_[task]) : known;
-          },
-          tasks);
-      update(
-          of_task_,
-          [&](std::size_t task, std::size_t model) -> std::optional<double> {
-            const std::optional<double> known = value(model, task);
-            return known ? std::optional(*known - of_model_[model]) : known;
-          },
-          models);
-    }
-  }
-
-  double operator()(std::size_t model, std::size_t task) const {
-    return of_model_[model] + of_task_[task];
-  }
-
- private:
-  std::vector<double> of_model_, of_task_;
-};
-
-/// Every model's result for every task: shrunk, or estimated if it is missing.
-std::vector<TaskResult> complete(const TaskTable& table, const TaskTrainOptions& options) {
-  const std::size_t models = table.models.size(), tasks = table.tasks.size();
-  const auto known = [&](auto figure) {
-    return [&table, figure](std::size_t model, std::size_t task) -> std::optional<double> {
-      const auto& result = table.results[table.cell(model, task)];
-      return result ? std::optional<double>(figure(*result)) : std::nullopt;
-    };
-  };
-  const AdditiveFit scores(models, tasks, known([](const TaskResult& r) { return r.score; }));
-  const AdditiveFit lengths(models, tasks,
-                            known([](const TaskResult& r) { return std::log(r.output_tokens); }));
-  // The variance of true scores about the fit is that of the observed ones without the sampling
-  // error, which is that of a proportion.
-  const auto sampling_variance = [&](const TaskResult& result, double expected) {
-    const double mean = std::clamp(expected, 0.02, 0.98);  // no sample is certain
-    return result.questions > 0 ? mean * (1 - mean) / result.questions : 0;
-  };
-  double observed = 0, sampling = 0, count = 0;
-  for (std::size_t model = 0; model < models; ++model) {
-    for (std::size_t task = 0; task < tasks; ++task) {
-      const auto& result = table.results[table.cell(model, task)];
-      if (!result) continue;
-      const double fitted = scores(model, task);
-      observed += (result->score - fitted) * (result->score - fitted);
-      sampling += sampling_variance(*result, fitted);
-      ++count;
-    }
-  }
-  // Fitting uses up a degree of freedom for each model and task.
-  const double freedom = std::max(1.0, count - static_cast<double>(models + tasks) + 1);
-  const double variance = std::max(0.0, observed / freedom - sampling / count);
-
-  std::vector<TaskResult> results;
-  std::map<std::string, std::size_t> missing;
-  for (std::size_t model = 0; model < models; ++model) {
-    for (std::size_t task = 0; task < tasks; ++task) {
-      const double fitted = scores(model, task);
-      auto result = table.results[table.cell(model, task)];
-      if (result) {
-        const double error = sampling_variance(*result, fitted);
-        const double trust = variance + error > 0 ? variance / (variance + error) : 1;
-        result->score = fitted + trust * (result->score - fitted);
-      } else {
-        ++missing[table.models[model].name];
-        result = TaskResult{.score = fitted, .output_tokens = std::exp(lengths(model, task))};
-      }
-      result->score = std::clamp(result->score, 0.0, 1.0);
-      if (!result->length_spread) result->length_spread = options.length_spread;
-      results.push_back(*result);
-    }
-  }
-  for (const auto& [model, number] : missing) {
-    if (!options.log) break;
-    options.log(LogLevel::kWarning,
-                model + " has no result for " + std::to_string(number) + " of " +
-                    std::to_string(tasks) +
-                    " tasks: they are estimated from its other results and from those of the "
-                    "other models");
-  }
-  return results;
-}
-
-double normal_share(double z) { return 0.5 * std::erfc(-z / std::numbers::sqrt2); }
-
-/// What is expected of an answer that is cut off at `budget` tokens.
-struct Expected {
-  double score = 0, tokens = 0, tokens_squared = 0;
-};
-
-Expected expect(const TaskResult& result, Budget budget) {
-  const double spread = *result.length_spread, mean = result.output_tokens;
-  const double squared = mean * mean * std::exp(spread * spread);
-  if (budget.is_unlimited()) return {result.score, mean, squared};
-  const double limit = budget.tokens();
-  const double z = (std::log(limit / mean) + spread * spread / 2) / spread;
-  const double complete = normal_share(z);
-  return {result.score * complete, mean * normal_share(z - spread) + limit * (1 - complete),
-          squared * normal_share(z - 2 * spread) + limit * limit * (1 - complete)};
 }
 
 /// The mean length of the prompts of each task, tokens.
@@ -340,7 +210,8 @@ Checkpoint train(const TaskTable& table, const TaskPrompts& prompts,
   const std::vector<std::size_t> tasks = choose_tasks(table, prompts, options.log);
   std::vector<std::string> names;
   for (const std::size_t task : tasks) names.push_back(table.tasks[task]);
-  const std::vector<TaskResult> results = complete(table, options);
+  const std::vector<TaskResult> results =
+      complete_results(table, options.length_spread, options.log);
   const OutcomeTable outcomes = as_outcomes(table, results, prompts, options);
 
   if (options.progress) options.progress("fitting", 0, 1);
@@ -353,45 +224,26 @@ Checkpoint train(const TaskTable& table, const TaskPrompts& prompts,
   report.tasks = recogniser.recognition;
   for (const TaskRecognition& task : report.tasks) report.prompts += task.prompts;
 
-  // Heads: a weight for each recognised task, and the mean over all tasks for none of them.
   Checkpoint checkpoint;
   LinearHeads heads{.dimension = tasks.size() + 1, .names = name_heads(outcomes)};
   std::vector<double> weights;
-  const auto task_count = static_cast<double>(table.tasks.size());
   eval::PredictionTable predictions;
   predictions.quality = outcomes.scores;
   predictions.output_tokens = outcomes.output_tokens;
   for (std::size_t pair = 0; pair < outcomes.pairs.size(); ++pair) {
-    double quality_variance = 0, tokens_variance = 0;
-    for (std::size_t task = 0; task < table.tasks.size(); ++task) {
-      const double score = outcomes.scores[outcomes.cell(task, pair)];
-      const Expected expected = expect(results[table.cell(outcomes.pairs[pair].model, task)],
-                                       outcomes.pairs[pair].budget);
-      // An answer is right or wrong, of which a score is the mean.
-      quality_variance += score * (1 - score) / task_count;
-      tokens_variance +=
-          std::max(0.0, expected.tokens_squared - expected.tokens * expected.tokens) / task_count;
-    }
-    for (const auto& [values, predicted] :
-         {std::pair(&outcomes.scores, &predictions.quality),
-          std::pair(&outcomes.output_tokens, &predictions.output_tokens)}) {
-      // Of lengths the geometric mean: they differ by factors, and the longest would decide alone.
-      const bool lengths = values == &outcomes.output_tokens;
-      double mean = 0;
-      for (std::size_t task = 0; task < table.tasks.size(); ++task) {
-        const double value = (*values)[outcomes.cell(task, pair)];
-        mean += (lengths ? std::log(value) : value) / task_count;
-      }
-      if (lengths) mean = std::exp(mean);
-      for (const std::size_t task : tasks) weights.push_back((*values)[outcomes.cell(task, pair)]);
-      weights.push_back(mean);
+    const auto [model, budget] = outcomes.pairs[pair];
+    const auto own = std::span(results).subspan(table.cell(model, 0), table.tasks.size());
+    const TaskHeads fitted = fit_task_heads(own, tasks, budget);
+    for (const auto& [head, predicted] : {std::pair(&fitted.quality, &predictions.quality),
+                                          std::pair(&fitted.tokens, &predictions.output_tokens)}) {
+      weights.insert(weights.end(), head->weights.begin(), head->weights.end());
+      checkpoint.spreads.push_back(head->spread);
       for (std::size_t task = 0; task < table.tasks.size(); ++task) {
         double& value = (*predicted)[outcomes.cell(task, pair)];
-        value += recogniser.mean_novelty * (mean - value);  // as a typical text of the task
+        // As a typical text of the task.
+        value += recogniser.mean_novelty * (head->weights.back() - value);
       }
     }
-    checkpoint.spreads.push_back(std::sqrt(quality_variance));
-    checkpoint.spreads.push_back(std::sqrt(tokens_variance));
   }
   heads.intercepts.assign(heads.names.size(), 0);
   heads.weights = std::move(weights);

@@ -27,6 +27,20 @@ void add_fold(const std::vector<eval::SweepPoint>& fold, double share,
   }
 }
 
+/// Appends the squared error of each query's scores, averaged over the pairs.
+void add_query_errors(const OutcomeTable& table, const eval::PredictionTable& predictions,
+                      std::vector<double>& errors) {
+  const std::size_t pairs = table.pairs.size();
+  for (std::size_t query = 0; query < table.queries.size(); ++query) {
+    double sum = 0;
+    for (std::size_t cell = query * pairs; cell < (query + 1) * pairs; ++cell) {
+      const double error = std::clamp(predictions.quality[cell], 0.0, 1.0) - table.scores[cell];
+      sum += error * error;
+    }
+    errors.push_back(sum / static_cast<double>(pairs));
+  }
+}
+
 /// Adds the squared error of each head; a quality is used clipped, and so it is measured.
 void add_squared_errors(const OutcomeTable& table, const eval::PredictionTable& predictions,
                         std::vector<double>& sums) {
@@ -94,6 +108,7 @@ Comparison compare_settings(const LearningProblem& problem, const Trial& trial, 
   std::iota(settings.begin(), settings.end(), std::size_t{0});
   Comparison result;
   result.settings.resize(settings.size());
+  result.errors.resize(settings.size());
   for (std::size_t fold = 0; fold < problem.folds.size(); ++fold) {
     if (progress) progress("cross-validating", fold, problem.folds.size());
     if (trial.tested[fold].empty()) continue;
@@ -111,6 +126,7 @@ Comparison compare_settings(const LearningProblem& problem, const Trial& trial, 
     internal::parallel_for(problem.threads, predictions.size(), [&](std::size_t i) {
       add_fold(eval::sweep(table, predictions[i], trial.lambdas, trial.whole_pool),
                trial.share(fold), result.settings[i]);
+      add_query_errors(table, predictions[i], result.errors[i]);
     });
   }
   if (progress) progress("cross-validating", problem.folds.size(), problem.folds.size());
@@ -118,7 +134,7 @@ Comparison compare_settings(const LearningProblem& problem, const Trial& trial, 
 }
 
 Validation validate_setting(const LearningProblem& problem, const Trial& trial, Learner& learner,
-                            std::size_t setting) {
+                            std::size_t setting, bool correct_lengths) {
   const std::size_t folds = problem.folds.size(), pairs = problem.table.pairs.size();
   std::vector<OutcomeTable> tables(folds);
   std::vector<eval::PredictionTable> predictions(folds);
@@ -134,7 +150,7 @@ Validation validate_setting(const LearningProblem& problem, const Trial& trial, 
   for (const std::vector<std::uint32_t>& fold : trial.tested) {
     fewest = std::min(fewest, trial.all_tested.size() - fold.size());
   }
-  const std::size_t points = length_points(fewest);
+  const std::size_t points = correct_lengths ? length_points(fewest) : 0;
   Validation result;
   std::vector<eval::PredictionTable> corrected = predictions;
   if (points >= 2) {

@@ -33,12 +33,14 @@ Trial make_trial(const LearningProblem& problem, double token_floor);
 /// The sweep over the whole pool of each setting, and of the mean curve.
 struct Comparison {
   std::vector<std::vector<eval::SweepPoint>> settings;
+  /// Of each setting, the squared error of each tested query's scores, averaged over the pairs.
+  std::vector<std::vector<double>> errors;
   std::vector<eval::SweepPoint> mean_curve;
 };
 
 Comparison compare_settings(const LearningProblem& problem, const Trial& trial, Learner& learner);
 
-/// What the chosen setting is worth, with its lengths corrected.
+/// What the chosen setting is worth; with `correct_lengths`, with its lengths corrected.
 struct Validation {
   std::vector<LengthCurve> curves;    // one for each pair, or none if there are too few queries
   std::vector<eval::SweepPoint> all;  // over the whole pool
@@ -47,7 +49,7 @@ struct Validation {
 };
 
 Validation validate_setting(const LearningProblem& problem, const Trial& trial, Learner& learner,
-                            std::size_t setting);
+                            std::size_t setting, bool correct_lengths);
 
 /// The index of the best setting; of equally good ones the most cautious, which is safer.
 std::size_t choose_setting(const Learner& learner,

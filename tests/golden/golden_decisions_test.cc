@@ -96,7 +96,8 @@ TEST_P(GoldenDecisions, MatchRowByRow) {
       ++full_rankings;
       ASSERT_EQ(line["ranking"].size(), ranked.ranking.size());
       for (std::size_t i = 0; i < ranked.ranking.size(); ++i) {
-        expect_option(ranked.ranking[i], line["ranking"][i], where + ", place " + std::to_string(i));
+        expect_option(ranked.ranking[i], line["ranking"][i],
+                      where + ", place " + std::to_string(i));
       }
     } else {
       for (std::size_t i = 0; i < 3; ++i) {

@@ -141,6 +141,32 @@ R2ROUTER_EXPORT Checkpoint train(const TaskTable& table, const TaskPrompts& prom
                                  const TaskTrainOptions& options = {},
                                  TaskTrainReport* report = nullptr);
 
+/// What a model was added from.
+struct AddedFromTasks {
+  std::string model;
+  std::size_t tasks = 0;      ///< of those that the checkpoint recognises, how many have a result
+  std::size_t estimated = 0;  ///< how many have none, and are estimated
+  double mean_score = 0;      ///< of the new heads over the recognised tasks, without a budget
+  double mean_tokens = 0;     ///< likewise, the geometric mean
+};
+
+/// Adds the model `name` of the table to a checkpoint that train() made of another table, at the
+/// pool's end. Scores are shrunk, and missing results estimated, as train() does with all models of
+/// the checkpoint in one table; their heads do not change. Results for tasks that the checkpoint
+/// does not recognise are ignored, which is a warning. The default policy does not change either.
+///
+/// Throws Error(kUnsupported) if the checkpoint's encoder does not recognise tasks, its heads are
+/// not linear or its budgets are not hard caps; Error(kInvalidArgument) for a model that the table
+/// lacks or the checkpoint already has; Error(kBadData) if the model has no result for any task of
+/// the checkpoint.
+R2ROUTER_EXPORT Checkpoint add_model(const Checkpoint& checkpoint, const TaskTable& table,
+                                     const std::string& name, const LogCallback& log = {},
+                                     AddedFromTasks* report = nullptr);
+
+/// The report as a line of text, and as a JSON object.
+R2ROUTER_EXPORT std::string to_text(const AddedFromTasks& report);
+R2ROUTER_EXPORT std::string to_json(const AddedFromTasks& report);
+
 /// The report as a few lines of text, and as a JSON object.
 R2ROUTER_EXPORT std::string to_text(const TaskTrainReport& report, const Checkpoint& checkpoint);
 R2ROUTER_EXPORT std::string to_json(const TaskTrainReport& report, const Checkpoint& checkpoint);

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -51,6 +52,9 @@ struct TrainOptions {
   /// Ridge: penalties to choose from, each > 0, on the scale of sums over queries (as
   /// scikit-learn's), edited copies included.
   std::vector<double> alphas = {10, 20, 30, 50, 80, 120, 200};
+  /// With a prior: penalties on the distance from its heads, > 0 and ascending, on the same scale.
+  /// The largest leave the prior as it is.
+  std::vector<double> prior_alphas = {0.3, 1, 3, 10, 30, 100, 300, 1000, 1e4, 1e6};
   /// Nearest neighbours: values of k to choose from, each ≥ 1. Each is tried with both weightings.
   std::vector<std::uint32_t> neighbours = {5, 10, 20, 40, 80, 160, 320, 640};
   MlpOptions mlp = {};
@@ -90,7 +94,7 @@ struct TrainReport {
   /// Of the chosen settings, cross-validated, with the lengths corrected.
   eval::DeferralMetrics metrics = {};
   double alpha = 0;                      ///< ridge: the chosen one
-  std::vector<AlphaResult> alphas = {};  ///< cross-validated, in the order of TrainOptions::alphas
+  std::vector<AlphaResult> alphas = {};  ///< cross-validated, in the order of the options
   NeighboursResult neighbours = {};      ///< nearest neighbours: the chosen number and weighting
   std::vector<NeighboursResult> neighbour_counts = {};  ///< cross-validated, all that were tried
   std::uint32_t epochs = 0;                             ///< perceptron: passes over the queries
@@ -127,6 +131,29 @@ R2ROUTER_EXPORT Checkpoint train(const OutcomeTable& table, std::span<const floa
                                  std::size_t dimension, const TrainOptions& options = {},
                                  TrainReport* report = nullptr);
 
+/// Fits a checkpoint on top of another one, such as one from results by task: its heads w₀, b₀ are
+/// moved by v, c, which minimise
+///     Σ (y − (w₀ + v)·x − b₀ − c)² + α·(|v|² + c²)
+/// over the outcomes. With few outcomes the result is the prior; a large α costs nothing then. α,
+/// one for all heads, is the largest of TrainOptions::prior_alphas whose cross-validated squared
+/// error of the scores is within one standard error of the least. The area under the deferral curve
+/// would be too noisy to choose by.
+///
+/// The pool, the encoder, length curves and the default policy with its λ are the prior's; so are
+/// the heads of models that the table has no outcomes of. Spreads of moved heads are their
+/// cross-validated errors, if the prior has spreads. `embeddings` are those that the prior's heads
+/// take. With outcomes of fewer than kFewestOutcomes queries, which is a warning, the result is the
+/// prior.
+///
+/// Throws as above, and Error(kUnsupported) if the prior's heads are not linear; Error(kBadData)
+/// for outcomes of a model or budget that the prior does not have.
+R2ROUTER_EXPORT Checkpoint train(const Checkpoint& prior, const OutcomeTable& table,
+                                 std::span<const float> embeddings,
+                                 const TrainOptions& options = {}, TrainReport* report = nullptr);
+
+/// The least number of queries that a prior is moved for.
+inline constexpr std::size_t kFewestOutcomes = 20;
+
 /// Fits a checkpoint with its own lexical encoder. If encoder.has_idf, its weights are
 /// 1 + ln((1 + n)/(1 + n_j)) for n training texts, n_j of which have a feature in dimension j.
 ///
@@ -151,6 +178,9 @@ struct TrainRecipe {
   std::string budget_prompt = {};
   /// The model that made the embeddings of the data; it becomes Config::embedding_model.
   std::string embedding_model = {};
+  /// The checkpoint to begin with. Its encoder is used, unless the data has embeddings, and its
+  /// budgets: if they are hard caps, outcomes of unlimited answers are cut off at them.
+  std::shared_ptr<const Checkpoint> prior = {};
   TrainOptions options = {};
 };
 

@@ -11,7 +11,7 @@
 
 #include "base/json_writer.h"
 #include "base/parallel.h"
-#include "checkpoint/format_version.h"
+#include "train/add_model/append.h"
 #include "train/add_model/full_training.h"
 #include "train/add_model/mixture.h"
 #include "train/add_model/new_model.h"
@@ -74,47 +74,6 @@ AddedHeads choose(const CrossValidated& validated, Target target, const AddModel
           .share_penalty = options.share_penalties[static_cast<std::size_t>(setting % penalties)],
           .error = std::sqrt(validated.errors[i].row(setting).mean()),
           .mean_error = std::sqrt(validated.mean_errors[i].mean())};
-}
-
-/// A curve without effect: there are too few probes to fit a correction of lengths.
-LengthCurve straight_curve(std::uint32_t points) {
-  LengthCurve curve;
-  for (std::uint32_t i = 0; i < points; ++i) curve.predicted.push_back(i);
-  curve.observed = curve.predicted;
-  return curve;
-}
-
-/// The checkpoint with the model and its heads at the end.
-Checkpoint append(const Checkpoint& checkpoint, const NewModel& model, const NewHeads& added) {
-  const LinearFit& fit = added.fit;
-  Checkpoint result = checkpoint;
-  Config& config = result.config;
-  const auto index = static_cast<std::uint32_t>(config.models.size());
-  config.checkpoint_dirs.clear();
-  config.models.push_back(model.spec);
-  config.format_version = internal::format_version_for(config);
-  auto& heads = std::get<LinearHeads>(result.predictor);
-  for (std::size_t i = 0; i < model.heads(); ++i) {
-    const Target target = i % kHeadsPerPair == 0 ? Target::kQuality : Target::kTokens;
-    heads.names.push_back({{index, model.budgets[i / kHeadsPerPair]}, target});
-    heads.intercepts.push_back(fit.intercepts[static_cast<Index>(i)]);
-    if (target == Target::kTokens && config.length_points > 0) {
-      result.length_curves.push_back(straight_curve(config.length_points));
-    }
-  }
-  std::visit(
-      [&](auto& weights) {
-        using Value = typename std::decay_t<decltype(weights)>::value_type;
-        for (const double weight : fit.weights.reshaped()) {
-          weights.push_back(static_cast<Value>(weight));
-        }
-      },
-      heads.weights);
-  // Without the spreads of the others, those of the new heads are of no use.
-  if (!result.spreads.empty()) {
-    result.spreads.insert(result.spreads.end(), added.spreads.begin(), added.spreads.end());
-  }
-  return result;
 }
 
 void write_heads(ObjectWriter& object, std::string_view key, const AddedHeads& heads) {
@@ -204,7 +163,7 @@ Checkpoint add_model(const Checkpoint& checkpoint, const OutcomeTable& table,
           solution.shares[static_cast<Index>(j)] / static_cast<double>(model.columns.size());
     }
   }
-  Checkpoint result = append(checkpoint, model, added);
+  Checkpoint result = append(checkpoint, model.spec, model.budgets, added);
   result.config.training = provenance(checkpoint, table, model, report, options);
 
   if (model.outcomes.size() > probes.size() && !model.held_out.empty()) {
@@ -221,7 +180,7 @@ Checkpoint add_model(const Checkpoint& checkpoint, const OutcomeTable& table,
     comparison.tokens_error = error(full, Target::kTokens);
     comparison.added_quality_error = error(added, Target::kQuality);
     comparison.added_tokens_error = error(added, Target::kTokens);
-    comparison.checkpoint = append(checkpoint, model, full);
+    comparison.checkpoint = append(checkpoint, model.spec, model.budgets, full);
   }
   if (options.progress) options.progress("fitting", 1, 1);
   if (report_out != nullptr) *report_out = std::move(report);

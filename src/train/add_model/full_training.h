@@ -9,16 +9,10 @@
 
 #include "r2router/train/train.h"
 
+#include "train/add_model/append.h"
 #include "train/add_model/new_model.h"
-#include "train/ridge.h"
 
 namespace r2router::train {
-
-/// The new model's heads, and the spread of each.
-struct NewHeads {
-  LinearFit fit;
-  std::vector<double> spreads;
-};
 
 /// Errors of a fit: a query in each row, a head in each column.
 Eigen::MatrixXd errors_of(const LinearFit& fit, const Eigen::MatrixXd& embeddings,

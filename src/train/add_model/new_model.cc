@@ -9,6 +9,7 @@
 #include "base/excerpt.h"
 #include "base/fold_hash.h"
 #include "data/gaps.h"
+#include "train/add_model/append.h"
 
 namespace r2router::train {
 namespace {
@@ -30,10 +31,7 @@ NewModel find_model(const Checkpoint& checkpoint, const OutcomeTable& table,
   if (found == table.models.end()) {
     throw_bad_option("there are no outcomes of a model \"" + name + "\": name one that has some");
   }
-  if (std::ranges::any_of(config.models, has_name)) {
-    throw_bad_option("the checkpoint has a model \"" + name +
-                     "\" already: give the new one another name, or train the router again");
-  }
+  check_new_name(config, name);
   NewModel model{.spec = *found};
   const auto index = static_cast<std::uint32_t>(found - table.models.begin());
   for (std::size_t column = 0; column < table.pairs.size(); ++column) {
