@@ -18,6 +18,7 @@ DOCUMENTS = {
     "changelog.md": "CHANGELOG.md",
     "checkpoint-format.md": "checkpoints/FORMAT.md",
     "default-checkpoint.md": "checkpoints/default/README.md",
+    "r2-router-checkpoint.md": "checkpoints/r2-router/README.md",
 }
 
 

@@ -10,6 +10,7 @@
 #include <pybind11/stl.h>
 
 #include "r2router/eval/calibrate.h"
+#include "r2router/eval/learning_curve.h"
 #include "r2router/eval/router_evaluation.h"
 
 #include "bindings.h"
@@ -121,6 +122,22 @@ void register_evaluation(py::module_& module) {
         return eval::cross_validate(data, recipe, folds, options);
       },
       py::kw_only(), py::arg("data"), py::arg("recipe"), py::arg("folds"), py::arg("options"));
+  module.def(
+      "learning_curve",
+      [](const std::shared_ptr<Checkpoint>& prior, const OutcomeData& data,
+         const std::optional<std::vector<std::uint32_t>>& sizes,
+         std::optional<std::uint32_t> holdout, std::uint64_t seed,
+         const train::TrainRecipe& recipe) {
+        eval::LearningCurveOptions options{.seed = seed, .recipe = recipe};
+        if (sizes) options.queries = *sizes;
+        const ReleasedGil released;
+        options.holdout = holdout ? *holdout : trained_holdout(prior->config, recipe.options.log);
+        const eval::LearningCurve curve = eval::learning_curve(*prior, data, options);
+        return std::pair(to_json(curve), to_text(curve));
+      },
+      py::kw_only(), py::arg("prior").none(false), py::arg("data"), py::arg("sizes"),
+      py::arg("holdout"), py::arg("seed"), py::arg("recipe"),
+      "Returns the curve as JSON and as text.");
   module.def(
       "measure_stability",
       [](const std::shared_ptr<Checkpoint>& checkpoint, const OutcomeData& data,

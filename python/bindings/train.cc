@@ -93,6 +93,7 @@ train::TrainRecipe make_recipe(std::optional<LexicalEncoderSpec> encoder, bool t
                                const std::vector<std::uint32_t>& neighbours, std::uint32_t folds,
                                std::uint32_t holdout, std::uint64_t seed, std::uint32_t threads,
                                const std::string& budget_prompt, const std::string& embedding_model,
+                               std::optional<std::shared_ptr<Checkpoint>> prior,
                                py::object progress, py::object log) {
   // Member by member: if an initialiser of an aggregate throws, GCC 12 also destroys members that
   // do not exist yet.
@@ -109,7 +110,9 @@ train::TrainRecipe make_recipe(std::optional<LexicalEncoderSpec> encoder, bool t
   recipe.options.progress = to_progress_callback(std::move(progress));
   recipe.options.log = to_log_callback(std::move(log));
   if (encoder) recipe.encoder = *std::move(encoder);
-  if (!alphas.empty()) recipe.options.alphas = alphas;
+  recipe.prior = std::move(prior).value_or(nullptr);
+  if (!alphas.empty())
+    (recipe.prior ? recipe.options.prior_alphas : recipe.options.alphas) = alphas;
   if (!neighbours.empty()) recipe.options.neighbours = neighbours;
   return recipe;
 }
@@ -196,6 +199,19 @@ std::tuple<std::shared_ptr<Checkpoint>, Dict, std::string> add_model_to(
   return {added, dict, text};
 }
 
+std::tuple<std::shared_ptr<Checkpoint>, std::string, std::string> add_model_from_tasks(
+    const Checkpoint& checkpoint, const std::string& results, const std::string& model,
+    const std::string& pool, py::object log) {
+  const LogCallback to_log = to_log_callback(std::move(log));
+  const ReleasedGil released;
+  const Pool known = train::extend_pool(checkpoint.config, read_pool(pool), model, pool);
+  const train::TaskTable table = train::read_task_table(results, known, to_log);
+  train::AddedFromTasks report;
+  auto added =
+      std::make_shared<Checkpoint>(train::add_model(checkpoint, table, model, to_log, &report));
+  return {added, to_json(report), to_text(report)};
+}
+
 }  // namespace
 
 void register_train(py::module_& module) {
@@ -210,12 +226,16 @@ void register_train(py::module_& module) {
            py::arg("folds") = train::TrainOptions{}.folds,
            py::arg("holdout") = train::TrainOptions{}.holdout, py::arg("seed") = 0,
            py::arg("threads") = 0, py::arg("budget_prompt") = "", py::arg("embedding_model") = "",
-           py::arg("progress") = py::none(), py::arg("log") = py::none());
+           py::arg("prior") = py::none(), py::arg("progress") = py::none(),
+           py::arg("log") = py::none());
   module.def("train", &train_on, py::kw_only(), py::arg("data"), py::arg("recipe"),
              "Returns the checkpoint, a report, and the report as text.");
   module.def("train_on_tasks", &train_on_tasks, py::kw_only(), py::arg("results"),
              py::arg("prompts"), py::arg("pool"), py::arg("token_limits"), py::arg("data_date"),
              py::arg("seed"), py::arg("threads"), py::arg("progress"), py::arg("log"),
+             "Returns the checkpoint, a report as JSON, and the report as text.");
+  module.def("add_model_from_tasks", &add_model_from_tasks, py::kw_only(), py::arg("checkpoint"),
+             py::arg("results"), py::arg("model"), py::arg("pool"), py::arg("log"),
              "Returns the checkpoint, a report as JSON, and the report as text.");
   module.def("add_model", &add_model_to, py::kw_only(), py::arg("checkpoint"), py::arg("data"),
              py::arg("model"), py::arg("probes"), py::arg("holdout"), py::arg("seed"),

@@ -30,19 +30,29 @@ from ._errors import (
     ServerTimeoutError,
     UnsafeCheckpointError,
 )
-from ._evaluation import calibrate, compare, evaluate
+from ._evaluation import calibrate, compare, evaluate, learning_curve
 from ._prices import sync_prices
 from ._recipe import LexicalEncoder, LexicalFeatures
-from ._reports import AddedModel, Calibration, Evaluation, PriceChanges, TaskTraining, Training
+from ._reports import (
+    AddedFromTasks,
+    AddedModel,
+    Calibration,
+    Evaluation,
+    LearningCurve,
+    PriceChanges,
+    TaskTraining,
+    Training,
+)
 from ._router import R2Router
 from ._routing import TOKEN_LIMITS, QualityCurve
 from ._save import convert
-from ._train import add_model, train, train_on_tasks
+from ._train import add_model, add_model_from_tasks, train, train_on_tasks
 from ._types import Answer, Attempt, Details, Explanation, Option, Usage
 
 __all__ = [
     "TOKEN_LIMITS",
     "UNLIMITED",
+    "AddedFromTasks",
     "AddedModel",
     "Answer",
     "AsyncTextStream",
@@ -60,6 +70,7 @@ __all__ = [
     "Details",
     "Evaluation",
     "Explanation",
+    "LearningCurve",
     "LexicalEncoder",
     "LexicalFeatures",
     "NoAnswerError",
@@ -79,10 +90,12 @@ __all__ = [
     "Usage",
     "__version__",
     "add_model",
+    "add_model_from_tasks",
     "calibrate",
     "compare",
     "convert",
     "evaluate",
+    "learning_curve",
     "sync_prices",
     "train",
     "train_on_tasks",

@@ -10,13 +10,13 @@ from ._options import load_policy
 from ._prepare import add_embeddings, as_router
 from ._progress import Progress, ProgressBar
 from ._recipe import LexicalEncoder, make_recipe
-from ._reports import Calibration, Evaluation
+from ._reports import Calibration, Evaluation, LearningCurve
 from ._router import R2Router
 from ._tables import Path, Pool, Table, Tables
 from ._texts import as_names
 from ._types import Strings
 
-__all__ = ["calibrate", "compare", "evaluate"]
+__all__ = ["calibrate", "compare", "evaluate", "learning_curve"]
 
 
 def evaluate(
@@ -293,3 +293,65 @@ def _check_no_training(training: dict[str, Any], **more: Any) -> None:
             given = len(value) > 0 if hasattr(value, "__len__") else bool(value)
         if given:
             raise ValueError(f"{name} is given without folds, and only folds train routers")
+
+
+def learning_curve(
+    queries: Table,
+    outcomes: Table,
+    prior: R2Router | Path | None = None,
+    *,
+    sizes: Sequence[int] | None = None,
+    dataset: str = "",
+    encoder: LexicalEncoder | None = None,
+    holdout: int | None = None,
+    seed: int = 0,
+    threads: int = 0,
+    cost: str = "usd",
+    ignore_unknown_models: bool = False,
+    progress: Progress = None,
+) -> LearningCurve:
+    """Trains on more and more outcomes, on top of a prior and from scratch, and compares.
+
+    ``queries`` and ``outcomes`` are tables as in ``train``.
+
+    - ``prior``: a router, a checkpoint folder, or None for the default checkpoint
+    - ``sizes``: numbers of queries to train on; None: 50 to 5,000. All that there are come last
+    - ``encoder``: of the routers that are trained from scratch
+    - ``holdout``: one query in this many is not trained on, but evaluated; None: as the prior was
+      trained; ``seed`` varies which queries come first
+    - ``dataset``, ``threads``, ``cost``, ``progress``: as in ``train``
+
+    Raises as ``train`` and ``evaluate`` do.
+    """
+    import json
+
+    base = as_router(prior, "prior")
+    with Tables() as tables, ProgressBar(progress) as bar:
+        checkpoint = base._own_checkpoint()
+        data = tables.read(
+            queries,
+            outcomes,
+            checkpoint=checkpoint,
+            dataset=dataset,
+            cost=cost,
+            ignore_unknown_models=ignore_unknown_models,
+        )
+        recipe = make_recipe(
+            encoder=encoder,
+            embeddings=None,
+            predictor="ridge",
+            alphas=(),
+            neighbours=(),
+            threads=threads,
+            progress=bar.function,
+            log=tables.log,
+        )
+        figures, text = _core.learning_curve(
+            prior=checkpoint,
+            data=data,
+            sizes=None if sizes is None else list(sizes),
+            holdout=holdout,
+            seed=seed,
+            recipe=recipe,
+        )
+    return LearningCurve(json.loads(figures), text)

@@ -405,6 +405,76 @@ class AddedModel(_Report, dict[str, Any]):
         return _paragraphs(self._text) + _table(["", *keys], rows)
 
 
+class AddedFromTasks(_Report, dict[str, Any]):
+    """The report of adding a model from its results by task, with the extended ``router``.
+
+    Keys: ``model``; the number of ``tasks`` with a result, and of ``estimated_tasks``;
+    ``mean_score`` and ``mean_tokens`` over the tasks.
+    """
+
+    def __init__(self, figures: Mapping[str, Any], text: str, router: R2Router) -> None:
+        super().__init__(figures)
+        self._text = text
+        #: The router with the new model.
+        self.router = router
+
+    def __str__(self) -> str:
+        return self._text
+
+    def _repr_html_(self) -> str:
+        return _paragraphs(self._text)
+
+
+class LearningCurve(_Report, dict[str, Any]):
+    """What each number of outcomes is worth: a dictionary of areas under the deferral curve.
+
+    Keys: ``held_out_queries`` that were evaluated; ``mean_curve`` and ``prior``, with ``audc`` and
+    ``peak``; ``points``, each with the number of ``queries`` trained on, ``prior`` (on top of it),
+    its ``prior_alpha``, and ``scratch`` (without it; None: too few queries).
+    """
+
+    def __init__(self, figures: Mapping[str, Any], text: str) -> None:
+        super().__init__(figures)
+        self._text = text
+
+    def _rows(self) -> list[list[Any]]:
+        rows: list[list[Any]] = [[0, self["prior"]["audc"], None]]
+        for point in self["points"]:
+            scratch = point["scratch"]
+            rows.append([point["queries"], point["prior"]["audc"], scratch and scratch["audc"]])
+        return rows
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """A data frame with a row for each number of queries."""
+        return _pandas().DataFrame(self._rows(), columns=["queries", "prior", "scratch"])
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draws the areas over the number of queries."""
+        ax = _axes(ax)
+        queries, prior, scratch = zip(*self._rows(), strict=True)
+        ax.plot(queries, prior, marker="o", label="on the prior")
+        ax.plot(
+            queries,
+            [float("nan") if y is None else y for y in scratch],
+            marker="o",
+            label="from scratch",
+        )
+        ax.axhline(self["mean_curve"]["audc"], linestyle=":", label="mean curve")
+        ax.set_xscale("symlog", linthresh=50)
+        ax.set_xlabel("queries with outcomes")
+        ax.set_ylabel("area under the deferral curve")
+        ax.legend()
+        return ax
+
+    def __str__(self) -> str:
+        return self._text
+
+    def _repr_html_(self) -> str:
+        return _paragraphs(self._text.split("\n\n")[0]) + _table(
+            ["queries", "on the prior", "from scratch"], self._rows()
+        )
+
+
 class Calibration(_Report):
     """A setting that meets a target, with the resulting cost and quality.
 

@@ -10,21 +10,22 @@ from ._log import logger
 from ._prepare import add_embeddings, as_router, new_folder
 from ._progress import Progress, ProgressBar
 from ._recipe import LexicalEncoder, make_recipe
-from ._reports import AddedModel, Evaluation, TaskTraining, Training
+from ._reports import AddedFromTasks, AddedModel, Evaluation, TaskTraining, Training
 from ._router import R2Router
 from ._tables import Path, Pool, Table, Tables
 from ._texts import as_names
 from ._types import Strings
 
-__all__ = ["add_model", "train", "train_on_tasks"]
+__all__ = ["add_model", "add_model_from_tasks", "train", "train_on_tasks"]
 
 
 def train(
     queries: Table,
     outcomes: Table,
-    pool: Pool,
+    pool: Pool | None = None,
     output: Path | None = None,
     *,
+    prior: R2Router | Path | None = None,
     models: Strings = (),
     coverage: float = 0.99,
     dataset: str = "",
@@ -54,6 +55,10 @@ def train(
     - ``pool``: models and their prices (USD per million tokens), as a dictionary or a JSON file
       with ``models`` like that of a checkpoint's config.json
     - ``output``: None: nothing is written; ``save_pretrained`` of the router can do it later
+    - ``prior``: a router or checkpoint to begin with, such as one of ``train_on_tasks``. Its
+      models, encoder, budgets and default policy are kept, so ``pool``, ``models``,
+      ``token_limits``, ``encoder`` and ``predictor`` are not given, and ``alphas`` are penalties on
+      the distance from it. With few outcomes its predictions hardly change
 
     Queries and outcomes are data frames (pandas, polars), Arrow tables, lists of dictionaries, or
     files: JSON lines, a JSON array or CSV, plain or compressed with gzip, or Parquet if pyarrow is
@@ -89,7 +94,31 @@ def train(
     ``FileExistsError`` if ``output`` is not empty.
     """
     folder = new_folder(output)
+    base = None if prior is None else as_router(prior, "prior")
+    selection: dict[str, Any] = {}
+    if base is not None:
+        for value, name in (
+            (pool, "pool"),
+            (models, "models"),
+            (token_limits, "token_limits"),
+            (budget_prompt, "budget_prompt"),
+            (encoder, "encoder"),
+        ):
+            if value:
+                raise ValueError(f"{name} is given with prior, which has its own")
+        if predictor != "ridge":
+            raise ValueError(f'predictor is {predictor!r}: with prior, expected "ridge"')
+        selection["checkpoint"] = base._own_checkpoint()
+    elif pool is None:
+        raise ValueError("pool is missing: the models and their prices")
     with Tables() as tables, ProgressBar(progress) as bar:
+        if pool is not None:
+            selection = {
+                "pool": tables.pool(pool),
+                "models": as_names("models", models),
+                "coverage": coverage,
+                "token_limits": token_limits,
+            }
         recipe = make_recipe(
             encoder=encoder,
             embeddings=embeddings,
@@ -103,6 +132,7 @@ def train(
             threads=threads,
             budget_prompt=budget_prompt,
             embedding_model=embedding_model,
+            prior=selection.get("checkpoint"),
             progress=bar.function,
             log=tables.log,
         )
@@ -110,14 +140,13 @@ def train(
             queries,
             outcomes,
             embeddings=embeddings,
-            pool=tables.pool(pool),
-            models=as_names("models", models),
-            coverage=coverage,
             dataset=dataset,
-            token_limits=token_limits,
             cost=cost,
             ignore_unknown_models=ignore_unknown_models,
+            **selection,
         )
+        if base is not None:
+            add_embeddings(base, data)
         checkpoint, report, text = _core.train(data=data, recipe=recipe)
     if folder:
         checkpoint.save(folder)
@@ -242,3 +271,42 @@ def add_model(
         checkpoint.save(folder)
         logger.info("added %s, wrote %s", model, folder)
     return AddedModel(report, text, base._with_checkpoint(checkpoint, folder))
+
+
+def add_model_from_tasks(
+    router: R2Router | Path | None,
+    model: str,
+    results: Table,
+    pool: Pool,
+    output: Path | None = None,
+) -> AddedFromTasks:
+    """Adds ``model`` to a router of ``train_on_tasks`` from its results by task.
+
+    - ``router``: a router, a checkpoint folder, or None for the default checkpoint. It does not
+      change
+    - ``results``: rows as in ``train_on_tasks``; those of other models are ignored. Tasks without a
+      result are estimated from the others
+    - ``pool``: has the new model's prices
+    - ``output``: the folder that the new router is written to, or None
+
+    Returns a report, which is a dictionary of figures. Its ``router`` has the new model, and the
+    servers of ``router``. Raises ``DataError`` for invalid rows, or none for a task of the router;
+    ``RuntimeError`` for a router that does not recognise tasks, and ``FileExistsError`` if
+    ``output`` is not empty.
+    """
+    import json
+
+    folder = new_folder(output)
+    base = as_router(router)
+    with Tables() as tables:
+        checkpoint, report, text = _core.add_model_from_tasks(
+            checkpoint=base._own_checkpoint(),
+            results=tables.file("results", results),
+            model=model,
+            pool=tables.pool(pool),
+            log=tables.log,
+        )
+    if folder:
+        checkpoint.save(folder)
+        logger.info("added %s, wrote %s", model, folder)
+    return AddedFromTasks(json.loads(report), text, base._with_checkpoint(checkpoint, folder))

@@ -1,20 +1,20 @@
-"""Writes reference/: 256 embeddings with the decisions of the published Python package on its released
-checkpoints, for anyone to compare checkpoints/r2-router with.
+"""Writes reference/: 256 embeddings with the decisions of the published Python package on its
+released checkpoints, for anyone to compare checkpoints/r2-router with.
 
     python tests/golden/make_reference_rows.py GOLDEN
 
 GOLDEN holds embeddings.npy, (512, 1024) float32, and decisions.jsonl, made by running that package
-(0.1.0, scikit-learn 1.7.2) on seeded vectors that have a common direction, as embeddings of sentences
-do; every 16th has norm 3, the others 1. The first 256 are kept. The vectors are not rounded, as
-decisions would differ.
+(0.1.0, scikit-learn 1.7.2) on seeded vectors that have a common direction, as embeddings of
+sentences do; every 16th has norm 3, the others 1. The first 256 are kept. The vectors are not
+rounded, as decisions would differ.
 
 A line of reference/decisions.jsonl has the row, λ and the input tokens, and
 
 - `ranking`, all 176 options, the chosen one first: for the first 24 rows;
 - `chosen`, and `top`, model, budget and risk of the best three: for the others.
 
-An option is [model, budget, predicted_quality, predicted_output_tokens, predicted_cost_usd, risk], the
-model by its position in the pool.
+An option is [model, budget, predicted_quality, predicted_output_tokens, predicted_cost_usd, risk],
+the model by its position in the pool.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ import numpy as np
 
 ROWS = 256
 HERE = Path(__file__).parent
-POOL = list(json.loads((HERE.parents[1] / "checkpoints/r2-router/config.json").read_text())["models"])
+CONFIG = HERE.parents[1] / "checkpoints/r2-router/config.json"
+POOL = list(json.loads(CONFIG.read_text(encoding="utf-8"))["models"])
 VALUES = ("budget", "predicted_quality", "predicted_output_tokens", "predicted_cost_usd", "risk")
 
 

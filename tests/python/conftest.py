@@ -22,7 +22,7 @@ def shared(name: str) -> Path:
     """A file or folder of ../shared, or a skipped test."""
     path = SHARED / name
     if not path.exists():
-        pytest.skip(f"no {name} in ../shared beside the project")
+        pytest.skip("needs ../shared, which is not part of the project")
     return path
 
 

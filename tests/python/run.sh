@@ -37,4 +37,4 @@ environment test
 wheel=$(echo "$folder"/dist/*.whl)
 "$pip" install -q "$wheel[test]"
 "$folder/test/bin/auditwheel" show "$wheel"
-exec "$folder/test/bin/python" -m pytest -q "$@"
+exec "$folder/test/bin/python" -m pytest -q -rs "$@"

@@ -249,7 +249,7 @@ def test_lambda_of_a_router() -> None:
 def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere: found nothing here"):
         R2Router.from_pretrained(tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match="installed checkpoint: default, r2-router; or a repository"):
+    with pytest.raises(FileNotFoundError, match="default, r2-router; or a repository"):
         R2Router.from_pretrained("nowhere")
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from conftest import ROOT
+
 from r2_router import UNLIMITED, R2Router
 
 ROWS = 256

@@ -13,7 +13,7 @@ inline std::string shared_path(const std::string& relative) {
 
 }  // namespace r2router::testing
 
-#define R2ROUTER_SKIP_WITHOUT(path)                                  \
-  if (!std::filesystem::exists(path)) {                              \
-    GTEST_SKIP() << path << " is not here: nothing to compare with"; \
+#define R2ROUTER_SKIP_WITHOUT(path)                                      \
+  if (!std::filesystem::exists(path)) {                                  \
+    GTEST_SKIP() << "needs ../shared, which is not part of the project"; \
   }

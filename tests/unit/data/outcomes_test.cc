@@ -478,7 +478,8 @@ TEST(ReadPool, TheReleasedPoolIsThatOfTheReleasedConfig) {
 
 TEST(ReadOutcomesShared, ThePublishedTableReadsWhole) {
   const std::string data = R2ROUTER_SOURCE_DIR "/../shared/data/";
-  if (!std::filesystem::exists(data)) GTEST_SKIP() << "no shared data beside the project";
+  if (!std::filesystem::exists(data))
+    GTEST_SKIP() << "needs ../shared, which is not part of the project";
   const OutcomeTable table = read_outcomes(data + "queries.jsonl.gz", data + "outcomes.jsonl.gz",
                                            read_pool(data + "models.json"));
   EXPECT_NO_THROW(validate(table));

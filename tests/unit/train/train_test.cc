@@ -686,7 +686,8 @@ TEST(Train, ATableThatCannotBeLearnedFromIsRefused) {
 /// The figures published for this data in plain Python, on another split of the queries.
 TEST(TrainShared, ReproducesTheReferenceFigures) {
   const std::string data = R2ROUTER_SOURCE_DIR "/../shared/data/";
-  if (!std::filesystem::exists(data)) GTEST_SKIP() << "no shared data beside the project";
+  if (!std::filesystem::exists(data))
+    GTEST_SKIP() << "needs ../shared, which is not part of the project";
   if (R2ROUTER_TEST_SLOW_BUILD)
     GTEST_SKIP() << "takes minutes without optimisation or under a sanitizer";
   OutcomeTable table = read_outcomes(data + "queries.jsonl.gz", data + "outcomes.jsonl.gz",
