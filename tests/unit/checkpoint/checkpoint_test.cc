@@ -1,5 +1,6 @@
 #include "r2router/checkpoint.h"
 
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <functional>

@@ -1,6 +1,5 @@
 #include <cmath>
 #include <limits>
-#include <map>
 #include <random>
 
 #include <gmock/gmock.h>
@@ -11,6 +10,7 @@
 #include "r2router/train/task_table.h"
 
 #include "support/errors.h"
+#include "support/tasks.h"
 #include "support/temporary_folder.h"
 
 namespace r2router::train {
@@ -21,81 +21,20 @@ using ::testing::ElementsAre;
 using testing::error_of;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using testing::kTasks;
+using testing::Log;
+using testing::make_prompts;
+using testing::pool_of;
 using testing::put_file;
+using testing::quick_task_options;
+using testing::table_of;
 using testing::TemporaryFolder;
-
-Pool pool_of(std::initializer_list<std::string> names) {
-  Pool pool;
-  for (const std::string& name : names) {
-    pool.push_back({.name = name, .prices = {.input = 1, .output = 2}});
-  }
-  return pool;
-}
-
-TaskTable table_of(const Pool& pool, std::vector<std::string> tasks,
-                   std::vector<std::optional<TaskResult>> results) {
-  return {.models = pool, .tasks = std::move(tasks), .results = std::move(results)};
-}
-
-/// Prompts of three tasks, with words of the task and words of the source.
-TaskPrompts make_prompts(std::size_t each = 40) {
-  const std::map<std::string, std::vector<std::string>> words = {
-      {"code", {"function", "python", "loop", "compile", "bug", "array"}},
-      {"facts", {"who", "when", "capital", "year", "inventor", "country"}},
-      {"stories", {"once", "dragon", "poem", "verse", "fairy", "tale"}}};
-  std::mt19937_64 random(5);
-  TaskPrompts prompts;
-  for (const auto& [task, own] : words) {
-    for (std::size_t i = 0; i < each; ++i) {
-      const std::string source = "source " + std::to_string(i % 4);
-      std::string text;
-      for (int word = 0; word < 8; ++word) text += own[random() % own.size()] + " ";
-      text += "common filler words number " + std::to_string(i % 4);
-      prompts.prompts.push_back({text, task, source});
-    }
-  }
-  return prompts;
-}
-
-struct Log {
-  LogCallback callback() {
-    return [this](LogLevel, std::string_view message) { messages.emplace_back(message); };
-  }
-  std::vector<std::string> messages;
-};
-
-TaskTrainOptions quick() {
-  TaskTrainOptions options;
-  options.features.dimension = 4096;
-  options.epochs = 4;
-  options.folds = 4;
-  return options;
-}
-
-const std::vector<std::string> kTasks = {"code", "facts", "stories"};
-
-TaskTable three_tasks() {
-  return table_of(pool_of({"coder", "writer"}), kTasks,
-                  {TaskResult{0.9, 400}, TaskResult{0.8, 50}, TaskResult{0.2, 700},  //
-                   TaskResult{0.3, 300}, TaskResult{0.8, 40}, TaskResult{0.9, 900}});
-}
-
-double weight(const Checkpoint& checkpoint, std::uint32_t model, Budget budget, Target target,
-              std::size_t element) {
-  const auto& heads = std::get<LinearHeads>(checkpoint.predictor);
-  const auto& weights = std::get<std::vector<double>>(heads.weights);
-  for (std::size_t i = 0; i < heads.names.size(); ++i) {
-    if (heads.names[i] == HeadName{{model, budget}, target}) {
-      return weights[i * heads.dimension + element];
-    }
-  }
-  ADD_FAILURE() << "no such head";
-  return NAN;
-}
+using testing::three_tasks;
+using testing::weight;
 
 TEST(TaskTraining, RoutesEachTextToTheModelThatIsGoodAtItsTask) {
   TaskTrainReport report;
-  const Checkpoint checkpoint = train(three_tasks(), make_prompts(), quick(), &report);
+  const Checkpoint checkpoint = train(three_tasks(), make_prompts(), quick_task_options(), &report);
   EXPECT_NO_THROW(validate(checkpoint));
   const Router router(checkpoint);
   const RouteOptions best{.policy = {.objective = Objective::kBest}, .explain = true};
@@ -113,7 +52,7 @@ TEST(TaskTraining, RoutesEachTextToTheModelThatIsGoodAtItsTask) {
 }
 
 TEST(TaskTraining, PredictsTheTablesFiguresAndTheirMean) {
-  const Checkpoint checkpoint = train(three_tasks(), make_prompts(), quick());
+  const Checkpoint checkpoint = train(three_tasks(), make_prompts(), quick_task_options());
   const Budget all = Budget::unlimited();
   EXPECT_DOUBLE_EQ(weight(checkpoint, 0, all, Target::kQuality, 0), 0.9);
   EXPECT_DOUBLE_EQ(weight(checkpoint, 1, all, Target::kQuality, 2), 0.9);
@@ -123,7 +62,7 @@ TEST(TaskTraining, PredictsTheTablesFiguresAndTheirMean) {
 }
 
 TEST(TaskTraining, CutsAnswersOffByTheDistributionOfTheirLengths) {
-  TaskTrainOptions options = quick();
+  TaskTrainOptions options = quick_task_options();
   options.token_limits = {2000, 300};
   options.length_spread = 0.7;
   TaskTable table = three_tasks();
@@ -168,7 +107,7 @@ TEST(TaskTraining, SmallSamplesCountLess) {
     results[0]->questions = questions;
     const Checkpoint checkpoint =
         train(table_of(pool_of({"a", "b", "c", "d", "e", "f"}), kTasks, results), make_prompts(),
-              quick());
+              quick_task_options());
     return weight(checkpoint, 0, Budget::unlimited(), Target::kQuality, 0);
   };
   const double few = score_of(3), some = score_of(30), many = score_of(30'000), exact = score_of(0);
@@ -190,7 +129,7 @@ TEST(TaskTraining, EstimatesWhatIsMissing) {
   }
   results[4] = {};
   Log log;
-  TaskTrainOptions options = quick();
+  TaskTrainOptions options = quick_task_options();
   options.log = log.callback();
   const Checkpoint checkpoint =
       train(table_of(pool_of({"a", "b", "c"}), kTasks, results), make_prompts(), options);
@@ -204,7 +143,7 @@ TEST(TaskTraining, TheDefaultReachesMostOfTheBestScoreForLess) {
   table.models[0].prices.output = 200;
   table.results[1]->score = 0.82;  // the expensive one is a little better at facts
   TaskTrainReport report;
-  const Checkpoint checkpoint = train(table, make_prompts(), quick(), &report);
+  const Checkpoint checkpoint = train(table, make_prompts(), quick_task_options(), &report);
   EXPECT_GE(report.default_score, 0.95 * report.best_score);
   EXPECT_LT(report.default_cost_usd, report.best_cost_usd);
   const Router router(checkpoint);
@@ -212,7 +151,7 @@ TEST(TaskTraining, TheDefaultReachesMostOfTheBestScoreForLess) {
 }
 
 TEST(TaskTraining, IsTheSameForAnyNumberOfThreads) {
-  TaskTrainOptions one = quick(), three = quick();
+  TaskTrainOptions one = quick_task_options(), three = quick_task_options();
   one.threads = 1;
   three.threads = 3;
   EXPECT_EQ(train(three_tasks(), make_prompts(), one).encoder,
@@ -225,7 +164,7 @@ TEST(TaskTraining, WarnsOfTasksThatOnlyOneSideHas) {
     if (prompt.task == "stories") prompt.task = "poems";
   }
   Log log;
-  TaskTrainOptions options = quick();
+  TaskTrainOptions options = quick_task_options();
   options.log = log.callback();
   const Checkpoint checkpoint = train(three_tasks(), prompts, options);
   EXPECT_THAT(log.messages,
@@ -248,17 +187,18 @@ TEST(TaskTraining, RejectsWhatCannotBeTrainedOn) {
   };
   TaskPrompts other = make_prompts(4);
   for (TaskPrompt& prompt : other.prompts) prompt.task += "!";
-  expect_fault(three_tasks(), other, quick(), ErrorCode::kBadData, "0 tasks in common");
+  expect_fault(three_tasks(), other, quick_task_options(), ErrorCode::kBadData,
+               "0 tasks in common");
   TaskPrompts one_source = make_prompts(4);
   for (TaskPrompt& prompt : one_source.prompts) prompt.source = "here";
-  expect_fault(three_tasks(), one_source, quick(), ErrorCode::kBadData, "one source");
+  expect_fault(three_tasks(), one_source, quick_task_options(), ErrorCode::kBadData, "one source");
   TaskTable bad = three_tasks();
   bad.results[2]->score = 1.5;
-  expect_fault(bad, make_prompts(4), quick(), ErrorCode::kBadData,
+  expect_fault(bad, make_prompts(4), quick_task_options(), ErrorCode::kBadData,
                "coder for the task \"stories\"");
   bad = three_tasks();
   bad.results.pop_back();
-  expect_fault(bad, make_prompts(4), quick(), ErrorCode::kBadData, "5 results");
+  expect_fault(bad, make_prompts(4), quick_task_options(), ErrorCode::kBadData, "5 results");
   for (const auto& [change, part] :
        std::vector<std::pair<void (*)(TaskTrainOptions&), const char*>>{
            {[](TaskTrainOptions& options) { options.epochs = 0; }, "epochs"},
@@ -268,7 +208,7 @@ TEST(TaskTraining, RejectsWhatCannotBeTrainedOn) {
               options.token_limits = {5, 5};
             },
             "token_limits"}}) {
-    TaskTrainOptions options = quick();
+    TaskTrainOptions options = quick_task_options();
     change(options);
     expect_fault(three_tasks(), make_prompts(4), options, ErrorCode::kInvalidArgument, part);
   }
