@@ -18,7 +18,7 @@
 namespace r2router::cli {
 namespace {
 
-constexpr const char* kFooter = R"(
+constexpr const char* kEvalFooter = R"(
 Examples:
   r2-router eval --checkpoint-dir my-router --queries queries.jsonl --outcomes outcomes.jsonl
   r2-router eval --folds 5 --queries queries.jsonl --outcomes outcomes.jsonl --pool models.json \
@@ -33,7 +33,7 @@ outcomes cut off at its budgets. With --folds no checkpoint is needed: every que
 router that was trained without its text.
 )";
 
-struct Settings {
+struct EvalSettings {
   OutcomeSettings data;
   LearningSettings learning;
   eval::EvaluationOptions evaluation{.resampling = {.resamples = eval::kDefaultResamples}};
@@ -45,7 +45,7 @@ struct Settings {
 };
 
 /// The outcomes of --routerarena, after the predictions were written if they were requested.
-OutcomeData read_routerarena(const Settings& settings, const Router& router) {
+OutcomeData read_routerarena(const EvalSettings& settings, const Router& router) {
   const eval::CachedResults results =
       eval::read_cached_results(settings.routerarena, router.pool(), settings.data.options);
   OutcomeData data{.table = results.table};
@@ -61,7 +61,7 @@ OutcomeData read_routerarena(const Settings& settings, const Router& router) {
 }
 
 /// The evaluation, and the stability of choices if --perturb requests it.
-std::pair<eval::RouterEvaluation, std::optional<eval::Stability>> evaluate(Settings& settings) {
+std::pair<eval::RouterEvaluation, std::optional<eval::Stability>> evaluate(EvalSettings& settings) {
   settings.evaluation.log = print_warnings();
   if (settings.folds) {
     const OutcomeData data =
@@ -88,7 +88,7 @@ std::pair<eval::RouterEvaluation, std::optional<eval::Stability>> evaluate(Setti
   return {std::move(evaluation), eval::measure_stability(router, data.table, holdout)};
 }
 
-void run_eval(Settings& settings) {
+void run_eval(EvalSettings& settings) {
   if (settings.routerarena.empty()) {
     if (settings.data.files.queries.empty()) throw CLI::ValidationError("--queries is required");
     if (settings.data.files.outcomes.empty()) throw CLI::ValidationError("--outcomes is required");
@@ -108,9 +108,9 @@ void run_eval(Settings& settings) {
 }  // namespace
 
 void add_eval_command(CLI::App& app) {
-  Command<Settings> command(
+  Command<EvalSettings> command(
       app, "eval", "Compare a checkpoint, or training, with other policies on known outcomes",
-      std::string(kFooter) + kFeaturesHelp);
+      std::string(kEvalFooter) + kFeaturesHelp);
   add_outcome_options(command.app, command->data, true);
   command.app.get_option("--queries")->required(false);
   command.app.get_option("--outcomes")->required(false);

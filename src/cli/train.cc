@@ -20,7 +20,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr const char* kFooter = R"(Examples:
+constexpr const char* kTrainFooter = R"(Examples:
   r2-router train --queries queries.jsonl --outcomes outcomes.jsonl --pool models.json \
     --budgets hard-cap --output my-router
   r2-router train --queries queries.jsonl --outcomes outcomes.jsonl --pool models.json \
@@ -36,7 +36,7 @@ an object "models" like that of a checkpoint's config.json.
 with their "task" and "source", from which the router learns to recognise tasks.
 )";
 
-struct Settings {
+struct TrainSettings {
   OutcomeSettings data;
   LearningSettings learning;
   std::string output, task_table, prompts;
@@ -44,7 +44,7 @@ struct Settings {
   bool hard_cap = false, json = false;
 };
 
-void train_checkpoint(Settings& settings) {
+void train_checkpoint(TrainSettings& settings) {
   io::check_new_folder(settings.output);  // before hours of work
   const OutcomeData data = read_training_data(settings.data, settings.learning, settings.hard_cap);
   train::TrainRecipe& recipe = settings.learning.recipe;
@@ -75,7 +75,7 @@ void train_checkpoint(Settings& settings) {
 }
 
 /// Trains on results by task.
-void train_on_tasks(Settings& settings) {
+void train_on_tasks(TrainSettings& settings) {
   io::check_new_folder(settings.output);
   train::TaskTrainOptions& options = settings.tasks;
   options.seed = settings.learning.recipe.options.seed;
@@ -95,9 +95,9 @@ void train_on_tasks(Settings& settings) {
 }  // namespace
 
 void add_train_command(CLI::App& app) {
-  Command<Settings> command(app, "train",
-                            "Fit a checkpoint to outcomes of your own models and queries",
-                            std::string(kFooter) + kFeaturesHelp);
+  Command<TrainSettings> command(app, "train",
+                                 "Fit a checkpoint to outcomes of your own models and queries",
+                                 std::string(kTrainFooter) + kFeaturesHelp);
   add_outcome_options(command.app, command->data, true);
   add_learning_options(command.app, command->learning);
   Options& add = command.add;
@@ -132,7 +132,7 @@ void add_train_command(CLI::App& app) {
                             "--budget-prompt", "--predictor", "--features", "--topics", "--cost"}) {
     table->excludes(other);
   }
-  command.runs([&app = command.app](Settings& settings) {
+  command.runs([&app = command.app](TrainSettings& settings) {
     const auto given = [&](const char* option) { return app.count(option) > 0; };
     if (given("--task-table")) {
       if (given("--token-limits")) settings.tasks.token_limits = settings.learning.token_limits;

@@ -22,10 +22,6 @@
 namespace r2router::train {
 namespace {
 
-[[noreturn]] void throw_bad_data(const std::string& message) {
-  throw Error(ErrorCode::kBadData, message);
-}
-
 /// The ridge penalty of the topics' scores. Small, because scores that hardly separate topics are
 /// of no use, and no choice hangs on it: from 0.3 to 3, routers are alike.
 constexpr double kTopicAlpha = 1;

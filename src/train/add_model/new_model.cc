@@ -9,16 +9,9 @@
 #include "base/excerpt.h"
 #include "base/fold_hash.h"
 #include "data/gaps.h"
+#include "train/problem.h"
 
 namespace r2router::train {
-namespace {
-
-[[noreturn]] void throw_bad_option(const std::string& message) {
-  throw Error(ErrorCode::kInvalidArgument, message);
-}
-
-}  // namespace
-
 using Eigen::Index;
 using Eigen::MatrixXd;
 
