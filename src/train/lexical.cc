@@ -23,7 +23,7 @@ namespace r2router::train {
 namespace {
 
 /// The ridge penalty of the topics' scores. Small, because scores that hardly separate topics are
-/// of no use, and no choice hangs on it: from 0.3 to 3, routers are alike.
+/// useless. The choice hardly matters: values from 0.3 to 3 give equally good routers.
 constexpr double kTopicAlpha = 1;
 
 /// For each query and topic, 1 or 0; NaN for a query of no topic.
