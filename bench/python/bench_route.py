@@ -4,7 +4,7 @@
     python bench/python/bench_route.py [--checkpoint FOLDER] [--json]
 
 Needs the installed package, NumPy, scikit-learn 1.7.2 and a released checkpoint folder
-(default: ../shared/released beside the project). The reference's way is one scikit-learn predict a
+(default: ../shared/released). The reference's way is one scikit-learn predict a
 head, 187 a decision: tests/python/reference_rendering.py.
 """
 
@@ -138,10 +138,10 @@ def report(results: dict[str, float]) -> str:
                 f"{r[f'product_us_a_query_{name}']:8.2f} µs a query",
                 "",
             ),
-            ("  throughput beside the product", f"{r[f'throughput_ratio_{name}']:8.2f} ×", goal),
+            ("  throughput over the product's", f"{r[f'throughput_ratio_{name}']:8.2f} ×", goal),
         ]
     lines.append(
-        ("two threads beside one, route_batch", f"{r['two_threads_speedup']:8.2f} ×", "≥ 1.7 ×")
+        ("two threads over one, route_batch", f"{r['two_threads_speedup']:8.2f} ×", "≥ 1.7 ×")
     )
     return "\n".join(f"{what:42}{value:24}{goal}".rstrip() for what, value, goal in lines)
 
@@ -153,7 +153,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     settings = parser.parse_args()
     if not settings.checkpoint.is_dir():
-        parser.error(f"{settings.checkpoint} is no folder: give a released checkpoint's")
+        parser.error(f"{settings.checkpoint} is not a folder: give that of a released checkpoint")
     results = measure(settings.checkpoint)
     print(json.dumps(results) if settings.json else report(results))
     return 0

@@ -21,10 +21,11 @@ namespace {
 /// Routers by name.
 using Rivals = std::vector<std::pair<std::string, std::shared_ptr<Checkpoint>>>;
 
-eval::EvaluationOptions make_options(const std::string& name, const Rivals& rivals,
-                                     const std::vector<std::string>& against, bool available_only,
-                                     bool by_dataset, std::uint32_t resamples, std::uint64_t seed,
-                                     py::object progress, py::object log) {
+eval::EvaluationOptions make_evaluation_options(const std::string& name, const Rivals& rivals,
+                                                const std::vector<std::string>& against,
+                                                bool available_only, bool by_dataset,
+                                                std::uint32_t resamples, std::uint64_t seed,
+                                                py::object progress, py::object log) {
   eval::EvaluationOptions options{.name = name,
                                   .against = against,
                                   .available_only = available_only,
@@ -92,7 +93,7 @@ auto without_gil(Function function) {
 
 void register_evaluation(py::module_& module) {
   py::class_<eval::EvaluationOptions>(module, "EvaluationOptions", "Settings of an evaluation.")
-      .def(py::init(&make_options), py::kw_only(), py::arg("name") = "router",
+      .def(py::init(&make_evaluation_options), py::kw_only(), py::arg("name") = "router",
            py::arg("rivals") = py::list(), py::arg("against") = std::vector<std::string>(),
            py::arg("available_only") = false, py::arg("by_dataset") = false,
            py::arg("resamples") = eval::kDefaultResamples, py::arg("seed") = 0,

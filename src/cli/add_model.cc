@@ -14,7 +14,7 @@
 namespace r2router::cli {
 namespace {
 
-constexpr const char* kFooter = R"(
+constexpr const char* kAddModelFooter = R"(
 Examples:
   r2-router add-model --checkpoint-dir my-router --pool models.json --model new-model \
     --queries queries.jsonl --outcomes outcomes.jsonl --output my-router-2
@@ -25,14 +25,15 @@ A few hundred outcomes of the new model are enough: its heads begin as a mixture
 heads, which do not change. Under a hard cap, limited budgets are derived from unlimited answers. If there are more outcomes than probes, the new heads are compared with heads fitted to all
 of them, on the queries held out; if the file has the other models' outcomes too, so are the routers.)";
 
-struct Settings {
+struct AddModelSettings {
   OutcomeSettings data;
   std::string checkpoint_dir, pool, model, output, task_scores;
   train::AddModelOptions options;
   bool json = false;
 };
 
-void add_from_tasks(const Settings& settings, const Checkpoint& checkpoint, const Pool& pool) {
+void add_from_tasks(const AddModelSettings& settings, const Checkpoint& checkpoint,
+                    const Pool& pool) {
   const auto table = train::read_task_table(settings.task_scores, pool, print_warnings());
   train::AddedFromTasks report;
   save_checkpoint(train::add_model(checkpoint, table, settings.model, print_warnings(), &report),
@@ -40,7 +41,7 @@ void add_from_tasks(const Settings& settings, const Checkpoint& checkpoint, cons
   print_report(settings.json, settings.output, to_json(report), to_text(report));
 }
 
-void add_model_to_checkpoint(Settings& settings) {
+void add_model_to_checkpoint(AddModelSettings& settings) {
   io::check_new_folder(settings.output);  // before the work
   const Checkpoint checkpoint = load_checkpoint(settings.checkpoint_dir, print_warnings());
   const Pool pool = train::extend_pool(checkpoint.config, read_pool(settings.pool), settings.model,
@@ -76,9 +77,10 @@ void add_model_to_checkpoint(Settings& settings) {
 }  // namespace
 
 void add_add_model_command(CLI::App& app) {
-  Command<Settings> command(
+  Command<AddModelSettings> command(
       app, "add-model",
-      "Add a model to a checkpoint from a few of its outcomes, without retraining", kFooter);
+      "Add a model to a checkpoint from a few of its outcomes, without retraining",
+      kAddModelFooter);
   add_outcome_options(command.app, command->data, false);
   Options& add = command.add;
   add("--checkpoint-dir", command->checkpoint_dir, "DIR", "The checkpoint to add it to")

@@ -16,7 +16,7 @@
 namespace r2router::cli {
 namespace {
 
-constexpr const char* kFooter = R"(
+constexpr const char* kCalibrateFooter = R"(
 Examples:
   r2-router calibrate --queries queries.jsonl --target 0.5/1k --output cheap.json
   r2-router calibrate --queries queries.jsonl --target "95% of best" --output good.json
@@ -39,7 +39,7 @@ cut off at its budgets. An answer that is longer than its cap is counted as cut 
 queries that the checkpoint was trained on. Only the queries that the --holdout of train kept out
 are used; if the checkpoint was trained on none of the queries, give --holdout 0.)";
 
-struct Settings {
+struct CalibrateSettings {
   OutcomeSettings data;
   RouterSettings router;
   std::string target, output, name;
@@ -54,7 +54,7 @@ OutcomeData read_data(const OutcomeSettings& settings, const Router& router) {
                                 files.queries);
 }
 
-void calibrate_policy(Settings& settings) {
+void calibrate_policy(CalibrateSettings& settings) {
   if (settings.output.empty() && settings.name.empty()) {
     throw CLI::ValidationError("no place for the policy: give --name or --output");
   }
@@ -77,8 +77,9 @@ void calibrate_policy(Settings& settings) {
 }  // namespace
 
 void add_calibrate_command(CLI::App& app) {
-  Command<Settings> command(app, "calibrate",
-                            "Find the setting that meets a target, and keep it in a file", kFooter);
+  Command<CalibrateSettings> command(app, "calibrate",
+                                     "Find the setting that meets a target, and keep it in a file",
+                                     kCalibrateFooter);
   add_outcome_options(command.app, command->data, false);
   CLI::Option* outcomes = command.app.get_option("--outcomes")->required(false);
   command.app.get_option("--dataset")->needs(outcomes);

@@ -12,7 +12,7 @@
 namespace r2router::cli {
 namespace {
 
-constexpr const char* kFooter = R"(Examples:
+constexpr const char* kCompletionFooter = R"(Examples:
   source <(r2-router completion bash)          # for this shell; in ~/.bashrc for every shell
   r2-router completion zsh > _r2-router        # to be moved to a folder of $fpath
   r2-router completion fish > r2-router.fish   # to be moved to ~/.config/fish/completions
@@ -111,7 +111,7 @@ std::string completions(const CLI::App& program, std::vector<std::string> words)
 
 void add_completion_command(CLI::App& app) {
   Command<std::string> command(app, "completion", "Print the completion script of a shell",
-                               kFooter);
+                               kCompletionFooter);
   command.app.prefix_command();  // the words after SHELL, whatever they are
   command
       .add("SHELL", *command.settings, "bash|zsh|fish", "bash, zsh or fish",

@@ -8,18 +8,18 @@
 namespace r2router::cli {
 namespace {
 
-constexpr const char* kFooter = R"(Examples:
+constexpr const char* kConvertFooter = R"(Examples:
   r2-router convert r2_router native
 
 The native folder makes the same decisions as the released one. It has one file of weights to map
 instead of many to parse, and needs no pickle reader. It is written completely or not at all, and
 never over a folder that has anything in it. Nothing in the source folder is executed.)";
 
-struct Settings {
+struct ConvertSettings {
   std::string source, destination;
 };
 
-void convert(const Settings& settings) {
+void convert(const ConvertSettings& settings) {
   const auto& [source, destination] = settings;
   save_checkpoint(load_checkpoint(source, print_warnings()), destination);
   // Describe what is on the disk.
@@ -29,8 +29,8 @@ void convert(const Settings& settings) {
 }  // namespace
 
 void add_convert_command(CLI::App& app) {
-  Command<Settings> command(app, "convert", "Write a released checkpoint folder as a native one",
-                            kFooter);
+  Command<ConvertSettings> command(
+      app, "convert", "Write a released checkpoint folder as a native one", kConvertFooter);
   command.add("SRC", command->source, "DIR", "Checkpoint folder to read, in either layout")
       ->required();
   command.add("DST", command->destination, "DIR", "Folder to write, new or empty")->required();

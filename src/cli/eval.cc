@@ -19,7 +19,7 @@
 namespace r2router::cli {
 namespace {
 
-constexpr const char* kFooter = R"(
+constexpr const char* kEvalFooter = R"(
 Examples:
   r2-router eval --checkpoint-dir my-router --queries queries.jsonl --outcomes outcomes.jsonl
   r2-router eval --checkpoint-dir my-router --queries queries.jsonl --outcomes outcomes.jsonl \
@@ -36,7 +36,7 @@ outcomes cut off at its budgets. With --folds no checkpoint is needed: every que
 router that was trained without its text.
 )";
 
-struct Settings {
+struct EvalSettings {
   OutcomeSettings data;
   LearningSettings learning;
   eval::EvaluationOptions evaluation{.resampling = {.resamples = eval::kDefaultResamples}};
@@ -48,7 +48,7 @@ struct Settings {
 };
 
 /// The outcomes of --routerarena, after the predictions were written if they were requested.
-OutcomeData read_routerarena(const Settings& settings, const Router& router) {
+OutcomeData read_routerarena(const EvalSettings& settings, const Router& router) {
   const eval::CachedResults results =
       eval::read_cached_results(settings.routerarena, router.pool(), settings.data.options);
   OutcomeData data{.table = results.table};
@@ -64,7 +64,7 @@ OutcomeData read_routerarena(const Settings& settings, const Router& router) {
 }
 
 /// The evaluation, and the stability of choices if --perturb requests it.
-std::pair<eval::RouterEvaluation, std::optional<eval::Stability>> evaluate(Settings& settings) {
+std::pair<eval::RouterEvaluation, std::optional<eval::Stability>> evaluate(EvalSettings& settings) {
   settings.evaluation.log = print_warnings();
   if (settings.folds) {
     const OutcomeData data =
@@ -91,7 +91,7 @@ std::pair<eval::RouterEvaluation, std::optional<eval::Stability>> evaluate(Setti
   return {std::move(evaluation), eval::measure_stability(router, data.table, holdout)};
 }
 
-void print_learning_curve(const Settings& settings) {
+void print_learning_curve(const EvalSettings& settings) {
   const Checkpoint prior = load_checkpoint(settings.checkpoint_dir, print_warnings());
   const eval::LearningCurve curve = eval::learning_curve(
       prior, read_outcome_data(settings.data.files, prior.config.models, settings.data.options),
@@ -99,7 +99,7 @@ void print_learning_curve(const Settings& settings) {
   print(settings.json ? to_json(curve) + '\n' : to_text(curve));
 }
 
-void run_eval(Settings& settings) {
+void run_eval(EvalSettings& settings) {
   if (settings.routerarena.empty()) {
     if (settings.data.files.queries.empty()) throw CLI::ValidationError("--queries is required");
     if (settings.data.files.outcomes.empty()) throw CLI::ValidationError("--outcomes is required");
@@ -120,9 +120,9 @@ void run_eval(Settings& settings) {
 }  // namespace
 
 void add_eval_command(CLI::App& app) {
-  Command<Settings> command(
+  Command<EvalSettings> command(
       app, "eval", "Compare a checkpoint, or training, with other policies on known outcomes",
-      std::string(kFooter) + kFeaturesHelp);
+      std::string(kEvalFooter) + kFeaturesHelp);
   add_outcome_options(command.app, command->data, true);
   command.app.get_option("--queries")->required(false);
   command.app.get_option("--outcomes")->required(false);

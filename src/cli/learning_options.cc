@@ -83,7 +83,7 @@ std::vector<CLI::Option*> add_learning_options(CLI::App& command, LearningSettin
   encoder("--idf", recipe.encoder.has_idf,
           "Weigh the built-in encoder's features by inverse document frequency");
   encoder("--topics", recipe.topics,
-          "Teach the built-in encoder to recognise the queries' datasets, and let heads go by a "
+          "Teach the built-in encoder to recognise the queries' datasets, and fit heads to a "
           "query's share of each");
   encoder("--augment", recipe.augment,
           "Train on meaning-preserving edits of each query too: case, white space, punctuation, "

@@ -116,12 +116,12 @@ void write_pages(const CLI::App& command, const std::string& folder) {
   for (const CLI::App* other : commands_of(command)) write_pages(*other, folder);
 }
 
-struct Settings {
+struct ManSettings {
   std::vector<std::string> names;
   std::string folder;
 };
 
-constexpr const char* kFooter = R"(Examples:
+constexpr const char* kManFooter = R"(Examples:
   r2-router man route > r2-router-route.1
   r2-router man models sync > r2-router-models-sync.1
   r2-router man --output-dir man1
@@ -131,11 +131,11 @@ The installed program has its pages where man looks for them: man r2-router-rout
 }  // namespace
 
 void add_man_command(CLI::App& app) {
-  Command<Settings> command(app, "man", "Print the manual page of a command", kFooter);
+  Command<ManSettings> command(app, "man", "Print the manual page of a command", kManFooter);
   command.add("COMMAND", command->names, "COMMAND", "The command; default: r2-router itself");
   command.add("--output-dir", command->folder, "DIR",
               "Write the pages of all commands to this folder");
-  command.runs([&app](const Settings& settings) {
+  command.runs([&app](const ManSettings& settings) {
     const auto& [names, folder] = settings;
     if (folder.empty()) return print(man_page(command_named(app, names)));
     if (!names.empty()) {

@@ -13,7 +13,7 @@
 namespace r2router::cli {
 namespace {
 
-constexpr const char* kFooter = R"(Examples:
+constexpr const char* kModelsFooter = R"(Examples:
   r2-router models sync --pool pool.json                       # shows the changes, then asks
   r2-router models sync --pool pool.json --yes
   r2-router models sync --pool pool.json --from model_prices_and_context_window.json
@@ -31,13 +31,13 @@ Changes are shown as old → new. Without --yes they are written only if you agr
 Without a terminal, a price that changes more than tenfold is an error. Models that retire within 30
 days, and models that the source does not know, are reported.)";
 
-struct Settings {
+struct ModelsSettings {
   std::string pool;
   llm::PriceSyncOptions source;
   bool yes = false;
 };
 
-bool confirmed(const Settings& settings, std::size_t large_changes) {
+bool confirmed(const ModelsSettings& settings, std::size_t large_changes) {
   if (settings.yes) return true;
   const std::string warning = std::to_string(large_changes) +
                               (large_changes == 1 ? " price changes" : " prices change") +
@@ -60,7 +60,7 @@ bool confirmed(const Settings& settings, std::size_t large_changes) {
   return answer == "y" || answer == "Y" || answer == "yes";
 }
 
-void sync(const Settings& settings) {
+void sync(const ModelsSettings& settings) {
   const llm::PriceSync sync = llm::compare_prices(settings.pool, settings.source);
   if (sync.any_unknown) {
     print_remark("note",
@@ -89,9 +89,9 @@ void add_models_command(CLI::App& app) {
       throw CLI::ValidationError("no command given after models: expected sync");
     }
   });
-  Command<Settings> command(
+  Command<ModelsSettings> command(
       *models, "sync", "Bring prices and availability in a pool file up to date from a catalogue",
-      kFooter);
+      kModelsFooter);
   Options& add = command.add;
   add("--pool", command->pool, "FILE.json", "Pool file, such as those in config/")->required();
   CLI::Option* base = add("--base", command->source.base_url, "URL",

@@ -28,7 +28,7 @@
 namespace r2router::cli {
 namespace {
 
-constexpr const char* kFooter = R"(Examples:
+constexpr const char* kRouteFooter = R"(Examples:
   r2-router route --query "Solve the equation: 2x + 5 = 13"
   r2-router route --query "Prove Fermat's little theorem" --lambda 0.999 --verbose
   r2-router route --query "Who wrote Faust?" --max-cost 0.0001 --explain
@@ -71,7 +71,7 @@ is started, requests in flight are cancelled, finished answers are printed, and 
 constexpr std::size_t kBatchQueries = 64;
 constexpr std::size_t kBatchBytes = std::size_t{1} << 20;
 
-struct Settings : RouterSettings {
+struct RouteSettings : RouterSettings {
   std::optional<std::string> query, file, input, embeddings;  ///< one of them
   bool json = false, verbose = false;
   RouteOptions options = {};  ///< the same for every query
@@ -85,8 +85,8 @@ struct Settings : RouterSettings {
 
 // --- where queries come from
 
-std::unique_ptr<QuerySource> open_source(const Settings& settings, const SourceOptions& options,
-                                         const Router& router) {
+std::unique_ptr<QuerySource> open_source(const RouteSettings& settings,
+                                         const SourceOptions& options, const Router& router) {
   using Take = std::function<bool(QueryItem)>;
   if (settings.file) return open_text_lines(*settings.file, options);
   if (settings.embeddings) {
@@ -117,7 +117,7 @@ std::unique_ptr<QuerySource> open_source(const Settings& settings, const SourceO
 /// Prints replies, with errors that name the options to use. The failure of --query is thrown.
 class Printer final : public ReplySink {
  public:
-  Printer(const Settings& settings, const Router& router)
+  Printer(const RouteSettings& settings, const Router& router)
       : settings_(settings),
         router_(router),
         progress_(settings.answers() && !settings.one_at_a_time() && ::isatty(STDOUT_FILENO) == 0),
@@ -165,7 +165,7 @@ class Printer final : public ReplySink {
     return with_flag_named(error, settings_, item.options.policy);
   }
 
-  const Settings& settings_;
+  const RouteSettings& settings_;
   const Router& router_;
   Output output_;
   Progress progress_;
@@ -174,7 +174,7 @@ class Printer final : public ReplySink {
 };
 
 /// Routes the queries, and answers them if there is a server for it. Returns the exit code.
-int route(const Settings& settings, const Router& router) {
+int route(const RouteSettings& settings, const Router& router) {
   if ((settings.query || settings.file) && !router.encoder()) throw missing_encoder(router);
   const Interrupt interrupt;
   SourceOptions source_options{.options = settings.options,
@@ -220,7 +220,7 @@ int route(const Settings& settings, const Router& router) {
   return failed == 0 ? 0 : 1;
 }
 
-int run(Settings& settings) {
+int run(RouteSettings& settings) {
   if (!settings.query && !settings.file && !settings.input && !settings.embeddings) {
     throw CLI::ValidationError("nothing to route: give --query, --file, --input or --embeddings");
   }
@@ -236,8 +236,8 @@ int run(Settings& settings) {
 }  // namespace
 
 void add_route_command(CLI::App& app) {
-  Command<Settings> command(app, "route", "Choose a model and a token budget for each query",
-                            kFooter);
+  Command<RouteSettings> command(app, "route", "Choose a model and a token budget for each query",
+                                 kRouteFooter);
   Options source(command.app, "What to route (one of these)");
   Options& add = command.add;
   source("--query", command->query, "TEXT", "Text of one query");
@@ -286,7 +286,7 @@ void add_route_command(CLI::App& app) {
   command.app.get_option("--embeddings")->excludes("--embed-url")->excludes("--llm-api-base");
   command.app.get_option("--stream")->excludes("--json")->excludes("--input");
 
-  command.runs([](Settings& settings) {
+  command.runs([](RouteSettings& settings) {
     if (const int code = run(settings); code != 0) throw CLI::RuntimeError(code);
   });
 }

@@ -40,7 +40,7 @@ std::string help_of(const Setting& setting) {
   return range.empty() ? help : help + " [" + range + "]";
 }
 
-std::string type_of(const Setting& setting) {
+std::string value_type_of(const Setting& setting) {
   if (setting.type() == Setting::Type::kModels) return "NAME[,NAME]";
   if (setting.unit == "USD") return "USD";
   if (setting.unit == "milliseconds") return "MS";
@@ -75,7 +75,7 @@ CLI::Option* add_setting(CLI::App& command, const Setting& setting, Policy& give
   CLI::Option* option =
       command.add_option_function<std::string>(flags, set, help)
           ->check(names.empty() ? check_that(setting.expected(), accepts) : one_of(names))
-          ->type_name(names.empty() ? type_of(setting) : CLI::detail::join(names, "|"));
+          ->type_name(names.empty() ? value_type_of(setting) : CLI::detail::join(names, "|"));
   return setting.type() == Setting::Type::kModels ? option->join(',') : option;
 }
 

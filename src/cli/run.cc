@@ -20,7 +20,7 @@ namespace {
 constexpr const char* kDescription =
     "Choose, for each query, which LLM should answer it and how many tokens it may spend";
 
-constexpr const char* kFooter = R"(Examples:
+constexpr const char* kProgramFooter = R"(Examples:
   r2-router route --query "Solve the equation: 2x + 5 = 13"
   r2-router route --input requests.jsonl > decisions.jsonl
   r2-router info
@@ -118,7 +118,7 @@ std::string usage_message(const CLI::ParseError& error, const CLI::App& app) {
 int run(int argc, char** argv) {
   try {
     CLI::App app(kDescription, "r2-router");
-    app.footer(kFooter);
+    app.footer(kProgramFooter);
     app.formatter_fn([](const CLI::App* command, const std::string&, CLI::AppFormatMode) {
       return help_text(*command, help_width());
     });

@@ -20,7 +20,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr const char* kFooter = R"(Examples:
+constexpr const char* kTrainFooter = R"(Examples:
   r2-router train --queries queries.jsonl --outcomes outcomes.jsonl --pool models.json \
     --budgets hard-cap --output my-router
   r2-router train --queries queries.jsonl --outcomes outcomes.jsonl --pool models.json \
@@ -41,7 +41,7 @@ with their "task" and "source", from which the router learns to recognise tasks.
 outcomes its predictions hardly change; with thousands they are those of the outcomes.
 )";
 
-struct Settings {
+struct TrainSettings {
   OutcomeSettings data;
   LearningSettings learning;
   std::string output, task_table, prompts, prior;
@@ -49,7 +49,7 @@ struct Settings {
   bool hard_cap = false, json = false;
 };
 
-void train_checkpoint(Settings& settings) {
+void train_checkpoint(TrainSettings& settings) {
   io::check_new_folder(settings.output);  // before hours of work
   if (!settings.prior.empty()) {
     settings.learning.recipe.prior =
@@ -84,7 +84,7 @@ void train_checkpoint(Settings& settings) {
 }
 
 /// Trains on results by task.
-void train_on_tasks(Settings& settings) {
+void train_on_tasks(TrainSettings& settings) {
   io::check_new_folder(settings.output);
   train::TaskTrainOptions& options = settings.tasks;
   options.seed = settings.learning.recipe.options.seed;
@@ -104,9 +104,9 @@ void train_on_tasks(Settings& settings) {
 }  // namespace
 
 void add_train_command(CLI::App& app) {
-  Command<Settings> command(app, "train",
-                            "Fit a checkpoint to outcomes of your own models and queries",
-                            std::string(kFooter) + kFeaturesHelp);
+  Command<TrainSettings> command(app, "train",
+                                 "Fit a checkpoint to outcomes of your own models and queries",
+                                 std::string(kTrainFooter) + kFeaturesHelp);
   add_outcome_options(command.app, command->data, true);
   add_learning_options(command.app, command->learning);
   Options& add = command.add;
@@ -147,7 +147,7 @@ void add_train_command(CLI::App& app) {
         "--alpha", "--features", "--topics", "--embedding-model"}) {
     prior->excludes(other);
   }
-  command.runs([&app = command.app](Settings& settings) {
+  command.runs([&app = command.app](TrainSettings& settings) {
     const auto given = [&](const char* option) { return app.count(option) > 0; };
     if (!given("--pool") && !given("--prior")) throw CLI::RequiredError("--pool");
     if (given("--task-table")) {

@@ -1,4 +1,4 @@
-// What is said of outcomes that a table lacks or that are left out.
+// Warnings about outcomes that are missing or left out.
 #pragma once
 
 #include <cstddef>

@@ -13,7 +13,7 @@
 namespace r2router {
 namespace {
 
-[[noreturn]] void fail(const std::string& message) {
+[[noreturn]] void refuse(const std::string& message) {
   throw Error(ErrorCode::kInvalidArgument, "precomputed embeddings: " + message);
 }
 
@@ -30,11 +30,11 @@ class PrecomputedEncoder final : public Encoder {
   PrecomputedEncoder(std::vector<std::string> texts, std::vector<float> vectors,
                      std::size_t dimension)
       : texts_(std::move(texts)), vectors_(std::move(vectors)), dimension_(dimension) {
-    if (dimension == 0) fail("the dimension is 0, expected a positive number");
+    if (dimension == 0) refuse("the dimension is 0, expected a positive number");
     if (vectors_.size() % dimension != 0 || vectors_.size() / dimension != texts_.size()) {
-      fail("there are " + std::to_string(vectors_.size()) + " numbers for " +
-           std::to_string(texts_.size()) + " texts, expected " + std::to_string(dimension) +
-           " (the dimension) for each text");
+      refuse("there are " + std::to_string(vectors_.size()) + " numbers for " +
+             std::to_string(texts_.size()) + " texts, expected " + std::to_string(dimension) +
+             " (the dimension) for each text");
     }
     rows_.reserve(texts_.size());
     for (std::size_t i = 0; i < texts_.size(); ++i) add(i);
@@ -88,18 +88,18 @@ class PrecomputedEncoder final : public Encoder {
   void add(std::size_t i) {
     const std::string name = "texts[" + std::to_string(i) + "]";
     if (internal::is_blank(texts_[i])) {
-      fail(name + " is empty or all white space, which has no embedding: remove it");
+      refuse(name + " is empty or all white space, which has no embedding: remove it");
     }
     for (std::size_t k = 0; k < dimension_; ++k) {
       if (!std::isfinite(row(i)[k])) {
-        fail("element " + std::to_string(k) + " of the row of " + name + ", " + quote(texts_[i]) +
-             ", is " + std::to_string(row(i)[k]) + ", expected a finite number");
+        refuse("element " + std::to_string(k) + " of the row of " + name + ", " + quote(texts_[i]) +
+               ", is " + std::to_string(row(i)[k]) + ", expected a finite number");
       }
     }
     const auto [entry, is_new] = rows_.try_emplace(texts_[i], i);
     if (!is_new && !std::ranges::equal(row(entry->second), row(i))) {
-      fail("texts[" + std::to_string(entry->second) + "] and " + name + " are the same, " +
-           quote(texts_[i]) + ", but their rows differ: keep one of them");
+      refuse("texts[" + std::to_string(entry->second) + "] and " + name + " are the same, " +
+             quote(texts_[i]) + ", but their rows differ: keep one of them");
     }
   }
 

@@ -368,7 +368,7 @@ RouterEvaluation cross_validate(const OutcomeData& data, const train::TrainRecip
     if (whole.contenders.empty()) {
       for (const Contender& contender : part.contenders) {
         Contender& added = whole.contenders.emplace_back(contender);
-        added.sweep.token_floor = 0;  // it differs between folds, so place() sees to it
+        added.sweep.token_floor = 0;  // it differs between folds, so place() applies it
         added.predictions.quality.assign(complete.table.scores.size(), 0);
         added.predictions.output_tokens = added.predictions.quality;
       }

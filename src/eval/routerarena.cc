@@ -19,7 +19,7 @@ namespace {
 
 using io::JsonView;
 
-constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
+constexpr double kUnscored = std::numeric_limits<double>::quiet_NaN();
 constexpr std::uint64_t kMostTokens = 1000000000;
 
 /// One line, with the index of its query and of its model in the pool.
@@ -27,7 +27,7 @@ struct Row {
   std::size_t query = 0;
   std::uint32_t model = 0;
   CachedAnswer answer;
-  double score = kUnknown;
+  double score = kUnscored;
   std::string file;
   std::uint64_t line = 0;
 };
@@ -68,8 +68,8 @@ CachedAnswer read_answer(const JsonView& object) {
 
 double cached_score(const JsonView& object) {
   const JsonView evaluation = object["evaluation_result"];
-  if (!evaluation.present() || evaluation.is_null()) return kUnknown;
-  return io::has_value(evaluation, "score", true) ? io::read_score(evaluation["score"]) : kUnknown;
+  if (!evaluation.present() || evaluation.is_null()) return kUnscored;
+  return io::has_value(evaluation, "score", true) ? io::read_score(evaluation["score"]) : kUnscored;
 }
 
 }  // namespace
@@ -110,7 +110,7 @@ CachedResults read_cached_results(std::span<const std::string> files, const Pool
               .score = cached_score(object),
               .file = file,
               .line = line};
-      if (!row.answer.success) row.score = kUnknown;
+      if (!row.answer.success) row.score = kUnscored;
       spelling[row.model] = name;
       rows.push_back(std::move(row));
     });
@@ -135,7 +135,7 @@ CachedResults read_cached_results(std::span<const std::string> files, const Pool
     table.pairs.push_back({column[model], Budget()});
     results.spelling.push_back(spelling[model]);
   }
-  table.scores.assign(table.queries.size() * table.pairs.size(), kUnknown);
+  table.scores.assign(table.queries.size() * table.pairs.size(), kUnscored);
   table.output_tokens = table.scores;
   results.answers.resize(table.scores.size());
   std::vector<double> lengths(table.queries.size()), counted(table.queries.size());

@@ -267,7 +267,7 @@ class Generation {
   std::vector<bool> tried_;
 };
 
-[[noreturn]] void refuse(const std::string& message) {
+[[noreturn]] void reject(const std::string& message) {
   throw Error(ErrorCode::kInvalidArgument, message);
 }
 
@@ -288,18 +288,18 @@ std::string budget_instruction(std::string_view budget_prompt, Budget budget) {
 Completion generate(const Client& client, std::span<const Message> messages,
                     const Decision& decision, std::string_view budget_prompt,
                     const GenerateOptions& options) {
-  if (messages.empty()) refuse("there are no messages: expected at least the query");
+  if (messages.empty()) reject("there are no messages: expected at least the query");
   if (decision.pool == nullptr || decision.chosen.model >= decision.pool->size() ||
       decision.chosen.max_tokens == 0) {
-    refuse("the decision names no model or has no token cap: expected a decision of a router");
+    reject("the decision names no model or has no token cap: expected a decision of a router");
   }
   if (decision.model().openrouter_id.empty()) {
-    refuse("the model \"" + decision.model().name +
+    reject("the model \"" + decision.model().name +
            "\" has no catalogue name: add its openrouter_id to the checkpoint's config.json, or "
            "deny the model");
   }
   if (options.timeout && !(*options.timeout > 0)) {
-    refuse("timeout is " + std::to_string(*options.timeout) + ": expected seconds above 0");
+    reject("timeout is " + std::to_string(*options.timeout) + ": expected seconds above 0");
   }
   return Generation(client, decision, options).run(messages, budget_prompt);
 }

@@ -14,14 +14,14 @@ namespace r2router::internal {
 InputTokens estimate_length(const Query& query, std::string_view budget_prompt) {
   if (!query.text.empty()) {
     return {.expected = estimate_input_tokens(query.text),
-            .most = most_input_tokens(query.text, budget_prompt)};
+            .most = r2router::most_input_tokens(query.text, budget_prompt)};
   }
   if (query.messages.empty()) return kDefaultInputTokens;
   InputTokens length;
   for (const Message& message : query.messages) {
     // Each is wrapped by the chat template, and bounded as if it were sent by itself.
     length.expected += estimate_input_tokens(message.content);
-    length.most += most_input_tokens(message.content, budget_prompt);
+    length.most += r2router::most_input_tokens(message.content, budget_prompt);
   }
   return length;
 }

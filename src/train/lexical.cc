@@ -22,12 +22,8 @@
 namespace r2router::train {
 namespace {
 
-[[noreturn]] void throw_bad_data(const std::string& message) {
-  throw Error(ErrorCode::kBadData, message);
-}
-
 /// The ridge penalty of the topics' scores. Small, because scores that hardly separate topics are
-/// of no use, and no choice hangs on it: from 0.3 to 3, routers are alike.
+/// useless. The choice hardly matters: values from 0.3 to 3 give equally good routers.
 constexpr double kTopicAlpha = 1;
 
 /// For each query and topic, 1 or 0; NaN for a query of no topic.

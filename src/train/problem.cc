@@ -14,14 +14,6 @@
 namespace r2router::train {
 namespace {
 
-[[noreturn]] void throw_bad_option(const std::string& message) {
-  throw Error(ErrorCode::kInvalidArgument, message);
-}
-
-[[noreturn]] void throw_bad_data(const std::string& message) {
-  throw Error(ErrorCode::kBadData, message);
-}
-
 bool has_outcome(const OutcomeTable& table, std::size_t query) {
   for (std::size_t pair = 0; pair < table.pairs.size(); ++pair) {
     if (!std::isnan(table.scores[table.cell(query, pair)])) return true;
@@ -30,6 +22,12 @@ bool has_outcome(const OutcomeTable& table, std::size_t query) {
 }
 
 }  // namespace
+
+void throw_bad_option(const std::string& message) {
+  throw Error(ErrorCode::kInvalidArgument, message);
+}
+
+void throw_bad_data(const std::string& message) { throw Error(ErrorCode::kBadData, message); }
 
 void check_options(const TrainOptions& options) {
   if (options.alphas.empty()) throw_bad_option("there is no α to train with: give at least one");

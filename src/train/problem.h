@@ -12,6 +12,11 @@ namespace r2router::train {
 /// Queries of each fold, in the table's order.
 using Folds = std::vector<std::vector<std::uint32_t>>;
 
+/// Throws Error(kInvalidArgument).
+[[noreturn]] void throw_bad_option(const std::string& message);
+/// Throws Error(kBadData).
+[[noreturn]] void throw_bad_data(const std::string& message);
+
 /// Throws Error(kInvalidArgument) for options out of range.
 void check_options(const TrainOptions& options);
 

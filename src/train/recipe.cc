@@ -1,4 +1,4 @@
-// Training by a recipe, and what is said of it.
+// Training by a recipe, and the reports of training.
 #include <algorithm>
 #include <charconv>
 #include <cstdio>

@@ -121,7 +121,7 @@ class Calibration {
     // temperature (its logarithm), intercept, coverage, certainty
     std::array<double, 4> values = {0.5, -2, 2, 0};
     std::array<double, 4> steps = {0.5, 1, 1, 1};
-    double loss = mean_loss(values);
+    double loss = mean_loss(values, spec);
     // A search along the axes, with steps that shrink where they do not help: four smooth
     // dimensions need no better one.
     for (int round = 0; round < 60; ++round) {
@@ -130,7 +130,7 @@ class Calibration {
         for (const double direction : {1.0, -1.0}) {
           std::array<double, 4> other = values;
           other[i] = std::clamp(other[i] + direction * steps[i], -12.0, 12.0);
-          if (const double tried = mean_loss(other); tried < loss) {
+          if (const double tried = mean_loss(other, spec); tried < loss) {
             loss = tried;
             values = other;
             moved = true;
@@ -152,8 +152,8 @@ class Calibration {
     spec.novelty_certainty = values[3];
   }
 
-  double mean_loss(const std::array<double, 4>& values) const {
-    TaskEncoderSpec spec;
+  /// Leaves the coefficients in `spec`.
+  double mean_loss(const std::array<double, 4>& values, TaskEncoderSpec& spec) const {
     apply(values, spec);
     const double temperature = std::exp(values[0]);
     const double prior = 1 / static_cast<double>(tasks_);

@@ -33,10 +33,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-[[noreturn]] void throw_bad_data(const std::string& message) {
-  throw Error(ErrorCode::kBadData, message);
-}
-
 void check(const TaskTable& table, const TaskTrainOptions& options) {
   const auto refuse = [](const std::string& message) {
     throw Error(ErrorCode::kInvalidArgument, message);

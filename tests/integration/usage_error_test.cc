@@ -80,7 +80,7 @@ TEST(UsageError, SaysWhatWasFoundAndExpected) {
        "--data-date needs --task-table: use both, or neither (see r2-router train --help)"},
       {{"train", "--pool", "p", "--output", "o", "--task-table", "t", "--prompts", "q",
         "--predictor", "knn"},
-       "--task-table and --predictor exclude each other: use one of them (see r2-router train "
+       "--predictor and --task-table exclude each other: use one of them (see r2-router train "
        "--help)"},
       // Values.
       {{"route", "--query"}, "--query needs a value: TEXT (see r2-router route --help)"},

@@ -1,4 +1,4 @@
-"""A scripted HTTP server on loopback, for tests: it answers as it is told to, faults included.
+"""A scripted HTTP server on loopback, for tests: it answers as a script says, faults included.
 
 As a program it reads one JSON command a line and answers each with one JSON line; it ends with its
 input, so that no test leaves one behind. Python tests use the class ``FaultServer`` directly.

@@ -18,15 +18,15 @@
 namespace r2router::llm {
 namespace {
 
-using Json = nlohmann::json;
+using Document = nlohmann::json;
 
 /// Limits on the structure of an answer, far above real ones: a tree takes many times the memory of
 /// its text.
-constexpr int kMostDepth = 64;
+constexpr int kMostNesting = 64;
 constexpr std::size_t kMostValues = 100'000;
 
 /// Maximum bytes quoted from a server's message.
-constexpr std::size_t kMostQuoted = 400;
+constexpr std::size_t kMostQuotedBytes = 400;
 
 constexpr std::string_view kReplacementBytes = "\uFFFD";
 constexpr std::string_view kReplacementEscape = "\\ufffd";
@@ -192,15 +192,15 @@ class Repair {
 };
 
 /// The value; empty if it is not JSON or exceeds the limits.
-std::optional<Json> parse(std::string_view text) {
+std::optional<Document> parse(std::string_view text) {
   struct TooMuch {};
   std::size_t values = 0;
-  const auto bounded = [&](int depth, Json::parse_event_t, Json&) {
-    if (depth > kMostDepth || ++values > kMostValues) throw TooMuch{};
+  const auto bounded = [&](int depth, Document::parse_event_t, Document&) {
+    if (depth > kMostNesting || ++values > kMostValues) throw TooMuch{};
     return true;
   };
   try {
-    Json json = Json::parse(text, bounded, /*allow_exceptions=*/false);
+    Document json = Document::parse(text, bounded, /*allow_exceptions=*/false);
     if (!json.is_discarded()) return json;
   } catch (const TooMuch&) {
   }
@@ -208,21 +208,21 @@ std::optional<Json> parse(std::string_view text) {
 }
 
 /// The member of an object, or null. Servers also write null for missing members.
-const Json* find(const Json& value, const char* name) {
+const Document* find(const Document& value, const char* name) {
   if (!value.is_object()) return nullptr;
   const auto member = value.find(name);
   return member == value.end() || member->is_null() ? nullptr : &*member;
 }
 
 /// A string member, or "".
-std::string string_of(const Json& value, const char* name) {
-  const Json* member = find(value, name);
+std::string string_of(const Document& value, const char* name) {
+  const Document* member = find(value, name);
   return member != nullptr && member->is_string() ? member->get<std::string>() : std::string();
 }
 
 /// A finite number ≥ 0, or empty. Some servers write numbers as strings.
-std::optional<double> amount_of(const Json& value, const char* name) {
-  const Json* member = find(value, name);
+std::optional<double> amount_of(const Document& value, const char* name) {
+  const Document* member = find(value, name);
   if (member == nullptr) return {};
   double number = -1;
   if (member->is_number()) {
@@ -237,7 +237,7 @@ std::optional<double> amount_of(const Json& value, const char* name) {
   return number;
 }
 
-std::optional<std::int64_t> tokens_of(const Json& value, const char* name) {
+std::optional<std::int64_t> tokens_of(const Document& value, const char* name) {
   const auto number = amount_of(value, name);
   constexpr double kMost = 1e15;  // far above any answer, and exact
   if (!number || *number > kMost) return {};
@@ -245,9 +245,9 @@ std::optional<std::int64_t> tokens_of(const Json& value, const char* name) {
 }
 
 /// The first count that exists: counts have several names, and some are in a group.
-std::int64_t count_of(const Json& usage, const char* group,
+std::int64_t count_of(const Document& usage, const char* group,
                       std::initializer_list<const char*> names) {
-  const Json* details = find(usage, group);
+  const Document* details = find(usage, group);
   for (const char* name : names) {
     if (const auto count = tokens_of(usage, name)) return *count;
     if (details == nullptr) continue;
@@ -256,8 +256,8 @@ std::int64_t count_of(const Json& usage, const char* group,
   return 0;
 }
 
-void read_usage(const Json& answer, ChatAnswer& result) {
-  const Json* usage = find(answer, "usage");
+void read_usage(const Document& answer, ChatAnswer& result) {
+  const Document* usage = find(answer, "usage");
   if (usage == nullptr) return;
   const auto prompt = tokens_of(*usage, "prompt_tokens");
   const auto completion = tokens_of(*usage, "completion_tokens");
@@ -299,16 +299,16 @@ std::string_view remedy_for(ErrorCode code) {
 }
 
 /// True for an empty "error": some servers add "", {} or false to valid answers.
-bool says_nothing(const Json& error) {
+bool says_nothing(const Document& error) {
   switch (error.type()) {
-    case Json::value_t::null:
+    case Document::value_t::null:
       return true;
-    case Json::value_t::boolean:
+    case Document::value_t::boolean:
       return !error.get<bool>();
-    case Json::value_t::string:
+    case Document::value_t::string:
       return trimmed(error.get_ref<const std::string&>()).empty();
-    case Json::value_t::array:
-    case Json::value_t::object:
+    case Document::value_t::array:
+    case Document::value_t::object:
       return std::ranges::all_of(error, says_nothing);
     default:
       return error == 0;
@@ -317,14 +317,14 @@ bool says_nothing(const Json& error) {
 
 /// The text of reasoning: a string, or strings within lists and objects. Encrypted reasoning has
 /// none.
-std::string plain_text(const Json& value) {
+std::string plain_text(const Document& value) {
   if (value.is_string()) return value.get<std::string>();
   std::string text;
   if (value.is_array()) {
-    for (const Json& part : value) text += plain_text(part);
+    for (const Document& part : value) text += plain_text(part);
   }
   for (const char* name : {"text", "thinking", "reasoning", "summary", "content"}) {
-    const Json* member = find(value, name);
+    const Document* member = find(value, name);
     if (member == nullptr) continue;
     text = plain_text(*member);
     if (!text.empty()) break;
@@ -333,7 +333,7 @@ std::string plain_text(const Json& value) {
 }
 
 /// True if the value is not empty.
-bool is_something(const Json* value) {
+bool is_something(const Document* value) {
   return value != nullptr && value->is_structured() && !value->empty();
 }
 
@@ -345,11 +345,11 @@ class AnswerReader {
       : repair_(text, answer.cut.part), streamed_(streamed), answer_(answer), key_(key) {
     json_ = parse(repair_.text());
     // Google wraps some answers in a list.
-    if (json_ && json_->is_array() && json_->size() == 1) json_ = Json(json_->front());
+    if (json_ && json_->is_array() && json_->size() == 1) json_ = Document(json_->front());
   }
 
   /// The value, or null if it is not JSON.
-  const Json* json() const { return json_ ? &*json_ : nullptr; }
+  const Document* json() const { return json_ ? &*json_ : nullptr; }
   bool is_object() const { return json_ && json_->is_object(); }
 
   /// True if the object only reports an error.
@@ -358,7 +358,7 @@ class AnswerReader {
     if (string_of(*json_, "object") == "error" || string_of(*json_, "type") == "error") return true;
     if (streamed_) return false;
     for (const char* name : {"message", "Message", "detail", "errors", "msg", "error_message"}) {
-      const Json* member = find(*json_, name);
+      const Document* member = find(*json_, name);
       if (member != nullptr && !member->is_object() && !says_nothing(*member)) return true;
     }
     return false;
@@ -369,14 +369,14 @@ class AnswerReader {
 
   /// Reads the object as an answer. False if it does not have that form.
   bool read_answer() {
-    const Json& json = *json_;
+    const Document& json = *json_;
     if (std::string model = string_of(json, "model"); !model.empty()) {
       answer_.model = std::move(model);
     }
     read_usage(json, answer_);
     const auto choices = json.find("choices");
     bool well_formed = choices != json.end() && (choices->is_null() || choices->is_array());
-    const Json* choice = well_formed ? chosen_of(*choices) : nullptr;
+    const Document* choice = well_formed ? chosen_of(*choices) : nullptr;
     if (choice != nullptr) {
       well_formed = read_choice(*choice);
       read_error(find(*choice, "error"));
@@ -393,8 +393,8 @@ class AnswerReader {
  private:
   /// The first choice of an answer; in a stream, the one whose index came first. Only one was
   /// requested.
-  const Json* chosen_of(const Json& choices) {
-    for (const Json& choice : choices) {
+  const Document* chosen_of(const Document& choices) {
+    for (const Document& choice : choices) {
       const auto index = tokens_of(choice, "index");
       if (index && answer_.choice && *index != *answer_.choice) continue;
       if (index) answer_.choice = index;
@@ -403,13 +403,13 @@ class AnswerReader {
     return nullptr;
   }
 
-  bool read_choice(const Json& choice) {
+  bool read_choice(const Document& choice) {
     std::string reason = string_of(choice, "finish_reason");
     const std::string lower = internal::lower_case(reason);
     const bool has_reason = !reason.empty() && lower != "null" && lower != "none";
     if (has_reason) answer_.finish_reason = std::move(reason);
     // Some servers repeat the whole message at the end of a stream.
-    const Json* message = find(choice, streamed_ ? "delta" : "message");
+    const Document* message = find(choice, streamed_ ? "delta" : "message");
     if (message == nullptr && answer_.text.empty()) {
       message = find(choice, streamed_ ? "message" : "delta");
     }
@@ -425,10 +425,10 @@ class AnswerReader {
     return true;
   }
 
-  void read_message(const Json& message) {
-    if (const Json* content = find(message, "content")) read_content(*content);
+  void read_message(const Document& message) {
+    if (const Document* content = find(message, "content")) read_content(*content);
     for (const char* name : {"reasoning_content", "reasoning", "thinking", "reasoning_details"}) {
-      const Json* reasoning = find(message, name);
+      const Document* reasoning = find(message, name);
       const std::string text = reasoning != nullptr ? plain_text(*reasoning) : std::string();
       if (text.empty()) continue;
       append(&ChatAnswer::reasoning, text);
@@ -440,17 +440,17 @@ class AnswerReader {
     }
   }
 
-  void read_content(const Json& content) {
+  void read_content(const Document& content) {
     if (content.is_string()) {
       append(&ChatAnswer::text, content.get_ref<const std::string&>());
     } else if (content.is_array()) {
-      for (const Json& part : content) read_part(part);
+      for (const Document& part : content) read_part(part);
     } else {
       answer_.failure = unreadable("a message's content is text", content.dump(), key_);
     }
   }
 
-  void read_part(const Json& part) {
+  void read_part(const Document& part) {
     const std::string type = internal::lower_case(string_of(part, "type"));
     if (type.find("thinking") != type.npos || type.find("reasoning") != type.npos) {
       append(&ChatAnswer::reasoning, plain_text(part));
@@ -458,7 +458,7 @@ class AnswerReader {
       append(&ChatAnswer::refusal, string_of(part, "refusal"));
     } else if (part.is_string()) {
       append(&ChatAnswer::text, part.get_ref<const std::string&>());
-    } else if (const Json* text = find(part, "text"); text != nullptr && text->is_string()) {
+    } else if (const Document* text = find(part, "text"); text != nullptr && text->is_string()) {
       append(&ChatAnswer::text, text->get_ref<const std::string&>());
     } else {
       answer_.has_other_content |= is_something(&part);
@@ -479,10 +479,10 @@ class AnswerReader {
     answer_.*field += piece;
   }
 
-  void read_error(const Json* error) {
+  void read_error(const Document* error) {
     if (error == nullptr || says_nothing(*error) || answer_.failure) return;
     // {"error": true} has its message in another member.
-    report(error->is_structured() || error->is_string() ? Json{{"error", *error}}.dump()
+    report(error->is_structured() || error->is_string() ? Document{{"error", *error}}.dump()
                                                         : json_->dump());
   }
 
@@ -494,7 +494,7 @@ class AnswerReader {
   const bool streamed_;
   ChatAnswer& answer_;
   const Secret& key_;
-  std::optional<Json> json_;
+  std::optional<Document> json_;
 };
 
 /// "[DONE]" in any spelling.
@@ -644,7 +644,7 @@ Failure unreadable(std::string_view expected, std::string_view found, const Secr
 
 std::string quoted(std::string_view words, const Secret& key) {
   // Remove the key before cutting the message, so that no part of it remains.
-  return excerpt(redact(std::string(words), key), kMostQuoted);
+  return excerpt(redact(std::string(words), key), kMostQuotedBytes);
 }
 
 }  // namespace r2router::llm

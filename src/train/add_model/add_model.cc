@@ -28,10 +28,6 @@ using Eigen::VectorXd;
 
 constexpr std::uint32_t kMostProbes = 2000;
 
-[[noreturn]] void throw_bad_option(const std::string& message) {
-  throw Error(ErrorCode::kInvalidArgument, message);
-}
-
 void check_strengths(const char* name, const std::vector<double>& values) {
   double last = 0;
   for (const double value : values) {

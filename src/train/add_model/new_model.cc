@@ -10,16 +10,9 @@
 #include "base/fold_hash.h"
 #include "data/gaps.h"
 #include "train/add_model/append.h"
+#include "train/problem.h"
 
 namespace r2router::train {
-namespace {
-
-[[noreturn]] void throw_bad_option(const std::string& message) {
-  throw Error(ErrorCode::kInvalidArgument, message);
-}
-
-}  // namespace
-
 using Eigen::Index;
 using Eigen::MatrixXd;
 
