@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['Batch', 'CancelSource', 'Checkpoint', 'Choice', 'Client', 'Data', 'Endpoint', 'EvaluationOptions', 'HttpEncoder', 'LexicalEncoder', 'Policy', 'PriceSync', 'QuerySize', 'Recipe', 'RouteOptions', 'Router', 'RouterEvaluation', 'UNLIMITED', 'add_model', 'api_key_from_environment', 'available_kernels', 'calibrate', 'compare_prices', 'cross_validate', 'default_checkpoint_path', 'estimate_input_tokens', 'evaluate', 'load_policy', 'measure_stability', 'named_policy_path', 'read_data', 'run_program', 'settings', 'train', 'train_on_tasks', 'write_prices']
+__all__: list[str] = ['Batch', 'CancelSource', 'Checkpoint', 'Choice', 'Client', 'Data', 'Endpoint', 'EvaluationOptions', 'HttpEncoder', 'LexicalEncoder', 'Policy', 'PriceSync', 'QuerySize', 'Recipe', 'RouteOptions', 'Router', 'RouterEvaluation', 'UNLIMITED', 'add_model', 'add_model_from_tasks', 'api_key_from_environment', 'available_kernels', 'calibrate', 'checkpoint_folder', 'compare_prices', 'cross_validate', 'default_checkpoint_path', 'estimate_input_tokens', 'evaluate', 'learning_curve', 'load_policy', 'measure_stability', 'named_policy_path', 'read_data', 'run_program', 'settings', 'train', 'train_on_tasks', 'write_prices']
 class Policy:
     """
     Settings of a choice.
@@ -232,7 +232,7 @@ class Recipe:
     """
     How a router is trained.
     """
-    def __init__(self, *, encoder: LexicalEncoder | None = None, topics: bool = False, augment: bool = False, predictor: str = 'ridge', alphas: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex] = [], neighbours: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = [], folds: typing.SupportsInt | typing.SupportsIndex = 5, holdout: typing.SupportsInt | typing.SupportsIndex = 5, seed: typing.SupportsInt | typing.SupportsIndex = 0, threads: typing.SupportsInt | typing.SupportsIndex = 0, budget_prompt: str = '', embedding_model: str = '', progress: typing.Any = None, log: typing.Any = None) -> None:
+    def __init__(self, *, encoder: LexicalEncoder | None = None, topics: bool = False, augment: bool = False, predictor: str = 'ridge', alphas: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex] = [], neighbours: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = [], folds: typing.SupportsInt | typing.SupportsIndex = 5, holdout: typing.SupportsInt | typing.SupportsIndex = 5, seed: typing.SupportsInt | typing.SupportsIndex = 0, threads: typing.SupportsInt | typing.SupportsIndex = 0, budget_prompt: str = '', embedding_model: str = '', prior: Checkpoint | None = None, progress: typing.Any = None, log: typing.Any = None) -> None:
         ...
 class EvaluationOptions:
     """
@@ -258,6 +258,10 @@ def add_model(*, checkpoint: Checkpoint, data: Data, model: str, probes: typing.
     """
     Returns the checkpoint, a report, and the report as text.
     """
+def add_model_from_tasks(*, checkpoint: Checkpoint, results: str, model: str, pool: str, log: typing.Any) -> tuple[Checkpoint, str, str]:
+    """
+    Returns the checkpoint, a report as JSON, and the report as text.
+    """
 def api_key_from_environment() -> str | None:
     """
     The value of OPENROUTER_API_KEY, or None.
@@ -269,6 +273,10 @@ def available_kernels() -> list[str]:
 def calibrate(*, checkpoint: Checkpoint, data: Data, holdout: typing.SupportsInt | typing.SupportsIndex | None, target: str, fraction: bool, resamples: typing.SupportsInt | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex, policy: Policy | None, progress: typing.Any, log: typing.Any) -> tuple[str, str, dict[str, typing.Any]]:
     """
     Returns the policy as JSON, the report as text, and the report.
+    """
+def checkpoint_folder(name: str) -> str:
+    """
+    Folder of a checkpoint that is named by its path or as an installed one.
     """
 def compare_prices(*, pool: str, base_url: str, source: str, ca_file: str, ignored: collections.abc.Sequence[str], log: typing.Any) -> PriceSync:
     ...
@@ -282,6 +290,10 @@ def estimate_input_tokens(text: str) -> int:
     ...
 def evaluate(*, checkpoint: Checkpoint, data: Data, holdout: typing.SupportsInt | typing.SupportsIndex | None, options: EvaluationOptions) -> RouterEvaluation:
     ...
+def learning_curve(*, prior: Checkpoint, data: Data, sizes: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] | None, holdout: typing.SupportsInt | typing.SupportsIndex | None, seed: typing.SupportsInt | typing.SupportsIndex, recipe: Recipe) -> tuple[str, str]:
+    """
+    Returns the curve as JSON and as text.
+    """
 def load_policy(policy: str, checkpoint_folder: str) -> Policy:
     """
     policy: a file, or a name in the folder; an empty folder: there is none.

@@ -418,6 +418,10 @@ class AddedFromTasks(_Report, dict[str, Any]):
         #: The router with the new model.
         self.router = router
 
+    def to_pandas(self) -> pandas.DataFrame:
+        """A data frame with one row."""
+        return _pandas().DataFrame([dict(self)])
+
     def __str__(self) -> str:
         return self._text
 

@@ -88,4 +88,6 @@ if [[ $kind == shared ]]; then
   "$work/cmake/consumer" | grep -qF "checkpoint: $prefix/" || fail "default checkpoint not found by library"
 fi
 "$prefix/bin/r2-router" info | grep -qF "$prefix/" || fail "default checkpoint not found by r2-router"
+"$prefix/bin/r2-router" info r2-router | grep -qF "$prefix/" || fail "checkpoint r2-router not found by name"
+[[ -s $prefix/share/r2router/checkpoints/r2-router/LICENSE ]] || fail "the licence of r2-router is not installed"
 "$prefix/bin/r2-router" route --query "Solve the equation: 2x + 5 = 13"

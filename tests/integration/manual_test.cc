@@ -235,10 +235,11 @@ class Examples : public ::testing::Test {
         testing::read_file(std::string(R2ROUTER_SOURCE_DIR) + "/checkpoints/default/config.json"));
     put("pool.json", json({{"models", default_config.at("models")}}).dump());
 
-    // In place of the released folder, a checkpoint without an encoder.
+    // In place of the released folder and of the installed checkpoint, one without an encoder.
     Checkpoint checkpoint = testing::random_checkpoint(5, 3, 64, 1);
     checkpoint.config.policy.rules = DecisionRules::kCorrected;
     save_checkpoint(checkpoint, folder_ / "r2_router");
+    save_checkpoint(checkpoint, folder_ / "r2-router");
     std::string header = "{'descr': '<f4', 'fortran_order': False, 'shape': (64,), }";
     header.resize(117, ' ');
     put("embeddings.npy",
@@ -332,6 +333,11 @@ TEST_F(Examples, OfTrainRun) {
 TEST_F(Examples, OfAddModelRun) {
   train();
   fs::rename(folder_ / "new-model-outcomes.jsonl", folder_ / "outcomes.jsonl");
+  const Outcome trained =
+      run("r2-router train --task-table results.csv --prompts prompts.jsonl --pool models.json "
+          "--output my-task-router");
+  ASSERT_EQ(trained.exit_code, 0) << trained.err;
+  put("results.csv", testing::read_file(folder_ / "results.csv") + "new-model,sums,0.7,80\n");
   run_examples({"add-model"});
 }
 

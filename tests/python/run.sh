@@ -31,6 +31,7 @@ offline=(--no-index --find-links "$folder/wheelhouse")
   cd "$folder" # away from the source tree
   offline/bin/python -m r2_router --query "Solve the equation: 2x + 5 = 13"
   offline/bin/r2-router version
+  offline/bin/r2-router info r2-router > info.txt
 )
 
 environment test

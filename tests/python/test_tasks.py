@@ -106,3 +106,74 @@ def test_tasks_of_one_side_are_logged(caplog: pytest.LogCaptureFixture) -> None:
         r2_router.train_on_tasks(
             RESULTS, [{**row, "task": f"my {row['task']}"} for row in PROMPTS], POOL
         )
+
+
+NEWCOMER = {"newcomer": {"input_price_per_million": 1, "output_price_per_million": 3}}
+
+
+def test_a_model_is_added_from_its_results(
+    training: r2_router.TaskTraining, tmp_path: Path
+) -> None:
+    results = [
+        {"model": "newcomer", "task": task, "score": score, "output_tokens": 100, "questions": 100}
+        for task, score in (("facts", 0.99), ("code", 0.3))
+    ]
+    added = r2_router.add_model_from_tasks(
+        training.router, "newcomer", results, NEWCOMER, tmp_path / "added"
+    )
+    assert (added["tasks"], added["estimated_tasks"]) == (2, 1)
+    assert "newcomer" in str(added)
+    assert list(added.to_pandas()["model"]) == ["newcomer"]
+    for router in (added.router, r2_router.R2Router.from_pretrained(tmp_path / "added")):
+        fact = router.route_text("who when capital year", objective="best")
+        assert fact["model"] == "newcomer"
+        assert router.route_text("compile python function", objective="best")["model"] == "coder"
+    assert "newcomer" not in training.router.model_configs
+    with pytest.raises(r2_router.DataError, match="no result for a task"):
+        r2_router.add_model_from_tasks(
+            training.router, "newcomer", [{**results[0], "task": "chess"}], NEWCOMER
+        )
+
+
+def outcomes() -> list[dict[str, Any]]:
+    """In which the coder knows the facts, unlike in the results by task."""
+    return [
+        {
+            "query_id": str(number),
+            "query": f"{prompt['query']} {number}",
+            "model": model,
+            "score": float((prompt["task"] == "stories") == (model == "writer")),
+            "output_tokens": 50,
+        }
+        for number, prompt in enumerate(PROMPTS)
+        for model in ("coder", "writer")
+    ]
+
+
+def test_outcomes_on_top_of_a_prior(training: r2_router.TaskTraining, tmp_path: Path) -> None:
+    refined = r2_router.train(None, outcomes(), prior=training.router, output=tmp_path / "refined")
+    assert refined["alpha"] < 1000
+    assert len(refined["alphas"]) == 10
+    query = "who when capital year"
+    assert refined.router.route_text(query, objective="best")["model"] == "coder"
+    assert list(refined.router.model_configs) == list(training.router.model_configs)
+    few = r2_router.train(None, outcomes()[:20], prior=training.router)
+    before = training.router.route_text(query).all_options
+    assert few.router.route_text(query).all_options == before
+    strong = r2_router.train(None, outcomes(), prior=training.router, alphas=[1e9])
+    assert strong["alpha"] == 1e9
+    with pytest.raises(ValueError, match="pool is given with prior"):
+        r2_router.train(None, outcomes(), POOL, prior=training.router)
+    with pytest.raises(ValueError, match="pool is missing"):
+        r2_router.train(None, outcomes())
+
+
+def test_a_learning_curve(training: r2_router.TaskTraining) -> None:
+    curve = r2_router.learning_curve(None, outcomes(), training.router, sizes=[30, 60])
+    assert [point["queries"] for point in curve["points"][:2]] == [30, 60]
+    assert curve["points"][-1]["prior"]["audc"] > curve["prior"]["audc"]
+    frame = curve.to_pandas()
+    assert list(frame["queries"])[:3] == [0, 30, 60]
+    assert frame["prior"].iloc[0] == curve["prior"]["audc"]
+    assert "from scratch" in str(curve)
+    assert "<table" in curve._repr_html_()
