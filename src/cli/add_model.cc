@@ -9,21 +9,11 @@
 #include "base/decimal.h"
 #include "base/file.h"
 #include "cli/command.h"
+#include "cli/help_texts.h"  // written by CMake
 #include "cli/learning_options.h"
 
 namespace r2router::cli {
 namespace {
-
-constexpr const char* kAddModelFooter = R"(
-Examples:
-  r2-router add-model --checkpoint-dir my-router --pool models.json --model new-model \
-    --queries queries.jsonl --outcomes outcomes.jsonl --output my-router-2
-  r2-router add-model --checkpoint-dir my-task-router --pool models.json --model new-model \
-    --task-scores results.csv --output my-task-router-2
-
-A few hundred outcomes of the new model are enough: its heads begin as a mixture of the existing
-heads, which do not change. Under a hard cap, limited budgets are derived from unlimited answers. If there are more outcomes than probes, the new heads are compared with heads fitted to all
-of them, on the queries held out; if the file has the other models' outcomes too, so are the routers.)";
 
 struct AddModelSettings {
   OutcomeSettings data;
@@ -79,8 +69,7 @@ void add_model_to_checkpoint(AddModelSettings& settings) {
 void add_add_model_command(CLI::App& app) {
   Command<AddModelSettings> command(
       app, "add-model",
-      "Add a model to a checkpoint from a few of its outcomes, without retraining",
-      kAddModelFooter);
+      "Add a model to a checkpoint from a few of its outcomes, without retraining", kAddModelHelp);
   add_outcome_options(command.app, command->data, false);
   Options& add = command.add;
   add("--checkpoint-dir", command->checkpoint_dir, "DIR", "The checkpoint to add it to")

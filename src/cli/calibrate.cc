@@ -10,34 +10,12 @@
 
 #include "base/file.h"
 #include "cli/command.h"
+#include "cli/help_texts.h"  // written by CMake
 #include "cli/learning_options.h"
 #include "cli/router_options.h"
 
 namespace r2router::cli {
 namespace {
-
-constexpr const char* kCalibrateFooter = R"(
-Examples:
-  r2-router calibrate --queries queries.jsonl --target 0.5/1k --output cheap.json
-  r2-router calibrate --queries queries.jsonl --target "95% of best" --output good.json
-  r2-router calibrate --queries queries.jsonl --target "quality 0.6" --policy limits.json \
-    --output q.json
-  r2-router calibrate --checkpoint-dir my-router --queries queries.jsonl \
-    --outcomes outcomes.jsonl --target "95% of best" --name good
-  r2-router route --checkpoint-dir my-router --policy good --query "Which organ makes insulin?"
-
-Targets are means over the queries: a cost in USD for 1,000 queries (0.05/1k, 0.05 USD/1k or, in
-single quotes, '$0.05/1k') or for one ('$0.00005'), a share of the quality of each query's best
-option, or a quality. In double quotes a shell would replace $0 by its own name. Targets are met by
-predictions, or with --outcomes by the real costs and scores of the answers; the best option is then
-the one with the best prediction. Of the settings that meet a quality the lowest is chosen, and of
-those that meet a cost the highest. Intervals hold 95 % of bootstrap resamples of the queries.
-
-With --outcomes, a checkpoint that was trained for a hard cap is calibrated on unlimited outcomes
-cut off at its budgets. An answer that is longer than its cap is counted as cut off, with a score of
-0. Queries without an outcome of every option are left out. Predictions are too optimistic for
-queries that the checkpoint was trained on. Only the queries that the --holdout of train kept out
-are used; if the checkpoint was trained on none of the queries, give --holdout 0.)";
 
 struct CalibrateSettings {
   OutcomeSettings data;
@@ -79,7 +57,7 @@ void calibrate_policy(CalibrateSettings& settings) {
 void add_calibrate_command(CLI::App& app) {
   Command<CalibrateSettings> command(app, "calibrate",
                                      "Find the setting that meets a target, and keep it in a file",
-                                     kCalibrateFooter);
+                                     kCalibrateHelp);
   add_outcome_options(command.app, command->data, false);
   CLI::Option* outcomes = command.app.get_option("--outcomes")->required(false);
   command.app.get_option("--dataset")->needs(outcomes);

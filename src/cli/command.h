@@ -2,15 +2,15 @@
 // written with. To add one: write add_<name>_command() in a file of that name, declare it at the
 // end of this header, and call it in run.cc.
 //
-//     struct Settings {
+//     struct DoSettings {
 //       std::uint64_t seed = 0;
 //       bool json = false, hard_cap = false;
 //     };
-//     Command<Settings> command(app, "do", "Do what it says", kFooter);
+//     Command<DoSettings> command(app, "do", "Do what it says", kDoHelp);  // help/do.txt
 //     command.add("--seed", command->seed, "N", "Varies the folds");
 //     command.add("--json", command->json, "Print one JSON object");
 //     command.add.choice("--budgets", command->hard_cap, {{"given", 0}, {"hard-cap", 1}}, "...");
-//     command.runs([](const Settings& settings) { print(...); });
+//     command.runs([](const DoSettings& settings) { print(...); });
 #pragma once
 
 #include <cstdint>

@@ -8,17 +8,10 @@
 #include "cli/command.h"
 #include "cli/command_tree.h"
 #include "cli/completion_scripts.h"  // written by CMake
+#include "cli/help_texts.h"          // written by CMake
 
 namespace r2router::cli {
 namespace {
-
-constexpr const char* kCompletionFooter = R"(Examples:
-  source <(r2-router completion bash)          # for this shell; in ~/.bashrc for every shell
-  r2-router completion zsh > _r2-router        # to be moved to a folder of $fpath
-  r2-router completion fish > r2-router.fish   # to be moved to ~/.config/fish/completions
-
-The installed program has its completions where the shells look for them. The scripts run r2-router
-completion SHELL with the words of a command line, which lists what the last word can become.)";
 
 // These lines leave the names of files and folders to the shell.
 constexpr const char kFile[] = "FILE", kFolder[] = "DIR";
@@ -111,7 +104,7 @@ std::string completions(const CLI::App& program, std::vector<std::string> words)
 
 void add_completion_command(CLI::App& app) {
   Command<std::string> command(app, "completion", "Print the completion script of a shell",
-                               kCompletionFooter);
+                               kCompletionHelp);
   command.app.prefix_command();  // the words after SHELL, whatever they are
   command
       .add("SHELL", *command.settings, "bash|zsh|fish", "bash, zsh or fish",

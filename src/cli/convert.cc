@@ -4,16 +4,10 @@
 #include "r2router/checkpoint.h"
 
 #include "cli/command.h"
+#include "cli/help_texts.h"  // written by CMake
 
 namespace r2router::cli {
 namespace {
-
-constexpr const char* kConvertFooter = R"(Examples:
-  r2-router convert r2_router native
-
-The native folder makes the same decisions as the released one. It has one file of weights to map
-instead of many to parse, and needs no pickle reader. It is written completely or not at all, and
-never over a folder that has anything in it. Nothing in the source folder is executed.)";
 
 struct ConvertSettings {
   std::string source, destination;
@@ -30,7 +24,7 @@ void convert(const ConvertSettings& settings) {
 
 void add_convert_command(CLI::App& app) {
   Command<ConvertSettings> command(
-      app, "convert", "Write a released checkpoint folder as a native one", kConvertFooter);
+      app, "convert", "Write a released checkpoint folder as a native one", kConvertHelp);
   command.add("SRC", command->source, "DIR", "Checkpoint folder to read, in either layout")
       ->required();
   command.add("DST", command->destination, "DIR", "Folder to write, new or empty")->required();

@@ -14,27 +14,11 @@
 
 #include "base/file.h"
 #include "cli/command.h"
+#include "cli/help_texts.h"  // written by CMake
 #include "cli/learning_options.h"
 
 namespace r2router::cli {
 namespace {
-
-constexpr const char* kEvalFooter = R"(
-Examples:
-  r2-router eval --checkpoint-dir my-router --queries queries.jsonl --outcomes outcomes.jsonl
-  r2-router eval --checkpoint-dir my-router --queries queries.jsonl --outcomes outcomes.jsonl \
-    --learning-curve
-  r2-router eval --folds 5 --queries queries.jsonl --outcomes outcomes.jsonl --pool models.json \
-    --budgets hard-cap --report report.html
-
-The router is compared with a point router (its own heads, unlimited budgets only), the mean curve
-(no features: each pair's mean score and length), CARROT-KNN with 5 and with 80 neighbours (knn-5,
-knn-80), random mixing of single models, an oracle that knows every outcome, and each single model.
---against chooses among them, and with --folds can add routers with other predictors:
-ridge-router, knn-router, mlp-router. A checkpoint trained for a hard cap is evaluated on unlimited
-outcomes cut off at its budgets. With --folds no checkpoint is needed: every query is routed by a
-router that was trained without its text.
-)";
 
 struct EvalSettings {
   OutcomeSettings data;
@@ -122,7 +106,7 @@ void run_eval(EvalSettings& settings) {
 void add_eval_command(CLI::App& app) {
   Command<EvalSettings> command(
       app, "eval", "Compare a checkpoint, or training, with other policies on known outcomes",
-      std::string(kEvalFooter) + kFeaturesHelp);
+      std::string(kEvalHelp) + "\n" + kFeaturesHelp);
   add_outcome_options(command.app, command->data, true);
   command.app.get_option("--queries")->required(false);
   command.app.get_option("--outcomes")->required(false);

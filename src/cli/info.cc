@@ -4,15 +4,10 @@
 #include "r2router/checkpoint.h"
 
 #include "cli/command.h"
+#include "cli/help_texts.h"  // written by CMake
 
 namespace r2router::cli {
 namespace {
-
-constexpr const char* kInfoFooter = R"(Examples:
-  r2-router info
-  r2-router info r2-router
-  r2-router info my-router
-  r2-router info --json | python3 -m json.tool)";
 
 struct InfoSettings {
   std::string folder;
@@ -29,7 +24,7 @@ void info(const InfoSettings& settings) {
 void add_info_command(CLI::App& app) {
   Command<InfoSettings> command(
       app, "info", "Show a checkpoint's models, prices, budgets, encoder and provenance",
-      kInfoFooter);
+      kInfoHelp);
   command.add("DIR", command->folder, "DIR",
               "Checkpoint folder, or the name of an installed one; default: default");
   command.add("--json", command->json, "Print one JSON object");

@@ -56,10 +56,6 @@ std::uint32_t holdout_of(const OutcomeSettings& settings, const Config& config) 
   return settings.holdout ? *settings.holdout : trained_holdout(config, print_warnings());
 }
 
-const char* const kFeaturesHelp =
-    "\n--features lists families of hashed text features, KIND:SHORTEST-LONGEST[*WEIGHT], such as\n"
-    "words:1-2,characters:3-5*0.5.";
-
 std::vector<CLI::Option*> add_learning_options(CLI::App& command, LearningSettings& settings) {
   train::TrainRecipe& recipe = settings.recipe;
   Options add(command), encoder(command);

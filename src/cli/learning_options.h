@@ -47,9 +47,6 @@ struct LearningSettings {
 /// returns those added. `settings` must outlive it.
 std::vector<CLI::Option*> add_learning_options(CLI::App& command, LearningSettings& settings);
 
-/// What --features lists; explains its syntax to the footer of --help.
-extern const char* const kFeaturesHelp;
-
 /// Reads the outcomes of the models that --models names, or of those that answered nearly all
 /// queries, and derives limited budgets from unlimited answers if `hard_cap`. Also reads --features
 /// into the encoder. Throws what read_outcome_data() throws, and Error(kBadData) if no model is

@@ -13,6 +13,7 @@
 #include "base/text_layout.h"
 #include "cli/command.h"
 #include "cli/command_tree.h"
+#include "cli/help_texts.h"  // written by CMake
 
 namespace r2router::cli {
 namespace {
@@ -121,17 +122,10 @@ struct ManSettings {
   std::string folder;
 };
 
-constexpr const char* kManFooter = R"(Examples:
-  r2-router man route > r2-router-route.1
-  r2-router man models sync > r2-router-models-sync.1
-  r2-router man --output-dir man1
-
-The installed program has its pages where man looks for them: man r2-router-route.)";
-
 }  // namespace
 
 void add_man_command(CLI::App& app) {
-  Command<ManSettings> command(app, "man", "Print the manual page of a command", kManFooter);
+  Command<ManSettings> command(app, "man", "Print the manual page of a command", kManHelp);
   command.add("COMMAND", command->names, "COMMAND", "The command; default: r2-router itself");
   command.add("--output-dir", command->folder, "DIR",
               "Write the pages of all commands to this folder");

@@ -9,27 +9,10 @@
 #include "r2router/llm/price_sync.h"
 
 #include "cli/command.h"
+#include "cli/help_texts.h"  // written by CMake
 
 namespace r2router::cli {
 namespace {
-
-constexpr const char* kModelsFooter = R"(Examples:
-  r2-router models sync --pool pool.json                       # shows the changes, then asks
-  r2-router models sync --pool pool.json --yes
-  r2-router models sync --pool pool.json --from model_prices_and_context_window.json
-  r2-router route --pool pool.json --query "Who wrote Faust?"  # uses the pool's prices
-
-A model is looked up by its "openrouter_id". One that the server's list lacks, or whose last day has
-passed, becomes unavailable; nothing is made available, since a model may be kept out for other
-reasons. All components of a price are taken over: input, output, caches, reasoning, fees for a
-request or an image, and tiers by input length. A component that cannot be computed makes the price
-unknown: it is reported and written to "unknown_prices", and the model is not chosen under
---max-cost. Context, maximum output, capabilities and the last day are taken over if the source lists
-them. Everything else in the file stays, in its order, with an indentation of two spaces.
-
-Changes are shown as old → new. Without --yes they are written only if you agree at a terminal.
-Without a terminal, a price that changes more than tenfold is an error. Models that retire within 30
-days, and models that the source does not know, are reported.)";
 
 struct ModelsSettings {
   std::string pool;
@@ -91,7 +74,7 @@ void add_models_command(CLI::App& app) {
   });
   Command<ModelsSettings> command(
       *models, "sync", "Bring prices and availability in a pool file up to date from a catalogue",
-      kModelsFooter);
+      kModelsHelp);
   Options& add = command.add;
   add("--pool", command->pool, "FILE.json", "Pool file, such as those in config/")->required();
   CLI::Option* base = add("--base", command->source.base_url, "URL",

@@ -18,6 +18,7 @@
 
 #include "base/unicode.h"
 #include "cli/command.h"
+#include "cli/help_texts.h"  // written by CMake
 #include "cli/interrupt.h"
 #include "cli/router_options.h"
 #include "data/npy.h"
@@ -27,45 +28,6 @@
 
 namespace r2router::cli {
 namespace {
-
-constexpr const char* kRouteFooter = R"(Examples:
-  r2-router route --query "Solve the equation: 2x + 5 = 13"
-  r2-router route --query "Prove Fermat's little theorem" --lambda 0.999 --verbose
-  r2-router route --query "Who wrote Faust?" --max-cost 0.0001 --explain
-  r2-router route --query "Who wrote Faust?" --allow "claude-*,gemini-*"
-  r2-router route --file prompts.txt --json
-  cat requests.jsonl | r2-router route --input - > decisions.jsonl
-  r2-router route --query "Who wrote Faust?" --llm-api-base https://openrouter.ai/api/v1 --stream
-  r2-router route --checkpoint-dir r2_router --embed-url http://127.0.0.1:8001 --file prompts.txt
-  r2-router route --checkpoint-dir r2_router --embeddings embeddings.npy --json
-
---input reads one JSON object a line. It writes one JSON object a line, in the same order:
-  {"query": "2 + 2?"}
-  {"embedding": [0.12, -0.03, ...], "id": 7, "lambda": 0.999, "input_tokens": 40}
-  {"query": "2 + 2?", "policy": "cheap", "max_cost_usd": 0.001, "deny": ["*-mini"]}
-"id" (any string or number) is copied to the output. A line may set "input_tokens",
-"max_input_tokens", "images", "requires" (a list, such as ["tools"]), "explain", "policy" and every
-setting of a policy file; what it sets overrides the options. A wrong line gives {"error": ...,
-"line": N}, the other lines are routed, and the exit code is 1. Blank lines of --input and --file are
-ignored.
-
-Every decision has "max_tokens", the cap to send with the call, and "worst_case_cost_usd", the cost
-of an answer of that length.
-
-"explanation" has "reason", "runner_up", "margin" (by how much the utility of the choice is higher),
-"win_probability" (null if the checkpoint does not know the errors of its predictions), "confident"
-(95 % or more), "left_out": for each constraint the number of pairs that do not meet it, "tasks":
-what the text asks for with the share of each task, and "familiarity".
-
-With --llm-api-base each query is answered by the model chosen for it, within its cap. If that fails
-or gives no text, the next best pair of another model is tried. JSON then has the pair that
-answered, and "response", "reasoning", "refusal", "usage", "charged_usd" (what the server says),
-"computed_usd" (usage × the pool's prices), "served_model", "finish_reason", "truncated", "seconds"
-and "attempts": each request with its error and cost. A query without an answer gives {"error": ...,
-"error_code": ..., "attempts": ...}, the others are answered, and the exit code is 1. Several
-queries are answered at once, and printed in the order of the input. Ctrl-C stops in order: no query
-is started, requests in flight are cancelled, finished answers are printed, and the exit code is
-130.)";
 
 // For each request that may be under way. As many as HttpEncoderOptions sends in one.
 constexpr std::size_t kBatchQueries = 64;
@@ -237,7 +199,7 @@ int run(RouteSettings& settings) {
 
 void add_route_command(CLI::App& app) {
   Command<RouteSettings> command(app, "route", "Choose a model and a token budget for each query",
-                                 kRouteFooter);
+                                 kRouteHelp);
   Options source(command.app, "What to route (one of these)");
   Options& add = command.add;
   source("--query", command->query, "TEXT", "Text of one query");

@@ -13,20 +13,13 @@
 #include "base/suggestion.h"
 #include "cli/command.h"
 #include "cli/command_tree.h"
+#include "cli/help_texts.h"  // written by CMake
 
 namespace r2router::cli {
 namespace {
 
 constexpr const char* kDescription =
     "Choose, for each query, which LLM should answer it and how many tokens it may spend";
-
-constexpr const char* kProgramFooter = R"(Examples:
-  r2-router route --query "Solve the equation: 2x + 5 = 13"
-  r2-router route --input requests.jsonl > decisions.jsonl
-  r2-router info
-  r2-router help route
-
-Exit codes: 0 success; 1 failure, with one line on standard error; 2 wrong usage; 130 interrupted.)";
 
 // Messages for wrong command lines. Each says what was found, what was expected, and how to fix it.
 
@@ -118,7 +111,7 @@ std::string usage_message(const CLI::ParseError& error, const CLI::App& app) {
 int run(int argc, char** argv) {
   try {
     CLI::App app(kDescription, "r2-router");
-    app.footer(kProgramFooter);
+    app.footer(kProgramHelp);
     app.formatter_fn([](const CLI::App* command, const std::string&, CLI::AppFormatMode) {
       return help_text(*command, help_width());
     });

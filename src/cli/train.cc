@@ -13,33 +13,13 @@
 
 #include "base/file.h"
 #include "cli/command.h"
+#include "cli/help_texts.h"  // written by CMake
 #include "cli/learning_options.h"
 
 namespace r2router::cli {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-constexpr const char* kTrainFooter = R"(Examples:
-  r2-router train --queries queries.jsonl --outcomes outcomes.jsonl --pool models.json \
-    --budgets hard-cap --output my-router
-  r2-router train --queries queries.jsonl --outcomes outcomes.jsonl --pool models.json \
-    --budgets hard-cap --predictor knn --features characters:3-3 --output my-knn-router
-  r2-router train --task-table results.csv --prompts prompts.jsonl --pool models.json \
-    --output my-task-router
-  r2-router train --prior my-task-router --queries queries.jsonl --outcomes outcomes.jsonl \
-    --output my-refined-router
-
---budgets hard-cap derives limited budgets from unlimited answers. --pool takes any JSON file with
-an object "models" like that of a checkpoint's config.json.
-
---task-table trains on results by task instead of outcomes: rows of "model", "task", "score" (0 to
-1), "output_tokens", and optionally "questions", "length_spread" and "cost_usd". --prompts are texts
-with their "task" and "source", from which the router learns to recognise tasks.
-
---prior begins with a checkpoint, whose models, encoder, budgets and default policy are kept. With few
-outcomes its predictions hardly change; with thousands they are those of the outcomes.
-)";
 
 struct TrainSettings {
   OutcomeSettings data;
@@ -106,7 +86,7 @@ void train_on_tasks(TrainSettings& settings) {
 void add_train_command(CLI::App& app) {
   Command<TrainSettings> command(app, "train",
                                  "Fit a checkpoint to outcomes of your own models and queries",
-                                 std::string(kTrainFooter) + kFeaturesHelp);
+                                 std::string(kTrainHelp) + "\n" + kFeaturesHelp);
   add_outcome_options(command.app, command->data, true);
   add_learning_options(command.app, command->learning);
   Options& add = command.add;
