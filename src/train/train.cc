@@ -55,7 +55,7 @@ Eigen::MatrixXd to_matrix(const std::vector<std::vector<double>>& rows) {
 /// The results of cross-validation.
 struct Fitted {
   TrainReport report;
-  Validation validation;
+  Validation validation = {};
   std::size_t setting = 0;
   std::vector<eval::DeferralMetrics> metrics = {};  ///< of each setting
   std::vector<double> spreads = {};                 ///< of each head
@@ -232,7 +232,10 @@ Checkpoint train(const Checkpoint& prior, const OutcomeTable& table,
                                           "expected at least " +
                                           std::to_string(kFewestOutcomes));
     }
-    if (report != nullptr) *report = {.training_queries = queries};
+    if (report != nullptr) {
+      *report = TrainReport();
+      report->training_queries = queries;
+    }
     return prior;
   }
   const LearningProblem problem{.table = table,
