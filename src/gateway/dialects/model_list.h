@@ -1,0 +1,34 @@
+// The models that clients may ask for: GET /v1/models for all kinds of clients in one document.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "r2router/capability.h"
+
+namespace r2router::gateway {
+
+/// An entry of the list.
+struct ListedModel {
+  std::string id;                 ///< "auto", "auto:POLICY" or the pool's name of a model
+  std::string display_name = {};  ///< empty: the id
+  std::string owner = {};         ///< "owned_by"; empty: "r2router"
+  std::optional<std::uint32_t> context_tokens = {};
+  std::optional<Capabilities> capabilities = {};  ///< empty: unknown
+};
+
+/// The document: `data` for the SDKs of OpenAI and Anthropic, `models` for Codex. `created`: Unix
+/// seconds, of every entry. `for_anthropic`: the client is one of Anthropic's (it sends
+/// "anthropic-version"), some of which ignore models of others: ids that begin with neither
+/// "claude" nor "anthropic" get the prefix of requested_model().
+std::string model_list(std::span<const ListedModel> models, std::int64_t created,
+                       bool for_anthropic);
+
+/// The id without the prefix "claude/" that model_list() adds: call it for a requested model that
+/// is unknown.
+std::string_view requested_model(std::string_view id) noexcept;
+
+}  // namespace r2router::gateway

@@ -1,0 +1,75 @@
+// What the readers of requests in all dialects have in common.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "gateway/dialects/dialect.h"
+#include "gateway/dialects/input_size.h"
+
+namespace r2router::gateway {
+
+/// Throws Error(kInvalidArgument) for a field of a request.
+[[noreturn]] void refuse_field(const std::string& field, JsonValue found,
+                               std::string_view expected);
+
+/// The place of an element of a list, for errors: "messages[0]".
+std::string place(std::string_view list, std::size_t index);
+
+/// A field that makes a request cost more than its worst case, if its value says something: it is
+/// not null, false, empty, or one of the `harmless` strings.
+struct SurchargeRule {
+  std::string_view field;
+  std::string_view why;
+  std::vector<std::string_view> harmless = {};
+};
+
+/// Reads the object `r2`, which may be missing: settings of a policy, and "policy", the name of
+/// one.
+void read_r2(JsonValue r2, Policy& policy, std::string& policy_name);
+
+/// Collects what is read of a request.
+class RequestReader {
+ public:
+  /// Parses the body and reads "model", "stream" and "r2".
+  RequestReader(DialectKind kind, std::string body);
+  RequestReader(const RequestReader&) = delete;
+  RequestReader& operator=(const RequestReader&) = delete;
+
+  JsonValue root() const { return request_.json.root(); }
+  ClientRequest& request() { return request_; }
+  InputSize& input() { return input_; }
+
+  /// Reads a field with a cap, which may be missing or −1. The lowest cap counts.
+  void read_cap(std::string_view name);
+  void read_surcharges(std::span<const SurchargeRule> rules);
+  void add_surcharge(std::string field, std::string why);
+  /// Every "cache_control" in the body.
+  void read_cache_control();
+  void require(Capability capability) { request_.size.requirements.add(capability); }
+  /// A level of reasoning effort: all but the lowest require reasoning.
+  void read_effort(JsonValue effort);
+
+  /// Messages in order: begin_message(), then route_on() for each of its texts.
+  void begin_message(bool of_user);
+  /// `text`: a JSON string. `field`: its place, for errors.
+  void route_on(JsonValue text);
+  /// The same for a member that must be a string.
+  void add_text(JsonValue text, const std::string& field);
+
+  ClientRequest finish(std::string_view budget_prompt) &&;
+
+ private:
+  void end_message();
+
+  ClientRequest request_;
+  InputSize input_;
+  bool of_user_ = false;
+  std::vector<JsonValue> texts_, user_texts_, any_texts_;
+};
+
+}  // namespace r2router::gateway

@@ -1,0 +1,443 @@
+// What is read of requests, in all dialects.
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "r2router/decision.h"
+
+#include "gateway/dialects/dialect.h"
+#include "gateway/dialects/input_size.h"
+#include "support/errors.h"
+#include "unit/gateway/dialects/requests.h"
+
+namespace r2router::gateway {
+namespace {
+
+using namespace testing;
+using r2router::testing::error_of;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+constexpr auto kChat = DialectKind::kChat, kResponses = DialectKind::kResponses,
+               kMessages = DialectKind::kMessages;
+
+TEST(ReadRequest, FindsModelTextCapAndStream) {
+  struct Expected {
+    std::string model, text;
+    std::optional<std::uint32_t> cap;
+    bool stream;
+  };
+  const Expected expected[] = {
+      {"auto", "Who wrote Faust?", 300, false},
+      {"auto:cheap", "What is the weather in Bonn and Köln?", 4096, true},
+      {"auto", "Extract the event: Alice and Bob meet on Friday.", {}, false},
+      {"auto", "What is in this picture?", {}, false},
+      {"auto", "Hello\nWorld", 1000, true},
+      {"auto", "Write a haiku about routers.", 500, false},
+      {"auto", "Fix the failing test.", {}, true},
+      {"auto", "See the invitation.", {}, false},
+      {"claude-sonnet-4-5", "Hello, Claude", 1024, false},
+      // The last message has only a reminder and a result.
+      {"claude/auto", "Rename the function.", 32000, true},
+  };
+  for (std::size_t i = 0; i < std::size(kSamples); ++i) {
+    SCOPED_TRACE(kSamples[i].body);
+    const ClientRequest request = read(kSamples[i].kind, kSamples[i].body);
+    EXPECT_EQ(request.dialect, kSamples[i].kind);
+    EXPECT_EQ(request.model, expected[i].model);
+    EXPECT_EQ(request.text, expected[i].text);
+    EXPECT_EQ(request.cap, expected[i].cap);
+    EXPECT_EQ(request.stream, expected[i].stream);
+    EXPECT_EQ(request.choices, 1U);
+    EXPECT_THAT(surcharge_fields(request), IsEmpty());
+    EXPECT_TRUE(request.policy == Policy{} && request.policy_name.empty());
+  }
+}
+
+TEST(ReadRequest, FindsRequirements) {
+  const Capabilities expected[] = {
+      {},
+      {Capability::kTools},
+      {Capability::kJsonSchema},
+      {Capability::kImages},
+      {},
+      {},
+      {Capability::kTools, Capability::kReasoning},
+      {Capability::kImages, Capability::kJsonSchema},
+      {},
+      {Capability::kTools, Capability::kImages, Capability::kReasoning},
+  };
+  for (std::size_t i = 0; i < std::size(kSamples); ++i) {
+    EXPECT_EQ(read(kSamples[i].kind, kSamples[i].body).size.requirements, expected[i])
+        << kSamples[i].body;
+  }
+  const auto chat = [](const std::string& fields) {
+    return read(kChat, R"({"messages":[{"role":"user","content":"x"}],)" + fields + "}")
+        .size.requirements;
+  };
+  EXPECT_EQ(chat(R"("tools":[])"), Capabilities());
+  EXPECT_EQ(chat(R"("functions":[{"name":"f"}])"), Capabilities{Capability::kTools});
+  EXPECT_EQ(chat(R"("response_format":{"type":"json_object"})"), Capabilities());
+  EXPECT_EQ(chat(R"("reasoning_effort":"none")"), Capabilities());
+  EXPECT_EQ(chat(R"("reasoning_effort":"low")"), Capabilities{Capability::kReasoning});
+  EXPECT_EQ(chat(R"("reasoning":{"max_tokens":2000})"), Capabilities{Capability::kReasoning});
+  EXPECT_EQ(chat(R"("reasoning":{"enabled":false,"effort":"minimal"})"), Capabilities());
+}
+
+TEST(ReadRequest, NeverFailsForWantOfText) {
+  const auto text_of = [](DialectKind kind, const std::string& body) {
+    return read(kind, body).text;
+  };
+  const std::string image =
+      R"([{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA"}}])";
+  EXPECT_EQ(text_of(kChat, R"({"messages":[{"role":"user","content":)" + image + "}]}"), "");
+  EXPECT_EQ(text_of(kChat, R"({"messages":[]})"), "");
+  EXPECT_EQ(text_of(kChat, R"({"messages":[{"role":"user","content":null}]})"), "");
+  EXPECT_EQ(text_of(kResponses, "{}"), "");
+  EXPECT_EQ(text_of(kMessages, R"({"messages":[{"role":"user","content":[]}]})"), "");
+  // An earlier text is better than none.
+  EXPECT_EQ(text_of(kChat, R"({"messages":[{"role":"user","content":"first"},
+                                           {"role":"assistant","content":"reply"},
+                                           {"role":"user","content":)" +
+                               image + "}]}"),
+            "first");
+  EXPECT_EQ(text_of(kChat, R"({"messages":[{"role":"user","content":"first"},
+                                           {"role":"user","content":" \n\u00a0"}]})"),
+            "first");
+  EXPECT_EQ(text_of(kChat, R"({"messages":[{"role":"system","content":"rules"},
+                                           {"role":"assistant","content":"reply"}]})"),
+            "reply");
+  EXPECT_EQ(text_of(kMessages, R"({"system":"rules","messages":[]})"), "rules");
+  // Only reminders.
+  EXPECT_EQ(text_of(kMessages, R"({"messages":[{"role":"user","content":[
+                {"type":"text","text":"<system-reminder>x</system-reminder>"}]}]})"),
+            "<system-reminder>x</system-reminder>");
+}
+
+TEST(ReadRequest, KeepsEscapedCharactersOfTheText) {
+  EXPECT_EQ(
+      read(kChat, R"({"messages":[{"role":"us\u0065r","content":"\u00e9\n\ud83d\ude00\""}]})").text,
+      "é\n😀\"");
+}
+
+TEST(ReadRequest, TakesTheLowestCap) {
+  const auto cap_of = [](DialectKind kind, const std::string& fields) {
+    return read(kind, R"({"messages":[],)" + fields + "}").cap;
+  };
+  EXPECT_EQ(cap_of(kChat, R"("max_tokens":10,"max_completion_tokens":20)"), 10U);
+  EXPECT_EQ(cap_of(kChat, R"("max_tokens":20,"max_completion_tokens":10)"), 10U);
+  EXPECT_EQ(cap_of(kChat, R"("max_tokens":1e3)"), 1000U);
+  EXPECT_EQ(cap_of(kChat, R"("max_tokens":-1)"), std::nullopt) << "means no limit";
+  EXPECT_EQ(cap_of(kChat, R"("max_tokens":99999999999999999999)"), UINT32_MAX - 1);
+  EXPECT_EQ(cap_of(kMessages, R"("max_tokens":10)"), 10U);
+  EXPECT_EQ(cap_of(kMessages, R"("max_completion_tokens":10)"), std::nullopt);
+  EXPECT_EQ(read(kResponses, R"({"input":"x","max_output_tokens":10,"max_tokens":5})").cap, 10U);
+}
+
+TEST(ReadRequest, CountsChoices) {
+  const auto choices_of = [](const std::string& fields) {
+    return read(kChat, R"({"messages":[])" + fields + "}").choices;
+  };
+  EXPECT_EQ(choices_of(""), 1U);
+  EXPECT_EQ(choices_of(R"(,"n":null)"), 1U);
+  EXPECT_EQ(choices_of(R"(,"n":3)"), 3U);
+  EXPECT_EQ(choices_of(R"(,"n":3,"best_of":5)"), 5U);
+}
+
+TEST(ReadRequest, SaysWhetherTheStreamShallHaveTheUsage) {
+  const auto wanted = [](const std::string& fields) {
+    return read(kChat, R"({"messages":[])" + fields + "}").usage_wanted;
+  };
+  EXPECT_FALSE(wanted(R"(,"stream":true)"));
+  EXPECT_FALSE(wanted(R"(,"stream":true,"stream_options":{"include_usage":false})"));
+  EXPECT_FALSE(wanted(R"(,"stream":true,"stream_options":null)"));
+  EXPECT_TRUE(wanted(R"(,"stream":true,"stream_options":{"include_usage":true})"));
+}
+
+// Each of these can raise the bill above the worst case of the tokens.
+TEST(ReadRequest, ReportsWhatTheWorstCaseDoesNotBound) {
+  struct Case {
+    DialectKind kind;
+    std::string fields, field;
+  };
+  const std::vector<Case> cases = {
+      {kChat, R"("web_search_options":{"search_context_size":"high"})", "web_search_options"},
+      {kChat, R"("plugins":[{"id":"web"}])", "plugins"},
+      {kChat, R"("models":["vendor/large"])", "models"},
+      {kChat, R"("provider":{"sort":"throughput"})", "provider"},
+      {kChat, R"("prediction":{"type":"content","content":"x"})", "prediction"},
+      {kChat, R"("modalities":["text","audio"])", "modalities"},
+      {kChat, R"("audio":{"voice":"alloy","format":"wav"})", "audio"},
+      {kChat, R"("service_tier":"priority")", "service_tier"},
+      {kChat, R"("search_parameters":{"mode":"auto"})", "search_parameters"},
+      {kChat, R"("tools":[{"type":"function","function":{}},{"type":"web_search"}])",
+       "tools[1].type"},
+      {kResponses, R"("previous_response_id":"resp_1")", "previous_response_id"},
+      {kResponses, R"("conversation":{"id":"conv_1"})", "conversation"},
+      {kResponses, R"("prompt":{"id":"pmpt_1"})", "prompt"},
+      {kResponses, R"("background":true)", "background"},
+      {kResponses, R"("service_tier":"priority")", "service_tier"},
+      {kResponses, R"("tools":[{"type":"web_search_preview"}])", "tools[0].type"},
+      {kResponses, R"("tools":[{"type":"local_shell"},{"type":"shell"}])", "tools[1].type"},
+      {kResponses, R"("tools":[{"type":"mcp","server_url":"https://example.org"}])",
+       "tools[0].type"},
+      {kResponses, R"("input":[{"type":"item_reference","id":"msg_1"}])", "input[0]"},
+      {kResponses, R"("input":[{"type":"compaction","encrypted_content":"x"}])", "input[0]"},
+      {kResponses,
+       R"("input":[{"role":"user","content":[{"type":"input_file","file_id":"file_1"}]}])",
+       "input[0].content[0]"},
+      {kMessages, R"("tools":[{"type":"web_search_20250305","name":"web_search"}])",
+       "tools[0].type"},
+      {kMessages, R"("mcp_servers":[{"type":"url","url":"https://example.org"}])", "mcp_servers"},
+      {kMessages, R"("container":"container_1")", "container"},
+      {kMessages, R"("speed":"fast")", "speed"},
+      {kMessages, R"("inference_geo":"us")", "inference_geo"},
+      {kMessages, R"("context_management":{"edits":[{"type":"compact_20260112"}]})",
+       "context_management"},
+      {kMessages,
+       R"("system":[{"type":"text","text":"x","cache_control":{"type":"ephemeral","ttl":"1h"}}])",
+       "cache_control.ttl"},
+  };
+  for (const auto& [kind, fields, field] : cases) {
+    const std::string messages = kind == kResponses ? "" : R"("messages":[],)";
+    const ClientRequest request = read(kind, "{" + messages + fields + "}");
+    EXPECT_THAT(surcharge_fields(request), ElementsAre(field)) << fields;
+  }
+  // The same fields without an effect.
+  for (const char* fields :
+       {R"("web_search_options":null)", R"("plugins":[])", R"("modalities":["text"])",
+        R"("service_tier":"default")", R"("service_tier":"auto")", R"("prediction":null)",
+        R"("tools":[{"type":"function","function":{"name":"f"}}])"}) {
+    EXPECT_THAT(surcharge_fields(read(kChat, R"({"messages":[],)" + std::string(fields) + "}")),
+                IsEmpty())
+        << fields;
+  }
+  for (const char* fields :
+       {R"("background":false)", R"("previous_response_id":null)", R"("store":true)",
+        R"("tools":[{"type":"shell","environment":{"type":"local"}}])"}) {
+    EXPECT_THAT(surcharge_fields(read(kResponses, "{" + std::string(fields) + "}")), IsEmpty())
+        << fields;
+  }
+  for (const char* fields :
+       {R"("service_tier":"standard_only")", R"("mcp_servers":[])",
+        R"("tools":[{"type":"bash_20250124","name":"bash"},{"type":"custom","name":"f"}])"}) {
+    EXPECT_THAT(surcharge_fields(read(kMessages, R"({"messages":[],)" + std::string(fields) + "}")),
+                IsEmpty())
+        << fields;
+  }
+}
+
+TEST(ReadRequest, ReportsPartsOfUnknownLength) {
+  const auto chat = [](const std::string& part) {
+    return surcharge_fields(read(
+        kChat,
+        R"({"messages":[{"role":"user","content":[{"type":"text","text":"x"},)" + part + "]}]}"));
+  };
+  EXPECT_THAT(chat(R"({"type":"file","file":{"file_data":"data:application/pdf;base64,AAAA"}})"),
+              ElementsAre("messages[0].content[1]"));
+  EXPECT_THAT(chat(R"({"type":"input_audio","input_audio":{"data":"AAAA","format":"wav"}})"),
+              ElementsAre("messages[0].content[1]"));
+  EXPECT_THAT(chat(R"({"type":"video_url","video_url":{"url":"https://example.org/v"}})"),
+              ElementsAre("messages[0].content[1]"));
+  const auto document = [](const std::string& source) {
+    return surcharge_fields(
+        read(kMessages, R"({"messages":[{"role":"user","content":[{"type":"document","source":)" +
+                            source + "}]}]}"));
+  };
+  EXPECT_THAT(document(R"({"type":"base64","media_type":"application/pdf","data":"AAAA"})"),
+              ElementsAre("messages[0].content[0]"));
+  EXPECT_THAT(document(R"({"type":"file","file_id":"file_1"})"),
+              ElementsAre("messages[0].content[0]"));
+  EXPECT_THAT(document(R"({"type":"text","media_type":"text/plain","data":"words"})"), IsEmpty());
+}
+
+TEST(ReadRequest, SaysWhetherTheCacheIsWritten) {
+  EXPECT_FALSE(read(kMessages, kMessagesQuestion).writes_cache);
+  EXPECT_TRUE(read(kMessages, kMessagesClaudeCode).writes_cache);
+  EXPECT_TRUE(read(kChat, R"({"messages":[{"role":"user","content":[{"type":"text","text":"x",
+                                  "cache_control":{"type":"ephemeral"}}]}]})")
+                  .writes_cache);
+}
+
+// ---- Length
+
+TEST(ReadRequest, EstimatesAPlainQuestionAsTheRouterDoes) {
+  const std::string question = "Solve the equation: 2x + 5 = 13, and explain each of the steps.";
+  for (const auto& [kind, body] : std::vector<std::pair<DialectKind, std::string>>{
+           {kChat, R"({"messages":[{"role":"user","content":")" + question + R"("}]})"},
+           {kResponses, R"({"input":")" + question + R"("})"},
+           {kMessages, R"({"messages":[{"role":"user","content":")" + question + R"("}]})"}}) {
+    EXPECT_EQ(read(kind, body).size.input_tokens, estimate_input_tokens(question));
+  }
+}
+
+TEST(ReadRequest, EstimatesCodeAndTextWithoutSpacesByItsBytes) {
+  const std::string minified(4000, 'x');
+  EXPECT_EQ(read(kResponses, R"({"input":")" + minified + R"("})").size.input_tokens, 1000);
+}
+
+TEST(ReadRequest, CountsEverythingThatIsSent) {
+  const auto tokens = [](DialectKind kind, const std::string& body) {
+    return *read(kind, body).size.input_tokens;
+  };
+  const std::string words = "one two three four five six seven eight nine ten";
+  const std::string message = R"({"role":"user","content":")" + words + R"("})";
+  const std::int64_t one = tokens(kChat, R"({"messages":[)" + message + "]}");
+  EXPECT_EQ(tokens(kChat, R"({"messages":[)" + message + "," + message + "]}"), 2 * one);
+  const std::string tool =
+      R"({"type":"function","function":{"name":"f","description":")" + words + R"("}})";
+  EXPECT_GE(tokens(kChat, R"({"messages":[)" + message + R"(],"tools":[)" + tool + "]}"), one + 20);
+  EXPECT_EQ(tokens(kMessages, R"({"system":")" + words + R"(","messages":[)" + message + "]}"),
+            2 * one);
+  EXPECT_EQ(tokens(kMessages, R"({"messages":[{"role":"user","content":[
+                {"type":"tool_result","tool_use_id":"t","content":")" +
+                                  words + R"("},{"type":"text","text":")" + words + R"("}]}]})"),
+            2 * one);
+  EXPECT_EQ(tokens(kResponses, R"({"instructions":")" + words + R"(","input":[
+                {"type":"function_call_output","call_id":"c","output":")" +
+                                   words + R"("},{"role":"user","content":")" + words + R"("}]})"),
+            3 * one);
+}
+
+TEST(ReadRequest, BoundsTheInputByTheBytesOfTheBody) {
+  for (const auto& [kind, body] : kSamples) {
+    const ClientRequest request = read(kind, body);
+    // Bytes of images are replaced.
+    const std::int64_t images = request.size.images;
+    EXPECT_GE(*request.size.max_input_tokens,
+              static_cast<std::int64_t>(body.size()) - 300 * images + kMostImageTokens * images)
+        << body;
+    EXPECT_GE(*request.size.max_input_tokens, *request.size.input_tokens);
+    const ClientRequest instructed =
+        dialect_of(kind).read(body, "Answer in at most {budget} tokens.");
+    EXPECT_GE(*instructed.size.max_input_tokens, *request.size.max_input_tokens + 34);
+  }
+}
+
+TEST(ReadRequest, CountsImagesInsteadOfTheirBytes) {
+  const std::string data(1'000'000, 'A');
+  const auto image_body = [&](DialectKind kind) -> std::string {
+    switch (kind) {
+      case kChat:
+        return R"({"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,)" +
+               data + R"("}}]}]})";
+      case kResponses:
+        return R"({"input":[{"role":"user","content":[{"type":"input_image","image_url":"data:image/png;base64,)" +
+               data + R"("}]}]})";
+      default:
+        return R"({"messages":[{"role":"user","content":[{"type":"image","source":{"type":"base64","data":")" +
+               data + R"("}}]}]})";
+    }
+  };
+  for (const DialectKind kind : kDialects) {
+    const QuerySize size = read(kind, image_body(kind)).size;
+    EXPECT_EQ(size.images, 1U);
+    EXPECT_GE(*size.max_input_tokens, kMostImageTokens);
+    EXPECT_LT(*size.max_input_tokens, kMostImageTokens + 2000);
+    EXPECT_LT(*size.input_tokens, 5000);
+  }
+  EXPECT_EQ(read(kMessages, kMessagesClaudeCode).size.images, 1U) << "within a tool's result";
+  EXPECT_EQ(read(kResponses, R"({"input":[{"type":"computer_call_output","call_id":"c","output":
+                {"type":"computer_screenshot","image_url":"data:image/png;base64,AAAA"}}]})")
+                .size.images,
+            1U);
+}
+
+TEST(ReadRequest, AnswersCountTokensFromTheEstimate) {
+  const ClientRequest request = read(kMessages, kMessagesQuestion);
+  EXPECT_EQ(Json::parse(token_count(request)),
+            (Json{{"input_tokens", *request.size.input_tokens}}));
+}
+
+// ---- The object r2
+
+TEST(ReadRequest, ReadsThePolicyOfTheBody) {
+  for (const DialectKind kind : kDialects) {
+    const ClientRequest request = read(kind, R"({"messages":[],"r2":{"policy":"cheap",
+        "max_cost_usd":0.01,"deny":["*-mini"],"cap":{"margin":0.5},"min_quality":null,
+        "objective":"best"}})");
+    EXPECT_EQ(request.policy_name, "cheap");
+    Policy expected{.objective = Objective::kBest, .max_cost_usd = 0.01, .deny = {{"*-mini"}}};
+    expected.cap.margin = 0.5;
+    EXPECT_EQ(request.policy, expected);
+  }
+  EXPECT_EQ(read(kChat, R"({"messages":[],"r2":null})").policy, Policy());
+}
+
+TEST(ReadRequest, NamesTheFieldOfABadSetting) {
+  const auto error = [](const std::string& r2) {
+    return error_of([&] { read(kChat, R"({"messages":[],"r2":)" + r2 + "}"); });
+  };
+  EXPECT_EQ(error(R"({"max_cost_usd":-1})").where().option, "r2.max_cost_usd");
+  EXPECT_EQ(error(R"({"cap":{"margin":"x"}})").where().option, "r2.cap.margin");
+  EXPECT_EQ(error(R"({"policy":7})").where().option, "r2.policy");
+  EXPECT_EQ(error(R"("cheap")").where().option, "r2");
+  const Error unknown = error(R"({"max_costs":1})");
+  EXPECT_EQ(unknown.where().option, "r2.max_costs");
+  EXPECT_THAT(unknown.what(), HasSubstr("max_cost_usd"));
+  EXPECT_EQ(unknown.code(), ErrorCode::kInvalidArgument);
+}
+
+// ---- Errors
+
+TEST(ReadRequest, SaysWhichFieldIsWrong) {
+  struct Case {
+    DialectKind kind;
+    std::string body, field, expected;
+  };
+  const std::vector<Case> cases = {
+      {kChat, "[]", "", "JSON object"},
+      {kChat, "{}", "messages", "missing"},
+      {kChat, R"({"messages":"Hello"})", "messages", "found a string, expected a list"},
+      {kChat, R"({"messages":["Hello"]})", "messages[0]", "an object"},
+      {kChat, R"({"messages":[{"content":"x"}]})", "messages[0].role", "missing"},
+      {kChat, R"({"messages":[{"role":"user","content":7}]})", "messages[0].content",
+       "found a number, expected a string or a list of parts"},
+      {kChat, R"({"messages":[{"role":"user","content":[7]}]})", "messages[0].content[0]", ""},
+      {kChat, R"({"messages":[{"role":"user","content":[{"type":"text","text":[]}]}]})",
+       "messages[0].content[0].text", "a string"},
+      {kChat, R"({"messages":[],"model":1})", "model", "a string"},
+      {kChat, R"({"messages":[],"stream":"yes"})", "stream", "true or false"},
+      {kChat, R"({"messages":[],"max_tokens":0})", "max_tokens", "found 0"},
+      {kChat, R"({"messages":[],"max_tokens":-5})", "max_tokens", "found -5"},
+      {kChat, R"({"messages":[],"max_tokens":1.5})", "max_tokens", "found 1.5"},
+      {kChat, R"({"messages":[],"max_completion_tokens":"10"})", "max_completion_tokens",
+       "a string"},
+      {kChat, R"({"messages":[],"n":0})", "n", "1 or more"},
+      {kChat, R"({"messages":[],"tools":{}})", "tools", "a list"},
+      {kChat, R"({"messages":[],"messages":[]})", "messages", "twice"},
+      {kChat, R"({"messages":[{"role":"user","role":"system"}]})", "messages[0].role", "twice"},
+      {kResponses, R"({"input":7})", "input", "a string or a list of items"},
+      {kResponses, R"({"input":["x"]})", "input[0]", "an object"},
+      {kResponses, R"({"input":"x","instructions":[]})", "instructions", "a string"},
+      {kResponses, R"({"input":"x","max_output_tokens":true})", "max_output_tokens", ""},
+      {kMessages, R"({"messages":[{"role":"user"}]})", "messages[0].content", "missing"},
+      {kMessages, R"({"messages":[],"system":7})", "system", "a string or a list of blocks"},
+      {kMessages, R"({"messages":[{"role":"user","content":["x"]}]})", "messages[0].content[0]",
+       "an object"},
+  };
+  for (const auto& [kind, body, field, expected] : cases) {
+    const Error error = error_of([&, &kind = kind, &body = body] { read(kind, body); });
+    EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument) << body;
+    EXPECT_EQ(error.where().option, field) << body;
+    EXPECT_THAT(error.what(), HasSubstr(expected)) << body;
+  }
+}
+
+TEST(ReadRequest, RefusesHostileBodies) {
+  std::string deep(100'000, '[');
+  for (const DialectKind kind : kDialects) {
+    for (const std::string& body :
+         {std::string(), std::string("\0", 1), std::string("{\"messages\":\"\xFF\"}"), deep,
+          R"({"messages":)" + deep, R"({"messages":[{"role":"user","content":)" + deep,
+          std::string(R"({"messages":[],"model":"\ud800"})")}) {
+      EXPECT_EQ(error_of([&] { read(kind, body); }).code(), ErrorCode::kInvalidArgument);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace r2router::gateway
