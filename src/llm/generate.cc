@@ -14,6 +14,7 @@
 #include "r2router/router.h"
 
 #include "base/usd.h"
+#include "llm/fallback.h"
 #include "pool/prices.h"
 
 namespace r2router::llm {
@@ -35,25 +36,9 @@ bool ran_out_of_tokens(const Completion& completion) {
   return completion.failure->code == ErrorCode::kBudget && completion.empty_after_reasoning;
 }
 
-/// The rule in generate()'s documentation: failures that may not affect another model.
 bool worth_a_fallback(const Completion& completion) {
   if (!completion.text.empty()) return false;
-  switch (completion.failure->code) {
-    case ErrorCode::kNotFound:
-    case ErrorCode::kRateLimited:
-    case ErrorCode::kServer:
-    case ErrorCode::kConnection:
-    case ErrorCode::kTimeout:
-    case ErrorCode::kBadResponse:
-    case ErrorCode::kTooLong:
-    case ErrorCode::kNoAnswer:
-    case ErrorCode::kUnsupported:
-      return true;
-    case ErrorCode::kBudget:
-      return ran_out_of_tokens(completion);
-    default:
-      return false;
-  }
+  return another_model_may_answer(completion.failure->code) || ran_out_of_tokens(completion);
 }
 
 /// The messages with the model's instruction and its budget. Uses a single system message, since

@@ -66,6 +66,9 @@ class FaultServer {
   /// Targets of the CONNECT requests so far.
   std::vector<std::string> tunnels() { return command({{"tunnels", true}}).at("tunnels"); }
 
+  /// When connections have ended, by their number.
+  Json ends() { return command({{"ends", true}}).at("ends"); }
+
   std::string port() const { return port_; }
   std::string closed_port() {
     return std::to_string(command({{"closed_port", true}}).at("port").get<int>());

@@ -11,6 +11,8 @@ input, so that no test leaves one behind. Python tests use the class ``FaultServ
     {"listen": "http" | "good" | "expired" | "wrong-host"} -> {"port": N, "ca_file": "..."}
         Another port; the last three with TLS and a certificate of that kind.
     {"closed_port": true}            -> {"port": N}, where nothing listens
+    {"ends": true}                   -> {"ends": {CONNECTION: SECONDS, ...}}
+        When clients have closed their connections, by the monotonic clock.
 
 Steps, in order, each an object with one of these members:
 
@@ -45,6 +47,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import zlib
 from typing import Any, NamedTuple
 
@@ -111,7 +114,7 @@ class Service:
     embedding of zeros.
 
     An answer counts every byte of the messages as a prompt token, and eight more a message: no
-    tokenizer counts more.
+    tokenizer counts more. Requests of /responses and /messages get the same answers in their form.
     """
 
     def __init__(self, settings: dict[str, Any]) -> None:
@@ -124,10 +127,14 @@ class Service:
             send(answer_bytes(401, error_body(401, "No auth credentials found")))
         elif request.method == "GET" and path.endswith("/models"):
             send(answer_bytes(200, {"data": self.settings.get("models", [])}))
-        elif path.endswith("/v1/embeddings"):
+        elif path.endswith("/embeddings"):
             self._embeddings(json.loads(request.body), send)
         elif path.endswith("/chat/completions"):
             self._chat(json.loads(request.body), send)
+        elif path.endswith("/responses"):
+            self._responses(json.loads(request.body), send)
+        elif path.endswith("/messages"):
+            self._messages(json.loads(request.body), send)
         else:
             send(answer_bytes(404, error_body(404, f"no such path: {request.path}")))
 
@@ -155,6 +162,114 @@ class Service:
         data.reverse()  # any order is allowed
         send(answer_bytes(200, {"object": "list", "data": data, "model": body["model"]}))
 
+    def _text(self, query: str) -> str:
+        text: str = self.settings.get("text", "An answer to: {query}")
+        return text.replace("{query}", query)
+
+    def _stream(self, send: Any, events: list[dict[str, Any]]) -> None:
+        """Events that are named after their type."""
+        send(STREAM_HEAD)
+        for data in events:
+            send(chunk(b"event: " + data["type"].encode() + b"\n" + event(data)))
+            if "pause" in self.settings:
+                threading.Event().wait(self.settings["pause"])
+        send(b"0\r\n\r\n")
+
+    def _responses(self, body: dict[str, Any], send: Any) -> None:
+        given = body["input"]
+        query = given if isinstance(given, str) else plain_text(given[-1]["content"])
+        text, tokens = self._text(query), self.settings.get("tokens", 7)
+        part = {"type": "output_text", "text": text, "annotations": []}
+        item = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed"}
+        usage = {
+            "input_tokens": len(query.encode()) + 8,
+            "input_tokens_details": {"cached_tokens": 0},
+            "output_tokens": tokens,
+            "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": len(query.encode()) + 8 + tokens,
+        }
+        response = {
+            "id": "resp_1",
+            "object": "response",
+            "created_at": 1,
+            "status": "completed",
+            "model": body["model"],
+            "output": [item | {"content": [part]}],
+            "parallel_tool_calls": True,
+            "tool_choice": "auto",
+            "tools": [],
+            "usage": usage,
+        }
+        if not body.get("stream"):
+            send(answer_bytes(200, response))
+            return
+        begun = response | {"status": "in_progress", "output": [], "usage": None}
+        place = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+        events: list[dict[str, Any]] = [
+            {"type": "response.created", "response": begun},
+            {"type": "response.in_progress", "response": begun},
+            {
+                "type": "response.output_item.added",
+                "output_index": 0,
+                "item": item | {"status": "in_progress", "content": []},
+            },
+            {"type": "response.content_part.added", "part": part | {"text": ""}} | place,
+            *(
+                {"type": "response.output_text.delta", "delta": piece, "logprobs": []} | place
+                for piece in re.findall(r"\S+\s*|\s+", text)
+            ),
+            {"type": "response.output_text.done", "text": text, "logprobs": []} | place,
+            {"type": "response.content_part.done", "part": part} | place,
+            {
+                "type": "response.output_item.done",
+                "output_index": 0,
+                "item": item | {"content": [part]},
+            },
+            {"type": "response.completed", "response": response},
+        ]
+        self._stream(send, [data | {"sequence_number": i} for i, data in enumerate(events)])
+
+    def _messages(self, body: dict[str, Any], send: Any) -> None:
+        query = plain_text(body["messages"][-1]["content"])
+        text, tokens = self._text(query), self.settings.get("tokens", 7)
+        usage = {"input_tokens": len(query.encode()) + 8, "output_tokens": tokens}
+        message = {
+            "id": "msg_1",
+            "type": "message",
+            "role": "assistant",
+            "model": body["model"],
+            "content": [{"type": "text", "text": text}],
+            "stop_reason": "end_turn",
+            "stop_sequence": None,
+            "usage": usage,
+        }
+        if not body.get("stream"):
+            send(answer_bytes(200, message))
+            return
+        begun = message | {"content": [], "stop_reason": None}
+        begun["usage"] = usage | {"output_tokens": 1}
+        block = {"type": "text", "text": ""}
+        ending = {"stop_reason": "end_turn", "stop_sequence": None}
+        self._stream(
+            send,
+            [
+                {"type": "message_start", "message": begun},
+                {"type": "content_block_start", "index": 0, "content_block": block},
+                {"type": "ping"},
+                *(
+                    {
+                        "type": "content_block_delta",
+                        "index": 0,
+                        "delta": {"type": "text_delta", "text": piece},
+                    }
+                    for piece in re.findall(r"\S+\s*|\s+", text)
+                ),
+                {"type": "content_block_stop", "index": 0},
+                {"type": "message_delta", "delta": ending, "usage": {"output_tokens": tokens}},
+                {"type": "message_stop"},
+            ],
+        )
+
     def _chat(self, body: dict[str, Any], send: Any) -> None:
         for name in self.settings.get("rejects", []):
             if name in body:
@@ -169,12 +284,13 @@ class Service:
         if cap is not None and tokens >= cap:
             tokens, finish = cap, "length"
         reasoning = min(self.settings.get("reasoning", 0), tokens)
-        text = self.settings.get("text", "An answer to: {query}")
-        text = text.replace("{query}", body["messages"][-1]["content"])
+        text = self._text(plain_text(body["messages"][-1]["content"]))
         if reasoning == tokens:
             text = ""
         served = self.settings.get("served_model", body["model"])
-        prompt = sum(len(message["content"].encode()) + 8 for message in body["messages"])
+        prompt = sum(
+            len(plain_text(message["content"]).encode()) + 8 for message in body["messages"]
+        )
         usage: dict[str, Any] = {
             "prompt_tokens": prompt,
             "completion_tokens": tokens,
@@ -198,12 +314,12 @@ class Service:
         if not body.get("stream"):
             message = {"role": "assistant", "content": text}
             choice = {"index": 0, "message": message, "finish_reason": finish}
-            send(answer_bytes(200, {"model": served, "choices": [choice], "usage": usage}))
+            common = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1}
+            send(
+                answer_bytes(200, common | {"model": served, "choices": [choice], "usage": usage})
+            )
             return
-        send(
-            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
-            b"Transfer-Encoding: chunked\r\n\r\n"
-        )
+        send(STREAM_HEAD)
         deltas = [{"role": "assistant", "content": ""}]
         deltas += [{"content": piece} for piece in re.findall(r"\S+\s*|\s+", text)]
         send(chunk(b": PROCESSING\n\n"))
@@ -215,6 +331,18 @@ class Service:
         send(chunk(event({"model": served, "choices": [last]})))
         send(chunk(event({"model": served, "choices": [], "usage": usage})))
         send(chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
+
+
+STREAM_HEAD = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
+
+
+def plain_text(content: Any) -> str:
+    """The text of a message, which may be a list of parts."""
+    if isinstance(content, str):
+        return content
+    return "".join(part.get("text", "") for part in content)
 
 
 def error_body(code: int | str, message: str) -> dict[str, Any]:
@@ -266,6 +394,7 @@ class _Connection:
         except (Hangup, OSError):
             pass
         finally:
+            self._server.record_end(self._number)
             self._stream.close()
 
     def _receive(self) -> None:
@@ -356,6 +485,7 @@ class FaultServer:
         self._requests: dict[str, list[Request]] = {}
         self._tunnels: list[str] = []
         self._connections = 0
+        self._ends: dict[int, float] = {}
         self._listeners: list[socket.socket] = []
         self._folder = tempfile.mkdtemp(prefix="fault-server-")
         self.port = self.listen("http")
@@ -389,6 +519,16 @@ class FaultServer:
         """Where CONNECT requests have asked to be let through to."""
         with self._lock:
             return list(self._tunnels)
+
+    @property
+    def ends(self) -> dict[int, float]:
+        """When connections have ended, by time.monotonic()."""
+        with self._lock:
+            return dict(self._ends)
+
+    def record_end(self, connection: int) -> None:
+        with self._lock:
+            self._ends[connection] = time.monotonic()
 
     def record_tunnel(self, target: str) -> None:
         with self._lock:
@@ -511,6 +651,8 @@ def main() -> None:
             result = {"tunnels": server.tunnels}
         elif "listen" in command:
             result = {"port": server.listen(command["listen"]), "ca_file": server.ca_file}
+        elif "ends" in command:
+            result = {"ends": server.ends}
         elif "closed_port" in command:
             result = {"port": server.closed_port()}
         else:

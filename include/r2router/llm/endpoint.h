@@ -68,6 +68,9 @@ struct Endpoint {
   std::string base_url;
   /// Sent as "Authorization: Bearer …" to this host only, never to the target of a redirect.
   Secret api_key = {};
+  /// The header that carries the key instead, without "Bearer", such as "x-api-key"; empty:
+  /// Authorization.
+  std::string key_header = {};
   /// Sent with each request, such as {"HTTP-Referer", "https://example.org"}.
   std::vector<std::pair<std::string, std::string>> headers = {};
   Timeouts timeouts = {};

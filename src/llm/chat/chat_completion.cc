@@ -497,6 +497,12 @@ class AnswerReader {
   std::optional<Document> json_;
 };
 
+bool says(std::string_view finish_reason, std::initializer_list<std::string_view> words) {
+  const std::string lower = internal::lower_case(finish_reason);
+  return std::ranges::any_of(words,
+                             [&](std::string_view word) { return lower.find(word) != lower.npos; });
+}
+
 /// "[DONE]" in any spelling.
 bool is_end_mark(std::string_view data) {
   const auto strip = [&](std::string_view around) {
@@ -622,6 +628,16 @@ void read_chat_chunk(std::string_view event, std::string_view data, ChatAnswer& 
 void end_chat_stream(ChatAnswer& answer) {
   if (answer.cut.field != nullptr) answer.*answer.cut.field += kReplacementBytes;
   answer.cut = {};
+}
+
+bool ended_by_cap(std::string_view finish_reason) {
+  return says(finish_reason, {"length", "max_tokens", "max_output_tokens", "max_completion_tokens",
+                              "max_new_tokens", "token_limit"});
+}
+
+bool ended_by_filter(std::string_view finish_reason) {
+  return says(finish_reason, {"filter", "safety", "prohibited", "recitation", "blocklist", "spii",
+                              "moderation", "guardrail", "sensitive"});
 }
 
 Failure read_chat_error(int status, std::string_view body, const Secret& key, ServerError* said) {

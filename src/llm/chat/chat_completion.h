@@ -75,6 +75,11 @@ void read_chat_chunk(std::string_view event, std::string_view data, ChatAnswer& 
 /// Call it after the last event.
 void end_chat_stream(ChatAnswer& answer);
 
+/// True for any of the spellings that servers use for an answer that the cap ended, and for one
+/// that a content filter ended.
+bool ended_by_cap(std::string_view finish_reason);
+bool ended_by_filter(std::string_view finish_reason);
+
 /// Reads an error report instead of an answer. `status`: HTTP's, or 0 for an error under status
 /// 200. `said`: set to what was read.
 Failure read_chat_error(int status, std::string_view body, const Secret& key,

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstdint>
 #include <functional>
-#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <string>
@@ -207,13 +206,6 @@ class UnsupportedParameters {
   std::atomic<Node*> first_ = nullptr;
 };
 
-/// True for any of the spellings that servers use for this finish reason.
-bool says(const std::string& finish_reason, std::initializer_list<std::string_view> words) {
-  const std::string lower = internal::lower_case(finish_reason);
-  return std::ranges::any_of(words,
-                             [&](std::string_view word) { return lower.find(word) != lower.npos; });
-}
-
 class OpenAiClient final : public Client, public std::enable_shared_from_this<OpenAiClient> {
  public:
   OpenAiClient(const Endpoint& endpoint, std::string url, CapField cap_field, std::string provider)
@@ -365,10 +357,7 @@ class OpenAiClient final : public Client, public std::enable_shared_from_this<Op
     completion.redirected =
         !completion.served_model.empty() && completion.served_model != request.model;
     const std::int64_t tokens = completion.usage ? completion.usage->completion_tokens : 0;
-    completion.truncated =
-        tokens == request.max_tokens ||
-        says(completion.finish_reason, {"length", "max_tokens", "max_output_tokens",
-                                        "max_completion_tokens", "max_new_tokens", "token_limit"});
+    completion.truncated = tokens == request.max_tokens || ended_by_cap(completion.finish_reason);
     completion.over_cap = tokens > request.max_tokens;
     if (stream.first_text()) {
       completion.first_text_seconds =
@@ -416,13 +405,12 @@ class OpenAiClient final : public Client, public std::enable_shared_from_this<Op
                     bool has_choice) const {
     const std::string& reason = completion.finish_reason;
     std::string message;
-    if (!completion.refusal.empty() || says(reason, {"refus"})) {
+    if (!completion.refusal.empty() || internal::lower_case(reason).find("refus") != reason.npos) {
       message = "the model refused to answer";
       if (!completion.refusal.empty()) {
         message += ": " + quoted(completion.refusal, endpoint_.api_key);
       }
-    } else if (says(reason, {"filter", "safety", "prohibited", "recitation", "blocklist", "spii",
-                             "moderation", "guardrail", "sensitive"})) {
+    } else if (ended_by_filter(reason)) {
       message = "a content filter withheld the answer";
     } else if (completion.truncated) {
       return spent_without_text(request, completion.usage);
