@@ -182,7 +182,7 @@ def train_on_tasks(run: Runner, benchmark: Benchmark, known: list[dict[str, Any]
 
 
 def audc(policies: list[dict[str, Any]], name: str) -> float:
-    return next(policy["audc"] for policy in policies if policy["name"] == name)
+    return next(policy["audc"] for policy in policies if policy["policy"] == name)
 
 
 def measure(run: Runner, benchmark: Benchmark) -> None:

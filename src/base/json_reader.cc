@@ -143,7 +143,7 @@ std::optional<std::string_view> JsonReader::next_member() {
     skip_space();
   }
   if (position_ == text_.size() || text_[position_] != '"') fail("a member's name");
-  std::string_view name = raw_string();
+  std::string_view name = raw_name_ = raw_string();
   skip_space();
   expect(':', "a colon");
   first_ = false;

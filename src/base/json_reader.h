@@ -36,6 +36,8 @@ class JsonReader {
   /// The name of the next member, whose value must then be read; empty at the end of the object.
   /// Valid until the next call. A long name with escapes is returned raw.
   std::optional<std::string_view> next_member();
+  /// That name as in the text: the bytes between its quotes.
+  std::string_view raw_name() const { return raw_name_; }
   void begin_array();
   /// False at the end of the array; otherwise the next element must be read.
   bool next_element();
@@ -51,6 +53,9 @@ class JsonReader {
   void skip() { skip(0); }
   /// Throws unless only white space is left.
   void end();
+
+  /// Position in the text: after what was read, or after kind() at the next value.
+  std::size_t position() const { return position_; }
 
   /// The kind in words: "an object", "a string", "null", …
   static std::string_view name(Kind kind);
@@ -69,6 +74,7 @@ class JsonReader {
   std::size_t position_ = 0;
   bool first_ = true;  // no element of the innermost open array or object was read yet
   ErrorCode code_;
+  std::string_view raw_name_ = {};
   std::string name_ = {};  // a member's name that had escapes
 };
 

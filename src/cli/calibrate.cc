@@ -76,10 +76,7 @@ void add_calibrate_command(CLI::App& app) {
               {"fraction", eval::CalibratedSetting::kQualityFraction}},
              "What to find: willingness-to-pay, the cheapest way to a mean; or fraction, the share "
              "of its best quality that every query gets");
-  add("--checkpoint-dir", command->router.checkpoint_dir, "DIR",
-      "Checkpoint folder; default: the one that came with r2-router");
-  add("--pool", command->router.pool, "FILE.json",
-      "Take prices and availability from this pool file, as route does");
+  add_router_options(command.app, command->router);
   add("--resamples", command->options.resamples, "N", "Resamples of the bootstrap");
   add("--seed", command->options.seed, "N", "Seed of the bootstrap");
   add_embedding_server_options(command.app, command->router);

@@ -84,9 +84,8 @@ void print_learning_curve(const EvalSettings& settings) {
 }
 
 void run_eval(EvalSettings& settings) {
-  if (settings.routerarena.empty()) {
-    if (settings.data.files.queries.empty()) throw CLI::ValidationError("--queries is required");
-    if (settings.data.files.outcomes.empty()) throw CLI::ValidationError("--outcomes is required");
+  if (settings.routerarena.empty() && settings.data.files.queries.empty()) {
+    throw CLI::ValidationError("nothing to evaluate on: give --queries and --outcomes");
   }
   if (settings.learning_curve) return print_learning_curve(settings);
   const auto [result, stability] = evaluate(settings);
@@ -108,8 +107,8 @@ void add_eval_command(CLI::App& app) {
       app, "eval", "Compare a checkpoint, or training, with other policies on known outcomes",
       std::string(kEvalHelp) + "\n" + kFeaturesHelp);
   add_outcome_options(command.app, command->data, true);
-  command.app.get_option("--queries")->required(false);
-  command.app.get_option("--outcomes")->required(false);
+  command.app.get_option("--queries")->required(false)->needs("--outcomes");
+  command.app.get_option("--outcomes")->required(false)->needs("--queries");
   Options& add = command.add;
   add("--checkpoint-dir", command->checkpoint_dir, "DIR",
       "Checkpoint folder; default: the one that came with r2-router");

@@ -9,18 +9,13 @@
 #include "base/text_layout.h"
 #include "cli/command.h"
 #include "cli/command_tree.h"
+#include "cli/help_texts.h"  // written by CMake
 
 namespace r2router::cli {
 namespace {
 
 constexpr std::size_t kNarrowest = 60, kWidest = 100;
 constexpr std::size_t kDescriptionColumn = 30;
-
-std::string lines_text(const std::vector<std::string>& lines) {
-  std::string text;
-  for (const std::string& line : lines) text += line + '\n';
-  return text;
-}
 
 /// "  name      description", the description wrapped within its column.
 std::string entry_text(const Block& entry, std::size_t width) {
@@ -45,7 +40,7 @@ std::string block_text(const Block& block, std::size_t width) {
     case Block::Kind::kNote:
       return "\n";
     case Block::Kind::kProse:
-      return lines_text(wrap(block.text, width));
+      return CLI::detail::join(wrap(block.text, width), "\n") + '\n';
     case Block::Kind::kLiteral:
       break;
   }
@@ -64,18 +59,15 @@ std::size_t help_width() {
 }
 
 std::string help_text(const CLI::App& command, std::size_t width) {
-  std::string text = lines_text(wrap(command.get_description() + '.', width)) +
-                     "\nUsage: " + synopsis(command) + '\n';
+  std::string text = CLI::detail::join(wrap(command.get_description() + '.', width), "\n") +
+                     "\n\nUsage: " + synopsis(command) + '\n';
   for (const Block& block : manual_of(command)) text += block_text(block, width);
   return text;
 }
 
 void add_help_command(CLI::App& app) {
   using Names = std::vector<std::string>;
-  Command<Names> command(app, "help", "Print the help of a command", R"(Examples:
-  r2-router help
-  r2-router help route
-  r2-router help models sync)");
+  Command<Names> command(app, "help", "Print the help of a command", kHelpHelp);
   command.add("COMMAND", *command.settings, "COMMAND", "The command; default: r2-router itself");
   command.runs(
       [&app](const Names& names) { print(help_text(command_named(app, names), help_width())); });

@@ -88,9 +88,7 @@ void add_models_command(CLI::App& app) {
   add("--ca-file", command->source.ca_file, "FILE",
       "Certificate authorities to trust instead of the system's, PEM");
   add("--yes", command->yes, "Write without asking");
-  command->source.log = [](LogLevel level, std::string_view message) {
-    print_remark(level == LogLevel::kWarning ? "warning" : "note", message);
-  };
+  command->source.log = print_remarks();
   command.runs(sync);
 }
 

@@ -61,6 +61,13 @@ LogCallback print_warnings() {
   };
 }
 
+LogCallback print_remarks() {
+  return [](LogLevel level, std::string_view message) {
+    if (level == LogLevel::kInfo) print_remark("note", message);
+    print_warnings()(level, message);
+  };
+}
+
 Progress::Progress(bool enabled) : enabled_(enabled && ::isatty(STDERR_FILENO) == 1) {}
 
 void Progress::show(const std::string& text) {

@@ -34,8 +34,9 @@ void print(std::string_view text);
 /// Prints "r2-router: <kind>: <message>" to standard error, always as one line.
 void print_remark(std::string_view kind, std::string_view message);
 
-/// Prints the library's warnings as remarks.
+/// Prints the library's warnings as remarks; the second one its notes too.
 LogCallback print_warnings();
+LogCallback print_remarks();
 
 /// The progress of a long run: one line on standard error that is overwritten. Shown only if that
 /// is a terminal.

@@ -16,7 +16,6 @@
 #include "r2router/pipeline.h"
 #include "r2router/router.h"
 
-#include "base/unicode.h"
 #include "cli/command.h"
 #include "cli/help_texts.h"  // written by CMake
 #include "cli/interrupt.h"
@@ -214,11 +213,7 @@ void add_route_command(CLI::App& app) {
       if (option != other) option->excludes(other);
     }
   }
-  add("--checkpoint-dir", command->checkpoint_dir, "DIR",
-      "Checkpoint folder, native or released; default: the built-in one");
-  add("--pool", command->pool, "FILE.json",
-      "Take prices, availability and catalogue names from this pool file; models of the checkpoint "
-      "that it lacks count as unavailable");
+  add_router_options(command.app, *command.settings);
   add("--input-tokens", command->size.input_tokens, "N",
       "Length of each query; default: estimated, or 100 for an embedding");
   add("--images", command->size.images, "N",
@@ -231,8 +226,6 @@ void add_route_command(CLI::App& app) {
       "What each query requires of a model: " + CLI::detail::join(capabilities, ", "),
       one_of(capabilities));
   add_policy_options(command.app, *command.settings);
-  add("--kernel", command->kernel, "NAME",
-      "Compute kernel; default: the fastest (see r2-router version)");
   add("--json", command->json, "Print one JSON object for each query");
   add("--verbose", command->verbose,
       "Show the other options too, best first (all_options in JSON)");

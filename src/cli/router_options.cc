@@ -90,11 +90,6 @@ Check check_url() {
   });
 }
 
-bool is_duration(const std::string& text) {
-  double value = 0;
-  return CLI::detail::lexical_cast(text, value) && value > 0 && std::isfinite(value);
-}
-
 llm::Endpoint endpoint_of(const RouterSettings& settings, const std::string& base_url,
                           llm::Secret key) {
   llm::Endpoint endpoint{
@@ -124,7 +119,45 @@ std::shared_ptr<const Encoder> make_encoder(const RouterSettings& settings, cons
        .cache = std::make_shared<EmbeddingCache>(kCacheBytes)});
 }
 
+// Options that several commands have.
+
+void add_connection_options(Options& add, RouterSettings& settings) {
+  add("--timeout", settings.generate.timeout, "SECONDS",
+      "Timeout of a request with retries, in seconds; default: 600",
+      check_that("a number of seconds above 0", [](const std::string& text) {
+        double value = 0;
+        return CLI::detail::lexical_cast(text, value) && value > 0 && std::isfinite(value);
+      }));
+  add("--ca-file", settings.ca_file, "FILE",
+      "Certificate authorities to trust instead of the system's, PEM");
+}
+
+/// Returns the option of the base URL, which `help` describes.
+CLI::Option* add_server(Options& add, RouterSettings& settings, const std::string& help) {
+  CLI::Option* base = add("--llm-api-base", settings.llm_api_base, "URL", help, check_url());
+  add("--llm-api-key", settings.llm_api_key, "KEY",
+      "Key for that server; default: the environment variable OPENROUTER_API_KEY, which is safer: "
+      "process lists show keys of command lines");
+  add.choice("--cap-field", settings.cap_field,
+             {{"max_completion_tokens", llm::CapField::kMaxCompletionTokens},
+              {"max_tokens", llm::CapField::kMaxTokens}},
+             "Request field for the cap; default: the one that the server expects. If a model "
+             "rejects it, the other is sent");
+  return base;
+}
+
 }  // namespace
+
+void add_router_options(CLI::App& command, RouterSettings& settings) {
+  Options add(command);
+  add("--checkpoint-dir", settings.checkpoint_dir, "DIR",
+      "Checkpoint folder, native or released, or the name of an installed one; default: default");
+  add("--pool", settings.pool, "FILE.json",
+      "Take prices, availability and catalogue names from this pool file; models of the checkpoint "
+      "that it lacks count as unavailable");
+  add("--kernel", settings.kernel, "NAME",
+      "Compute kernel; default: the fastest (see r2-router version)");
+}
 
 void add_policy_options(CLI::App& command, RouterSettings& settings) {
   Options add(command, kGroup);
@@ -146,39 +179,35 @@ void add_embedding_server_options(CLI::App& command, RouterSettings& settings) {
       ->needs(embed_url);
   add("--embed-api-key", settings.embed_api_key, "KEY", "Key for the embedding server")
       ->needs(embed_url);
-  add("--timeout", settings.generate.timeout, "SECONDS",
-      "Timeout of a request with retries, in seconds; default: 600",
-      check_that("a number of seconds above 0", is_duration));
-  add("--ca-file", settings.ca_file, "FILE",
-      "Certificate authorities to trust instead of the system's, PEM");
+  add_connection_options(add, settings);
   add("--concurrency", settings.concurrency, "N", "Requests in flight at once",
       whole_number_in(1, kMostConcurrent));
 }
 
 void add_answer_server_options(CLI::App& command, RouterSettings& settings) {
   Options add(command, "Servers");
-  CLI::Option* base = add("--llm-api-base", settings.llm_api_base, "URL",
-                          "Call each query's chosen model at this server (POST "
-                          "URL/chat/completions), such as https://openrouter.ai/api/v1",
-                          check_url());
-  add("--llm-api-key", settings.llm_api_key, "KEY",
-      "Key for that server; default: the environment variable OPENROUTER_API_KEY, which is safer: "
-      "process lists show keys of command lines");
+  CLI::Option* base = add_server(add, settings,
+                                 "Call each query's chosen model at this server (POST "
+                                 "URL/chat/completions), such as https://openrouter.ai/api/v1");
   add("--temperature", settings.generate.temperature, "X",
       "Sampling temperature, if the model supports it; default: the server's", number_in(0));
   add("--max-fallbacks", settings.generate.max_fallbacks, "N",
       "Other models to try if the chosen one fails", whole_number_in(0, 1000));
-  add.choice("--cap-field", settings.cap_field,
-             {{"max_completion_tokens", llm::CapField::kMaxCompletionTokens},
-              {"max_tokens", llm::CapField::kMaxTokens}},
-             "Request field for the cap; default: the one that the server expects. If a model "
-             "rejects it, the other is sent");
   add("--split-thinking", settings.generate.split_thinking,
       "Treat <think>...</think> at the start of an answer as reasoning, not text");
   add("--stream", settings.stream, "Print each answer while it arrives, one at a time");
   for (CLI::Option* option : add.added()) {
     if (option != base) option->needs(base);
   }
+}
+
+void add_endpoint_options(CLI::App& command, RouterSettings& settings) {
+  Options add(command, "Servers");
+  add_server(
+      add, settings,
+      "Server to send requests to, such as http://127.0.0.1:8000/v1; default: OpenRouter, or "
+      "as configured");
+  add_connection_options(add, settings);
 }
 
 void find_checkpoint(RouterSettings& settings) {

@@ -36,12 +36,16 @@ struct RouterSettings {
 
 // `settings` must outlive the command.
 
+/// Adds --checkpoint-dir, --pool and --kernel.
+void add_router_options(CLI::App& command, RouterSettings& settings);
 /// Adds --policy and an option for every setting of one, in a separate group.
 void add_policy_options(CLI::App& command, RouterSettings& settings);
 /// Adds --embed-url and related options, in the group of servers.
 void add_embedding_server_options(CLI::App& command, RouterSettings& settings);
 /// The same for --llm-api-base.
 void add_answer_server_options(CLI::App& command, RouterSettings& settings);
+/// Adds --llm-api-base and the options of its connections, for a server that all requests go to.
+void add_endpoint_options(CLI::App& command, RouterSettings& settings);
 
 /// Fills in --checkpoint-dir: the default checkpoint, or if there is an embedding server, which
 /// needs a checkpoint without an encoder, the released folder in the current folder. Throws

@@ -6,16 +6,14 @@
 #include "r2router/scorer.h"
 
 #include "cli/command.h"
+#include "cli/help_texts.h"  // written by CMake
 
 namespace r2router::cli {
 
 void add_version_command(CLI::App& app) {
   struct Settings {};
   Command<Settings>(app, "version", "Print the version and the compute kernels of this machine",
-                    R"(Examples:
-  r2-router version
-  r2-router --version     # the version only
-)")
+                    kVersionHelp)
       .runs([](const Settings&) {
         print(std::string("r2-router ") + version() +
               "\nKernels: " + CLI::detail::join(available_kernels(), " ") +

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "r2router/decision.h"
@@ -90,6 +91,12 @@ struct Rule {
   bool continuous = false, monotone = false;
   std::vector<std::uint8_t> excluded;  ///< one for each model of the pool; empty: none is excluded
 };
+
+/// Marks the models that `name` means: the one of exactly that name, else those whose name matches
+/// it as a pattern, else those whose catalogue name does. `marks`: one for each model. Returns
+/// false if there is none.
+bool mark_model(const Pool& pool, const std::string& name, std::uint8_t mark,
+                std::vector<std::uint8_t>& marks);
 
 /// Resolves options into `rule`, reusing its memory, except for the facts of the query.
 /// Throws Error(kInvalidArgument).

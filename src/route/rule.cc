@@ -68,26 +68,6 @@ bool matches_catalogue_name(std::string_view pattern, std::string_view name) {
   throw Error(ErrorCode::kInvalidArgument, message);
 }
 
-/// Marks the models that `name` means: the one of exactly that name, else those whose name
-/// matches it as a pattern, else those whose catalogue name does. Returns false if there is none.
-bool mark_model(const Pool& pool, const std::string& name, std::uint8_t mark,
-                std::vector<std::uint8_t>& excluded) {
-  const auto mark_if = [&](auto condition) {
-    bool found = false;
-    for (std::size_t i = 0; i < pool.size(); ++i) {
-      if (!condition(pool[i])) continue;
-      excluded[i] = mark;
-      found = true;
-    }
-    return found;
-  };
-  return mark_if([&](const ModelSpec& model) { return model.name == name; }) ||
-         mark_if([&](const ModelSpec& model) { return matches(name, model.name); }) ||
-         mark_if([&](const ModelSpec& model) {
-           return matches_catalogue_name(name, model.openrouter_id);
-         });
-}
-
 [[noreturn]] void throw_all_unavailable(const Pool& pool, const Rule& rule) {
   std::vector<std::string> names;
   for (std::size_t i = 0; i < pool.size(); ++i) {
@@ -196,6 +176,24 @@ void resolve_caps(const CapRule& cap, const CapRule& defaults, Rule& rule) {
 }
 
 }  // namespace
+
+bool mark_model(const Pool& pool, const std::string& name, std::uint8_t mark,
+                std::vector<std::uint8_t>& excluded) {
+  const auto mark_if = [&](auto condition) {
+    bool found = false;
+    for (std::size_t i = 0; i < pool.size(); ++i) {
+      if (!condition(pool[i])) continue;
+      excluded[i] = mark;
+      found = true;
+    }
+    return found;
+  };
+  return mark_if([&](const ModelSpec& model) { return model.name == name; }) ||
+         mark_if([&](const ModelSpec& model) { return matches(name, model.name); }) ||
+         mark_if([&](const ModelSpec& model) {
+           return matches_catalogue_name(name, model.openrouter_id);
+         });
+}
 
 void resolve_size(const QuerySize& size, InputTokens otherwise, Rule& rule) {
   const InputTokens input{

@@ -830,9 +830,10 @@ TEST_F(AnswerCli, AReleasedFolderIsRoutedAndAnswered) {
 TEST_F(AnswerCli, ThePublishedCheckpointIsRoutedAndAnswered) {
   const std::string embed = server_.script({{service({{"dimension", 1024}})}});
   const std::string llm = server_.script({{service()}});
-  expect_answered(checked(testing::run(command("r2-router", {"--query", kPrompt, "--embed-url", embed,
-                                                          "--llm-api-base", llm, "--json"}))),
-                  embed, llm, "Qwen/Qwen3-0.6B");
+  expect_answered(
+      checked(testing::run(command("r2-router", {"--query", kPrompt, "--embed-url", embed,
+                                                 "--llm-api-base", llm, "--json"}))),
+      embed, llm, "Qwen/Qwen3-0.6B");
 }
 
 }  // namespace

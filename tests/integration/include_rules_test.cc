@@ -62,6 +62,7 @@ TEST(IncludeRules, FoldersOfTheLibraryPointForwardOnly) {
       {"train", {"base", "pool", "data", "score", "encode", "checkpoint", "route"}},
       {"eval", {"base", "pool", "data", "score", "encode", "checkpoint", "route"}},
       {"pipeline", {"base", "pool", "route", "encode", "llm"}},
+      {"gateway", {"base", "pool", "route", "encode", "llm", "pipeline"}},
   };
   std::size_t edges = 0;
   std::set<std::string> seen;
@@ -84,7 +85,7 @@ TEST(IncludeRules, FoldersOfTheLibraryPointForwardOnly) {
   }
   EXPECT_GT(edges, 30U) << "too few include lines found: does this test look in the right place?";
   for (const std::string folder : {"base", "pool", "data", "route", "score", "llm", "encode",
-                                   "checkpoint", "train", "eval", "pipeline", "cli"}) {
+                                   "checkpoint", "train", "eval", "pipeline", "gateway", "cli"}) {
     EXPECT_TRUE(seen.contains(folder)) << "no file found in src/" << folder;
   }
 }
@@ -106,6 +107,10 @@ TEST(IncludeRules, LibrariesStayWhereTheyBelong) {
       {"Eigen/", {"score", "train"}},
       {"curl/", {"llm/http"}},
       {"CLI/", {"cli"}},
+      {"boost/", {"gateway"}},
+      {"prometheus/", {"gateway"}},
+      {"sqlite3.h", {"gateway/spending"}},
+      {"hiredis/", {"gateway/spending"}},
       {"zlib.h", {"base", "checkpoint"}},
   };
   std::set<std::string> used;

@@ -125,7 +125,9 @@ TEST(Help, OfEveryCommandIsComplete) {
     other.insert(other.begin(), "help");
     EXPECT_EQ(r2_router(other).out, help);
   });
-  EXPECT_EQ(commands.size(), 14u) << ::testing::PrintToString(commands);
+  const auto gateway = std::ranges::count(commands, "r2-router serve");
+  EXPECT_EQ(commands.size(), 14u + static_cast<std::size_t>(gateway))
+      << ::testing::PrintToString(commands);
   EXPECT_THAT(commands, ::testing::Contains("r2-router models sync"));
 }
 
@@ -134,8 +136,8 @@ TEST(Help, ShowsChoicesDefaultsAndRequiredOptions) {
   EXPECT_THAT(help, HasSubstr("\n  --predictor ridge|knn|mlp   ridge: linear heads"));
   EXPECT_THAT(help, HasSubstr("(default: ridge)\n"));
   EXPECT_THAT(help, HasSubstr("(default: 10,30,50,100,200,300,500,1000)\n"));
-  EXPECT_THAT(help,
-              HasSubstr("\n  --pool FILE                 Models and prices, JSON (required)\n"));
+  EXPECT_THAT(help, HasSubstr("\n  --output DIR                The checkpoint's folder, which must "
+                              "not exist yet (required)\n"));
   EXPECT_THAT(help_of({"convert"}), HasSubstr("\nUsage: r2-router convert [OPTIONS] SRC DST\n"));
   EXPECT_THAT(help_of({"info"}), HasSubstr("\nUsage: r2-router info [OPTIONS] [DIR]\n"));
 }
@@ -221,6 +223,7 @@ class Examples : public ::testing::Test {
     put("results.csv", results);
     put("prompts.jsonl", prompts);
     put("limits.json", R"({"max_output_tokens": 500})");
+    put("gateway.json", R"({"threads": 1})");
     const auto model = [](double input, double output, const char* id) {
       return json({{"openrouter_id", id},
                    {"input_price_per_million", input},
@@ -283,6 +286,10 @@ class Examples : public ::testing::Test {
         command.find("--from") == command.npos) {
       command =
           std::regex_replace(command, std::regex("models sync"), "models sync --base " + url_);
+    }
+    // It would serve until a signal comes.
+    if (command.starts_with("r2-router serve") && !command.ends_with("--check")) {
+      command += " --check";
     }
     // Small enough to train in a build without optimisation.
     command = std::regex_replace(command, std::regex("--budgets hard-cap"),

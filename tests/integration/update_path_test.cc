@@ -137,19 +137,19 @@ TEST_F(UpdatePath, ReportsWhatIsMissingAndWrong) {
 }
 
 TEST_F(UpdatePath, OutcomesRefineThePrior) {
-  // The table is wrong about facts: here the coder knows them.
+  // The table is wrong about facts: here the coder knows them, and its answers are short.
   std::string outcomes;
   std::size_t number = 0;
   for (const train::TaskPrompt& prompt : testing::make_prompts(60).prompts) {
     const std::string id = std::to_string(number++);
     for (const char* name : {"coder", "writer"}) {
       const bool coder = name == std::string("coder");
-      const int score = coder ? prompt.task != "stories" : prompt.task == "stories";
+      const int score = coder ? prompt.task != "stories" : prompt.task != "facts" || number % 2;
       outcomes += json{{"query_id", id},
                        {"query", prompt.text + " " + id},
                        {"model", name},
                        {"score", score},
-                       {"output_tokens", coder ? 50 : 60}}
+                       {"output_tokens", coder ? 6 : 60}}
                       .dump() +
                   "\n";
     }

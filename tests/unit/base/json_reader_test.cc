@@ -164,5 +164,20 @@ TEST(JsonReader, NestsToALimit) {
                [] { reader_of(std::string(1000000, '[')).skip(); });
 }
 
+TEST(JsonReader, SaysWhereItIs) {
+  const std::string_view text = R"( {"a\u0062": [1, 22 ]} )";
+  JsonReader reader = reader_of(text);
+  reader.kind();
+  EXPECT_EQ(reader.position(), 1U) << "at the value";
+  reader.begin_object();
+  EXPECT_EQ(reader.next_member(), "ab");
+  EXPECT_EQ(reader.raw_name(), R"(a\u0062)");
+  EXPECT_EQ(reader.raw_name().data(), text.data() + 3) << "a part of the text";
+  reader.kind();
+  EXPECT_EQ(text.substr(reader.position()), "[1, 22 ]} ");
+  reader.skip();
+  EXPECT_EQ(text.substr(reader.position()), "} ") << "after the value";
+}
+
 }  // namespace
 }  // namespace r2router

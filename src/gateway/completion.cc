@@ -1,0 +1,1013 @@
+// The life of a request. One attempt at a time is in progress:
+//
+//     choose ──► reserve ──► send ──► answer ──► settle ──► reply
+//       ▲           ▲                   │ failure
+//       │           └── wait ◄── retry ─┤
+//       └────────────── fallback ◄──────┘
+//
+// A fallback decides anew without the models that have failed, so it also knows what has failed
+// for other requests meanwhile. Nothing is retried once a part of the answer has been passed on.
+//
+// Every attempt has its own reservation of the worst case. It is released if the attempt was not
+// billed (not sent, or rejected by HTTP status), settled by the reported usage, and abandoned,
+// which counts it as spent, if what it cost is unknown.
+#include "gateway/completion.h"
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <iterator>
+#include <limits>
+#include <optional>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "r2router/error.h"
+#include "r2router/llm/generate.h"
+#include "r2router/settings.h"
+
+#include "base/decimal.h"
+#include "base/suggestion.h"
+#include "base/unicode.h"
+#include "gateway/dialects/model_list.h"
+#include "llm/fallback.h"
+#include "llm/http/endpoint.h"
+#include "llm/http/retry.h"
+#include "llm/http/server_error.h"
+#include "llm/http/server_sent_events.h"
+#include "pool/prices.h"
+
+namespace r2router::gateway {
+namespace {
+
+using Clock = llm::Clock;
+using Milliseconds = std::chrono::duration<double, std::milli>;
+
+constexpr std::string_view kHeaderPrefix = "x-r2-";
+/// Headers that are passed on to the endpoint, in addition to those that begin with "anthropic-".
+constexpr std::string_view kForwarded[] = {"traceparent", "tracestate", "openai-beta"};
+constexpr std::size_t kMostEventBytes = std::size_t{16} << 20;
+/// A retry that has to wait longer gives way to a fallback.
+constexpr double kLongestWaitBeforeFallback = 1;
+/// How long the end of the connection may take after the last event of a stream.
+constexpr std::chrono::seconds kStreamEnd{1};
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+std::string shortest(double number) {
+  char digits[32];
+  return {digits, std::to_chars(digits, digits + sizeof digits, number).ptr};
+}
+
+/// The setting that a header "x-r2-max-cost-usd" sets, or null.
+const Setting* setting_of(std::string_view header) {
+  std::string name(header.substr(kHeaderPrefix.size()));
+  for (const Setting& setting : settings()) {
+    std::string spelt(setting.name);
+    for (char& c : spelt) {
+      if (c == '_' || c == '.') c = '-';
+    }
+    if (spelt == name) return &setting;
+  }
+  return nullptr;
+}
+
+[[noreturn]] void refuse(const std::string& message, const std::string& field) {
+  throw Error(ErrorCode::kInvalidArgument, message, {.option = field});
+}
+
+/// The smaller one, of those that are set.
+template <typename Value>
+std::optional<Value> lower(const std::optional<Value>& a, const std::optional<Value>& b) {
+  return a && b ? std::min(*a, *b) : a ? a : b;
+}
+
+/// A pair that can be sent.
+struct Candidate {
+  std::uint32_t model = 0;
+  Budget budget = {};
+  std::uint32_t cap = 0;
+  double worst_usd = 0;  ///< of all choices
+  double output_tokens = 0;
+  std::optional<double> quality = {}, cost_usd = {};
+};
+
+class Completion final : public HttpTask, private llm::EventTransport::Receiver {
+ public:
+  Completion(LoopContext& context, const Dialect& dialect, Incoming incoming, HttpReply& reply)
+      : context_(context),
+        dialect_(dialect),
+        incoming_(std::move(incoming)),
+        service_(*incoming_.service),
+        reply_(reply),
+        begin_(Clock::now()),
+        tried_(service_.pool().size()) {
+    context_.counts.change([](Counts& counts) { ++counts.active; });
+  }
+
+  Completion(const Completion&) = delete;
+  Completion& operator=(const Completion&) = delete;
+
+  /// Also when the client disconnects.
+  ~Completion() override {
+    if (call_) {
+      const bool sent = call_->sent();
+      call_.reset();
+      end_attempt(sent);
+      model().condition->breaker.on_neutral();
+      count_attempt("cancelled", "");
+    }
+    if (status_ == 0) log(499, "cancelled");
+    context_.counts.change([](Counts& counts) { --counts.active; });
+  }
+
+  /// Returns true if the request was answered at once.
+  bool start() {
+    try {
+      request_ =
+          dialect_.read(std::move(incoming_.http.body), service_.router.config().budget_prompt);
+      prepare();
+    } catch (const Error& error) {
+      fail(error);
+      return true;
+    }
+    next();
+    return status_ != 0;
+  }
+
+  void on_drained() override {
+    if (std::exchange(paused_, false) && call_) call_->resume();
+  }
+
+ private:
+  const ModelSpec& spec() const { return service_.pool()[candidate_.model]; }
+  const ServedModel& model() const { return service_.models[candidate_.model]; }
+  const ServedEndpoint& endpoint() const { return *model().endpoint; }
+  const llm::Secret& key() const { return endpoint().config.endpoint.api_key; }
+
+  // --- deciding
+
+  void prepare() {
+    if (!service_.problem.empty()) throw Error(ErrorCode::kUnsupported, service_.problem);
+    if (const auto name = routed_policy(request_.model)) {
+      policy_name_ = *name;
+    } else {
+      named_ = service_.find_model(request_.model);
+      if (!named_) named_ = service_.find_model(requested_model(request_.model));
+      if (!named_) unknown_model();
+    }
+    if (!request_.policy_name.empty()) policy_name_ = request_.policy_name;
+    policy_ = policy_of(incoming_, policy_name_, request_.policy);
+    if (policy_.max_cost_usd) rest_usd_ = *policy_.max_cost_usd;
+    const bool limited = policy_.max_cost_usd || (incoming_.client->key != nullptr &&
+                                                  incoming_.client->key->limits.limits_money());
+    if (limited && !request_.surcharges.empty()) {
+      const Surcharge& first = request_.surcharges.front();
+      refuse(first.field + ": " + first.why +
+                 ", so that no spending limit can be guaranteed: remove it, or use a key without "
+                 "spending limits",
+             first.field);
+    }
+    barred_ = service_.wrong_dialect[static_cast<std::size_t>(dialect_.kind())];
+    for (std::size_t i = 0; i < barred_.size(); ++i) {
+      barred_[i] |= service_.out_of_bounds[i] | incoming_.client->denied[i];
+    }
+    fallbacks_left_ = named_ ? 0 : service_.config.max_fallbacks;
+    deadline_ = Clock::time_point::max();
+  }
+
+  [[noreturn]] void unknown_model() const {
+    std::vector<std::string> names;
+    for (const ModelSpec& spec : service_.pool()) names.push_back(spec.name);
+    const auto meant = internal::likely_name(request_.model, names);
+    throw Error(ErrorCode::kNotFound,
+                "there is no model \"" + request_.model + "\"; " +
+                    (meant ? "did you mean \"" + *meant + "\"?"
+                           : "expected \"auto\", \"auto:POLICY\" or a model of GET /v1/models"),
+                {.option = "model"});
+  }
+
+  /// What is failing or busy at the moment.
+  ModelMask unhealthy() const {
+    ModelMask mask(service_.models.size());
+    const Clock::time_point now = Clock::now();
+    for (std::size_t i = 0; i < mask.size(); ++i) {
+      const ServedModel& model = service_.models[i];
+      if (model.endpoint == nullptr) continue;
+      mask[i] = !model.condition->breaker.allows(now) ||
+                !model.endpoint->condition->breaker.allows(now) || model.endpoint->is_busy();
+    }
+    return mask;
+  }
+
+  /// Chooses the pair to try next. Throws the Error of a request that no pair fits.
+  Candidate choose() {
+    if (named_) return named_candidate();
+    ModelMask mask = barred_;
+    for (std::size_t i = 0; i < mask.size(); ++i) mask[i] |= tried_[i];
+    ModelMask healthy = mask;
+    const ModelMask ill = unhealthy();
+    for (std::size_t i = 0; i < mask.size(); ++i) healthy[i] |= ill[i];
+    if (healthy != mask && std::ranges::find(healthy, 0) != healthy.end()) {
+      try {
+        return routed_candidate(healthy);
+      } catch (const Error&) {  // what is failing is better than nothing
+      }
+    }
+    try {
+      return routed_candidate(mask);
+    } catch (const Error& error) {
+      throw Error(error.code(), error.message() + barred_text(), error.where());
+    }
+  }
+
+  /// How many models were no candidates from the outset.
+  std::string barred_text() const {
+    const auto count = [](const ModelMask& mask) {
+      return static_cast<std::size_t>(std::ranges::count_if(mask, [](auto mark) { return mark; }));
+    };
+    std::string text;
+    const auto add = [&](std::size_t models, const std::string& why) {
+      if (models == 0) return;
+      text += (text.empty() ? ". Left out before: " : ", ") + std::to_string(models) + " of " +
+              std::to_string(service_.pool().size()) + " models (" + why + ")";
+    };
+    add(count(service_.wrong_dialect[static_cast<std::size_t>(dialect_.kind())]),
+        "their endpoint does not serve this API");
+    add(count(service_.out_of_bounds), "bounds");
+    add(count(incoming_.client->denied), "the key");
+    add(count(tried_), "failed for this request");
+    return text;
+  }
+
+  Query query() const {
+    Query query{.text = request_.text, .size = request_.size};
+    // Without any text, such as an image alone: like a text of which nothing is known.
+    if (internal::is_blank(query.text)) {
+      query.text.clear();
+      query.embedding = std::vector<float>(service_.router.dimension());
+    }
+    return query;
+  }
+
+  Policy policy_without(const ModelMask& mask) const {
+    Policy policy = policy_;
+    if (policy.max_cost_usd) policy.max_cost_usd = rest_usd_ / request_.choices;
+    deny(mask, service_, policy);
+    return policy;
+  }
+
+  Candidate routed_candidate(const ModelMask& mask) const {
+    RouteOptions options{.policy = policy_without(mask)};
+    const Query routed = query();
+    const std::uint32_t least = options.policy.cap.minimum.value_or(CapRule::kMinimum);
+    if (request_.cap && *request_.cap >= least) {
+      const RouteOptions without = options;
+      options.policy.max_output_tokens = lower(options.policy.max_output_tokens, request_.cap);
+      try {
+        return candidate_of(service_.router.route(routed, options));
+      } catch (const Error&) {
+        // No budget is that small: the answer is cut off where the client wants it to be.
+        return candidate_of(service_.router.route(routed, without));
+      }
+    }
+    return candidate_of(service_.router.route(routed, options));
+  }
+
+  Candidate candidate_of(const Decision& decision) const {
+    const Option& option = decision.chosen;
+    Candidate candidate{.model = option.model,
+                        .budget = option.budget,
+                        .cap = option.max_tokens,
+                        .worst_usd = option.worst_case_cost_usd,
+                        .output_tokens = option.output_tokens,
+                        .quality = option.quality,
+                        .cost_usd = option.cost_usd};
+    lower_cap(candidate, decision.max_input_tokens);
+    return candidate;
+  }
+
+  /// To the client's own cap.
+  void lower_cap(Candidate& candidate, std::int64_t max_input_tokens) const {
+    if (request_.cap && *request_.cap < candidate.cap) {
+      candidate.cap = std::max<std::uint32_t>(*request_.cap, 1);
+      candidate.worst_usd = worst_case(candidate, max_input_tokens);
+    }
+    candidate.worst_usd *= request_.choices;
+  }
+
+  double worst_case(const Candidate& candidate, std::int64_t max_input_tokens) const {
+    const ModelSpec& model = service_.pool()[candidate.model];
+    return internal::worst_case_cost(model.prices,
+                                     internal::most_input_tokens(model, max_input_tokens),
+                                     request_.size.images, candidate.cap);
+  }
+
+  /// The model that the client has named, without a budget: with its own cap, or that which the
+  /// router gives to an unlimited answer.
+  Candidate named_candidate() const {
+    const std::uint32_t index = *named_;
+    const ModelSpec& model = service_.pool()[index];
+    const auto not_allowed = [&](ErrorCode code, const std::string& why) {
+      throw Error(code, "the model \"" + model.name + "\" cannot be used: " + why,
+                  {.option = "model"});
+    };
+    if (incoming_.client->denied[index] != 0) {
+      not_allowed(ErrorCode::kAuthentication, "this key may not use it");
+    }
+    if (service_.out_of_bounds[index] != 0) {
+      not_allowed(ErrorCode::kAuthentication, "the gateway's configuration excludes it");
+    }
+    if (barred_[index] != 0) {
+      not_allowed(ErrorCode::kInvalidArgument,
+                  "its endpoint does not serve the API that this request is for");
+    }
+    Candidate candidate{.model = index, .cap = model.max_output_tokens.value_or(CapRule::kMost)};
+    const std::int64_t most_input =
+        internal::most_input_tokens(model, request_.size.max_input_tokens.value_or(0));
+    if (!request_.cap) {
+      Policy policy{.objective = Objective::kBest,
+                    .allow = {{model.name}},
+                    .available_only = false,
+                    .rules = policy_.rules};
+      try {
+        const Decision decision = service_.router.route(query(), {.policy = policy, .rank = true});
+        for (const Option& option : decision.ranking) {
+          if (!option.budget.is_unlimited()) continue;
+          candidate.cap = option.max_tokens;
+          candidate.output_tokens = option.output_tokens;
+          candidate.quality = option.quality;
+          candidate.cost_usd = option.cost_usd;
+        }
+      } catch (const Error&) {  // the request may still fit; the server decides
+      }
+    }
+    std::uint32_t cap = candidate.cap;
+    if (request_.cap) cap = std::min(cap, std::max<std::uint32_t>(*request_.cap, 1));
+    if (policy_.max_output_tokens) cap = std::min(cap, *policy_.max_output_tokens);
+    if (policy_.max_cost_usd) {
+      const double affordable = internal::affordable_cap(
+          model.prices, most_input, request_.size.images, rest_usd_ / request_.choices, cap);
+      if (affordable < 1) {
+        throw Error(ErrorCode::kBudget,
+                    "an answer of \"" + model.name + "\" does not fit the limit of the cost",
+                    {.option = "max_cost_usd"});
+      }
+      cap = static_cast<std::uint32_t>(affordable);
+    }
+    candidate.cap = cap;
+    if (candidate.output_tokens == 0) candidate.output_tokens = cap;
+    candidate.worst_usd =
+        worst_case(candidate, request_.size.max_input_tokens.value_or(0)) * request_.choices;
+    return candidate;
+  }
+
+  // --- reserving and sending
+
+  /// Chooses a pair and sends the request to its model.
+  void next() {
+    if (status_ != 0) return;
+    try {
+      candidate_ = choose();
+    } catch (const Error& error) {
+      return last_failure_ ? reply_failure() : fail(error);
+    }
+    retries_ = 0;
+    reserve();
+  }
+
+  void reserve() {
+    const double input = static_cast<double>(request_.size.input_tokens.value_or(0));
+    const Demand demand{
+        .worst_case = Money::rounded_up(candidate_.worst_usd),
+        .tokens = static_cast<std::uint64_t>(input + candidate_.output_tokens *
+                                                         static_cast<double>(request_.choices)),
+        .requests = attempts_ == 0 ? 1U : 0U};
+    // The outcome may come on another thread, and after this object's end.
+    auto later = [this, alive = std::weak_ptr(alive_), &loop = context_.loop](Outcome outcome) {
+      auto shared = std::make_shared<Outcome>(std::move(outcome));
+      loop.post([this, alive, shared] {
+        if (!alive.expired()) return on_reserved(std::move(*shared));
+        if (auto* reservation = std::get_if<Reservation>(&*shared)) reservation->release();
+      });
+    };
+    auto outcome = context_.ledger.reserve(incoming_.client->account, demand, Instant::now(),
+                                           std::move(later));
+    if (outcome) on_reserved(std::move(*outcome));
+  }
+
+  void on_reserved(Outcome outcome) {
+    if (const auto* refusal = std::get_if<Refusal>(&outcome)) return refuse_spending(*refusal);
+    reservation_ = std::get<Reservation>(std::move(outcome));
+    send();
+  }
+
+  void send() {
+    timer_.reset();
+    ++attempts_;
+    answer_ = {};
+    body_.clear();
+    held_.clear();
+    reader_.reset();
+    parser_.reset();
+    const llm::Endpoint& server = endpoint().config.endpoint;
+    const Clock::time_point now = Clock::now();
+    if (attempts_ == 1) {
+      deadline_ = now + std::chrono::duration_cast<Clock::duration>(
+                            std::chrono::duration<double>(std::min(server.timeouts.total, 1e8)));
+      overhead_ms_ = Milliseconds(now - begin_).count();
+      context_.counts.change(
+          [&](Counts& counts) { counts.overhead_ms.add(overhead_ms_, kOverheadBounds); });
+    }
+    llm::Request request{.url = endpoint().urls[static_cast<std::size_t>(dialect_.kind())],
+                         .headers = {{"Content-Type", "application/json"}},
+                         .deadline = deadline_};
+    for (const auto& [name, value] : incoming_.http.headers) {
+      if (name.starts_with("anthropic-") ||
+          std::ranges::find(kForwarded, name) != std::end(kForwarded)) {
+        request.headers.emplace_back(name, value);
+      }
+    }
+    try {
+      request.body = dialect_.write(request_, {.model = spec(),
+                                               .cap = candidate_.cap,
+                                               .cap_field = endpoint().config.cap_field,
+                                               .budget_instruction = instruction()});
+      call_ = context_.loop.transport().start(endpoint().checked, std::move(request), *this);
+    } catch (const Error& error) {
+      reservation_.release();
+      return fail(error);
+    }
+    ++endpoint().condition->in_flight;
+    model().condition->breaker.on_start(now);
+    endpoint().condition->breaker.on_start(now);
+  }
+
+  const std::string& instruction() {
+    instruction_ =
+        named_ ? std::string()
+               : llm::budget_instruction(service_.router.config().budget_prompt, candidate_.budget);
+    return instruction_;
+  }
+
+  // --- the answer
+
+  void on_head(const llm::Response& head) override {
+    if (head.status >= 300 || !request_.stream) return;
+    const std::string* type = llm::find_header(head.headers, "content-type");
+    if (type != nullptr && type->find("json") != type->npos &&
+        type->find("event-stream") == type->npos) {
+      return;  // an error, most likely: read as a whole
+    }
+    parser_.emplace(kMostEventBytes);
+    reader_ = dialect_.read_stream(request_, spec().name, key());
+  }
+
+  void on_body(std::string_view piece) override {
+    if (!reader_) {
+      body_ += piece;
+      return;
+    }
+    const bool fits = parser_->feed(
+        piece, [this](std::string_view name, std::string_view data) { return take(name, data); });
+    if (!fits) {
+      return cut(Failure{.code = ErrorCode::kBadResponse,
+                         .message = "the server sent an event of more than " +
+                                    std::to_string(kMostEventBytes >> 20) + " MiB"});
+    }
+    if (reader_->answer().failure) return cut(*reader_->answer().failure);
+    if (reader_->ended() && !timer_) {
+      timer_ = context_.loop.after(kStreamEnd, [this] { cut({}); });
+    }
+    if (!paused_ && begun_ && reply_.is_full()) {
+      paused_ = true;
+      call_->pause();
+    }
+  }
+
+  /// One event of a stream.
+  bool take(std::string_view name, std::string_view data) {
+    std::string text;
+    switch (reader_->read(name, data, text)) {
+      case Action::kHold:
+        held_ += text;
+        break;
+      case Action::kSend:
+        begin_stream();
+        reply_.write(held_ + text);
+        held_.clear();
+        break;
+      case Action::kDrop:
+        break;
+    }
+    return !reader_->answer().failure;
+  }
+
+  void begin_stream() {
+    if (std::exchange(begun_, true)) return;
+    first_seconds_ = seconds_since(incoming_.http.begin);
+    llm::Headers headers = result_headers();
+    headers.emplace_back("content-type", "text/event-stream");
+    headers.emplace_back("cache-control", "no-cache");
+    reply_.begin(200, headers);
+  }
+
+  /// Ends the call before the server does. Without a failure: everything has arrived.
+  void cut(std::optional<Failure> failure) {
+    llm::Response response{.status = 200, .sent = true, .answered = true};
+    call_.reset();
+    timer_.reset();
+    if (!failure) {
+      reader_->finish();
+      failure = reader_->answer().failure;
+    }
+    conclude(std::move(failure), response);
+  }
+
+  void on_end(const llm::Response& response) override {
+    call_.reset();
+    timer_.reset();
+    std::optional<Failure> failure = response.failure;
+    if (reader_) {
+      if (!failure) parser_->finish([this](auto name, auto data) { return take(name, data); });
+      if (reader_->ended()) failure.reset();  // all that follows is lost without loss
+      if (!failure) {
+        reader_->finish();
+        failure = reader_->answer().failure;
+      }
+    } else if (!failure && response.status >= 300) {
+      const llm::ServerError error = llm::read_server_error(response.body);
+      failure = Failure{.code = llm::classify(response.status, error),
+                        .http_status = response.status,
+                        .message = llm::redact(error.words, key())};
+      body_ = response.body;
+    } else if (!failure) {
+      answer_ = dialect_.read_answer(body_, spec().name, key());
+      failure = answer_.failure;
+      if (!failure && request_.stream) {
+        failure = Failure{.code = ErrorCode::kBadResponse,
+                          .message = "the server answered as a whole instead of streaming"};
+      }
+    }
+    conclude(std::move(failure), response);
+  }
+
+  /// The attempt has ended: settles it, and replies or tries again.
+  void conclude(std::optional<Failure> failure, const llm::Response& response) {
+    const bool unfinished = reader_ && !reader_->ended();
+    if (reader_) answer_ = reader_->answer();
+    settle(failure && unfinished, response);
+    const llm::TryResult judged = llm::judge(endpoint().config.endpoint.retry, response);
+    report_health(failure, judged.retry_after);
+    count_attempt(failure ? "failure" : "success",
+                  failure ? std::string(to_string(failure->code)) : std::string());
+    if (!failure) return succeed();
+    last_failure_ = std::move(failure);
+    last_response_ = response;
+    if (begun_) return break_off();
+    if (can_retry(judged)) return;
+    if (can_fall_back()) return next();
+    reply_failure();
+  }
+
+  /// Ends the reservation. `cut_off`: what was reported of the usage is not all.
+  void settle(bool cut_off, const llm::Response& response) {
+    const bool reported = !cut_off && (answer_.usage || answer_.charged_usd);
+    if (!reported) return end_attempt(response.sent && response.status < 300);
+    --endpoint().condition->in_flight;
+    const Usage usage = answer_.usage.value_or(Usage{});
+    const std::optional<double> charged =
+        answer_.charged_usd ? answer_.charged_usd
+                            : internal::charge(spec().prices, usage, request_.size.images);
+    if (!charged) {
+      reservation_.abandon(settlement({}, usage));
+      return;
+    }
+    cost_usd_ += *charged;
+    rest_usd_ = std::max(0.0, rest_usd_ - *charged);
+    reservation_.settle(settlement(Money::nearest(*charged), usage));
+    context_.counts.change([&](Counts& counts) {
+      Counts::Model& model = counts.models[spec().name];
+      model.usage.prompt_tokens += usage.prompt_tokens;
+      model.usage.completion_tokens += usage.completion_tokens;
+      model.usage.reasoning_tokens += usage.reasoning_tokens;
+      model.usage.cached_tokens += usage.cached_tokens;
+      model.usage.cache_write_tokens += usage.cache_write_tokens;
+      model.cost_usd += *charged;
+      model.baseline_usd += baseline_usd(usage).value_or(*charged);
+    });
+  }
+
+  /// Without a bill. `unknown`: there may be one.
+  void end_attempt(bool unknown) {
+    --endpoint().condition->in_flight;
+    if (!unknown) return reservation_.release();
+    cost_known_ = false;
+    rest_usd_ = std::max(0.0, rest_usd_ - candidate_.worst_usd);
+    reservation_.abandon(settlement({}, {}));
+  }
+
+  std::optional<double> baseline_usd(const Usage& usage) const {
+    if (!service_.baseline) return std::nullopt;
+    return internal::charge(service_.pool()[*service_.baseline].prices, usage,
+                            request_.size.images);
+  }
+
+  Settlement settlement(Money cost, const Usage& usage) {
+    Settlement settlement{.cost = cost,
+                          .usage = usage,
+                          .model = spec().name,
+                          .tag = incoming_.tag,
+                          .requests = std::exchange(counted_, true) ? 0U : 1U};
+    if (const auto usd = baseline_usd(usage); usd && usage.prompt_tokens > 0) {
+      settlement.baseline = Money::nearest(*usd);
+    }
+    return settlement;
+  }
+
+  void report_health(const std::optional<Failure>& failure, std::optional<double> retry_after) {
+    Breaker& of_model = model().condition->breaker;
+    Breaker& of_endpoint = endpoint().condition->breaker;
+    if (!failure) {
+      of_model.on_success();
+      of_endpoint.on_success();
+      return;
+    }
+    const Clock::time_point now = Clock::now();
+    const Blame blame = blame_for(failure->code);
+    blame == Blame::kModel ? of_model.on_failure(now, retry_after) : of_model.on_neutral();
+    blame == Blame::kEndpoint ? of_endpoint.on_failure(now, retry_after) : of_endpoint.on_neutral();
+  }
+
+  /// Starts to wait for a retry, if there is one.
+  bool can_retry(const llm::TryResult& judged) {
+    const llm::RetryPolicy& policy = endpoint().config.endpoint.retry;
+    const bool listed =
+        std::ranges::find(policy.statuses, last_failure_->http_status) != policy.statuses.end();
+    if (!(judged.retryable || listed) || retries_ >= policy.max_retries) return false;
+    const double delay = judged.retry_after.value_or(llm::backoff_delay(
+        policy, retries_, std::uniform_real_distribution<double>(0, 1)(context_.random)));
+    if (delay > policy.max_retry_after ||
+        (delay > kLongestWaitBeforeFallback && fallbacks_left_ > 0) ||
+        Clock::now() + std::chrono::duration<double>(delay) >= deadline_ ||
+        (policy_.max_cost_usd && rest_usd_ < candidate_.worst_usd)) {
+      return false;
+    }
+    ++retries_;
+    timer_ = context_.loop.after(
+        std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::duration<double>(delay)),
+        [this] { reserve(); });
+    return true;
+  }
+
+  /// Excludes what has failed, if another model is to be tried.
+  bool can_fall_back() {
+    if (fallbacks_left_ == 0 || Clock::now() >= deadline_) return false;
+    const ErrorCode code = last_failure_->code;
+    const bool whole_endpoint = code == ErrorCode::kAuthentication || code == ErrorCode::kCredit ||
+                                code == ErrorCode::kUntrusted;
+    if (!whole_endpoint && code != ErrorCode::kBudget && !llm::another_model_may_answer(code)) {
+      return false;
+    }
+    --fallbacks_left_;
+    const ModelSpec& failed = spec();
+    for (std::size_t i = 0; i < tried_.size(); ++i) {
+      const ModelSpec& other = service_.pool()[i];
+      const bool same_family = !failed.family.empty() && other.family == failed.family;
+      // With another request, such as less reasoning, a model of the family may not spend its cap.
+      const bool may_differ = code == ErrorCode::kBudget && same_family && &other != &failed &&
+                              other.request != failed.request;
+      if (other.openrouter_id == failed.openrouter_id || same_family) {
+        tried_[i] |= !may_differ;
+      }
+      if (whole_endpoint && service_.models[i].endpoint == model().endpoint) tried_[i] = 1;
+    }
+    tried_[candidate_.model] = 1;
+    return true;
+  }
+
+  // --- replies
+
+  llm::Headers result_headers() const {
+    llm::Headers headers = {{"x-request-id", incoming_.id}};
+    const auto add = [&](const char* name, std::string value) {
+      headers.emplace_back(name, std::move(value));
+    };
+    add("x-r2-decision-id", "dec-" + incoming_.id);
+    if (attempts_ == 0) return headers;
+    add("x-r2-model", spec().name);
+    add("x-r2-budget", candidate_.budget.to_string());
+    add("x-r2-max-tokens", std::to_string(candidate_.cap));
+    if (candidate_.quality) add("x-r2-predicted-quality", shortest(*candidate_.quality));
+    if (candidate_.cost_usd) add("x-r2-predicted-cost-usd", shortest(*candidate_.cost_usd));
+    add("x-r2-attempts", std::to_string(attempts_));
+    add("x-r2-overhead-ms", decimal(overhead_ms_, 3));
+    return headers;
+  }
+
+  void succeed() {
+    if (reader_) {
+      begin_stream();
+      if (!held_.empty()) reply_.write(held_);
+      done(200, "");
+      return reply_.finish();
+    }
+    send_answer();
+  }
+
+  void send_answer() {
+    llm::Headers headers = result_headers();
+    headers.emplace_back("content-type", "application/json");
+    if (cost_known_) headers.emplace_back("x-r2-cost-usd", shortest(cost_usd_));
+    first_seconds_ = seconds_since(incoming_.http.begin);
+    done(200, last_failure_ ? std::string(to_string(last_failure_->code)) : std::string());
+    reply_.send(200, headers, answer_.body);
+  }
+
+  /// In the middle of a stream.
+  void break_off() {
+    const ErrorReport report = report_of(*last_failure_);
+    reply_.write(reader_->error_events(report));
+    done(report.status, std::string(to_string(last_failure_->code)));
+    reply_.finish();
+  }
+
+  /// The error that the client gets for a server's failure.
+  ErrorReport report_of(const Failure& failure) const {
+    ErrorReport report{.message = failure.message, .code = std::string(to_string(failure.code))};
+    const auto of_client = [&](int otherwise) {
+      return failure.http_status >= 400 && failure.http_status < 500 ? failure.http_status
+                                                                     : otherwise;
+    };
+    switch (failure.code) {
+      case ErrorCode::kRefused:
+      case ErrorCode::kTooLong:
+      case ErrorCode::kUnsupported:
+        report.status = of_client(400);
+        break;
+      case ErrorCode::kRateLimited:
+        report.status = 429;
+        break;
+      case ErrorCode::kTimeout:
+        report.status = 504;
+        break;
+      case ErrorCode::kServer:
+        report.status = failure.http_status == 503 || failure.http_status == 529 ? 503 : 502;
+        break;
+      default:
+        report.status = 502;
+    }
+    // The gateway's own key and account are no matter of the client's.
+    if (report.status == 401 || report.status == 402 || report.status == 403) report.status = 502;
+    return report;
+  }
+
+  void reply_failure() {
+    const Failure& failure = *last_failure_;
+    const bool no_content =
+        failure.code == ErrorCode::kNoAnswer || failure.code == ErrorCode::kBudget;
+    if (no_content && reader_ && !held_.empty()) {
+      begin_stream();
+      reply_.write(held_);
+      done(200, std::string(to_string(failure.code)));
+      return reply_.finish();
+    }
+    if (no_content && !reader_ && !answer_.body.empty()) return send_answer();
+    const ErrorReport report = report_of(failure);
+    // The server's own words, which are in the client's dialect.
+    const bool own = last_response_.status == report.status && report.status < 500 &&
+                     body_.starts_with('{') && last_response_.status >= 400;
+    reply_error(report, own ? llm::redact(body_, key()) : dialect_.write_error(report),
+                retry_after_header());
+  }
+
+  llm::Headers retry_after_header() const {
+    const std::string* value = llm::find_header(last_response_.headers, "retry-after");
+    return value == nullptr ? llm::Headers{} : llm::Headers{{"retry-after", *value}};
+  }
+
+  void reply_error(const ErrorReport& report, const std::string& body, llm::Headers extra = {}) {
+    llm::Headers headers = result_headers();
+    headers.emplace_back("content-type", "application/json");
+    // The gateway has retried whatever is worth it.
+    if (attempts_ > 0 || report.status == 400) headers.emplace_back("x-should-retry", "false");
+    std::ranges::move(extra, std::back_inserter(headers));
+    done(report.status, report.code);
+    reply_.send(report.status, headers, body);
+  }
+
+  /// Errors of the request itself.
+  void fail(const Error& error) {
+    ErrorReport report{.status = 400,
+                       .message = error.message(),
+                       .code = std::string(to_string(error.code())),
+                       .param = error.where().option};
+    if (error.code() == ErrorCode::kNotFound) {
+      report.status = 404;
+      report.code = "model_not_found";
+    } else if (error.code() == ErrorCode::kAuthentication) {
+      report.status = 403;
+    } else if (!service_.problem.empty() && error.code() == ErrorCode::kUnsupported) {
+      report.status = 503;
+      report.code = "no_endpoint";
+    }
+    context_.counts.change([&](Counts& counts) { ++counts.refused[report.code]; });
+    reply_error(report, dialect_.write_error(report));
+  }
+
+  void refuse_spending(const Refusal& refusal) {
+    const ErrorReport report{.status = refusal.limit == LimitKind::kLedger ? 503 : 429,
+                             .message = refusal.message(),
+                             .code = std::string("limit_") + name_of(refusal.limit)};
+    llm::Headers headers;
+    const bool rate = refusal.limit == LimitKind::kRequestsPerMinute ||
+                      refusal.limit == LimitKind::kTokensPerMinute ||
+                      refusal.limit == LimitKind::kLedger;
+    if (refusal.retry_after) {
+      const auto milliseconds = refusal.retry_after->count();
+      headers.emplace_back("retry-after", std::to_string((milliseconds + 999) / 1000));
+      headers.emplace_back("retry-after-ms", std::to_string(milliseconds));
+    }
+    if (!rate && attempts_ == 0) headers.emplace_back("x-should-retry", "false");
+    context_.counts.change([&](Counts& counts) { ++counts.refused[report.code]; });
+    reply_error(report, dialect_.write_error(report), std::move(headers));
+  }
+
+  // --- observing
+
+  void count_attempt(const char* outcome, const std::string& code) {
+    context_.counts.change([&](Counts& counts) { ++counts.attempts[{outcome, code}]; });
+  }
+
+  void done(int status, const std::string& error) { log(status, error); }
+
+  void log(int status, const std::string& error) {
+    status_ = status;
+    const double seconds = seconds_since(incoming_.http.begin);
+    const std::string model = attempts_ > 0 ? spec().name : std::string();
+    context_.counts.change([&](Counts& counts) {
+      ++counts.requests[{model, status}];
+      if (model.empty()) return;
+      counts.models[model].seconds.add(seconds, kSecondsBounds);
+      if (first_seconds_) {
+        counts.models[model].first_token_seconds.add(*first_seconds_, kSecondsBounds);
+      }
+    });
+    if (!context_.log.enabled()) return;
+    AccessEntry entry{.request_id = incoming_.id,
+                      .key = incoming_.client->name(),
+                      .tag = incoming_.tag,
+                      .peer = incoming_.http.peer,
+                      .method = incoming_.http.method,
+                      .path = incoming_.http.path,
+                      .dialect = std::string(to_string(dialect_.kind())),
+                      .requested_model = request_.model,
+                      .model = model,
+                      .error = error,
+                      .status = status,
+                      .stream = request_.stream,
+                      .attempts = attempts_,
+                      .usage = answer_.usage,
+                      .seconds = seconds,
+                      .first_token_seconds = first_seconds_};
+    if (service_.config.log.prompts) entry.prompt = request_.text;
+    if (attempts_ > 0) {
+      entry.budget = candidate_.budget.to_string();
+      entry.max_tokens = candidate_.cap;
+      entry.predicted_quality = candidate_.quality;
+      entry.predicted_cost_usd = candidate_.cost_usd;
+      if (cost_known_) entry.cost_usd = cost_usd_;
+      entry.overhead_ms = overhead_ms_;
+    }
+    context_.log.write(entry);
+  }
+
+  LoopContext& context_;
+  const Dialect& dialect_;
+  Incoming incoming_;
+  const Service& service_;
+  HttpReply& reply_;
+  const Clock::time_point begin_;
+  const std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+
+  ClientRequest request_;
+  std::string policy_name_;
+  Policy policy_;
+  std::optional<std::uint32_t> named_;  // the model that the client has named
+  ModelMask barred_;                    // never candidates
+  ModelMask tried_;                     // have failed for this request
+  double rest_usd_ = std::numeric_limits<double>::infinity();  // of the policy's max_cost_usd
+  std::uint32_t fallbacks_left_ = 0;
+  Clock::time_point deadline_;
+
+  // The attempt.
+  Candidate candidate_;
+  std::string instruction_;
+  Reservation reservation_;
+  std::unique_ptr<llm::EventTransport::Call> call_;
+  std::unique_ptr<Loop::Timer> timer_;  // of a retry, or of a stream's end
+  std::optional<llm::EventParser> parser_;
+  std::unique_ptr<StreamReader> reader_;
+  std::string body_;
+  std::string held_;  // events that are not passed on yet
+  Answer answer_;
+  std::uint32_t attempts_ = 0, retries_ = 0;
+  std::optional<Failure> last_failure_;
+  llm::Response last_response_;
+
+  bool begun_ = false;    // a part of the answer was passed on
+  bool paused_ = false;   // since the client reads slowly
+  bool counted_ = false;  // as a request in the ledger
+  double cost_usd_ = 0;
+  bool cost_known_ = true;
+  double overhead_ms_ = 0;
+  std::optional<double> first_seconds_;
+  int status_ = 0;  // of the reply; 0: there is none yet
+};
+
+}  // namespace
+
+std::string LoopContext::make_id() {
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::string id;
+  for (int half = 0; half < 2; ++half) {
+    std::uint64_t bits = random();
+    for (int i = 0; i < 12; ++i, bits >>= 4) id += kDigits[bits & 15];
+  }
+  return id;
+}
+
+std::optional<std::string_view> routed_policy(std::string_view model) {
+  constexpr std::string_view kAuto = "auto";
+  if (model.empty() || model == kAuto) return std::string_view();
+  if (model.starts_with("auto:")) return model.substr(kAuto.size() + 1);
+  return std::nullopt;
+}
+
+Policy policy_of(const Incoming& incoming, std::string_view policy_name, const Policy& own) {
+  const Service& service = *incoming.service;
+  Policy policy = service.config.policy;
+  const auto apply_named = [&](std::string_view name, const char* field) {
+    const auto& policies = service.config.policies;
+    const auto found = policies.find(std::string(name));
+    if (found == policies.end()) {
+      std::vector<std::string> names;
+      for (const auto& [known, settings] : policies) names.push_back(known);
+      refuse("there is no policy \"" + std::string(name) + "\"; " +
+                 (names.empty() ? "none is configured" : "expected " + internal::list_of(names)),
+             field);
+    }
+    if (incoming.client->key != nullptr && !incoming.client->key->allows_policy(name)) {
+      throw Error(ErrorCode::kAuthentication,
+                  "this key may not use the policy \"" + std::string(name) + "\"",
+                  {.option = field});
+    }
+    policy = merge(policy, found->second);
+  };
+  const std::string* header = llm::find_header(incoming.http.headers, "x-r2-policy");
+  if (!policy_name.empty()) apply_named(policy_name, "model");
+  if (header != nullptr && !header->empty()) apply_named(*header, "x-r2-policy");
+  policy = merge(policy, own);
+  Policy of_headers;
+  for (const auto& [name, value] : incoming.http.headers) {
+    if (!name.starts_with(kHeaderPrefix) || name == "x-r2-policy" || name == "x-r2-tag") continue;
+    const Setting* setting = setting_of(name);
+    if (setting == nullptr) {
+      refuse("there is no setting for the header " + name +
+                 ": expected a setting of a policy, such as x-r2-max-cost-usd",
+             name);
+    }
+    if (!assign_text(*setting, value, of_headers)) {
+      refuse("the header " + name + " has another value than expected: " + setting->expected(),
+             name);
+    }
+  }
+  policy = merge(policy, of_headers);
+  const Policy& bounds = service.config.bounds;
+  policy.max_cost_usd = lower(policy.max_cost_usd, bounds.max_cost_usd);
+  policy.max_output_tokens = lower(policy.max_output_tokens, bounds.max_output_tokens);
+  return policy;
+}
+
+void deny(const ModelMask& mask, const Service& service, Policy& policy) {
+  if (std::ranges::find_if(mask, [](auto mark) { return mark != 0; }) == mask.end()) return;
+  if (!policy.deny) policy.deny = service.router.config().policy.deny;
+  if (!policy.deny) policy.deny.emplace();
+  for (std::size_t i = 0; i < mask.size(); ++i) {
+    if (mask[i] != 0) policy.deny->push_back(service.pool()[i].name);
+  }
+}
+
+std::unique_ptr<HttpTask> complete(LoopContext& context, const Dialect& dialect, Incoming incoming,
+                                   HttpReply& reply) {
+  auto completion = std::make_unique<Completion>(context, dialect, std::move(incoming), reply);
+  if (completion->start()) return nullptr;
+  return completion;
+}
+
+}  // namespace r2router::gateway

@@ -1,0 +1,70 @@
+// Which models and endpoints are failing. Requests avoid them for a while.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "r2router/error.h"
+
+#include "llm/http/transport.h"
+
+namespace r2router::gateway {
+
+/// A circuit breaker. After kThreshold failures in a row it is open: nothing is sent, at first for
+/// kFirstPause, and twice as long after each further failure. Then one request at a time is let
+/// through as a probe, and its success closes the breaker. Thread-safe.
+class Breaker {
+ public:
+  using Clock = llm::Clock;
+  static constexpr std::uint32_t kThreshold = 3;
+  static constexpr std::chrono::seconds kFirstPause{5}, kLongestPause{300};
+
+  /// Whether a request may be sent.
+  bool allows(Clock::time_point now) const;
+  /// A request is being sent. Its end must be reported with one of the others.
+  void on_start(Clock::time_point now);
+  void on_success();
+  /// `retry_after`: seconds for which the server wants no request.
+  void on_failure(Clock::time_point now, std::optional<double> retry_after);
+  /// The end says nothing about the server: a cancelled call, or an error of the request.
+  void on_neutral();
+
+  bool is_open() const { return open_until_ != 0; }
+
+ private:
+  /// A probe that was never reported counts as lost after this time.
+  static constexpr std::chrono::seconds kLongestProbe{600};
+
+  // Nanoseconds of the clock; 0: none.
+  std::atomic<std::int64_t> open_until_ = 0, probe_until_ = 0;
+  std::atomic<std::uint32_t> failures_ = 0;  // in a row
+};
+
+/// Whom a failure is a sign against.
+enum class Blame : std::uint8_t { kNobody, kModel, kEndpoint };
+Blame blame_for(ErrorCode code);
+
+/// What is known of a model at an endpoint, or of an endpoint.
+struct Condition {
+  Breaker breaker;
+  std::atomic<std::size_t> in_flight = 0;  ///< requests
+};
+
+/// The conditions of all models and endpoints by name. They outlive reloads. Thread-safe.
+class Health {
+ public:
+  std::shared_ptr<Condition> condition(const std::string& name);
+
+ private:
+  std::mutex mutex_;
+  std::map<std::string, std::shared_ptr<Condition>> conditions_;
+};
+
+}  // namespace r2router::gateway

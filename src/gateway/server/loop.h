@@ -1,0 +1,32 @@
+// What the code of one thread may use of that thread's event loop.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+
+#include "llm/http/event_transport.h"
+
+namespace r2router::gateway {
+
+/// One of the server's event loops. Loops share no connections and no requests. Except for post(),
+/// every method must be called on the loop's thread.
+class Loop {
+ public:
+  /// Its destruction cancels it.
+  class Timer {
+   public:
+    virtual ~Timer() = default;
+  };
+
+  virtual ~Loop() = default;
+
+  virtual llm::EventTransport& transport() = 0;
+  /// Calls the function once, after the delay.
+  virtual std::unique_ptr<Timer> after(std::chrono::nanoseconds delay,
+                                       std::function<void()> function) = 0;
+  /// Calls the function soon, on the loop's thread; never, if the loop ends before. Thread-safe.
+  virtual void post(std::function<void()> function) = 0;
+};
+
+}  // namespace r2router::gateway

@@ -1,0 +1,186 @@
+#include "gateway/config.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <set>
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "support/errors.h"
+#include "support/temporary_folder.h"
+
+namespace r2router::gateway {
+namespace {
+
+using ::testing::ElementsAre;
+using testing::error_of;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using testing::put_file;
+using testing::TemporaryFolder;
+
+struct GatewayConfigTest : ::testing::Test {
+  GatewayConfigTest() { ::unsetenv("OPENROUTER_API_KEY"); }
+  static GatewayConfig read(const std::string& json) { return load_config({.config = json}); }
+  static Error error(const std::string& json) {
+    return error_of([&] { read(json); });
+  }
+};
+
+TEST_F(GatewayConfigTest, WithoutSettingsThereIsNothingToSendRequestsTo) {
+  const GatewayConfig config = load_config({});
+  EXPECT_EQ(config.host, "127.0.0.1");
+  EXPECT_EQ(config.port, 4000);
+  EXPECT_TRUE(config.endpoints.empty());
+  EXPECT_FALSE(config.checkpoint.empty());
+}
+
+TEST_F(GatewayConfigTest, TheKeyOfTheEnvironmentMakesOpenRouterTheEndpoint) {
+  ::setenv("OPENROUTER_API_KEY", "sk-or-1", 1);
+  const GatewayConfig config = load_config({});
+  ASSERT_EQ(config.endpoints.size(), 1U);
+  EXPECT_EQ(config.endpoints[0].endpoint.base_url, "https://openrouter.ai/api/v1");
+  EXPECT_EQ(config.endpoints[0].endpoint.api_key.reveal(), "sk-or-1");
+  const GatewayConfig local = load_config({.llm_api_base = "http://127.0.0.1:8000/v1"});
+  EXPECT_EQ(local.endpoints.at(0).endpoint.base_url, "http://127.0.0.1:8000/v1");
+  ::unsetenv("OPENROUTER_API_KEY");
+}
+
+TEST_F(GatewayConfigTest, ReadsEverySetting) {
+  TemporaryFolder folder;
+  put_file(folder / "secret", "sk-1\n");
+  put_file(folder / "good.json", R"({"objective": "best"})");
+  put_file(folder / "gateway.json", R"({
+    // where
+    "listen": "[::1]:0", "threads": 3, /* "no": 1, */
+    "limits": {"body_bytes": 2048, "head_seconds": 0.5},
+    "policy": {"lambda": 0.5}, "policies": {"good": "good.json", "cheap": {"objective": "cheapest"}},
+    "bounds": {"max_cost_usd": 0.5}, "max_fallbacks": 1,
+    "endpoints": {"main": {"base_url": "https://host/v1", "api_key": "file:secret",
+      "key_header": "x-api-key", "headers": {"X-Title": "a // b"}, "dialects": ["messages"],
+      "timeouts": {"idle": 9}, "max_retries": 4, "cap_field": "max_tokens", "concurrency": 5}},
+    "embeddings": {"endpoint": "main", "input_price_per_million": {"e": 0.1}},
+    "keys": [{"name": "a", "hash": "sha256:)" +
+                                        std::string(64, 'a') + R"(",
+      "limits": {"usd_per_day": 1.5, "usd_total": 9, "requests_per_minute": 3},
+      "models": ["x"], "policies": [], "tags": ["t"]}],
+    "ledger": "spend.db", "log": {"access": "access.log", "prompts": true}})");
+  const GatewayConfig config = load_config({.config_file = folder / "gateway.json"});
+  EXPECT_EQ(config.host, "::1");
+  EXPECT_EQ(config.port, 0);
+  EXPECT_EQ(config.threads, 3U);
+  EXPECT_EQ(config.limits.body_bytes, 2048U);
+  EXPECT_EQ(config.limits.head, 0.5);
+  EXPECT_EQ(config.policy.lambda, 0.5);
+  EXPECT_EQ(config.policies.at("good").objective, Objective::kBest);
+  EXPECT_EQ(config.policies.at("cheap").objective, Objective::kCheapest);
+  EXPECT_EQ(config.bounds.max_cost_usd, 0.5);
+  const EndpointConfig& endpoint = config.endpoints.at(0);
+  EXPECT_EQ(endpoint.endpoint.api_key.reveal(), "sk-1") << "without the line break";
+  EXPECT_EQ(endpoint.endpoint.key_header, "x-api-key");
+  EXPECT_EQ(endpoint.endpoint.headers.at(0).second, "a // b") << "no comment within a string";
+  EXPECT_THAT(endpoint.dialects, ElementsAre(DialectKind::kMessages));
+  EXPECT_EQ(endpoint.endpoint.timeouts.idle, 9);
+  EXPECT_EQ(endpoint.endpoint.retry.max_retries, 4U);
+  EXPECT_EQ(endpoint.cap_field, llm::CapField::kMaxTokens);
+  EXPECT_EQ(endpoint.concurrency, 5U);
+  EXPECT_EQ(config.embeddings->prices.at("e"), 0.1);
+  const Key& key = config.keys.at(0);
+  EXPECT_EQ(key.limits.per_day, Money::nearest(1.5));
+  EXPECT_EQ(key.limits.total, Money::nearest(9));
+  EXPECT_EQ(key.limits.requests_per_minute, 3U);
+  EXPECT_TRUE(key.policies && key.policies->empty());
+  EXPECT_EQ(config.ledger.location, folder / "spend.db") << "relative to the file";
+  EXPECT_EQ(config.log.access, folder / "access.log");
+  EXPECT_TRUE(config.log.prompts);
+  EXPECT_THAT(config.files, ::testing::IsSupersetOf({folder / "gateway.json", folder / "secret",
+                                                     folder / "good.json"}));
+}
+
+TEST_F(GatewayConfigTest, NamesTheFieldOfAnError) {
+  const auto expect = [&](const std::string& json, const std::string& pointer,
+                          const std::string& part) {
+    const Error found = error(json);
+    EXPECT_EQ(to_string(found.code()), to_string(ErrorCode::kBadConfig)) << json;
+    EXPECT_EQ(found.where().pointer, pointer) << found.what();
+    EXPECT_THAT(found.what(), HasSubstr(part));
+  };
+  expect(R"({"polices": {}})", "/polices", "did you mean \"policies\"");
+  expect(R"({"limits": {"body_bites": 1}})", "/limits/body_bites", "body_bytes");
+  expect(R"({"listen": "a:b"})", "/listen", "HOST:PORT");
+  expect(R"({"listen": "127.0.0.1:70000"})", "/listen", "HOST:PORT");
+  expect(R"({"threads": 0})", "/threads", "from 1");
+  expect(R"({"endpoints": {}})", "/endpoints", "at least one");
+  expect(R"({"endpoints": {"a": {}}})", "/endpoints/a/base_url", "missing");
+  expect(R"({"endpoints": {"a": {"base_url": "ftp://x"}}})", "/endpoints/a", "http");
+  expect(R"({"endpoints": {"a": {"base_url": "http://x", "dialects": ["chta"]}}})",
+         "/endpoints/a/dialects/0", "chat");
+  expect(R"({"endpoints": {"a": {"base_url": "http://x", "timeouts": {"idle": 0}}}})",
+         "/endpoints/a/timeouts/idle", "seconds");
+  expect(R"({"policy": {"lamda": 1}})", "/policy", "lambda");
+  expect(R"({"bounds": {"lambda": 1}})", "/bounds", "max_cost_usd");
+  expect(R"({"keys": [{"name": "a", "hash": "a"}]})", "/keys/0/hash", "sha256");
+  expect(R"({"keys": [{"name": "a", "limits": {"usd_per_day": -1}}]})",
+         "/keys/0/limits/usd_per_day", "USD");
+  expect(R"({"tls": {"certificate": "a"}})", "/tls/key", "PEM");
+  expect(R"({"embeddings": {"endpoint": "none"}})", "/embeddings/endpoint", "endpoint");
+}
+
+TEST_F(GatewayConfigTest, KeysDoNotBelongIntoTheFile) {
+  const Error found =
+      error(R"({"endpoints": {"a": {"base_url": "http://x", "api_key": "sk-live-12345"}}})");
+  EXPECT_EQ(found.where().pointer, "/endpoints/a/api_key");
+  EXPECT_THAT(found.what(), HasSubstr("env:NAME"));
+  EXPECT_THAT(found.what(), Not(HasSubstr("12345")));
+  ::unsetenv("R2_TEST_MISSING");
+  EXPECT_THAT(
+      error(R"({"endpoints": {"a": {"base_url": "http://x", "api_key": "env:R2_TEST_MISSING"}}})")
+          .what(),
+      HasSubstr("R2_TEST_MISSING is not set"));
+}
+
+TEST_F(GatewayConfigTest, OtherMachinesNeedKeysOrPermission) {
+  EXPECT_THAT(error(R"({"listen": "0.0.0.0:4000"})").what(), HasSubstr("--allow-anonymous"));
+  EXPECT_NO_THROW(read(R"({"listen": "0.0.0.0:4000", "allow_anonymous": true})"));
+  EXPECT_NO_THROW(read(R"({"listen": "localhost:1"})"));
+  EXPECT_NO_THROW(load_config({.listen = "0.0.0.0:1", .allow_anonymous = true}));
+}
+
+TEST(WithoutComments, KeepsStringsAndPositions) {
+  EXPECT_EQ(without_comments("{// a\n\"b\": \"//\\\"/*\" /* c\n */}"),
+            "{    \n\"b\": \"//\\\"/*\"     \n   }");
+  EXPECT_EQ(without_comments("1 /* open"), "1 /* open");
+}
+
+TEST(GatewaySchema, HasTheSettingsOfTheReader) {
+  std::ifstream file(R2ROUTER_SOURCE_DIR "/config/gateway.schema.json");
+  const auto schema = nlohmann::json::parse(file);
+  // A wrong name makes the reader list all that it knows.
+  const auto expect_same = [&](const std::string& before, const std::string& after,
+                               const nlohmann::json& properties) {
+    const Error error =
+        error_of([&] { load_config({.config = before + R"("qqqqqqqq": 1)" + after}); });
+    std::size_t count = 0;
+    for (const auto& [name, unused] : properties.items()) {
+      EXPECT_THAT(error.what(), HasSubstr(name)) << "in " << before;
+      ++count;
+    }
+    const std::string text = error.what();
+    const auto commas =
+        static_cast<std::size_t>(std::ranges::count(text.substr(text.find("expected ")), ','));
+    EXPECT_EQ(commas + 1, count) << text;
+  };
+  expect_same("{", "}", schema["properties"]);
+  expect_same(R"({"limits": {)", "}}", schema["properties"]["limits"]["properties"]);
+  expect_same(R"({"endpoints": {"a": {)", "}}}", schema["$defs"]["endpoint"]["properties"]);
+  expect_same(R"({"keys": [{)", "}]}", schema["$defs"]["key"]["properties"]);
+  expect_same(R"({"keys": [{"limits": {)", "}}]}",
+              schema["$defs"]["key"]["properties"]["limits"]["properties"]);
+}
+
+}  // namespace
+}  // namespace r2router::gateway
