@@ -60,6 +60,7 @@ if(R2ROUTER_BUILD_GATEWAY)
   endif()
 endif()
 if(R2ROUTER_BUILD_GATEWAY)
+  set(R2ROUTER_BUILD_GATEWAY ON)  # was AUTO
   # Optional: spending limits that several machines share, in Redis.
   find_path(HIREDIS_INCLUDE_DIR hiredis/hiredis.h)
   find_library(HIREDIS_LIBRARY hiredis)
