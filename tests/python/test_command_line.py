@@ -97,7 +97,7 @@ def test_flags_are_translated(arguments: list[str], expected: list[str]) -> None
         (["--query", "a", "--checkpoint-dir=b", "--hf-repo=c/d"], 2, "expected one of them"),
         (["--query", "a", "--hf-repo"], 2, "--hf-repo needs a repository"),
         (["--query", "a", "--hf-repo", "--json"], 2, "--hf-repo needs a repository"),
-        (["--query", "a", "--hf-repo", "no repository"], 1, "does not exist"),
+        (["--query", "a", "--hf-repo", "no repository"], 1, "found nothing here"),
         ([], 2, "no command given"),
         (["rout", "--query", "x"], 2, "rout"),
         (["--no-such-flag"], 2, "--no-such-flag"),
