@@ -5,6 +5,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <arpa/inet.h>
@@ -73,11 +74,13 @@ class RedisServer {
     const bool connected =
         ::connect(socket, reinterpret_cast<const sockaddr*>(&server), sizeof server) == 0;
     char reply[16] = {};
-    const bool answered =
-        connected && ::write(socket, "PING\r\n", 6) == 6 && ::read(socket, reply, sizeof reply) > 0;
+    ssize_t size = 0;
+    if (connected && ::write(socket, "PING\r\n", 6) == 6)
+      size = ::read(socket, reply, sizeof reply);
     ::close(socket);
     // "-NOAUTH" is an answer too; "-LOADING" is not ready.
-    return answered && std::string(reply).rfind("-LOADING", 0) != 0;
+    return size > 0 &&
+           !std::string_view(reply, static_cast<std::size_t>(size)).starts_with("-LOADING");
   }
 
   TemporaryFolder folder_;
