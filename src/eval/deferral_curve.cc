@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <utility>
 
 #include "r2router/error.h"
 #include "r2router/eval/contenders.h"
@@ -11,6 +12,10 @@
 
 namespace r2router::eval {
 namespace {
+
+internal::CostLine cost_line(const ModelSpec& model, std::int64_t input_tokens) {
+  return internal::expected_cost(model.prices, input_tokens + model.instruction_tokens, 0);
+}
 
 /// The predicted quality and cost of a pair for one query.
 struct Candidate {
@@ -51,17 +56,80 @@ void keep_eligible(std::vector<Candidate>& candidates, double largest_lambda) {
   candidates.resize(kept);
 }
 
-std::uint32_t choose(const OutcomeTable& table, const std::vector<Candidate>& candidates,
-                     double lambda) {
-  const std::size_t best = internal::best_of(candidates.size(), lambda, [&](std::size_t i) {
+/// The index of the best candidate.
+std::size_t choose(const OutcomeTable& table, const std::vector<Candidate>& candidates,
+                   double lambda) {
+  return internal::best_of(candidates.size(), lambda, [&](std::size_t i) {
     const Candidate& c = candidates[i];
     return internal::Contestant{.utility = (1 - lambda) * c.quality - lambda * c.cost,
                                 .cost_usd = c.cost,
                                 .quality = c.quality,
                                 .pair = table.pairs[c.pair]};
   });
-  return candidates[best].pair;
 }
+
+/// Chooses among the same candidates at one λ after another. The winner seldom changes from one λ
+/// to the next, so it first tries to confirm that no other reaches the last one's utility.
+class Chooser {
+ public:
+  void set(const std::vector<Candidate>& candidates) {
+    const std::size_t count = candidates.size();
+    qualities_.resize(count);
+    costs_.resize(count);
+    utilities_.resize(count);
+    for (std::size_t i = 0; i < count; ++i) {
+      qualities_[i] = candidates[i].quality;
+      costs_[i] = candidates[i].cost;
+    }
+    winner_ = 0;
+  }
+
+  std::size_t choose(const OutcomeTable& table, const std::vector<Candidate>& candidates,
+                     double lambda) {
+    const std::size_t count = utilities_.size();
+    const double* __restrict quality = qualities_.data();
+    const double* __restrict cost = costs_.data();
+    double* __restrict utility = utilities_.data();
+    for (std::size_t i = 0; i < count; ++i) {
+      utility[i] = (1 - lambda) * quality[i] - lambda * cost[i];
+    }
+    const double highest = std::exchange(utility[winner_], -internal::kInfinity);
+    const double second = internal::largest(utility, count);
+    if (second >= highest - internal::tie_width(lambda, highest)) {
+      winner_ = eval::choose(table, candidates, lambda);
+    }
+    return winner_;
+  }
+
+ private:
+  std::vector<double> qualities_, costs_, utilities_;
+  std::size_t winner_ = 0;
+};
+
+/// The costs of answers to one query at a time. The prices of an input are looked up once for each
+/// model.
+class QueryCosts {
+ public:
+  explicit QueryCosts(const OutcomeTable& table) : table_(table) {}
+
+  void set_query(std::size_t query) {
+    query_ = query;
+    lines_.clear();
+    if (table_.cost_measure != CostMeasure::kUsd) return;
+    for (const ModelSpec& model : table_.models) {
+      lines_.push_back(cost_line(model, table_.queries[query].input_tokens));
+    }
+  }
+  double of(std::size_t pair, double output_tokens) const {
+    if (lines_.empty()) return answer_cost(table_, query_, pair, output_tokens);
+    return lines_[table_.pairs[pair].model].cost(output_tokens);
+  }
+
+ private:
+  const OutcomeTable& table_;
+  std::size_t query_ = 0;
+  std::vector<internal::CostLine> lines_;  // one for each model; empty for other costs than USD
+};
 
 [[noreturn]] void throw_incomplete(const OutcomeTable& table, std::size_t query, std::size_t pair) {
   throw Error(ErrorCode::kBadData, "query \"" + table.queries[query].id + "\" has no outcome of " +
@@ -84,8 +152,7 @@ void check_speeds(const OutcomeTable& table) {
 }  // namespace
 
 double cost_usd(const ModelSpec& model, std::int64_t input_tokens, double output_tokens) noexcept {
-  return internal::expected_cost(model.prices, input_tokens + model.instruction_tokens, 0)
-      .cost(output_tokens);
+  return cost_line(model, input_tokens).cost(output_tokens);
 }
 
 double answer_cost(const OutcomeTable& table, std::size_t query, std::size_t pair,
@@ -190,8 +257,11 @@ ChosenPairs choose_pairs(const OutcomeTable& table, const PredictionTable& predi
   ChosenPairs choices{.settings = lambdas.size(), .pairs = {}};
   choices.pairs.reserve(table.queries.size() * lambdas.size());
   const PredictedPoints points(table, predictions, options.token_floor);
+  QueryCosts costs(table);
   std::vector<Candidate> candidates;
+  Chooser chooser;
   for (std::size_t query = 0; query < table.queries.size(); ++query) {
+    costs.set_query(query);
     candidates.clear();
     for (std::size_t pair = 0; pair < table.pairs.size(); ++pair) {
       const ModelSpec& model = table.models[table.pairs[pair].model];
@@ -202,18 +272,20 @@ ChosenPairs choose_pairs(const OutcomeTable& table, const PredictionTable& predi
       if (std::isnan(table.scores[cell])) throw_incomplete(table, query, pair);
       if (std::isnan(predictions.quality[cell])) continue;
       const internal::Point point = points.at(query, pair);
-      candidates.push_back({point.quality, answer_cost(table, query, pair, point.tokens),
-                            static_cast<std::uint32_t>(pair)});
+      candidates.push_back(
+          {point.quality, costs.of(pair, point.tokens), static_cast<std::uint32_t>(pair)});
     }
     if (candidates.empty()) {
       throw Error(ErrorCode::kInvalidArgument,
                   "no pair is left to choose from for query \"" + table.queries[query].id + "\"");
     }
     // At λ = 1 any candidate of the lowest cost can win.
-    const std::uint32_t cheapest = choose(table, candidates, 1);
+    const std::uint32_t cheapest = candidates[choose(table, candidates, 1)].pair;
     keep_eligible(candidates, largest_lambda);
+    chooser.set(candidates);
     for (const double lambda : lambdas) {
-      choices.pairs.push_back(lambda < 1 ? choose(table, candidates, lambda) : cheapest);
+      choices.pairs.push_back(
+          lambda < 1 ? candidates[chooser.choose(table, candidates, lambda)].pair : cheapest);
     }
   }
   return choices;
@@ -230,12 +302,14 @@ std::vector<SweepPoint> average(const OutcomeTable& table, const ChosenPairs& ch
   }
   std::vector<SweepPoint> points(lambdas.size());
   for (std::size_t i = 0; i < lambdas.size(); ++i) points[i].lambda = lambdas[i];
+  QueryCosts costs(table);
   for (std::size_t query = 0; query < table.queries.size(); ++query) {
+    costs.set_query(query);
     for (std::size_t i = 0; i < lambdas.size(); ++i) {
       const std::uint32_t pair = choices.pairs[query * lambdas.size() + i];
       const std::size_t cell = table.cell(query, pair);
       points[i].score += table.scores[cell];
-      points[i].cost += answer_cost(table, query, pair, table.output_tokens[cell]);
+      points[i].cost += costs.of(pair, table.output_tokens[cell]);
     }
   }
   const auto queries = static_cast<double>(std::max<std::size_t>(1, table.queries.size()));

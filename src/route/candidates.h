@@ -179,6 +179,21 @@ void for_each_model(const DecisionTable& table, const Rule& rule, Visit visit) {
   }
 }
 
+/// A model that can be chosen.
+struct AdmittedModel {
+  const ModelRange& range;
+  Terms terms;
+};
+
+/// Kept between calls for its memory.
+struct Scratch {
+  std::vector<AdmittedModel> models;                  ///< of this query
+  std::vector<double> lower, upper;                   ///< bounds on every pair's utility
+  std::vector<Point> points;                          ///< of one model's pairs
+  std::vector<double> quality, tokens, tokens_error;  ///< effective estimates
+  std::vector<Option> options;                        ///< those that can still win
+};
+
 /// Narrows `low` to `high` to the whole numbers that satisfy the predicate. They form an interval
 /// that includes one end or both; false if it is empty.
 template <typename Holds>

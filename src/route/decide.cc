@@ -90,18 +90,6 @@ void bound_monotone(const DecisionTable& table, const Goal& goal, const Estimate
   }
 }
 
-/// The largest of `count` numbers; four at a time, since each comparison waits for the one before.
-double largest(const double* values, std::size_t count) {
-  double parts[4] = {-kInfinity, -kInfinity, -kInfinity, -kInfinity};
-  std::size_t i = 0;
-  for (; i + 4 <= count; i += 4) {
-    for (std::size_t lane = 0; lane < 4; ++lane)
-      parts[lane] = std::max(parts[lane], values[i + lane]);
-  }
-  for (; i < count; ++i) parts[0] = std::max(parts[0], values[i]);
-  return std::max(std::max(parts[0], parts[1]), std::max(parts[2], parts[3]));
-}
-
 /// The effective estimates: qualities reduced by risk aversion, and lengths of the pair that
 /// predicts them.
 EstimateView weighed(const DecisionTable& table, const Rule& rule, EstimateView estimates,
@@ -141,7 +129,7 @@ std::optional<Option> find_best(const DecisionTable& table, const Rule& rule, co
   scratch.lower.resize(table.pairs().size());
   scratch.upper.resize(table.pairs().size());
   double best_lower = -kInfinity;
-  for_each_model(table, rule, [&](const ModelRange& range, const Terms& terms) {
+  for (const auto& [range, terms] : scratch.models) {
     bound_utilities(rule, goal, terms, estimates, table.budgets(), range, scratch.lower.data(),
                     scratch.upper.data());
     if (rule.monotone) bound_monotone(table, goal, estimates, range, scratch);
@@ -150,7 +138,7 @@ std::optional<Option> find_best(const DecisionTable& table, const Rule& rule, co
     }
     best_lower =
         std::max(best_lower, largest(scratch.lower.data() + range.begin, range.end - range.begin));
-  });
+  }
 
   // Utilities that the reference rounds to 8 decimals can meet if they are within 1e-8 of each
   // other; others tie within a width. The relative part covers the rounding of the bounds
@@ -163,12 +151,12 @@ std::optional<Option> find_best(const DecisionTable& table, const Rule& rule, co
   // budgets between the trained ones count too.
   std::vector<Option>& options = scratch.options;
   options.clear();
-  for_each_model(table, rule, [&](const ModelRange& range, const Terms& terms) {
+  for (const auto& [range, terms] : scratch.models) {
     if (rule.continuous) {
-      if (!can_win(largest(scratch.upper.data() + range.begin, range.end - range.begin))) return;
+      if (!can_win(largest(scratch.upper.data() + range.begin, range.end - range.begin))) continue;
       for_each_option(table, range, terms, rule, goal, source, scratch.points,
                       [&](const Option& option) { options.push_back(option); });
-      return;
+      continue;
     }
     for (std::size_t i = range.begin; i < range.end; ++i) {
       if (!can_win(scratch.upper[i])) continue;
@@ -176,7 +164,7 @@ std::optional<Option> find_best(const DecisionTable& table, const Rule& rule, co
       if (missed(terms, rule, goal, table.budgets()[i], point) != 0) continue;
       options.push_back(make_option(table.pairs()[i], point, terms, rule, goal));
     }
-  });
+  }
   return chosen(options, goal);
 }
 
@@ -273,6 +261,10 @@ Choice choose(const DecisionTable& table, const Rule& rule, const EstimateView& 
               const ExactSource& source, Scratch& scratch) {
   check_spreads(table, rule);
   const EstimateView view = weighed(table, rule, estimates, scratch);
+  scratch.models.clear();
+  for_each_model(table, rule, [&](const ModelRange& range, const Terms& terms) {
+    scratch.models.push_back({range, terms});
+  });
   return finish(
       search(rule,
              [&](const Goal& goal) { return find_best(table, rule, goal, view, source, scratch); }),

@@ -132,13 +132,7 @@ struct Point {
   double expected_quality = 0, spread = 0;
 };
 
-/// Kept between calls for its memory.
-struct Scratch {
-  std::vector<double> lower, upper;                   ///< bounds on every pair's utility
-  std::vector<Point> points;                          ///< of one model's pairs
-  std::vector<double> quality, tokens, tokens_error;  ///< effective estimates
-  std::vector<Option> options;                        ///< those that can still win
-};
+struct Scratch;  // candidates.h
 
 struct Choice {
   Option option = {};

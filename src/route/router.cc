@@ -16,6 +16,7 @@
 
 #include "r2router/settings.h"
 
+#include "route/candidates.h"
 #include "route/decide.h"
 #include "route/query_length.h"
 

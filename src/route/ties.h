@@ -34,6 +34,19 @@ inline double widest_tie(double lambda, double least) {
   return kTie * (2 * (1 - lambda) + std::abs(least));
 }
 
+/// The largest of `count` numbers; four at a time, since each comparison waits for the one before.
+inline double largest(const double* values, std::size_t count) {
+  constexpr double kLowest = -std::numeric_limits<double>::infinity();
+  double parts[4] = {kLowest, kLowest, kLowest, kLowest};
+  std::size_t i = 0;
+  for (; i + 4 <= count; i += 4) {
+    for (std::size_t lane = 0; lane < 4; ++lane)
+      parts[lane] = std::max(parts[lane], values[i + lane]);
+  }
+  for (; i < count; ++i) parts[0] = std::max(parts[0], values[i]);
+  return std::max(std::max(parts[0], parts[1]), std::max(parts[2], parts[3]));
+}
+
 /// The figures that break ties.
 struct Contestant {
   double utility = 0, cost_usd = 0, quality = 0;

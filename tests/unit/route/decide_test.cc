@@ -15,6 +15,7 @@
 #include "r2router/decision.h"
 #include "r2router/error.h"
 
+#include "route/candidates.h"
 #include "support/decisions.h"
 #include "support/errors.h"
 #include "support/prices.h"
