@@ -1,6 +1,6 @@
 """What a router from results by task is worth, and what outcomes add to it.
 
-    python3 bench/priors.py DATA [--program build/release/src/r2-router]
+    python3 bench/priors.py DATA [--set rg|mmlu] [--program build/release/src/r2-router]
 
 DATA has outcomes of single questions: `queries.jsonl.gz`, `outcomes.jsonl.gz` and `models.json`
 (MMLU-Pro among them) and in `modern/` `rg_queries.jsonl.gz` and `rg_outcomes.jsonl.gz`
@@ -11,7 +11,8 @@ DATA has outcomes of single questions: `queries.jsonl.gz`, `outcomes.jsonl.gz` a
 - routers trained on outcomes on top of that one (`eval --learning-curve`).
 
 With --tasks K, the tasks are divided into K parts too, and each part is routed by a router that
-does not know its tasks. The mean curve is then fitted to the very questions that it is measured on.
+does not know its tasks. It is compared with two mean curves: of the questions that the table is
+made of, which is all that can be known in advance, and of the very questions it is measured on.
 """
 
 from __future__ import annotations
@@ -107,6 +108,9 @@ def mmlu_pro(data: Path) -> Benchmark:
     kept = complete(queries, rows(data / "outcomes.jsonl.gz"), models)
     budgets = "10,20,30,40,50,80,100,150,200,300,500,800,1200,2000,4000"
     return Benchmark("MMLU-Pro", *kept, models, budgets)
+
+
+BENCHMARKS = {"rg": reasoning_gym, "mmlu": mmlu_pro}
 
 
 def query_hash(text: str) -> int:
@@ -222,24 +226,32 @@ def measure(run: Runner, benchmark: Benchmark) -> None:
 
 def measure_unknown_tasks(run: Runner, benchmark: Benchmark, parts: int) -> None:
     tasks = sorted({query["task"] for query in benchmark.queries}, key=query_hash)
-    print(
-        "\n| tasks that are not in the table | questions | AUDC | mean curve of these questions |"
-    )
-    print("|---|---|---|---|")
+    print("\n| tasks that are not in the table | questions | AUDC | mean curve known before ", end="")
+    print("| mean curve of these questions |\n|---|---|---|---|---|")
     for part in range(parts):
         unknown = set(tasks[part::parts])
-        known = [query for query in benchmark.queries if query["task"] not in unknown]
+        split: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
+        for query in benchmark.queries:
+            split[query["task"] in unknown].append(query)
+        for name, queries in (("asked", split[True]), ("known", split[False])):
+            ids = {query["query_id"] for query in queries}
+            run.write(f"{name}.jsonl", queries)
+            answers = (row for row in benchmark.outcomes if row["query_id"] in ids)
+            run.write(f"{name}-answered.jsonl", answers)
         to = f"without-{part}"
-        train_on_tasks(run, benchmark, known, to)
-        asked = [query for query in benchmark.queries if query["task"] in unknown]
-        ids = {query["query_id"] for query in asked}
-        run.write("asked.jsonl", asked)
-        run.write("answered.jsonl", (row for row in benchmark.outcomes if row["query_id"] in ids))
-        data = ["--queries", "asked.jsonl", "--outcomes", "answered.jsonl", "--holdout", "0"]
+        train_on_tasks(run, benchmark, split[False], to)
+        # Ridge with a penalty that leaves the intercepts only.
+        known = ["--queries", "known.jsonl", "--outcomes", "known-answered.jsonl"]
+        constant = ["--pool", "pool.json", "--budgets", "hard-cap", "--alpha", "1e12"]
+        constant += ["--token-limits", benchmark.budgets, "--holdout", "0"]
+        run("train", *known, *constant, "--output", f"constant-{part}")
+        asked = ["--queries", "asked.jsonl", "--outcomes", "asked-answered.jsonl", "--holdout", "0"]
         against = ["--against", "mean-curve", "--resamples", "0"]
-        policies = run("eval", "--checkpoint-dir", to, *data, *against)["policies"]
-        own, mean = audc(policies, "router"), audc(policies, "mean curve")
-        print(f"| part {part + 1}, {len(unknown)} tasks | {len(asked)} | {own:.4f} | {mean:.4f} |")
+        policies = run("eval", "--checkpoint-dir", to, *asked, *against)["policies"]
+        own, fitted = audc(policies, "router"), audc(policies, "mean curve")
+        plain = run("eval", "--checkpoint-dir", f"constant-{part}", *asked, *against)["policies"]
+        figures = f"{own:.4f} | {audc(plain, 'router'):.4f} | {fitted:.4f}"
+        print(f"| part {part + 1}, {len(unknown)} tasks | {len(split[True])} | {figures} |")
         sys.stdout.flush()
 
 
@@ -248,12 +260,13 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder with the outcomes")
     root = Path(__file__).resolve().parents[1]
     parser.add_argument("--program", default=root / "build/release/src/r2-router", type=Path)
+    parser.add_argument("--set", choices=BENCHMARKS, action="append", help="only this benchmark")
     parser.add_argument("--tasks", type=int, default=5, help="parts of the tasks; 0: none")
     settings = parser.parse_args()
-    for load in (reasoning_gym, mmlu_pro):
+    for name in settings.set or BENCHMARKS:
         with tempfile.TemporaryDirectory() as folder:
             run = Runner(str(settings.program.resolve()), Path(folder))
-            benchmark = load(settings.data)
+            benchmark = BENCHMARKS[name](settings.data)
             measure(run, benchmark)
             if settings.tasks > 0:
                 measure_unknown_tasks(run, benchmark, settings.tasks)

@@ -29,12 +29,38 @@ struct TrainSettings {
   bool hard_cap = false, json = false;
 };
 
+/// Trains on results by task.
+Checkpoint train_on_tasks(TrainSettings& settings, train::TaskTrainReport* report) {
+  train::TaskTrainOptions& options = settings.tasks;
+  options.seed = settings.learning.recipe.options.seed;
+  options.threads = settings.learning.recipe.options.threads;
+  options.progress = print_progress();
+  options.log = print_warnings();
+  const train::TaskTable table =
+      train::read_task_table(settings.task_table, read_pool(settings.learning.pool), options.log);
+  return train::train(table, train::read_task_prompts(settings.prompts), options, report);
+}
+
+void train_on_tasks_only(TrainSettings& settings) {
+  io::check_new_folder(settings.output);
+  train::TaskTrainReport report;
+  const Checkpoint checkpoint = train_on_tasks(settings, &report);
+  save_checkpoint(checkpoint, settings.output);
+  print_report(settings.json, settings.output, to_json(report, checkpoint),
+               to_text(report, checkpoint));
+}
+
+std::shared_ptr<const Checkpoint> read_prior(TrainSettings& settings) {
+  if (!settings.prior.empty()) {
+    return std::make_shared<const Checkpoint>(load_checkpoint(settings.prior, print_warnings()));
+  }
+  if (settings.task_table.empty()) return nullptr;
+  return std::make_shared<const Checkpoint>(train_on_tasks(settings, nullptr));
+}
+
 void train_checkpoint(TrainSettings& settings) {
   io::check_new_folder(settings.output);  // before hours of work
-  if (!settings.prior.empty()) {
-    settings.learning.recipe.prior =
-        std::make_shared<const Checkpoint>(load_checkpoint(settings.prior, print_warnings()));
-  }
+  settings.learning.recipe.prior = read_prior(settings);
   const OutcomeData data = read_training_data(settings.data, settings.learning, settings.hard_cap);
   train::TrainRecipe& recipe = settings.learning.recipe;
   recipe.options.holdout = settings.data.holdout.value_or(kDefaultHoldout);
@@ -63,24 +89,6 @@ void train_checkpoint(TrainSettings& settings) {
   print_report(settings.json, settings.output, json.dump(), text);
 }
 
-/// Trains on results by task.
-void train_on_tasks(TrainSettings& settings) {
-  io::check_new_folder(settings.output);
-  train::TaskTrainOptions& options = settings.tasks;
-  options.seed = settings.learning.recipe.options.seed;
-  options.threads = settings.learning.recipe.options.threads;
-  options.progress = print_progress();
-  options.log = print_warnings();
-  const train::TaskTable table =
-      train::read_task_table(settings.task_table, read_pool(settings.learning.pool), options.log);
-  train::TaskTrainReport report;
-  const Checkpoint checkpoint =
-      train::train(table, train::read_task_prompts(settings.prompts), options, &report);
-  save_checkpoint(checkpoint, settings.output);
-  print_report(settings.json, settings.output, to_json(report, checkpoint),
-               to_text(report, checkpoint));
-}
-
 }  // namespace
 
 void add_train_command(CLI::App& app) {
@@ -92,7 +100,7 @@ void add_train_command(CLI::App& app) {
   Options& add = command.add;
   CLI::Option* table =
       add("--task-table", command->task_table, "FILE",
-          "Results by task, to train on instead of --queries and --outcomes; see below");
+          "Results by task, to train on instead of outcomes, or as their prior; see below");
   add("--prompts", command->prompts, "FILE",
       "With --task-table: texts with their task and source; the same formats")
       ->needs(table);
@@ -118,8 +126,8 @@ void add_train_command(CLI::App& app) {
   add("--json", command->json, "Print one JSON object");
   command.app.get_option("--queries")->required(false)->needs("--outcomes");
   command.app.get_option("--outcomes")->required(false)->needs("--queries");
-  for (const char* other : {"--queries", "--outcomes", "--embeddings", "--holdout", "--budgets",
-                            "--budget-prompt", "--predictor", "--features", "--topics", "--cost"}) {
+  for (const char* other : {"--embeddings", "--budgets", "--budget-prompt", "--predictor", "--alpha",
+                            "--features", "--topics", "--cost"}) {
     table->excludes(other);
   }
   for (const char* other :
@@ -132,7 +140,7 @@ void add_train_command(CLI::App& app) {
     if (!given("--pool") && !given("--prior")) throw CLI::RequiredError("--pool");
     if (given("--task-table")) {
       if (given("--token-limits")) settings.tasks.token_limits = settings.learning.token_limits;
-      return train_on_tasks(settings);
+      if (!given("--queries")) return train_on_tasks_only(settings);
     }
     if (!given("--queries")) {
       throw CLI::ValidationError(
@@ -143,7 +151,7 @@ void add_train_command(CLI::App& app) {
          {std::tuple("--token-limits", settings.hard_cap, "--budgets hard-cap"),
           std::tuple("--alpha", predictor == PredictorKind::kRidge, "--predictor ridge"),
           std::tuple("--neighbours", predictor == PredictorKind::kKnn, "--predictor knn")}) {
-      if (given(option) && !allowed) {
+      if (given(option) && !allowed && !given("--task-table")) {
         throw CLI::ValidationError(std::string(option) + " is only for " + choice);
       }
     }

@@ -170,6 +170,14 @@ TEST_F(UpdatePath, OutcomesRefineThePrior) {
   EXPECT_GT(report["training"]["prior"]["prompts"], 0);
   EXPECT_GT(report["evaluation"]["policies"].size(), 0u);
 
+  // In one step.
+  const Outcome direct = with_data({"train", "--task-table", folder_ / "results.csv", "--prompts",
+                                    folder_ / "prompts.jsonl", "--pool", folder_ / "pool.json",
+                                    "--output", folder_ / "direct"});
+  ASSERT_EQ(direct.exit_code, 0) << direct.err;
+  EXPECT_EQ(testing::read_file(folder_ / "direct/model.safetensors"),
+            testing::read_file(folder_ / "refined/model.safetensors"));
+
   const Outcome curve =
       with_data({"eval", "--checkpoint-dir", prior_, "--learning-curve", "--json"});
   ASSERT_EQ(curve.exit_code, 0) << curve.err;
