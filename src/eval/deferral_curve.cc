@@ -31,13 +31,20 @@ bool cheaper_then_better(const Candidate& a, const Candidate& b) {
   return a.pair < b.pair;
 }
 
-/// Drops the candidates that no λ up to `largest_lambda` < 1 can choose, not even in a tie. One
-/// that a cheaper candidate exceeds in quality by Δq, at Δc less cost, falls short of the best
-/// utility by at least (1 − λ)·Δq + λ·Δc, and no tie is wider than kTie·(2(1 − λ) + λ·least cost).
-/// Both are linear in λ, so that the ends of the range decide. This leaves a dozen of more than a
-/// hundred.
-void keep_eligible(std::vector<Candidate>& candidates, double largest_lambda) {
-  std::sort(candidates.begin(), candidates.end(), cheaper_then_better);
+/// The candidates, in this order, that can be chosen at λ = 1: those of the lowest cost.
+std::span<const Candidate> cheapest_of(const std::vector<Candidate>& candidates) {
+  const double most = candidates.front().cost * (1 + 2 * internal::kTie);
+  std::size_t count = 1;
+  while (count < candidates.size() && candidates[count].cost <= most) ++count;
+  return {candidates.data(), count};
+}
+
+/// Of candidates in this order, drops those that no λ in [smallest, largest], below 1, can choose,
+/// not even in a tie. One that a cheaper candidate exceeds in quality by Δq, at Δc less cost, falls
+/// short of the best utility by at least (1 − λ)·Δq + λ·Δc, and no tie is wider than
+/// kTie·(2(1 − λ) + λ·least cost). Both are linear in λ, so that the ends of the range decide. This
+/// leaves a dozen of more than a hundred.
+void keep_eligible(std::vector<Candidate>& candidates, double smallest, double largest) {
   const double least_cost = candidates.front().cost;
   const auto falls_short = [&](const Candidate& candidate, const Candidate& rival, double lambda) {
     return (1 - lambda) * (rival.quality - candidate.quality - 2 * internal::kTie) +
@@ -47,7 +54,7 @@ void keep_eligible(std::vector<Candidate>& candidates, double largest_lambda) {
   std::size_t kept = 0;
   Candidate finest = candidates.front();
   for (const Candidate candidate : candidates) {
-    if (falls_short(candidate, finest, 0) && falls_short(candidate, finest, largest_lambda)) {
+    if (falls_short(candidate, finest, smallest) && falls_short(candidate, finest, largest)) {
       continue;
     }
     candidates[kept++] = candidate;
@@ -56,53 +63,62 @@ void keep_eligible(std::vector<Candidate>& candidates, double largest_lambda) {
   candidates.resize(kept);
 }
 
-/// The index of the best candidate.
-std::size_t choose(const OutcomeTable& table, const std::vector<Candidate>& candidates,
-                   double lambda) {
-  return internal::best_of(candidates.size(), lambda, [&](std::size_t i) {
-    const Candidate& c = candidates[i];
-    return internal::Contestant{.utility = (1 - lambda) * c.quality - lambda * c.cost,
-                                .cost_usd = c.cost,
-                                .quality = c.quality,
-                                .pair = table.pairs[c.pair]};
-  });
-}
-
 /// Chooses among the same candidates at one λ after another. The winner seldom changes from one λ
 /// to the next, so it first tries to confirm that no other reaches the last one's utility.
 class Chooser {
  public:
-  void set(const std::vector<Candidate>& candidates) {
-    const std::size_t count = candidates.size();
-    qualities_.resize(count);
-    costs_.resize(count);
-    utilities_.resize(count);
-    for (std::size_t i = 0; i < count; ++i) {
-      qualities_[i] = candidates[i].quality;
-      costs_[i] = candidates[i].cost;
+  explicit Chooser(const OutcomeTable& table) : table_(table) {}
+
+  void set(std::span<const Candidate> candidates) {
+    candidates_ = candidates;
+    qualities_.clear();
+    costs_.clear();
+    for (const Candidate& candidate : candidates) {
+      qualities_.push_back(candidate.quality);
+      costs_.push_back(candidate.cost);
     }
+    utilities_.resize(candidates.size());
     winner_ = 0;
   }
 
-  std::size_t choose(const OutcomeTable& table, const std::vector<Candidate>& candidates,
-                     double lambda) {
-    const std::size_t count = utilities_.size();
+  /// The pair of the best candidate.
+  std::uint32_t choose(double lambda) {
+    const std::size_t count = candidates_.size();
     const double* __restrict quality = qualities_.data();
     const double* __restrict cost = costs_.data();
     double* __restrict utility = utilities_.data();
     for (std::size_t i = 0; i < count; ++i) {
       utility[i] = (1 - lambda) * quality[i] - lambda * cost[i];
     }
-    const double highest = std::exchange(utility[winner_], -internal::kInfinity);
+    const double last = std::exchange(utility[winner_], -internal::kInfinity);
     const double second = internal::largest(utility, count);
-    if (second >= highest - internal::tie_width(lambda, highest)) {
-      winner_ = eval::choose(table, candidates, lambda);
+    if (second >= last - internal::tie_width(lambda, last)) {
+      utility[winner_] = last;
+      winner_ = best_tied(lambda, std::max(last, second));
     }
-    return winner_;
+    return candidates_[winner_].pair;
   }
 
  private:
+  std::size_t best_tied(double lambda, double highest) {
+    const double least = highest - internal::tie_width(lambda, highest);
+    tied_.clear();
+    for (std::size_t i = 0; i < utilities_.size(); ++i) {
+      if (utilities_[i] >= least) tied_.push_back(i);
+    }
+    return tied_[internal::best_of(tied_.size(), lambda, [&](std::size_t i) {
+      const Candidate& candidate = candidates_[tied_[i]];
+      return internal::Contestant{.utility = utilities_[tied_[i]],
+                                  .cost_usd = candidate.cost,
+                                  .quality = candidate.quality,
+                                  .pair = table_.pairs[candidate.pair]};
+    })];
+  }
+
+  const OutcomeTable& table_;
+  std::span<const Candidate> candidates_;
   std::vector<double> qualities_, costs_, utilities_;
+  std::vector<std::size_t> tied_;
   std::size_t winner_ = 0;
 };
 
@@ -250,16 +266,18 @@ ChosenPairs choose_pairs(const OutcomeTable& table, const PredictionTable& predi
     throw Error(ErrorCode::kInvalidArgument,
                 "λ is " + std::to_string(lambda) + ": expected 0 to 1");
   }
-  double largest_lambda = 0;  // below 1
+  double smallest_lambda = 1, largest_lambda = 0;  // of those within (0, 1)
   for (const double lambda : lambdas) {
-    if (lambda < 1) largest_lambda = std::max(largest_lambda, lambda);
+    if (lambda == 0 || lambda == 1) continue;
+    smallest_lambda = std::min(smallest_lambda, lambda);
+    largest_lambda = std::max(largest_lambda, lambda);
   }
   ChosenPairs choices{.settings = lambdas.size(), .pairs = {}};
   choices.pairs.reserve(table.queries.size() * lambdas.size());
   const PredictedPoints points(table, predictions, options.token_floor);
   QueryCosts costs(table);
   std::vector<Candidate> candidates;
-  Chooser chooser;
+  Chooser chooser(table);
   for (std::size_t query = 0; query < table.queries.size(); ++query) {
     costs.set_query(query);
     candidates.clear();
@@ -279,13 +297,21 @@ ChosenPairs choose_pairs(const OutcomeTable& table, const PredictionTable& predi
       throw Error(ErrorCode::kInvalidArgument,
                   "no pair is left to choose from for query \"" + table.queries[query].id + "\"");
     }
-    // At λ = 1 any candidate of the lowest cost can win.
-    const std::uint32_t cheapest = candidates[choose(table, candidates, 1)].pair;
-    keep_eligible(candidates, largest_lambda);
+    std::sort(candidates.begin(), candidates.end(), cheaper_then_better);
+    chooser.set(cheapest_of(candidates));
+    const std::uint32_t cheapest = chooser.choose(1);
+    // At λ = 0 candidates of equal quality tie whatever they cost; any other λ drops the dearer.
+    keep_eligible(candidates, 0, largest_lambda);
+    chooser.set(candidates);
+    const std::uint32_t finest = chooser.choose(0);
+    keep_eligible(candidates, smallest_lambda, largest_lambda);
     chooser.set(candidates);
     for (const double lambda : lambdas) {
-      choices.pairs.push_back(
-          lambda < 1 ? candidates[chooser.choose(table, candidates, lambda)].pair : cheapest);
+      if (lambda == 0 || lambda == 1) {
+        choices.pairs.push_back(lambda == 0 ? finest : cheapest);
+      } else {
+        choices.pairs.push_back(chooser.choose(lambda));
+      }
     }
   }
   return choices;
