@@ -82,7 +82,7 @@ class ConfigReader {
   void read() {
     if (!options_.config_file.empty()) {
       folder_ = fs::path(options_.config_file).parent_path();
-      config_.files.push_back(options_.config_file);
+      config_.files.emplace_back(options_.config_file);
       read_text(io::read_text(options_.config_file, kMaxConfigBytes, ErrorCode::kBadConfig),
                 options_.config_file);
     } else if (!options_.config.empty()) {
@@ -168,7 +168,7 @@ class ConfigReader {
       }
       if (text.starts_with("file:")) {
         const std::string file = (folder_ / text.substr(5)).string();
-        config_.files.push_back(file);
+        config_.files.emplace_back(file);
         const std::string contents = io::read_text(file, kMaxSecretBytes, ErrorCode::kBadConfig);
         return llm::Secret(trimmed(contents));
       }
@@ -220,8 +220,8 @@ class ConfigReader {
                         {"key", [&](const JsonView& of) { files.key = path(of); }}});
     if (files.certificate.empty()) value["certificate"].fail("the path of a PEM file");
     if (files.key.empty()) value["key"].fail("the path of a PEM file");
-    config_.files.push_back(files.certificate);
-    config_.files.push_back(files.key);
+    config_.files.emplace_back(files.certificate);
+    config_.files.emplace_back(files.key);
     config_.tls = std::move(files);
   }
 
@@ -265,7 +265,7 @@ class ConfigReader {
       return known->second;
     }
     const std::string file = find_policy(name, config_.checkpoint);
-    config_.files.push_back(file);
+    config_.files.emplace_back(file);
     return load_policy(file);
   }
 
@@ -277,7 +277,7 @@ class ConfigReader {
          entry.increment(none)) {
       const fs::path file = entry->path();
       if (file.extension() != ".json" || config_.policies.contains(file.stem().string())) continue;
-      config_.files.push_back(file.string());
+      config_.files.emplace_back(file.string());
       config_.policies[file.stem().string()] = load_policy(file.string());
     }
   }
@@ -506,6 +506,17 @@ std::string without_comments(std::string_view json) {
     }
   }
   return text;
+}
+
+SourceFile::SourceFile(std::string file) : path(std::move(file)) {
+  std::error_code missing;
+  time = fs::last_write_time(path, missing);
+  size = fs::file_size(path, missing);
+}
+
+bool SourceFile::has_changed() const {
+  const SourceFile now(path);
+  return now.time != time || now.size != size;
 }
 
 GatewayConfig load_config(const GatewayOptions& options) {

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <map>
 #include <optional>
 #include <string>
@@ -42,6 +43,16 @@ struct LogConfig {
   bool prompts = false;     ///< with the text that is routed on
 };
 
+/// A file of a configuration, with its state before it was read: a change while it is read shows.
+struct SourceFile {
+  explicit SourceFile(std::string file);
+  bool has_changed() const;
+
+  std::string path;
+  std::filesystem::file_time_type time;
+  std::uintmax_t size;
+};
+
 /// All settings, with defaults. Paths are absolute or relative to the current folder.
 struct GatewayConfig {
   std::string host = "127.0.0.1";
@@ -69,8 +80,8 @@ struct GatewayConfig {
   LedgerLocation ledger = {};
   LogConfig log = {};
 
-  std::vector<std::string> files =
-      {};  ///< that it was read from; a change of one is a change of it
+  /// That it was read from; a change of one is a change of it.
+  std::vector<SourceFile> files = {};
 };
 
 /// Reads the configuration with its files, but neither the checkpoint nor the pool. Throws

@@ -1,11 +1,10 @@
 #include "r2router/gateway.h"
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
-#include <filesystem>
 #include <mutex>
 #include <stop_token>
-#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -18,22 +17,8 @@
 namespace r2router {
 namespace {
 
-namespace fs = std::filesystem;
-
 constexpr std::chrono::seconds kWatchInterval{1};
 constexpr std::chrono::seconds kFlushPatience{10};
-
-/// What shows that files have changed.
-std::vector<std::pair<fs::file_time_type, std::uintmax_t>> state_of(
-    const std::vector<std::string>& files) {
-  std::vector<std::pair<fs::file_time_type, std::uintmax_t>> states;
-  for (const std::string& file : files) {
-    std::error_code missing;
-    const auto time = fs::last_write_time(file, missing);
-    states.emplace_back(time, fs::file_size(file, missing));
-  }
-  return states;
-}
 
 /// The names of settings that need a restart and differ.
 std::string needing_restart(const gateway::GatewayConfig& a, const gateway::GatewayConfig& b) {
@@ -142,12 +127,20 @@ class Gateway::State {
   void watch(const std::stop_token& stop) {
     std::mutex mutex;
     std::condition_variable_any wakeup;
-    auto known = state_of(shared_.service.load()->config.files);
+    std::shared_ptr<const gateway::Service> service;
+    std::vector<gateway::SourceFile> known;
     while (!stop.stop_requested()) {
+      if (const auto current = shared_.service.load(); current != service) {
+        service = current;
+        known = service->config.files;
+      }
       std::unique_lock lock(mutex);
       wakeup.wait_for(lock, stop, kWatchInterval, [] { return false; });
-      const auto now = state_of(shared_.service.load()->config.files);
-      if (stop.stop_requested() || now == known) continue;
+      if (stop.stop_requested() || std::ranges::none_of(known, &gateway::SourceFile::has_changed)) {
+        continue;
+      }
+      // A state that cannot be used is not tried again.
+      for (gateway::SourceFile& file : known) file = gateway::SourceFile(file.path);
       try {
         reload();
         log(LogLevel::kInfo, "the configuration has changed and was read again");
@@ -155,7 +148,6 @@ class Gateway::State {
         log(LogLevel::kWarning,
             std::string("the changed configuration is not used: ") + error.what());
       }
-      known = state_of(shared_.service.load()->config.files);
     }
   }
 

@@ -16,17 +16,17 @@ namespace {
 
 [[noreturn]] void fail(const GatewayConfig& config, const std::string& message,
                        const std::string& pointer) {
-  throw Error(
-      ErrorCode::kBadConfig, message,
-      {.file = config.files.empty() ? std::string() : config.files.front(), .pointer = pointer});
+  throw Error(ErrorCode::kBadConfig, message,
+              {.file = config.files.empty() ? std::string() : config.files.front().path,
+               .pointer = pointer});
 }
 
 Router load_router(GatewayConfig& config, const LogCallback& log) {
+  config.files.emplace_back(config.checkpoint + "/config.json");
   Checkpoint checkpoint = load_checkpoint(config.checkpoint, log);
-  config.files.push_back(config.checkpoint + "/config.json");
   if (!config.pool.empty()) {
+    config.files.emplace_back(config.pool);
     apply_pool(checkpoint.config, read_pool(config.pool), log);
-    config.files.push_back(config.pool);
   }
   Router router(std::move(checkpoint), {.kernel = config.kernel, .log = log});
   if (!router.encoder()) {
