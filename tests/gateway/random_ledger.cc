@@ -9,7 +9,8 @@
 //   billed ≤ limit                              for each key,
 //   settled ≤ billed ≤ settled + unsettled ≤ limit   likewise,
 //   settled = billed                            where nothing was cut off, nor the gateway killed,
-//   the cost that a reply states = the bills of its attempts.
+//   the cost that a reply states = the bills of its attempts,
+//   the bills of a request ≤ its max_cost_usd, whatever it was retried for.
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -506,18 +507,22 @@ struct Counts {
 
 struct Check {
   std::mutex mutex;
-  std::map<std::string, std::int64_t> stated;  // by request
+  std::map<std::string, std::int64_t> stated, most;  // by request
 };
 
-std::string request_of(const Key& key, const std::string& id, bool messages, Random& random) {
+/// `most`: the request's own limit, nano-USD; 0: none.
+std::string request_of(const Key& key, const std::string& id, bool messages, std::int64_t most,
+                       Random& random) {
   std::string text = key.name + " " + id + " Who wrote Faust?";
-  for (std::int64_t words = random.from_to(0, 150); words > 0; --words) text += " word";
+  const std::int64_t most_words = random.happens(0.1) ? 4000 : 150;
+  for (std::int64_t words = random.from_to(0, most_words); words > 0; --words) text += " word";
   json body = {
       {"model",
        random.happens(0.2) ? kModels[static_cast<std::size_t>(random.from_to(0, 3))].name : "auto"},
       {"stream", random.happens(0.5)}};
   if (messages || random.happens(0.7)) body["max_tokens"] = random.from_to(1, 1500);
   if (random.happens(0.2)) body["r2"] = {{"objective", "best"}};
+  if (most > 0) body["r2"]["max_cost_usd"] = static_cast<double>(most) / 1e9;
   if (messages && random.happens(0.4)) {
     body["messages"] = {
         {{"role", "user"},
@@ -543,7 +548,12 @@ void be_client(std::uint64_t seed, const std::vector<Key>& keys, std::uint16_t p
         random.from_to(0, static_cast<std::int64_t>(keys.size()) - 1))];
     const bool calm = key.name.starts_with("calm");
     const std::string id = "q" + std::to_string(seed) + "-" + std::to_string(number);
-    const std::string request = request_of(key, id, random.happens(0.3), random);
+    const std::int64_t most_cost = random.happens(0.3) ? random.from_to(100'000, 30'000'000) : 0;
+    const std::string request = request_of(key, id, random.happens(0.3), most_cost, random);
+    if (most_cost > 0) {
+      const std::lock_guard lock(check.mutex);
+      check.most[id] = most_cost;
+    }
     while (!socket.valid() || random.happens(0.05)) {
       socket = connect_to(port);
       if (!socket.valid()) std::this_thread::sleep_for(5ms);  // it was killed
@@ -645,7 +655,7 @@ int main(int argc, char** argv) {
   std::vector<Key> wild = {{"open"}};
   // From a limit that a few requests exhaust to one that all of them do not.
   std::int64_t limit = 30'000'000;
-  for (int i = 0; limit < requests * 4'000'000; ++i, limit *= 3) {
+  for (int i = 0; limit < requests * 30'000'000; ++i, limit *= 3) {
     wild.push_back({"k" + std::to_string(i), limit});
   }
   json config = {{"threads", 2},
@@ -728,10 +738,20 @@ int main(int argc, char** argv) {
     expect(cost == billed, request + " states " + usd(cost) + ", billed " + usd(billed));
     if (failures > 50) break;
   }
+  std::int64_t limited = 0;
+  for (const auto& [request, most] : check.most) {
+    const auto billed = books.by_request.find(request);
+    if (billed == books.by_request.end()) continue;
+    ++limited;
+    expect(billed->second <= most,
+           request + " may cost " + usd(most) + ", billed " + usd(billed->second));
+    if (failures > 50) break;
+  }
+  expect(limited > requests / 20, "hardly any request had a limit of its own");
   expect(compared > requests / 10, "hardly any reply states its cost");
   expect(gateway.stop() == 0, "the gateway does not end in order");
-  std::printf("%lld stated costs compared, %d failures\n", static_cast<long long>(compared),
-              failures);
+  std::printf("%lld stated costs and %lld limits of requests compared, %d failures\n",
+              static_cast<long long>(compared), static_cast<long long>(limited), failures);
   std::fflush(stdout);
   std::_Exit(failures == 0 ? 0 : 1);  // the upstream's threads still run
 }
