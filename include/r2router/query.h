@@ -31,9 +31,12 @@ struct QuerySize {
   /// there are none.
   std::optional<std::int64_t> input_tokens = {};
   /// Upper bound on the input tokens, with everything that is sent with the query; for worst-case
-  /// costs and context limits, ≥ input_tokens. Empty: input_tokens if that is set, or else
+  /// costs, ≥ input_tokens. Empty: input_tokens if that is set, or else
   /// most_input_tokens() of the text or the messages, or 100 if there are none.
   std::optional<std::int64_t> max_input_tokens = {};
+  /// Tokens that the query takes of a model's context, ≥ 0. Empty: max_input_tokens. Unlike a cost,
+  /// a context may be exceeded: the server refuses, and another model can be tried.
+  std::optional<std::int64_t> context_tokens = {};
   /// Images that are sent with the query, for models that charge for them.
   std::uint32_t images = 0;
   /// What the model must be capable of; with images also Capability::kImages. Models that are known

@@ -9,8 +9,13 @@
 // for other requests meanwhile. Nothing is retried once a part of the answer has been passed on.
 //
 // Every attempt has its own reservation of the worst case. It is released if the attempt was not
-// billed (not sent, or rejected by HTTP status), settled by the reported usage, and abandoned,
-// which counts it as spent, if what it cost is unknown.
+// billed (not sent, or rejected by an HTTP status other than a timeout), settled by the reported
+// usage, and abandoned, which counts it as spent, if what it cost is unknown. If the worst case is
+// more than the key has left, the decision is repeated with what is left as its limit, so a cheaper
+// pair is chosen.
+//
+// A stream has no place for the cost in its head, so a comment before its last event has it, which
+// clients ignore: ": x-r2-cost-usd 0.00012".
 #include "gateway/completion.h"
 
 #include <algorithm>
@@ -33,6 +38,7 @@
 #include "base/suggestion.h"
 #include "base/unicode.h"
 #include "gateway/dialects/model_list.h"
+#include "llm/chat/chat_completion.h"
 #include "llm/fallback.h"
 #include "llm/http/endpoint.h"
 #include "llm/http/retry.h"
@@ -46,12 +52,15 @@ namespace {
 using Clock = llm::Clock;
 using Milliseconds = std::chrono::duration<double, std::milli>;
 
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr std::string_view kHeaderPrefix = "x-r2-";
 /// Headers that are passed on to the endpoint, in addition to those that begin with "anthropic-".
 constexpr std::string_view kForwarded[] = {"traceparent", "tracestate", "openai-beta"};
 constexpr std::size_t kMostEventBytes = std::size_t{16} << 20;
 /// A retry that has to wait longer gives way to a fallback.
 constexpr double kLongestWaitBeforeFallback = 1;
+/// How often a request is decided anew since its key has less left. Others take from it meanwhile.
+constexpr std::uint32_t kMostNarrowings = 3;
 /// How long the end of the connection may take after the last event of a stream.
 constexpr std::chrono::seconds kStreamEnd{1};
 
@@ -79,6 +88,13 @@ const Setting* setting_of(std::string_view header) {
 
 [[noreturn]] void refuse(const std::string& message, const std::string& field) {
   throw Error(ErrorCode::kInvalidArgument, message, {.option = field});
+}
+
+/// Whether a status leaves open that the server has generated an answer: after a timeout of a proxy
+/// it may still be generating.
+bool may_be_billed(int status) {
+  constexpr int kGatewayTimeout = 504, kCloudflareTimeout = 524;
+  return status < 300 || status == kGatewayTimeout || status == kCloudflareTimeout;
 }
 
 /// The smaller one, of those that are set.
@@ -145,7 +161,12 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
   }
 
  private:
-  const ModelSpec& spec() const { return service_.pool()[candidate_.model]; }
+  /// With the prices that apply to the request.
+  const Router& router() const {
+    return request_.writes_cache ? service_.cache_writing_router : service_.router;
+  }
+  const Pool& pool() const { return router().pool(); }
+  const ModelSpec& spec() const { return pool()[candidate_.model]; }
   const ServedModel& model() const { return service_.models[candidate_.model]; }
   const ServedEndpoint& endpoint() const { return *model().endpoint; }
   const llm::Secret& key() const { return endpoint().config.endpoint.api_key; }
@@ -163,22 +184,33 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
     }
     if (!request_.policy_name.empty()) policy_name_ = request_.policy_name;
     policy_ = policy_of(incoming_, policy_name_, request_.policy);
+    if (!policy_.max_cost_usd) policy_.max_cost_usd = service_.router.config().policy.max_cost_usd;
     if (policy_.max_cost_usd) rest_usd_ = *policy_.max_cost_usd;
     const bool limited = policy_.max_cost_usd || (incoming_.client->key != nullptr &&
                                                   incoming_.client->key->limits.limits_money());
-    if (limited && !request_.surcharges.empty()) {
-      const Surcharge& first = request_.surcharges.front();
-      refuse(first.field + ": " + first.why +
-                 ", so that no spending limit can be guaranteed: remove it, or use a key without "
-                 "spending limits",
-             first.field);
-    }
+    if (limited) refuse_surcharges();
     barred_ = service_.wrong_dialect[static_cast<std::size_t>(dialect_.kind())];
     for (std::size_t i = 0; i < barred_.size(); ++i) {
       barred_[i] |= service_.out_of_bounds[i] | incoming_.client->denied[i];
     }
     fallbacks_left_ = named_ ? 0 : service_.config.max_fallbacks;
     deadline_ = Clock::time_point::max();
+  }
+
+  /// Under a limit, whatever is not known to be within the worst case.
+  void refuse_surcharges() const {
+    const std::vector<std::string>& accepted = service_.config.accepted_fields;
+    for (const Surcharge& surcharge : request_.surcharges) {
+      if (std::ranges::find(accepted, surcharge.name) != accepted.end()) continue;
+      refuse(surcharge.field + ": " + surcharge.why +
+                 ", so a spending limit cannot be guaranteed: remove it, use a key and a policy "
+                 "without such limits" +
+                 (surcharge.name.empty() ? std::string()
+                                         : ", or add \"" + surcharge.name +
+                                               "\" to accepted_fields in the gateway's "
+                                               "configuration"),
+             surcharge.field);
+    }
   }
 
   [[noreturn]] void unknown_model() const {
@@ -257,7 +289,9 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
 
   Policy policy_without(const ModelMask& mask) const {
     Policy policy = policy_;
-    if (policy.max_cost_usd) policy.max_cost_usd = rest_usd_ / request_.choices;
+    if (const double most = std::min(rest_usd_, left_usd_); most < kInfinity) {
+      policy.max_cost_usd = most / request_.choices;
+    }
     deny(mask, service_, policy);
     return policy;
   }
@@ -270,13 +304,13 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
       const RouteOptions without = options;
       options.policy.max_output_tokens = lower(options.policy.max_output_tokens, request_.cap);
       try {
-        return candidate_of(service_.router.route(routed, options));
+        return candidate_of(router().route(routed, options));
       } catch (const Error&) {
         // No budget is that small: the answer is cut off where the client wants it to be.
-        return candidate_of(service_.router.route(routed, without));
+        return candidate_of(router().route(routed, without));
       }
     }
-    return candidate_of(service_.router.route(routed, options));
+    return candidate_of(router().route(routed, options));
   }
 
   Candidate candidate_of(const Decision& decision) const {
@@ -302,7 +336,7 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
   }
 
   double worst_case(const Candidate& candidate, std::int64_t max_input_tokens) const {
-    const ModelSpec& model = service_.pool()[candidate.model];
+    const ModelSpec& model = pool()[candidate.model];
     return internal::worst_case_cost(model.prices,
                                      internal::most_input_tokens(model, max_input_tokens),
                                      request_.size.images, candidate.cap);
@@ -312,7 +346,7 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
   /// router gives to an unlimited answer.
   Candidate named_candidate() const {
     const std::uint32_t index = *named_;
-    const ModelSpec& model = service_.pool()[index];
+    const ModelSpec& model = pool()[index];
     const auto not_allowed = [&](ErrorCode code, const std::string& why) {
       throw Error(code, "the model \"" + model.name + "\" cannot be used: " + why,
                   {.option = "model"});
@@ -336,7 +370,7 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
                     .available_only = false,
                     .rules = policy_.rules};
       try {
-        const Decision decision = service_.router.route(query(), {.policy = policy, .rank = true});
+        const Decision decision = router().route(query(), {.policy = policy, .rank = true});
         for (const Option& option : decision.ranking) {
           if (!option.budget.is_unlimited()) continue;
           candidate.cap = option.max_tokens;
@@ -378,6 +412,7 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
       return last_failure_ ? reply_failure() : fail(error);
     }
     retries_ = 0;
+    swapped_ = false;
     reserve();
   }
 
@@ -402,9 +437,28 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
   }
 
   void on_reserved(Outcome outcome) {
-    if (const auto* refusal = std::get_if<Refusal>(&outcome)) return refuse_spending(*refusal);
+    if (const auto* refusal = std::get_if<Refusal>(&outcome)) {
+      if (choose_cheaper(*refusal)) return reserve();
+      return refuse_spending(*refusal);
+    }
     reservation_ = std::get<Reservation>(std::move(outcome));
     send();
+  }
+
+  /// Chooses a pair within what the key has left. False if there is none.
+  bool choose_cheaper(const Refusal& refusal) {
+    const Money left = refusal.left();
+    if (named_ || !refusal.is_of_money() || left.nano <= 1 || narrowings_ == kMostNarrowings) {
+      return false;
+    }
+    ++narrowings_;
+    left_usd_ = Money{left.nano - 1}.usd();  // rounding up the worst case must not exceed it
+    try {
+      candidate_ = choose();
+    } catch (const Error&) {
+      return false;
+    }
+    return true;
   }
 
   void send() {
@@ -413,6 +467,7 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
     answer_ = {};
     body_.clear();
     held_.clear();
+    cost_comment_.clear();
     reader_.reset();
     parser_.reset();
     const llm::Endpoint& server = endpoint().config.endpoint;
@@ -433,11 +488,15 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
         request.headers.emplace_back(name, value);
       }
     }
+    const llm::CapField learned = model().condition->cap_field;
+    const Target target{
+        .model = spec(),
+        .cap = candidate_.cap,
+        .cap_field = learned != llm::CapField::kAutomatic ? learned : endpoint().config.cap_field,
+        .budget_instruction = instruction()};
+    cap_field_ = cap_field_of(request_, target);
     try {
-      request.body = dialect_.write(request_, {.model = spec(),
-                                               .cap = candidate_.cap,
-                                               .cap_field = endpoint().config.cap_field,
-                                               .budget_instruction = instruction()});
+      request.body = dialect_.write(request_, target);
       call_ = context_.loop.transport().start(endpoint().checked, std::move(request), *this);
     } catch (const Error& error) {
       reservation_.release();
@@ -492,20 +551,35 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
 
   /// One event of a stream.
   bool take(std::string_view name, std::string_view data) {
+    if (reader_->ended()) return true;  // nothing can follow
     std::string text;
-    switch (reader_->read(name, data, text)) {
-      case Action::kHold:
-        held_ += text;
-        break;
-      case Action::kSend:
-        begin_stream();
-        reply_.write(held_ + text);
-        held_.clear();
-        break;
-      case Action::kDrop:
-        break;
+    const Action action = reader_->read(name, data, text);
+    const bool failed = reader_->answer().failure.has_value();
+    if (reader_->ended() && !failed) {
+      cost_comment_ = cost_comment();
+      text.insert(0, cost_comment_);
     }
-    return !reader_->answer().failure;
+    if (action == Action::kHold) {
+      held_ += text;
+    } else if (action == Action::kSend && (!failed || reader_->ended())) {
+      begin_stream();
+      reply_.write(held_ + text);
+      held_.clear();
+    }
+    return !failed;
+  }
+
+  /// All of the answer has arrived, though the connection may break before it ends.
+  bool is_whole() const {
+    return reader_ && (reader_->ended() ||
+                       (request_.choices == 1 && !reader_->answer().finish_reason.empty()));
+  }
+
+  /// For the client; empty if the cost is not known.
+  std::string cost_comment() const {
+    const std::optional<double> charged = charge(reader_->answer());
+    if (!charged || !cost_known_) return {};
+    return ": x-r2-cost-usd " + shortest(cost_usd_ + *charged) + "\n\n";
   }
 
   void begin_stream() {
@@ -535,7 +609,7 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
     std::optional<Failure> failure = response.failure;
     if (reader_) {
       if (!failure) parser_->finish([this](auto name, auto data) { return take(name, data); });
-      if (reader_->ended()) failure.reset();  // all that follows is lost without loss
+      if (is_whole()) failure.reset();  // all that follows is lost without loss
       if (!failure) {
         reader_->finish();
         failure = reader_->answer().failure;
@@ -546,6 +620,7 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
                         .http_status = response.status,
                         .message = llm::redact(error.words, key())};
       body_ = response.body;
+      swap_cap_field(response.status, error);
     } else if (!failure) {
       answer_ = dialect_.read_answer(body_, spec().name, key());
       failure = answer_.failure;
@@ -555,6 +630,21 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
       }
     }
     conclude(std::move(failure), response);
+  }
+
+  /// Prepares another attempt if the server wants the cap in the other field, which it then gets in
+  /// later requests for this model, too.
+  void swap_cap_field(int status, const llm::ServerError& error) {
+    const llm::RequestForm sent{.cap_field = cap_field_},
+        other{.cap_field = llm::other_cap_field(cap_field_)};
+    const auto& omit = spec().omit;
+    if (dialect_.kind() != DialectKind::kChat || swapped_ ||
+        !llm::rejects_parameter(status, error, sent.cap_name()) ||
+        std::ranges::find(omit, other.cap_name()) != omit.end()) {
+      return;
+    }
+    model().condition->cap_field = other.cap_field;
+    swap_ = swapped_ = true;
   }
 
   /// The attempt has ended: settles it, and replies or tries again.
@@ -569,7 +659,13 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
     if (!failure) return succeed();
     last_failure_ = std::move(failure);
     last_response_ = response;
-    if (begun_) return break_off();
+    if (begun_) {
+      // An answer without text has its end all the same.
+      const bool lacks_content =
+          last_failure_->code == ErrorCode::kNoAnswer || last_failure_->code == ErrorCode::kBudget;
+      return reader_->ended() || (lacks_content && is_whole()) ? end_stream() : break_off();
+    }
+    if (std::exchange(swap_, false)) return reserve();
     if (can_retry(judged)) return;
     if (can_fall_back()) return next();
     reply_failure();
@@ -578,13 +674,12 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
   /// Ends the reservation. `cut_off`: what was reported of the usage is not all.
   void settle(bool cut_off, const llm::Response& response) {
     const bool reported = !cut_off && (answer_.usage || answer_.charged_usd);
-    if (!reported) return end_attempt(response.sent && response.status < 300);
+    if (!reported) return end_attempt(response.sent && may_be_billed(response.status));
     --endpoint().condition->in_flight;
     const Usage usage = answer_.usage.value_or(Usage{});
-    const std::optional<double> charged =
-        answer_.charged_usd ? answer_.charged_usd
-                            : internal::charge(spec().prices, usage, request_.size.images);
+    const std::optional<double> charged = charge(answer_);
     if (!charged) {
+      cost_known_ = false;
       reservation_.abandon(settlement({}, usage));
       return;
     }
@@ -603,6 +698,12 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
     });
   }
 
+  /// What an answer costs; empty if it is not known.
+  std::optional<double> charge(const Answer& answer) const {
+    if (answer.charged_usd || !answer.usage) return answer.charged_usd;
+    return internal::charge(spec().prices, *answer.usage, request_.size.images);
+  }
+
   /// Without a bill. `unknown`: there may be one.
   void end_attempt(bool unknown) {
     --endpoint().condition->in_flight;
@@ -614,8 +715,7 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
 
   std::optional<double> baseline_usd(const Usage& usage) const {
     if (!service_.baseline) return std::nullopt;
-    return internal::charge(service_.pool()[*service_.baseline].prices, usage,
-                            request_.size.images);
+    return internal::charge(pool()[*service_.baseline].prices, usage, request_.size.images);
   }
 
   Settlement settlement(Money cost, const Usage& usage) {
@@ -711,13 +811,14 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
   }
 
   void succeed() {
-    if (reader_) {
-      begin_stream();
-      if (!held_.empty()) reply_.write(held_);
-      done(200, "");
-      return reply_.finish();
+    if (!reader_) return send_answer();
+    begin_stream();
+    if (!held_.empty()) reply_.write(held_);
+    if (cost_comment_.empty() && cost_known_) {
+      reply_.write(": x-r2-cost-usd " + shortest(cost_usd_) + "\n\n");
     }
-    send_answer();
+    done(200, "");
+    reply_.finish();
   }
 
   void send_answer() {
@@ -727,6 +828,12 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
     first_seconds_ = seconds_since(incoming_.http.begin);
     done(200, last_failure_ ? std::string(to_string(last_failure_->code)) : std::string());
     reply_.send(200, headers, answer_.body);
+  }
+
+  /// A stream that ended in order, with a failure that it has reported itself.
+  void end_stream() {
+    done(200, std::string(to_string(last_failure_->code)));
+    reply_.finish();
   }
 
   /// In the middle of a stream.
@@ -901,7 +1008,9 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
   std::optional<std::uint32_t> named_;  // the model that the client has named
   ModelMask barred_;                    // never candidates
   ModelMask tried_;                     // have failed for this request
-  double rest_usd_ = std::numeric_limits<double>::infinity();  // of the policy's max_cost_usd
+  double rest_usd_ = kInfinity;         // of the policy's max_cost_usd
+  double left_usd_ = kInfinity;         // of the key's limits, if that is less than the worst case
+  std::uint32_t narrowings_ = 0;
   std::uint32_t fallbacks_left_ = 0;
   Clock::time_point deadline_;
 
@@ -915,6 +1024,9 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
   std::unique_ptr<StreamReader> reader_;
   std::string body_;
   std::string held_;  // events that are not passed on yet
+  std::string cost_comment_;
+  llm::CapField cap_field_ = llm::CapField::kAutomatic;  // that was sent
+  bool swap_ = false, swapped_ = false;                  // the other one is tried; has been
   Answer answer_;
   std::uint32_t attempts_ = 0, retries_ = 0;
   std::optional<Failure> last_failure_;

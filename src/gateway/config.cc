@@ -74,6 +74,13 @@ auto count_into(Number& out, std::uint64_t least, std::uint64_t most) {
   };
 }
 
+auto strings_into(std::vector<std::string>& out) {
+  return [&out](const JsonView& list) {
+    out.clear();
+    for (const JsonView& element : list.elements()) out.push_back(element.string());
+  };
+}
+
 class ConfigReader {
  public:
   ConfigReader(const GatewayOptions& options, GatewayConfig& config)
@@ -130,6 +137,7 @@ class ConfigReader {
                     }
                   }},
                  {"bounds", [&](const JsonView& value) { config_.bounds = bounds(value); }},
+                 {"accepted_fields", strings_into(config_.accepted_fields)},
                  {"max_fallbacks", count_into(config_.max_fallbacks, 0, 1000)},
                  {"baseline", into(config_.baseline)},
                  {"endpoints", [&](const JsonView& value) { read_endpoints(value); }},
@@ -230,6 +238,7 @@ class ConfigReader {
     constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
     read_fields(value, {{"header_bytes", count_into(limits.header_bytes, 1024, kMiB)},
                         {"body_bytes", count_into(limits.body_bytes, 1024, 1024 * kMiB)},
+                        {"buffered_bytes", count_into(limits.buffered_bytes, 1024, kMiB * kMiB)},
                         {"connections", count_into(limits.connections, 1, 10'000'000)},
                         {"head_seconds", seconds_into(limits.head)},
                         {"body_seconds", seconds_into(limits.body)},
@@ -372,19 +381,14 @@ class ConfigReader {
 
   Key read_key(const JsonView& value) {
     Key key;
-    const auto strings = [](std::vector<std::string>& out) {
-      return [&out](const JsonView& list) {
-        out.clear();
-        for (const JsonView& element : list.elements()) out.push_back(element.string());
-      };
-    };
-    read_fields(value,
-                {{"name", into(key.name)},
-                 {"hash", into(key.hash)},
-                 {"limits", [&](const JsonView& limits) { key.limits = read_key_limits(limits); }},
-                 {"models", [&](const JsonView& list) { strings(key.models.emplace())(list); }},
-                 {"policies", [&](const JsonView& list) { strings(key.policies.emplace())(list); }},
-                 {"tags", strings(key.tags)}});
+    read_fields(
+        value,
+        {{"name", into(key.name)},
+         {"hash", into(key.hash)},
+         {"limits", [&](const JsonView& limits) { key.limits = read_key_limits(limits); }},
+         {"models", [&](const JsonView& list) { strings_into(key.models.emplace())(list); }},
+         {"policies", [&](const JsonView& list) { strings_into(key.policies.emplace())(list); }},
+         {"tags", strings_into(key.tags)}});
     return key;
   }
 

@@ -70,6 +70,9 @@ struct GatewayConfig {
   /// No request can exceed these limits, whatever it sets. Only max_cost_usd, max_output_tokens,
   /// allow and deny count.
   Policy bounds = {};
+  /// Names of fields of requests (Surcharge::name) that are accepted under a spending limit
+  /// although they may cost more than the worst case.
+  std::vector<std::string> accepted_fields = {};
   std::uint32_t max_fallbacks = 2;
   std::string baseline = {};  ///< the model that costs are compared with; empty: the best one
 

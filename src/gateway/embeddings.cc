@@ -57,7 +57,7 @@ class Embedding final : public HttpTask, private llm::EventTransport::Receiver {
   void on_reserved(Outcome outcome) {
     if (const auto* refusal = std::get_if<Refusal>(&outcome)) {
       return reply_error(reply_, incoming_,
-                         {.status = 429,
+                         {.status = refusal->limit == LimitKind::kLedger ? 503 : 429,
                           .message = refusal->message(),
                           .code = std::string("limit_") + name_of(refusal->limit)},
                          {{"x-should-retry", "false"}});

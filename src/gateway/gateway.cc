@@ -31,6 +31,7 @@ std::string needing_restart(const gateway::GatewayConfig& a, const gateway::Gate
   compare(a.tls.has_value() == b.tls.has_value(), "tls");
   compare(a.limits.header_bytes == b.limits.header_bytes &&
               a.limits.body_bytes == b.limits.body_bytes &&
+              a.limits.buffered_bytes == b.limits.buffered_bytes &&
               a.limits.connections == b.limits.connections && a.limits.head == b.limits.head &&
               a.limits.body == b.limits.body && a.limits.idle == b.limits.idle &&
               a.limits.write == b.limits.write && a.limits.drain == b.limits.drain,

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "r2router/error.h"
+#include "r2router/llm/client.h"
 
 #include "llm/http/transport.h"
 
@@ -55,6 +56,8 @@ Blame blame_for(ErrorCode code);
 struct Condition {
   Breaker breaker;
   std::atomic<std::size_t> in_flight = 0;  ///< requests
+  /// The field for the cap that the server has asked for, of a model; kAutomatic: none.
+  std::atomic<llm::CapField> cap_field = llm::CapField::kAutomatic;
 };
 
 /// The conditions of all models and endpoints by name. They outlive reloads. Thread-safe.

@@ -138,6 +138,15 @@ class Routes final : public HttpHandler {
     if (path == "/v1/decisions") {
       return post ? decide_queries(context_, std::move(incoming), reply) : wrong_method("POST");
     }
+    if (path == "/v1/responses/compact") {
+      reply_error(reply, incoming,
+                  {.status = 501,
+                   .message = "the gateway does not compact conversations, since what the server "
+                              "returns has no known cost: let the client compact them itself",
+                   .code = "not_implemented"},
+                  {{"x-should-retry", "false"}});
+      return nullptr;
+    }
     if (path == "/v1/embeddings") {
       return post ? embed(context_, std::move(incoming), reply) : wrong_method("POST");
     }

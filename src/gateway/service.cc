@@ -38,6 +38,19 @@ Router load_router(GatewayConfig& config, const LogCallback& log) {
   return router;
 }
 
+Router cache_writing(const Router& router) {
+  Pool pool = router.pool();
+  for (ModelSpec& spec : pool) {
+    Prices& prices = spec.prices;
+    if (prices.cache_write) continue;
+    prices.cache_write = prices.input * kMostCacheWriteFactor;
+    for (PriceTier& tier : prices.tiers) {
+      if (tier.input && !tier.cache_write) tier.cache_write = *tier.input * kMostCacheWriteFactor;
+    }
+  }
+  return router.with_pool(pool);
+}
+
 /// The models that `allow` does not mean, or that `deny` does.
 ModelMask excluded(const Pool& pool, const std::optional<std::vector<std::string>>& allow,
                    const std::optional<std::vector<std::string>>& deny,
@@ -83,6 +96,7 @@ Service::Service(GatewayConfig configuration, Health& health, Ledger* ledger,
                  const LogCallback& log)
     : config(std::move(configuration)),
       router(load_router(config, log)),
+      cache_writing_router(cache_writing(router)),
       keys(config.keys),
       created(std::chrono::duration_cast<std::chrono::seconds>(
                   std::chrono::system_clock::now().time_since_epoch())

@@ -23,6 +23,9 @@
 
 namespace r2router::gateway {
 
+/// The dearest factor that a server publishes for writing a cache: Anthropic's, for an hour.
+inline constexpr double kMostCacheWriteFactor = 2;
+
 /// One byte for each model of the pool; not 0: it is left out.
 using ModelMask = std::vector<std::uint8_t>;
 
@@ -68,6 +71,9 @@ struct Service {
 
   GatewayConfig config;
   Router router;
+  /// For requests that write a cache: where the pool has no price for that, it is
+  /// kMostCacheWriteFactor times that of the input.
+  Router cache_writing_router;
   std::vector<ServedEndpoint> endpoints;
   std::vector<ServedModel> models;                            ///< as the pool
   std::array<ModelMask, std::size(kDialects)> wrong_dialect;  ///< by DialectKind

@@ -42,8 +42,11 @@ struct Terms {
             expected_cost(spec.prices, rule.input.expected + spec.instruction_tokens, rule.images)),
         delay_ms(kInfinity),
         ms_per_token(0),
-        context_left(spec.context_tokens ? *spec.context_tokens - static_cast<double>(most_input)
-                                         : kLargestCap),
+        context_left(spec.context_tokens
+                         ? *spec.context_tokens -
+                               static_cast<double>(most_input_tokens(
+                                   spec, rule.input.context.value_or(rule.input.most)))
+                         : kLargestCap),
         own_limit(spec.max_output_tokens ? *spec.max_output_tokens : kLargestCap),
         length_factor(factor),
         affordable(affordable_cap(spec.prices, most_input, images, rule.max_cost_usd, kLargestCap)),

@@ -62,6 +62,7 @@ class DecisionTable {
 /// Length of a query in tokens: expected, and upper bound.
 struct InputTokens {
   std::int64_t expected = 0, most = 0;
+  std::optional<std::int64_t> context = {};  ///< for the context limit; empty: the upper bound
 };
 
 /// How options are compared. Every objective is a weight of cost.

@@ -199,10 +199,15 @@ void resolve_size(const QuerySize& size, InputTokens otherwise, Rule& rule) {
   const InputTokens input{
       .expected = size.input_tokens.value_or(otherwise.expected),
       .most = size.max_input_tokens.value_or(size.input_tokens.value_or(otherwise.most)),
+      .context = size.context_tokens,
   };
   if (input.expected < 0) {
     throw Error(ErrorCode::kInvalidArgument,
                 "input_tokens is " + std::to_string(input.expected) + ": expected 0 or more");
+  }
+  if (input.context && *input.context < 0) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "context_tokens is " + std::to_string(*input.context) + ": expected 0 or more");
   }
   if (input.most < input.expected) {
     throw Error(ErrorCode::kInvalidArgument,

@@ -46,14 +46,21 @@ class Reply:
 class Gateway:
     """A running ``r2-router serve``."""
 
-    def __init__(self, config: dict[str, Any], folder: str, options: list[str]) -> None:
+    def __init__(
+        self, config: dict[str, Any], folder: str, options: list[str], survives_full_disk: bool
+    ) -> None:
         self.config_file = f"{folder}/gateway.json"
         self.errors = f"{folder}/errors"
         self.configure(config)
         environment = {k: v for k, v in os.environ.items() if k != "OPENROUTER_API_KEY"}
         command = [PROGRAM, "serve", "--config", self.config_file, "--listen", "127.0.0.1:0"]
         self.process = subprocess.Popen(
-            [*command, *options], stderr=subprocess.PIPE, text=True, env=environment
+            [*command, *options],
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+            # Python ignores SIGXFSZ, which would end the program at RLIMIT_FSIZE.
+            restore_signals=not survives_full_disk,
         )
         self.notes: list[str] = []
         self.port = int(re.search(r":(\d+)$", self.wait_for("listening on")).group(1))
@@ -116,6 +123,7 @@ def start(server: FaultServer) -> Iterator[Callable[..., Gateway]]:
             script: list[list[dict[str, Any]]] | None = None,
             endpoint: dict[str, Any] | None = None,
             options: list[str] | None = None,
+            survives_full_disk: bool = False,
             **settings: Any,
         ) -> Gateway:
             path = server.script(script or [[{"service": {}}]])
@@ -125,7 +133,7 @@ def start(server: FaultServer) -> Iterator[Callable[..., Gateway]]:
             first = {"base_url": server.url(path), "api_key": "file:key", "max_retries": 0}
             config = {"threads": 2, "endpoints": {"main": first | (endpoint or {})}} | settings
             config = {name: value for name, value in config.items() if value is not None}
-            gateway = Gateway(config, str(own), options or [])
+            gateway = Gateway(config, str(own), options or [], survives_full_disk)
             gateway.path, gateway.config = path, config
             gateways.append(gateway)
             return gateway

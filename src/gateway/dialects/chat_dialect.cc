@@ -37,6 +37,46 @@ const std::vector<SurchargeRule>& surcharge_rules() {
   return rules;
 }
 
+/// Fields that cost nothing, or whose cost is part of the worst case.
+constexpr std::string_view kFree[] = {
+    "model", "messages", "stream", "stream_options", kMaxTokens, kMaxCompletionTokens, "n",
+    "best_of", "tools", "functions", "tool_choice", "function_call", "parallel_tool_calls",
+    "response_format", "structured_outputs", "verbosity", "cache_control", "metadata", "store",
+    "user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "usage",
+    // Reasoning.
+    "reasoning", "reasoning_effort", "reasoning_format", "include_reasoning", "thinking",
+    "enable_thinking", "thinking_budget", "chat_template_kwargs",
+    // Sampling.
+    "temperature", "top_p", "top_k", "top_a", "min_p", "typical_p", "seed", "stop",
+    "stop_token_ids", "ignore_eos", "min_tokens", "frequency_penalty", "presence_penalty",
+    "repetition_penalty", "logit_bias", "logprobs", "top_logprobs", "cache_prompt"};
+
+constexpr std::string_view kFreeOfMessage[] = {"role",
+                                               "content",
+                                               "name",
+                                               "id",
+                                               "tool_calls",
+                                               "tool_call_id",
+                                               "function_call",
+                                               "refusal",
+                                               "reasoning",
+                                               "reasoning_content",
+                                               "reasoning_details",
+                                               "annotations",
+                                               "cache_control",
+                                               "prefix",
+                                               "audio"};  // the last has a surcharge of its own
+
+constexpr const char* kTextParts[] = {"text",     "input_text",        "output_text", "refusal",
+                                      "thinking", "redacted_thinking", "reasoning"};
+
+/// A tool that the client runs.
+bool is_client_tool(JsonValue tool) {
+  const JsonValue type = tool["type"];
+  return type.is_string() ? type.equals("function") || type.equals("custom")
+                          : tool["function"].is_object() || tool["name"].is_string();
+}
+
 class ChatRequestReader {
  public:
   ChatRequestReader(std::string body) : reader_(DialectKind::kChat, std::move(body)) {}
@@ -46,7 +86,7 @@ class ChatRequestReader {
     reader_.read_cap(kMaxCompletionTokens);
     read_choices("n");
     read_choices("best_of");
-    reader_.read_surcharges(surcharge_rules());
+    reader_.read_surcharges(surcharge_rules(), kFree);
     reader_.read_cache_control();
     reader_.request().usage_wanted =
         root()["stream_options"]["include_usage"].boolean().value_or(false);
@@ -92,6 +132,7 @@ class ChatRequestReader {
       for (const char* call : {"tool_calls", "function_call"}) {
         if (message[call].is_something()) reader_.input().add_json(message[call]);
       }
+      reader_.read_unknown(message, name, kFreeOfMessage);
       if (message["audio"].is_something()) {
         reader_.add_surcharge(name + ".audio", "audio input has a price of its own");
       }
@@ -125,10 +166,22 @@ class ChatRequestReader {
       reader_.add_surcharge(name, "the length of a file in tokens is unknown");
     } else if (type.equals("video_url") || type.equals("input_video")) {
       reader_.add_surcharge(name, "the length of a video in tokens is unknown");
-    } else if (const JsonValue text = part["text"]; text.is_something()) {
+    } else {
+      read_text_part(part, name);
+    }
+  }
+
+  void read_text_part(JsonValue part, const std::string& name) {
+    const JsonValue type = part["type"], text = part["text"];
+    const auto is = [&](const char* known) { return type.equals(known); };
+    if (text.is_something()) {
       reader_.add_text(text, name + ".text");
     } else {
-      input.add_text(part["refusal"]);
+      reader_.input().add_json(part);
+    }
+    const bool known = std::ranges::any_of(kTextParts, is);
+    if (!known && (type.is_something() || !text.is_something())) {
+      reader_.add_unknown_type(name, type);
     }
   }
 
@@ -142,9 +195,8 @@ class ChatRequestReader {
       reader_.input().add_tools(tools);
       std::size_t index = 0;
       for (const JsonValue tool : tools.children()) {
-        const JsonValue type = tool["type"];
         const std::string name = place(list, index++);
-        if (type.is_string() && !type.equals("function") && !type.equals("custom")) {
+        if (!is_client_tool(tool)) {
           reader_.add_surcharge(name + ".type",
                                 "the tool is run, and may be billed, by the server");
         }
@@ -193,25 +245,6 @@ void write_instructions(RequestWriter& writer) {
   }
   writer.editor().prepend_element(
       messages, R"({"role":"system","content":)" + json_string(writer.instructions()) + "}");
-}
-
-/// The field that carries the cap.
-std::string_view cap_name(const ClientRequest& request, const Target& target) {
-  const auto omits = [&](std::string_view name) {
-    return std::ranges::find(target.model.omit, name) != target.model.omit.end();
-  };
-  if (omits(kMaxTokens)) return kMaxCompletionTokens;
-  if (omits(kMaxCompletionTokens)) return kMaxTokens;
-  switch (target.cap_field) {
-    case llm::CapField::kMaxCompletionTokens:
-      return kMaxCompletionTokens;
-    case llm::CapField::kMaxTokens:
-      return kMaxTokens;
-    case llm::CapField::kAutomatic:
-      break;
-  }
-  const bool newer = request.json.root()[kMaxCompletionTokens].is_something();
-  return newer ? kMaxCompletionTokens : kMaxTokens;
 }
 
 // ---- Answers
@@ -319,7 +352,8 @@ class ChatDialect final : public Dialect {
   std::string write(const ClientRequest& request, const Target& target) const override {
     RequestWriter writer(request, target, {});
     write_parameters(writer);
-    const std::string_view cap = cap_name(request, target);
+    const std::string_view cap =
+        llm::RequestForm{.cap_field = cap_field_of(request, target)}.cap_name();
     writer.remove(cap == kMaxTokens ? kMaxCompletionTokens : kMaxTokens);
     writer.set(cap, std::to_string(writer.cap()));
     if (!writer.fit_reasoning("reasoning", "max_tokens")) {
@@ -352,6 +386,18 @@ class ChatDialect final : public Dialect {
 };
 
 }  // namespace
+
+llm::CapField cap_field_of(const ClientRequest& request, const Target& target) {
+  const auto omits = [&](std::string_view name) {
+    return std::ranges::find(target.model.omit, name) != target.model.omit.end();
+  };
+  if (omits(kMaxTokens)) return llm::CapField::kMaxCompletionTokens;
+  if (omits(kMaxCompletionTokens)) return llm::CapField::kMaxTokens;
+  if (target.cap_field != llm::CapField::kAutomatic) return target.cap_field;
+  return request.json.root()[kMaxCompletionTokens].is_something()
+             ? llm::CapField::kMaxCompletionTokens
+             : llm::CapField::kMaxTokens;
+}
 
 const Dialect& chat_dialect() {
   static const ChatDialect dialect;

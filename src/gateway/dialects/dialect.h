@@ -45,9 +45,10 @@ std::string_view to_string(DialectKind kind) noexcept;
 std::optional<DialectKind> find_dialect(std::string_view name) noexcept;
 
 /// Part of a request that can make it cost more than the worst case of its tokens: a tool that the
-/// server runs, a dearer service tier, or input whose size is unknown.
+/// server runs, a dearer service tier, input whose size is unknown, or a field that is not known.
 struct Surcharge {
   std::string field;  ///< such as "tools[2].type"
+  std::string name;   ///< without indices, such as "tools.type"; empty: it cannot be accepted
   std::string why;    ///< completes "FIELD: …", such as "web_search is billed per call"
 };
 
@@ -60,8 +61,8 @@ struct ClientRequest {
   /// conversation. Empty if the request has no text at all, such as an image alone.
   std::string text;
   /// Length, images and required capabilities. `input_tokens` estimates everything that is sent;
-  /// `max_input_tokens` bounds it and includes the budget instruction (see input_size.h). Both are
-  /// set.
+  /// `max_input_tokens` bounds it and includes the budget instruction, and `context_tokens` is a
+  /// little above the estimate (see input_size.h). All are set.
   QuerySize size;
   std::optional<std::uint32_t> cap = {};  ///< the client's own, tokens per choice
   /// Number of answers that are generated, ≥ 1. Output is billed for each, so the worst case of the
@@ -69,8 +70,10 @@ struct ClientRequest {
   std::uint32_t choices = 1;
   bool stream = false;
   bool usage_wanted = false;  ///< the client wants the usage in the stream
-  bool writes_cache = false;  ///< the input may be billed at Prices::cache_write
-  /// Empty: Option::worst_case_cost_usd times `choices` bounds the bill.
+  /// The input may be billed at Prices::cache_write, or kMostCacheWriteFactor times Prices::input
+  /// where the pool does not have that price.
+  bool writes_cache = false;
+  /// At most one of each name. Empty: Option::worst_case_cost_usd times `choices` bounds the bill.
   std::vector<Surcharge> surcharges = {};
   // The `r2` object of the body:
   Policy policy = {};
@@ -86,6 +89,10 @@ struct Target {
   llm::CapField cap_field = llm::CapField::kAutomatic;
   std::string_view budget_instruction = {};  ///< llm::budget_instruction(); empty: none
 };
+
+/// The field that carries the cap of a chat: Target::cap_field unless that is kAutomatic or
+/// ModelSpec::omit overrides it.
+llm::CapField cap_field_of(const ClientRequest& request, const Target& target);
 
 /// What an answer contains, the most important only.
 enum class Content : std::uint8_t {

@@ -69,6 +69,8 @@ QuerySize InputSize::size(std::size_t body_bytes, std::string_view budget_prompt
                             images_ * kMostImageTokens + messages_ * kMessageTokens +
                             kTemplateTokens + (has_tools_ ? kToolTokens : 0) + instruction;
   size.max_input_tokens = std::max(most, *size.input_tokens);
+  size.context_tokens = std::min(*size.max_input_tokens,
+                                 *size.input_tokens + *size.input_tokens / 8 + kTemplateTokens);
   size.images = images_;
   return size;
 }

@@ -10,8 +10,12 @@
 //   - the bytes of the longest budget instruction.
 // What remains unknown (documents, files of the server, earlier responses) is a Surcharge.
 //
-// kMostImageTokens is the most that one image is billed as input by current models, with one
-// exception: gpt-4o-mini bills up to 48,169. Give such a model Prices::per_image.
+// kMostImageTokens is above the most that one image is billed as input by any current model: 48,169
+// tokens by gpt-4o-mini. Most models bill less than 2,000.
+//
+// Costs are bounded, but contexts are only estimated: in a long conversation the bound is several
+// times the truth, and would leave out models that it fits. If the estimate is too low, the server
+// refuses the request without a bill, and another model is tried.
 #pragma once
 
 #include <cstddef>
@@ -24,7 +28,7 @@
 
 namespace r2router::gateway {
 
-inline constexpr std::int64_t kMostImageTokens = 16'384;
+inline constexpr std::int64_t kMostImageTokens = 49'152;
 inline constexpr std::int64_t kMessageTokens = 64;
 inline constexpr std::int64_t kTemplateTokens = 512;
 inline constexpr std::int64_t kToolTokens = 2'048;

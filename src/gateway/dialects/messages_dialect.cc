@@ -32,10 +32,42 @@ const std::vector<SurchargeRule>& surcharge_rules() {
   return rules;
 }
 
+/// Fields that cost nothing, or whose cost is part of the worst case.
+constexpr std::string_view kFree[] = {"model",
+                                      "messages",
+                                      "system",
+                                      kCap,
+                                      "stream",
+                                      "temperature",
+                                      "top_p",
+                                      "top_k",
+                                      "tools",
+                                      "tool_choice",
+                                      "thinking",
+                                      "metadata",
+                                      "stop_sequences",
+                                      "cache_control",
+                                      "anthropic_version",
+                                      "output_config",
+                                      "output_format",
+                                      "context_management"};  // the last is read below
+
+constexpr std::string_view kFreeOfMessage[] = {"role", "content", "id", "type", "cache_control"};
+
+/// Blocks whose whole content is in the request, and that contain no image.
+bool is_inline_block(JsonValue type) {
+  for (const char* name : {"text", "tool_use", "redacted_thinking", "server_tool_use",
+                           "search_result", "tool_reference"}) {
+    if (type.equals(name)) return true;
+  }
+  return type.raw_string().ends_with("_tool_result");
+}
+
 /// Tools that the client runs: its own, and those whose definition the model knows.
 bool is_client_tool(JsonValue tool) {
   const JsonValue type = tool["type"];
-  if (!type.is_something() || type.equals("custom")) return true;
+  if (type.equals("custom")) return true;
+  if (!type.is_something()) return tool["input_schema"].is_object() || tool["name"].is_string();
   for (const char* prefix : {"bash_", "text_editor_", "computer_", "memory_"}) {
     if (type.raw_string().starts_with(prefix)) return true;
   }
@@ -48,13 +80,13 @@ class MessagesRequestReader {
 
   ClientRequest read(std::string_view budget_prompt) {
     reader_.read_cap(kCap);
-    reader_.read_surcharges(surcharge_rules());
+    reader_.read_surcharges(surcharge_rules(), kFree);
     reader_.read_cache_control();
     reader_.request().usage_wanted = true;  // part of every stream
+    // Compaction by the server is billed in addition to the answer; removing is free.
     for (const JsonValue edit : root()["context_management"]["edits"].children()) {
-      if (edit["type"].raw_string().starts_with("compact_")) {
-        reader_.add_surcharge("context_management",
-                              "compaction by the server is billed in addition to the answer");
+      if (!edit["type"].raw_string().starts_with("clear_")) {
+        reader_.add_unknown_type("context_management.edits", edit["type"]);
       }
     }
     read_system();
@@ -93,6 +125,7 @@ class MessagesRequestReader {
       if (!role.is_string()) refuse_field(name + ".role", role, "\"user\" or \"assistant\"");
       reader_.begin_message(role.equals("user"));
       read_content(message["content"], name + ".content");
+      reader_.read_unknown(message, name, kFreeOfMessage);
     }
   }
 
@@ -131,6 +164,7 @@ class MessagesRequestReader {
       reader_.add_surcharge(name, "the length of a file in tokens is unknown");
     } else {
       input.add_json(block);
+      if (!is_inline_block(type)) reader_.add_unknown_type(name, type);
     }
   }
 

@@ -4,6 +4,7 @@
 #include <limits>
 #include <utility>
 
+#include "base/excerpt.h"
 #include "base/unicode.h"
 
 namespace r2router::gateway {
@@ -20,7 +21,25 @@ bool is_blank_string(JsonValue text) {
          internal::is_blank(text.string());
 }
 
-bool says_something(JsonValue value, const std::vector<std::string_view>& harmless) {
+constexpr std::size_t kMostSurcharges = 32;
+
+/// "messages[0].content[1]" as "messages.content".
+std::string without_indices(std::string_view field) {
+  std::string name;
+  bool within = false;
+  for (const char c : field) {
+    if (c == '[' || c == ']') {
+      within = c == '[';
+    } else if (!within) {
+      name += c;
+    }
+  }
+  return name;
+}
+
+}  // namespace
+
+bool says_something(JsonValue value, std::span<const std::string_view> harmless) {
   if (value.is_string()) {
     return !value.raw_string().empty() &&
            std::ranges::none_of(harmless,
@@ -34,8 +53,6 @@ bool says_something(JsonValue value, const std::vector<std::string_view>& harmle
   }
   return value.is_something() && value.boolean().value_or(true);
 }
-
-}  // namespace
 
 void refuse_field(const std::string& field, JsonValue found, std::string_view expected) {
   const std::string message = found.present()
@@ -109,21 +126,59 @@ void RequestReader::read_cap(std::string_view name) {
   request_.cap = std::min(request_.cap.value_or(limit), limit);
 }
 
-void RequestReader::read_surcharges(std::span<const SurchargeRule> rules) {
+void RequestReader::read_surcharges(std::span<const SurchargeRule> rules,
+                                    std::span<const std::string_view> free) {
+  const auto is_named = [](JsonValue member) {
+    return [member](std::string_view name) { return member.is_named(name); };
+  };
   for (const JsonValue member : root().children()) {
-    for (const SurchargeRule& rule : rules) {
-      if (member.is_named(rule.field) && says_something(member, rule.harmless)) {
-        add_surcharge(std::string(rule.field), std::string(rule.why));
-      }
+    if (std::ranges::any_of(free, is_named(member)) || member.is_named(kOwnField)) continue;
+    const auto rule = std::ranges::find_if(rules, is_named(member), &SurchargeRule::field);
+    if (rule == rules.end()) {
+      if (says_something(member)) add_unknown({}, member.name());
+    } else if (says_something(member, rule->harmless)) {
+      add_surcharge(std::string(rule->field), std::string(rule->why));
     }
   }
 }
 
+void RequestReader::read_unknown(JsonValue object, const std::string& name,
+                                 std::span<const std::string_view> free) {
+  for (const JsonValue member : object.children()) {
+    const auto is_named = [&](std::string_view known) { return member.is_named(known); };
+    if (std::ranges::any_of(free, is_named) || !says_something(member)) continue;
+    add_unknown(name + ".", member.name());
+  }
+}
+
 void RequestReader::add_surcharge(std::string field, std::string why) {
+  std::string name = without_indices(field);
+  add({.field = std::move(field), .name = std::move(name), .why = std::move(why)});
+}
+
+void RequestReader::add_unknown(const std::string& place, const std::string& member) {
+  // Names are the client's, and may be of any length.
+  const bool usual = member.size() <= 64;
+  add({.field = place + (usual ? member : excerpt(member)),
+       .name = usual ? without_indices(place) + member : std::string(),
+       .why = "the gateway does not know that it is free of charge"});
+}
+
+void RequestReader::add(Surcharge surcharge) {
   // One of a kind says enough.
-  const bool known =
-      std::ranges::find(request_.surcharges, why, &Surcharge::why) != request_.surcharges.end();
-  if (!known) request_.surcharges.push_back({std::move(field), std::move(why)});
+  std::vector<Surcharge>& all = request_.surcharges;
+  if (std::ranges::find(all, surcharge.name, &Surcharge::name) != all.end()) return;
+  if (all.size() > kMostSurcharges) return;
+  // The last one has no name, so that it cannot be accepted: others may follow.
+  if (all.size() == kMostSurcharges) surcharge.name.clear();
+  all.push_back(std::move(surcharge));
+}
+
+void RequestReader::add_unknown_type(const std::string& name, JsonValue type) {
+  add_surcharge(name + ".type",
+                type.is_string()
+                    ? "the gateway does not know what \"" + type.string().substr(0, 40) + "\" costs"
+                    : "it has no type, so the gateway does not know what it costs");
 }
 
 void RequestReader::read_cache_control() {

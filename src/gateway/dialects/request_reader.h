@@ -28,6 +28,9 @@ struct SurchargeRule {
   std::vector<std::string_view> harmless = {};
 };
 
+/// True unless the value is null, false, empty, or one of the `harmless` strings.
+bool says_something(JsonValue value, std::span<const std::string_view> harmless = {});
+
 /// Reads the object `r2`, which may be missing: settings of a policy, and "policy", the name of
 /// one.
 void read_r2(JsonValue r2, Policy& policy, std::string& policy_name);
@@ -46,8 +49,16 @@ class RequestReader {
 
   /// Reads a field with a cap, which may be missing or −1. The lowest cap counts.
   void read_cap(std::string_view name);
-  void read_surcharges(std::span<const SurchargeRule> rules);
+  /// Fields that follow a rule, and all that are neither in `free` nor have a rule: what is not
+  /// known to be free of charge may not be.
+  void read_surcharges(std::span<const SurchargeRule> rules,
+                       std::span<const std::string_view> free);
+  /// The same for the members of an object within the request. `name`: its place.
+  void read_unknown(JsonValue object, const std::string& name,
+                    std::span<const std::string_view> free);
   void add_surcharge(std::string field, std::string why);
+  /// For a part of a message, or another element, whose type is not known.
+  void add_unknown_type(const std::string& name, JsonValue type);
   /// Every "cache_control" in the body.
   void read_cache_control();
   void require(Capability capability) { request_.size.requirements.add(capability); }
@@ -65,6 +76,9 @@ class RequestReader {
 
  private:
   void end_message();
+  void add(Surcharge surcharge);
+  /// A member that is not known, of the object at `place`: empty, or ending with a point.
+  void add_unknown(const std::string& place, const std::string& member);
 
   ClientRequest request_;
   InputSize input_;

@@ -1,6 +1,7 @@
 // OpenAI's responses. A request may refer to what the server keeps (an earlier response, a stored
 // prompt, files): such input is counted as a surcharge, since its length is unknown.
 #include <algorithm>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -35,6 +36,47 @@ const std::vector<SurchargeRule>& surcharge_rules() {
   return rules;
 }
 
+/// Fields that cost nothing, or whose cost is part of the worst case.
+constexpr std::string_view kFree[] = {"model",
+                                      "input",
+                                      "instructions",
+                                      "stream",
+                                      "stream_options",
+                                      kCap,
+                                      "temperature",
+                                      "top_p",
+                                      "top_logprobs",
+                                      "tools",
+                                      "additional_tools",
+                                      "tool_choice",
+                                      "parallel_tool_calls",
+                                      "max_tool_calls",
+                                      "text",
+                                      "reasoning",
+                                      "include",
+                                      "store",
+                                      "metadata",
+                                      "client_metadata",
+                                      "user",
+                                      "safety_identifier",
+                                      "prompt_cache_key",
+                                      "prompt_cache_retention",
+                                      "truncation",
+                                      "frequency_penalty",
+                                      "presence_penalty"};
+
+/// Items whose whole content is in the request, and that contain no image.
+constexpr const char* kInlineItems[] = {
+    "reasoning",        "function_call", "custom_tool_call", "local_shell_call",     "shell_call",
+    "apply_patch_call", "computer_call", "tool_search_call", "mcp_approval_response"};
+constexpr const char* kOutputItems[] = {"function_call_output",    "custom_tool_call_output",
+                                        "local_shell_call_output", "shell_call_output",
+                                        "apply_patch_call_output", "computer_call_output",
+                                        "tool_search_output"};
+
+constexpr const char* kTextParts[] = {"input_text",   "output_text",    "text",
+                                      "summary_text", "reasoning_text", "refusal"};
+
 /// Tools that the client runs.
 bool is_client_tool(JsonValue tool) {
   const JsonValue type = tool["type"];
@@ -46,13 +88,17 @@ bool is_client_tool(JsonValue tool) {
          (type.equals("tool_search") && tool["execution"].equals("client"));
 }
 
+bool is_one_of(JsonValue type, std::span<const char* const> known) {
+  return std::ranges::any_of(known, [&](const char* name) { return type.equals(name); });
+}
+
 class ResponsesRequestReader {
  public:
   ResponsesRequestReader(std::string body) : reader_(DialectKind::kResponses, std::move(body)) {}
 
   ClientRequest read(std::string_view budget_prompt) {
     reader_.read_cap(kCap);
-    reader_.read_surcharges(surcharge_rules());
+    reader_.read_surcharges(surcharge_rules(), kFree);
     reader_.request().usage_wanted = true;  // part of the last event
     if (const JsonValue instructions = root()["instructions"]; instructions.is_something()) {
       reader_.begin_message(/*of_user=*/false);
@@ -93,6 +139,7 @@ class ResponsesRequestReader {
     } else if (item["output"].is_something()) {
       reader_.input().add_message();
       read_output(item["output"], name + ".output");
+      if (!is_one_of(type, kOutputItems)) reader_.add_unknown_type(name, type);
     } else if (type.equals("item_reference")) {
       reader_.add_surcharge(name, "the length of the item that it refers to is unknown");
     } else if (type.raw_string().starts_with("compaction")) {
@@ -100,6 +147,9 @@ class ResponsesRequestReader {
     } else {
       reader_.input().add_message();
       reader_.input().add_json(item);
+      if (!is_one_of(type, kInlineItems) && !is_one_of(type, kOutputItems)) {
+        reader_.add_unknown_type(name, type);
+      }
     }
   }
 
@@ -144,23 +194,30 @@ class ResponsesRequestReader {
     } else if (const JsonValue text = part["text"]; text.is_something()) {
       if (!text.is_string()) refuse_field(name + ".text", text, "a string");
       read_text(text, name + ".text", routed);
+      if (type.is_something() && !is_one_of(type, kTextParts)) {
+        reader_.add_unknown_type(name, type);
+      }
     } else {
       input.add_json(part);
+      if (!is_one_of(type, kTextParts)) reader_.add_unknown_type(name, type);
     }
   }
 
   void read_tools() {
-    const JsonValue tools = root()["tools"];
-    if (!tools.is_something()) return;
-    if (!tools.is_array()) refuse_field("tools", tools, "a list of tools");
-    if (tools.children().empty()) return;
-    reader_.require(Capability::kTools);
-    reader_.input().add_tools(tools);
-    std::size_t index = 0;
-    for (const JsonValue tool : tools.children()) {
-      const std::string name = place("tools", index++);
-      if (!is_client_tool(tool)) {
-        reader_.add_surcharge(name + ".type", "the tool is run, and may be billed, by the server");
+    for (const char* list : {"tools", "additional_tools"}) {
+      const JsonValue tools = root()[list];
+      if (!tools.is_something()) continue;
+      if (!tools.is_array()) refuse_field(list, tools, "a list of tools");
+      if (tools.children().empty()) continue;
+      reader_.require(Capability::kTools);
+      reader_.input().add_tools(tools);
+      std::size_t index = 0;
+      for (const JsonValue tool : tools.children()) {
+        const std::string name = place(list, index++);
+        if (!is_client_tool(tool)) {
+          reader_.add_surcharge(name + ".type",
+                                "the tool is run, and may be billed, by the server");
+        }
       }
     }
   }

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <charconv>
 #include <cstdint>
 #include <iterator>
@@ -79,6 +80,34 @@ struct GrowingBody {
   };
 };
 
+/// The part of a request's body in the sum over all requests.
+class BufferedBytes {
+ public:
+  BufferedBytes(std::atomic<std::size_t>& sum, std::size_t most) : sum_(sum), most_(most) {}
+  BufferedBytes(const BufferedBytes&) = delete;
+  BufferedBytes& operator=(const BufferedBytes&) = delete;
+  ~BufferedBytes() { release(); }
+
+  /// Counts what has been added to the body. False if the sum is too large.
+  bool grow_to(std::size_t bytes) {
+    if (bytes <= own_) return true;
+    const std::size_t added = bytes - own_;
+    if (sum_.fetch_add(added, std::memory_order_relaxed) + added > most_) {
+      sum_.fetch_sub(added, std::memory_order_relaxed);
+      return false;
+    }
+    own_ = bytes;
+    return true;
+  }
+
+  void release() { sum_.fetch_sub(std::exchange(own_, 0), std::memory_order_relaxed); }
+
+ private:
+  std::atomic<std::size_t>& sum_;
+  const std::size_t most_;
+  std::size_t own_ = 0;
+};
+
 bool is_header_value(std::string_view value) {
   return std::ranges::none_of(value, [](char c) { return c == '\r' || c == '\n' || c == '\0'; });
 }
@@ -92,7 +121,10 @@ class StreamConnection final : public Connection,
 
   template <typename... Arguments>
   explicit StreamConnection(ConnectionContext& context, std::string peer, Arguments&&... arguments)
-      : context_(context), peer_(std::move(peer)), stream_(std::forward<Arguments>(arguments)...) {}
+      : context_(context),
+        peer_(std::move(peer)),
+        stream_(std::forward<Arguments>(arguments)...),
+        buffered_(context.buffered, context.limits.buffered_bytes) {}
 
   void start(ConnectionList::iterator place) {
     place_ = place;
@@ -126,6 +158,7 @@ class StreamConnection final : public Connection,
     context_.connections.erase(place_);
     --context_.count;
     task_.reset();
+    buffered_.release();
     error_code ignored;
     stream_.lowest_layer().close(ignored);
   }
@@ -185,6 +218,9 @@ class StreamConnection final : public Connection,
       }
       error_code error;
       rest.remove_prefix(parser_->put(asio::buffer(rest.data(), rest.size()), error));
+      if (!buffered_.grow_to(parser_->get().body().size())) {
+        return refuse(503, "the requests in progress take up all memory for bodies; try again");
+      }
       if (error == http::error::need_more) break;
       if (error) return refuse(error);
       if (phase_ == Phase::kHead && parser_->is_header_done() && !take_head()) return;
@@ -297,6 +333,7 @@ class StreamConnection final : public Connection,
     keep_alive_ = false;
     parser_.reset();
     pending_.clear();
+    buffered_.release();
     send(status, {{"content-type", "application/json"}},
          context_.handler.refusal(status, message, request_.path));
     refused_ = true;
@@ -411,6 +448,7 @@ class StreamConnection final : public Connection,
 
   void end_answer() {
     task_.reset();
+    buffered_.release();
     if (!keep_alive_) return end_connection();
     phase_ = Phase::kIdle;
     set_deadline(context_.limits.idle);
@@ -437,6 +475,7 @@ class StreamConnection final : public Connection,
   Phase phase_ = Phase::kIdle;
   Clock::time_point deadline_ = {};
 
+  BufferedBytes buffered_;
   std::string read_buffer_;
   std::string pending_;  // received and not parsed
   std::optional<Parser> parser_;

@@ -23,7 +23,8 @@ using ConnectionList = std::list<std::shared_ptr<Connection>>;
 struct ConnectionContext {
   const ServerLimits& limits;
   HttpHandler& handler;
-  std::atomic<std::size_t>& count;  ///< of connections; read by other threads
+  std::atomic<std::size_t>& count;     ///< of connections; read by other threads
+  std::atomic<std::size_t>& buffered;  ///< bytes of bodies, of all loops
   ConnectionList connections = {};
   bool draining = false;
 };

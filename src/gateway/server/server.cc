@@ -71,9 +71,11 @@ tcp::acceptor bound(asio::io_context& context, const tcp::endpoint& endpoint, bo
 class Worker {
  public:
   Worker(const ServerLimits& limits, std::size_t most_connections,
-         const Server::MakeHandler& make_handler, const Server::OnFault& on_fault)
+         std::atomic<std::size_t>& buffered, const Server::MakeHandler& make_handler,
+         const Server::OnFault& on_fault)
       : handler_(make_handler(loop_)),
-        context_{.limits = limits, .handler = *handler_, .count = connections_},
+        context_{
+            .limits = limits, .handler = *handler_, .count = connections_, .buffered = buffered},
         most_connections_(most_connections),
         on_fault_(on_fault),
         acceptor_(loop_.context()),
@@ -240,7 +242,8 @@ class Server::State {
     const std::size_t share =
         std::max<std::size_t>(1, options_.limits.connections / options_.loops);
     for (std::size_t i = 0; i < options_.loops; ++i) {
-      workers_.push_back(std::make_unique<Worker>(options_.limits, share, make_handler, on_fault_));
+      workers_.push_back(
+          std::make_unique<Worker>(options_.limits, share, buffered_, make_handler, on_fault_));
       endpoint = workers_.back()->bind(endpoint);
     }
     port_ = endpoint.port();
@@ -296,6 +299,7 @@ class Server::State {
  private:
   const ServerOptions options_;
   const OnFault on_fault_;
+  std::atomic<std::size_t> buffered_ = 0;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::uint16_t port_ = 0;
   bool started_ = false;

@@ -19,6 +19,9 @@ namespace r2router::gateway {
 struct ServerLimits {
   std::size_t header_bytes = std::size_t{64} << 10;
   std::size_t body_bytes = std::size_t{32} << 20;
+  /// Of the bodies of all requests in progress, of all loops. A request that would exceed it is
+  /// refused with status 503. Each body is in memory up to three times.
+  std::size_t buffered_bytes = std::size_t{256} << 20;
   /// All loops together. Above it, a new connection replaces the one that has been idle longest.
   std::size_t connections = 10'000;
   double head = 10;   ///< from a request's first byte to the end of its head

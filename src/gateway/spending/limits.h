@@ -75,6 +75,10 @@ struct Refusal {
   /// day or month; a second, if only unfinished requests stand in its way. Empty: never.
   std::optional<std::chrono::milliseconds> retry_after = {};
 
+  bool is_of_money() const {
+    return limit == LimitKind::kPerDay || limit == LimitKind::kPerMonth ||
+           limit == LimitKind::kTotal;
+  }
   Money left() const { return std::max(Money{}, allowed - spent - reserved); }
 
   /// A sentence or two for the caller: which limit, how much is left, when it resets.

@@ -16,6 +16,11 @@
 
 namespace r2router::llm {
 
+/// Of the two fields that may carry the cap, the one that is not `field`.
+inline CapField other_cap_field(CapField field) {
+  return field == CapField::kMaxTokens ? CapField::kMaxCompletionTokens : CapField::kMaxTokens;
+}
+
 /// How to write a request for a server or model that does not support everything.
 struct RequestForm {
   CapField cap_field = CapField::kMaxTokens;  ///< one of the two fields

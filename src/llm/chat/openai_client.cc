@@ -260,10 +260,6 @@ class OpenAiClient final : public Client, public std::enable_shared_from_this<Op
   /// Optional parameters.
   static constexpr std::string_view kOptional[] = {"temperature", "stream_options", "models"};
 
-  static CapField other(CapField field) {
-    return field == CapField::kMaxTokens ? CapField::kMaxCompletionTokens : CapField::kMaxTokens;
-  }
-
   RequestForm form_for(const ChatRequest& request) const {
     RequestForm form{.cap_field = cap_field_, .omit = request.omit};
     for (const std::string_view parameter : kOptional) {
@@ -271,14 +267,14 @@ class OpenAiClient final : public Client, public std::enable_shared_from_this<Op
     }
     if (!form.sends(form.cap_name()) ||
         (unsupported_.has(request.model, form.cap_name()) && may_swap_cap(form, request))) {
-      form.cap_field = other(form.cap_field);
+      form.cap_field = other_cap_field(form.cap_field);
     }
     return form;
   }
 
   /// False if the pool prescribes the field.
   static bool may_swap_cap(const RequestForm& form, const ChatRequest& request) {
-    const RequestForm swapped{.cap_field = other(form.cap_field)};
+    const RequestForm swapped{.cap_field = other_cap_field(form.cap_field)};
     return std::ranges::find(request.omit, swapped.cap_name()) == request.omit.end();
   }
 
@@ -305,8 +301,8 @@ class OpenAiClient final : public Client, public std::enable_shared_from_this<Op
       return true;
     }
     const std::string cap(form.cap_name());
-    const RequestForm swapped{.cap_field = other(form.cap_field)};
-    const bool rejected = names_parameter(said, cap) && says_unsupported(said);
+    const RequestForm swapped{.cap_field = other_cap_field(form.cap_field)};
+    const bool rejected = rejects_parameter(status, said, cap);
     if ((!rejected && !any) || !may_swap_cap(form, request) || !form.sends(cap)) return false;
     if (rejected) unsupported_.add(request.model, cap);
     form.omit.push_back(cap);  // do not try it again

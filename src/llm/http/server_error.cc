@@ -571,4 +571,11 @@ bool says_unsupported(const ServerError& error) {
                              [&](std::string_view phrase) { return contains(evidence, phrase); });
 }
 
+bool rejects_parameter(int status, const ServerError& error, std::string_view name) {
+  if (status != 400 && status != 422) return false;
+  const ErrorCode code = classify(status, error);
+  return (code == ErrorCode::kRefused || code == ErrorCode::kUnsupported) &&
+         names_parameter(error, name) && says_unsupported(error);
+}
+
 }  // namespace r2router::llm

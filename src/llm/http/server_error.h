@@ -40,4 +40,8 @@ bool names_parameter(const ServerError& error, std::string_view name);
 /// wrong.
 bool says_unsupported(const ServerError& error);
 
+/// True if the answer says that the server does not support this parameter, so that the request may
+/// succeed without it.
+bool rejects_parameter(int status, const ServerError& error, std::string_view name);
+
 }  // namespace r2router::llm

@@ -326,6 +326,22 @@ TEST(Constraints, TheContextHoldsQueryAndCap) {
   EXPECT_EQ(decision.ranking.size(), 2U);
 }
 
+TEST(Constraints, TheContextOfAQueryMayBeSmallerThanItsBound) {
+  const Case c = one_model(450);
+  const auto chosen = [&](std::int64_t context) {
+    return decide(c.pool, c.pairs, c.predictions, {.policy = {.lambda = 0}}, {}, {},
+                  {.input_tokens = 100, .max_input_tokens = 240, .context_tokens = context})
+        .chosen;
+  };
+  const Option bounded = decide(c.pool, c.pairs, c.predictions, {.policy = {.lambda = 0}}, {}, {},
+                                {.input_tokens = 100, .max_input_tokens = 240})
+                             .chosen;
+  EXPECT_EQ(chosen(240), bounded);
+  EXPECT_GT(chosen(110).max_tokens, bounded.max_tokens);
+  EXPECT_LE(chosen(110).max_tokens, 340U);
+  testing::expect_error(ErrorCode::kInvalidArgument, "context_tokens", [&] { chosen(-1); });
+}
+
 TEST(Constraints, TheMarginStaysWithinMaxOutputTokens) {
   const Case c = one_model();
   const RouteOptions options{.policy = {.objective = Objective::kBest, .max_output_tokens = 320}};

@@ -196,7 +196,19 @@ TEST(ReadRequest, ReportsWhatTheWorstCaseDoesNotBound) {
       {kMessages, R"("speed":"fast")", "speed"},
       {kMessages, R"("inference_geo":"us")", "inference_geo"},
       {kMessages, R"("context_management":{"edits":[{"type":"compact_20260112"}]})",
-       "context_management"},
+       "context_management.edits.type"},
+      // Whatever is not known.
+      {kChat, R"("turbo":1)", "turbo"},
+      {kChat, R"("plugins[0]":1)", "plugins[0]"},
+      {kChat, R"("tools":[{"google_search":{}}])", "tools[0].type"},
+      {kResponses, R"("turbo":{"on":true})", "turbo"},
+      {kResponses, R"("additional_tools":[{"type":"web_search"}])", "additional_tools[0].type"},
+      {kResponses, R"("input":[{"type":"image_generation_call","result":"AAAA"}])",
+       "input[0].type"},
+      {kResponses, R"("input":[{"role":"user","content":[{"type":"input_video"}]}])",
+       "input[0].content[0].type"},
+      {kMessages, R"("turbo":"yes")", "turbo"},
+      {kMessages, R"("tools":[{"google_search":{}}])", "tools[0].type"},
       {kMessages,
        R"("system":[{"type":"text","text":"x","cache_control":{"type":"ephemeral","ttl":"1h"}}])",
        "cache_control.ttl"},
@@ -210,6 +222,7 @@ TEST(ReadRequest, ReportsWhatTheWorstCaseDoesNotBound) {
   for (const char* fields :
        {R"("web_search_options":null)", R"("plugins":[])", R"("modalities":["text"])",
         R"("service_tier":"default")", R"("service_tier":"auto")", R"("prediction":null)",
+        R"("turbo":false)", R"("turbo":{"on":null})", R"("r2":{"max_cost_usd":1})",
         R"("tools":[{"type":"function","function":{"name":"f"}}])"}) {
     EXPECT_THAT(surcharge_fields(read(kChat, R"({"messages":[],)" + std::string(fields) + "}")),
                 IsEmpty())
@@ -228,6 +241,23 @@ TEST(ReadRequest, ReportsWhatTheWorstCaseDoesNotBound) {
                 IsEmpty())
         << fields;
   }
+}
+
+TEST(ReadRequest, NamesEverySurchargeOnceForTheListOfAcceptedOnes) {
+  const auto names = [](const std::string& body) {
+    std::vector<std::string> names;
+    for (const Surcharge& surcharge : read(kChat, body).surcharges) names.push_back(surcharge.name);
+    return names;
+  };
+  EXPECT_THAT(names(R"({"tools":[{"type":"a"},{"type":"b"}],"plugins[0]":1,"models":["m"],
+                        "messages":[{"role":"user","content":[{"type":"pdf"}],"extra":1}]})"),
+              ::testing::UnorderedElementsAre("tools.type", "plugins[0]", "models",
+                                              "messages.content.type", "messages.extra"));
+  std::string many = R"({"messages":[])";
+  for (int i = 0; i < 1000; ++i) many += ",\"field" + std::to_string(i) + "\":1";
+  const std::vector<std::string> of_many = names(many + "}");
+  EXPECT_LT(of_many.size(), 100U);
+  EXPECT_EQ(of_many.back(), "") << "the rest cannot be accepted";
 }
 
 TEST(ReadRequest, ReportsPartsOfUnknownLength) {
@@ -314,6 +344,19 @@ TEST(ReadRequest, BoundsTheInputByTheBytesOfTheBody) {
     const ClientRequest instructed =
         dialect_of(kind).read(body, "Answer in at most {budget} tokens.");
     EXPECT_GE(*instructed.size.max_input_tokens, *request.size.max_input_tokens + 34);
+  }
+}
+
+TEST(ReadRequest, TakesTheContextForWhatItIsLikelyToBe) {
+  const std::string words(200'000, 'x');
+  for (const auto& [kind, body] : std::vector<std::pair<DialectKind, std::string>>{
+           {kChat, R"({"messages":[{"role":"user","content":")" + words + R"("}]})"},
+           {kResponses, R"({"input":")" + words + R"("})"},
+           {kMessages, R"({"messages":[{"role":"user","content":")" + words + R"("}]})"}}) {
+    const QuerySize size = read(kind, body).size;
+    EXPECT_GE(*size.max_input_tokens, 200'000) << "the bound of the cost";
+    EXPECT_GE(*size.context_tokens, 50'000);
+    EXPECT_LT(*size.context_tokens, 70'000);
   }
 }
 
