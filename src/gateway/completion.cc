@@ -714,6 +714,8 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
     if (reader_) {
       begin_stream();
       if (!held_.empty()) reply_.write(held_);
+      // The headers were sent before the cost was known. Clients ignore comments.
+      if (cost_known_) reply_.write(": x-r2-cost-usd: " + shortest(cost_usd_) + "\n\n");
       done(200, "");
       return reply_.finish();
     }
