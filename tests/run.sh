@@ -22,7 +22,7 @@ fi
 packages=(g++ clang-format-14 clang-tidy-14 cmake ninja-build make pkg-config libeigen3-dev nlohmann-json3-dev libcli11-dev
   zlib1g-dev libbz2-dev liblzma-dev libcurl4-openssl-dev libgtest-dev libgmock-dev libbenchmark-dev openssl
   libboost1.81-dev libspdlog-dev prometheus-cpp-dev libsqlite3-dev libssl-dev libhiredis-dev redis-server
-  nghttp2-server python3 python3-venv python3-dev)
+  nghttp2-server chromium python3 python3-venv python3-dev)
 [[ -z $full ]] || packages+=(clang-14 libclang-rt-14-dev llvm-14 clang-19 libclang-rt-19-dev llvm-19)
 bash .ci/install_packages.sh "${packages[@]}"
 

@@ -32,6 +32,8 @@ namespace r2router {
 struct QueryItem {
   Query query = {};
   RouteOptions options = {};
+  /// The JSON output has "all_options"; empty: as that of the other queries.
+  std::optional<bool> all_options = {};
   std::string id = {};                     ///< JSON text, to be copied to the reply; or empty
   std::optional<std::uint64_t> line = {};  ///< in the file that it comes from, from 1
   std::optional<std::uint64_t> row = {};   ///< of an embedding in its file, from 0
@@ -69,7 +71,8 @@ R2ROUTER_EXPORT std::unique_ptr<QuerySource> open_text_lines(const std::string& 
 
 /// Each line is a JSON object: "query", a text, or "embedding", an array of numbers; and if wanted
 /// "id", "input_tokens", "max_input_tokens", "images", "requires" (names of capabilities),
-/// "explain", "policy" and every setting of a policy (settings.h). Otherwise as open_text_lines().
+/// "explain", "all_options", "policy" and every setting of a policy (settings.h). Otherwise as
+/// open_text_lines().
 R2ROUTER_EXPORT std::unique_ptr<QuerySource> open_json_lines(const std::string& path,
                                                              const SourceOptions& options = {});
 
@@ -94,8 +97,8 @@ struct Reply {
 };
 
 /// One JSON object and a line break: "id", "query" and "row", the members of to_json(Decision), and
-/// those of the answer if there is one; or "error" and "line". "all_options", the ranking, on
-/// request.
+/// those of the answer if there is one; or "error" and "line". "all_options", the ranking, if
+/// QueryItem::all_options says so, or else `all_options`.
 R2ROUTER_EXPORT std::string to_json_line(const Reply& reply, bool all_options = false);
 
 /// Takes the replies. Calls are serialised, but may come from any thread. An exception ends the

@@ -74,7 +74,7 @@ void append_footer(std::vector<Block>& blocks, const std::string& footer) {
 }  // namespace
 
 std::vector<const CLI::App*> commands_of(const CLI::App& command) {
-  return command.get_subcommands([](const CLI::App*) { return true; });
+  return command.get_subcommands([](const CLI::App* below) { return !below->get_group().empty(); });
 }
 
 const CLI::App* find_command(const CLI::App& command, std::string_view name) {

@@ -126,10 +126,8 @@ int run(int argc, char** argv) {
     for (AddCommand* add :
          {add_route_command, add_info_command, add_convert_command, add_train_command,
           add_eval_command, add_calibrate_command, add_models_command, add_add_model_command,
-#ifdef R2ROUTER_HAS_GATEWAY
-          add_serve_command,
-#endif
-          add_version_command, add_help_command, add_man_command, add_completion_command}) {
+          add_serve_command, add_version_command, add_help_command, add_man_command,
+          add_completion_command}) {
       add(app);
     }
     try {

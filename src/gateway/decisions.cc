@@ -57,7 +57,7 @@ class Decisions final : public HttpTask {
       json = internal::error_json(query.id, query.error, next_ + 1);
     } else {
       try {
-        json = internal::decision_json({.id = query.id}, decision(query), false);
+        json = internal::decision_json({.id = query.id}, decision(query), query.all_options);
       } catch (const Error& error) {
         failed_ = true;
         json = internal::error_json(query.id, error.message(), next_ + 1);
@@ -82,6 +82,7 @@ class Decisions final : public HttpTask {
       own.allow = {{service.pool()[*model].name}};
     }
     RouteOptions options{.policy = policy_of(incoming_, policy_name, own),
+                         .rank = query.all_options,
                          .explain = query.explain};
     ModelMask mask = service.out_of_bounds;
     for (std::size_t i = 0; i < mask.size(); ++i) mask[i] |= incoming_.client->denied[i];

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <new>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -12,6 +13,7 @@
 #include "base/json_writer.h"
 #include "base/unicode.h"
 #include "gateway/dialects/model_list.h"
+#include "gateway/page.h"
 
 namespace r2router::gateway {
 namespace {
@@ -113,8 +115,10 @@ class Routes final : public HttpHandler {
                   {{"allow", allowed}});
       return nullptr;
     };
-    if (path == "/" && incoming.http.method == "HEAD") {
-      reply_json(reply, incoming, "{}");
+    if (std::optional<PageFile> file = page_file(path)) {
+      if (!get) return wrong_method("GET");
+      file->headers.emplace_back("x-request-id", incoming.id);
+      reply.send(200, file->headers, file->content);
       return nullptr;
     }
     if (path == "/health" || path == "/health/live") {

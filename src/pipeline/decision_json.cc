@@ -126,6 +126,7 @@ std::string failure_json(const QueryLabel& label, std::optional<std::uint64_t> l
 
 std::string to_json_line(const Reply& reply, bool all_options) {
   const QueryItem& item = reply.item;
+  all_options = item.all_options.value_or(all_options);
   if (reply.error) {
     return internal::error_json(item.id, reply.error->what(), item.line.value_or(0));
   }

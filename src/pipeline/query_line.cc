@@ -26,9 +26,9 @@ using Kind = JsonReader::Kind;
 /// More names of models than any pool has.
 constexpr std::size_t kMostNames = 10'000;
 
-constexpr std::string_view kOwnKeys[] = {"query",  "embedding",    "id",
-                                         "policy", "input_tokens", "max_input_tokens",
-                                         "images", "requires",     "explain"};
+constexpr std::string_view kOwnKeys[] = {"query",        "embedding",        "id",     "policy",
+                                         "input_tokens", "max_input_tokens", "images", "requires",
+                                         "explain",      "all_options"};
 
 std::optional<double> finite_number(std::string_view digits) {
   double value = 0;
@@ -192,11 +192,9 @@ class QueryLineReader {
         return names != nullptr && out_.requirements.has_value();
       });
     } else if (key == "explain") {
-      read_into(key, "true or false", [&](const SettingValue& value) {
-        const bool* flag = std::get_if<bool>(&value);
-        if (flag != nullptr) out_.explain = *flag;
-        return flag != nullptr;
-      });
+      read_flag(key, out_.explain);
+    } else if (key == "all_options") {
+      read_flag(key, out_.all_options);
     } else {
       return false;
     }
@@ -229,6 +227,14 @@ class QueryLineReader {
       if (found == nullptr || *found < 0 || !std::in_range<Count>(*found)) return false;
       count = static_cast<Count>(*found);
       return true;
+    });
+  }
+
+  void read_flag(std::string_view key, std::optional<bool>& flag) {
+    read_into(key, "true or false", [&](const SettingValue& value) {
+      const bool* found = std::get_if<bool>(&value);
+      if (found != nullptr) flag = *found;
+      return found != nullptr;
     });
   }
 

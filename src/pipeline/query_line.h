@@ -15,8 +15,8 @@ namespace r2router::internal {
 
 /// A JSON object with "query" (a string) or "embedding" (an array of numbers), and, each optional,
 /// "id" (any scalar), "input_tokens", "max_input_tokens", "images", "requires" (a list of names),
-/// "explain", "policy" and every setting of a policy file (r2router/settings.h). null means an
-/// absent value.
+/// "explain", "all_options", "policy" and every setting of a policy file (r2router/settings.h).
+/// null means an absent value.
 struct QueryLine {
   /// More numbers than any encoder gives: the limit on what one line may make us hold.
   static constexpr std::size_t kMaxDimension = std::size_t{1} << 20;
@@ -29,7 +29,7 @@ struct QueryLine {
   std::optional<std::int64_t> input_tokens = {}, max_input_tokens = {};  ///< ≥ 0
   std::optional<std::uint32_t> images = {};
   std::optional<Capabilities> requirements = {};
-  std::optional<bool> explain = {};
+  std::optional<bool> explain = {}, all_options = {};
   std::optional<std::string> policy = {};  ///< a file or a name
   Policy settings = {};                    ///< what the line sets itself
 };

@@ -69,6 +69,8 @@ QueryItem QueryParser::json(const LineReader::Line& line) {
   if (parsed.images) size.images = *parsed.images;
   if (parsed.requirements) size.requirements = *parsed.requirements;
   if (parsed.explain) item.options.explain = *parsed.explain;
+  item.all_options = parsed.all_options;
+  if (parsed.all_options.value_or(false)) item.options.rank = true;
   Policy& policy = item.options.policy;
   try {
     if (parsed.policy) policy = merge(policy, named_policy(*parsed.policy));

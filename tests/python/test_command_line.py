@@ -157,6 +157,16 @@ def test_every_command_is_there(capfd: pytest.CaptureFixture[str]) -> None:
     assert "--hf-repo" not in capfd.readouterr().out
 
 
+def test_serve_says_how_to_get_the_gateway(capfd: pytest.CaptureFixture[str]) -> None:
+    code = main(["serve", "--listen", "127.0.0.1:0", "--check"])
+    if code == 0:
+        pytest.skip("the package was built with the gateway")
+    assert code == 1
+    assert "R2ROUTER_BUILD_GATEWAY=ON" in capfd.readouterr().err
+    assert main(["--help"]) == 0
+    assert "serve" not in capfd.readouterr().out
+
+
 def test_info(native_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["info", str(native_folder)]) == 0
     assert "small" in capfd.readouterr().out

@@ -51,7 +51,8 @@ DecisionQuery from_line(JsonValue line) {
                       .id = std::move(parsed.id),
                       .policy = std::move(parsed.settings),
                       .policy_name = std::move(parsed.policy).value_or(""),
-                      .explain = parsed.explain.value_or(false)};
+                      .explain = parsed.explain.value_or(false),
+                      .all_options = parsed.all_options.value_or(false)};
   if (parsed.embedding && parsed.embedding->empty() && query.error.empty()) {
     query.error = "the embedding has 0 numbers: expected the embedding of a text";
   }

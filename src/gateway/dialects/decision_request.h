@@ -21,7 +21,7 @@ struct DecisionQuery {
   std::string model = {};        ///< of a body in a dialect; empty: none
   Policy policy = {};            ///< includes the body's own cap as max_output_tokens
   std::string policy_name = {};  ///< as the client names it; empty: none
-  bool explain = false;
+  bool explain = false, all_options = false;
 };
 
 struct DecisionRequest {

@@ -252,7 +252,8 @@ TEST_F(Pipeline, ReadsLinesOfTextAndOfJson) {
   for (std::size_t i = 1; i < kDimension; ++i) embedding += ", 0.5";
   std::ofstream(folder / "queries.jsonl")
       << R"({"query": "first", "id": 7, "images": 1, "lambda": 0.25})" << '\n'
-      << R"({"embedding": )" << embedding << R"(], "input_tokens": 40})" << '\n'
+      << R"({"embedding": )" << embedding << R"(], "input_tokens": 40, "all_options": true})"
+      << '\n'
       << R"({"embedding": []})" << '\n'
       << R"({"query": "third", "policy": "no/such/file"})" << '\n';
   for (const bool needs_text : {false, true}) {
@@ -263,6 +264,7 @@ TEST_F(Pipeline, ReadsLinesOfTextAndOfJson) {
     ASSERT_EQ(sink_.replies.size(), 4U);
     const json first = json::parse(to_json_line(sink_.replies[0]));
     EXPECT_EQ(first.at("id"), 7);
+    EXPECT_FALSE(first.contains("all_options"));
     EXPECT_EQ(first.at("query"), "first");
     EXPECT_EQ(first.at("model"), sink_.replies[0].decision->model().name);
     EXPECT_EQ(sink_.replies[0].decision->lambda, 0.25);
@@ -270,6 +272,9 @@ TEST_F(Pipeline, ReadsLinesOfTextAndOfJson) {
     EXPECT_EQ(sink_.replies[1].ok(), !needs_text);
     if (!needs_text) {
       EXPECT_EQ(sink_.replies[1].decision->input_tokens, 40);
+      const json second = json::parse(to_json_line(sink_.replies[1]));
+      EXPECT_EQ(second.at("all_options").size(), sink_.replies[1].decision->ranking.size());
+      EXPECT_GT(second.at("all_options").size(), 1U);
     }
     EXPECT_FALSE(sink_.replies[2].ok());
     const json fourth = json::parse(to_json_line(sink_.replies[3]));

@@ -51,7 +51,8 @@ TEST(QueryLine, CarriesTheIdAsItStands) {
 
 TEST(QueryLine, TakesNullForAnAbsentValue) {
   std::string text = R"({"query": "a", "input_tokens": null, "max_input_tokens": null,
-                         "policy": null, "explain": null, "cap": {"margin": null})";
+                         "policy": null, "explain": null, "all_options": null,
+                         "cap": {"margin": null})";
   for (const Setting& setting : settings()) {
     if (setting.name.find('.') == setting.name.npos) {
       text += ", \"" + std::string(setting.name) + "\": null";
@@ -64,6 +65,7 @@ TEST(QueryLine, TakesNullForAnAbsentValue) {
   EXPECT_FALSE(line.max_input_tokens);
   EXPECT_FALSE(line.policy);
   EXPECT_FALSE(line.explain);
+  EXPECT_FALSE(line.all_options);
   EXPECT_EQ(parse_query_line(R"({"query": "a", "cap": null})").error, "");
 }
 
@@ -86,11 +88,12 @@ TEST(QueryLine, TakesEverySettingOfAPolicyAsAPolicyFileDoes) {
 
 TEST(QueryLine, TakesWhatElseACallMaySet) {
   const QueryLine line = parse_query_line(
-      R"({"query": "a", "policy": "cheap", "explain": true, "max_input_tokens": 90,
-          "images": 2, "requires": ["tools", "json_schema"], "continuous": false, "deny": []})");
+      R"({"query": "a", "policy": "cheap", "explain": true, "all_options": false,
+          "max_input_tokens": 90, "images": 2, "requires": ["tools", "json_schema"], "continuous": false, "deny": []})");
   EXPECT_EQ(line.error, "");
   EXPECT_EQ(line.policy, "cheap");
   EXPECT_EQ(line.explain, true);
+  EXPECT_EQ(line.all_options, false);
   EXPECT_EQ(line.max_input_tokens, 90);
   EXPECT_EQ(line.images, 2u);
   EXPECT_EQ(line.requirements, (Capabilities{Capability::kTools, Capability::kJsonSchema}));
@@ -138,6 +141,7 @@ TEST(QueryLine, SaysWhatIsWrong) {
       {R"({"query": "a", "id": [1]})", "id is an array: expected a string, a number"},
       {R"({"query": "a", "policy": {"lambda": 1}})", "policy is an object: expected a policy file"},
       {R"({"query": "a", "explain": 1})", "explain is 1: expected true or false"},
+      {R"({"query": "a", "all_options": "yes"})", "all_options is \"yes\": expected true or false"},
       // Keys that do not exist, with the nearest that does.
       {R"({"query": "a", "lamda": 1})", "unknown key \"lamda\": did you mean \"lambda\"?"},
       {R"({"query": "a", "min_qualty": 1})", "did you mean \"min_quality\"?"},

@@ -35,6 +35,8 @@ TEST(DecisionRequest, ReadsATextAndAnObject) {
   EXPECT_EQ(query.query.size,
             (QuerySize{.input_tokens = 40, .images = 2, .requirements = {Capability::kImages}}));
   EXPECT_TRUE(query.explain);
+  EXPECT_FALSE(query.all_options);
+  EXPECT_TRUE(one(R"({"query":"a","all_options":true})").all_options);
   EXPECT_TRUE(one(R"({"embedding":[1,2,3]})").query.has_embedding());
 }
 

@@ -1,0 +1,19 @@
+// The web page of the gateway. Its files are in the program: it needs nothing from elsewhere.
+#pragma once
+
+#include <optional>
+#include <string_view>
+
+#include "llm/http/transport.h"
+
+namespace r2router::gateway {
+
+struct PageFile {
+  std::string_view content;
+  llm::Headers headers;
+};
+
+/// The file at a path: the page at "/", and what it loads. Empty: there is none. Thread-safe.
+std::optional<PageFile> page_file(std::string_view path);
+
+}  // namespace r2router::gateway
