@@ -103,15 +103,30 @@ class AsioLoop final : public Loop, private llm::EventLoop {
     }
   }
 
+  /// Setting a timer of the kernel takes longer than all else here. So it is left as it is if it
+  /// ends earlier, since the transport then sets it again, and not used for what is already due.
   void set_timer(llm::Clock::time_point time) override {
-    timer_.expires_at(time);
-    timer_.async_wait([this](boost::system::error_code error) {
-      if (!error) transport_.on_timer();
-    });
+    if (time <= llm::Clock::now()) {
+      if (std::exchange(due_, true)) return;
+      asio::post(context_, [this] {
+        due_ = false;
+        transport_.on_timer();
+      });
+    } else if (time < timer_end_) {
+      timer_end_ = time;
+      timer_.expires_at(time);
+      timer_.async_wait([this](boost::system::error_code error) {
+        if (error) return;
+        timer_end_ = llm::Clock::time_point::max();
+        transport_.on_timer();
+      });
+    }
   }
 
   asio::io_context context_{1};
   asio::steady_timer timer_;
+  llm::Clock::time_point timer_end_ = llm::Clock::time_point::max();
+  bool due_ = false;  // on_timer() is about to be called
   std::unordered_map<int, std::shared_ptr<Watched>> watched_;
   llm::EventTransport transport_;
 };
