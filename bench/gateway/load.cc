@@ -20,15 +20,14 @@
 #include <exception>
 #include <fstream>
 #include <functional>
-#include <memory>
 #include <iterator>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
-#include <boost/asio/connect.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -82,28 +81,28 @@ class Client : public std::enable_shared_from_this<Client> {
       : socket_(context), server_(std::move(server)), request_(request), events_(events) {}
 
   void connect(std::function<void()> then) {
-    socket_ = tcp::socket(socket_.get_executor());
-    socket_.async_connect(server_,
-                          [this, self = shared_from_this(), then = std::move(then)](error_code error) {
-                            if (error) return events_.on_failure(*this);
-                            socket_.set_option(tcp::no_delay(true), error);
-                            socket_.non_blocking(true, error);
-                            then();
-                          });
+    socket_.async_connect(
+        server_, [this, self = shared_from_this(), then = std::move(then)](error_code error) {
+          if (closed_) return;
+          if (error) throw std::runtime_error("no connection: " + error.message());
+          socket_.set_option(tcp::no_delay(true), error);
+          socket_.non_blocking(true, error);
+          then();
+        });
   }
 
   void send() {
     answer_.clear();
     asio::async_write(socket_, asio::buffer(request_),
                       [this, self = shared_from_this()](error_code error, std::size_t) {
-                        if (error && error != asio::error::operation_aborted) {
-                          events_.on_failure(*this);
-                        }
+                        if (error && !closed_) events_.on_failure(*this);
                       });
     read();
   }
 
+  /// Nothing is reported any more.
   void close() {
+    closed_ = true;
     error_code ignored;
     socket_.close(ignored);
   }
@@ -116,17 +115,16 @@ class Client : public std::enable_shared_from_this<Client> {
 
  private:
   void read() {
-    socket_.async_read_some(
-        asio::buffer(block_), [this, self = shared_from_this()](error_code error, std::size_t size) {
-          if (error == asio::error::operation_aborted) return;
-          if (error) return events_.on_failure(*this);
-          answer_.append(block_, size);
-          events_.on_piece(*this);
-          if (!socket_.is_open()) return;
-          if (!is_complete()) return read();
-          answer_.starts_with("HTTP/1.1 200") ? events_.on_answer(*this)
-                                              : events_.on_failure(*this);
-        });
+    socket_.async_read_some(asio::buffer(block_), [this, self = shared_from_this()](
+                                                      error_code error, std::size_t size) {
+      if (closed_) return;
+      if (error) return events_.on_failure(*this);
+      answer_.append(block_, size);
+      events_.on_piece(*this);
+      if (closed_) return;
+      if (!is_complete()) return read();
+      answer_.starts_with("HTTP/1.1 200") ? events_.on_answer(*this) : events_.on_failure(*this);
+    });
   }
 
   bool is_complete() const {
@@ -146,13 +144,17 @@ class Client : public std::enable_shared_from_this<Client> {
   const Events& events_;
   std::string answer_;
   char block_[8192];
+  bool closed_ = false;
 };
 
 class RateLoad {
  public:
   RateLoad(const tcp::endpoint& server, const std::string& request, double rate, double seconds,
            std::size_t abort_every)
-      : interval_(std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(1 / rate))),
+      : server_(server),
+        request_(request),
+        interval_(
+            std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(1 / rate))),
         total_(static_cast<std::size_t>(rate * seconds)),
         abort_every_(abort_every),
         timer_(context_) {
@@ -161,16 +163,13 @@ class RateLoad {
     };
     events_.on_answer = [this](Client& client) {
       times_.add(Clock::now() - client.due);
-      free(client);
+      free(client.shared_from_this());
     };
     events_.on_failure = [this](Client& client) {
       ++failures_;
       reconnect(client);
     };
-    for (std::size_t i = 0; i < kConnections; ++i) {
-      clients_.push_back(std::make_shared<Client>(context_, server, request, events_));
-      clients_.back()->connect([this, client = clients_.back().get()] { free(*client); });
-    }
+    for (std::size_t i = 0; i < kConnections; ++i) connect();
   }
 
   void run() {
@@ -185,7 +184,8 @@ class RateLoad {
 
  private:
   void wait() {
-    timer_.expires_at(begin_ + interval_ * static_cast<Clock::duration::rep>(sent_ + waiting_.size()));
+    timer_.expires_at(begin_ +
+                      interval_ * static_cast<Clock::duration::rep>(sent_ + waiting_.size()));
     timer_.async_wait([this](error_code) {
       const Clock::time_point now = Clock::now();
       for (auto due = timer_.expiry(); due <= now && sent_ + waiting_.size() < total_;
@@ -200,8 +200,9 @@ class RateLoad {
   /// Sends a request that is due, if a connection is free.
   void start() {
     if (waiting_.empty() || free_.empty()) return;
-    Client& client = *free_.back();
+    const std::shared_ptr<Client> taken = std::move(free_.back());
     free_.pop_back();
+    Client& client = *taken;
     client.due = waiting_.front();
     waiting_.pop_front();
     ++sent_;
@@ -210,31 +211,33 @@ class RateLoad {
     if (client.abandon && sent_ / abort_every_ % 2 == 0) reconnect(client);
   }
 
-  void free(Client& client) {
-    if (sent_ == total_ && waiting_.empty()) return client.close();
-    free_.push_back(&client);
+  /// At the end, nothing keeps the loop running.
+  void free(const std::shared_ptr<Client>& client) {
+    free_.push_back(client);
     start();
-    if (sent_ == total_) {
-      for (Client* idle : free_) idle->close();
-      free_.clear();
-    }
   }
 
   void reconnect(Client& client) {
     aborted_ += client.abandon;
-    client.abandon = false;
     client.close();
-    client.connect([this, &client] { free(client); });
+    connect();
+  }
+
+  /// Until its end, a client is kept by what it waits for.
+  void connect() {
+    auto client = std::make_shared<Client>(context_, server_, request_, events_);
+    client->connect([this, client] { free(client); });
   }
 
   asio::io_context context_{1};
+  const tcp::endpoint server_;
+  const std::string& request_;
   const Clock::duration interval_;
   const std::size_t total_, abort_every_;
   asio::steady_timer timer_;
   Clock::time_point begin_ = {};
   Client::Events events_;
-  std::vector<std::shared_ptr<Client>> clients_;
-  std::vector<Client*> free_;
+  std::vector<std::shared_ptr<Client>> free_;
   std::deque<Clock::time_point> waiting_;
   std::size_t sent_ = 0, failures_ = 0, aborted_ = 0;
   Times times_;

@@ -90,13 +90,14 @@ class Session : public std::enable_shared_from_this<Session> {
   ~Session() { --stats_.open; }
 
   void read() {
-    socket_.async_read_some(
-        asio::buffer(block_), [self = shared_from_this()](error_code error, std::size_t size) {
-          if (error) return self->end();
-          self->input_.append(self->block_, size);
-          if (self->left_ == 0) self->answer();  // else another request, which has to wait
-          self->read();
-        });
+    socket_.async_read_some(asio::buffer(block_),
+                            [self = shared_from_this()](error_code error, std::size_t size) {
+                              if (error) return self->end();
+                              self->input_.append(self->block_, size);
+                              if (self->left_ == 0)
+                                self->answer();  // else another request, which has to wait
+                              self->read();
+                            });
   }
 
  private:
@@ -126,7 +127,9 @@ class Session : public std::enable_shared_from_this<Session> {
       } else {
         ++stats_.streams;
         interval_ = std::chrono::milliseconds(number_after(body, "\"bench_interval_ms\":"));
-        send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n");
+        send(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: "
+            "chunked\r\n\r\n");
         timer_.expires_after(std::chrono::nanoseconds(0));
         stream();
       }
