@@ -258,7 +258,10 @@ std::string JsonReader::unescape(std::string_view raw, std::size_t most_bytes) {
       // raw_string() accepts no other escapes.
       append_utf8(text, read_escape(raw, position).value_or(kReplacement));
     } else {
-      text += raw[position++];
+      const std::size_t end = std::min(raw.find('\\', position), raw.size());
+      const std::size_t size = std::min(end - position, most_bytes - text.size());
+      text.append(raw, position, size);
+      position += size;
     }
   }
   return text;

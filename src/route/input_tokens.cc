@@ -11,7 +11,9 @@ std::int64_t estimate_input_tokens(std::string_view text) noexcept {
   std::int64_t words = 0;
   bool in_word = false;
   for (std::size_t position = 0; position < text.size();) {
-    const bool space = is_space(decode_utf8(text, position));
+    const auto byte = static_cast<unsigned char>(text[position]);
+    const bool space = byte < 0x80 ? ++position,
+               is_space(byte)      : is_space(decode_utf8(text, position));
     words += !space && !in_word;
     in_word = !space;
   }

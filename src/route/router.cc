@@ -219,6 +219,7 @@ struct Router::State {
                             std::span<const QuerySize> sizes) const;
 
   internal::InputTokens length_of(const Query& query) const {
+    if (query.size.input_tokens && query.size.max_input_tokens) return {};  // which are used
     return internal::estimate_length(query, config.budget_prompt);
   }
   /// The text to embed. Throws if there is none, or nothing to embed it with.

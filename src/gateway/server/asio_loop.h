@@ -1,15 +1,18 @@
 // A Loop on Boost.Asio, which also drives the transport of calls to endpoints.
 #pragma once
 
+#include <array>
+#include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
-#include <unordered_map>
 #include <utility>
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <sys/epoll.h>
 
 #include "gateway/server/loop.h"
 
@@ -19,7 +22,10 @@ namespace asio = boost::asio;
 
 class AsioLoop final : public Loop, private llm::EventLoop {
  public:
-  AsioLoop() : timer_(context_), transport_(*this) {}
+  AsioLoop()
+      : timer_(context_), sockets_(context_, ::epoll_create1(EPOLL_CLOEXEC)), transport_(*this) {
+    wait_for_sockets();
+  }
 
   asio::io_context& context() { return context_; }
 
@@ -50,69 +56,68 @@ class AsioLoop final : public Loop, private llm::EventLoop {
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
   };
 
-  /// A socket of libcurl's: watched, but never closed here.
-  struct Watched {
-    explicit Watched(asio::io_context& context) : descriptor(context) {}
-    asio::posix::stream_descriptor descriptor;
-    bool read = false, write = false;       // what is wanted
-    bool reading = false, writing = false;  // what is being waited for
-    bool forgotten = false;
-  };
-
+  /// libcurl's sockets are in an epoll set of their own, which is one descriptor of the context: it
+  /// costs a system call for each change of what is wanted, instead of several for each event.
   void watch(int socket, bool read, bool write) override {
-    std::shared_ptr<Watched>& watched = watched_[socket];
     if (!read && !write) {
-      if (watched) {
-        watched->forgotten = true;
-        watched->descriptor.release();
-      }
-      watched_.erase(socket);
+      ::epoll_ctl(sockets_.native_handle(), EPOLL_CTL_DEL, socket, nullptr);
       return;
     }
-    if (!watched) {
-      watched = std::make_shared<Watched>(context_);
-      watched->descriptor.assign(socket);
-    }
-    watched->read = read;
-    watched->write = write;
-    wait(socket, watched);
-  }
-
-  void wait(int socket, const std::shared_ptr<Watched>& watched) {
-    if (watched->read && !watched->reading) {
-      watched->reading = true;
-      watched->descriptor.async_wait(asio::posix::stream_descriptor::wait_read,
-                                     [this, socket, watched](boost::system::error_code error) {
-                                       watched->reading = false;
-                                       if (error || watched->forgotten) return;
-                                       if (watched->read)
-                                         transport_.on_socket(socket, true, false, false);
-                                       if (!watched->forgotten) wait(socket, watched);
-                                     });
-    }
-    if (watched->write && !watched->writing) {
-      watched->writing = true;
-      watched->descriptor.async_wait(asio::posix::stream_descriptor::wait_write,
-                                     [this, socket, watched](boost::system::error_code error) {
-                                       watched->writing = false;
-                                       if (error || watched->forgotten) return;
-                                       if (watched->write)
-                                         transport_.on_socket(socket, false, true, false);
-                                       if (!watched->forgotten) wait(socket, watched);
-                                     });
+    epoll_event wanted{};
+    wanted.events = (read ? EPOLLIN : 0U) | (write ? EPOLLOUT : 0U);
+    wanted.data.fd = socket;
+    if (::epoll_ctl(sockets_.native_handle(), EPOLL_CTL_ADD, socket, &wanted) != 0) {
+      ::epoll_ctl(sockets_.native_handle(), EPOLL_CTL_MOD, socket, &wanted);
     }
   }
 
+  /// Also after an exception.
+  struct Again {
+    AsioLoop& loop;
+    ~Again() { loop.wait_for_sockets(); }
+  };
+
+  void wait_for_sockets() {
+    sockets_.async_wait(
+        asio::posix::stream_descriptor::wait_read, [this](boost::system::error_code error) {
+          if (error) return;
+          const Again again{*this};
+          std::array<epoll_event, 64> ready;
+          const int count = ::epoll_wait(sockets_.native_handle(), ready.data(), ready.size(), 0);
+          for (int i = 0; i < count; ++i) {
+            const std::uint32_t events = ready[static_cast<std::size_t>(i)].events;
+            transport_.on_socket(ready[static_cast<std::size_t>(i)].data.fd,
+                                 (events & (EPOLLIN | EPOLLHUP)) != 0, (events & EPOLLOUT) != 0,
+                                 (events & EPOLLERR) != 0);
+          }
+        });
+  }
+
+  /// Setting a timer of the kernel takes longer than all else here. So it is left as it is if it
+  /// ends earlier, since the transport then sets it again, and not used for what is already due.
   void set_timer(llm::Clock::time_point time) override {
-    timer_.expires_at(time);
-    timer_.async_wait([this](boost::system::error_code error) {
-      if (!error) transport_.on_timer();
-    });
+    if (time <= llm::Clock::now()) {
+      if (std::exchange(due_, true)) return;
+      asio::post(context_, [this] {
+        due_ = false;
+        transport_.on_timer();
+      });
+    } else if (time < timer_end_) {
+      timer_end_ = time;
+      timer_.expires_at(time);
+      timer_.async_wait([this](boost::system::error_code error) {
+        if (error) return;
+        timer_end_ = llm::Clock::time_point::max();
+        transport_.on_timer();
+      });
+    }
   }
 
   asio::io_context context_{1};
   asio::steady_timer timer_;
-  std::unordered_map<int, std::shared_ptr<Watched>> watched_;
+  llm::Clock::time_point timer_end_ = llm::Clock::time_point::max();
+  bool due_ = false;  // on_timer() is about to be called
+  asio::posix::stream_descriptor sockets_;
   llm::EventTransport transport_;
 };
 

@@ -28,7 +28,7 @@ class EventLoop {
   /// written. Replaces what was asked for before. Both false: the loop must forget the socket,
   /// which is about to be closed.
   virtual void watch(int socket, bool read, bool write) = 0;
-  /// Calls EventTransport::on_timer() once, at this time. Replaces the time before.
+  /// Calls EventTransport::on_timer() once, at this time or before. Replaces the time before.
   virtual void set_timer(Clock::time_point time) = 0;
 };
 
