@@ -27,7 +27,7 @@ TEXTS = [
     "a",
     "Who wrote Faust?",
     "Solve the equation: 2x + 5 = 13, and then add 1234567.",
-    "Grüße aus Köln — 你好，世界 🙂",
+    "Grüße aus Köln — 你好 世界 🙂",
     "def f(x):\n    return x + 1\n\n\n",
     f"before {END} after",
     " ",
@@ -128,7 +128,7 @@ def write_folder(folder: Path, append_end: bool = True) -> Any:
 
 
 def write_gguf(file: Path, model: Any, append_end: bool = True, **settings: Any) -> None:
-    """Writes it for llama.cpp; ``settings``: further fields, by their names without architecture."""
+    """Writes it for llama.cpp; ``settings``: further fields of the architecture."""
     import gguf
 
     config = model.config

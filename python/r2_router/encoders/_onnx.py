@@ -25,9 +25,9 @@ _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(in
 class Onnx(TextEncoder):
     """A language model that was exported to ONNX, such as by ``optimum-cli export onnx``.
 
-    ``path``: a file, or a folder with ``model.onnx`` or ``onnx/model.onnx``. ``tokenizer.json`` and,
-    for the model's context, ``config.json`` are next to it or one folder up. The model returns its
-    last layer, of shape (N, tokens, d), or pooled embeddings, (N, d). ``providers``: of ONNX
+    ``path``: a file, or a folder with ``model.onnx`` or ``onnx/model.onnx``. ``tokenizer.json``
+    and, for the model's context, ``config.json`` are next to it or one folder up. The model returns
+    its last layer, of shape (N, tokens, d), or pooled embeddings, (N, d). ``providers``: of ONNX
     Runtime, by default the CPU. ``max_tokens`` and ``truncate`` are as for ``Transformers``.
     """
 
@@ -89,7 +89,7 @@ class Onnx(TextEncoder):
             name: values[name] if name in values else _empty(each, len(tokens))
             for name, each in self._inputs.items()
         }
-        result = self._session.run([self._output], feed)[0]
+        result: NDArray[Any] = self._session.run([self._output], feed)[0]
         return result if result.ndim == 2 else result[np.arange(len(tokens)), lengths - 1]
 
 
@@ -121,7 +121,7 @@ def _context(file: Path) -> int | None:
 
 
 def _output_name(file: Path, outputs: Sequence[Any]) -> str:
-    names = {each.name: len(each.shape) for each in outputs}
+    names: dict[str, int] = {each.name: len(each.shape) for each in outputs}
     for name in ("sentence_embedding", "last_hidden_state", "token_embeddings"):
         if name in names:
             return name

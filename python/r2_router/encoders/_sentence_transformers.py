@@ -15,8 +15,8 @@ __all__ = ["SentenceTransformers"]
 class SentenceTransformers(TextEncoder):
     """A model for ``sentence_transformers.SentenceTransformer``, from a folder or the Hub.
 
-    Its own files say how it pools, and which prompt it puts in front of texts, if any. ``device``, ``revision``, ``max_tokens``
-    and ``truncate`` are as for ``Transformers``; the weights are computed with in float32.
+    Its own files say how it pools, and which prompt it puts in front of texts, if any. The weights
+    are converted to float32. The keywords are those of ``Transformers``.
     """
 
     def __init__(
@@ -34,8 +34,8 @@ class SentenceTransformers(TextEncoder):
         name = os.fspath(name)
         if not package.util.is_sentence_transformer_model(name, revision=revision):
             raise ValueError(
-                f"{name} has no modules.json, which says how a model pools: use Transformers, which "
-                "pools at the last token"
+                f"{name} has no modules.json, which says how a model pools: use Transformers, "
+                "which pools at the last token"
             )
         model = package.SentenceTransformer(name, device=device, revision=revision)
         self._model = model.float().eval()

@@ -22,9 +22,10 @@ Self = TypeVar("Self", bound="TextEncoder")
 
 
 class TextEncoder(ABC):
-    """A function from texts to embeddings, ``encoder(["a text"])``; may be called from many threads.
+    """A function from texts to embeddings, ``encoder(["a text"])``.
 
-    Copies share the model. A pickle has the arguments only, and loads the model again.
+    It may be called from many threads. Copies share the model. A pickle has the
+    arguments only, and loads the model again.
     """
 
     _arguments: tuple[tuple[Any, ...], dict[str, Any]]

@@ -2,8 +2,8 @@
 //
 // The last layer of a language model is followed by a product with one row for each word of its
 // vocabulary. llama.cpp computes and keeps that product for every token whose embedding is asked
-// for: 600 kB for each token of Qwen3. Only the last token of a text is needed, so texts are read in
-// two steps. The first reads all tokens but the last, without results; the second reads the last
+// for: 600 kB for each token of Qwen3. Only the last token of a text is needed, so texts are read
+// in two steps. The first reads all tokens but the last, without results; the second reads the last
 // tokens of a group of texts. Weights are read from memory once for a group, which is most of the
 // time for short texts.
 //
@@ -133,7 +133,8 @@ class Context {
     }
     llama_set_abort_callback(&context, nullptr, nullptr);
     if (cancel.stop_requested()) return false;
-    if (status != 0) fail("llama.cpp failed to run the model (llama_decode: " + std::to_string(status) + ")");
+    if (status != 0)
+      fail("llama.cpp failed to run the model (llama_decode: " + std::to_string(status) + ")");
     for (std::size_t i = 0; i < texts.size(); ++i) {
       const float* row = llama_get_embeddings_seq(&context, static_cast<llama_seq_id>(i));
       if (row == nullptr) fail("llama.cpp returned no embedding");
@@ -179,9 +180,8 @@ class LlamaEncoder final : public Encoder {
     last_error.clear();
     model_.reset(llama_model_load_from_file(path.c_str(), llama_model_default_params()));
     if (!model_) {
-      refuse(ErrorCode::kBadCheckpoint,
-             "llama.cpp cannot load this model (" + trimmed(last_error) +
-                 "): the file is damaged, or needs a newer llama.cpp");
+      refuse(ErrorCode::kBadCheckpoint, "llama.cpp cannot load this model (" + trimmed(last_error) +
+                                            "): the file is damaged, or needs a newer llama.cpp");
     }
     check_kind();
     vocabulary_ = llama_model_get_vocab(model_.get());
@@ -197,8 +197,8 @@ class LlamaEncoder final : public Encoder {
                       std::to_string(context) + ", the model's context, or 0 for that");
     }
     max_tokens_ = options.max_tokens == 0 ? context : options.max_tokens;
-    threads_ = options.threads != 0 ? options.threads
-                                    : std::max(1U, std::thread::hardware_concurrency());
+    threads_ =
+        options.threads != 0 ? options.threads : std::max(1U, std::thread::hardware_concurrency());
   }
 
   std::size_t dimension() const override { return dimension_; }
