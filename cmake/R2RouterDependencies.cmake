@@ -71,6 +71,13 @@ if(R2ROUTER_BUILD_GATEWAY)
     message(STATUS "hiredis was not found: spending limits cannot be kept in Redis")
   endif()
 endif()
+if(R2ROUTER_WITH_LLAMA)
+  find_package(llama QUIET CONFIG)
+  if(NOT llama_FOUND)
+    message(FATAL_ERROR "llama.cpp was not found: install it and set -DCMAKE_PREFIX_PATH to where it is, or "
+      "configure with -DR2ROUTER_WITH_LLAMA=OFF.")
+  endif()
+endif()
 if(R2ROUTER_BUILD_TESTS)
   # Debian packages the two halves apart.
   find_package(GTest 1.12 QUIET)

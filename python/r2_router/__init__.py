@@ -6,11 +6,13 @@
     decision = router.route_text("Solve the equation: 2x + 5 = 13")
     decision["model"], decision["budget"]            # the model to call, and its token budget
 
-``r2_router.plotting`` draws decisions; diagnostics go to the logger ``r2_router``.
+``r2_router.encoders`` runs embedding models, and ``r2_router.plotting`` draws decisions;
+diagnostics go to the logger ``r2_router``.
 """
 
 from __future__ import annotations
 
+from . import encoders
 from ._batch import UNLIMITED, RouteBatch
 from ._calls import AsyncTextStream, TextStream
 from ._constraints import Cap, Constraints
@@ -94,6 +96,7 @@ __all__ = [
     "calibrate",
     "compare",
     "convert",
+    "encoders",
     "evaluate",
     "learning_curve",
     "sync_prices",

@@ -32,16 +32,16 @@ def as_embedding(values: Any, dimension: int) -> Floats:
     return array
 
 
-def as_embeddings(values: Any, dimension: int) -> Floats:
+def as_embeddings(values: Any, dimension: int, what: str = "the embeddings") -> Floats:
     """Many embeddings, (N, d); not copied if they are a contiguous float32 or float64 array."""
-    array = _as_floats(values, "the embeddings")
+    array = _as_floats(values, what)
     if array.shape == (0,):
         return array.reshape(0, dimension)  # an empty list
     if array.ndim != 2 or array.shape[1] != dimension:
         hint = "; for one embedding use route(), or embeddings[None]" if array.ndim == 1 else ""
         raise ValueError(
-            f"the embeddings have the shape {array.shape}: expected (N, {dimension}), an embedding "
-            f"a row, made by the encoder that the checkpoint was trained with{hint}"
+            f"{what} have the shape {array.shape}: expected (N, {dimension}), an embedding a row, "
+            f"made by the encoder that the checkpoint was trained with{hint}"
         )
     return array
 

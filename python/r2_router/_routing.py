@@ -25,7 +25,7 @@ from ._predictors import checkpoint_of, predictors_of
 from ._save import Saving
 from ._servers import ServerKeywords, Servers
 from ._texts import as_texts, check_not_blank
-from ._types import Strings
+from ._types import Encoder, Strings
 
 if TYPE_CHECKING:  # typing has it from Python 3.11 on
     from typing_extensions import Unpack
@@ -63,6 +63,8 @@ class Routing(Saving):
     _model_configs: FrozenDict[str, Any]
     #: Of the checkpoint, where policies are found by name; empty if it did not come from one.
     _folder: str
+    #: Makes the embeddings in this process; None: the checkpoint or a server does.
+    _given_encoder: Encoder | None
     #: None: those of the checkpoint, for which objects are made when somebody looks.
     _predictors: FrozenDict[str, Any] | None
 
@@ -75,6 +77,8 @@ class Routing(Saving):
         embed_url: str | None = None,
         llm_api_base: str | None = None,
         llm_api_key: str | None = None,
+        *,
+        encoder: Encoder | None = None,
         **servers: Unpack[ServerKeywords],
     ) -> None:
         """A router from regressors that already exist.
@@ -83,12 +87,12 @@ class Routing(Saving):
         "unlimited_score": ..., "unlimited_token": ...}``, each any object with ``coef_`` and
         ``intercept_``. ``model_configs``: by model ``{"openrouter_id": ...,
         "input_price_per_million": ..., "output_price_per_million": ...}``, and the other prices
-        that FORMAT.md specifies for a model in config.json. The servers are as in
+        that FORMAT.md specifies for a model in config.json. The encoder and the servers are as in
         ``from_pretrained``.
         """
         checkpoint = checkpoint_of(predictors, model_configs, _EMBEDDING_MODEL)
         self._folder = ""
-        self._set_up(checkpoint, lambda_val, embed_url, llm_api_base, llm_api_key, servers)
+        self._set_up(checkpoint, lambda_val, embed_url, llm_api_base, llm_api_key, encoder, servers)
         self._predictors = freeze(predictors)
         self._model_configs = freeze({model: model_configs[model] for model in predictors})
 
@@ -102,6 +106,8 @@ class Routing(Saving):
         llm_api_base: str | None = None,
         llm_api_key: str | None = None,
         verbose: bool = False,
+        *,
+        encoder: Encoder | None = None,
         **servers: Unpack[ServerKeywords],
     ) -> Self:
         """A router from a checkpoint: a folder in either layout, or a Hugging Face repository.
@@ -110,7 +116,10 @@ class Routing(Saving):
         ``lambda_val=None`` takes the checkpoint's. ``verbose`` reports on standard error what was
         loaded. The files of a checkpoint are never executed.
 
-        - ``embed_url``: a server that makes embeddings, for a checkpoint without an encoder;
+        - ``encoder``: makes embeddings in this process, for a checkpoint without an encoder: one of
+          ``r2_router.encoders``, or any function from a list of strings to an (N, d) array. A
+          router that threads share calls it from all of them
+        - ``embed_url``: a server that makes them instead;
           ``embed_model``: its name for the embedding model, if not the checkpoint's;
           ``embed_api_key``: its key; ``cache_bytes``: memory for embeddings that it made
         - ``llm_api_base``: an OpenAI-compatible endpoint for answers; ``llm_api_key``: its key,
@@ -121,7 +130,7 @@ class Routing(Saving):
         folder = checkpoint_folder(path)
         checkpoint = _core.Checkpoint.load(folder, logger.log)
         router = cls._of_checkpoint(
-            checkpoint, folder, lambda_val, embed_url, llm_api_base, llm_api_key, servers
+            checkpoint, folder, lambda_val, embed_url, llm_api_base, llm_api_key, encoder, servers
         )
         loaded = f"loaded {len(router.model_configs)} models from {folder}"
         logger.info(loaded)
@@ -138,6 +147,7 @@ class Routing(Saving):
         embed_url: str | None = None,
         llm_api_base: str | None = None,
         llm_api_key: str | None = None,
+        encoder: Encoder | None = None,
         servers: ServerKeywords | None = None,
     ) -> Self:
         """``folder``: where policies are found by name, or "". ``lambda_val=None``: as there."""
@@ -145,7 +155,9 @@ class Routing(Saving):
         router._folder = folder
         if lambda_val is None:
             lambda_val = checkpoint.default_lambda
-        router._set_up(checkpoint, lambda_val, embed_url, llm_api_base, llm_api_key, servers or {})
+        router._set_up(
+            checkpoint, lambda_val, embed_url, llm_api_base, llm_api_key, encoder, servers or {}
+        )
         return router
 
     def _with_checkpoint(self: Self, checkpoint: _core.Checkpoint, folder: str) -> Self:
@@ -169,15 +181,40 @@ class Routing(Saving):
         embed_url: str | None,
         llm_api_base: str | None,
         llm_api_key: str | None,
+        encoder: Encoder | None,
         servers: ServerKeywords,
     ) -> None:
         self._use_checkpoint(checkpoint)
+        if encoder is not None:
+            self._check_encoder(encoder, embed_url)
+        self._given_encoder = encoder
         self._servers = Servers(checkpoint.embedding_model, self._dimension, **servers)
         route_options(lambda_val)  # checks it
         self.lambda_val = lambda_val
         self.embed_url = embed_url
         self.llm_api_base = llm_api_base
         self.llm_api_key = llm_api_key
+
+    def _check_encoder(self, encoder: Encoder, embed_url: str | None) -> None:
+        if not callable(encoder):
+            raise TypeError(
+                f"encoder is of the type {type(encoder).__name__}: expected one of "
+                "r2_router.encoders, or a function from a list of strings to an (N, d) array"
+            )
+        if self._checkpoint.has_encoder:
+            raise ValueError(
+                "this checkpoint has an encoder of its own, and its heads fit no other: leave "
+                'encoder out, or load the checkpoint that it is for, such as "r2-router"'
+            )
+        if embed_url is not None:
+            raise ValueError("encoder and embed_url are given: leave one of them out")
+        made = getattr(encoder, "dimension", self._dimension)
+        if isinstance(made, int) and made != self._dimension:
+            raise ValueError(
+                f"{encoder!r} makes embeddings of {made} numbers, and this checkpoint takes "
+                f"{self._dimension}: use the model that it was trained with, "
+                f"{self._checkpoint.embedding_model}"
+            )
 
     def __repr__(self) -> str:
         return (
@@ -221,10 +258,10 @@ class Routing(Saving):
     def embed(self, texts: str | Strings) -> Floats:
         """Embeddings of one or several texts, (N, d).
 
-        The checkpoint's own encoder makes them, or else the server at ``embed_url``. Raises
-        ``RuntimeError`` if there is neither, and ``ServerConnectionError`` or ``ServerError`` if
-        the server fails. To use another encoder, override this method in a subclass: every method
-        that takes text calls it, with a list.
+        The checkpoint's own encoder makes them, or else the router's ``encoder`` or the server at
+        ``embed_url``. Raises ``RuntimeError`` if there is none of them, ``ServerConnectionError``
+        or ``ServerError`` if the server fails, and what the encoder raises. A subclass may override
+        this method: every method that takes text calls it, with a list.
         """
         queries = as_texts(texts)
         check_not_blank(queries)
@@ -232,8 +269,26 @@ class Routing(Saving):
             return np.empty((0, self._dimension), np.float32)
         if self._checkpoint.has_encoder:
             return self._encode(queries)
+        if self._given_encoder is not None:
+            return self._encode_here(self._given_encoder, queries)
         encoder = self._encoder()
         return run(lambda cancel: encoder.embed(queries, cancel))
+
+    def _encode_here(self, encoder: Encoder, queries: list[str]) -> Floats:
+        if self.embed_url is not None:
+            raise ValueError(
+                f"embed_url is {self.embed_url!r}, but this router was created with an encoder: "
+                "set embed_url to None"
+            )
+        rows = as_embeddings(encoder(queries), self._dimension, "the encoder's embeddings")
+        self._check_count(rows, queries, "the encoder")
+        finite = np.isfinite(rows).all(axis=1)
+        if not finite.all():
+            raise ValueError(
+                f"the encoder returned a number that is not finite for query "
+                f"{int(np.argmin(finite))}: expected finite numbers"
+            )
+        return rows
 
     def _encode(self, queries: list[str]) -> Floats:
         if self.embed_url is not None:
@@ -248,9 +303,10 @@ class Routing(Saving):
     def _encoder(self) -> _core.HttpEncoder:
         if self.embed_url is None:
             raise RuntimeError(
-                f"this checkpoint needs embeddings of {self._servers.embed_model}, and no server "
-                "for them is set: give embed_url, pass embeddings to route(), or use the default "
-                "checkpoint, which needs none (R2Router.from_pretrained())"
+                f"this checkpoint needs embeddings of {self._servers.embed_model}, and neither a "
+                "server nor an encoder for them is set: give embed_url or encoder, pass embeddings "
+                "to route(), or use the default checkpoint, which needs none "
+                "(R2Router.from_pretrained())"
             )
         return self._servers.encoder(self.embed_url)
 
@@ -260,7 +316,7 @@ class Routing(Saving):
 
     async def _embed_all_async(self, queries: list[str]) -> Floats:
         """The same, without blocking the event loop."""
-        if self._overrides_embed():
+        if self._overrides_embed() or self._given_encoder is not None:
             rows: Any = await run_async(lambda cancel: self.embed(queries))
         elif self._checkpoint.has_encoder or not queries:
             rows = self.embed(queries)
@@ -279,12 +335,16 @@ class Routing(Saving):
 
     def _checked_rows(self, rows: Any, queries: list[str]) -> Floats:
         embeddings = as_embeddings(rows, self._dimension)
-        if len(embeddings) != len(queries):
-            raise ValueError(
-                f"embed() returned {len(embeddings)} embeddings for {len(queries)} queries: "
-                "expected one row for each"
-            )
+        self._check_count(embeddings, queries, "embed()")
         return embeddings
+
+    @staticmethod
+    def _check_count(rows: Floats, queries: list[str], source: str) -> None:
+        if len(rows) != len(queries):
+            raise ValueError(
+                f"{source} returned {len(rows)} embeddings for {len(queries)} queries: expected "
+                "one row for each"
+            )
 
     @takes(Constraints)
     def route(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypedDict
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Budget",
     "Conversation",
     "Details",
+    "Encoder",
     "Explanation",
     "Option",
     "Strings",
@@ -22,6 +23,9 @@ Budget = int | Literal["unlimited"]
 
 #: A query, or a conversation that ends with it: ``[{"role": "user", "content": "..."}, ...]``.
 Conversation = str | Sequence[Mapping[str, str]]
+
+#: From N texts to what NumPy makes an (N, d) array of.
+Encoder = Callable[[list[str]], Any]
 
 
 class Strings(Protocol):

@@ -79,7 +79,7 @@ void add_calibrate_command(CLI::App& app) {
   add_router_options(command.app, command->router);
   add("--resamples", command->options.resamples, "N", "Resamples of the bootstrap");
   add("--seed", command->options.seed, "N", "Seed of the bootstrap");
-  add_embedding_server_options(command.app, command->router);
+  add_embedding_options(command.app, command->router);
   command.runs(calibrate_policy);
 }
 

@@ -146,7 +146,7 @@ int route(const RouteSettings& settings, const Router& router) {
   // Text output prints the ranking, and fallbacks follow it.
   source_options.options.rank = settings.verbose || settings.as_text() ||
                                 (settings.answers() && settings.generate.max_fallbacks > 0);
-  const std::size_t requests = settings.embeds() ? settings.concurrency : 1;
+  const std::size_t requests = settings.embed_url.empty() ? 1 : settings.concurrency;
   const PipelineOptions options{.client = make_client(settings),
                                 .generate = settings.generate,
                                 .batch_queries = kBatchQueries * requests,
@@ -232,13 +232,16 @@ void add_route_command(CLI::App& app) {
   add("--explain", command->options.explain,
       "Explain each choice: the reason, the runner-up, the margin, the chance of being better, and "
       "what each limit left out (explanation in JSON)");
-  add_embedding_server_options(command.app, *command.settings);
+  add_embedding_options(command.app, *command.settings);
   add_answer_server_options(command.app, *command.settings);
   command.app.set_help_flag("-h,--help",
                             "Print this help and exit");  // moves it behind the sources
 
   // Embeddings have no text to answer, and JSON is printed whole.
-  command.app.get_option("--embeddings")->excludes("--embed-url")->excludes("--llm-api-base");
+  command.app.get_option("--embeddings")
+      ->excludes("--encoder")
+      ->excludes("--embed-url")
+      ->excludes("--llm-api-base");
   command.app.get_option("--stream")->excludes("--json")->excludes("--input");
 
   command.runs([](RouteSettings& settings) {

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "r2router/llama_encoder.h"
 #include "r2router/llm/http_encoder.h"
 #include "r2router/pool.h"
 #include "r2router/settings.h"
@@ -102,15 +103,29 @@ llm::Endpoint endpoint_of(const RouterSettings& settings, const std::string& bas
   return endpoint;
 }
 
-/// Null without --embed-url, which selects the checkpoint's encoder.
+std::shared_ptr<const Encoder> make_model_encoder(const std::string& file) {
+#ifdef R2ROUTER_HAS_LLAMA
+  return make_llama_encoder(file);
+#else
+  throw Error(ErrorCode::kUnsupported,
+              "--encoder " + file +
+                  " needs llama.cpp, which this program was built without: build it with "
+                  "-DR2ROUTER_WITH_LLAMA=ON, or name a server with --embed-url");
+#endif
+}
+
+/// Null without --encoder and --embed-url, which selects the checkpoint's encoder.
 std::shared_ptr<const Encoder> make_encoder(const RouterSettings& settings, const Config& config) {
   if (!settings.embeds()) return nullptr;
   if (config.encoder) {
     throw Error(ErrorCode::kInvalidArgument,
                 "the checkpoint has a built-in encoder, and its heads accept no other embeddings: "
-                "remove --embed-url, or set --checkpoint-dir to a released folder (config.json and "
-                "checkpoints/)");
+                "remove " +
+                    std::string(settings.encoder.empty() ? "--embed-url" : "--encoder") +
+                    ", or set --checkpoint-dir to a released folder (config.json and "
+                    "checkpoints/)");
   }
+  if (!settings.encoder.empty()) return make_model_encoder(settings.encoder);
   return llm::make_http_encoder(
       endpoint_of(settings, settings.embed_url, llm::Secret(settings.embed_api_key)),
       {.model = settings.embed_model.empty() ? config.embedding_model : settings.embed_model,
@@ -169,11 +184,15 @@ void add_policy_options(CLI::App& command, RouterSettings& settings) {
   }
 }
 
-void add_embedding_server_options(CLI::App& command, RouterSettings& settings) {
+void add_embedding_options(CLI::App& command, RouterSettings& settings) {
+  CLI::Option* encoder = Options(command)(
+      "--encoder", settings.encoder, "FILE.gguf",
+      "Embedding model to run in this process, for checkpoints without an encoder");
   Options add(command, "Servers");
   CLI::Option* embed_url = add(
       "--embed-url", settings.embed_url, "URL",
       "Embedding server (POST URL/v1/embeddings), for checkpoints without an encoder", check_url());
+  embed_url->excludes(encoder);
   add("--embed-model", settings.embed_model, "NAME",
       "The server's name for the embedding model; default: the checkpoint's")
       ->needs(embed_url);
@@ -247,7 +266,8 @@ Error missing_encoder(const Router& router) {
   return Error(ErrorCode::kUnsupported,
                "this checkpoint has no encoder for text: name a server that serves " +
                    router.config().embedding_model +
-                   " with --embed-url, or give embeddings with --embeddings, or to route as "
+                   " with --embed-url, or its file with --encoder, or give embeddings with "
+                   "--embeddings, or to route as "
                    "\"embedding\" in the lines of --input");
 }
 

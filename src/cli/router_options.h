@@ -23,6 +23,7 @@ struct RouterSettings {
   std::string policy;  ///< a file or a name
   Policy given = {};   ///< the settings of the policy that the command line has
   std::string embed_url, embed_model, embed_api_key;
+  std::string encoder;  ///< a file in the GGUF format
   std::string llm_api_base, llm_api_key;
   llm::CapField cap_field = llm::CapField::kAutomatic;
   std::string ca_file;
@@ -30,7 +31,8 @@ struct RouterSettings {
   std::size_t concurrency = 4;
   bool stream = false;
 
-  bool embeds() const { return !embed_url.empty(); }
+  /// Whether embeddings come from elsewhere than the checkpoint's encoder.
+  bool embeds() const { return !embed_url.empty() || !encoder.empty(); }
   bool answers() const { return !llm_api_base.empty(); }
 };
 
@@ -40,22 +42,22 @@ struct RouterSettings {
 void add_router_options(CLI::App& command, RouterSettings& settings);
 /// Adds --policy and an option for every setting of one, in a separate group.
 void add_policy_options(CLI::App& command, RouterSettings& settings);
-/// Adds --embed-url and related options, in the group of servers.
-void add_embedding_server_options(CLI::App& command, RouterSettings& settings);
+/// Adds --encoder, --embed-url and related options.
+void add_embedding_options(CLI::App& command, RouterSettings& settings);
 /// The same for --llm-api-base.
 void add_answer_server_options(CLI::App& command, RouterSettings& settings);
 /// Adds --llm-api-base and the options of its connections, for a server that all requests go to.
 void add_endpoint_options(CLI::App& command, RouterSettings& settings);
 
-/// Fills in --checkpoint-dir: the default checkpoint, or if there is an embedding server, which
-/// needs a checkpoint without an encoder, the released folder in the current folder. Throws
+/// Fills in --checkpoint-dir: the default checkpoint, or if --encoder or --embed-url is given, which
+/// need a checkpoint without an encoder, the released folder in the current folder. Throws
 /// Error(kNotFound) if there is none.
 void find_checkpoint(RouterSettings& settings);
 
 /// The policy of --policy without what the command line overrides, and the router. Remarks are
 /// printed. Both need find_checkpoint(). Throw what load_policy(), load_checkpoint() and
-/// read_pool() throw, and Error(kInvalidArgument) for an embedding server if the checkpoint has an
-/// encoder.
+/// read_pool() throw, what make_llama_encoder() throws, and Error(kInvalidArgument) for --encoder or
+/// --embed-url if the checkpoint has an encoder.
 Policy read_policy(const RouterSettings& settings);
 Router load_router(const RouterSettings& settings);
 

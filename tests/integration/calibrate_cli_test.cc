@@ -314,7 +314,7 @@ TEST_F(CalibrateCli, TakesEmbeddingsOfAServer) {
   checkpoint_ = external_;
   Outcome outcome = calibrate("90% of best");
   EXPECT_EQ(outcome.exit_code, 1);
-  EXPECT_THAT(outcome.err, HasSubstr("with --embed-url, or give"));
+  EXPECT_THAT(outcome.err, HasSubstr("with --embed-url, or its file with --encoder, or give"));
   testing::FaultServer& server = testing::FaultServer::instance();
   const std::string url = server.script({{testing::service({{"dimension", kDimension}})}});
   outcome = calibrate("90% of best", {"--embed-url", url});
