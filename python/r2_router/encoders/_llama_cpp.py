@@ -36,7 +36,9 @@ class LlamaCpp(TextEncoder):
     longest text so far: for Qwen3-0.6B by 0.1 MB for each token.
 
     The model reads its context from left to right and has no pooling of its own other than by the
-    last token; other models, such as BERT's, raise ``ValueError``.
+    last token; other models, such as BERT's, raise ``ValueError``. llama.cpp does not normalise
+    Unicode as the tokenizers of Qwen do: compose accents first (NFC) if your texts may have them
+    apart. Make the encoder in the process that uses it, not before a fork.
     """
 
     def __init__(
