@@ -59,6 +59,12 @@ struct Setting {
   /// Its command-line flags, separated by commas: "--lambda,--lambda_val". "!" marks the one that
   /// sets a kFlag to false: "--monotone,!--no-monotone".
   R2ROUTER_EXPORT std::string flags() const;
+  /// The first of them.
+  R2ROUTER_EXPORT std::string main_flag() const;
+  /// `help` with its range, and with flags in place of names of settings.
+  R2ROUTER_EXPORT std::string flag_help() const;
+  /// What a command line's help calls the value: "USD", "N", "best|cheapest".
+  R2ROUTER_EXPORT std::string value_name() const;
 };
 
 /// Every setting, in the order of Policy.

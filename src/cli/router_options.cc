@@ -1,6 +1,5 @@
 #include "cli/router_options.h"
 
-#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -19,34 +18,7 @@
 
 namespace r2router::cli {
 namespace {
-
 constexpr const char* kGroup = "Constraints and trade-off";
-
-std::string flag_of(const Setting& setting) {
-  const std::string flags = setting.flags();
-  return flags.substr(0, flags.find(','));
-}
-
-/// With the setting's range, and with flags instead of setting names.
-std::string help_of(const Setting& setting) {
-  std::string help;
-  bool name = false;
-  for (std::string_view rest = setting.help; !rest.empty(); name = !name) {
-    const std::string_view part = rest.substr(0, rest.find('`'));
-    rest.remove_prefix(std::min(part.size() + 1, rest.size()));
-    const Setting* named = name ? find_setting(part) : nullptr;
-    help += named != nullptr ? flag_of(*named) : std::string(part);
-  }
-  const std::string range = setting.range();
-  return range.empty() ? help : help + " [" + range + "]";
-}
-
-std::string value_type_of(const Setting& setting) {
-  if (setting.type() == Setting::Type::kModels) return "NAME[,NAME]";
-  if (setting.unit == "USD") return "USD";
-  if (setting.unit == "milliseconds") return "MS";
-  return setting.unit == "tokens" ? "N" : "X";
-}
 
 /// CLI11 passes the number of times that the flag is given, minus that of its opposite.
 bool flag_value(const std::string& flags, std::int64_t count) {
@@ -57,7 +29,7 @@ bool flag_value(const std::string& flags, std::int64_t count) {
 }
 
 CLI::Option* add_setting(CLI::App& command, const Setting& setting, Policy& given) {
-  const std::string flags = setting.flags(), help = help_of(setting);
+  const std::string flags = setting.flags(), help = setting.flag_help();
   if (setting.type() == Setting::Type::kFlag) {
     const auto set = [&setting, &given, flags](std::int64_t count) {
       assign(setting, flag_value(flags, count), given);
@@ -76,7 +48,7 @@ CLI::Option* add_setting(CLI::App& command, const Setting& setting, Policy& give
   CLI::Option* option =
       command.add_option_function<std::string>(flags, set, help)
           ->check(names.empty() ? check_that(setting.expected(), accepts) : one_of(names))
-          ->type_name(names.empty() ? value_type_of(setting) : CLI::detail::join(names, "|"));
+          ->type_name(setting.value_name());
   return setting.type() == Setting::Type::kModels ? option->join(',') : option;
 }
 
@@ -103,17 +75,6 @@ llm::Endpoint endpoint_of(const RouterSettings& settings, const std::string& bas
   return endpoint;
 }
 
-std::shared_ptr<const Encoder> make_model_encoder(const std::string& file) {
-#ifdef R2ROUTER_HAS_LLAMA
-  return make_llama_encoder(file);
-#else
-  throw Error(ErrorCode::kUnsupported,
-              "--encoder " + file +
-                  " needs llama.cpp, which this program was built without: build it with "
-                  "-DR2ROUTER_WITH_LLAMA=ON, or name a server with --embed-url");
-#endif
-}
-
 /// Null without --encoder and --embed-url, which selects the checkpoint's encoder.
 std::shared_ptr<const Encoder> make_encoder(const RouterSettings& settings, const Config& config) {
   if (!settings.embeds()) return nullptr;
@@ -125,7 +86,7 @@ std::shared_ptr<const Encoder> make_encoder(const RouterSettings& settings, cons
                     ", or set --checkpoint-dir to a released folder (config.json and "
                     "checkpoints/)");
   }
-  if (!settings.encoder.empty()) return make_model_encoder(settings.encoder);
+  if (!settings.encoder.empty()) return make_llama_encoder(settings.encoder);
   return llm::make_http_encoder(
       endpoint_of(settings, settings.embed_url, llm::Secret(settings.embed_api_key)),
       {.model = settings.embed_model.empty() ? config.embedding_model : settings.embed_model,
@@ -267,8 +228,7 @@ Error missing_encoder(const Router& router) {
                "this checkpoint has no encoder for text: name a server that serves " +
                    router.config().embedding_model +
                    " with --embed-url, or its file with --encoder, or give embeddings with "
-                   "--embeddings, or to route as "
-                   "\"embedding\" in the lines of --input");
+                   "--embeddings, or to route as \"embedding\" in the lines of --input");
 }
 
 Error with_flag_named(const Error& error, const RouterSettings& settings, const Policy& policy) {
@@ -278,7 +238,7 @@ Error with_flag_named(const Error& error, const RouterSettings& settings, const 
   const auto given = value_of(*setting, settings.given);
   if (!given || given != value_of(*setting, policy)) return error;
   Error::Where where = error.where();
-  where.option = flag_of(*setting);
+  where.option = setting->main_flag();
   return Error(error.code(), error.message(), where);
 }
 

@@ -1,7 +1,6 @@
 // r2-router train: an outcome table in, a checkpoint out.
 #include "r2router/train/train.h"
 
-#include <algorithm>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -42,7 +41,6 @@ Checkpoint train_on_tasks(TrainSettings& settings, train::TaskTrainReport* repor
 }
 
 void train_on_tasks_only(TrainSettings& settings) {
-  io::check_new_folder(settings.output);
   train::TaskTrainReport report;
   const Checkpoint checkpoint = train_on_tasks(settings, &report);
   save_checkpoint(checkpoint, settings.output);
@@ -50,19 +48,14 @@ void train_on_tasks_only(TrainSettings& settings) {
                to_text(report, checkpoint));
 }
 
-std::shared_ptr<const Checkpoint> read_prior(TrainSettings& settings) {
-  if (!settings.prior.empty()) {
-    return std::make_shared<const Checkpoint>(load_checkpoint(settings.prior, print_warnings()));
-  }
-  if (settings.task_table.empty()) return nullptr;
-  return std::make_shared<const Checkpoint>(train_on_tasks(settings, nullptr));
-}
-
 void train_checkpoint(TrainSettings& settings) {
-  io::check_new_folder(settings.output);  // before hours of work
-  settings.learning.recipe.prior = read_prior(settings);
-  const OutcomeData data = read_training_data(settings.data, settings.learning, settings.hard_cap);
   train::TrainRecipe& recipe = settings.learning.recipe;
+  if (!settings.prior.empty() || !settings.task_table.empty()) {
+    recipe.prior = std::make_shared<const Checkpoint>(
+        settings.prior.empty() ? train_on_tasks(settings, nullptr)
+                               : load_checkpoint(settings.prior, print_warnings()));
+  }
+  const OutcomeData data = read_training_data(settings.data, settings.learning, settings.hard_cap);
   recipe.options.holdout = settings.data.holdout.value_or(kDefaultHoldout);
   recipe.options.progress = print_progress();
   recipe.options.log = print_warnings();
@@ -126,8 +119,8 @@ void add_train_command(CLI::App& app) {
   add("--json", command->json, "Print one JSON object");
   command.app.get_option("--queries")->required(false)->needs("--outcomes");
   command.app.get_option("--outcomes")->required(false)->needs("--queries");
-  for (const char* other : {"--embeddings", "--budgets", "--budget-prompt", "--predictor", "--alpha",
-                            "--features", "--topics", "--cost"}) {
+  for (const char* other : {"--embeddings", "--budgets", "--budget-prompt", "--predictor",
+                            "--alpha", "--features", "--topics", "--cost"}) {
     table->excludes(other);
   }
   for (const char* other :
@@ -138,6 +131,7 @@ void add_train_command(CLI::App& app) {
   command.runs([&app = command.app](TrainSettings& settings) {
     const auto given = [&](const char* option) { return app.count(option) > 0; };
     if (!given("--pool") && !given("--prior")) throw CLI::RequiredError("--pool");
+    io::check_new_folder(settings.output);  // before hours of work
     if (given("--task-table")) {
       if (given("--token-limits")) settings.tasks.token_limits = settings.learning.token_limits;
       if (!given("--queries")) return train_on_tasks_only(settings);

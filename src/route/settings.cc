@@ -290,6 +290,38 @@ std::string Setting::flags() const {
   return "--" + hyphened + (type() == Type::kFlag ? ",!--no-" + hyphened : "");
 }
 
+std::string Setting::main_flag() const {
+  const std::string all = flags();
+  return all.substr(0, all.find(','));
+}
+
+std::string Setting::flag_help() const {
+  std::string text;
+  bool is_name = false;
+  for (std::string_view rest = help; !rest.empty(); is_name = !is_name) {
+    const std::string_view part = rest.substr(0, rest.find('`'));
+    rest.remove_prefix(std::min(part.size() + 1, rest.size()));
+    const Setting* named = is_name ? find_setting(part) : nullptr;
+    text += named != nullptr ? named->main_flag() : std::string(part);
+  }
+  return range().empty() ? text : text + " [" + range() + "]";
+}
+
+std::string Setting::value_name() const {
+  if (type() == Type::kModels) return "NAME[,NAME]";
+  if (type() == Type::kName) {
+    std::string all;
+    for (const std::string_view value : names()) {
+      all += all.empty() ? "" : "|";
+      all += value;
+    }
+    return all;
+  }
+  if (unit == "USD") return "USD";
+  if (unit == "milliseconds") return "MS";
+  return unit == "tokens" ? "N" : "X";
+}
+
 std::span<const Setting> settings() noexcept { return kSettings; }
 
 const Setting* find_setting(std::string_view name) noexcept {

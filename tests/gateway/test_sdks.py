@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import anthropic
 import openai
 import pytest
-from conftest import HELLO, Gateway
+from conftest import HELLO, ROOT, Gateway
 
 Start = Callable[..., Gateway]
 ANSWER = "An answer to: Who wrote Faust?"
@@ -21,6 +22,16 @@ def client(start: Start) -> openai.OpenAI:
 @pytest.fixture
 def claude(start: Start) -> anthropic.Anthropic:
     return anthropic.Anthropic(base_url=start().url, api_key="any", max_retries=0)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/pages/serving.md"])
+def test_the_documented_program(start: Start, page: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    (program,) = re.findall(r"```python\n(from openai .*?)```", text, re.DOTALL)
+    gateway = start()
+    assert "http://127.0.0.1:4000" in program
+    exec(program.replace("http://127.0.0.1:4000", gateway.url), {})
+    assert re.fullmatch(rf"[\w.-]+ {re.escape(ANSWER)}\n", capsys.readouterr().out)
 
 
 def test_openai_chat(client: openai.OpenAI) -> None:
