@@ -29,8 +29,8 @@ struct LlamaEncoderOptions {
 /// Embeds text by a language model in the GGUF format, quantised or not, such as Qwen3-0.6B: the
 /// last layer at the last token, L2-normalised, as `vllm serve MODEL --runner pooling` returns it.
 /// The model must be the one that the checkpoint was trained with. Texts are tokenised by the
-/// file's tokenizer: a token is appended if the file says so, as for Qwen3-Embedding. Unicode is not
-/// normalised, which Qwen's own tokenizer does (NFC).
+/// file's tokenizer: a token is appended if the file says so, as for Qwen3-Embedding. Unicode is
+/// not normalised, which Qwen's own tokenizer does (NFC).
 ///
 /// embed() computes short texts in groups. It throws Error(kTooLong) for a text of more tokens than
 /// the limit, and embed_each() rejects that text alone. Calls from several threads run at once,

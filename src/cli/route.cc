@@ -28,7 +28,7 @@
 namespace r2router::cli {
 namespace {
 
-// For each request that may be under way. As many as HttpEncoderOptions sends in one.
+// For each request, as many as HttpEncoderOptions sends in one; 16 times that without requests.
 constexpr std::size_t kBatchQueries = 64;
 constexpr std::size_t kBatchBytes = std::size_t{1} << 20;
 
@@ -143,10 +143,10 @@ int route(const RouteSettings& settings, const Router& router) {
                                .checkpoint_folder = settings.checkpoint_dir,
                                .needs_text = settings.answers(),
                                .stop = interrupt.descriptor()};
-  // Text output prints the ranking, and fallbacks follow it.
+  // Text output prints the ranking; fallbacks follow it.
   source_options.options.rank = settings.verbose || settings.as_text() ||
                                 (settings.answers() && settings.generate.max_fallbacks > 0);
-  const std::size_t requests = settings.embed_url.empty() ? 1 : settings.concurrency;
+  const std::size_t requests = settings.embed_url.empty() ? 16 : settings.concurrency;
   const PipelineOptions options{.client = make_client(settings),
                                 .generate = settings.generate,
                                 .batch_queries = kBatchQueries * requests,

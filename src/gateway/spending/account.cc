@@ -215,7 +215,7 @@ void Account::finish(const Reservation& reservation, const Settlement& settlemen
 }
 
 void Account::snapshot(Instant now, bool closing, std::vector<ExchangeEntry>& entries) {
-  const Day today = owner_->day(now);
+  const Day today = owner_->current_day(now);
   const std::lock_guard lock(mutex_);
   enlisted_ = urgent_ = false;
   // Twice what was reserved between two exchanges lasts until the next one.
@@ -257,7 +257,7 @@ void Account::add_entry(Day day, DayState& state, bool used, std::vector<Exchang
 void Account::apply(const ExchangeEntry& entry, const Standing& standing, Instant now) {
   std::vector<std::pair<Ledger::Callback, Outcome>> decided;
   {
-    const Day today = owner_->day(now);
+    const Day today = owner_->current_day(now);
     const std::lock_guard lock(mutex_);
     DayState& state = days_[entry.day];
     state.lease = standing.lease;

@@ -35,6 +35,9 @@ class AccountOwner {
   virtual std::optional<std::string> problem() const = 0;
   /// The day to charge. It does not go back when the clock goes back by less than a day.
   virtual Day day(Instant now) = 0;
+  /// The same without a request: it does not begin a day. For the ledger's thread, whose `now` may
+  /// be from before the clock was set back.
+  virtual Day current_day(Instant now) const = 0;
   /// Whether as many rows wait to be written as memory may hold.
   virtual bool full() const = 0;
   /// Counts a row that waits to be written.

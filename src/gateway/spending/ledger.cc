@@ -66,11 +66,18 @@ struct Ledger::State final : AccountOwner {
   Day day(Instant now) override {
     const Day today = day_of(now);
     Day last = last_day;
-    while (today > last || today < last - 1) {
+    while (begins(today, last)) {
       if (last_day.compare_exchange_weak(last, today)) return today;
     }
     return last;
   }
+
+  Day current_day(Instant now) const override {
+    const Day today = day_of(now), last = last_day;
+    return begins(today, last) ? today : last;
+  }
+
+  static bool begins(Day today, Day last) { return today > last || today < last - 1; }
 
   bool full() const override { return rows >= kMostRows; }
   void add_row() override { ++rows; }
