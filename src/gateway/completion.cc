@@ -90,6 +90,19 @@ const Setting* setting_of(std::string_view header) {
   throw Error(ErrorCode::kInvalidArgument, message, {.option = field});
 }
 
+/// Anthropic's header of betas without the long context, whose price the pool does not have.
+std::string without_long_context(std::string_view betas) {
+  std::string kept;
+  while (!betas.empty()) {
+    const std::string_view beta = trimmed(betas.substr(0, betas.find(',')));
+    betas.remove_prefix(std::min(betas.find(','), betas.size() - 1) + 1);
+    if (beta.empty() || beta.starts_with("context-1m")) continue;
+    if (!kept.empty()) kept += ',';
+    kept += beta;
+  }
+  return kept;
+}
+
 /// Whether a status leaves open that the server has generated an answer: after a timeout of a proxy
 /// it may still be generating.
 bool may_be_billed(int status) {
@@ -186,9 +199,9 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
     policy_ = policy_of(incoming_, policy_name_, request_.policy);
     if (!policy_.max_cost_usd) policy_.max_cost_usd = service_.router.config().policy.max_cost_usd;
     if (policy_.max_cost_usd) rest_usd_ = *policy_.max_cost_usd;
-    const bool limited = policy_.max_cost_usd || (incoming_.client->key != nullptr &&
-                                                  incoming_.client->key->limits.limits_money());
-    if (limited) refuse_surcharges();
+    limited_ = policy_.max_cost_usd ||
+               (incoming_.client->key != nullptr && incoming_.client->key->limits.limits_money());
+    if (limited_) refuse_surcharges();
     barred_ = service_.wrong_dialect[static_cast<std::size_t>(dialect_.kind())];
     for (std::size_t i = 0; i < barred_.size(); ++i) {
       barred_[i] |= service_.out_of_bounds[i] | incoming_.client->denied[i];
@@ -483,8 +496,11 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
                          .headers = {{"Content-Type", "application/json"}},
                          .deadline = deadline_};
     for (const auto& [name, value] : incoming_.http.headers) {
-      if (name.starts_with("anthropic-") ||
-          std::ranges::find(kForwarded, name) != std::end(kForwarded)) {
+      if (name == "anthropic-beta" && limited_ && spec().prices.tiers.empty()) {
+        std::string kept = without_long_context(value);
+        if (!kept.empty()) request.headers.emplace_back(name, std::move(kept));
+      } else if (name.starts_with("anthropic-") ||
+                 std::ranges::find(kForwarded, name) != std::end(kForwarded)) {
         request.headers.emplace_back(name, value);
       }
     }
@@ -1008,6 +1024,7 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
   std::optional<std::uint32_t> named_;  // the model that the client has named
   ModelMask barred_;                    // never candidates
   ModelMask tried_;                     // have failed for this request
+  bool limited_ = false;                // a limit of money has to hold
   double rest_usd_ = kInfinity;         // of the policy's max_cost_usd
   double left_usd_ = kInfinity;         // of the key's limits, if that is less than the worst case
   std::uint32_t narrowings_ = 0;

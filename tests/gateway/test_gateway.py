@@ -299,19 +299,23 @@ def test_failing_models_are_avoided(start: Start, server: FaultServer) -> None:
 # --- clients that go away
 
 
-@pytest.mark.parametrize("after_first_event", [False, True])
+@pytest.mark.parametrize("moment", ["before the answer", "within it", "after the first event"])
 def test_a_client_that_disconnects_ends_the_call(
-    start: Start, server: FaultServer, after_first_event: bool
+    start: Start, server: FaultServer, moment: str
 ) -> None:
     steps: list[dict[str, Any]] = [{"wait": 30}]
+    after_first_event = moment == "after the first event"
+    if moment == "within it":
+        head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n"
+        steps = [{"send": head + '{"choices": [{"index": 0, '}, {"wait": 30}]
     if after_first_event:
         head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
         delta = 'data: {"choices": [{"index": 0, "delta": {"content": "first"}}]}\n\n'
         steps = [{"send": head + delta}, {"wait": 30}]
     gateway = start([steps])
     connection = gateway.connect()
-    body = json.dumps({"model": "auto", "messages": HELLO, "stream": True})
-    connection.request("POST", "/v1/chat/completions", body)
+    body = {"model": "auto", "messages": HELLO, "stream": moment != "within it"}
+    connection.request("POST", "/v1/chat/completions", json.dumps(body))
     (seen,) = wait_until(lambda: server.requests(gateway.path))
     if after_first_event:
         response = connection.getresponse()
@@ -443,6 +447,16 @@ HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n"
         (HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n", 400),
         (HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}garbage\r\n0\r\n\r\n", 400),
         (HEAD + b"Transfer-Encoding: chunked\r\n\r\nffffffffffffffff1\r\n{}", 400),
+        (HEAD + b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n", 400),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n0x2\r\n{}\r\n0\r\n\r\n", 400),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n2 \r\n{}\r\n0\r\n\r\n", 400),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\n{}\n0\n\n", 400),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n10000000000000002\r\n{}\r\n0\r\n\r\n", 400),
+        (HEAD + b"Content-Length:\r\n\r\n", 400),
+        (HEAD + b"Content-Length : 2\r\n\r\n{}", 400),
+        (HEAD.replace(b"\r\n", b"\n") + b"Content-Length: 2\n\n{}", 400),
+        (HEAD.replace(b"POST ", b"POST  ") + b"Content-Length: 2\r\n\r\n{}", 400),
+        (HEAD.replace(b"completions", b"completions\x01") + b"Content-Length: 2\r\n\r\n{}", 400),
         (HEAD + b"X-A: b\x00c\r\nContent-Length: 2\r\n\r\n{}", 400),
         (HEAD + b"X-A: b\rX-B: c\r\nContent-Length: 2\r\n\r\n{}", 400),
         (HEAD + b"Content-Length: 99999999999999999999\r\n\r\n", 400),

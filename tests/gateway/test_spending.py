@@ -27,7 +27,7 @@ def pool_of(folder: Path, models: dict[str, Any]) -> str:
     return str(path)
 
 
-def prices(model: str, input_price: float, output_price: float, **more: float) -> dict[str, Any]:
+def prices(model: str, input_price: float, output_price: float, **more: Any) -> dict[str, Any]:
     return {
         "openrouter_id": model,
         "input_price_per_million": input_price,
@@ -70,6 +70,28 @@ def test_unknown_fields_are_refused_under_a_limit_only(start: Start, path: str) 
     server_tool = {"type": "web_search_20250305", "name": "web_search"}
     reply = ask("limited", tools=[server_tool])
     assert reply.status == 400 and "tools[0].type" in reply.json()["error"]["message"]
+
+
+def test_the_beta_of_long_contexts_needs_their_price_under_a_limit(
+    start: Start, server: FaultServer, tmp_path: Path
+) -> None:
+    tiers = [{"above_input_tokens": 200_000, "input_price_per_million": 6}]
+    pool = {
+        "claude-sonnet-5": prices("flat", 3, 15),
+        "claude-opus-5": prices("tiered", 3, 15, price_tiers=tiers),
+    }
+    gateway = start(
+        pool=pool_of(tmp_path, pool),
+        keys=[key_of("open"), key_of("limited", limits={"usd_total": 5})],
+    )
+    betas = "context-management-2025-06-27, context-1m-2025-08-07,effort-2025-11-24"
+    for key, model in (("limited", "claude-sonnet-5"), ("limited", "claude-opus-5"),
+                       ("open", "claude-sonnet-5")):  # fmt: skip
+        body = BODIES["/v1/messages"] | {"model": model}
+        headers = {"x-api-key": key, "anthropic-beta": betas}
+        assert gateway.request("POST", "/v1/messages", body, **headers).status == 200
+    sent = [request.headers["anthropic-beta"] for request in server.requests(gateway.path)]
+    assert sent == ["context-management-2025-06-27,effort-2025-11-24", betas, betas]
 
 
 # --- the worst case

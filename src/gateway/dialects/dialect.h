@@ -12,6 +12,7 @@
 // numbers and white space.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -52,13 +53,16 @@ struct Surcharge {
   std::string why;    ///< completes "FIELD: …", such as "web_search is billed per call"
 };
 
+inline constexpr std::size_t kMostRoutedBytes = std::size_t{32} << 10;
+
 /// What is read of a client's request.
 struct ClientRequest {
   DialectKind dialect = DialectKind::kChat;
   JsonText json;      ///< the body
   std::string model;  ///< as the client names it; may be empty
   /// The text to route on: that of the last user message that has any, else the last text of the
-  /// conversation. Empty if the request has no text at all, such as an image alone.
+  /// conversation; of a text above kMostRoutedBytes, the beginning and the end. Empty if the
+  /// request has no text at all, such as an image alone.
   std::string text;
   /// Length, images and required capabilities. `input_tokens` estimates everything that is sent;
   /// `max_input_tokens` bounds it and includes the budget instruction, and `context_tokens` is a

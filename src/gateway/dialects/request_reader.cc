@@ -37,6 +37,18 @@ std::string without_indices(std::string_view field) {
   return name;
 }
 
+bool is_continuation(char byte) { return (static_cast<unsigned char>(byte) & 0xC0) == 0x80; }
+
+/// Leaves out the middle of a very long text. It is encoded on the loop, which must not wait.
+void shorten(std::string& text) {
+  constexpr std::size_t kHalf = kMostRoutedBytes / 2;
+  if (text.size() <= kMostRoutedBytes) return;
+  std::size_t begin = kHalf, end = text.size() - kHalf;
+  while (is_continuation(text[begin])) --begin;
+  while (is_continuation(text[end])) ++end;
+  text.replace(begin, end - begin, "\n");
+}
+
 }  // namespace
 
 bool says_something(JsonValue value, std::span<const std::string_view> harmless) {
@@ -230,6 +242,7 @@ ClientRequest RequestReader::finish(std::string_view budget_prompt) && {
     if (!request_.text.empty()) request_.text += '\n';
     request_.text += text.string();
   }
+  shorten(request_.text);
   const Capabilities requirements = request_.size.requirements;
   request_.size = input_.size(request_.json.text().size(), budget_prompt);
   request_.size.requirements = requirements;

@@ -7,6 +7,7 @@
 
 #include "r2router/decision.h"
 
+#include "base/unicode.h"
 #include "gateway/dialects/dialect.h"
 #include "gateway/dialects/input_size.h"
 #include "support/errors.h"
@@ -121,6 +122,24 @@ TEST(ReadRequest, KeepsEscapedCharactersOfTheText) {
   EXPECT_EQ(
       read(kChat, R"({"messages":[{"role":"us\u0065r","content":"\u00e9\n\ud83d\ude00\""}]})").text,
       "é\n😀\"");
+}
+
+TEST(ReadRequest, RoutesOnBothEndsOfALongText) {
+  const auto text_of = [](const std::string& text) {
+    return read(kResponses, R"({"input":")" + text + R"("})").text;
+  };
+  const std::string longest(kMostRoutedBytes, 'x');
+  EXPECT_EQ(text_of(longest), longest);
+  for (const char* filler : {"é", "xé", "日", "x日", "xx日", "😀"}) {
+    std::string text = "Translate:";
+    while (text.size() < 3 * kMostRoutedBytes) text += filler;
+    const std::string routed = text_of(text + "in German");
+    EXPECT_LE(routed.size(), kMostRoutedBytes + 1);
+    EXPECT_GE(routed.size(), kMostRoutedBytes - 8);
+    EXPECT_TRUE(is_utf8(routed)) << filler;
+    EXPECT_THAT(routed, ::testing::StartsWith("Translate:"));
+    EXPECT_THAT(routed, ::testing::EndsWith("in German"));
+  }
 }
 
 TEST(ReadRequest, TakesTheLowestCap) {
