@@ -28,6 +28,16 @@ bash .ci/install_packages.sh python3-venv
 venv checks -r packaging/requirements.txt
 "$work/checks/bin/check-jsonschema" -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
 "$work/checks/bin/hadolint" packaging/Dockerfile
+"$work/checks/bin/check-jsonschema" -q --builtin-schema vendor.compose-spec examples/gateway/docker-compose.yml
+# Its jsonschema is another one, too.
+venv kubernetes kubernetes-validate
+"$work/kubernetes/bin/kubernetes-validate" --quiet --strict examples/gateway/kubernetes.yml
+if command -v systemd-analyze > /dev/null; then
+  # The programs of the unit need not be installed here.
+  sed "s|/usr/local/bin/r2-router|/bin/true|" examples/gateway/r2-router.service > "$work/r2-router.service"
+  systemd-analyze verify --man=no "$work/r2-router.service"
+fi
+if command -v promtool > /dev/null; then promtool check config examples/gateway/prometheus.yml; fi
 "$work/checks/bin/python" packaging/check_references.py
 # It needs an older jsonschema than check-jsonschema does.
 venv citation cffconvert
@@ -37,7 +47,7 @@ if command -v vcpkg > /dev/null; then
   vcpkg format-manifest packaging/vcpkg/r2router/vcpkg.json
   git diff --exit-code packaging/vcpkg
 fi
-echo "packaging: versions, workflows, Dockerfile, citation and vcpkg port are valid"
+echo "packaging: versions, workflows, Dockerfile, citation, vcpkg port and examples of deployment are valid"
 
 [[ -n $full ]] || exit 0
 bash .ci/install_packages.sh g++ cmake ninja-build libeigen3-dev nlohmann-json3-dev libcli11-dev zlib1g-dev \
