@@ -132,8 +132,8 @@ void JsonText::parse() {
   if (text_.size() >= std::numeric_limits<std::uint32_t>::max()) {
     refuse("the JSON has 4 GiB or more; send less");
   }
-  // Most texts have longer values, so that this is the only allocation.
-  constexpr std::size_t kBytesPerValue = 16, kUsualValues = 4096;
+  // For values of the usual length. A request keeps this room until its answer has ended.
+  constexpr std::size_t kBytesPerValue = 64, kUsualValues = 4096;
   nodes_.reserve(std::min(text_.size() / kBytesPerValue + 1, kUsualValues));
   using Kind = JsonValue::Kind;
   JsonReader reader(text_, ErrorCode::kInvalidArgument);

@@ -302,7 +302,9 @@ class StreamConnection final : public Connection,
   void answer() {
     request_.body = std::move(parser_->get().body());
     parser_.reset();
+    // What was needed for reading is not kept while a stream is answered.
     if (read_buffer_.size() > kReadBytes) std::string(kReadBytes, '\0').swap(read_buffer_);
+    if (pending_.empty()) std::string().swap(pending_);
     phase_ = Phase::kAnswering;
     finished_ = false;
     // The reply may be complete before there is a task.

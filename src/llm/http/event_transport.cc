@@ -22,6 +22,8 @@ namespace {
 
 /// A call that holds more of a body than this is read no further until it has been passed on.
 constexpr std::size_t kMostHeld = std::size_t{64} << 10;
+/// libcurl's buffers of a transfer. The second is the least that it accepts.
+constexpr long kReceiveBytes = 4 << 10, kSendBytes = 16 << 10;
 constexpr std::size_t kMostIdleHandles = 256;
 constexpr long kMostIdleConnections = 256;
 /// How often the time limits of calls are checked.
@@ -85,6 +87,9 @@ class EventTransport::State::Job final : public EventTransport::Call, private Ex
     set_up();
     set(CURLOPT_PRIVATE, static_cast<void*>(this));
     set(CURLOPT_OPENSOCKETFUNCTION, &open_socket);
+    // Each of thousands of streams has both until its end.
+    set(CURLOPT_BUFFERSIZE, kReceiveBytes);
+    set(CURLOPT_UPLOAD_BUFFERSIZE, kSendBytes);
     if (curl_multi_add_handle(state_.multi_, easy) != CURLM_OK) throw std::bad_alloc();
     state_.jobs_.insert(this);
   }

@@ -207,7 +207,6 @@ void Exchange::set_up() {
     // cannot resend a body that it must read from a callback and cannot rewind.
     set(CURLOPT_READFUNCTION, &Exchange::on_upload);
     set(CURLOPT_READDATA, static_cast<void*>(this));
-    set(CURLOPT_UPLOAD_BUFFERSIZE, 16L << 10);  // kept until the end of the answer
   }
   set(CURLOPT_PREREQFUNCTION, &Exchange::on_connected);
   set(CURLOPT_PREREQDATA, static_cast<void*>(this));

@@ -41,6 +41,9 @@ class PollLoop final : public EventLoop {
   }
   void set_timer(Clock::time_point time) override { timer_ = time; }
 
+  /// Every timer ends after a millisecond.
+  bool early_timers = false;
+
   /// Runs until the condition holds, at most ten seconds; whether it does.
   bool run(EventTransport& transport, const std::function<bool()>& condition,
            std::chrono::milliseconds most = std::chrono::seconds(10)) {
@@ -52,14 +55,16 @@ class PollLoop final : public EventLoop {
         sockets.push_back({.fd = socket, .events = events, .revents = 0});
       }
       const auto wait = std::chrono::ceil<std::chrono::milliseconds>(
-          std::max<Clock::duration>(std::min(timer_.value_or(end), end) - Clock::now(), {}));
+          early_timers
+              ? std::chrono::milliseconds(1)
+              : std::max<Clock::duration>(std::min(timer_.value_or(end), end) - Clock::now(), {}));
       ::poll(sockets.data(), sockets.size(), static_cast<int>(wait.count()));
       for (const pollfd& one : sockets) {
         if (one.revents == 0 || !watched_.contains(one.fd)) continue;
         transport.on_socket(one.fd, (one.revents & (POLLIN | POLLHUP)) != 0,
                             (one.revents & POLLOUT) != 0, (one.revents & POLLERR) != 0);
       }
-      if (timer_ && Clock::now() >= *timer_) {
+      if (timer_ && (early_timers || Clock::now() >= *timer_)) {
         timer_.reset();
         transport.on_timer();
       }
@@ -220,6 +225,16 @@ TEST_F(EventTransportTest, KeepsToTheTimeLimits) {
   EXPECT_EQ(stuck.end->failure->code, ErrorCode::kTimeout);
   EXPECT_THAT(stuck.end->failure->message, HasSubstr("Timeouts::idle"));
   EXPECT_EQ(stuck.body, "x");
+}
+
+TEST_F(EventTransportTest, KeepsToTheTimeLimitsIfTimersEndEarly) {
+  loop.early_timers = true;
+  Answer silent;
+  const auto begin = Clock::now();
+  const auto call = start(server.script({{{{"wait", 30}}}}), silent, "{}", {.first_byte = 0.2});
+  ASSERT_TRUE(run_until_end(silent));
+  EXPECT_THAT(silent.end->failure->message, HasSubstr("Timeouts::first_byte"));
+  EXPECT_GE(Clock::now() - begin, std::chrono::milliseconds(200)) << "it waits no less";
 }
 
 TEST_F(EventTransportTest, ReportsFailuresAsTheBlockingTransportDoes) {
