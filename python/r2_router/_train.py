@@ -183,8 +183,8 @@ def train_on_tasks(
     - ``prompts``: rows with ``query``, ``task`` and ``source``, from which the router learns to
       recognise tasks
     - ``pool`` and ``output``: as in ``train``; tables too
-    - ``vectors``: a checkpoint's folder, such as that of the default one; its vectors of
-      wordpieces are used to recognise words that no prompt has
+    - ``vectors``: a checkpoint, such as ``"default"``; its vectors of wordpieces are used to
+      recognise words that no prompt has
     - ``token_limits``: limited budgets; empty: 100, 300, 1000, 4000 and 16000
     - ``data_date``: the date of the results, such as ``"2026-08-22"``, which ``info`` shows
     - ``progress``: as in ``train``

@@ -100,7 +100,7 @@ void add_train_command(CLI::App& app) {
       "With --task-table: texts with their task and source; the same formats")
       ->needs(table);
   table->needs("--prompts");
-  add("--vectors", command->vectors, "DIR",
+  add("--vectors", command->vectors, "CHECKPOINT",
       "With --task-table: a checkpoint, such as the default one, of which the vectors of "
       "wordpieces "
       "are used to recognise words that no prompt has")

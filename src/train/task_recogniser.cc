@@ -30,9 +30,11 @@
 namespace r2router::train {
 namespace {
 
-constexpr double kStep = 3;         // the first step; steps shrink to 0 linearly
-constexpr float kSmoothing = 0.1F;  // share of a label that is spread over all tasks
-constexpr float kSettled = 0.01F;   // a difference to the label that is not worth a step
+constexpr double kStep = 1;             // the first step; steps shrink to 0 linearly
+constexpr double kMostWeight = 2;       // a longer step would overshoot
+constexpr float kInterceptStep = 0.1F;  // relative: intercepts change with every prompt
+constexpr float kSmoothing = 0.1F;      // share of a label that is spread over all tasks
+constexpr float kSettled = 0.01F;       // a difference to the label that is not worth a step
 
 /// A prompt as the recogniser sees it.
 struct Example {
@@ -53,7 +55,8 @@ TaskEncoderTensors fit_scores(const std::vector<Example>& examples,
     for (std::size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random() % i]);
     for (const std::uint32_t index : order) {
       const Example& example = examples[index];
-      const double rate = kStep * (1 - step++ / steps) * example.weight;
+      const double rate =
+          kStep * (1 - step++ / steps) * std::min<double>(example.weight, kMostWeight);
       std::ranges::copy(scores.intercepts, slope.begin());
       for (const auto& [slot, value] : example.features) {
         const float* const row = scores.weights.data() + slot * tasks;
@@ -70,7 +73,9 @@ TaskEncoderTensors fit_scores(const std::vector<Example>& examples,
         const auto x = static_cast<float>(value);
         for (std::size_t task = 0; task < tasks; ++task) row[task] += x * slope[task];
       }
-      for (std::size_t task = 0; task < tasks; ++task) scores.intercepts[task] += slope[task];
+      for (std::size_t task = 0; task < tasks; ++task) {
+        scores.intercepts[task] += kInterceptStep * slope[task];
+      }
     }
   }
   return scores;

@@ -2,7 +2,10 @@
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <system_error>
+#include <vector>
 
+#include "r2router/checkpoint.h"
 #include "r2router/error.h"
 #include "r2router/train/task_table.h"
 
@@ -33,8 +36,9 @@ std::vector<Value> read(const io::Safetensors& contents, std::string_view name,
 }  // namespace
 
 WordpieceVectors read_wordpiece_vectors(const std::string& path) {
-  const bool folder = std::filesystem::is_directory(path);
-  const io::MappedFile file(folder ? path + "/model.safetensors" : path);
+  std::error_code ignored;
+  const bool is_file = std::filesystem::is_regular_file(path, ignored);
+  const io::MappedFile file(is_file ? path : checkpoint_folder(path) + "/model.safetensors");
   const io::Safetensors contents = io::parse_safetensors(file.bytes(), file.path());
   WordpieceVectors vectors = {read<std::uint8_t>(contents, internal::kWordpieces, file.path()),
                               read<std::int8_t>(contents, internal::kWordpieceVectors, file.path()),

