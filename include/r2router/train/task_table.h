@@ -93,7 +93,7 @@ struct TaskTrainOptions {
   /// checkpoint.
   WordpieceVectors wordpieces = {};
   /// As WordpieceSpec::weight.
-  float wordpiece_weight = 1;
+  float wordpiece_weight = 0.7F;
   /// Limited budgets, tokens: answers that are longer are cut off there and score 0.
   std::vector<std::uint32_t> token_limits = {100, 300, 1000, 4000, 16000};
   /// Default of TaskResult::length_spread, in (0, 4]. Lengths within a task are assumed to be
