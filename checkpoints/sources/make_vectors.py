@@ -107,19 +107,39 @@ def write_safetensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
     path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(values.tobytes() for values in tensors.values()))
 
 
-def read_prompts(path: Path, tokenizer: Tokenizer) -> list[list[int]]:
-    """The pieces of some prompts of each source and task."""
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file]
+def choose_prompts(rows: list[dict]) -> list[int]:
+    """At most 40 of each source and task, and all that are labelled by hand."""
     counts: collections.Counter[tuple[str, str]] = collections.Counter()
-    prompts = []
+    chosen = []
     for i in np.random.default_rng(0).permutation(len(rows)):
         key = rows[i]["source"], rows[i]["task"]
         counts[key] += 1
         if counts[key] <= MOST_PROMPTS or rows[i].get("hand_labelled"):
-            text = rows[i]["query"][: 12 * MOST_PIECES]
-            prompts.append(tokenizer.encode(text, add_special_tokens=False).ids[:MOST_PIECES])
-    return [prompt for prompt in prompts if prompt]
+            chosen.append(int(i))
+    return chosen
+
+
+def encode_pieces(encode: Bert, count: int) -> np.ndarray:
+    """What each piece alone means."""
+    return np.concatenate(
+        [
+            encode(np.stack([np.full_like(part, CLS), part, np.full_like(part, SEP)], 1)).mean(1)
+            for part in np.array_split(np.arange(count), count // 500)
+        ]
+    )
+
+
+def encode_prompts(encode: Bert, prompts: list[list[int]]) -> np.ndarray:
+    """The embeddings of the beginnings of prompts, given as their pieces."""
+    by_length = collections.defaultdict(list)
+    for i, pieces in enumerate(prompts):
+        by_length[min(len(pieces), MOST_PIECES)].append(i)
+    embeddings = np.zeros((len(prompts), WIDTH), np.float32)
+    for same in by_length.values():  # equally long ones together, which need no padding
+        for part in np.array_split(same, len(same) // 64 + 1):
+            rows = [[CLS, *prompts[i][:MOST_PIECES], SEP] for i in part]
+            embeddings[part] = encode(np.array(rows)).mean(1)
+    return embeddings
 
 
 def weigh(meanings: np.ndarray) -> np.ndarray:
@@ -144,28 +164,16 @@ def fit(meanings: np.ndarray, means: np.ndarray, embeddings: np.ndarray) -> tupl
 def main() -> None:
     model = Path(sys.argv[1])
     vocabulary = (model / "vocab.txt").read_bytes()
-    count = vocabulary.count(b"\n")
     encode = Bert(read_tensors(model / "model.safetensors"))
-    meanings = weigh(
-        np.concatenate(
-            [
-                encode(np.stack([np.full_like(part, CLS), part, np.full_like(part, SEP)], 1)).mean(1)
-                for part in np.array_split(np.arange(count), count // 500)
-            ]
-        )
-    )
     tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
     tokenizer.no_truncation()
-    by_length = collections.defaultdict(list)
-    for prompt in read_prompts(Path(sys.argv[2]), tokenizer):
-        by_length[len(prompt)].append(prompt)
-    means, embeddings = [], []
-    for same in by_length.values():  # equally long ones together, which need no padding
-        for part in np.array_split(same, len(same) // 64 + 1):
-            ends = np.ones((len(part), 1), int)
-            embeddings.append(encode(np.hstack([CLS * ends, part, SEP * ends])).mean(1))
-            means.append(meanings[part].mean(1))
-    vectors, scales = fit(meanings, np.concatenate(means), np.concatenate(embeddings))
+    tokenizer.no_padding()
+    with gzip.open(sys.argv[2], "rt", encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    prompts = [tokenizer.encode(rows[i]["query"], add_special_tokens=False).ids for i in choose_prompts(rows)]
+    meanings = weigh(encode_pieces(encode, vocabulary.count(b"\n")))
+    means = np.stack([meanings[pieces[:MOST_PIECES]].mean(0) for pieces in prompts])
+    vectors, scales = fit(meanings, means, encode_prompts(encode, prompts))
     write_safetensors(
         Path(sys.argv[3]),
         {
