@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <stop_token>
 #include <string>
@@ -99,11 +100,36 @@ struct LexicalEncoderTensors {
   friend bool operator==(const LexicalEncoderTensors&, const LexicalEncoderTensors&) = default;
 };
 
+/// Settings of the vectors of wordpieces that a task encoder has, and how it uses them.
+struct WordpieceSpec {
+  std::uint32_t pieces = 0;     ///< size of the vocabulary, 1 to 1,048,576
+  std::uint32_t dimension = 0;  ///< of a vector, 1 to 4,096
+  std::uint32_t bytes = 0;      ///< length of WordpieceVectors::vocabulary
+  float weight = 1;  ///< length of a text's vector, > 0; that of its hashed features is 1
+
+  friend bool operator==(const WordpieceSpec&, const WordpieceSpec&) = default;
+};
+
+/// A vocabulary of wordpieces, with a vector for each that says what it means. A text is split as
+/// for BERT without case (checkpoints/FORMAT.md specifies how), and has the mean of the vectors of
+/// its pieces.
+struct WordpieceVectors {
+  /// The pieces in the order of their numbers, in UTF-8, each followed by a line feed. A piece that
+  /// continues a word begins with "##". One piece is "[UNK]", which replaces unknown words.
+  std::vector<std::uint8_t> vocabulary = {};
+  std::vector<std::int8_t> vectors = {};  ///< pieces × dimension, row after row
+  std::vector<float> scales = {};         ///< one for each piece, by which its row is multiplied
+
+  friend bool operator==(const WordpieceVectors&, const WordpieceVectors&) = default;
+};
+
 /// Settings of the task encoder. The embedding is a distribution over kinds of tasks, with one more
 /// element for "none of these"; elements are ≥ 0 and sum to 1.
 struct TaskEncoderSpec {
   /// Hashed features that tasks are recognised by. Must have neither IDF weights nor topics.
   LexicalEncoderSpec features = {};
+  /// Vectors that tasks are recognised by as well; empty: none.
+  std::optional<WordpieceSpec> wordpieces = {};
   std::vector<std::string> tasks = {};  ///< 2 to 1,024 names, all different
   /// The share of none is 1 / (1 + exp(−(novelty_intercept + novelty_coverage·(1 − c) +
   /// novelty_certainty·(1 − p)))), where c is the fraction of the text's squared feature norm that
@@ -112,6 +138,10 @@ struct TaskEncoderSpec {
   double novelty_coverage = 0;
   double novelty_certainty = 0;
 
+  /// Inputs of the scores: the slots of the hashed features, then the elements of a vector.
+  std::size_t input_dimension() const {
+    return features.dimension + (wordpieces ? wordpieces->dimension : 0);
+  }
   /// Length of an embedding: the tasks in order, then none of them.
   std::size_t embedding_dimension() const { return tasks.size() + 1; }
 
@@ -121,10 +151,11 @@ struct TaskEncoderSpec {
 /// Learned parameters of the task encoder, kept in a checkpoint's model.safetensors: a linear score
 /// for each task. The softmax of the scores gives the probabilities of the tasks.
 struct TaskEncoderTensors {
-  /// features.dimension × tasks, row after row. A row of zeros: the feature occurs in no training
-  /// text.
+  /// input_dimension() × tasks, row after row. A slot's row of zeros: the feature occurs in no
+  /// training text.
   std::vector<float> weights = {};
   std::vector<float> intercepts = {};  ///< one for each task
+  WordpieceVectors wordpieces = {};    ///< of spec.wordpieces
 
   friend bool operator==(const TaskEncoderTensors&, const TaskEncoderTensors&) = default;
 };
@@ -153,10 +184,10 @@ R2ROUTER_EXPORT std::shared_ptr<const Encoder> make_lexical_encoder(const Lexica
                                                                     std::vector<float> idf = {},
                                                                     TopicScores topics = {});
 
-/// The encoder of tasks: recognises what a text asks for by its hashed features, with no model and
-/// no server. Time is linear in the length of the text. Results agree between platforms within
-/// 1e-6. Any byte string is accepted. Throws Error(kInvalidArgument) for settings out of range or
-/// numbers of another size.
+/// The encoder of tasks: recognises what a text asks for by its hashed features and the vectors of
+/// its wordpieces, with no model and no server. Time is linear in the length of the text. Results
+/// agree between platforms within 1e-6. Any byte string is accepted. Throws Error(kInvalidArgument)
+/// for settings out of range or numbers of another size.
 R2ROUTER_EXPORT std::shared_ptr<const Encoder> make_task_encoder(const TaskEncoderSpec& spec,
                                                                  TaskEncoderTensors tensors);
 

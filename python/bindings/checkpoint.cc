@@ -131,11 +131,19 @@ std::shared_ptr<Checkpoint> load(const std::string& folder, const py::object& lo
 
 using Floats = py::array_t<float, py::array::c_style>;
 
-Floats to_array(const std::vector<float>& values) {
-  return Floats(static_cast<py::ssize_t>(values.size()), values.data());
+template <typename Value>
+py::array_t<Value, py::array::c_style> to_array(const std::vector<Value>& values) {
+  return {static_cast<py::ssize_t>(values.size()), values.data()};
 }
 
 std::vector<float> to_vector(const Floats& values) {
+  return {values.data(), values.data() + values.size()};
+}
+
+/// An array of numbers that float32 would not hold as compactly.
+template <typename Value>
+std::vector<Value> to_vector(const py::array& array) {
+  const py::array_t<Value, py::array::c_style> values(array);
   return {values.data(), values.data() + values.size()};
 }
 
@@ -150,7 +158,7 @@ using CurveState = std::pair<std::vector<double>, std::vector<double>>;
 /// The parts of a pickled checkpoint: config.json, heads, the predictor's numbers, IDF weights,
 /// spreads, weights and intercepts of topics, length curves.
 /// The numbers of the encoder's tensors, in the order of its struct.
-using EncoderState = std::vector<py::array_t<float>>;
+using EncoderState = std::vector<py::array>;
 using State = std::tuple<std::string, std::vector<HeadTuple>, py::object, EncoderState,
                          std::vector<double>, std::vector<CurveState>>;
 
@@ -177,17 +185,22 @@ EncoderState state_of(const LexicalEncoderTensors& tensors) {
 }
 
 EncoderState state_of(const TaskEncoderTensors& tensors) {
-  return {to_array(tensors.weights), to_array(tensors.intercepts)};
+  const WordpieceVectors& wordpieces = tensors.wordpieces;
+  return {to_array(tensors.weights), to_array(tensors.intercepts), to_array(wordpieces.vocabulary),
+          to_array(wordpieces.vectors), to_array(wordpieces.scales)};
 }
 
 /// The tensors of the spec's kind. Sizes are checked by validate().
 EncoderTensors to_tensors(const LexicalEncoderSpec&, const EncoderState& state) {
-  return LexicalEncoderTensors{to_vector(state.at(0)),
-                               {to_vector(state.at(1)), to_vector(state.at(2))}};
+  return LexicalEncoderTensors{to_vector<float>(state.at(0)),
+                               {to_vector<float>(state.at(1)), to_vector<float>(state.at(2))}};
 }
 
 EncoderTensors to_tensors(const TaskEncoderSpec&, const EncoderState& state) {
-  return TaskEncoderTensors{to_vector(state.at(0)), to_vector(state.at(1))};
+  return TaskEncoderTensors{to_vector<float>(state.at(0)),
+                            to_vector<float>(state.at(1)),
+                            {to_vector<std::uint8_t>(state.at(2)),
+                             to_vector<std::int8_t>(state.at(3)), to_vector<float>(state.at(4))}};
 }
 
 State get_state(const std::shared_ptr<Checkpoint>& checkpoint) {

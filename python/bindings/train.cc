@@ -132,8 +132,9 @@ std::tuple<std::shared_ptr<Checkpoint>, Dict, std::string> train_on(
 
 std::tuple<std::shared_ptr<Checkpoint>, std::string, std::string> train_on_tasks(
     const std::string& results, const std::string& prompts, const std::string& pool,
-    const std::vector<std::uint32_t>& token_limits, const std::string& data_date,
-    std::uint64_t seed, std::uint32_t threads, py::object progress, py::object log) {
+    const std::string& vectors, const std::vector<std::uint32_t>& token_limits,
+    const std::string& data_date, std::uint64_t seed, std::uint32_t threads, py::object progress,
+    py::object log) {
   train::TaskTrainOptions options;
   options.data_date = data_date;
   if (!token_limits.empty()) options.token_limits = token_limits;
@@ -142,6 +143,7 @@ std::tuple<std::shared_ptr<Checkpoint>, std::string, std::string> train_on_tasks
   options.progress = to_progress_callback(std::move(progress));
   options.log = to_log_callback(std::move(log));
   const ReleasedGil released;
+  if (!vectors.empty()) options.wordpieces = train::read_wordpiece_vectors(vectors);
   const train::TaskTable table = train::read_task_table(results, read_pool(pool), options.log);
   train::TaskTrainReport report;
   auto checkpoint = std::make_shared<Checkpoint>(
@@ -231,9 +233,9 @@ void register_train(py::module_& module) {
   module.def("train", &train_on, py::kw_only(), py::arg("data"), py::arg("recipe"),
              "Returns the checkpoint, a report, and the report as text.");
   module.def("train_on_tasks", &train_on_tasks, py::kw_only(), py::arg("results"),
-             py::arg("prompts"), py::arg("pool"), py::arg("token_limits"), py::arg("data_date"),
-             py::arg("seed"), py::arg("threads"), py::arg("progress"), py::arg("log"),
-             "Returns the checkpoint, a report as JSON, and the report as text.");
+             py::arg("prompts"), py::arg("pool"), py::arg("vectors"), py::arg("token_limits"),
+             py::arg("data_date"), py::arg("seed"), py::arg("threads"), py::arg("progress"),
+             py::arg("log"), "Returns the checkpoint, a report as JSON, and the report as text.");
   module.def("add_model_from_tasks", &add_model_from_tasks, py::kw_only(), py::arg("checkpoint"),
              py::arg("results"), py::arg("model"), py::arg("pool"), py::arg("log"),
              "Returns the checkpoint, a report as JSON, and the report as text.");

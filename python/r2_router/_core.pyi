@@ -320,7 +320,7 @@ def train(*, data: Data, recipe: Recipe) -> tuple[Checkpoint, dict[str, typing.A
     """
     Returns the checkpoint, a report, and the report as text.
     """
-def train_on_tasks(*, results: str, prompts: str, pool: str, token_limits: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], data_date: str, seed: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex, progress: typing.Any, log: typing.Any) -> tuple[Checkpoint, str, str]:
+def train_on_tasks(*, results: str, prompts: str, pool: str, vectors: str, token_limits: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], data_date: str, seed: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex, progress: typing.Any, log: typing.Any) -> tuple[Checkpoint, str, str]:
     """
     Returns the checkpoint, a report as JSON, and the report as text.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -167,6 +168,7 @@ def train_on_tasks(
     pool: Pool,
     output: Path | None = None,
     *,
+    vectors: Path | None = None,
     token_limits: Sequence[int] = (),
     data_date: str = "",
     seed: int = 0,
@@ -181,6 +183,8 @@ def train_on_tasks(
     - ``prompts``: rows with ``query``, ``task`` and ``source``, from which the router learns to
       recognise tasks
     - ``pool`` and ``output``: as in ``train``; tables too
+    - ``vectors``: a checkpoint, such as ``"default"``; its vectors of wordpieces are used to
+      recognise words that no prompt has
     - ``token_limits``: limited budgets; empty: 100, 300, 1000, 4000 and 16000
     - ``data_date``: the date of the results, such as ``"2026-08-22"``, which ``info`` shows
     - ``progress``: as in ``train``
@@ -196,6 +200,7 @@ def train_on_tasks(
             results=tables.file("results", results),
             prompts=tables.file("prompts", prompts),
             pool=tables.pool(pool),
+            vectors="" if vectors is None else os.fspath(vectors),
             token_limits=list(token_limits),
             data_date=data_date,
             seed=seed,

@@ -106,7 +106,8 @@ class Validator {
           "and encoder must belong to one checkpoint");
     }
     for (const internal::EncoderTensor& tensor : encoder_tensors()) {
-      expect_equal("the number of " + std::string(tensor.contents), tensor.values->size(),
+      expect_equal("the number of " + std::string(tensor.contents),
+                   std::visit([](const auto* values) { return values->size(); }, tensor.values),
                    tensor.size(), "as /encoder of the config says");
     }
   }
@@ -167,9 +168,11 @@ class Validator {
   void check_numbers() const {
     std::visit([this](const auto& data) { check_numbers(data); }, predictor_);
     for (const internal::EncoderTensor& tensor : encoder_tensors()) {
-      const bool bad_sign = !tensor.may_be_negative &&
-                            std::ranges::any_of(*tensor.values, [](float v) { return v < 0; });
-      if (all_finite<float>(*tensor.values) && !bad_sign) continue;
+      const auto* const values = std::get_if<std::vector<float>*>(&tensor.values);
+      if (values == nullptr) continue;  // whole numbers
+      const bool bad_sign =
+          !tensor.may_be_negative && std::ranges::any_of(**values, [](float v) { return v < 0; });
+      if (all_finite<float>(**values) && !bad_sign) continue;
       fail("the " + std::string(tensor.contents) + " have one that is " +
            (tensor.may_be_negative ? "" : "negative or ") + "not finite; train the encoder again");
     }

@@ -24,7 +24,7 @@ using io::Json;
 using io::JsonDocument;
 using io::JsonView;
 
-constexpr std::uint32_t kNewestFormatVersion = 4;
+constexpr std::uint32_t kNewestFormatVersion = 5;
 constexpr double kHighestTokenFloor = 4294967294;
 constexpr std::uint32_t kMostLengthPoints = 1000;
 

@@ -134,20 +134,27 @@ const TensorView& find_tensor(const Safetensors& contents, const std::string& na
   return *tensor;
 }
 
-/// float32 or float64 elements, as float64.
-std::vector<double> copy_as_double(const TensorView& tensor) {
-  if (tensor.type == TensorType::kFloat64) return copy_elements<double>(tensor);
-  const std::vector<float> values = copy_elements<float>(tensor);
-  return {values.begin(), values.end()};
+/// Elements of a tensor that must be of this type.
+template <typename Value>
+std::vector<Value> copy_typed(const TensorView& tensor, const std::string& file) {
+  if (tensor.type != kTypeOf<Value>) {
+    const auto quoted = [](TensorType type) { return '"' + std::string(name_of(type)) + '"'; };
+    fail("found " + quoted(tensor.type) + ", expected " + quoted(kTypeOf<Value>) +
+             "; convert the tensor",
+         file, "/" + tensor.name + "/dtype");
+  }
+  return copy_elements<Value>(tensor);
 }
 
-/// Elements of a tensor that must be float32.
 std::vector<float> copy_floats(const TensorView& tensor, const std::string& file) {
-  if (tensor.type != TensorType::kFloat32) {
-    fail("found float64, expected \"F32\"; convert the tensor to float32", file,
-         "/" + tensor.name + "/dtype");
-  }
-  return copy_elements<float>(tensor);
+  return copy_typed<float>(tensor, file);
+}
+
+/// float32 or float64 elements, as float64.
+std::vector<double> copy_as_double(const TensorView& tensor, const std::string& file) {
+  if (tensor.type != TensorType::kFloat32) return copy_typed<double>(tensor, file);
+  const std::vector<float> values = copy_elements<float>(tensor);
+  return {values.begin(), values.end()};
 }
 
 template <typename Value>
@@ -196,10 +203,10 @@ LinearHeads read_linear(const Safetensors& contents, std::vector<HeadName> names
   if (weights.type == TensorType::kFloat32) {
     heads.weights = copy_elements<float>(weights);
   } else {
-    heads.weights = copy_elements<double>(weights);
+    heads.weights = copy_typed<double>(weights, file);
   }
   heads.intercepts =
-      copy_as_double(find_tensor(contents, "intercepts", {heads.names.size()}, file));
+      copy_as_double(find_tensor(contents, "intercepts", {heads.names.size()}, file), file);
   return heads;
 }
 
@@ -242,7 +249,8 @@ MultilayerPerceptron read_perceptron(const Safetensors& contents, std::vector<He
     const TensorView& biases = find_tensor(contents, layer_name(i, "bias"), {inputs}, file);
     result.layers.push_back({copy_floats(weights, file), copy_floats(biases, file)});
   }
-  result.scales = copy_as_double(find_tensor(contents, "scales", {result.names.size()}, file));
+  result.scales =
+      copy_as_double(find_tensor(contents, "scales", {result.names.size()}, file), file);
   return result;
 }
 
@@ -251,7 +259,7 @@ std::vector<LengthCurve> read_length_curves(const Safetensors& contents,
                                             const std::string& file) {
   const std::size_t count = count_length_heads(names);
   const std::vector<double> numbers =
-      copy_as_double(find_tensor(contents, kLengthCurves, {count, 2, points}, file));
+      copy_as_double(find_tensor(contents, kLengthCurves, {count, 2, points}, file), file);
   std::vector<LengthCurve> curves(count);
   auto next = numbers.begin();
   const auto take = [&] {
@@ -369,8 +377,10 @@ Checkpoint decode_native(Config config, std::span<const std::uint8_t> bytes,
   }
   for (const internal::EncoderTensor& tensor : encoder_tensors) {
     if (tensor.shape.empty()) continue;
-    *tensor.values =
-        copy_floats(find_tensor(contents, std::string(tensor.name), tensor.shape, file), file);
+    const TensorView& found = find_tensor(contents, std::string(tensor.name), tensor.shape, file);
+    std::visit([&]<typename Value>(
+                   std::vector<Value>* values) { *values = copy_typed<Value>(found, file); },
+               tensor.values);
   }
   return checkpoint;
 }
@@ -391,7 +401,7 @@ std::string encode_native(const Checkpoint& checkpoint) {
     curve_numbers.insert(curve_numbers.end(), predicted.begin(), predicted.end());
     curve_numbers.insert(curve_numbers.end(), observed.begin(), observed.end());
   }
-  // float64 before float32, so that every tensor is aligned.
+  // float64 before float32 before bytes, so that every tensor is aligned.
   if (checkpoint.config.length_points > 0) {
     contents.tensors.push_back(
         {kLengthCurves,
@@ -404,9 +414,15 @@ std::string encode_native(const Checkpoint& checkpoint) {
     for (const internal::EncoderTensor& tensor :
          internal::tensors_of(*checkpoint.config.encoder, checkpoint.encoder)) {
       if (tensor.shape.empty()) continue;
-      contents.tensors.push_back(
-          {std::string(tensor.name), TensorType::kFloat32, tensor.shape, bytes_of(*tensor.values)});
+      std::visit(
+          [&]<typename Value>(const std::vector<Value>* values) {
+            contents.tensors.push_back(
+                {std::string(tensor.name), kTypeOf<Value>, tensor.shape, bytes_of(*values)});
+          },
+          tensor.values);
     }
+    std::ranges::stable_sort(contents.tensors, std::ranges::greater(),
+                             [](const TensorView& tensor) { return size_of(tensor.type); });
   }
   return write_safetensors(contents);
 }

@@ -12,11 +12,17 @@ namespace {
 constexpr std::size_t kLengthBytes = 8;  // of the header length in front of the header
 constexpr const char* kMetadata = "__metadata__";
 
-/// The format has more types, but heads never use them.
+/// The types that checkpoints use; the format has more.
+constexpr std::pair<std::string_view, TensorType> kTypes[] = {{"F32", TensorType::kFloat32},
+                                                              {"F64", TensorType::kFloat64},
+                                                              {"I8", TensorType::kInt8},
+                                                              {"U8", TensorType::kUint8}};
+
 TensorType read_type(const JsonView& field) {
-  if (field.is_string() && field.string() == "F32") return TensorType::kFloat32;
-  if (field.is_string() && field.string() == "F64") return TensorType::kFloat64;
-  field.fail("\"F32\" or \"F64\"; convert the tensor to float32 or float64");
+  for (const auto& [name, type] : kTypes) {
+    if (field.is_string() && field.string() == name) return type;
+  }
+  field.fail(R"("F32", "F64", "I8" or "U8"; convert the tensor to one of these types)");
 }
 
 /// Size in bytes of a tensor of this shape; empty if it overflows.
@@ -126,15 +132,18 @@ Safetensors parse_safetensors(std::span<const std::uint8_t> bytes, const std::st
   return contents;
 }
 
+std::string_view name_of(TensorType type) {
+  return std::ranges::find(kTypes, type, [](const auto& known) { return known.second; })->first;
+}
+
 std::string write_safetensors(const Safetensors& contents) {
   Json header = Json::object();
   if (!contents.metadata.empty()) header[kMetadata] = contents.metadata;
   std::uint64_t end = 0;
   for (const TensorView& tensor : contents.tensors) {
     const std::uint64_t begin = std::exchange(end, end + tensor.data.size());
-    header[tensor.name] = {{"dtype", tensor.type == TensorType::kFloat32 ? "F32" : "F64"},
-                           {"shape", tensor.shape},
-                           {"data_offsets", {begin, end}}};
+    header[tensor.name] = {
+        {"dtype", name_of(tensor.type)}, {"shape", tensor.shape}, {"data_offsets", {begin, end}}};
   }
   std::string text = header.dump();
   text.resize((text.size() + 7) / 8 * 8, ' ');  // so that the data are aligned

@@ -10,14 +10,31 @@
 #include <map>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace r2router::io {
 
-enum class TensorType : std::uint8_t { kFloat32, kFloat64 };
+enum class TensorType : std::uint8_t { kFloat32, kFloat64, kInt8, kUint8 };
 
 /// Bytes of one element.
-constexpr std::size_t size_of(TensorType type) { return type == TensorType::kFloat32 ? 4 : 8; }
+constexpr std::size_t size_of(TensorType type) {
+  if (type == TensorType::kFloat64) return 8;
+  return type == TensorType::kFloat32 ? 4 : 1;
+}
+
+/// The type of tensors of these C++ numbers.
+template <typename Value>
+inline constexpr TensorType kTypeOf = TensorType::kFloat32;
+template <>
+inline constexpr TensorType kTypeOf<double> = TensorType::kFloat64;
+template <>
+inline constexpr TensorType kTypeOf<std::int8_t> = TensorType::kInt8;
+template <>
+inline constexpr TensorType kTypeOf<std::uint8_t> = TensorType::kUint8;
+
+/// As the header spells it, such as "F32".
+std::string_view name_of(TensorType type);
 
 /// A non-owning view of a tensor.
 struct TensorView {
@@ -47,8 +64,8 @@ inline constexpr std::uint64_t kMaxSafetensorsHeader = 16 << 20;
 
 /// Checks the whole container before it returns: sizes against the file's, shapes against data, and
 /// that the data are in bounds and neither overlap nor leave gaps. Values are not checked. Types
-/// other than float32 and float64 are rejected. Throws Error(kBadCheckpoint) with `file` and the
-/// byte offset or the JSON pointer in the header.
+/// other than float32, float64, int8 and uint8 are rejected. Throws Error(kBadCheckpoint) with
+/// `file` and the byte offset or the JSON pointer in the header.
 Safetensors parse_safetensors(std::span<const std::uint8_t> bytes, const std::string& file);
 
 /// A file that holds `contents`, the data in the order given. The first tensor is aligned to 8

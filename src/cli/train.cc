@@ -23,7 +23,7 @@ using Json = nlohmann::ordered_json;
 struct TrainSettings {
   OutcomeSettings data;
   LearningSettings learning;
-  std::string output, task_table, prompts, prior;
+  std::string output, task_table, prompts, vectors, prior;
   train::TaskTrainOptions tasks;
   bool hard_cap = false, json = false;
 };
@@ -35,6 +35,9 @@ Checkpoint train_on_tasks(TrainSettings& settings, train::TaskTrainReport* repor
   options.threads = settings.learning.recipe.options.threads;
   options.progress = print_progress();
   options.log = print_warnings();
+  if (!settings.vectors.empty()) {
+    options.wordpieces = train::read_wordpiece_vectors(settings.vectors);
+  }
   const train::TaskTable table =
       train::read_task_table(settings.task_table, read_pool(settings.learning.pool), options.log);
   return train::train(table, train::read_task_prompts(settings.prompts), options, report);
@@ -98,6 +101,11 @@ void add_train_command(CLI::App& app) {
       "With --task-table: texts with their task and source; the same formats")
       ->needs(table);
   table->needs("--prompts");
+  add("--vectors", command->vectors, "CHECKPOINT",
+      "With --task-table: a checkpoint, such as the default one, of which the vectors of "
+      "wordpieces "
+      "are used to recognise words that no prompt has")
+      ->needs(table);
   add("--data-date", command->tasks.data_date, "DATE",
       "With --task-table: the date of the results, such as 2026-08-22, which info shows")
       ->needs(table);

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "r2router/encoder.h"
@@ -18,13 +19,13 @@ namespace r2router::internal {
 /// The largest embedding of a checkpoint.
 inline constexpr std::uint32_t kMostDimensions = 65536;
 
-/// A float32 tensor that an encoder of some kind can have.
+/// A tensor that an encoder of some kind can have.
 struct EncoderTensor {
   std::string_view name;
   std::string_view contents;         ///< plural, for messages
   std::string_view setting;          ///< the member of /encoder that says whether it exists
   std::vector<std::uint64_t> shape;  ///< empty: this encoder does not have it
-  std::vector<float>* values;
+  std::variant<std::vector<float>*, std::vector<std::int8_t>*, std::vector<std::uint8_t>*> values;
   bool may_be_negative = true;
 
   std::uint64_t size() const;  ///< 0 for an empty shape

@@ -1,5 +1,5 @@
-// Multinomial logistic regression on hashed features, by stochastic gradient descent with smoothed
-// labels, and its calibration.
+// Multinomial logistic regression on hashed features and vectors, by stochastic gradient descent
+// with smoothed labels, and its calibration.
 //
 // A text of a new source is harder than a text of a known one, and softmax probabilities are too
 // certain there. Sources are therefore divided into groups, and the scores of each group come from
@@ -15,6 +15,7 @@
 #include <cmath>
 #include <map>
 #include <numeric>
+#include <optional>
 #include <random>
 #include <span>
 
@@ -23,14 +24,17 @@
 #include "base/parallel.h"
 #include "encode/tasks/sparse_features.h"
 #include "encode/tasks/task_scores.h"
+#include "encode/tasks/wordpieces.h"
 #include "train/problem.h"
 
 namespace r2router::train {
 namespace {
 
-constexpr double kStep = 3;         // the first step; steps shrink to 0 linearly
-constexpr float kSmoothing = 0.1F;  // share of a label that is spread over all tasks
-constexpr float kSettled = 0.01F;   // a difference to the label that is not worth a step
+constexpr double kStep = 1;             // the first step; steps shrink to 0 linearly
+constexpr double kMostWeight = 2;       // a longer step would overshoot
+constexpr float kInterceptStep = 0.1F;  // relative: intercepts change with every prompt
+constexpr float kSmoothing = 0.1F;      // share of a label that is spread over all tasks
+constexpr float kSettled = 0.01F;       // a difference to the label that is not worth a step
 
 /// A prompt as the recogniser sees it.
 struct Example {
@@ -51,7 +55,8 @@ TaskEncoderTensors fit_scores(const std::vector<Example>& examples,
     for (std::size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random() % i]);
     for (const std::uint32_t index : order) {
       const Example& example = examples[index];
-      const double rate = kStep * (1 - step++ / steps) * example.weight;
+      const double rate =
+          kStep * (1 - step++ / steps) * std::min<double>(example.weight, kMostWeight);
       std::ranges::copy(scores.intercepts, slope.begin());
       for (const auto& [slot, value] : example.features) {
         const float* const row = scores.weights.data() + slot * tasks;
@@ -68,7 +73,9 @@ TaskEncoderTensors fit_scores(const std::vector<Example>& examples,
         const auto x = static_cast<float>(value);
         for (std::size_t task = 0; task < tasks; ++task) row[task] += x * slope[task];
       }
-      for (std::size_t task = 0; task < tasks; ++task) scores.intercepts[task] += slope[task];
+      for (std::size_t task = 0; task < tasks; ++task) {
+        scores.intercepts[task] += kInterceptStep * slope[task];
+      }
     }
   }
   return scores;
@@ -226,18 +233,32 @@ void measure(const std::vector<Example>& examples, const Unseen& unseen, double 
 TaskRecogniser fit_recogniser(const std::vector<TaskPrompt>& prompts,
                               const std::vector<std::string>& tasks,
                               const TaskTrainOptions& options) {
-  const std::size_t dimension = options.features.dimension;
   std::map<std::string_view, std::uint32_t> task_of, source_of;
   for (const std::string& task : tasks) {
     task_of.emplace(task, static_cast<std::uint32_t>(task_of.size()));
   }
+  TaskRecogniser result;
+  result.spec.features = options.features;
+  result.spec.tasks = tasks;
+  std::optional<internal::Wordpieces> wordpieces;
+  if (const WordpieceVectors& vectors = options.wordpieces; !vectors.scales.empty()) {
+    const std::size_t pieces = vectors.scales.size();
+    result.spec.wordpieces = {
+        .pieces = static_cast<std::uint32_t>(pieces),
+        .dimension = static_cast<std::uint32_t>(vectors.vectors.size() / pieces),
+        .bytes = static_cast<std::uint32_t>(vectors.vocabulary.size()),
+        .weight = options.wordpiece_weight};
+    wordpieces.emplace(*result.spec.wordpieces, vectors);
+  }
+  const std::size_t dimension = result.spec.input_dimension();
   std::vector<Example> examples;
   internal::SparseFeatures features;
   for (const TaskPrompt& prompt : prompts) {
     const auto task = task_of.find(prompt.task);
     if (task == task_of.end()) continue;
     Example example;
-    const auto collected = features.collect(prompt.text, options.features);
+    const auto collected =
+        features.collect(prompt.text, options.features, wordpieces ? &*wordpieces : nullptr);
     example.features.assign(collected.begin(), collected.end());
     example.task = task->second;
     example.source = source_of.emplace(prompt.source, static_cast<std::uint32_t>(source_of.size()))
@@ -251,10 +272,7 @@ TaskRecogniser fit_recogniser(const std::vector<TaskPrompt>& prompts,
   }
   weigh(examples, tasks.size());
 
-  TaskRecogniser result;
   result.sources = source_of.size();
-  result.spec.features = options.features;
-  result.spec.tasks = tasks;
   const std::size_t groups = std::min<std::size_t>(options.folds, source_of.size());
   const std::vector<std::uint32_t> group_of = group_sources(examples, source_of.size(), groups);
   const auto select = [&](auto wanted) {
@@ -280,7 +298,7 @@ TaskRecogniser fit_recogniser(const std::vector<TaskPrompt>& prompts,
                    tasks.size(), options);
     for (const std::uint32_t index : select([&](auto group) { return group == left_out; })) {
       unseen.unknown[index] = internal::score_tasks(
-          examples[index].features, own,
+          examples[index].features, options.features.dimension, own,
           std::span(unseen.scores).subspan(index * tasks.size(), tasks.size()));
     }
   });
@@ -291,6 +309,7 @@ TaskRecogniser fit_recogniser(const std::vector<TaskPrompt>& prompts,
   std::ranges::transform(scores.weights, scores.weights.begin(), cool);
   std::ranges::transform(scores.intercepts, scores.intercepts.begin(), cool);
   result.tensors = std::move(scores);
+  result.tensors.wordpieces = options.wordpieces;
   return result;
 }
 

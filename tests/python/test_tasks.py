@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,18 @@ def test_tables_of_every_kind(tmp_path: Path, training: r2_router.TaskTraining) 
     budgets = {option["budget"] for option in other.router.route_text("who").all_options}
     assert budgets == {200, "unlimited"}
     assert training["tasks"] == other["tasks"]
+
+
+def test_vectors_of_wordpieces(tmp_path: Path) -> None:
+    folder = tmp_path / "router"
+    training = r2_router.train_on_tasks(RESULTS, PROMPTS, POOL, folder, vectors="default")
+    assert json.loads((folder / "config.json").read_text())["format_version"] == 5
+    loaded = r2_router.R2Router.from_pretrained(folder)
+    copy = pickle.loads(pickle.dumps(training.router))
+    for text in ("compile this python function", "who when", "words of no prompt"):
+        assert loaded.route_text(text) == training.router.route_text(text) == copy.route_text(text)
+    with pytest.raises(r2_router.CheckpointError, match="wordpieces"):
+        r2_router.train_on_tasks(RESULTS, PROMPTS, POOL, vectors="r2-router")
 
 
 @pytest.mark.parametrize(

@@ -79,9 +79,21 @@ struct TaskPrompts {
 /// Throws Error(kBadData) with file and line for a row without them, or a blank text.
 R2ROUTER_EXPORT TaskPrompts read_task_prompts(const std::string& file);
 
+/// Reads the vectors of wordpieces from a checkpoint that has them, such as the default one, or
+/// from another safetensors file with the same three tensors (checkpoints/FORMAT.md, "The task
+/// encoder"). `path`: the checkpoint's name or folder, or the file. Throws Error(kBadCheckpoint)
+/// with file and tensor for a file without them; Error(kNotFound) or Error(kIo) for one that cannot
+/// be read.
+R2ROUTER_EXPORT WordpieceVectors read_wordpiece_vectors(const std::string& path);
+
 struct TaskTrainOptions {
   /// As TaskEncoderSpec::features.
   LexicalEncoderSpec features = default_features();
+  /// Vectors by which words that no prompt has are recognised; empty: none. They go into the
+  /// checkpoint.
+  WordpieceVectors wordpieces = {};
+  /// As WordpieceSpec::weight.
+  float wordpiece_weight = 0.7F;
   /// Limited budgets, tokens: answers that are longer are cut off there and score 0.
   std::vector<std::uint32_t> token_limits = {100, 300, 1000, 4000, 16000};
   /// Default of TaskResult::length_spread, in (0, 4]. Lengths within a task are assumed to be

@@ -1,5 +1,6 @@
-// The hashed features of a text as a list: what the task encoder recognises tasks by, and what its
-// scores are learned from. checkpoints/FORMAT.md, "The task encoder", specifies the arithmetic.
+// The hashed features and the vector of a text as a list: what the task encoder recognises tasks
+// by, and what its scores are learned from. checkpoints/FORMAT.md, "The task encoder", specifies
+// the arithmetic.
 #pragma once
 
 #include <cmath>
@@ -13,10 +14,12 @@
 #include "r2router/encoder.h"
 
 #include "encode/lexical/features.h"
+#include "encode/tasks/wordpieces.h"
 
 namespace r2router::internal {
 
-/// A slot of the hash table, and the value of a text's feature there.
+/// A slot of the hash table, or its size plus the index of an element of the text's vector; and the
+/// value of the text there.
 struct SparseFeature {
   std::uint32_t slot = 0;
   double value = 0;
@@ -26,8 +29,10 @@ struct SparseFeature {
 class SparseFeatures {
  public:
   /// The features of the text, with squares that sum to 1; or none. Each family has its own, in the
-  /// order of their first occurrence in the text. Valid until the next call.
-  std::span<const SparseFeature> collect(std::string_view text, const LexicalEncoderSpec& spec) {
+  /// order of their first occurrence in the text. The elements of its vector follow, if
+  /// `wordpieces` is not null. Valid until the next call.
+  std::span<const SparseFeature> collect(std::string_view text, const LexicalEncoderSpec& spec,
+                                         const Wordpieces* wordpieces) {
     const std::size_t dimension = spec.dimension, size = dimension * spec.features.size();
     if (places_.size() < size) places_.resize(size);
     counted_.clear();
@@ -53,6 +58,13 @@ class SparseFeatures {
     }
     const double scale = squares > 0 ? 1 / std::sqrt(squares) : 0;
     for (SparseFeature& feature : features_) feature.value *= scale;
+    if (wordpieces != nullptr) {
+      wordpieces->split(text, pieces_);
+      vector_.resize(wordpieces->dimension());
+      wordpieces->average(pieces_, vector_);
+      auto slot = static_cast<std::uint32_t>(dimension);
+      for (const double value : vector_) features_.push_back({slot++, value});
+    }
     return features_;
   }
 
@@ -66,6 +78,8 @@ class SparseFeatures {
   std::vector<std::uint32_t> places_;  // for each index, where it was counted last
   std::vector<Counted> counted_;
   std::vector<SparseFeature> features_;
+  std::vector<std::uint32_t> pieces_;
+  std::vector<double> vector_;
 };
 
 }  // namespace r2router::internal

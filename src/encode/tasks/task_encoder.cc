@@ -1,4 +1,5 @@
-// Recognises what a text asks for: a softmax over linear scores of its hashed features.
+// Recognises what a text asks for: a softmax over linear scores of its hashed features and of the
+// vector of its wordpieces.
 //
 // A text that is unlike the training texts must not be taken for the task that it resembles most.
 // Part of the embedding is therefore the share of no task, which is fitted on texts of sources that
@@ -7,6 +8,7 @@
 // but memory. checkpoints/FORMAT.md, "The task encoder", specifies the arithmetic.
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -20,6 +22,7 @@
 #include "encode/tasks/sparse_features.h"
 #include "encode/tasks/task_kind.h"
 #include "encode/tasks/task_scores.h"
+#include "encode/tasks/wordpieces.h"
 
 namespace r2router {
 namespace {
@@ -45,11 +48,11 @@ void check(const TaskEncoderSpec& spec, const TaskEncoderTensors& tensors) {
       !std::isfinite(spec.novelty_certainty)) {
     fail("novelty is not a finite number");
   }
-  if (tensors.weights.size() != tasks * spec.features.dimension ||
+  if (tensors.weights.size() != tasks * spec.input_dimension() ||
       tensors.intercepts.size() != tasks) {
     fail("there are " + std::to_string(tensors.weights.size()) + " weights and " +
          std::to_string(tensors.intercepts.size()) + " intercepts, expected " +
-         std::to_string(spec.features.dimension) + " × " + std::to_string(tasks) + " and " +
+         std::to_string(spec.input_dimension()) + " × " + std::to_string(tasks) + " and " +
          std::to_string(tasks));
   }
   const auto finite = [](float value) { return std::isfinite(value); };
@@ -62,7 +65,11 @@ void check(const TaskEncoderSpec& spec, const TaskEncoderTensors& tensors) {
 class TaskEncoder final : public Encoder {
  public:
   TaskEncoder(const TaskEncoderSpec& spec, TaskEncoderTensors tensors)
-      : spec_(spec), tensors_(std::move(tensors)) {}
+      : spec_(spec), tensors_(std::move(tensors)) {
+    if (spec.wordpieces) {
+      wordpieces_.emplace(*spec.wordpieces, std::exchange(tensors_.wordpieces, {}));
+    }
+  }
 
   std::size_t dimension() const override { return spec_.embedding_dimension(); }
 
@@ -80,8 +87,10 @@ class TaskEncoder final : public Encoder {
     thread_local std::vector<double> probabilities;
     const std::size_t tasks = spec_.tasks.size();
     probabilities.resize(tasks);
+    const auto collected =
+        features.collect(text, spec_.features, wordpieces_ ? &*wordpieces_ : nullptr);
     const double unknown =
-        internal::score_tasks(features.collect(text, spec_.features), tensors_, probabilities);
+        internal::score_tasks(collected, spec_.features.dimension, tensors_, probabilities);
     internal::softmax<double>(probabilities);
     const double none =
         internal::novelty(spec_, unknown, 1 - *std::ranges::max_element(probabilities));
@@ -92,7 +101,8 @@ class TaskEncoder final : public Encoder {
   }
 
   const TaskEncoderSpec spec_;
-  const TaskEncoderTensors tensors_;
+  TaskEncoderTensors tensors_;  // without the vectors
+  std::optional<internal::Wordpieces> wordpieces_;
 };
 
 }  // namespace

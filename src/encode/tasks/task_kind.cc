@@ -1,5 +1,6 @@
 #include "encode/tasks/task_kind.h"
 
+#include <cstdint>
 #include <string>
 #include <utility>
 
@@ -10,10 +11,19 @@ namespace r2router::internal {
 using io::JsonView;
 
 TaskEncoderSpec read_task_spec(const io::JsonView& field, std::uint32_t embedding_dim) {
-  field.refuse_misspelt(
-      {"type", "dimension", "seed", "features", "fold_digits", "square_root", "tasks", "novelty"});
+  field.refuse_misspelt({"type", "dimension", "seed", "features", "fold_digits", "square_root",
+                         "wordpieces", "tasks", "novelty"});
   TaskEncoderSpec spec;
   spec.features = read_hashed_features(field);
+  if (const JsonView wordpieces = field["wordpieces"]; wordpieces.present()) {
+    wordpieces.refuse_misspelt({"pieces", "dimension", "bytes", "weight"});
+    WordpieceSpec& own = spec.wordpieces.emplace();
+    own.pieces = wordpieces["pieces"].uint32(1, 1 << 20);
+    own.dimension = wordpieces["dimension"].uint32(1, 4096);
+    own.bytes = wordpieces["bytes"].uint32(1, UINT32_MAX);
+    own.weight =
+        static_cast<float>(wordpieces["weight"].number(0.001, 1000, "a number from 0.001 to 1000"));
+  }
   spec.tasks = read_distinct_names(field["tasks"], "task", kMostTasks);
   const JsonView novelty = field["novelty"];
   novelty.refuse_misspelt({"intercept", "coverage", "certainty"});
@@ -34,6 +44,12 @@ TaskEncoderSpec read_task_spec(const io::JsonView& field, std::uint32_t embeddin
 io::Json spec_to_json(const TaskEncoderSpec& spec) {
   io::Json json = {{"type", kTaskType}};
   json.update(hashed_features_to_json(spec.features));
+  if (spec.wordpieces) {
+    json["wordpieces"] = {{"pieces", spec.wordpieces->pieces},
+                          {"dimension", spec.wordpieces->dimension},
+                          {"bytes", spec.wordpieces->bytes},
+                          {"weight", static_cast<double>(spec.wordpieces->weight)}};
+  }
   json["tasks"] = spec.tasks;
   json["novelty"] = {{"intercept", spec.novelty_intercept},
                      {"coverage", spec.novelty_coverage},
@@ -41,19 +57,37 @@ io::Json spec_to_json(const TaskEncoderSpec& spec) {
   return json;
 }
 
-std::uint32_t least_format_version(const TaskEncoderSpec&) { return 4; }
+std::uint32_t least_format_version(const TaskEncoderSpec& spec) { return spec.wordpieces ? 5 : 4; }
 
 std::vector<EncoderTensor> list_tensors(const TaskEncoderSpec& spec, TaskEncoderTensors& tensors) {
+  using Shape = std::vector<std::uint64_t>;
+  const WordpieceSpec wordpieces = spec.wordpieces.value_or(WordpieceSpec());
+  const auto shape = [&](Shape extents) { return spec.wordpieces ? std::move(extents) : Shape(); };
   return {{.name = "task_weights",
            .contents = "tasks' weights",
            .setting = "tasks",
-           .shape = {spec.features.dimension, spec.tasks.size()},
+           .shape = {spec.input_dimension(), spec.tasks.size()},
            .values = &tensors.weights},
           {.name = "task_intercepts",
            .contents = "tasks' intercepts",
            .setting = "tasks",
            .shape = {spec.tasks.size()},
-           .values = &tensors.intercepts}};
+           .values = &tensors.intercepts},
+          {.name = kWordpieces,
+           .contents = "bytes of the vocabulary",
+           .setting = "wordpieces",
+           .shape = shape({wordpieces.bytes}),
+           .values = &tensors.wordpieces.vocabulary},
+          {.name = kWordpieceVectors,
+           .contents = "vectors of wordpieces",
+           .setting = "wordpieces",
+           .shape = shape({wordpieces.pieces, wordpieces.dimension}),
+           .values = &tensors.wordpieces.vectors},
+          {.name = kWordpieceScales,
+           .contents = "scales of wordpieces",
+           .setting = "wordpieces",
+           .shape = shape({wordpieces.pieces}),
+           .values = &tensors.wordpieces.scales}};
 }
 
 std::shared_ptr<const Encoder> make_kind(const TaskEncoderSpec& spec, TaskEncoderTensors tensors) {

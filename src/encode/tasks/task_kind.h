@@ -17,6 +17,11 @@ namespace r2router::internal {
 inline constexpr std::string_view kTaskType = "tasks";
 inline constexpr std::size_t kMostTasks = 1024;
 
+// Names of tensors.
+inline constexpr std::string_view kWordpieces = "wordpieces";
+inline constexpr std::string_view kWordpieceVectors = "wordpiece_vectors";
+inline constexpr std::string_view kWordpieceScales = "wordpiece_scales";
+
 template <>
 struct TensorsOfSpec<TaskEncoderSpec> {
   using Type = TaskEncoderTensors;

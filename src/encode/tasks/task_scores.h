@@ -13,9 +13,9 @@
 
 namespace r2router::internal {
 
-/// Writes the score of each task. Returns the share of the features, by their squares, that occur
-/// in no training text.
-inline double score_tasks(std::span<const SparseFeature> features,
+/// Writes the score of each task. Returns the share of the hashed features, by their squares, that
+/// occur in no training text. `slots`: size of the hash table.
+inline double score_tasks(std::span<const SparseFeature> features, std::size_t slots,
                           const TaskEncoderTensors& tensors, std::span<double> scores) {
   const std::size_t tasks = scores.size();
   std::ranges::copy(tensors.intercepts, scores.begin());
@@ -27,7 +27,7 @@ inline double score_tasks(std::span<const SparseFeature> features,
       scores[task] += value * static_cast<double>(weights[task]);
       occurs |= weights[task] != 0;
     }
-    if (occurs) known += value * value;
+    if (occurs && slot < slots) known += value * value;
   }
   return 1 - known;
 }

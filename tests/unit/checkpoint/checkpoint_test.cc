@@ -405,8 +405,8 @@ TEST(NativeModel, ChecksTheTensorsOfTopics) {
   expect("/shape: found the shape [2], expected [2,1]", "topic_weights", kFloat32, {2}, 8);
   expect("/shape: found the shape [3,1], expected [2,1]", "topic_weights", kFloat32, {3, 1}, 12);
   expect("/shape: found the shape [1], expected [2]", "topic_intercepts", kFloat32, {1}, 4);
-  expect("/dtype: found float64, expected \"F32\"", "topic_weights", kFloat64, {2, 1}, 16);
-  expect("/dtype: found float64, expected \"F32\"", "topic_intercepts", kFloat64, {2}, 16);
+  expect("/dtype: found \"F64\", expected \"F32\"", "topic_weights", kFloat64, {2, 1}, 16);
+  expect("/dtype: found \"F64\", expected \"F32\"", "topic_intercepts", kFloat64, {2}, 16);
   Parts none;
   none.extra = "topic_weights";
   expect_error(ErrorCode::kBadCheckpoint,

@@ -284,8 +284,8 @@ TEST(Config, IsWrittenInTheLowestVersionThatHasWhatItNeeds) {
 }
 
 TEST(Config, ALaterFormatVersionNamesBothVersions) {
-  expect_bad(with(full(), "/format_version", 5), "/format_version",
-             "format version 5, expected at most 4");
+  expect_bad(with(full(), "/format_version", 6), "/format_version",
+             "format version 6, expected at most 5");
   expect_bad(with(full(), "/format_version", -1), "/format_version", "a whole number");
   expect_bad(with(full(), "/format_version", "1"), "/format_version", "a whole number");
   EXPECT_EQ(parse(with(released(), "/format_version", 0)).format_version, 0U);

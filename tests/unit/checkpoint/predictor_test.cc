@@ -182,7 +182,7 @@ TEST(NativePredictor, ChecksNearestNeighbours) {
   expect("/targets/shape: found the shape [5,2], expected [4,2]", [](Parts& p) {
     p.shapes["targets"] = {5, 2};
   });
-  expect("/targets/dtype: found float64", [](Parts& p) { p.wide = "targets"; });
+  expect("/targets/dtype: found \"F64\"", [](Parts& p) { p.wide = "targets"; });
   expect("/weights: this tensor is unknown, expected \"embeddings\", \"targets\", \"idf\"",
          [](Parts& p) { p.shapes["weights"] = {1}; });
   expect("/__metadata__/neighbours: this field is missing",
@@ -228,7 +228,7 @@ TEST(NativePredictor, ChecksAPerceptron) {
   expect("/layers.3.weight: this tensor is unknown", [](Parts& p) {
     p.shapes["layers.3.weight"] = {2, 2};
   });
-  expect("/layers.1.weight/dtype: found float64", [](Parts& p) { p.wide = "layers.1.weight"; });
+  expect("/layers.1.weight/dtype: found \"F64\"", [](Parts& p) { p.wide = "layers.1.weight"; });
   expect("/scales/shape: found the shape [3]", [](Parts& p) { p.shapes["scales"] = {3}; });
 }
 

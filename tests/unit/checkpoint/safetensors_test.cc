@@ -159,7 +159,7 @@ TEST(Safetensors, ChecksTypesAndShapes) {
   };
   EXPECT_NO_THROW(parse(second(R"("F64")", "[2]", "[8, 24]")));
   expect_bad(second(R"("BF16")", "[8]", "[8, 24]"), "/b/dtype", "found the string \"BF16\"");
-  expect_bad(second("64", "[2]", "[8, 24]"), "/b/dtype", "\"F32\" or \"F64\"");
+  expect_bad(second("64", "[2]", "[8, 24]"), "/b/dtype", R"("F32", "F64", "I8" or "U8")");
   expect_bad(second(R"("F64")", "2", "[8, 24]"), "/b/shape", "an array");
   expect_bad(second(R"("F64")", "[-2]", "[8, 24]"), "/b/shape/0", "a whole number");
   expect_bad(second(R"("F64")", "[2.0]", "[8, 24]"), "/b/shape/0", "a whole number");

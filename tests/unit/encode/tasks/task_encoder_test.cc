@@ -1,4 +1,5 @@
 #include <cmath>
+#include <fstream>
 #include <limits>
 #include <numeric>
 #include <random>
@@ -243,6 +244,68 @@ TEST(TaskEncoder, IsKeptInACheckpoint) {
   expect_fault("\"certainty\": 0.75", "\"certainty\": \"high\"", "/encoder/novelty/certainty");
   expect_fault("\"coverage\"", "\"coverages\"", "coverage");
   expect_fault("\"tasks\": [", "\"task\": [", "tasks");
+}
+
+/// With vectors of two numbers for three pieces.
+Checkpoint with_wordpieces() {
+  Checkpoint checkpoint = small_checkpoint();
+  auto& spec = std::get<TaskEncoderSpec>(*checkpoint.config.encoder);
+  spec.wordpieces = {.pieces = 3, .dimension = 2, .bytes = 14, .weight = 0.5F};
+  checkpoint.config.format_version = 5;
+  TaskEncoderTensors tensors = random_tensors(spec, 3);
+  tensors.weights.insert(tensors.weights.end(), {1.5F, -2, 0.25F, 3});
+  const std::string vocabulary = "[UNK]\nwho\n##m\n";
+  tensors.wordpieces = {.vocabulary = {vocabulary.begin(), vocabulary.end()},
+                        .vectors = {0, 0, 3, -8, 100, 0},
+                        .scales = {1, 0.5F, 0.02F}};
+  checkpoint.encoder = std::move(tensors);
+  return checkpoint;
+}
+
+TEST(TaskEncoder, AddsTheVectorToTheScores) {
+  Checkpoint checkpoint = with_wordpieces();
+  const auto encoder = make_encoder(*checkpoint.config.encoder, checkpoint.encoder);
+  auto& spec = std::get<TaskEncoderSpec>(*checkpoint.config.encoder);
+  auto& tensors = std::get<TaskEncoderTensors>(checkpoint.encoder);
+  // "who", "##m" and a word that is unknown: 0.5 · (3, −8) + 0.02 · (100, 0) = (3.5, −4), made 0.5
+  // long
+  const double scale = 0.5 / std::hypot(3.5, 4.0);
+  const std::vector<float> shares = encoder->embed_one("Whom? ");
+  for (std::size_t task = 0; task < 2; ++task) {
+    for (std::size_t i = 0; i < 2; ++i) {
+      tensors.intercepts[task] +=
+          static_cast<float>((i == 0 ? 3.5 : -4.0) * scale) * tensors.weights[(16 + i) * 2 + task];
+    }
+  }
+  tensors.weights.resize(16 * 2);
+  tensors.wordpieces = {};
+  spec.wordpieces.reset();
+  const std::vector<float> expected =
+      make_encoder(*checkpoint.config.encoder, checkpoint.encoder)->embed_one("Whom? ");
+  for (std::size_t i = 0; i < 3; ++i) EXPECT_NEAR(shares[i], expected[i], 1e-6);
+}
+
+TEST(TaskEncoder, WordpiecesAreKeptInACheckpoint) {
+  const TemporaryFolder folder;
+  const Checkpoint saved = with_wordpieces();
+  save_checkpoint(saved, folder / "router");
+  const Checkpoint loaded = load_checkpoint(folder / "router");
+  EXPECT_EQ(loaded.config.format_version, 5U);
+  EXPECT_EQ(loaded.config.encoder, saved.config.encoder);
+  EXPECT_EQ(loaded.encoder, saved.encoder);
+  EXPECT_EQ(Router(loaded).encoder()->embed_one("whom"),
+            Router(saved).encoder()->embed_one("whom"));
+
+  Checkpoint changed = saved;
+  std::get<TaskEncoderSpec>(*changed.config.encoder).wordpieces->bytes = 13;
+  EXPECT_THAT(error_of([&] { validate(changed); }).what(), HasSubstr("bytes of the vocabulary"));
+  // A file with more vectors than config.json says.
+  std::string config = testing::read_file(folder / "router/config.json");
+  const std::string_view pieces = R"("pieces": 3)";
+  config.replace(config.find(pieces), pieces.size(), R"("pieces": 4)");
+  std::ofstream(folder / "router/config.json") << config;
+  EXPECT_THAT(error_of([&] { load_checkpoint(folder / "router"); }).what(),
+              HasSubstr("expected [4,2]"));
 }
 
 TEST(TaskEncoder, ADecisionNamesTheTasks) {
