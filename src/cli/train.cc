@@ -65,21 +65,13 @@ void train_checkpoint(TrainSettings& settings) {
   train::TrainReport report;
   Checkpoint checkpoint = train::train(data, recipe, &report);
   save_checkpoint(checkpoint, settings.output);
-
   Json json = Json::parse(to_json(report, checkpoint));
   std::string text = to_text(report, checkpoint);
   if (report.held_out_queries > 0) {
-    // The checkpoint is kept even if it cannot be measured on these queries.
-    try {
-      eval::EvaluationOptions how{.resampling = {.resamples = eval::kDefaultResamples}};
-      how.against = {"standard"};
-      how.log = print_warnings();
-      const auto evaluation = eval::evaluate_checkpoint(Router(std::move(checkpoint)), data,
-                                                        recipe.options.holdout, how);
-      json["evaluation"] = Json::parse(to_json(evaluation, false));
-      text += "\n" + to_text(evaluation);
-    } catch (const Error& error) {
-      print_remark("warning", std::string("not evaluated: ") + error.what());
+    if (const auto evaluation = eval::evaluate_held_out(
+            Router(std::move(checkpoint)), data, recipe.options.holdout, recipe.options.log)) {
+      json["evaluation"] = Json::parse(to_json(*evaluation, false));
+      text += "\n" + to_text(*evaluation);
     }
   }
   print_report(settings.json, settings.output, json.dump(), text);

@@ -333,6 +333,19 @@ RouterEvaluation evaluate_checkpoint(const Router& router, const OutcomeData& da
   return finish(std::move(test.table), std::move(contest), options);
 }
 
+std::optional<RouterEvaluation> evaluate_held_out(const Router& router, const OutcomeData& data,
+                                                  std::uint32_t holdout, const LogCallback& log) {
+  try {
+    return evaluate_checkpoint(router, data, holdout,
+                               {.against = {std::string(kStandard)},
+                                .resampling = {.resamples = kDefaultResamples},
+                                .log = log});
+  } catch (const Error& error) {
+    if (log) log(LogLevel::kWarning, std::string("not evaluated: ") + error.what());
+    return std::nullopt;
+  }
+}
+
 RouterEvaluation cross_validate(const OutcomeData& data, const train::TrainRecipe& recipe,
                                 std::uint32_t folds, const EvaluationOptions& options) {
   if (options.log) report_incomplete(data.table, options.log);

@@ -87,6 +87,13 @@ R2ROUTER_EXPORT RouterEvaluation evaluate_checkpoint(const Router& router, const
                                                      std::uint32_t holdout,
                                                      const EvaluationOptions& options = {});
 
+/// The same after training, which is done even if the held-out queries cannot be evaluated: then
+/// the result is empty, and `log` receives the reason. With kDefaultResamples, against "standard".
+R2ROUTER_EXPORT std::optional<RouterEvaluation> evaluate_held_out(const Router& router,
+                                                                  const OutcomeData& data,
+                                                                  std::uint32_t holdout,
+                                                                  const LogCallback& log = {});
+
 /// Trains and tests `folds` (≥ 2) times, so that every query is evaluated by a router and
 /// contenders that did not see its text. Ignores recipe.options.holdout. Throws as
 /// evaluate_checkpoint() and train() do.
