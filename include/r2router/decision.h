@@ -24,7 +24,10 @@ inline constexpr double kHighestLengthSigma = 4;
 
 /// Facts about a pair that do not depend on the query.
 struct PairFacts {
-  double quality_spread = 0;    ///< as Option::quality_spread; 0: unknown
+  double quality_spread = 0;  ///< as Option::quality_spread; 0: unknown
+  /// The spread depends on the query instead: √(q·(1 − q)) for a predicted quality q, that of an
+  /// answer which is right with probability q. It is large where q is an average over many tasks.
+  bool spread_by_quality = false;
   bool predicts_length = true;  ///< false: it has no length head, see decide()
   /// Standard deviation of the logarithm of an answer's length around its prediction, in (0, 4]. Of
   /// unlimited pairs only: it determines their caps.

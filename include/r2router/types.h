@@ -68,7 +68,8 @@ struct Option {
   /// Upper bound on the cost of the call, USD: for the longest input, the longest answer within the
   /// cap, and the highest applicable prices. +∞ if the model's price is unknown.
   double worst_case_cost_usd = 0;
-  /// Standard deviation of the error of `quality` on queries kept out of training; 0 if unknown.
+  /// Standard deviation of the error of `quality`: on queries kept out of training, or of an answer
+  /// that is right with this probability, if the checkpoint predicts from tasks; 0 if unknown.
   double quality_spread = 0;
 
   friend bool operator==(const Option&, const Option&) = default;

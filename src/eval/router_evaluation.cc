@@ -335,11 +335,11 @@ RouterEvaluation evaluate_checkpoint(const Router& router, const OutcomeData& da
 
 std::optional<RouterEvaluation> evaluate_held_out(const Router& router, const OutcomeData& data,
                                                   std::uint32_t holdout, const LogCallback& log) {
+  EvaluationOptions options{.resampling = {.resamples = kDefaultResamples}};
+  options.against = {std::string(kStandard)};
+  options.log = log;
   try {
-    return evaluate_checkpoint(router, data, holdout,
-                               {.against = {std::string(kStandard)},
-                                .resampling = {.resamples = kDefaultResamples},
-                                .log = log});
+    return evaluate_checkpoint(router, data, holdout, options);
   } catch (const Error& error) {
     if (log) log(LogLevel::kWarning, std::string("not evaluated: ") + error.what());
     return std::nullopt;

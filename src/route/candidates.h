@@ -84,7 +84,7 @@ Point exact_point(const DecisionTable& table, const Rule& rule, const Source& so
     double unused = 0;
     source.exact(other, unused, tokens);
   }
-  const double spread = table.spreads()[pair];
+  const double spread = table.spread(pair, clip_quality(quality));
   return {.quality = clip_quality(quality - rule.risk_aversion * spread),
           .tokens = std::min(std::max(tokens, rule.token_floor), table.budgets()[pair]),
           .expected_quality = clip_quality(quality),
@@ -190,11 +190,12 @@ struct AdmittedModel {
 
 /// Kept between calls for its memory.
 struct Scratch {
-  std::vector<AdmittedModel> models;                  ///< of this query
-  std::vector<double> lower, upper;                   ///< bounds on every pair's utility
-  std::vector<Point> points;                          ///< of one model's pairs
-  std::vector<double> quality, tokens, tokens_error;  ///< effective estimates
-  std::vector<Option> options;                        ///< those that can still win
+  std::vector<AdmittedModel> models;  ///< of this query
+  std::vector<double> lower, upper;   ///< bounds on every pair's utility
+  std::vector<Point> points;          ///< of one model's pairs
+  /// Effective estimates.
+  std::vector<double> quality, quality_error, tokens, tokens_error;
+  std::vector<Option> options;  ///< those that can still win
 };
 
 /// Narrows `low` to `high` to the whole numbers that satisfy the predicate. They form an interval

@@ -93,14 +93,22 @@ void bound_monotone(const DecisionTable& table, const Goal& goal, const Estimate
 /// The effective estimates: qualities reduced by risk aversion, and lengths of the pair that
 /// predicts them.
 EstimateView weighed(const DecisionTable& table, const Rule& rule, EstimateView estimates,
-                     Scratch& scratch) {
+                     const ExactSource& source, Scratch& scratch) {
   const std::size_t count = table.pairs().size();
   if (rule.risk_aversion > 0) {
     scratch.quality.resize(count);
+    scratch.quality_error.assign(estimates.quality_error.begin(), estimates.quality_error.end());
     for (std::size_t i = 0; i < count; ++i) {
-      scratch.quality[i] = estimates.quality[i] - rule.risk_aversion * table.spreads()[i];
+      double quality = estimates.quality[i], unused = 0;
+      if (table.spreads_by_quality()) {
+        // An error of the quality has no useful bound on that of its spread.
+        source.exact(i, quality, unused);
+        scratch.quality_error[i] = 0;
+      }
+      scratch.quality[i] = quality - rule.risk_aversion * table.spread(i, clip_quality(quality));
     }
     estimates.quality = scratch.quality;
+    estimates.quality_error = scratch.quality_error;
   }
   if (rule.decision_rules == DecisionRules::kCorrected && !table.predicts_lengths()) {
     scratch.tokens.resize(count);
@@ -227,7 +235,14 @@ DecisionTable::DecisionTable(std::shared_ptr<const Pool> pool, std::span<const P
     if (!budget.is_unlimited()) ladders_[range.begin + range.limited++] = i;
     budgets_.push_back(budget.is_unlimited() ? kInfinity : budget.tokens());
     spreads_.push_back(facts.empty() ? 0 : facts[i].quality_spread);
-    has_spreads_ = has_spreads_ || spreads_.back() > 0;
+    spreads_by_quality_ = !facts.empty() && facts[i].spread_by_quality;
+    if (!facts.empty() && facts[i].spread_by_quality != facts[0].spread_by_quality) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  "the spread of pair " + std::to_string(i) +
+                      " does not depend on its quality as that of pair 0 does: set "
+                      "spread_by_quality for all pairs, or for none");
+    }
+    has_spreads_ = has_spreads_ || spreads_by_quality_ || spreads_.back() > 0;
     length_pairs_.push_back(i);
   }
   for (const ModelRange& range : models_) {
@@ -260,7 +275,7 @@ DecisionTable::DecisionTable(std::shared_ptr<const Pool> pool, std::span<const P
 Choice choose(const DecisionTable& table, const Rule& rule, const EstimateView& estimates,
               const ExactSource& source, Scratch& scratch) {
   check_spreads(table, rule);
-  const EstimateView view = weighed(table, rule, estimates, scratch);
+  const EstimateView view = weighed(table, rule, estimates, source, scratch);
   scratch.models.clear();
   for_each_model(table, rule, [&](const ModelRange& range, const Terms& terms) {
     scratch.models.push_back({range, terms});

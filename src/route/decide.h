@@ -1,6 +1,7 @@
 // The decision over bounded estimates. Router uses it for speed; decide() passes exact predictions.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -36,8 +37,11 @@ class DecisionTable {
   std::span<const ModelRange> models() const { return models_; }
   /// For each pair its budget in tokens, infinite if unlimited.
   std::span<const double> budgets() const { return budgets_; }
-  /// For each pair its Option::quality_spread.
-  std::span<const double> spreads() const { return spreads_; }
+  /// A pair's Option::quality_spread for a predicted quality in [0, 1].
+  double spread(std::size_t pair, double quality) const {
+    return spreads_by_quality_ ? std::sqrt(quality * (1 - quality)) : spreads_[pair];
+  }
+  bool spreads_by_quality() const { return spreads_by_quality_; }
   bool has_spreads() const { return has_spreads_; }
   /// For each pair, the pair that predicts its length under the corrected rules: itself, or its
   /// model's unlimited pair if its own is not predicted.
@@ -54,7 +58,7 @@ class DecisionTable {
   std::vector<Pair> pairs_;
   std::vector<double> budgets_, spreads_;
   std::vector<std::size_t> length_pairs_;
-  bool has_spreads_ = false, predicts_lengths_ = true;
+  bool has_spreads_ = false, spreads_by_quality_ = false, predicts_lengths_ = true;
   std::vector<std::size_t> ladders_;  ///< each model's at the index of its first pair
   std::vector<ModelRange> models_;
 };

@@ -112,11 +112,17 @@ std::vector<double> quality_spreads(const Checkpoint& checkpoint, std::span<cons
   return spreads;
 }
 
+bool recognises_tasks(const Config& config) {
+  return config.encoder && std::holds_alternative<TaskEncoderSpec>(*config.encoder);
+}
+
+/// `by_quality`: the qualities are averages over the tasks that a text may be.
 std::vector<PairFacts> pair_facts(const Scorer& scorer, std::span<const double> spreads,
-                                  double length_sigma) {
+                                  bool by_quality, double length_sigma) {
   std::vector<PairFacts> facts(scorer.pairs().size());
   for (std::size_t i = 0; i < facts.size(); ++i) {
     if (!spreads.empty()) facts[i].quality_spread = spreads[i];
+    facts[i].spread_by_quality = by_quality && !spreads.empty();
     facts[i].predicts_length = scorer.predicts_length(i);
     facts[i].length_sigma = length_sigma;
   }
@@ -196,7 +202,7 @@ struct Router::State {
         tasks(task_elements(config)),
         exact(scorer->pairs().size()),
         table(std::make_shared<const Pool>(config.models), scorer->pairs(),
-              pair_facts(*scorer, spreads, config.length_sigma)) {
+              pair_facts(*scorer, spreads, recognises_tasks(config), config.length_sigma)) {
     check(config.policy);
     if (encoder && encoder->dimension() != scorer->dimension()) {
       refuse_parts("the encoder makes vectors of " + std::to_string(encoder->dimension()) +

@@ -36,8 +36,10 @@ struct Candidate {
 
 std::vector<PairFacts> random_facts(std::mt19937_64& random, const Case& c) {
   std::vector<PairFacts> facts;
+  const bool by_quality = random() % 3 == 0;
   for (std::size_t i = 0; i < c.pairs.size(); ++i) {
     facts.push_back({.quality_spread = 0.01 + static_cast<double>(random() % 300) / 1000,
+                     .spread_by_quality = by_quality,
                      .predicts_length = random() % 3 > 0});
   }
   return facts;
@@ -52,7 +54,7 @@ class BruteForce {
       if (*options.policy.available_only && !model(i).available) continue;
       if (model(i).capabilities && !model(i).capabilities->includes(size.requirements)) continue;
       add(c.pairs[i], {quality(i, 0), quality(i, options.policy.risk_aversion.value_or(0)),
-                       tokens(i), facts_[i].quality_spread});
+                       tokens(i), spread(i)});
       const bool last = i + 1 == c.pairs.size() || c.pairs[i + 1].model != c.pairs[i].model;
       if (!*options.policy.continuous || last || c.pairs[i + 1].budget.is_unlimited()) continue;
       const double below = c.pairs[i].budget.tokens(), above = c.pairs[i + 1].budget.tokens();
@@ -62,8 +64,7 @@ class BruteForce {
             {mix(quality(i, 0), quality(i + 1, 0), share),
              mix(quality(i, options.policy.risk_aversion.value_or(0)),
                  quality(i + 1, options.policy.risk_aversion.value_or(0)), share),
-             mix(tokens(i), tokens(i + 1), share),
-             mix(facts_[i].quality_spread, facts_[i + 1].quality_spread, share)});
+             mix(tokens(i), tokens(i + 1), share), mix(spread(i), spread(i + 1), share)});
       }
     }
   }
@@ -112,10 +113,14 @@ class BruteForce {
   static double mix(double below, double above, double share) {
     return below + (above - below) * share;
   }
+  double spread(std::size_t pair) const {
+    if (!facts_[pair].spread_by_quality) return facts_[pair].quality_spread;
+    const double right = std::clamp(case_.predictions.quality[pair], 0.0, 1.0);
+    return std::sqrt(right * (1 - right));
+  }
   double quality(std::size_t pair, double aversion) const {
     const auto own = [&](std::size_t i) {
-      return std::clamp(case_.predictions.quality[i] - aversion * facts_[i].quality_spread, 0.0,
-                        1.0);
+      return std::clamp(case_.predictions.quality[i] - aversion * spread(i), 0.0, 1.0);
     };
     double quality = own(pair);
     if (!*options_.policy.monotone || case_.pairs[pair].budget.is_unlimited()) return quality;

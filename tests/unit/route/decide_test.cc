@@ -116,8 +116,10 @@ TEST(Choose, FromBoundedEstimatesEqualsTheExactChoice) {
   for (int i = 0; i < 20'000; ++i) {
     const Case c = testing::random_constrained_case(random, 1 + random() % 8, random() % 6);
     std::vector<PairFacts> facts(c.pairs.size());
+    const bool by_quality = random() % 3 == 0;
     for (PairFacts& fact : facts) {
       fact = {.quality_spread = 0.3 * std::abs(within(random)),
+              .spread_by_quality = by_quality,
               .predicts_length = random() % 3 > 0};
     }
     const internal::DecisionTable table(c.pool, c.pairs, facts);

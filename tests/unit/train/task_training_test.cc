@@ -61,6 +61,20 @@ TEST(TaskTraining, PredictsTheTablesFiguresAndTheirMean) {
   EXPECT_NEAR(weight(checkpoint, 0, all, Target::kTokens, 3), std::cbrt(400.0 * 50 * 700), 1e-9);
 }
 
+TEST(TaskTraining, PredictsUnfamiliarTextsWithAWiderSpread) {
+  const Router router(train(three_tasks(), make_prompts(), quick_task_options()));
+  const auto chosen = [&](const std::string& text) {
+    const Decision decision = router.route_text(text, {.policy = {.objective = Objective::kBest}});
+    const Option& option = decision.chosen;
+    EXPECT_NEAR(option.quality_spread, std::sqrt(option.quality * (1 - option.quality)), 1e-12);
+    return option;
+  };
+  const Option familiar = chosen("Compile this python loop and find the bug");
+  const Option unfamiliar = chosen("Xylem zygote quartz");
+  EXPECT_LT(unfamiliar.quality, familiar.quality);
+  EXPECT_GT(unfamiliar.quality_spread, familiar.quality_spread + 0.05);
+}
+
 TEST(TaskTraining, CutsAnswersOffByTheDistributionOfTheirLengths) {
   TaskTrainOptions options = quick_task_options();
   options.token_limits = {2000, 300};
