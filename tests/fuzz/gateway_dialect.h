@@ -42,6 +42,11 @@ inline void fuzz_request(const Dialect& dialect, std::string_view body) {
   const QuerySize& size = request.size;
   require(size.input_tokens && *size.input_tokens >= 1);
   require(*size.max_input_tokens >= *size.input_tokens);
+  require(size.context_tokens && *size.context_tokens <= *size.max_input_tokens);
+  require(request.surcharges.size() < 100 && request.text.size() <= kMostRoutedBytes + 1);
+  for (const Surcharge& surcharge : request.surcharges) {
+    require(is_utf8(surcharge.field) && is_utf8(surcharge.name) && is_utf8(surcharge.why));
+  }
   require(request.choices >= 1 && request.cap.value_or(1) >= 1);
   require(is_utf8(request.text) && is_utf8(request.model));
 

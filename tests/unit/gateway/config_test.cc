@@ -57,7 +57,8 @@ TEST_F(GatewayConfigTest, ReadsEverySetting) {
   put_file(folder / "gateway.json", R"({
     // where
     "listen": "[::1]:0", "threads": 3, /* "no": 1, */
-    "limits": {"body_bytes": 2048, "head_seconds": 0.5},
+    "limits": {"body_bytes": 2048, "buffered_bytes": 4096, "head_seconds": 0.5},
+    "accepted_fields": ["provider", "tools.type"],
     "policy": {"lambda": 0.5}, "policies": {"good": "good.json", "cheap": {"objective": "cheapest"}},
     "bounds": {"max_cost_usd": 0.5}, "max_fallbacks": 1,
     "endpoints": {"main": {"base_url": "https://host/v1", "api_key": "file:secret",
@@ -74,7 +75,9 @@ TEST_F(GatewayConfigTest, ReadsEverySetting) {
   EXPECT_EQ(config.port, 0);
   EXPECT_EQ(config.threads, 3U);
   EXPECT_EQ(config.limits.body_bytes, 2048U);
+  EXPECT_EQ(config.limits.buffered_bytes, 4096U);
   EXPECT_EQ(config.limits.head, 0.5);
+  EXPECT_THAT(config.accepted_fields, ElementsAre("provider", "tools.type"));
   EXPECT_EQ(config.policy.lambda, 0.5);
   EXPECT_EQ(config.policies.at("good").objective, Objective::kBest);
   EXPECT_EQ(config.policies.at("cheap").objective, Objective::kCheapest);
