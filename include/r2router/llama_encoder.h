@@ -33,10 +33,11 @@ struct LlamaEncoderOptions {
 /// not normalised, which Qwen's own tokenizer does (NFC).
 ///
 /// embed() computes short texts in groups. It throws Error(kTooLong) for a text of more tokens than
-/// the limit, and embed_each() rejects that text alone. Calls from several threads run at once,
-/// each with memory of its own, which is kept for later calls: 0.1 MB for each token of the longest
-/// text with Qwen3-0.6B, and 50 MB at least. A child process that was forked after the first call
-/// may hang in llama.cpp if that was built with OpenMP: make the encoder in the child.
+/// the limit, and embed_each() rejects that text alone. Calls from several threads run at once as
+/// long as there is a CPU for each of their threads, so by default one at a time; others wait. Each
+/// has memory of its own, which is kept for later calls: 0.1 MB for each token of the longest text
+/// with Qwen3-0.6B, and 50 MB at least. A child process that was forked after the first call may
+/// hang in llama.cpp if that was built with OpenMP: make the encoder in the child.
 ///
 /// Throws Error(kNotFound) if there is no such file, Error(kBadCheckpoint) for one that llama.cpp
 /// cannot read, Error(kUnsupported) for a model that does not read from left to right or that pools

@@ -731,9 +731,19 @@ TEST_F(AnswerCli, RefusesAnEmbeddingServerWhereItIsOfNoUse) {
       route({"--query", kPrompt, "--embed-url", "http://127.0.0.1:" + server_.port()});
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_THAT(outcome.err, HasSubstr("remove --embed-url"));
+  const Outcome file = route({"--query", kPrompt, "--encoder", "model.gguf"});
+  EXPECT_EQ(file.exit_code, 1);
+  EXPECT_THAT(file.err, HasSubstr("remove --encoder"));
   const Outcome none = route_external({"--query", kPrompt});
   EXPECT_EQ(none.exit_code, 1);
   EXPECT_THAT(none.err, HasSubstr("--embed-url"));
+}
+
+TEST_F(AnswerCli, NamesAnEmbeddingModelThatItCannotRun) {
+  const Outcome outcome = route_external({"--query", kPrompt, "--encoder", "no-such.gguf"});
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_EQ(lines_of(outcome.err).size(), 1u);
+  EXPECT_THAT(outcome.err, HasSubstr("no-such.gguf"));
 }
 
 // --- usage
@@ -750,6 +760,8 @@ TEST_F(AnswerCli, RefusesOptionsThatDoNotGoTogether) {
   expect_usage_error({"--query", "a", "--stream"}, "--llm-api-base");
   expect_usage_error({"--query", "a", "--llm-api-key", kKey}, "--llm-api-base");
   expect_usage_error({"--query", "a", "--embed-model", "m"}, "--embed-url");
+  expect_usage_error({"--query", "a", "--encoder", "m.gguf", "--embed-url", base}, "--encoder");
+  expect_usage_error({"--embeddings", "x.npy", "--encoder", "m.gguf"}, "--embeddings");
   expect_usage_error({"--query", "a", "--llm-api-base", base, "--stream", "--json"}, "--stream");
   expect_usage_error({"--input", "-", "--llm-api-base", base, "--stream"}, "--stream");
   expect_usage_error({"--embeddings", "x.npy", "--llm-api-base", base}, "--embeddings");

@@ -108,6 +108,8 @@ TEST(IncludeRules, LibrariesStayWhereTheyBelong) {
       {"curl/", {"llm/http"}},
       {"CLI/", {"cli"}},
       {"boost/", {"gateway"}},
+      {"llama.h", {"encode/llama"}},
+      {"ggml", {"encode/llama"}},
       {"prometheus/", {"gateway"}},
       {"sqlite3.h", {"gateway/spending"}},
       {"hiredis/", {"gateway/spending"}},

@@ -69,7 +69,10 @@ def test_style() -> None:
 
 
 def test_an_import_brings_in_numpy_alone() -> None:
-    optional = ("matplotlib", "pandas", "sklearn", "scipy", "huggingface_hub", "IPython", "json")
+    optional = (
+        *("matplotlib", "pandas", "sklearn", "scipy", "huggingface_hub", "IPython", "json"),
+        *("torch", "transformers", "sentence_transformers", "onnxruntime", "llama_cpp"),
+    )
     code = f"""
 import sys, numpy
 before = set(sys.modules)

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from typing_extensions import assert_type
 
 from r2_router import (
@@ -26,6 +27,7 @@ from r2_router import (
     add_model,
     calibrate,
     compare,
+    encoders,
     evaluate,
     sync_prices,
     train,
@@ -152,6 +154,10 @@ class Mine(R2Router):
 def construct() -> None:
     assert_type(Mine.from_pretrained(None, 0.5, cache_bytes=0), Mine)
     R2Router.from_pretrained("folder", embed_url="http://localhost:1", timeout=3)
+    R2Router.from_pretrained("folder", encoder=encoders.LlamaCpp("model.gguf", threads=2))
+    R2Router.from_pretrained("folder", encoder=lambda texts: [[len(text)] for text in texts])
+    R2Router.from_pretrained("folder", encoder="model.gguf")  # E
+    assert_type(encoders.Transformers("name")(["text"]), NDArray[np.float32])
     R2Router.from_pretrained("folder", embed_uri="http://localhost:1")  # E
     R2Router.from_pretrained("folder", timeout="3")  # E
     R2Router.from_pretrained(3)  # E

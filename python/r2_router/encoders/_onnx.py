@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -116,6 +115,8 @@ def _context(file: Path) -> int | None:
     config = _near(file, "config.json")
     if config is None:
         return None
+    import json  # not with the package
+
     context = json.loads(config.read_text(encoding="utf-8")).get("max_position_embeddings")
     return context if isinstance(context, int) else None
 

@@ -8,13 +8,15 @@
 // time for short texts.
 //
 // llama.cpp keeps what it has read of a text in a context, which one thread at a time may use. A
-// call takes a context from those that are free, or makes one, and returns it. So calls do not wait
-// for each other, and a child process does not inherit one that another thread was using.
+// call takes a context from those that are free, or makes one, and returns it. Its threads wait for
+// each other by spinning, hundreds of times for a text, so it slows down a lot if there are more
+// threads than CPUs: a call waits until there is room for its threads.
 #include "r2router/llama_encoder.h"
 
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <chrono>
 #include <cmath>
 #include <cstddef>
 #include <filesystem>
@@ -31,6 +33,7 @@
 
 #include <ggml-backend.h>
 #include <llama.h>
+#include <unistd.h>
 
 #include "r2router/error.h"
 
@@ -53,7 +56,9 @@ struct Free {
 thread_local std::string last_error;
 
 void keep_error(ggml_log_level level, const char* text, void*) {
-  if (level == GGML_LOG_LEVEL_ERROR) last_error = text;
+  if (level != GGML_LOG_LEVEL_ERROR) return;
+  last_error = text;
+  while (last_error.ends_with('\n')) last_error.pop_back();
 }
 
 void start_llama() {
@@ -180,7 +185,7 @@ class LlamaEncoder final : public Encoder {
     last_error.clear();
     model_.reset(llama_model_load_from_file(path.c_str(), llama_model_default_params()));
     if (!model_) {
-      refuse(ErrorCode::kBadCheckpoint, "llama.cpp cannot load this model (" + trimmed(last_error) +
+      refuse(ErrorCode::kBadCheckpoint, "llama.cpp cannot load this model (" + last_error +
                                             "): the file is damaged, or needs a newer llama.cpp");
     }
     check_kind();
@@ -221,11 +226,6 @@ class LlamaEncoder final : public Encoder {
  private:
   [[noreturn]] void refuse(ErrorCode code, const std::string& message) const {
     throw Error(code, message, {.file = file_});
-  }
-
-  static std::string trimmed(std::string text) {
-    while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
-    return text;
   }
 
   void check_file() const {
@@ -314,7 +314,7 @@ class LlamaEncoder final : public Encoder {
         accepted.push_back(i);
       }
     }
-    std::unique_ptr<Context> context = take();
+    const Lease lease(*this, cancel);
     for (std::size_t begin = 0; begin < accepted.size();) {
       std::vector<const Tokens*> group;
       std::vector<std::span<float>> rows;
@@ -326,10 +326,9 @@ class LlamaEncoder final : public Encoder {
         group.push_back(&next);
         rows.push_back(out.subspan(accepted[begin] * dimension_, dimension_));
       }
-      if (!context->read(group, rows, cancel)) check_cancelled(cancel);
+      if (!lease.context().read(group, rows, cancel)) check_cancelled(cancel);
       for (const std::span<float> row : rows) normalise(row);
     }
-    give_back(std::move(context));
     return rejected;
   }
 
@@ -350,18 +349,50 @@ class LlamaEncoder final : public Encoder {
     for (float& x : row) x = static_cast<float>(x / length);
   }
 
+  /// A context that is taken for a call.
+  class Lease {
+   public:
+    Lease(const LlamaEncoder& encoder, const std::stop_token& cancel) : encoder_(encoder) {
+      while (!(context_ = encoder.take())) {
+        check_cancelled(cancel);
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      }
+    }
+    ~Lease() { encoder_.give_back(std::move(context_)); }
+    Lease(const Lease&) = delete;
+    Lease& operator=(const Lease&) = delete;
+
+    Context& context() const { return *context_; }
+
+   private:
+    const LlamaEncoder& encoder_;
+    std::unique_ptr<Context> context_;
+  };
+
+  /// Null if the calls that run use all CPUs.
   std::unique_ptr<Context> take() const {
     const std::shared_lock behind(internal::fork_gate);
     const std::lock_guard lock(mutex_);
-    if (free_.empty()) return std::make_unique<Context>(file_, *model_, threads_);
-    std::unique_ptr<Context> context = std::move(free_.back());
-    free_.pop_back();
+    if (const pid_t process = getpid(); process != process_) {
+      process_ = process;
+      running_ = 0;  // the threads of the parent do not run here
+    }
+    if (running_ == most_running_) return nullptr;
+    std::unique_ptr<Context> context;
+    if (free_.empty()) {
+      context = std::make_unique<Context>(file_, *model_, threads_);
+    } else {
+      context = std::move(free_.back());
+      free_.pop_back();
+    }
+    ++running_;
     return context;
   }
 
   void give_back(std::unique_ptr<Context> context) const {
     const std::shared_lock behind(internal::fork_gate);
     const std::lock_guard lock(mutex_);
+    --running_;
     free_.push_back(std::move(context));
   }
 
@@ -373,8 +404,11 @@ class LlamaEncoder final : public Encoder {
   std::size_t dimension_ = 0;
   std::size_t max_tokens_ = 0;
   std::uint32_t threads_ = 1;
+  std::uint32_t most_running_ = 1;  ///< calls at once
 
   mutable std::mutex mutex_;
+  mutable pid_t process_ = getpid();
+  mutable std::uint32_t running_ = 0;
   mutable std::vector<std::unique_ptr<Context>> free_;  // of the model, so freed first
 };
 
