@@ -801,6 +801,11 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
       if (other.openrouter_id == failed.openrouter_id || same_family) {
         tried_[i] |= !may_differ;
       }
+      // Contexts are estimated, so the chosen one may have been too small.
+      if (code == ErrorCode::kTooLong && failed.context_tokens && other.context_tokens &&
+          *other.context_tokens <= *failed.context_tokens) {
+        tried_[i] = 1;
+      }
       if (whole_endpoint && service_.models[i].endpoint == model().endpoint) tried_[i] = 1;
     }
     tried_[candidate_.model] = 1;

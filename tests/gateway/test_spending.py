@@ -179,6 +179,29 @@ def test_a_long_conversation_fits_models_with_room_for_it(start: Start, tmp_path
     assert limited.status == 400, "though the bill may be that of 220,000"
 
 
+def test_a_context_that_was_estimated_too_low_leads_to_another_model(
+    start: Start, server: FaultServer, tmp_path: Path
+) -> None:
+    message = "This model's maximum context length is 8192 tokens. Your messages have more."
+    error = {"error": {"message": message, "code": "context_length_exceeded"}}
+    pool = {
+        "gpt-5.4": prices("small", 1, 1, context_tokens=8192),
+        "gpt-5.5": prices("as-small", 2, 2, context_tokens=8000),
+        "claude-fable-5": prices("large", 100, 100, context_tokens=200_000),
+    }
+    gateway = start(
+        [[{"answer": {"status": 400, "json": error}}], [{"service": {}}]],
+        pool=pool_of(tmp_path, pool),
+        policy={"objective": "cheapest"},
+        keys=[key_of("alice", limits={"usd_total": 5})],
+    )
+    reply = gateway.chat({"x-api-key": "alice"})
+    assert reply.status == 200 and reply.headers["x-r2-attempts"] == "2"
+    tried = [json.loads(request.body)["model"] for request in server.requests(gateway.path)]
+    assert tried == ["small", "large"]
+    assert spend(gateway, x_api_key="alice")["total"]["unsettled_usd"] == 0
+
+
 # --- what is left of a key
 
 
