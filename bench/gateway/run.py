@@ -70,6 +70,7 @@ class Runner:
     ) -> None:
         self.bench, self.upstream = bench, upstream
         self.seconds, self.rounds, self.streams = seconds, rounds, streams
+        self.rate: float | None = None  # of the requests whose latency is measured
         self.throughput_seen = 0.0
 
     def measure(self, pid: int, port: int, headers: dict[str, str] | None = None) -> Measured:
@@ -108,9 +109,8 @@ class Runner:
     def latency(self) -> list[Row]:
         p50, p99 = [], []
         with self.bench.gateway(self.upstream) as gateway:
-            rate = (
-                self.throughput_seen or self.bench.wrk(gateway.port, self.seconds).per_second
-            ) / 2
+            rate = self.rate or self.throughput_seen / 2
+            rate = rate or self.bench.wrk(gateway.port, self.seconds).per_second / 2
             for _ in range(self.rounds):
                 runs = [
                     self.bench.load("rate", port, self.bench.whole, rate, self.seconds)
@@ -312,6 +312,7 @@ def main() -> None:
     parser.add_argument("--build", type=Path, default=SOURCE / "build" / "release")
     parser.add_argument("--seconds", type=float, default=5, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rate", type=float, help="of the latency; default: half of the maximum")
     parser.add_argument("--streams", type=int, default=5000)
     parser.add_argument("--only", default="throughput,latency,limits,start,reload,disconnect,sse")
     parser.add_argument("--peers", type=Path, metavar="FOLDER")
@@ -319,6 +320,7 @@ def main() -> None:
     busy = os.getloadavg()[0]
     with Bench(given.build) as bench, bench.upstream() as upstream:
         runner = Runner(bench, upstream, given.seconds, given.rounds, given.streams)
+        runner.rate = given.rate
         print(f"{CORES} cores; load average at the start: {busy:.1f}\n")
         print("| figure | goal | best | rounds |\n|---|---|---|---|", flush=True)
         parts = [getattr(runner, name) for name in given.only.split(",") if name]
