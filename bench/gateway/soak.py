@@ -4,8 +4,8 @@
 
 Whole answers and streams run at once, and one request in twenty is abandoned, before the answer or
 after it has begun. The gateway has a key with limits and a ledger in a file. Memory and descriptors
-are shown every half a minute. Fails if a request fails, if descriptors remain open, or if memory
-grows by more than a tenth after the first fifth of the time.
+are shown every half a minute. Fails if a request fails, if descriptors remain open, or if the most
+memory in the second half of the time is a tenth above that in the first.
 """
 
 from __future__ import annotations
@@ -67,12 +67,13 @@ def main() -> None:
         time.sleep(2)  # for the ends of connections
         # Connections to the upstream are kept for later requests.
         left = descriptors(gateway.pid) - idle - stats(upstream)["connections"]
-        settled = [size for at, size in memory if at >= seconds / 5]
-        growth = settled[-1] / settled[0] - 1
+        middle = seconds / 2
+        before = max(size for at, size in memory if at <= middle)
+        growth = max(size for at, size in memory if at > middle) / before - 1
         failures = sum(one["failures"] for one in results)
         print(f"\n{sum(one['requests'] for one in results):,} requests answered, ", end="")
         print(f"{sum(one['aborted'] for one in results):,} abandoned, {failures} failed.")
-        print(f"Memory {100 * growth:+.1f} % since {seconds / 5:.0f} s, ", end="")
+        print(f"Memory {100 * growth:+.1f} % in the second half, ", end="")
         print(f"{left:+d} descriptors since the start.")
         if len(results) < len(threads) or failures or left > 0 or growth > 0.1:
             raise SystemExit("The soak has failed.")
