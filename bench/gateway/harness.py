@@ -9,6 +9,7 @@ import json
 import os
 import re
 import resource
+import socket
 import subprocess
 import tempfile
 import time
@@ -23,12 +24,18 @@ TICKS = os.sysconf("SC_CLK_TCK")
 KEY = "bench-key"
 PATH = "/v1/chat/completions"
 # A configuration with everything that a request can be charged for.
-LIMITS = {"usd_per_day": 1e6, "usd_per_month": 1e6, "requests_per_minute": 10**9, "tokens_per_minute": 10**12}
+LIMITS = {
+    "usd_per_day": 1e6,
+    "usd_per_month": 1e6,
+    "requests_per_minute": 10**9,
+    "tokens_per_minute": 10**12,
+}
 
 
 def prompt(size: int = 2048) -> str:
     """Text of a usual kind, of `size` bytes."""
-    words = "the committee asked how a router should divide its questions among many models while prices change".split()
+    text_of_words = "the committee asked how a router should divide its questions among many models"
+    words = text_of_words.split(" ")
     text, i = "", 0
     while len(text) < size:
         i = (i * 31 + 17) % 9973
@@ -37,7 +44,9 @@ def prompt(size: int = 2048) -> str:
 
 
 def body(**fields: Any) -> bytes:
-    return json.dumps({"model": "auto", "messages": [{"role": "user", "content": prompt()}], **fields}).encode()
+    return json.dumps(
+        {"model": "auto", "messages": [{"role": "user", "content": prompt()}], **fields}
+    ).encode()
 
 
 class Load(NamedTuple):
@@ -57,17 +66,25 @@ class Bench:
         self.load_program = build / "bench" / "gateway_load"
         for program in (self.router, self.upstream_program, self.load_program):
             if not program.exists():
-                raise SystemExit(f"{program} is missing: build the targets r2-router, gateway_upstream and gateway_load")
+                raise SystemExit(
+                    f"{program} is missing: build r2-router, gateway_upstream and gateway_load"
+                )
         # Thousands of streams need as many sockets.
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
     def __enter__(self) -> Bench:
         self._stack = contextlib.ExitStack()
-        self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-bench-")))
+        self.folder = Path(
+            self._stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-bench-"))
+        )
         self.whole = self._file("whole.json", body())
-        self.stream = self._file("stream.json", body(stream=True, bench_events=10**6, bench_interval_ms=50))
-        self.short_stream = self._file("short.json", body(stream=True, bench_events=5, bench_interval_ms=10))
+        self.stream = self._file(
+            "stream.json", body(stream=True, bench_events=10**6, bench_interval_ms=50)
+        )
+        self.short_stream = self._file(
+            "short.json", body(stream=True, bench_events=5, bench_interval_ms=10)
+        )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -99,7 +116,9 @@ class Bench:
             yield int(process.stdout.readline().split()[-1])
 
     @contextlib.contextmanager
-    def gateway(self, upstream: int, *, limited: bool = False, log: Any = subprocess.DEVNULL) -> Iterator[Gateway]:
+    def gateway(
+        self, upstream: int, *, limited: bool = False, log: Any = subprocess.DEVNULL
+    ) -> Iterator[Gateway]:
         """`limited`: with a key, its limits, and a ledger in a file."""
         port = free_port()
         config: dict[str, Any] = {
@@ -121,12 +140,25 @@ class Bench:
 
     def wrk(self, port: int, seconds: float, headers: dict[str, str] | None = None) -> Load:
         """As many requests as possible from CONNECTIONS connections."""
-        lines = [f'local file = io.open("{self.whole}", "rb")', 'wrk.method = "POST"', 'wrk.body = file:read("*a")']
-        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {KEY}"} | (headers or {})
+        lines = [
+            f'local file = io.open("{self.whole}", "rb")',
+            'wrk.method = "POST"',
+            'wrk.body = file:read("*a")',
+        ]
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {KEY}"} | (
+            headers or {}
+        )
         lines += [f'wrk.headers["{name}"] = "{value}"' for name, value in headers.items()]
         script = self._file("wrk.lua", "\n".join(lines).encode())
         threads = min(CORES, 4)
-        command = ["wrk", f"-t{threads}", f"-c{CONNECTIONS}", f"-d{round(seconds)}s", "--timeout", "30s"]
+        command = [
+            "wrk",
+            f"-t{threads}",
+            f"-c{CONNECTIONS}",
+            f"-d{round(seconds)}s",
+            "--timeout",
+            "30s",
+        ]
         command += ["-s", str(script), f"http://127.0.0.1:{port}{PATH}"]
         text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         done = re.search(r"(\d+) requests in", text)
@@ -135,11 +167,19 @@ class Bench:
         errors = " ".join(re.findall(r"(?:Non-2xx|Socket errors).*", text))
         return Load(int(done[1]), float(rate[1]), errors)
 
-    def load(self, mode: str, port: int, content: Path, count: float, seconds: float, *more: Any) -> dict[str, Any]:
+    def load(
+        self, mode: str, port: int, content: Path, count: float, seconds: float, *more: Any
+    ) -> dict[str, Any]:
         """A run of gateway_load; see bench/gateway/load.cc."""
         command = [self.load_program, mode, port, content, count, seconds, *more]
         environment = dict(os.environ, KEY=KEY)
-        text = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=True, env=environment)
+        text = subprocess.run(
+            [str(part) for part in command],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=environment,
+        )
         return json.loads(text.stdout)
 
 
@@ -150,8 +190,6 @@ class Gateway(NamedTuple):
 
 
 def free_port() -> int:
-    import socket
-
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return one.getsockname()[1]
@@ -172,7 +210,9 @@ def stats(port: int) -> dict[str, int]:
     return json.loads(get(port, "/stats")[1])
 
 
-def wait_until_ready(port: int, path: str, process: subprocess.Popen[bytes], patience: float = 120) -> None:
+def wait_until_ready(
+    port: int, path: str, process: subprocess.Popen[bytes], patience: float = 120
+) -> None:
     end = time.monotonic() + patience
     while time.monotonic() < end:
         if process.poll() is not None:
@@ -204,7 +244,11 @@ def cpu_seconds(pid: int) -> float:
 
 def memory_bytes(pid: int) -> int:
     """What a process has in memory and shares with no other."""
-    fields = dict(re.findall(r"^(\w+): +(\d+) kB$", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE))
+    fields = dict(
+        re.findall(
+            r"^(\w+): +(\d+) kB$", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE
+        )
+    )
     return 1024 * (int(fields["Private_Clean"]) + int(fields["Private_Dirty"]))
 
 

@@ -200,8 +200,9 @@ class RateLoad {
   /// Sends a request that is due, if a connection is free.
   void start() {
     if (waiting_.empty() || free_.empty()) return;
-    const std::shared_ptr<Client> taken = std::move(free_.back());
-    free_.pop_back();
+    // In turn, so that none is closed by the server for being idle.
+    const std::shared_ptr<Client> taken = std::move(free_.front());
+    free_.pop_front();
     Client& client = *taken;
     client.due = waiting_.front();
     waiting_.pop_front();
@@ -237,7 +238,7 @@ class RateLoad {
   asio::steady_timer timer_;
   Clock::time_point begin_ = {};
   Client::Events events_;
-  std::vector<std::shared_ptr<Client>> free_;
+  std::deque<std::shared_ptr<Client>> free_;
   std::deque<Clock::time_point> waiting_;
   std::size_t sent_ = 0, failures_ = 0, aborted_ = 0;
   Times times_;

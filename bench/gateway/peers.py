@@ -32,7 +32,9 @@ def install_litellm(folder: Path) -> str:
         subprocess.run([sys.executable, "-m", "venv", str(folder / "litellm")], check=True)
         subprocess.run([str(python), "-m", "pip", "install", "-q", "litellm[proxy]"], check=True)
     code = "import importlib.metadata as m; print(m.version('litellm'))"
-    return subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        [str(python), "-c", code], capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 @contextlib.contextmanager
@@ -49,12 +51,31 @@ def litellm(bench: Bench, folder: Path, upstream: int) -> Iterator[Peer]:
                 },
             }
         ],
-        "litellm_settings": {"num_retries": 0, "telemetry": False, "set_verbose": False, "request_timeout": 60},
+        "litellm_settings": {
+            "num_retries": 0,
+            "telemetry": False,
+            "set_verbose": False,
+            "request_timeout": 60,
+        },
     }
     file = bench.folder / "litellm.yaml"
     file.write_text(json.dumps(config))  # which is YAML too
-    environment = dict(os.environ, LITELLM_LOG="ERROR", LITELLM_MODE="PRODUCTION", LITELLM_LOCAL_MODEL_COST_MAP="True")
-    command = [folder / "litellm" / "bin" / "litellm", "--config", file, "--host", "127.0.0.1", "--port", port]
+    environment = dict(
+        os.environ,
+        LITELLM_LOG="ERROR",
+        LITELLM_MODE="PRODUCTION",
+        LITELLM_LOCAL_MODEL_COST_MAP="True",
+        LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY="true",  # the fastest: no key
+    )
+    command = [
+        folder / "litellm" / "bin" / "litellm",
+        "--config",
+        file,
+        "--host",
+        "127.0.0.1",
+        "--port",
+        port,
+    ]
     command += ["--num_workers", CORES]
     quiet = subprocess.DEVNULL
     with bench.process(command, stdout=quiet, stderr=quiet, env=environment) as process:
@@ -67,7 +88,11 @@ def portkey(bench: Bench, folder: Path, upstream: int) -> Iterator[Peer]:
     package = folder / "portkey" / "node_modules" / "@portkey-ai" / "gateway"
     if not package.exists():
         (folder / "portkey").mkdir(parents=True, exist_ok=True)
-        subprocess.run(["npm", "install", "--silent", "--no-audit", "@portkey-ai/gateway"], cwd=folder / "portkey", check=True)
+        subprocess.run(
+            ["npm", "install", "--silent", "--no-audit", "@portkey-ai/gateway"],
+            cwd=folder / "portkey",
+            check=True,
+        )
     version = json.loads((package / "package.json").read_text())["version"]
     port = free_port()
     command = ["node", package / "build" / "start-server.js", f"--port={port}", "--headless"]
@@ -75,5 +100,8 @@ def portkey(bench: Bench, folder: Path, upstream: int) -> Iterator[Peer]:
     quiet = subprocess.DEVNULL
     with bench.process(command, stdout=quiet, stderr=quiet, env=environment) as process:
         wait_until_ready(port, "/", process)
-        headers = {"x-portkey-provider": "openai", "x-portkey-custom-host": f"http://127.0.0.1:{upstream}/v1"}
+        headers = {
+            "x-portkey-provider": "openai",
+            "x-portkey-custom-host": f"http://127.0.0.1:{upstream}/v1",
+        }
         yield Peer(f"Portkey {version}", process.pid, port, headers)

@@ -61,7 +61,7 @@ TEST(TaskTraining, PredictsTheTablesFiguresAndTheirMean) {
   EXPECT_NEAR(weight(checkpoint, 0, all, Target::kTokens, 3), std::cbrt(400.0 * 50 * 700), 1e-9);
 }
 
-TEST(TaskTraining, PredictsUnfamiliarTextsWithAWiderSpread) {
+TEST(TaskTraining, PredictsAmbiguousTextsWithAWiderSpread) {
   const Router router(train(three_tasks(), make_prompts(), quick_task_options()));
   const auto chosen = [&](const std::string& text) {
     const Decision decision = router.route_text(text, {.policy = {.objective = Objective::kBest}});
@@ -69,10 +69,10 @@ TEST(TaskTraining, PredictsUnfamiliarTextsWithAWiderSpread) {
     EXPECT_NEAR(option.quality_spread, std::sqrt(option.quality * (1 - option.quality)), 1e-12);
     return option;
   };
-  const Option familiar = chosen("Compile this python loop and find the bug");
-  const Option unfamiliar = chosen("Xylem zygote quartz");
-  EXPECT_LT(unfamiliar.quality, familiar.quality);
-  EXPECT_GT(unfamiliar.quality_spread, familiar.quality_spread + 0.05);
+  const Option clear = chosen("Compile this python loop and find the bug");
+  const Option ambiguous = chosen("python loop bug dragon poem fairy");
+  EXPECT_LT(ambiguous.quality, clear.quality);
+  EXPECT_GT(ambiguous.quality_spread, clear.quality_spread + 0.05);
 }
 
 TEST(TaskTraining, CutsAnswersOffByTheDistributionOfTheirLengths) {
