@@ -49,14 +49,15 @@ void add_answer_server_options(CLI::App& command, RouterSettings& settings);
 /// Adds --llm-api-base and the options of its connections, for a server that all requests go to.
 void add_endpoint_options(CLI::App& command, RouterSettings& settings);
 
-/// Fills in --checkpoint-dir: the default checkpoint, or if --encoder or --embed-url is given, which
-/// need a checkpoint without an encoder, the released folder in the current folder. Throws
+/// Fills in --checkpoint-dir: the default checkpoint, or if --encoder or --embed-url is given,
+/// which need a checkpoint without an encoder, the released folder in the current folder. Throws
 /// Error(kNotFound) if there is none.
 void find_checkpoint(RouterSettings& settings);
 
 /// The policy of --policy without what the command line overrides, and the router. Remarks are
 /// printed. Both need find_checkpoint(). Throw what load_policy(), load_checkpoint() and
-/// read_pool() throw, what make_llama_encoder() throws, and Error(kInvalidArgument) for --encoder or
+/// read_pool() throw, what make_llama_encoder() throws, and Error(kInvalidArgument) for --encoder
+/// or
 /// --embed-url if the checkpoint has an encoder.
 Policy read_policy(const RouterSettings& settings);
 Router load_router(const RouterSettings& settings);
