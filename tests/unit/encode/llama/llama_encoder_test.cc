@@ -18,8 +18,11 @@
 #include <nlohmann/json.hpp>
 
 #include "r2router/error.h"
+#include "r2router/router.h"
 
 #include "support/errors.h"
+#include "support/heads.h"
+#include "support/process.h"
 #include "support/temporary_folder.h"
 
 namespace r2router {
@@ -31,6 +34,9 @@ using testing::expect_error;
 const std::filesystem::path kFolder =
     std::filesystem::path(R2ROUTER_SOURCE_DIR) / "tests/golden/embedding_model";
 const std::string kModel = (kFolder / "model.gguf").string();
+
+/// llama.cpp keeps keys and values in 16 bits.
+constexpr double kDistance = 1e-3;
 
 struct Expected {
   std::vector<std::string> texts;
@@ -74,7 +80,7 @@ void expect_rows(const Encoder& encoder, const Expected& expected) {
   encoder.embed(expected.views(), out);
   for (std::size_t i = 0; i < expected.texts.size(); ++i) {
     const auto row = std::span(out).subspan(i * encoder.dimension(), encoder.dimension());
-    EXPECT_GT(cosine(row, expected.rows[i]), 1 - 1e-4) << expected.texts[i];
+    EXPECT_GT(cosine(row, expected.rows[i]), 1 - kDistance) << expected.texts[i];
   }
 }
 
@@ -85,7 +91,7 @@ TEST(LlamaEncoder, AgreesWithTransformersInABatchAndAlone) {
   ASSERT_EQ(encoder->dimension(), expected.rows[0].size());
   expect_rows(*encoder, expected);
   for (std::size_t i = 0; i < expected.texts.size(); ++i) {
-    EXPECT_GT(cosine(encoder->embed_one(expected.texts[i]), expected.rows[i]), 1 - 1e-4);
+    EXPECT_GT(cosine(encoder->embed_one(expected.texts[i]), expected.rows[i]), 1 - kDistance);
   }
 }
 
@@ -109,6 +115,45 @@ TEST(LlamaEncoder, ServesSeveralThreads) {
     for (int i = 0; i < 4; ++i) threads.emplace_back([&] { expect_rows(*encoder, expected); });
   }
 }
+
+TEST(LlamaEncoder, ARouterDecidesAsByTheExpectedEmbedding) {
+  const Expected expected = not_blank();
+  const Checkpoint checkpoint = testing::random_checkpoint(5, 3, expected.rows[0].size(), 1);
+  const Router router(checkpoint, {.encoder = make_llama_encoder(kModel, {.threads = 1})});
+  for (std::size_t i = 0; i < expected.texts.size(); ++i) {
+    const Decision by_text = router.route_text(expected.texts[i]);
+    const Decision by_row = router.route(
+        std::span(expected.rows[i]), {},
+        {.input_tokens = by_text.input_tokens, .max_input_tokens = by_text.max_input_tokens});
+    EXPECT_EQ(by_text.chosen.model, by_row.chosen.model) << expected.texts[i];
+    EXPECT_EQ(by_text.chosen.budget, by_row.chosen.budget) << expected.texts[i];
+    EXPECT_NEAR(by_text.chosen.quality, by_row.chosen.quality, 0.01) << expected.texts[i];
+  }
+}
+
+#ifdef R2ROUTER_CLI
+TEST(LlamaEncoder, TheProgramRunsAModelThatFitsTheCheckpoint) {
+  const Expected expected = not_blank();
+  const testing::TemporaryFolder folder;
+  const auto route = [&](std::size_t dimension) {
+    const std::string checkpoint = folder / std::to_string(dimension);
+    save_checkpoint(testing::random_checkpoint(5, 3, dimension, 1), checkpoint);
+    return testing::run({R2ROUTER_CLI, "route", "--checkpoint-dir", checkpoint, "--encoder", kModel,
+                         "--query", expected.texts[1], "--json"});
+  };
+  const testing::Outcome fits = route(expected.rows[1].size());
+  ASSERT_EQ(fits.exit_code, 0) << fits.err;
+  EXPECT_EQ(fits.err, "");
+  const Router router(testing::random_checkpoint(5, 3, expected.rows[1].size(), 1),
+                      {.encoder = make_llama_encoder(kModel)});
+  EXPECT_EQ(nlohmann::json::parse(fits.out).at("model"),
+            router.route_text(expected.texts[1]).model().name);
+  const testing::Outcome other = route(64);
+  EXPECT_EQ(other.exit_code, 1);
+  EXPECT_THAT(other.err, ::testing::HasSubstr("vectors of 32 numbers"));
+  EXPECT_THAT(other.err, ::testing::HasSubstr("64"));
+}
+#endif
 
 TEST(LlamaEncoder, ALongTextIsRejectedAloneOrCut) {
   const std::string text = "Who wrote Faust?";  // 10 tokens with the one that ends it
