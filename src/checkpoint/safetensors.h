@@ -48,8 +48,12 @@ struct TensorView {
 template <typename Value>
 std::vector<Value> copy_elements(const TensorView& tensor) {
   static_assert(std::endian::native == std::endian::little, "the files hold little-endian numbers");
-  std::vector<Value> values(tensor.data.size() / sizeof(Value));
-  if (!values.empty()) std::memcpy(values.data(), tensor.data.data(), tensor.data.size());
+  const std::size_t count = tensor.data.size() / sizeof(Value);
+  const auto* const first = reinterpret_cast<const Value*>(tensor.data.data());
+  // As writers place them; then the vector need not be zeroed first.
+  if (reinterpret_cast<std::uintptr_t>(first) % alignof(Value) == 0) return {first, first + count};
+  std::vector<Value> values(count);
+  if (count > 0) std::memcpy(values.data(), tensor.data.data(), tensor.data.size());
   return values;
 }
 

@@ -7,7 +7,9 @@
 // temperature, by which all scores are divided; and how likely a text is unlike all training texts,
 // as a logistic function of its unknown features and of the softmax's doubt. Such a text carries
 // no information about its task, so the likelihood of a label is a mixture of the softmax and of
-// the tasks' frequencies: (1 − ν)·p + ν·prior.
+// the tasks' frequencies: (1 − ν)·p + ν·prior. Each text also counts, with a twentieth of the
+// weight, as one of a task that is not known: its own task is left out of the softmax, and its
+// likelihood is ν.
 #include "train/task_recogniser.h"
 
 #include <algorithm>
@@ -34,6 +36,7 @@ constexpr double kStep = 1;             // the first step; steps shrink to 0 lin
 constexpr double kMostWeight = 2;       // a longer step would overshoot
 constexpr float kInterceptStep = 0.1F;  // relative: intercepts change with every prompt
 constexpr float kSmoothing = 0.1F;      // share of a label that is spread over all tasks
+constexpr double kUnknownTasks = 0.05;  // how often a text is of a task that is not known
 constexpr float kSettled = 0.01F;       // a difference to the label that is not worth a step
 
 /// A prompt as the recogniser sees it.
@@ -173,8 +176,13 @@ class Calibration {
       internal::softmax<double>(shares);
       const double none =
           internal::novelty(spec, unseen_.unknown[i], 1 - *std::ranges::max_element(shares));
-      const double likelihood = (1 - none) * shares[examples_[i].task] + none * prior;
-      loss -= examples_[i].weight * std::log(likelihood);
+      const double own = shares[examples_[i].task];
+      loss -= examples_[i].weight * std::log((1 - none) * own + none * prior);
+      // To a recogniser that does not know the task, the text is like none.
+      shares[examples_[i].task] = 0;
+      const double doubt = 1 - *std::ranges::max_element(shares) / std::max(1 - own, 1e-12);
+      loss -= examples_[i].weight * kUnknownTasks *
+              std::log(internal::novelty(spec, unseen_.unknown[i], doubt));
       total += examples_[i].weight;
     }
     return loss / total;

@@ -17,6 +17,7 @@
 #include "r2router/encoder.h"
 #include "r2router/error.h"
 
+#include "base/finite.h"
 #include "encode/arguments.h"
 #include "encode/lexical/features.h"
 #include "encode/tasks/sparse_features.h"
@@ -55,9 +56,7 @@ void check(const TaskEncoderSpec& spec, const TaskEncoderTensors& tensors) {
          std::to_string(spec.input_dimension()) + " × " + std::to_string(tasks) + " and " +
          std::to_string(tasks));
   }
-  const auto finite = [](float value) { return std::isfinite(value); };
-  if (!std::ranges::all_of(tensors.weights, finite) ||
-      !std::ranges::all_of(tensors.intercepts, finite)) {
+  if (!all_finite<float>(tensors.weights) || !all_finite<float>(tensors.intercepts)) {
     fail("a weight or intercept is not a finite number");
   }
 }

@@ -15,6 +15,7 @@
 
 #include "r2router/error.h"
 
+#include "base/finite.h"
 #include "base/unicode.h"
 #include "encode/lexical/features.h"
 
@@ -172,9 +173,7 @@ Wordpieces::Wordpieces(const WordpieceSpec& spec, WordpieceVectors vectors)
          std::to_string(spec.bytes) + ", " + std::to_string(spec.pieces) + " × " +
          std::to_string(spec.dimension) + " and " + std::to_string(spec.pieces));
   }
-  if (!std::ranges::all_of(vectors_.scales, [](float scale) { return std::isfinite(scale); })) {
-    fail("a scale is not a finite number");
-  }
+  if (!all_finite<float>(vectors_.scales)) fail("a scale is not a finite number");
   add_pieces();
 }
 

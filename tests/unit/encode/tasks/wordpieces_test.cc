@@ -84,8 +84,8 @@ TEST(Wordpieces, TakeTheLongestPieceFirst) {
   const WordpieceVectors good = vectors_of({"[UNK]", "un", "una", "##f", "##able", "a", "!"});
   const Wordpieces wordpieces(spec_of(good), good);
   EXPECT_THAT(split(wordpieces, "Unaffable!"), ElementsAre(2, 3, 3, 4, 6));
-  // "una" leaves no piece for the rest, and shorter prefixes are not tried again.
-  EXPECT_THAT(split(wordpieces, "unaable a"), ElementsAre(0, 5));
+  // "una" leaves "ble", and shorter prefixes are not tried again.
+  EXPECT_THAT(split(wordpieces, "unable a"), ElementsAre(0, 5));
   EXPECT_THAT(split(wordpieces, ""), ElementsAre());
 }
 
