@@ -1,5 +1,5 @@
-// A vocabulary and a text of any bytes, separated by a NUL, through the splitting into wordpieces: no
-// error but that for a bad vocabulary, and pieces that are in the vocabulary.
+// A vocabulary and a text of any bytes, separated by a NUL, through the splitting into wordpieces:
+// no error but that for a bad vocabulary, and pieces that are in the vocabulary.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
