@@ -24,9 +24,9 @@ constexpr std::chrono::seconds kWatchInterval{1};
 constexpr std::chrono::seconds kFlushPatience{10};
 
 /// What shows that files have changed.
-std::vector<std::pair<fs::file_time_type, std::uintmax_t>> state_of(
-    const std::vector<std::string>& files) {
-  std::vector<std::pair<fs::file_time_type, std::uintmax_t>> states;
+using FileStates = std::vector<std::pair<fs::file_time_type, std::uintmax_t>>;
+FileStates state_of(const std::vector<std::string>& files) {
+  FileStates states;
   for (const std::string& file : files) {
     std::error_code missing;
     const auto time = fs::last_write_time(file, missing);
@@ -90,7 +90,9 @@ class Gateway::State {
     shared_.ready = true;
     server_->start();
     if (options_.watch_files) {
-      watcher_ = std::jthread([this](const std::stop_token& stop) { watch(stop); });
+      // What changes after start() is noticed, however late the thread begins.
+      watcher_ = std::jthread([this, known = state_of(shared_.service.load()->config.files)](
+                                  const std::stop_token& stop) { watch(stop, known); });
     }
   }
 
@@ -140,10 +142,9 @@ class Gateway::State {
     if (const std::string text = problem(); !text.empty()) log(LogLevel::kWarning, text);
   }
 
-  void watch(const std::stop_token& stop) {
+  void watch(const std::stop_token& stop, FileStates known) {
     std::mutex mutex;
     std::condition_variable_any wakeup;
-    auto known = state_of(shared_.service.load()->config.files);
     while (!stop.stop_requested()) {
       std::unique_lock lock(mutex);
       wakeup.wait_for(lock, stop, kWatchInterval, [] { return false; });
