@@ -33,6 +33,7 @@
 #include <vector>
 
 #include "r2router/checkpoint.h"
+#include "r2router/columns.h"
 #include "r2router/decision.h"
 #include "r2router/encoder.h"
 #include "r2router/error.h"
@@ -149,12 +150,21 @@ class R2ROUTER_EXPORT Router {
                  const QuerySize& size = {}) const;
 
   /// A matrix of `embeddings.size() / dimension()` rows, with the same choices. `sizes`: one for
-  /// each row, one for all, or none. options.rank and options.explain are not used. Throws for all
-  /// rows if one of them cannot be routed.
+  /// each row, one for all, or none. Runs on options.threads threads; options.rank and
+  /// options.explain are not used. Throws for all rows if one of them cannot be routed, the error
+  /// of the first such row.
   BatchDecision route_batch(std::span<const float> embeddings, const RouteOptions& options = {},
                             std::span<const QuerySize> sizes = {}) const;
   BatchDecision route_batch(std::span<const double> embeddings, const RouteOptions& options = {},
                             std::span<const QuerySize> sizes = {}) const;
+
+  /// A column of a table. The decisions are those of route() for each row, on options.threads
+  /// threads; rows that cannot be routed have a reason instead. options.rank and options.explain
+  /// are not used. `size` applies to every row; lengths that it leaves empty are estimated from a
+  /// row's text. Throws for options that are refused for every row, and Error(kUnsupported) for
+  /// texts if this router has no encoder.
+  DecisionBatch route(const QueryColumn& column, const RouteOptions& options = {},
+                      const QuerySize& size = {}) const;
 
   /// Length of the embeddings that route() takes.
   std::size_t dimension() const;

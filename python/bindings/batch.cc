@@ -6,13 +6,11 @@
 #include <string>
 #include <vector>
 
+#include "base/parallel.h"
 #include "bindings.h"
 
 namespace r2router::python {
 namespace {
-
-/// Rows between two looks at signals: a few milliseconds' worth.
-constexpr std::size_t kBlockRows = 2048;
 
 EmbeddingView slice(const EmbeddingView& view, std::size_t offset, std::size_t count) {
   return std::visit([&](auto values) -> EmbeddingView { return values.subspan(offset, count); },
@@ -49,7 +47,7 @@ void check_one_each(std::size_t count, const char* name, std::size_t rows) {
 
 Batch route_batch(const Router& router, const py::array& embeddings, const RouteOptions& options,
                   const QuerySize& size, const TokenCounts& input_tokens,
-                  const std::vector<std::string>& texts) {
+                  const std::vector<std::string>& texts, std::uint32_t threads) {
   const EmbeddingView all = view(embeddings);
   if (embeddings.ndim() != 2 ||
       static_cast<std::size_t>(embeddings.shape(1)) != router.dimension()) {
@@ -82,10 +80,13 @@ Batch route_batch(const Router& router, const py::array& embeddings, const Route
   double* const cost_usd = batch.cost_usd.mutable_data();
   double* const risk = batch.risk.mutable_data();
 
+  RouteOptions own_options = options;
+  own_options.threads = threads;
+  const std::size_t most_rows = kBlockRows * internal::thread_count(threads);
   // An empty batch has its options checked as well.
   std::size_t begin = 0;
   do {
-    const std::size_t block_rows = std::min(kBlockRows, rows - begin);
+    const std::size_t block_rows = std::min(most_rows, rows - begin);
     {
       const ReleasedGil released;
       std::vector<QuerySize> sizes = {size};
@@ -93,7 +94,7 @@ Batch route_batch(const Router& router, const py::array& embeddings, const Route
         sizes.clear();
         for (std::size_t i = 0; i < block_rows; ++i) sizes.push_back(size_of(begin + i));
       }
-      const BatchDecision block = route_block(router, all, begin, block_rows, options, sizes);
+      const BatchDecision block = route_block(router, all, begin, block_rows, own_options, sizes);
       for (std::size_t i = 0; i < block_rows; ++i) {
         const Option& option = block.options[i];
         const std::size_t row = begin + i;

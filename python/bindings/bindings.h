@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <variant>
@@ -52,6 +53,7 @@ void register_options(py::module_& module);
 void register_checkpoint(py::module_& module);
 void register_decision(py::module_& module);
 void register_batch(py::module_& module);
+void register_columns(py::module_& module);
 void register_router(py::module_& module);
 void register_servers(py::module_& module);
 void register_outcomes(py::module_& module);
@@ -151,6 +153,9 @@ struct Client {
 /// The outcome of a call, as a dictionary; a failed one has the key "failure".
 Dict to_python(const llm::Completion& completion, const Pool& pool);
 
+/// Rows of each thread between two looks at signals: a few milliseconds' worth.
+inline constexpr std::size_t kBlockRows = 2048;
+
 /// Decisions for the rows of an array, column by column.
 struct Batch {
   py::array_t<std::int32_t> model_index;
@@ -161,11 +166,27 @@ struct Batch {
 /// Numbers of tokens, one after another in memory.
 using TokenCounts = py::array_t<std::int64_t, py::array::c_style | py::array::forcecast>;
 
-/// Releases the GIL, and lets Python handle signals (Ctrl-C) between blocks of rows. `size`: of
-/// every row, but for `input_tokens`, if there are any, and the lengths of `texts`, if there are
-/// any.
+/// On this many threads, 0: all cores. Releases the GIL, and lets Python handle signals (Ctrl-C)
+/// between blocks of rows. `size`: of every row, but for `input_tokens`, if there are any, and the
+/// lengths of `texts`, if there are any.
 Batch route_batch(const Router& router, const py::array& embeddings, const RouteOptions& options,
                   const QuerySize& size, const TokenCounts& input_tokens,
-                  const std::vector<std::string>& texts);
+                  const std::vector<std::string>& texts, std::uint32_t threads);
+
+/// Decisions for a column of an Arrow stream, on this many threads, 0: all cores. `name`: of the
+/// column in a table; empty: the stream is of the column itself.
+py::object route_stream(const Router& router, const py::capsule& capsule, const std::string& name,
+                        const RouteOptions& options, const QuerySize& size, std::uint32_t threads);
+
+/// The same for texts, of which some may be missing, for the rows of a matrix of embeddings, or for
+/// texts with their embeddings.
+py::object route_rows(const Router& router, const std::vector<std::optional<std::string>>& texts,
+                      const std::optional<py::array>& embeddings, const RouteOptions& options,
+                      const QuerySize& size, std::uint32_t threads);
+
+/// The same for embeddings that may be missing or of other lengths.
+py::object route_vectors(const Router& router,
+                         const std::vector<std::optional<std::vector<double>>>& vectors,
+                         const RouteOptions& options, const QuerySize& size, std::uint32_t threads);
 
 }  // namespace r2router::python

@@ -28,6 +28,7 @@ PYBIND11_MODULE(_core, module) {
   register_checkpoint(module);
   register_decision(module);
   register_batch(module);
+  register_columns(module);
   register_servers(module);
   register_router(module);
   register_outcomes(module);

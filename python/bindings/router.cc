@@ -81,8 +81,27 @@ class RouterBinding {
   }
 
   Batch route_batch(const py::array& embeddings, const RouteOptions& options, const QuerySize& size,
-                    const TokenCounts& input_tokens, const std::vector<std::string>& texts) const {
-    return python::route_batch(router_, embeddings, options, size, input_tokens, texts);
+                    const TokenCounts& input_tokens, const std::vector<std::string>& texts,
+                    std::uint32_t threads) const {
+    return python::route_batch(router_, embeddings, options, size, input_tokens, texts, threads);
+  }
+
+  py::object route_stream(const py::capsule& stream, const std::string& column,
+                          const RouteOptions& options, const QuerySize& size,
+                          std::uint32_t threads) const {
+    return python::route_stream(router_, stream, column, options, size, threads);
+  }
+
+  py::object route_rows(const std::vector<std::optional<std::string>>& texts,
+                        const std::optional<py::array>& embeddings, const RouteOptions& options,
+                        const QuerySize& size, std::uint32_t threads) const {
+    return python::route_rows(router_, texts, embeddings, options, size, threads);
+  }
+
+  py::object route_vectors(const std::vector<std::optional<std::vector<double>>>& vectors,
+                           const RouteOptions& options, const QuerySize& size,
+                           std::uint32_t threads) const {
+    return python::route_vectors(router_, vectors, options, size, threads);
   }
 
   py::array_t<float> embed(const std::vector<std::string>& texts) const {
@@ -233,9 +252,17 @@ void register_router(py::module_& module) {
            "The choice for each row of embeddings, of which texts say how long the queries are "
            "unless size does.")
       .def("route_batch", &RouterBinding::route_batch, py::arg("embeddings"), py::arg("options"),
-           py::arg("size"), py::arg("input_tokens"), py::arg("texts"),
+           py::arg("size"), py::arg("input_tokens"), py::arg("texts"), py::arg("threads") = 0,
            "input_tokens: one for each row, or none to use the size's. texts: those that the rows "
            "are embeddings of, for their lengths, or none.")
+      .def("route_stream", &RouterBinding::route_stream, py::arg("stream"), py::arg("column"),
+           py::arg("options"), py::arg("size"), py::arg("threads") = 0,
+           "stream: an Arrow capsule of a table, or of a column if that has no name.")
+      .def("route_rows", &RouterBinding::route_rows, py::arg("texts"), py::arg("embeddings"),
+           py::arg("options"), py::arg("size"), py::arg("threads") = 0,
+           "texts: some may be None; or empty. embeddings: of the same rows, or None.")
+      .def("route_vectors", &RouterBinding::route_vectors, py::arg("vectors"), py::arg("options"),
+           py::arg("size"), py::arg("threads") = 0)
       .def("embed", &RouterBinding::embed, py::arg("texts"))
       .def("generate", &RouterBinding::generate, py::arg("client"), py::arg("messages"),
            py::arg("choice"), py::arg("temperature"), py::arg("timeout"), py::arg("max_fallbacks"),

@@ -24,6 +24,8 @@ _HELP = """
 python -m r2_router also takes the options of route without a subcommand, and in addition
   --lambda_val X   as --lambda
   --hf-repo ID     a checkpoint of the Hugging Face Hub, owner/name
+and the command
+  bulk             routes Parquet, CSV, JSON-lines and Arrow files; see bulk --help
 """
 
 
@@ -34,6 +36,10 @@ class _UsageError(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the program and returns its exit code. None: with the arguments of the process."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["bulk"]:  # of Python only
+        from .bulk import main as bulk
+
+        return bulk(given[1:])
     try:
         translated = _translate(given)
     except _UsageError as error:

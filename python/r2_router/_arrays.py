@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Floats", "as_embedding", "as_embeddings", "as_input_tokens", "as_rows"]
+__all__ = [
+    "Floats",
+    "as_embedding",
+    "as_embeddings",
+    "as_floats",
+    "as_input_tokens",
+    "as_rows",
+    "as_thread_count",
+]
 
 #: A C-contiguous array of float32 or float64.
 Floats = NDArray[Any]
@@ -21,7 +30,7 @@ def as_embedding(values: Any, dimension: int) -> Floats:
         flags = values.flags
         if flags.c_contiguous and flags.aligned:
             return values  # fast path for the usual case
-    array = _as_floats(values, "the embedding")
+    array = as_floats(values, "the embedding")
     if array.ndim == 2 and array.shape[0] == 1:
         array = array[0]  # a row as embed() returns it
     if array.ndim != 1:
@@ -34,7 +43,7 @@ def as_embedding(values: Any, dimension: int) -> Floats:
 
 def as_embeddings(values: Any, dimension: int, what: str = "the embeddings") -> Floats:
     """Many embeddings, (N, d); not copied if they are a contiguous float32 or float64 array."""
-    array = _as_floats(values, what)
+    array = as_floats(values, what)
     if array.shape == (0,):
         return array.reshape(0, dimension)  # an empty list
     if array.ndim != 2 or array.shape[1] != dimension:
@@ -48,7 +57,7 @@ def as_embeddings(values: Any, dimension: int, what: str = "the embeddings") -> 
 
 def as_rows(values: Any) -> NDArray[np.float32]:
     """Embeddings of any length as an (N, d) array of float32."""
-    rows = np.ascontiguousarray(_as_floats(values, "the embeddings"), np.float32)
+    rows = np.ascontiguousarray(as_floats(values, "the embeddings"), np.float32)
     if rows.ndim != 2:
         raise ValueError(
             f"the embeddings have the shape {rows.shape}: expected (N, d), a row for each query"
@@ -73,7 +82,22 @@ def as_input_tokens(values: Any, count: int) -> NDArray[np.int64]:
     return array.astype(np.int64, copy=False)
 
 
-def _as_floats(values: Any, what: str) -> Floats:
+def as_thread_count(threads: Any) -> int:
+    """A number of threads for the native library; None, all cores, is 0 there."""
+    if threads is None:
+        return 0
+    if isinstance(threads, bool) or not isinstance(threads, Integral):
+        raise TypeError(f"threads is {threads!r}: expected a number of threads, or None")
+    if not 1 <= threads < 2**31:
+        raise ValueError(
+            f"threads is {threads!r}: expected a number of threads of 1 or more, or None for all "
+            "cores"
+        )
+    return int(threads)
+
+
+def as_floats(values: Any, what: str) -> Floats:
+    """Numbers as a C-contiguous array; not copied if they are one of float32 or float64."""
     if isinstance(values, (str, bytes)):
         raise TypeError(f"{what} is text: expected numbers; route_text() takes text")
     try:

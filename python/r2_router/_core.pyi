@@ -177,7 +177,7 @@ class Router:
         """
     def route(self, embedding: numpy.ndarray, options: RouteOptions, size: QuerySize) -> Choice:
         ...
-    def route_batch(self, embeddings: numpy.ndarray, options: RouteOptions, size: QuerySize, input_tokens: typing.Annotated[numpy.typing.ArrayLike, numpy.int64], texts: collections.abc.Sequence[str]) -> Batch:
+    def route_batch(self, embeddings: numpy.ndarray, options: RouteOptions, size: QuerySize, input_tokens: typing.Annotated[numpy.typing.ArrayLike, numpy.int64], texts: collections.abc.Sequence[str], threads: typing.SupportsInt | typing.SupportsIndex = 0) -> Batch:
         """
         input_tokens: one for each row, or none to use the size's. texts: those that the rows are embeddings of, for their lengths, or none.
         """

@@ -12,9 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
-from ._arrays import Floats, as_embedding, as_embeddings, as_input_tokens
+from ._arrays import (
+    Floats,
+    as_embedding,
+    as_embeddings,
+    as_floats,
+    as_input_tokens,
+    as_thread_count,
+)
 from ._batch import RouteBatch
 from ._calls import run, run_async
+from ._columns import Table, as_optional_texts, as_optional_vectors, table_of
 from ._decision import Decision
 from ._frozen import FrozenDict, freeze
 from ._hub import checkpoint_folder
@@ -484,10 +492,12 @@ class Routing(Saving):
         input_tokens: Any = None,
         *,
         texts: str | Strings | None = None,
+        threads: int | None = None,
         **constraints: Unpack[Constraints],
     ) -> RouteBatch:
         """The choices for the rows of an (N, d) array: the same as those of ``route``, but faster.
 
+        Uses all cores, or this many ``threads``, and releases the GIL.
         ``input_tokens``: an int for all rows, or one for each; None: 100. Or give the ``texts``
         that the rows are embeddings of: then the choices are those of ``route_text``, which
         estimates each text's length and, for ``max_cost_usd``, bounds it.
@@ -508,8 +518,82 @@ class Routing(Saving):
         return RouteBatch(
             tuple(self._model_configs),
             tuple(config.get("openrouter_id") or "" for config in self._model_configs.values()),
-            self._native.route_batch(rows, options, size, each, queries),
+            self._native.route_batch(rows, options, size, each, queries, as_thread_count(threads)),
         )
+
+    @takes(Constraints)
+    def route_table(
+        self,
+        table: Any,
+        lambda_val: float | None = None,
+        *,
+        text: str | None = None,
+        embedding: str | None = None,
+        input_tokens: int | None = None,
+        threads: int | None = None,
+        **constraints: Unpack[Constraints],
+    ) -> Any:
+        """The table with the decision for each row in columns after its own.
+
+        ``text``: the column of queries; or ``embedding``: the column of their embeddings. A
+        ``pyarrow.Table``, a data frame of pandas or polars, a dictionary of columns or a list of
+        dictionaries comes back as the same type; anything else with ``__arrow_c_stream__``, such as
+        a relation of DuckDB, as a ``pyarrow.Table``. The choices are those of ``route_text`` and
+        ``route``. The columns are ``model``, ``budget`` (missing: unlimited), ``max_tokens``,
+        ``predicted_quality``, ``predicted_output_tokens``, ``predicted_cost_usd``,
+        ``worst_case_cost_usd`` and ``reason``.
+
+        A row that cannot be routed raises no exception. It has no decision, and its ``reason`` says
+        why: ``"null"``, ``"empty"``, ``"wrong_length"`` or ``"not_finite"`` (of an embedding),
+        ``"no_option"`` (none meets the constraints) or ``"no_embedding"`` (the encoder failed).
+
+        Uses all cores, or this many ``threads``, and releases the GIL. Raises ``ValueError`` if
+        there is no such column, or the table has one of the new names already, and ``TypeError``
+        for a column of another type.
+        """
+        if (text is None) == (embedding is None):
+            raise ValueError(
+                "expected text, the name of the column of queries, or embedding, that of the "
+                "column of embeddings, and not both"
+            )
+        name = embedding if text is None else text
+        assert name is not None
+        source = table_of(table)
+        source.check(name, "embedding" if text is None else "text")
+        call = (
+            self._options(lambda_val, constraints),
+            query_size(input_tokens, constraints),
+            as_thread_count(threads),
+        )
+        if text is None:
+            decisions = self._route_embedding_column(source, name, call)
+        else:
+            decisions = self._route_text_column(source, name, call)
+        return source.with_decisions(decisions, tuple(self._model_configs))
+
+    def _route_text_column(self, source: Table, name: str, call: Any) -> _core.Decisions:
+        if self._uses_own_encoder():
+            stream = source.stream(name)
+            if stream is not None:
+                return self._native.route_stream(stream, name, *call)
+            return self._native.route_rows(
+                as_optional_texts(source.values(name), name), None, *call
+            )
+        texts = as_optional_texts(source.values(name), name)
+        present = [row for row, text in enumerate(texts) if text and not text.isspace()]
+        rows = self._embed_all([texts[row] or "" for row in present])
+        embeddings = np.zeros((len(texts), self._dimension), rows.dtype)
+        embeddings[present] = rows
+        return self._native.route_rows(texts, embeddings, *call)
+
+    def _route_embedding_column(self, source: Table, name: str, call: Any) -> _core.Decisions:
+        matrix = source.matrix(name)
+        if matrix is not None:
+            return self._native.route_rows([], as_floats(matrix, f"the column {name!r}"), *call)
+        stream = source.stream(name)
+        if stream is not None:
+            return self._native.route_stream(stream, name, *call)
+        return self._native.route_vectors(as_optional_vectors(source.values(name), name), *call)
 
     @staticmethod
     def _one_each(texts: str | Strings, count: int) -> list[str]:

@@ -1,6 +1,7 @@
 // Runs independent tasks on several threads.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <exception>
@@ -9,6 +10,11 @@
 #include <vector>
 
 namespace r2router::internal {
+
+/// `wanted`, or one for each core if that is 0.
+inline std::size_t thread_count(std::size_t wanted) {
+  return wanted > 0 ? wanted : std::max(1U, std::thread::hardware_concurrency());
+}
 
 /// Calls body(0) … body(count − 1), each once, on up to `threads` threads (this one included), in
 /// no particular order. Results must not depend on which thread runs a body. If one throws, no

@@ -1,10 +1,14 @@
 #include "r2router/router.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
+#include <exception>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <span>
@@ -16,12 +20,16 @@
 
 #include "r2router/settings.h"
 
+#include "base/parallel.h"
+#include "base/unicode.h"
 #include "route/candidates.h"
 #include "route/decide.h"
 #include "route/query_length.h"
 
 namespace r2router {
 namespace {
+
+using internal::is_blank;
 
 /// Embeddings scored together: enough for the heads to be read from memory once for many queries,
 /// few enough for the estimates to stay in the second-level cache.
@@ -78,6 +86,28 @@ class MemoryLease {
 };
 
 thread_local bool MemoryLease::in_use_ = false;
+
+/// Calls body(first row, number of rows) for blocks of rows, on several threads. If calls throw,
+/// rethrows what the first block of them threw, so that the error does not depend on the threads.
+template <typename Body>
+void for_each_block(std::size_t rows, std::size_t threads, const Body& body) {
+  std::mutex mutex;
+  std::exception_ptr failure;
+  std::atomic<std::size_t> failed = SIZE_MAX;  // the first block that has thrown
+  const std::size_t blocks = (rows + kBatchRows - 1) / kBatchRows;
+  internal::parallel_for(internal::thread_count(threads), blocks, [&](std::size_t block) {
+    if (block > failed) return;
+    try {
+      body(block * kBatchRows, std::min(kBatchRows, rows - block * kBatchRows));
+    } catch (...) {
+      const std::lock_guard lock(mutex);
+      if (block > failed) return;
+      failed = block;
+      failure = std::current_exception();
+    }
+  });
+  if (failure) std::rethrow_exception(failure);
+}
 
 class ScorerSource final : public internal::ExactSource {
  public:
@@ -223,6 +253,15 @@ struct Router::State {
                                  std::span<const RouteOptions> options) const;
   BatchDecision route_batch(EmbeddingView embeddings, const RouteOptions& options,
                             std::span<const QuerySize> sizes) const;
+
+  DecisionBatch route(const QueryColumn& column, const RouteOptions& options,
+                      const QuerySize& size) const;
+
+  struct Block;
+  void read_block(const QueryColumn& column, std::size_t begin, std::size_t count, Block& block,
+                  std::span<RowReason> reasons) const;
+  void embed_block(Block& block, const std::stop_token& cancel, std::span<RowReason> reasons) const;
+  void gather_block(Block& block) const;
 
   internal::InputTokens length_of(const Query& query) const {
     if (query.size.input_tokens && query.size.max_input_tokens) return {};  // which are used
@@ -482,30 +521,202 @@ BatchDecision Router::State::route_batch(EmbeddingView embeddings, const RouteOp
                     "none");
   }
 
-  BatchDecision batch{.options = {}, .reasons = {}, .pool = table.pool()};
-  batch.options.reserve(rows);
-  batch.reasons.reserve(rows);
-  const MemoryLease lease;
-  Memory& memory = *lease;
-  internal::resolve(options, defaults, *table.pool(), memory.rule);
-  const auto resolve_size = [&](const QuerySize& size) {
-    internal::resolve_size(size, internal::kDefaultInputTokens, memory.rule);
+  const auto resolve_size = [&](const QuerySize& size, internal::Rule& rule) {
+    internal::resolve_size(size, internal::kDefaultInputTokens, rule);
   };
-  for (const QuerySize& size : sizes) resolve_size(size);  // checks them before any work
-  if (sizes.empty()) resolve_size({});
-  for (std::size_t begin = 0; begin < rows; begin += kBatchRows) {
-    const std::size_t count = std::min(kBatchRows, rows - begin);
+  internal::Rule rule;
+  internal::resolve(options, defaults, *table.pool(), rule);
+  for (const QuerySize& size : sizes) resolve_size(size, rule);  // checks them before any work
+  if (sizes.size() != 1) resolve_size({}, rule);
+  BatchDecision batch{.options = std::vector<Option>(rows),
+                      .reasons = std::vector<Reason>(rows),
+                      .pool = table.pool()};
+  for_each_block(rows, options.threads, [&](std::size_t begin, std::size_t count) {
+    const MemoryLease lease;
+    Memory& memory = *lease;
+    memory.rule = rule;
     estimate(slice(embeddings, begin * dimension, count * dimension), count, memory.estimates);
     for (std::size_t r = 0; r < count; ++r) {
       const EmbeddingView embedding = slice(embeddings, (begin + r) * dimension, dimension);
       if (!std::isfinite(memory.estimates.scale[r])) throw_bad_element(embedding, begin + r);
-      if (sizes.size() > 1) resolve_size(sizes[begin + r]);
+      if (sizes.size() > 1) resolve_size(sizes[begin + r], memory.rule);
       const Decision decision =
           internal::make_decision(table, memory.rule, choose(embedding, r, memory));
-      batch.options.push_back(decision.chosen);
-      batch.reasons.push_back(decision.reason);
+      batch.options[begin + r] = decision.chosen;
+      batch.reasons[begin + r] = decision.reason;
+    }
+  });
+  return batch;
+}
+
+/// Where a row that has passed its checks is found.
+struct Router::State::Block {
+  std::vector<std::size_t> rows;  ///< of the column
+  std::vector<QueryCell> cells;   ///< of these
+  std::vector<float> floats;      ///< their embeddings, unless they are adjacent in memory
+  std::vector<double> doubles;    ///< instead, if one of them is of doubles
+  EmbeddingView embeddings;
+};
+
+/// Checks the rows' queries, and sets the reasons of those that cannot be routed.
+void Router::State::read_block(const QueryColumn& column, std::size_t begin, std::size_t count,
+                               Block& block, std::span<RowReason> reasons) const {
+  for (std::size_t row = begin; row < begin + count; ++row) {
+    const QueryCell cell = column.cell(row);
+    if (!cell.embedding && !cell.text) {
+      reasons[row] = RowReason::kNull;
+    } else if (cell.embedding && length(*cell.embedding) != scorer->dimension()) {
+      reasons[row] = RowReason::kWrongLength;
+    } else if (!cell.embedding && is_blank(*cell.text)) {
+      reasons[row] = RowReason::kEmpty;
+    } else {
+      block.rows.push_back(row);
+      block.cells.push_back(cell);
     }
   }
+}
+
+/// Makes the embeddings of texts that come without one.
+void Router::State::embed_block(Block& block, const std::stop_token& cancel,
+                                std::span<RowReason> reasons) const {
+  std::vector<std::string_view> texts;
+  std::vector<std::size_t> places;
+  for (std::size_t i = 0; i < block.cells.size(); ++i) {
+    if (block.cells[i].embedding) continue;
+    texts.push_back(*block.cells[i].text);
+    places.push_back(i);
+  }
+  if (texts.empty()) return;
+  if (!encoder) text_to_embed({});  // throws
+  const std::size_t dimension = scorer->dimension();
+  block.floats.resize(texts.size() * dimension);
+  std::vector<bool> rejected(texts.size());
+  try {
+    for (const auto& [text, failure] : encoder->embed_each(texts, block.floats, cancel)) {
+      rejected.at(text) = true;
+    }
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::kCancelled) throw;
+    rejected.assign(texts.size(), true);
+  }
+  std::size_t kept = 0;
+  for (std::size_t i = 0, text = 0; i < block.cells.size(); ++i) {
+    if (!block.cells[i].embedding) {
+      if (rejected[text]) {
+        reasons[block.rows[i]] = RowReason::kNoEmbedding;
+        ++text;
+        continue;
+      }
+      block.cells[i].embedding =
+          std::span<const float>(block.floats).subspan(text++ * dimension, dimension);
+    }
+    block.rows[kept] = block.rows[i];
+    block.cells[kept++] = block.cells[i];
+  }
+  block.rows.resize(kept);
+  block.cells.resize(kept);
+}
+
+/// The block's embeddings as a matrix, without a copy if they are one already.
+void Router::State::gather_block(Block& block) const {
+  const std::size_t dimension = scorer->dimension();
+  const auto gather = [&]<typename Number>(std::vector<Number>& copies) {
+    const auto numbers = [&](const QueryCell& cell) {
+      return std::get<std::span<const Number>>(*cell.embedding).data();
+    };
+    const auto apart = [&](const QueryCell& one, const QueryCell& next) {
+      return numbers(one) + dimension != numbers(next);
+    };
+    if (std::ranges::adjacent_find(block.cells, apart) == block.cells.end()) {
+      block.embeddings = std::span(numbers(block.cells.front()), block.cells.size() * dimension);
+      return;
+    }
+    std::vector<Number> rows;
+    rows.reserve(block.cells.size() * dimension);
+    for (const QueryCell& cell : block.cells) {
+      rows.insert(rows.end(), numbers(cell), numbers(cell) + dimension);
+    }
+    copies = std::move(rows);
+    block.embeddings = std::span<const Number>(copies);
+  };
+  const auto is = [&]<typename Number>(Number) {
+    return std::ranges::all_of(block.cells, [](const QueryCell& cell) {
+      return std::holds_alternative<std::span<const Number>>(*cell.embedding);
+    });
+  };
+  if (is(float{})) {
+    gather(block.floats);
+  } else if (is(double{})) {
+    gather(block.doubles);
+  } else {
+    for (const QueryCell& cell : block.cells) {
+      std::visit(
+          [&](auto row) { block.doubles.insert(block.doubles.end(), row.begin(), row.end()); },
+          *cell.embedding);
+    }
+    block.embeddings = std::span<const double>(block.doubles);
+  }
+}
+
+DecisionBatch Router::State::route(const QueryColumn& column, const RouteOptions& options,
+                                   const QuerySize& size) const {
+  const std::size_t rows = column.size(), dimension = scorer->dimension();
+  internal::Rule rule;
+  internal::resolve(options, defaults, *table.pool(), rule);
+  internal::resolve_size(size, {.expected = 0, .most = INT64_MAX}, rule);  // checks it
+  DecisionBatch batch{.model = std::vector<std::uint32_t>(rows),
+                      .budget = std::vector<Budget>(rows),
+                      .max_tokens = std::vector<std::uint32_t>(rows),
+                      .quality = std::vector<double>(rows),
+                      .output_tokens = std::vector<double>(rows),
+                      .cost_usd = std::vector<double>(rows),
+                      .worst_case_cost_usd = std::vector<double>(rows),
+                      .reason = std::vector<RowReason>(rows),
+                      .pool = table.pool()};
+  for_each_block(rows, options.threads, [&](std::size_t begin, std::size_t count) {
+    Block block;
+    read_block(column, begin, count, block, batch.reason);
+    embed_block(block, options.cancel, batch.reason);
+    if (block.rows.empty()) return;
+    gather_block(block);
+    const MemoryLease lease;
+    Memory& memory = *lease;
+    memory.rule = rule;
+    estimate(block.embeddings, block.rows.size(), memory.estimates);
+    for (std::size_t r = 0; r < block.rows.size(); ++r) {
+      const std::size_t row = block.rows[r];
+      if (!std::isfinite(memory.estimates.scale[r])) {
+        batch.reason[row] = RowReason::kNotFinite;
+        continue;
+      }
+      internal::InputTokens length = internal::kDefaultInputTokens;
+      if (const auto& text = block.cells[r].text) {
+        length = {.expected = estimate_input_tokens(*text),
+                  .most = most_input_tokens(*text, config.budget_prompt)};
+      }
+      try {
+        internal::resolve_size(size, length, memory.rule);
+        const Decision decision = internal::make_decision(
+            table, memory.rule,
+            choose(slice(block.embeddings, r * dimension, dimension), r, memory));
+        batch.model[row] = decision.chosen.model;
+        batch.budget[row] = decision.chosen.budget;
+        batch.max_tokens[row] = decision.chosen.max_tokens;
+        batch.quality[row] = decision.chosen.quality;
+        batch.output_tokens[row] = decision.chosen.output_tokens;
+        batch.cost_usd[row] = decision.chosen.cost_usd;
+        batch.worst_case_cost_usd[row] = decision.chosen.worst_case_cost_usd;
+        batch.reason[row] = static_cast<RowReason>(decision.reason);
+      } catch (const Error& error) {
+        // Options that leave no pair, or a text longer than `size` allows; others are refused for
+        // every row.
+        if (error.code() != ErrorCode::kInvalidArgument && error.code() != ErrorCode::kBudget) {
+          throw;
+        }
+        batch.reason[row] = RowReason::kNoOption;
+      }
+    }
+  });
   return batch;
 }
 
@@ -567,6 +778,11 @@ BatchDecision Router::route_batch(std::span<const float> embeddings, const Route
 BatchDecision Router::route_batch(std::span<const double> embeddings, const RouteOptions& options,
                                   std::span<const QuerySize> sizes) const {
   return state_->route_batch(embeddings, options, sizes);
+}
+
+DecisionBatch Router::route(const QueryColumn& column, const RouteOptions& options,
+                            const QuerySize& size) const {
+  return state_->route(column, options, size);
 }
 
 std::size_t Router::dimension() const { return state_->scorer->dimension(); }

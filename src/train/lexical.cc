@@ -15,6 +15,7 @@
 #include "r2router/error.h"
 #include "r2router/train/train.h"
 
+#include "base/parallel.h"
 #include "checkpoint/format_version.h"
 #include "train/problem.h"
 #include "train/ridge.h"
@@ -72,7 +73,7 @@ TopicScores learn_topics(const OutcomeTable& table, const LexicalEncoderSpec& en
                              .targets = targets,
                              .heads = encoder.topics.size(),
                              .folds = folds};
-  const RidgeSolver solver(problem, thread_count(options.threads));
+  const RidgeSolver solver(problem, internal::thread_count(options.threads));
   const auto learn = [&](std::optional<std::size_t> left_out) {
     const LinearFit fit = solver.fit({&kTopicAlpha, 1}, left_out).front();
     const auto weights = fit.weights.reshaped().cast<float>();  // a column, so a row of scores each

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <span>
 #include <string>
-#include <thread>
 
 #include "r2router/error.h"
 
@@ -79,10 +78,6 @@ void check_options(const TrainOptions& options) {
         "holdout is 1, which keeps every query out of training: give 0 for none, or 2 or "
         "more to keep one query in that many out");
   }
-}
-
-std::size_t thread_count(std::uint32_t wanted) {
-  return wanted > 0 ? wanted : std::max(1u, std::thread::hardware_concurrency());
 }
 
 std::size_t count_outcomes(const OutcomeTable& table, const TrainOptions& options) {

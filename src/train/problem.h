@@ -20,9 +20,6 @@ using Folds = std::vector<std::vector<std::uint32_t>>;
 /// Throws Error(kInvalidArgument) for options out of range.
 void check_options(const TrainOptions& options);
 
-/// `wanted`, or as many as the machine has if that is 0.
-std::size_t thread_count(std::uint32_t wanted);
-
 /// The number of queries that have an outcome and are not held out.
 std::size_t count_outcomes(const OutcomeTable& table, const TrainOptions& options);
 

@@ -293,7 +293,7 @@ TaskRecogniser fit_recogniser(const std::vector<TaskPrompt>& prompts,
   Unseen unseen{std::vector<double>(examples.size() * tasks.size()),
                 std::vector<double>(examples.size())};
   TaskEncoderTensors scores;
-  internal::parallel_for(thread_count(options.threads), groups + 1, [&](std::size_t i) {
+  internal::parallel_for(internal::thread_count(options.threads), groups + 1, [&](std::size_t i) {
     // The fit to all prompts takes longest, so it is the first.
     if (i == 0) {
       scores =

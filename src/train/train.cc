@@ -12,6 +12,7 @@
 #include "r2router/version.h"
 
 #include "base/json_writer.h"
+#include "base/parallel.h"
 #include "checkpoint/format_version.h"
 #include "train/add_model/mixture.h"
 #include "train/add_model/selection.h"
@@ -181,7 +182,7 @@ Checkpoint train(const OutcomeTable& table, std::span<const float> embeddings,
                                 .dimension = dimension,
                                 .folds = make_folds(table, options),
                                 .options = options,
-                                .threads = thread_count(options.threads)};
+                                .threads = internal::thread_count(options.threads)};
   check_outcomes(table, problem.folds);
   report_gaps(table, options);
   if (options.progress) options.progress("reading embeddings", 0, 1);
@@ -243,7 +244,7 @@ Checkpoint train(const Checkpoint& prior, const OutcomeTable& table,
                                 .dimension = dimension,
                                 .folds = make_folds(table, options),
                                 .options = options,
-                                .threads = thread_count(options.threads)};
+                                .threads = internal::thread_count(options.threads)};
   check_outcomes(table, problem.folds);
   report_gaps(table, options);
   const std::unique_ptr<Learner> learner = make_prior_learner(problem, prior);

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
+import itertools
 import json
 import os
 import re
@@ -244,7 +245,11 @@ def test_your_own_router(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "page",
-    [page for page in PAGES if any(language == "python" for language, _ in all_blocks(page))],
+    [
+        page
+        for page in PAGES
+        if any(language == "python" for language, _ in all_blocks(page)) and page.stem != "bulk"
+    ],
     ids=lambda page: page.stem,
 )
 def test_python_programs(
@@ -277,6 +282,34 @@ def test_python_programs(
         if "route_and_generate" in text:
             assert out.count(f"An answer to: {QUERY}") == 2
             assert names["answer"]["response"] == f"An answer to: {QUERY}"
+
+
+BULK = all_blocks(ROOT / "docs" / "pages" / "bulk.md")
+BULK_PROGRAMS = [
+    (program, output)
+    for (language, program), (_, output) in itertools.pairwise(BULK)
+    if language == "python"
+]
+
+
+@pytest.mark.parametrize("number", range(len(BULK_PROGRAMS)))
+def test_tables_and_files(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    """Each program, after the first two, which make the router and the file."""
+    chosen = sorted({0, min(1, number), number})
+    for index in chosen:
+        for package in re.findall(r"^import (\w+)", BULK_PROGRAMS[index][0], re.MULTILINE):
+            if package != "r2_router":
+                pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("R2ROUTER_CHECKPOINT", str(ROOT / "checkpoints" / "default"))
+    names: dict[str, Any] = {}
+    for index in chosen:
+        program, output = BULK_PROGRAMS[index]
+        capfd.readouterr()
+        exec(compile(program, "bulk.md", "exec"), names)
+        assert capfd.readouterr().out.endswith(output), program
 
 
 def test_languages_of_blocks() -> None:

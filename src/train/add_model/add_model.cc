@@ -109,7 +109,7 @@ Checkpoint add_model(const Checkpoint& checkpoint, const OutcomeTable& table,
   validate(table);
   check_embeddings(table, embeddings, base.dimension);
   const NewModel model = find_model(checkpoint, table, name, options);
-  const std::size_t threads = thread_count(options.threads);
+  const std::size_t threads = internal::thread_count(options.threads);
 
   const auto probes =
       std::span(model.outcomes).first(std::min<std::size_t>(options.probes, model.outcomes.size()));

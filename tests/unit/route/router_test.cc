@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cmath>
 #include <cstdlib>
+#include <limits>
 #include <new>
 #include <random>
 #include <string>
@@ -163,6 +164,33 @@ TEST(Router, BatchTakesTheSizeOfEachRow) {
   }
   EXPECT_NE(batch.options[1], same.options[1]);
   EXPECT_TRUE(router.route_batch(std::span<const float>{}).options.empty());
+}
+
+TEST(Router, BatchDoesNotDependOnItsThreads) {
+  constexpr std::size_t kRows = 1000;
+  const Router router(random_checkpoint(6, 4, kDimension, 23));
+  auto embeddings = random_embeddings(kRows, kDimension, 24);
+  RouteOptions options{.policy = {.lambda = 0.9}, .threads = 1};
+  const BatchDecision alone = router.route_batch(embeddings, options);
+  ASSERT_EQ(alone.options.size(), kRows);
+  for (const std::uint32_t threads : {0U, 2U, 7U, 64U}) {
+    options.threads = threads;
+    const BatchDecision batch = router.route_batch(embeddings, options);
+    EXPECT_EQ(batch.options, alone.options);
+    EXPECT_EQ(batch.reasons, alone.reasons);
+  }
+  // The error is that of the first bad row, whichever thread finds one first.
+  for (const std::size_t row : {990, 500, 301}) {
+    embeddings[row * kDimension] = std::numeric_limits<float>::quiet_NaN();
+  }
+  for (int round = 0; round < 20; ++round) {
+    try {
+      router.route_batch(embeddings, options);
+      FAIL();
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find("in row 301 "), std::string::npos) << error.what();
+    }
+  }
 }
 
 TEST(Router, RanksOnlyOnRequest) {

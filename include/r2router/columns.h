@@ -1,0 +1,96 @@
+// Columns: the queries of a table in, a column for each figure of their decisions out.
+//
+//     ArrowSchema schema; ArrowArray prompts;                  // from Arrow, Polars, DuckDB, …
+//     DecisionBatch batch = router.route(*arrow_column(schema, prompts));
+//     batch.decided(3) ? (*batch.pool)[batch.model[3]].name : to_string(batch.reason[3]);
+//
+// A row that cannot be routed has no decision and a reason, and the others go on.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "r2router/arrow.h"
+#include "r2router/export.h"
+#include "r2router/scorer.h"
+#include "r2router/types.h"
+
+namespace r2router {
+
+/// The query in a row. With neither, it is missing.
+struct QueryCell {
+  std::optional<std::string_view> text = {};    ///< UTF-8
+  std::optional<EmbeddingView> embedding = {};  ///< takes the place of an encoder
+};
+
+/// Queries of a table, by row. Implementations are immutable; cell() may be called from many
+/// threads. What it returns is valid as long as the column.
+class R2ROUTER_EXPORT QueryColumn {
+ public:
+  virtual ~QueryColumn() = default;
+  virtual std::size_t size() const = 0;
+  /// `row` < size().
+  virtual QueryCell cell(std::size_t row) const = 0;
+};
+
+/// A view of an Arrow array, which must outlive it: texts (utf8, large_utf8, utf8_view), embeddings
+/// (fixed-size list, list or large list of float32 or float64), either of them as a dictionary, or
+/// nulls only. Offsets and nulls are respected. Throws Error(kInvalidArgument) for another type or
+/// for buffers that are missing. Offsets within the buffers are trusted.
+R2ROUTER_EXPORT std::unique_ptr<QueryColumn> arrow_column(const ArrowSchema& schema,
+                                                          const ArrowArray& array);
+
+/// Why a row has the decision that it has (the same as Reason), or none.
+enum class RowReason : std::uint8_t {
+  kUtility = static_cast<std::uint8_t>(Reason::kUtility),
+  kUsd = static_cast<std::uint8_t>(Reason::kUsd),
+  kCheapest = static_cast<std::uint8_t>(Reason::kCheapest),
+  kBest = static_cast<std::uint8_t>(Reason::kBest),
+  kQualityMissed = static_cast<std::uint8_t>(Reason::kQualityMissed),
+  kNull,         ///< the query is missing
+  kEmpty,        ///< the text is nothing but white space
+  kWrongLength,  ///< the embedding is not of Router::dimension() numbers
+  kNotFinite,    ///< the embedding has a number that is NaN, infinite or too large
+  kNoOption,     ///< no pair meets the constraints
+  kNoEmbedding,  ///< the encoder failed for the text
+};
+
+/// "risk", "usd", "cheapest", "best", "quality_missed"; "null", "empty", "wrong_length",
+/// "not_finite", "no_option", "no_embedding".
+R2ROUTER_EXPORT std::string_view to_string(RowReason reason) noexcept;
+
+/// Whether rows with this reason have a decision.
+constexpr bool has_decision(RowReason reason) { return reason <= RowReason::kQualityMissed; }
+
+/// Decisions for the rows of a table: columns with an element for each row. Elements of rows
+/// without a decision mean nothing.
+struct DecisionBatch {
+  std::vector<std::uint32_t> model = {};  ///< index into `pool`
+  std::vector<Budget> budget = {};
+  std::vector<std::uint32_t> max_tokens = {};
+  std::vector<double> quality = {};
+  std::vector<double> output_tokens = {};
+  std::vector<double> cost_usd = {};
+  std::vector<double> worst_case_cost_usd = {};  ///< +∞ if the model's price is unknown
+  std::vector<RowReason> reason = {};
+  std::shared_ptr<const Pool> pool = {};
+
+  std::size_t size() const { return reason.size(); }
+  bool decided(std::size_t row) const { return has_decision(reason[row]); }
+  /// Adds the rows of another batch of the same pool.
+  R2ROUTER_EXPORT void append(const DecisionBatch& other);
+};
+
+/// The batch as an Arrow struct array: `model` (utf8), `budget` (int64, null: unlimited),
+/// `max_tokens` (int64), `predicted_quality`, `predicted_output_tokens`, `predicted_cost_usd`,
+/// `worst_case_cost_usd` (float64) and `reason` (utf8). In rows without a decision all but the last
+/// are null. The receiver calls both structs' release, as the specification says.
+R2ROUTER_EXPORT void export_arrow(const DecisionBatch& batch, ArrowSchema* schema,
+                                  ArrowArray* array);
+
+}  // namespace r2router

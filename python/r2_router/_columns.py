@@ -1,0 +1,262 @@
+"""Tables with a column of queries: the same table comes back with the decisions as columns.
+
+There is a small class for each type of table. It lists the columns, hands one to the native library
+and appends the columns of the decisions. What is not known, but can be read through
+``__arrow_c_stream__``, becomes a ``pyarrow.Table``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import _core
+
+__all__ = [
+    "DECISION_COLUMNS",
+    "Table",
+    "as_optional_texts",
+    "as_optional_vectors",
+    "table_of",
+]
+
+#: The columns of a decision in a table.
+DECISION_COLUMNS = (
+    "model",
+    "budget",
+    "max_tokens",
+    "predicted_quality",
+    "predicted_output_tokens",
+    "predicted_cost_usd",
+    "worst_case_cost_usd",
+    "reason",
+)
+
+_FIGURES = DECISION_COLUMNS[3:7]
+
+
+class Table:
+    """A table of one type."""
+
+    def __init__(self, table: Any) -> None:
+        self.table = table
+
+    def names(self) -> list[str]:
+        raise NotImplementedError
+
+    def values(self, name: str) -> Sequence[Any]:
+        """The column's values in Python."""
+        raise NotImplementedError
+
+    def stream(self, name: str) -> Any:
+        """A capsule of an Arrow stream of a table with this column, or None."""
+        return None
+
+    def matrix(self, name: str) -> np.ndarray[Any, Any] | None:
+        """The column as an array of shape (N, d), if it is one."""
+        return None
+
+    def with_decisions(self, decisions: _core.Decisions, models: Sequence[str]) -> Any:
+        """The table with the columns of the decisions after its own."""
+        raise NotImplementedError
+
+    def check(self, name: str, keyword: str) -> None:
+        """Raises a ValueError if there is no such column, or one that a decision would replace."""
+        names = self.names()
+        if name not in names:
+            raise ValueError(
+                f"{keyword} is {name!r}, and the table has no such column: expected one of "
+                f"{', '.join(map(str, names))}"
+            )
+        taken = [column for column in DECISION_COLUMNS if column in names]
+        if taken:
+            raise ValueError(
+                f"the table has {', '.join(map(repr, taken))} already, which the decisions would "
+                "replace: rename or drop them"
+            )
+
+
+class _Arrow(Table):
+    def names(self) -> list[str]:
+        return list(self.table.schema.names)
+
+    def values(self, name: str) -> Sequence[Any]:
+        values: list[Any] = self.table.column(name).to_pylist()
+        return values
+
+    def stream(self, name: str) -> Any:
+        return self.table.select([name]).__arrow_c_stream__()
+
+    def with_decisions(self, decisions: _core.Decisions, models: Sequence[str]) -> Any:
+        import pyarrow
+
+        batch = pyarrow.record_batch(decisions)
+        table = self.table
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            table = table.append_column(name, column)
+        return table
+
+
+class _Polars(Table):
+    def names(self) -> list[str]:
+        return list(self.table.columns)
+
+    def values(self, name: str) -> Sequence[Any]:
+        values: list[Any] = self.table[name].to_list()
+        return values
+
+    def stream(self, name: str) -> Any:
+        return self.table.select(name).__arrow_c_stream__()
+
+    def with_decisions(self, decisions: _core.Decisions, models: Sequence[str]) -> Any:
+        import polars
+
+        return self.table.hstack(polars.DataFrame(decisions))
+
+
+class _Pandas(Table):
+    def names(self) -> list[str]:
+        return list(self.table.columns)
+
+    def values(self, name: str) -> Sequence[Any]:
+        column = self.table[name]
+        return [
+            None if missing else value
+            for value, missing in zip(column.tolist(), column.isna().tolist(), strict=True)
+        ]
+
+    def stream(self, name: str) -> Any:
+        try:
+            import pyarrow
+
+            return pyarrow.Table.from_pandas(
+                self.table[[name]], preserve_index=False
+            ).__arrow_c_stream__()
+        except (ImportError, ValueError, TypeError):  # pyarrow's errors are of these types
+            return None  # columns of several types; the values tell which row is wrong
+
+    def with_decisions(self, decisions: _core.Decisions, models: Sequence[str]) -> Any:
+        import pandas
+
+        columns = decisions.columns()
+        missing = ~columns["decided"]
+        added: dict[str, Any] = {}
+        codes = np.where(missing, -1, columns["model"].astype(np.int64))
+        added["model"] = pandas.Categorical.from_codes(codes, list(models))
+        for name in ("budget", "max_tokens"):
+            added[name] = pandas.array(columns[name], dtype="Int64")
+            added[name][missing] = pandas.NA
+        added["budget"][columns["budget"] == _core.UNLIMITED] = pandas.NA
+        for name in _FIGURES:
+            added[name] = np.where(missing, np.nan, columns[name])
+        added["reason"] = pandas.Categorical.from_codes(columns["reason"], list(_core.ROW_REASONS))
+        return self.table.assign(**added)
+
+
+class _Columns(Table):
+    """A dictionary of columns: lists or arrays."""
+
+    def names(self) -> list[str]:
+        return list(self.table)
+
+    def values(self, name: str) -> Sequence[Any]:
+        return list(self.table[name])
+
+    def matrix(self, name: str) -> np.ndarray[Any, Any] | None:
+        column = self.table[name]
+        return column if isinstance(column, np.ndarray) and column.ndim == 2 else None
+
+    def with_decisions(self, decisions: _core.Decisions, models: Sequence[str]) -> Any:
+        return {**self.table, **_lists(decisions, models)}
+
+
+class _Rows(Table):
+    """A list of dictionaries; a key that a row does not have is missing there."""
+
+    def names(self) -> list[str]:
+        return list(dict.fromkeys(name for row in self.table for name in row))
+
+    def check(self, name: str, keyword: str) -> None:
+        if self.table:
+            super().check(name, keyword)
+
+    def values(self, name: str) -> Sequence[Any]:
+        return [row.get(name) for row in self.table]
+
+    def with_decisions(self, decisions: _core.Decisions, models: Sequence[str]) -> Any:
+        columns = _lists(decisions, models)
+        return [
+            {**row, **dict(zip(columns, values, strict=True))}
+            for row, values in zip(self.table, zip(*columns.values(), strict=True), strict=True)
+        ]
+
+
+def _lists(decisions: _core.Decisions, models: Sequence[str]) -> dict[str, list[Any]]:
+    """By column the values; None where there is none."""
+    columns = {name: array.tolist() for name, array in decisions.columns().items()}
+    decided = columns.pop("decided")
+    columns["model"] = [models[model] for model in columns["model"]]
+    columns["budget"] = [None if b == _core.UNLIMITED else b for b in columns["budget"]]
+    lists = {
+        name: [v if d else None for v, d in zip(columns[name], decided, strict=True)]
+        for name in DECISION_COLUMNS[:-1]
+    }
+    return {**lists, "reason": [_core.ROW_REASONS[reason] for reason in columns["reason"]]}
+
+
+def table_of(table: Any) -> Table:
+    """The table by its type; a library that has not been imported has made none of them."""
+    kind = type(table)
+    library = kind.__module__.partition(".")[0]
+    if library == "polars":
+        if kind.__name__ == "LazyFrame":
+            raise TypeError(
+                "the table is a polars.LazyFrame: use lazy.r2.route(router, ...) of "
+                "r2_router.polars, or collect() it"
+            )
+        return _Polars(table)
+    if library == "pandas":
+        return _Pandas(table)
+    if isinstance(table, Mapping):
+        return _Columns(dict(table))
+    if hasattr(table, "__arrow_c_stream__"):
+        import pyarrow
+
+        return _Arrow(table if isinstance(table, pyarrow.Table) else pyarrow.table(table))
+    if isinstance(table, Sequence) and all(isinstance(row, Mapping) for row in table):
+        return _Rows(table)
+    raise TypeError(
+        f"the table is of the type {kind.__name__}: expected a pyarrow.Table, a pandas or polars "
+        "data frame, anything with __arrow_c_stream__, a dictionary of columns or a list of "
+        "dictionaries"
+    )
+
+
+def as_optional_texts(values: Iterable[Any], name: str) -> list[str | None]:
+    """The texts of a column."""
+    texts: list[str | None] = []
+    for row, value in enumerate(values):
+        if value is not None and not isinstance(value, str):
+            raise TypeError(
+                f"row {row} of the column {name!r} is of the type {type(value).__name__}: "
+                "expected a string or None"
+            )
+        # Half of a surrogate pair cannot be encoded; it is replaced, as in every other encoder.
+        texts.append(value if value is None else value.encode("utf-8", "replace").decode())
+    return texts
+
+
+def as_optional_vectors(values: Iterable[Any], name: str) -> list[Any]:
+    """The embeddings of a column."""
+    vectors: list[Any] = []
+    for row, value in enumerate(values):
+        try:
+            vectors.append(None if value is None else np.asarray(value, np.float64).reshape(-1))
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"row {row} of the column {name!r} is of the type {type(value).__name__}: "
+                "expected a list of numbers or None"
+            ) from None
+    return vectors

@@ -1,0 +1,418 @@
+"""Routes files and folders of any size: Parquet, CSV, JSON lines and Arrow.
+
+    from r2_router import bulk
+
+    summary = bulk.route_dataset("prompts/", "routed/", text="prompt", max_cost_usd=0.01)
+
+Needs pyarrow (``pip install 'r2-router[bulk]'``). ``python -m r2_router bulk`` does the same.
+
+Each source file becomes a target file of the same name, with the columns of the decisions after its
+own. It is written under a temporary name, and renamed when it is complete and on disk; then a line
+in ``_r2_router.jsonl`` records it. A run that was interrupted goes on with the files that have no
+such line. A lock, which ends with the process, keeps a second run out of the target.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import pickle
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import _core
+from ._columns import DECISION_COLUMNS, table_of
+from ._router import R2Router
+
+if TYPE_CHECKING:
+    import pyarrow
+
+__all__ = ["Summary", "main", "route_dataset"]
+
+_JOURNAL = "_r2_router.jsonl"
+_LOCK = ".r2_router.lock"
+
+#: Formats by the ending of a file's name.
+_FORMATS = {
+    ".parquet": "parquet",
+    ".csv": "csv",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".json": "json",
+    ".arrow": "ipc",
+    ".ipc": "ipc",
+    ".feather": "ipc",
+}
+
+
+@dataclasses.dataclass
+class Summary:
+    """What a job has routed, runs that it continued included."""
+
+    rows: int = 0
+    #: By model, the rows that it was chosen for.
+    models: dict[str, int] = dataclasses.field(default_factory=dict)
+    #: By reason, the rows without a decision.
+    undecided: dict[str, int] = dataclasses.field(default_factory=dict)
+    predicted_cost_usd: float = 0.0
+    #: No answers within the caps cost more; infinite if a price is unknown.
+    worst_case_cost_usd: float = 0.0
+    #: The mean of the rows with a decision.
+    predicted_quality: float = 0.0
+    files: int = 0
+    #: Files that an earlier run had finished.
+    files_skipped: int = 0
+    #: Of this run.
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.rows} rows in {self.files} files"
+            + (f", {self.files_skipped} of them from an earlier run" if self.files_skipped else ""),
+            f"predicted cost ${self.predicted_cost_usd:.6g}, at most "
+            f"${self.worst_case_cost_usd:.6g}; predicted quality {self.predicted_quality:.4f}",
+        ]
+        lines += [f"  {rows:>10} {model}" for model, rows in _most_first(self.models)]
+        lines += [f"  {rows:>10} not routed: {why}" for why, rows in _most_first(self.undecided)]
+        return "\n".join(lines)
+
+    def _add(self, other: Summary) -> None:
+        decided, others = sum(self.models.values()), sum(other.models.values())
+        if others:
+            self.predicted_quality += (other.predicted_quality - self.predicted_quality) * (
+                others / (decided + others)
+            )
+        for mine, theirs in ((self.models, other.models), (self.undecided, other.undecided)):
+            for key, rows in theirs.items():
+                mine[key] = mine.get(key, 0) + rows
+        self.rows += other.rows
+        self.predicted_cost_usd += other.predicted_cost_usd
+        self.worst_case_cost_usd += other.worst_case_cost_usd
+
+
+def route_dataset(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    text: str | None = None,
+    embedding: str | None = None,
+    router: R2Router | None = None,
+    batch_rows: int = 65536,
+    progress: Callable[[int, float], None] | None = None,
+    **options: Any,
+) -> Summary:
+    """Routes a file, or all files of a folder and its folders, into files of the folder ``target``.
+
+    ``text``, ``embedding`` and the other options are those of ``R2Router.route_table``.
+    ``router=None`` is the built-in one. Memory does not grow with the files: ``batch_rows`` are
+    read, routed and written at a time. ``progress(rows, seconds)`` is called after each batch.
+
+    Called again with the same arguments it continues after an interruption; a file that has
+    changed since is routed again. Raises ``ValueError`` if the target was begun with other
+    arguments, ``FileNotFoundError`` if there is nothing to route, and ``RuntimeError`` if another
+    process is writing to the target.
+    """
+    if router is None:
+        router = R2Router.from_pretrained()
+    begin = time.monotonic()
+    files = _source_files(Path(source))
+    folder = Path(target)
+    folder.mkdir(parents=True, exist_ok=True)
+    decisive = sorted((name, value) for name, value in options.items() if name != "threads")
+    job = {
+        "text": text,
+        "embedding": embedding,
+        "options": repr(decisive),
+        "router": f"{router!r}, {_digest(router)}",
+    }
+    summary = Summary(files=len(files))
+    with _locked(folder):
+        finished = _read_journal(folder, job)
+        for path, relative in files:
+            state = [path.stat().st_size, path.stat().st_mtime_ns]
+            done = finished.get(relative)
+            output = folder / relative
+            if done and done["state"] == state and output.exists():
+                summary.files_skipped += 1
+                summary._add(Summary(**done["summary"]))
+                continue
+            before = summary.rows
+
+            def report(rows: int, before: int = before) -> None:
+                if progress is not None:
+                    progress(before + rows, time.monotonic() - begin)
+
+            routed = _route_file(
+                router, path, output, batch_rows, report, text=text, embedding=embedding, **options
+            )
+            entry = {"file": relative, "state": state, "summary": dataclasses.asdict(routed)}
+            _append_line(folder / _JOURNAL, entry)
+            summary._add(routed)
+    summary.seconds = time.monotonic() - begin
+    return summary
+
+
+def _digest(router: R2Router) -> str:
+    """Differs between checkpoints that differ."""
+    return hashlib.sha256(pickle.dumps(router._checkpoint, protocol=4)).hexdigest()[:16]
+
+
+def _source_files(source: Path) -> list[tuple[Path, str]]:
+    """The files with their paths within the target."""
+    if source.is_file():
+        _format_of(source)
+        return [(source, source.name)]
+    if not source.exists():
+        raise FileNotFoundError(f"{source} does not exist: expected a file or a folder")
+    files = [
+        (path, str(path.relative_to(source)))
+        for path in sorted(source.rglob("*"))
+        if path.is_file() and path.suffix in _FORMATS and not path.name.startswith((".", "_"))
+    ]
+    if not files:
+        raise FileNotFoundError(
+            f"{source} has no files to route: expected names that end in {', '.join(_FORMATS)}"
+        )
+    return files
+
+
+def _format_of(path: Path) -> str:
+    if path.suffix not in _FORMATS:
+        raise ValueError(
+            f"{path} is of an unknown format: expected a name that ends in {', '.join(_FORMATS)}"
+        )
+    return _FORMATS[path.suffix]
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    import fcntl
+
+    with open(folder / _LOCK, "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RuntimeError(
+                f"another process is writing to {folder}: wait for it, or choose another target"
+            ) from None
+        yield
+
+
+def _read_journal(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
+    """By file the last line about it. A new journal begins with the job."""
+    path = folder / _JOURNAL
+    lines = []
+    if path.exists():
+        for line in path.read_bytes().splitlines():
+            with contextlib.suppress(ValueError):  # the last line of a process that was killed
+                lines.append(json.loads(line))
+    if not lines:
+        _append_line(path, job)
+        return {}
+    if lines[0] != json.loads(json.dumps(job)):
+        raise ValueError(
+            f"{folder} was begun with other arguments, {lines[0]}: choose another target, or "
+            f"delete {path} to route everything again"
+        )
+    return {line["file"]: line for line in lines[1:]}
+
+
+def _append_line(path: Path, value: dict[str, Any]) -> None:
+    with open(path, "ab+") as file:
+        file.seek(0, os.SEEK_END)
+        torn = file.tell() > 0 and not _ends_with_newline(file)
+        file.write((b"\n" if torn else b"") + json.dumps(value).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _ends_with_newline(file: Any) -> bool:
+    file.seek(-1, os.SEEK_END)
+    return bool(file.read(1) == b"\n")
+
+
+def _route_file(
+    router: R2Router,
+    source: Path,
+    target: Path,
+    batch_rows: int,
+    report: Callable[[int], None],
+    **options: Any,
+) -> Summary:
+    import pyarrow
+    import pyarrow.dataset
+
+    summary = Summary()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    for stale in target.parent.glob(f".{target.name}.*.tmp"):
+        stale.unlink()  # of a process that was killed; the lock is ours
+    dataset = pyarrow.dataset.dataset(source, format=_format_of(source))
+    name = options.get("text") or options.get("embedding")
+    if name is not None:
+        empty = dataset.schema.empty_table()
+        table_of(empty).check(name, "text" if options.get("text") else "embedding")
+    try:
+        with _writer(temporary, _format_of(target)) as write:
+            batches = dataset.to_batches(
+                batch_size=batch_rows, batch_readahead=2, fragment_readahead=1
+            )
+            wrote = False
+            for batch in batches:
+                if batch.num_rows == 0 and wrote:
+                    continue
+                routed = router.route_table(pyarrow.Table.from_batches([batch]), **options)
+                write(routed)
+                wrote = True
+                summary._add(_summary_of(routed))
+                report(summary.rows)
+            if not wrote:
+                write(router.route_table(dataset.schema.empty_table(), **options))
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return summary
+
+
+def _summary_of(routed: pyarrow.Table) -> Summary:
+    import pyarrow.compute as pc
+
+    table = routed.select(DECISION_COLUMNS)
+
+    def count(column: Any) -> dict[str, int]:
+        return {
+            pair["values"]: pair["counts"]
+            for pair in pc.value_counts(column).to_pylist()
+            if pair["values"] is not None
+        }
+
+    undecided = pc.is_null(table["model"])
+    return Summary(
+        rows=table.num_rows,
+        models=count(table["model"]),
+        undecided=count(table["reason"].filter(undecided)),
+        predicted_cost_usd=pc.sum(table["predicted_cost_usd"]).as_py() or 0.0,
+        worst_case_cost_usd=pc.sum(table["worst_case_cost_usd"]).as_py() or 0.0,
+        predicted_quality=pc.mean(table["predicted_quality"]).as_py() or 0.0,
+    )
+
+
+@contextlib.contextmanager
+def _writer(path: Path, format: str) -> Iterator[Callable[[pyarrow.Table], None]]:
+    """Writes tables of one schema to a file, one after another."""
+
+    if format == "json":
+        with open(path, "w", encoding="utf-8") as file:
+
+            def write_lines(table: pyarrow.Table) -> None:
+                for row in table.to_pylist():
+                    file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+
+            yield write_lines
+        return
+
+    def opened(schema: pyarrow.Schema) -> Any:
+        if format == "parquet":
+            from pyarrow import parquet
+
+            return parquet.ParquetWriter(path, schema)
+        if format == "csv":
+            from pyarrow import csv
+
+            return csv.CSVWriter(path, schema)
+        from pyarrow import ipc
+
+        return ipc.new_file(path, schema)
+
+    writers: list[Any] = []
+
+    def write(table: pyarrow.Table) -> None:
+        if not writers:
+            writers.append(opened(table.schema))
+        writers[0].write_table(table)
+
+    try:
+        yield write
+    finally:
+        for writer in writers:
+            writer.close()
+
+
+def _most_first(counts: dict[str, int]) -> list[tuple[str, int]]:
+    return collections.Counter(counts).most_common()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="r2-router bulk",
+        description="Routes Parquet, CSV, JSON-lines and Arrow files of any size.",
+    )
+    parser.add_argument("source", help="a file or a folder")
+    parser.add_argument("target", help="the folder to write to; an interrupted run continues")
+    column = parser.add_mutually_exclusive_group(required=True)
+    column.add_argument("--text", metavar="COLUMN", help="the column of queries")
+    column.add_argument("--embedding", metavar="COLUMN", help="the column of their embeddings")
+    parser.add_argument("--checkpoint-dir", metavar="DIR", help="default: the built-in checkpoint")
+    parser.add_argument("--threads", type=int, help="default: all cores")
+    parser.add_argument("--batch-rows", type=int, default=65536, metavar="N")
+    parser.add_argument("--policy", help="a policy file, or the name of one of the checkpoint's")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    types: dict[str, Any] = {"float": float, "int": int, "name": str}
+    for setting in _core.settings():
+        name = str(setting["name"])
+        if setting["type"] in types:
+            flag = "--" + name.removesuffix("_val").replace("_", "-").replace(".", "-")
+            parser.add_argument(
+                flag,
+                dest=name,
+                type=types[str(setting["type"])],
+                help=str(setting["help"]).replace("%", "%%"),
+            )
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs ``python -m r2_router bulk`` and returns its exit code."""
+    parser = _parser()
+    given = vars(parser.parse_args(arguments))
+    source, target = given.pop("source"), given.pop("target")
+    folder, quiet = given.pop("checkpoint_dir"), given.pop("quiet")
+    options: dict[str, Any] = {}
+    for name, value in given.items():
+        if value is None:
+            continue
+        group, _, member = name.partition(".")
+        if member:
+            options.setdefault(group, {})[member] = value
+        else:
+            options[name] = value
+
+    def show(rows: int, seconds: float) -> None:
+        rate = rows / seconds if seconds > 0 else 0
+        print(f"\r{rows} rows, {rate:,.0f} rows/s", end="", file=sys.stderr, flush=True)
+
+    try:
+        router = R2Router.from_pretrained(folder)
+        summary = route_dataset(
+            source, target, router=router, progress=None if quiet else show, **options
+        )
+    except ImportError as error:
+        print(f"r2-router: error: {error}: pip install 'r2-router[bulk]'", file=sys.stderr)
+        return 1
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        print(f"r2-router: error: {error}", file=sys.stderr)
+        return 1
+    if not quiet:
+        print(file=sys.stderr)
+    print(summary)
+    return 0

@@ -1,0 +1,57 @@
+"""A function of DuckDB that routes a column of texts.
+
+connection = duckdb.connect()
+r2_router.duckdb.register(connection, router, max_cost_usd=0.01)
+connection.sql("SELECT *, unnest(r2_route(prompt)) FROM 'prompts.parquet'")
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import duckdb
+import pyarrow
+
+from ._columns import DECISION_COLUMNS
+from ._router import R2Router
+
+__all__ = ["register"]
+
+_TYPES = dict(
+    zip(
+        DECISION_COLUMNS,
+        ["VARCHAR", "BIGINT", "BIGINT", "DOUBLE", "DOUBLE", "DOUBLE", "DOUBLE", "VARCHAR"],
+        strict=True,
+    )
+)
+
+
+def register(
+    connection: duckdb.DuckDBPyConnection,
+    router: R2Router,
+    name: str = "r2_route",
+    **options: Any,
+) -> None:
+    """Defines the function ``name(text)`` in a connection.
+
+    It returns a struct of the columns that ``R2Router.route_table`` appends, whose options it takes
+    but for ``text`` and ``embedding``. A row that is NULL has a reason too.
+    """
+
+    def route(texts: Any) -> Any:
+        table = pyarrow.table({"text": texts})
+        routed = router.route_table(table, text="text", **options).combine_chunks()
+        columns = [
+            routed[column].chunk(0) if len(routed) else pyarrow.array([], routed[column].type)
+            for column in DECISION_COLUMNS
+        ]
+        return pyarrow.StructArray.from_arrays(columns, DECISION_COLUMNS)
+
+    connection.create_function(
+        name,
+        route,
+        ["VARCHAR"],
+        duckdb.struct_type(_TYPES),
+        type="arrow",
+        null_handling="special",
+    )

@@ -1,0 +1,56 @@
+"""The namespace ``r2`` of polars' frames; importing this module registers it.
+
+import polars
+import r2_router.polars
+
+routed = polars.scan_parquet("prompts.parquet").r2.route(router, text="prompt").collect()
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars
+
+from ._router import R2Router
+
+__all__ = ["DecisionSchema"]
+
+#: Types of the columns of a decision.
+DecisionSchema: dict[str, Any] = {
+    "model": polars.String,
+    "budget": polars.Int64,
+    "max_tokens": polars.Int64,
+    "predicted_quality": polars.Float64,
+    "predicted_output_tokens": polars.Float64,
+    "predicted_cost_usd": polars.Float64,
+    "worst_case_cost_usd": polars.Float64,
+    "reason": polars.String,
+}
+
+
+@polars.api.register_dataframe_namespace("r2")
+class _FrameNamespace:
+    def __init__(self, frame: polars.DataFrame) -> None:
+        self._frame = frame
+
+    def route(self, router: R2Router, **options: Any) -> polars.DataFrame:
+        """``router.route_table`` of the frame."""
+        routed: polars.DataFrame = router.route_table(self._frame, **options)
+        return routed
+
+
+@polars.api.register_lazyframe_namespace("r2")
+class _LazyNamespace:
+    def __init__(self, frame: polars.LazyFrame) -> None:
+        self._frame = frame
+
+    def route(self, router: R2Router, **options: Any) -> polars.LazyFrame:
+        """``router.route_table`` of the frame when it is collected; the streaming engine routes it
+        in batches."""
+        schema = dict(self._frame.collect_schema())
+        return self._frame.map_batches(
+            lambda frame: router.route_table(frame, **options),
+            schema=polars.Schema({**schema, **DecisionSchema}),
+            streamable=True,
+        )
