@@ -104,6 +104,8 @@ def as_floats(values: Any, what: str) -> Floats:
         array = np.asarray(values)
     except ValueError:  # NumPy rejects rows of unequal lengths
         raise ValueError(f"{what} has rows of unequal lengths: expected equal ones") from None
+    if array.dtype.kind == "O" and hasattr(values, "__arrow_c_stream__"):
+        array = _arrow_rows(values, what)
     if array.dtype not in _NATIVE:
         # NumPy would also convert None and numeric text.
         if array.size > 0 and array.dtype.kind not in "iuf":
@@ -113,6 +115,31 @@ def as_floats(values: Any, what: str) -> Floats:
             )
         array = array.astype(np.float64)
     return np.require(array, requirements=("C", "A"))
+
+
+def _arrow_rows(values: Any, what: str) -> NDArray[Any]:
+    """A column of lists of equal lengths as a matrix, without a copy if it is one chunk."""
+    import pyarrow
+
+    column = pyarrow.chunked_array(values)
+    if not pyarrow.types.is_nested(column.type):
+        return np.asarray(values)
+    if column.null_count > 0:
+        raise ValueError(f"{what} has missing rows: route_table() gives them a reason instead")
+    lists = column.combine_chunks()
+    if isinstance(lists, pyarrow.ChunkedArray):  # of no chunks
+        return np.empty((0,))
+    if pyarrow.types.is_fixed_size_list(column.type):
+        width = column.type.list_size
+    else:
+        widths = np.unique(lists.value_lengths())
+        if len(widths) > 1:
+            raise ValueError(f"{what} has rows of unequal lengths: expected equal ones")
+        width = int(widths[0]) if len(widths) else 0
+    numbers = lists.flatten()
+    if numbers.null_count > 0:
+        raise ValueError(f"{what} has missing numbers: expected all of them")
+    return np.asarray(numbers).reshape(len(lists), width) if width else np.empty((0,))
 
 
 def _element_type(array: NDArray[Any]) -> str:

@@ -157,6 +157,16 @@ class RouteBatch(Sequence[Option]):
         columns["budget"] = pyarrow.array(self.budget, mask=self.budget == UNLIMITED)
         return pyarrow.table(columns)
 
+    def __arrow_c_array__(self, requested_schema: object = None) -> tuple[object, object]:
+        """For libraries that read Arrow data. Needs pyarrow."""
+        import pyarrow
+
+        table = self.to_arrow()
+        columns = [column.combine_chunks() for column in table.columns]
+        batch = pyarrow.RecordBatch.from_arrays(columns, schema=table.schema)
+        capsules: tuple[object, object] = batch.__arrow_c_array__(requested_schema)
+        return capsules
+
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """For libraries that read Arrow data. Needs pyarrow."""
         return self.to_arrow().__arrow_c_stream__(requested_schema)

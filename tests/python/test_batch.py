@@ -37,6 +37,46 @@ def test_the_same_as_one_by_one(count: int, dtype: Any, small_router: R2Router) 
     assert decisions[-1] == without_options(last)
 
 
+@pytest.mark.parametrize("threads", [None, 1, 3])
+def test_any_number_of_threads(threads: int | None, small_router: R2Router) -> None:
+    embeddings = rows(9000)
+    batch = small_router.route_batch(embeddings, 0.9, threads=threads)
+    single = [small_router.route(embeddings[i], 0.9) for i in range(0, 9000, 97)]
+    assert batch[::97].to_dicts() == [without_options(decision) for decision in single]
+
+
+@pytest.mark.parametrize("threads", [0, -1, 2**40])
+def test_wrong_numbers_of_threads(threads: int, small_router: R2Router) -> None:
+    with pytest.raises(ValueError, match="1 or more"):
+        small_router.route_batch(rows(2), threads=threads)
+    with pytest.raises(TypeError, match="number of threads"):
+        small_router.route_batch(rows(2), threads=1.5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["fixed", "list"])
+def test_arrow_columns(kind: str, small_router: R2Router) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    embeddings = rows(300).astype(np.float32)
+    number = pyarrow.float32()
+    kinds = {"fixed": pyarrow.list_(number, 4), "list": pyarrow.list_(number)}
+    column = pyarrow.array(embeddings.tolist(), kinds[kind])
+    chunks = pyarrow.chunked_array([column.slice(0, 100), column.slice(100)])
+    assert small_router.route_batch(chunks) == small_router.route_batch(embeddings)
+    part = pyarrow.chunked_array([column.slice(37, 50)])
+    assert small_router.route_batch(part) == small_router.route_batch(embeddings[37:87])
+    missing = pyarrow.chunked_array([pyarrow.array([[1.0, 2, 3, 4], None], kinds[kind])])
+    with pytest.raises(ValueError, match="missing rows"):
+        small_router.route_batch(missing)
+
+
+def test_the_arrow_interface(small_router: R2Router) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    batch = small_router.route_batch(rows(30))
+    assert pyarrow.record_batch(batch).to_pydict() == batch.to_arrow().to_pydict()
+    assert pyarrow.table(batch).to_pydict() == batch.to_arrow().to_pydict()
+    assert pyarrow.record_batch(batch[:0]).num_rows == 0
+
+
 def test_columns(small_router: R2Router) -> None:
     batch = small_router.route_batch(rows(300), 0.999)
     assert isinstance(batch, RouteBatch)
