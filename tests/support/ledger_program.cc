@@ -22,6 +22,8 @@
 
 #include <unistd.h>
 
+#include "r2router/error.h"
+
 #include "gateway/spending/ledger.h"
 
 namespace {
@@ -45,7 +47,15 @@ Outcome reserve(Ledger& ledger, const std::shared_ptr<Account>& account, Money w
 
 int main(int count, char** arguments) {
   if (count < 4) return 2;
-  const auto ledger = open_ledger({.location = arguments[1]});
+  const auto ledger = [&] {
+    for (int attempt = 1;; ++attempt) {
+      try {
+        return open_ledger({.location = arguments[1]});
+      } catch (const r2router::Error&) {  // a server that is slow on a busy machine
+        if (attempt == 10) throw;
+      }
+    }
+  }();
   const auto seed = static_cast<unsigned>(std::atoi(arguments[2]));
   std::vector<std::pair<std::string, std::shared_ptr<Account>>> keys;
   for (int i = 3; i < count; ++i) {

@@ -149,7 +149,7 @@ inline Outcome run_at_terminal(const std::vector<std::string>& arguments,
 /// Waits until `condition` holds, at most ten seconds; whether it does.
 template <typename Condition>
 bool wait_until(Condition condition) {
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
   while (!condition()) {
     if (std::chrono::steady_clock::now() > deadline) return false;
     std::this_thread::sleep_for(std::chrono::milliseconds(5));

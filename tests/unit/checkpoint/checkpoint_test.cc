@@ -151,7 +151,7 @@ TEST(LoadCheckpoint, NamesTheConfigsFile) {
   put_file(folder / "config.json", "{\"\xFF\"}");
   expect_error(ErrorCode::kBadConfig,
                (folder / "config.json") + " at byte 2: ", [&] { load_checkpoint(folder.path()); });
-  put_file(folder / "config.json", R"({"format_version": 5})");
+  put_file(folder / "config.json", R"({"format_version": 6})");
   expect_error(ErrorCode::kBadConfig, (folder / "config.json") + " at /format_version: ", [&] {
     load_checkpoint(folder.path());
   });
