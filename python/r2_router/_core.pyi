@@ -6,7 +6,8 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['Batch', 'CancelSource', 'Checkpoint', 'Choice', 'Client', 'Data', 'Endpoint', 'EvaluationOptions', 'HttpEncoder', 'LexicalEncoder', 'Policy', 'PriceSync', 'QuerySize', 'Recipe', 'RouteOptions', 'Router', 'RouterEvaluation', 'UNLIMITED', 'add_model', 'add_model_from_tasks', 'api_key_from_environment', 'available_kernels', 'calibrate', 'checkpoint_folder', 'compare_prices', 'cross_validate', 'default_checkpoint_path', 'estimate_input_tokens', 'evaluate', 'learning_curve', 'load_policy', 'measure_stability', 'named_policy_path', 'read_data', 'run_program', 'settings', 'train', 'train_on_tasks', 'write_prices']
+import typing_extensions
+__all__: list[str] = ['Batch', 'CancelSource', 'Checkpoint', 'Choice', 'Client', 'Data', 'Decisions', 'Endpoint', 'EvaluationOptions', 'HttpEncoder', 'LexicalEncoder', 'Policy', 'PriceSync', 'QuerySize', 'ROW_REASONS', 'Recipe', 'RouteOptions', 'Router', 'RouterEvaluation', 'UNLIMITED', 'add_model', 'add_model_from_tasks', 'api_key_from_environment', 'available_kernels', 'calibrate', 'checkpoint_folder', 'compare_prices', 'cross_validate', 'default_checkpoint_path', 'estimate_input_tokens', 'evaluate', 'learning_curve', 'load_policy', 'measure_stability', 'named_policy_path', 'read_data', 'run_program', 'settings', 'train', 'train_on_tasks', 'write_prices']
 class Policy:
     """
     Settings of a choice.
@@ -127,6 +128,20 @@ class Batch:
     @property
     def risk(self) -> numpy.typing.NDArray[numpy.float64]:
         ...
+class Decisions:
+    """
+    Decisions for the rows of a table. Immutable.
+    """
+    def __arrow_c_array__(self, requested_schema: typing.Any = None) -> tuple:
+        ...
+    def __arrow_c_stream__(self, requested_schema: typing.Any = None) -> typing_extensions.CapsuleType:
+        ...
+    def __len__(self) -> int:
+        ...
+    def columns(self) -> dict[str, typing.Any]:
+        """
+        NumPy arrays by name. decided: whether a row has a decision; the other figures of one that has none mean nothing. model: index; reason: index into ROW_REASONS.
+        """
 class CancelSource:
     """
     Cancels the calls that it was passed to. Thread-safe.
@@ -181,10 +196,20 @@ class Router:
         """
         input_tokens: one for each row, or none to use the size's. texts: those that the rows are embeddings of, for their lengths, or none.
         """
+    def route_rows(self, texts: collections.abc.Sequence[str | None], embeddings: numpy.ndarray | None, options: RouteOptions, size: QuerySize, threads: typing.SupportsInt | typing.SupportsIndex = 0) -> typing.Any:
+        """
+        texts: some may be None; or empty. embeddings: of the same rows, or None.
+        """
+    def route_stream(self, stream: typing_extensions.CapsuleType, column: str, options: RouteOptions, size: QuerySize, threads: typing.SupportsInt | typing.SupportsIndex = 0) -> typing.Any:
+        """
+        stream: an Arrow capsule of a table, or of a column if that has no name.
+        """
     def route_texts(self, texts: collections.abc.Sequence[str], embeddings: numpy.ndarray, options: RouteOptions, size: QuerySize) -> list[Choice]:
         """
         The choice for each row of embeddings, of which texts say how long the queries are unless size does.
         """
+    def route_vectors(self, vectors: collections.abc.Sequence[collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex] | None], options: RouteOptions, size: QuerySize, threads: typing.SupportsInt | typing.SupportsIndex = 0) -> typing.Any:
+        ...
 class Data:
     """
     Queries, with their outcomes and embeddings if known.
@@ -326,5 +351,6 @@ def train_on_tasks(*, results: str, prompts: str, pool: str, vectors: str, token
     """
 def write_prices(pool: str, sync: PriceSync) -> None:
     ...
+ROW_REASONS: tuple = ('risk', 'usd', 'cheapest', 'best', 'quality_missed', 'null', 'empty', 'wrong_length', 'not_finite', 'no_option', 'no_embedding')
 UNLIMITED: int = -1
 __version__: str = '0.2.0'

@@ -571,7 +571,7 @@ class Routing(Saving):
             decisions = self._route_text_column(source, name, call)
         return source.with_decisions(decisions, tuple(self._model_configs))
 
-    def _route_text_column(self, source: Table, name: str, call: Any) -> _core.Decisions:
+    def _route_text_column(self, source: Table, name: str, call: Any) -> Any:
         if self._uses_own_encoder():
             stream = source.stream(name)
             if stream is not None:
@@ -586,7 +586,7 @@ class Routing(Saving):
         embeddings[present] = rows
         return self._native.route_rows(texts, embeddings, *call)
 
-    def _route_embedding_column(self, source: Table, name: str, call: Any) -> _core.Decisions:
+    def _route_embedding_column(self, source: Table, name: str, call: Any) -> Any:
         matrix = source.matrix(name)
         if matrix is not None:
             return self._native.route_rows([], as_floats(matrix, f"the column {name!r}"), *call)

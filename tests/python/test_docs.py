@@ -13,6 +13,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import sysconfig
 from pathlib import Path
 from typing import Any
@@ -304,6 +305,7 @@ def test_tables_and_files(
                 pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("R2ROUTER_CHECKPOINT", str(ROOT / "checkpoints" / "default"))
+    monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
     names: dict[str, Any] = {}
     for index in chosen:
         program, output = BULK_PROGRAMS[index]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from typing import Any
 
 import pytest
@@ -76,13 +77,16 @@ def test_ray(lexical_router: R2Router, expected: dict[str, list[Any]]) -> None:
     assert by_id(columns) == expected
 
 
-def test_spark(lexical_router: R2Router, expected: dict[str, list[Any]], tmp_path: Any) -> None:
+def test_spark(
+    lexical_router: R2Router, expected: dict[str, list[Any]], tmp_path: Any, monkeypatch: Any
+) -> None:
     pytest.importorskip("pyspark")
     pytest.importorskip("pandas")
     from pyspark.sql import SparkSession
 
     import r2_router.spark
 
+    monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
     flag = str(tmp_path / "killed")
 
     def killing(batches: Any) -> Any:

@@ -38,6 +38,7 @@ SERVERS = {"embed_model", "embed_api_key", "ca_file", "timeout", "cache_bytes"}
         ("route_text", CONSTRAINTS),
         ("aroute_text", CONSTRAINTS),
         ("route_batch", CONSTRAINTS),
+        ("route_table", CONSTRAINTS),
         ("generate", ANSWERS),
         ("agenerate", ANSWERS),
         ("route_and_generate", CONSTRAINTS | ANSWERS),

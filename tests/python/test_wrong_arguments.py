@@ -81,6 +81,9 @@ def instances() -> dict[str, Any]:
         "Choice": router.route([0.0] * 4).choice,
         "Client": _core.Client(endpoint),
         "Data": data,
+        "Decisions": router._native.route_rows(
+            [None], None, _core.RouteOptions({}), _core.QuerySize()
+        ),
         "Endpoint": endpoint,
         "EvaluationOptions": options,
         "HttpEncoder": _core.HttpEncoder(endpoint, "model", 4, 0),
