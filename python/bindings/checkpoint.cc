@@ -133,7 +133,7 @@ using Floats = py::array_t<float, py::array::c_style>;
 
 template <typename Value>
 py::array_t<Value, py::array::c_style> to_array(const std::vector<Value>& values) {
-  return {static_cast<py::ssize_t>(values.size()), values.data()};
+  return py::array_t<Value>(static_cast<py::ssize_t>(values.size()), values.data());
 }
 
 std::vector<float> to_vector(const Floats& values) {
