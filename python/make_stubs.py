@@ -60,7 +60,10 @@ def make_stub() -> str:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pybind11_stubgen", "r2_router._core", "--exit-code"]
         subprocess.run([*command, "-o", folder], check=True, stdout=subprocess.DEVNULL)
-        return (Path(folder) / "r2_router" / "_core.pyi").read_text(encoding="utf-8")
+        stub = (Path(folder) / "r2_router" / "_core.pyi").read_text(encoding="utf-8")
+    # Of tuples, pybind11 does not know the elements.
+    stub = stub.replace("-> tuple:", "-> tuple[typing.Any, ...]:")
+    return re.sub(r"^(\w+): tuple = ", r"\1: tuple[typing.Any, ...] = ", stub, flags=re.MULTILINE)
 
 
 def make_constraints() -> str:

@@ -88,7 +88,7 @@ def as_thread_count(threads: Any) -> int:
         return 0
     if isinstance(threads, bool) or not isinstance(threads, Integral):
         raise TypeError(f"threads is {threads!r}: expected a number of threads, or None")
-    if not 1 <= threads < 2**31:
+    if not 1 <= int(threads) < 2**31:
         raise ValueError(
             f"threads is {threads!r}: expected a number of threads of 1 or more, or None for all "
             "cores"

@@ -336,7 +336,7 @@ def test_the_first_screen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_the_packages_to_install() -> None:
-    """The README names what the quickstart installs, Python's headers and the gateway's libraries."""
+    """The README names what the quickstart installs, and what Python and the gateway need."""
     (install,) = [words for words in commands("README.md") if words[:2] == ["sudo", "apt-get"]]
     quickstart = (ROOT / "examples" / "quickstart.sh").read_text(encoding="utf-8")
     found = re.search(r"install_packages\.sh\" \\\n((?:.*\\\n)*.*)", quickstart)
