@@ -35,11 +35,11 @@ class Checkpoint:
     @staticmethod
     def load(folder: str, log: typing.Any = None) -> Checkpoint:
         ...
-    def __getstate__(self) -> tuple[str, list[tuple[int, typing.Any, str]], typing.Any, list[numpy.typing.NDArray[numpy.float32]], list[float], list[tuple[list[float], list[float]]]]:
+    def __getstate__(self) -> tuple[str, list[tuple[int, typing.Any, str]], typing.Any, list[numpy.ndarray], list[float], list[tuple[list[float], list[float]]]]:
         ...
     def __init__(self, config: str, head_names: collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.Any, str]], weights: numpy.ndarray, intercepts: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]) -> None:
         ...
-    def __setstate__(self, arg0: tuple[str, collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.Any, str]], typing.Any, collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.float32]], collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], collections.abc.Sequence[tuple[collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]]]]) -> None:
+    def __setstate__(self, arg0: tuple[str, collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.Any, str]], typing.Any, collections.abc.Sequence[numpy.ndarray], collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], collections.abc.Sequence[tuple[collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]]]]) -> None:
         ...
     def save(self, folder: str) -> None:
         ...
@@ -132,7 +132,7 @@ class Decisions:
     """
     Decisions for the rows of a table. Immutable.
     """
-    def __arrow_c_array__(self, requested_schema: typing.Any = None) -> tuple:
+    def __arrow_c_array__(self, requested_schema: typing.Any = None) -> tuple[typing.Any, ...]:
         ...
     def __arrow_c_stream__(self, requested_schema: typing.Any = None) -> typing_extensions.CapsuleType:
         ...
@@ -351,6 +351,6 @@ def train_on_tasks(*, results: str, prompts: str, pool: str, vectors: str, token
     """
 def write_prices(pool: str, sync: PriceSync) -> None:
     ...
-ROW_REASONS: tuple = ('risk', 'usd', 'cheapest', 'best', 'quality_missed', 'null', 'empty', 'wrong_length', 'not_finite', 'no_option', 'no_embedding')
+ROW_REASONS: tuple[typing.Any, ...] = ('risk', 'usd', 'cheapest', 'best', 'quality_missed', 'null', 'empty', 'wrong_length', 'not_finite', 'no_option', 'no_embedding')
 UNLIMITED: int = -1
 __version__: str = '0.2.0'
