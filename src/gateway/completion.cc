@@ -594,8 +594,11 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
   /// For the client; empty if the cost is not known.
   std::string cost_comment() const {
     const std::optional<double> charged = charge(reader_->answer());
-    if (!charged || !cost_known_) return {};
-    return ": x-r2-cost-usd " + shortest(cost_usd_ + *charged) + "\n\n";
+    return charged && cost_known_ ? comment_of(cost_usd_ + *charged) : std::string();
+  }
+
+  static std::string comment_of(double cost_usd) {
+    return ": x-r2-cost-usd " + shortest(cost_usd) + "\n\n";
   }
 
   void begin_stream() {
@@ -835,9 +838,7 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
     if (!reader_) return send_answer();
     begin_stream();
     if (!held_.empty()) reply_.write(held_);
-    if (cost_comment_.empty() && cost_known_) {
-      reply_.write(": x-r2-cost-usd " + shortest(cost_usd_) + "\n\n");
-    }
+    if (cost_comment_.empty() && cost_known_) reply_.write(comment_of(cost_usd_));
     done(200, "");
     reply_.finish();
   }

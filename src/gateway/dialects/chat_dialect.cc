@@ -91,7 +91,8 @@ class ChatRequestReader {
     reader_.request().usage_wanted =
         root()["stream_options"]["include_usage"].boolean().value_or(false);
     read_messages();
-    read_tools();
+    reader_.read_tools("tools", is_client_tool);
+    reader_.read_tools("functions", is_client_tool);
     const JsonValue format = root()["response_format"];
     if (format["type"].equals("json_schema")) {
       reader_.require(Capability::kJsonSchema);
@@ -182,25 +183,6 @@ class ChatRequestReader {
     const bool known = std::ranges::any_of(kTextParts, is);
     if (!known && (type.is_something() || !text.is_something())) {
       reader_.add_unknown_type(name, type);
-    }
-  }
-
-  void read_tools() {
-    for (const char* list : {"tools", "functions"}) {
-      const JsonValue tools = root()[list];
-      if (!tools.is_something()) continue;
-      if (!tools.is_array()) refuse_field(list, tools, "a list of tools");
-      if (tools.children().empty()) continue;
-      reader_.require(Capability::kTools);
-      reader_.input().add_tools(tools);
-      std::size_t index = 0;
-      for (const JsonValue tool : tools.children()) {
-        const std::string name = place(list, index++);
-        if (!is_client_tool(tool)) {
-          reader_.add_surcharge(name + ".type",
-                                "the tool is run, and may be billed, by the server");
-        }
-      }
     }
   }
 

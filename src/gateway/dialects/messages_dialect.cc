@@ -91,7 +91,7 @@ class MessagesRequestReader {
     }
     read_system();
     read_messages();
-    read_tools();
+    reader_.read_tools("tools", is_client_tool);
     for (const JsonValue format : {root()["output_format"], root()["output_config"]["format"]}) {
       if (!format["type"].equals("json_schema")) continue;
       reader_.require(Capability::kJsonSchema);
@@ -190,22 +190,6 @@ class MessagesRequestReader {
         reader_.input().add_json(block);
       } else {
         read_other_block(block["type"], block, part);
-      }
-    }
-  }
-
-  void read_tools() {
-    const JsonValue tools = root()["tools"];
-    if (!tools.is_something()) return;
-    if (!tools.is_array()) refuse_field("tools", tools, "a list of tools");
-    if (tools.children().empty()) return;
-    reader_.require(Capability::kTools);
-    reader_.input().add_tools(tools);
-    std::size_t index = 0;
-    for (const JsonValue tool : tools.children()) {
-      const std::string name = place("tools", index++);
-      if (!is_client_tool(tool)) {
-        reader_.add_surcharge(name + ".type", "the tool is run, and may be billed, by the server");
       }
     }
   }

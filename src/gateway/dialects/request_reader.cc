@@ -193,6 +193,21 @@ void RequestReader::add_unknown_type(const std::string& name, JsonValue type) {
                     : "it has no type, so the gateway does not know what it costs");
 }
 
+void RequestReader::read_tools(std::string_view list, bool (*is_client_tool)(JsonValue)) {
+  const JsonValue tools = root()[list];
+  if (!tools.is_something()) return;
+  if (!tools.is_array()) refuse_field(std::string(list), tools, "a list of tools");
+  if (tools.children().empty()) return;
+  require(Capability::kTools);
+  input().add_tools(tools);
+  std::size_t index = 0;
+  for (const JsonValue tool : tools.children()) {
+    const std::string name = place(list, index++);
+    if (is_client_tool(tool)) continue;
+    add_surcharge(name + ".type", "the tool is run, and may be billed, by the server");
+  }
+}
+
 void RequestReader::read_cache_control() {
   request_.json.for_each_named("cache_control", [&](JsonValue control) {
     if (!control.is_something()) return;

@@ -57,6 +57,9 @@ class RequestReader {
   void read_unknown(JsonValue object, const std::string& name,
                     std::span<const std::string_view> free);
   void add_surcharge(std::string field, std::string why);
+  /// A list of tools, which may be missing. Those that are not the client's, which the server runs,
+  /// are surcharges.
+  void read_tools(std::string_view list, bool (*is_client_tool)(JsonValue));
   /// For a part of a message, or another element, whose type is not known.
   void add_unknown_type(const std::string& name, JsonValue type);
   /// Every "cache_control" in the body.

@@ -105,7 +105,8 @@ class ResponsesRequestReader {
       reader_.add_text(instructions, "instructions");
     }
     read_input();
-    read_tools();
+    reader_.read_tools("tools", is_client_tool);
+    reader_.read_tools("additional_tools", is_client_tool);
     const JsonValue format = root()["text"]["format"];
     if (format["type"].equals("json_schema")) {
       reader_.require(Capability::kJsonSchema);
@@ -200,25 +201,6 @@ class ResponsesRequestReader {
     } else {
       input.add_json(part);
       if (!is_one_of(type, kTextParts)) reader_.add_unknown_type(name, type);
-    }
-  }
-
-  void read_tools() {
-    for (const char* list : {"tools", "additional_tools"}) {
-      const JsonValue tools = root()[list];
-      if (!tools.is_something()) continue;
-      if (!tools.is_array()) refuse_field(list, tools, "a list of tools");
-      if (tools.children().empty()) continue;
-      reader_.require(Capability::kTools);
-      reader_.input().add_tools(tools);
-      std::size_t index = 0;
-      for (const JsonValue tool : tools.children()) {
-        const std::string name = place(list, index++);
-        if (!is_client_tool(tool)) {
-          reader_.add_surcharge(name + ".type",
-                                "the tool is run, and may be billed, by the server");
-        }
-      }
     }
   }
 
