@@ -16,23 +16,25 @@ from . import _core
 
 __all__ = [
     "DECISION_COLUMNS",
+    "DECISION_TYPES",
     "Table",
     "as_optional_texts",
     "as_optional_vectors",
     "table_of",
 ]
 
-#: The columns of a decision in a table.
-DECISION_COLUMNS = (
-    "model",
-    "budget",
-    "max_tokens",
-    "predicted_quality",
-    "predicted_output_tokens",
-    "predicted_cost_usd",
-    "worst_case_cost_usd",
-    "reason",
-)
+#: The columns of a decision in a table, and the types of their values.
+DECISION_TYPES: dict[str, type] = {
+    "model": str,
+    "budget": int,
+    "max_tokens": int,
+    "predicted_quality": float,
+    "predicted_output_tokens": float,
+    "predicted_cost_usd": float,
+    "worst_case_cost_usd": float,
+    "reason": str,
+}
+DECISION_COLUMNS = tuple(DECISION_TYPES)
 
 _FIGURES = DECISION_COLUMNS[3:7]
 

@@ -12,18 +12,12 @@ from typing import Any
 import duckdb
 import pyarrow
 
-from ._columns import DECISION_COLUMNS
+from ._columns import DECISION_COLUMNS, DECISION_TYPES
 from ._router import R2Router
 
 __all__ = ["register"]
 
-_TYPES = dict(
-    zip(
-        DECISION_COLUMNS,
-        ["VARCHAR", "BIGINT", "BIGINT", "DOUBLE", "DOUBLE", "DOUBLE", "DOUBLE", "VARCHAR"],
-        strict=True,
-    )
-)
+_NAMES = {str: "VARCHAR", int: "BIGINT", float: "DOUBLE"}
 
 
 def register(
@@ -51,7 +45,7 @@ def register(
         name,
         route,
         ["VARCHAR"],
-        duckdb.struct_type(_TYPES),
+        duckdb.struct_type({name: _NAMES[kind] for name, kind in DECISION_TYPES.items()}),
         type="arrow",
         null_handling="special",
     )

@@ -12,21 +12,14 @@ from typing import Any
 
 import polars
 
+from ._columns import DECISION_TYPES
 from ._router import R2Router
 
 __all__ = ["DecisionSchema"]
 
+_TYPES: dict[type, Any] = {str: polars.String, int: polars.Int64, float: polars.Float64}
 #: Types of the columns of a decision.
-DecisionSchema: dict[str, Any] = {
-    "model": polars.String,
-    "budget": polars.Int64,
-    "max_tokens": polars.Int64,
-    "predicted_quality": polars.Float64,
-    "predicted_output_tokens": polars.Float64,
-    "predicted_cost_usd": polars.Float64,
-    "worst_case_cost_usd": polars.Float64,
-    "reason": polars.String,
-}
+DecisionSchema: dict[str, Any] = {name: _TYPES[kind] for name, kind in DECISION_TYPES.items()}
 
 
 @polars.api.register_dataframe_namespace("r2")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyspark.sql.types import DoubleType, LongType, StringType, StructField, StructType
 
-from ._columns import DECISION_COLUMNS
+from ._columns import DECISION_TYPES
 from ._router import R2Router
 
 if TYPE_CHECKING:
@@ -22,16 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["route"]
 
-_TYPES = (
-    StringType,
-    LongType,
-    LongType,
-    DoubleType,
-    DoubleType,
-    DoubleType,
-    DoubleType,
-    StringType,
-)
+_TYPES = {str: StringType, int: LongType, float: DoubleType}
 
 
 def route(frame: DataFrame, router: R2Router | None = None, **options: Any) -> DataFrame:
@@ -45,9 +36,7 @@ def route(frame: DataFrame, router: R2Router | None = None, **options: Any) -> D
         raise ValueError(
             f"the frame has no column {name!r}: expected one of {', '.join(frame.columns)}"
         )
-    added = [
-        StructField(column, kind()) for column, kind in zip(DECISION_COLUMNS, _TYPES, strict=True)
-    ]
+    added = [StructField(column, _TYPES[kind]()) for column, kind in DECISION_TYPES.items()]
     shared = frame.sparkSession.sparkContext.broadcast(router or R2Router.from_pretrained())
     return frame.mapInArrow(
         _batches(lambda: shared.value, options), StructType([*frame.schema.fields, *added])
