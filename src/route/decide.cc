@@ -96,19 +96,21 @@ EstimateView weighed(const DecisionTable& table, const Rule& rule, EstimateView 
                      const ExactSource& source, Scratch& scratch) {
   const std::size_t count = table.pairs().size();
   if (rule.risk_aversion > 0) {
-    scratch.quality.resize(count);
-    scratch.quality_error.assign(estimates.quality_error.begin(), estimates.quality_error.end());
-    for (std::size_t i = 0; i < count; ++i) {
-      double quality = estimates.quality[i], unused = 0;
-      if (table.spreads_by_quality()) {
-        // An error of the quality has no useful bound on that of its spread.
-        source.exact(i, quality, unused);
-        scratch.quality_error[i] = 0;
+    scratch.quality.assign(estimates.quality.begin(), estimates.quality.end());
+    if (table.spreads_by_quality()) {
+      // An error of a quality has no useful bound on that of its spread.
+      for (std::size_t i = 0; i < count; ++i) {
+        double unused = 0;
+        source.exact(i, scratch.quality[i], unused);
       }
+      scratch.quality_error.assign(count, 0);
+      estimates.quality_error = scratch.quality_error;
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+      const double quality = scratch.quality[i];
       scratch.quality[i] = quality - rule.risk_aversion * table.spread(i, clip_quality(quality));
     }
     estimates.quality = scratch.quality;
-    estimates.quality_error = scratch.quality_error;
   }
   if (rule.decision_rules == DecisionRules::kCorrected && !table.predicts_lengths()) {
     scratch.tokens.resize(count);
