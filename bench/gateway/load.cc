@@ -224,7 +224,7 @@ class RateLoad {
     connect();
   }
 
-  /// Until its end, a client is kept by what it waits for.
+  /// The handlers of its pending operations own the client.
   void connect() {
     auto client = std::make_shared<Client>(context_, server_, request_, events_);
     client->connect([this, client] { free(client); });
