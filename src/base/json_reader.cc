@@ -73,25 +73,6 @@ std::optional<char32_t> read_escape(std::string_view text, std::size_t& position
   return 0x10000 + ((*unit - 0xD800) << 10) + (*low - 0xDC00);
 }
 
-void append_utf8(std::string& out, char32_t c) {
-  const auto tail = [&](int shift) { out += static_cast<char>(0x80 | (c >> shift & 0x3F)); };
-  if (c < 0x80) {
-    out += static_cast<char>(c);
-    return;
-  }
-  if (c < 0x800) {
-    out += static_cast<char>(0xC0 | c >> 6);
-  } else if (c < 0x10000) {
-    out += static_cast<char>(0xE0 | c >> 12);
-    tail(6);
-  } else {
-    out += static_cast<char>(0xF0 | c >> 18);
-    tail(12);
-    tail(6);
-  }
-  tail(0);
-}
-
 }  // namespace
 
 JsonReader::Kind JsonReader::kind() {
@@ -256,7 +237,7 @@ std::string JsonReader::unescape(std::string_view raw, std::size_t most_bytes) {
   for (std::size_t position = 0; position < raw.size() && text.size() < most_bytes;) {
     if (raw[position] == '\\') {
       // raw_string() accepts no other escapes.
-      append_utf8(text, read_escape(raw, position).value_or(kReplacement));
+      append_utf8(read_escape(raw, position).value_or(kReplacement), text);
     } else {
       const std::size_t end = std::min(raw.find('\\', position), raw.size());
       const std::size_t size = std::min(end - position, most_bytes - text.size());

@@ -101,11 +101,8 @@ std::string loose_spelling(std::string_view name) {
     if (c == kDropped || (c == '-' && (result.empty() || result.back() == '-'))) continue;
     if (c == decoded) {
       result += name.substr(begin, position - begin);
-    } else if (c < 0x80) {
-      result += static_cast<char>(c);
-    } else {  // a two-byte letter
-      result += static_cast<char>(0xC0 | c >> 6);
-      result += static_cast<char>(0x80 | (c & 0x3F));
+    } else {
+      append_utf8(c, result);
     }
   }
   if (result.ends_with('-')) result.pop_back();

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <sstream>
 
+#include "base/unicode.h"
+
 namespace r2router {
 
 std::string printable(std::string_view text) {
@@ -25,8 +27,8 @@ std::string printable(std::string_view text) {
 }
 
 std::size_t columns(std::string_view text) {
-  return static_cast<std::size_t>(std::ranges::count_if(
-      text, [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+  return static_cast<std::size_t>(
+      std::ranges::count_if(text, [](char c) { return !is_continuation(c); }));
 }
 
 std::vector<std::string> wrap(std::string_view text, std::size_t width) {

@@ -31,7 +31,7 @@ Sequence sequence_at(std::string_view text, std::size_t position) noexcept {
   }
   if (text.size() - position < length) return kIllFormed;
   for (std::size_t i = 1; i < length; ++i) {
-    if ((bytes[i] & 0xC0) != 0x80) return kIllFormed;
+    if (!is_continuation(text[position + i])) return kIllFormed;
     code_point = code_point << 6 | (bytes[i] & 0x3Fu);
   }
   const bool surrogate = code_point >= 0xD800 && code_point <= 0xDFFF;

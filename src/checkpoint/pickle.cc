@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/excerpt.h"
+#include "base/unicode.h"
 
 namespace r2router::io {
 namespace {
@@ -118,20 +119,6 @@ bool is_plain_name(std::string_view name) {
   constexpr std::string_view kAllowed =
       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.";
   return name.size() <= 100 && name.find_first_not_of(kAllowed) == name.npos;
-}
-
-void append_utf8(std::uint32_t code, std::string& text) {
-  const auto put = [&](std::uint32_t byte) { text += static_cast<char>(byte); };
-  const auto put_rest = [&](std::uint32_t shift) { put(0x80 | (code >> shift & 0x3f)); };
-  if (code < 0x80) {
-    put(code);
-  } else if (code < 0x800) {
-    put(0xc0 | code >> 6), put_rest(0);
-  } else if (code < 0x10000) {
-    put(0xe0 | code >> 12), put_rest(6), put_rest(0);
-  } else {
-    put(0xf0 | code >> 18), put_rest(12), put_rest(6), put_rest(0);
-  }
 }
 
 std::string full_name(std::string_view module, std::string_view name) {

@@ -121,16 +121,7 @@ void for_each_letter(char32_t c, const Take& take) {
 class Word {
  public:
   void add(char32_t c) {
-    if (++letters_ > kMostLetters) return;
-    if (c < 0x80) {
-      put(c);
-    } else if (c < 0x800) {
-      put(0xC0 | c >> 6), put_rest(c);
-    } else if (c < 0x10000) {
-      put(0xE0 | c >> 12), put_rest(c >> 6), put_rest(c);
-    } else {
-      put(0xF0 | c >> 18), put_rest(c >> 12), put_rest(c >> 6), put_rest(c);
-    }
+    if (++letters_ <= kMostLetters) size_ += encode_utf8(c, bytes_.data() + size_);
   }
   void clear() { size_ = letters_ = 0; }
   bool empty() const { return letters_ == 0; }
@@ -138,9 +129,6 @@ class Word {
   std::string_view text() const { return {bytes_.data(), size_}; }
 
  private:
-  void put(char32_t byte) { bytes_[size_++] = static_cast<char>(byte); }
-  void put_rest(char32_t c) { put(0x80 | (c & 0x3F)); }
-
   std::array<char, kMostBytes> bytes_;
   std::size_t size_ = 0, letters_ = 0;
 };

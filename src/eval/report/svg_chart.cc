@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstdio>
 
+#include "base/unicode.h"
+
 namespace r2router::eval::report {
 namespace {
 
@@ -32,14 +34,13 @@ std::string shortened(std::string_view name) {
   constexpr std::size_t kMost = 32;
   if (name.size() <= kMost) return std::string(name);
   std::size_t end = kMost - 1;
-  while (end > 0 && (static_cast<unsigned char>(name[end]) & 0xC0) == 0x80) --end;  // inside UTF-8
+  while (end > 0 && is_continuation(name[end])) --end;  // inside UTF-8
   return std::string(name.substr(0, end)) + "…";
 }
 
 double width_of(std::string_view name) {
-  const auto letters = std::count_if(name.begin(), name.end(), [](char c) {
-    return (static_cast<unsigned char>(c) & 0xC0) != 0x80;
-  });
+  const auto letters =
+      std::count_if(name.begin(), name.end(), [](char c) { return !is_continuation(c); });
   return kLetter * static_cast<double>(letters);
 }
 

@@ -37,8 +37,6 @@ std::string without_indices(std::string_view field) {
   return name;
 }
 
-bool is_continuation(char byte) { return (static_cast<unsigned char>(byte) & 0xC0) == 0x80; }
-
 /// Leaves out the middle of a very long text. It is encoded on the loop, which must not wait.
 void shorten(std::string& text) {
   constexpr std::size_t kHalf = kMostRoutedBytes / 2;

@@ -58,7 +58,7 @@ std::size_t first_part(std::string_view json, std::size_t position) {
   if (lead < 0xC2 || lead > 0xF4) return 0;
   for (std::size_t size = 1; size < whole && position + size < json.size(); ++size) {
     if (byte(size) == '"') return size;
-    if ((byte(size) & 0xC0) != 0x80) break;
+    if (!is_continuation(json[position + size])) break;
   }
   return 0;
 }
@@ -118,9 +118,8 @@ class Repair {
   /// True if the current string starts with the rest of the character.
   bool goes_on(std::string_view cut) const {
     if (position_ == json_.size()) return false;
-    const auto next = static_cast<unsigned char>(json_[position_]);
     return cut.front() == '\\' ? is_low_surrogate(escaped_unit(json_, position_))
-                               : (next & 0xC0) == 0x80;
+                               : is_continuation(json_[position_]);
   }
 
   void join(std::string_view cut) {
@@ -131,8 +130,8 @@ class Repair {
       return;
     }
     std::string bytes(cut);
-    while (position_ < json_.size() && bytes.size() < 4 &&
-           (static_cast<unsigned char>(json_[position_]) & 0xC0) == 0x80 && !is_utf8(bytes)) {
+    while (position_ < json_.size() && bytes.size() < 4 && is_continuation(json_[position_]) &&
+           !is_utf8(bytes)) {
       bytes += json_[position_++];
     }
     if (is_utf8(bytes)) {
