@@ -6,7 +6,7 @@
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-export R2ROUTER_CLI=$1 PIP_DISABLE_PIP_VERSION_CHECK=1
+export R2ROUTER_CLI=$1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_RETRIES=10
 folder=$2
 shift 2
 if [ ! -x "$folder/bin/playwright" ]; then
