@@ -32,14 +32,12 @@
 
 #include "r2router/error.h"
 #include "r2router/llm/generate.h"
-#include "r2router/settings.h"
 
 #include "base/decimal.h"
-#include "base/suggestion.h"
 #include "base/unicode.h"
-#include "gateway/dialects/model_list.h"
+#include "gateway/chooser.h"
+#include "gateway/dialects/error_body.h"
 #include "llm/chat/chat_completion.h"
-#include "llm/fallback.h"
 #include "llm/http/endpoint.h"
 #include "llm/http/retry.h"
 #include "llm/http/server_error.h"
@@ -52,8 +50,6 @@ namespace {
 using Clock = llm::Clock;
 using Milliseconds = std::chrono::duration<double, std::milli>;
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr std::string_view kHeaderPrefix = "x-r2-";
 /// Headers that are passed on to the endpoint, in addition to those that begin with "anthropic-".
 constexpr std::string_view kForwarded[] = {"traceparent", "tracestate", "openai-beta"};
 constexpr std::size_t kMostEventBytes = std::size_t{16} << 20;
@@ -71,23 +67,6 @@ double seconds_since(Clock::time_point begin) {
 std::string shortest(double number) {
   char digits[32];
   return {digits, std::to_chars(digits, digits + sizeof digits, number).ptr};
-}
-
-/// The setting that a header "x-r2-max-cost-usd" sets, or null.
-const Setting* setting_of(std::string_view header) {
-  std::string name(header.substr(kHeaderPrefix.size()));
-  for (const Setting& setting : settings()) {
-    std::string spelt(setting.name);
-    for (char& c : spelt) {
-      if (c == '_' || c == '.') c = '-';
-    }
-    if (spelt == name) return &setting;
-  }
-  return nullptr;
-}
-
-[[noreturn]] void refuse(const std::string& message, const std::string& field) {
-  throw Error(ErrorCode::kInvalidArgument, message, {.option = field});
 }
 
 /// Anthropic's header of betas without the long context, whose price the pool does not have.
@@ -110,22 +89,6 @@ bool may_be_billed(int status) {
   return status < 300 || status == kGatewayTimeout || status == kCloudflareTimeout;
 }
 
-/// The smaller one, of those that are set.
-template <typename Value>
-std::optional<Value> lower(const std::optional<Value>& a, const std::optional<Value>& b) {
-  return a && b ? std::min(*a, *b) : a ? a : b;
-}
-
-/// A pair that can be sent.
-struct Candidate {
-  std::uint32_t model = 0;
-  Budget budget = {};
-  std::uint32_t cap = 0;
-  double worst_usd = 0;  ///< of all choices
-  double output_tokens = 0;
-  std::optional<double> quality = {}, cost_usd = {};
-};
-
 class Completion final : public HttpTask, private llm::EventTransport::Receiver {
  public:
   Completion(LoopContext& context, const Dialect& dialect, Incoming incoming, HttpReply& reply)
@@ -134,8 +97,7 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
         incoming_(std::move(incoming)),
         service_(*incoming_.service),
         reply_(reply),
-        begin_(Clock::now()),
-        tried_(service_.pool().size()) {
+        begin_(Clock::now()) {
     context_.counts.change([](Counts& counts) { ++counts.active; });
   }
 
@@ -160,7 +122,8 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
     try {
       request_ =
           dialect_.read(std::move(incoming_.http.body), service_.router.config().budget_prompt);
-      prepare();
+      chooser_.emplace(incoming_, dialect_.kind(), request_);
+      fallbacks_left_ = chooser_->is_named() ? 0 : service_.config.max_fallbacks;
     } catch (const Error& error) {
       fail(error);
       return true;
@@ -174,245 +137,10 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
   }
 
  private:
-  /// With the prices that apply to the request.
-  const Router& router() const {
-    return request_.writes_cache ? service_.cache_writing_router : service_.router;
-  }
-  const Pool& pool() const { return router().pool(); }
-  const ModelSpec& spec() const { return pool()[candidate_.model]; }
+  const ModelSpec& spec() const { return chooser_->pool()[candidate_.model]; }
   const ServedModel& model() const { return service_.models[candidate_.model]; }
   const ServedEndpoint& endpoint() const { return *model().endpoint; }
   const llm::Secret& key() const { return endpoint().config.endpoint.api_key; }
-
-  // --- deciding
-
-  void prepare() {
-    if (!service_.problem.empty()) throw Error(ErrorCode::kUnsupported, service_.problem);
-    if (const auto name = routed_policy(request_.model)) {
-      policy_name_ = *name;
-    } else {
-      named_ = service_.find_model(request_.model);
-      if (!named_) named_ = service_.find_model(requested_model(request_.model));
-      if (!named_) unknown_model();
-    }
-    if (!request_.policy_name.empty()) policy_name_ = request_.policy_name;
-    policy_ = policy_of(incoming_, policy_name_, request_.policy);
-    if (!policy_.max_cost_usd) policy_.max_cost_usd = service_.router.config().policy.max_cost_usd;
-    if (policy_.max_cost_usd) rest_usd_ = *policy_.max_cost_usd;
-    limited_ = policy_.max_cost_usd ||
-               (incoming_.client->key != nullptr && incoming_.client->key->limits.limits_money());
-    if (limited_) refuse_surcharges();
-    barred_ = service_.wrong_dialect[static_cast<std::size_t>(dialect_.kind())];
-    for (std::size_t i = 0; i < barred_.size(); ++i) {
-      barred_[i] |= service_.out_of_bounds[i] | incoming_.client->denied[i];
-    }
-    fallbacks_left_ = named_ ? 0 : service_.config.max_fallbacks;
-    deadline_ = Clock::time_point::max();
-  }
-
-  /// Under a limit, whatever is not known to be within the worst case.
-  void refuse_surcharges() const {
-    const std::vector<std::string>& accepted = service_.config.accepted_fields;
-    for (const Surcharge& surcharge : request_.surcharges) {
-      if (std::ranges::find(accepted, surcharge.name) != accepted.end()) continue;
-      refuse(surcharge.field + ": " + surcharge.why +
-                 ", so a spending limit cannot be guaranteed: remove it, use a key and a policy "
-                 "without such limits" +
-                 (surcharge.name.empty() ? std::string()
-                                         : ", or add \"" + surcharge.name +
-                                               "\" to accepted_fields in the gateway's "
-                                               "configuration"),
-             surcharge.field);
-    }
-  }
-
-  [[noreturn]] void unknown_model() const {
-    std::vector<std::string> names;
-    for (const ModelSpec& spec : service_.pool()) names.push_back(spec.name);
-    const auto meant = internal::likely_name(request_.model, names);
-    throw Error(ErrorCode::kNotFound,
-                "there is no model \"" + request_.model + "\"; " +
-                    (meant ? "did you mean \"" + *meant + "\"?"
-                           : "expected \"auto\", \"auto:POLICY\" or a model of GET /v1/models"),
-                {.option = "model"});
-  }
-
-  /// What is failing or busy at the moment.
-  ModelMask unhealthy() const {
-    ModelMask mask(service_.models.size());
-    const Clock::time_point now = Clock::now();
-    for (std::size_t i = 0; i < mask.size(); ++i) {
-      const ServedModel& model = service_.models[i];
-      if (model.endpoint == nullptr) continue;
-      mask[i] = !model.condition->breaker.allows(now) ||
-                !model.endpoint->condition->breaker.allows(now) || model.endpoint->is_busy();
-    }
-    return mask;
-  }
-
-  /// Chooses the pair to try next. Throws the Error of a request that no pair fits.
-  Candidate choose() {
-    if (named_) return named_candidate();
-    ModelMask mask = barred_;
-    for (std::size_t i = 0; i < mask.size(); ++i) mask[i] |= tried_[i];
-    ModelMask healthy = mask;
-    const ModelMask ill = unhealthy();
-    for (std::size_t i = 0; i < mask.size(); ++i) healthy[i] |= ill[i];
-    if (healthy != mask && std::ranges::find(healthy, 0) != healthy.end()) {
-      try {
-        return routed_candidate(healthy);
-      } catch (const Error&) {  // what is failing is better than nothing
-      }
-    }
-    try {
-      return routed_candidate(mask);
-    } catch (const Error& error) {
-      throw Error(error.code(), error.message() + barred_text(), error.where());
-    }
-  }
-
-  /// How many models were no candidates from the outset.
-  std::string barred_text() const {
-    const auto count = [](const ModelMask& mask) {
-      return static_cast<std::size_t>(std::ranges::count_if(mask, [](auto mark) { return mark; }));
-    };
-    std::string text;
-    const auto add = [&](std::size_t models, const std::string& why) {
-      if (models == 0) return;
-      text += (text.empty() ? ". Left out before: " : ", ") + std::to_string(models) + " of " +
-              std::to_string(service_.pool().size()) + " models (" + why + ")";
-    };
-    add(count(service_.wrong_dialect[static_cast<std::size_t>(dialect_.kind())]),
-        "their endpoint does not serve this API");
-    add(count(service_.out_of_bounds), "bounds");
-    add(count(incoming_.client->denied), "the key");
-    add(count(tried_), "failed for this request");
-    return text;
-  }
-
-  Query query() const {
-    Query query{.text = request_.text, .size = request_.size};
-    // Without any text, such as an image alone: like a text of which nothing is known.
-    if (internal::is_blank(query.text)) {
-      query.text.clear();
-      query.embedding = std::vector<float>(service_.router.dimension());
-    }
-    return query;
-  }
-
-  Policy policy_without(const ModelMask& mask) const {
-    Policy policy = policy_;
-    if (const double most = std::min(rest_usd_, left_usd_); most < kInfinity) {
-      policy.max_cost_usd = most / request_.choices;
-    }
-    deny(mask, service_, policy);
-    return policy;
-  }
-
-  Candidate routed_candidate(const ModelMask& mask) const {
-    RouteOptions options{.policy = policy_without(mask)};
-    const Query routed = query();
-    const std::uint32_t least = options.policy.cap.minimum.value_or(CapRule::kMinimum);
-    if (request_.cap && *request_.cap >= least) {
-      const RouteOptions without = options;
-      options.policy.max_output_tokens = lower(options.policy.max_output_tokens, request_.cap);
-      try {
-        return candidate_of(router().route(routed, options));
-      } catch (const Error&) {
-        // No budget is that small: the answer is cut off where the client wants it to be.
-        return candidate_of(router().route(routed, without));
-      }
-    }
-    return candidate_of(router().route(routed, options));
-  }
-
-  Candidate candidate_of(const Decision& decision) const {
-    const Option& option = decision.chosen;
-    Candidate candidate{.model = option.model,
-                        .budget = option.budget,
-                        .cap = option.max_tokens,
-                        .worst_usd = option.worst_case_cost_usd,
-                        .output_tokens = option.output_tokens,
-                        .quality = option.quality,
-                        .cost_usd = option.cost_usd};
-    lower_cap(candidate, decision.max_input_tokens);
-    return candidate;
-  }
-
-  /// To the client's own cap.
-  void lower_cap(Candidate& candidate, std::int64_t max_input_tokens) const {
-    if (request_.cap && *request_.cap < candidate.cap) {
-      candidate.cap = std::max<std::uint32_t>(*request_.cap, 1);
-      candidate.worst_usd = worst_case(candidate, max_input_tokens);
-    }
-    candidate.worst_usd *= request_.choices;
-  }
-
-  double worst_case(const Candidate& candidate, std::int64_t max_input_tokens) const {
-    const ModelSpec& model = pool()[candidate.model];
-    return internal::worst_case_cost(model.prices,
-                                     internal::most_input_tokens(model, max_input_tokens),
-                                     request_.size.images, candidate.cap);
-  }
-
-  /// The model that the client has named, without a budget: with its own cap, or that which the
-  /// router gives to an unlimited answer.
-  Candidate named_candidate() const {
-    const std::uint32_t index = *named_;
-    const ModelSpec& model = pool()[index];
-    const auto not_allowed = [&](ErrorCode code, const std::string& why) {
-      throw Error(code, "the model \"" + model.name + "\" cannot be used: " + why,
-                  {.option = "model"});
-    };
-    if (incoming_.client->denied[index] != 0) {
-      not_allowed(ErrorCode::kAuthentication, "this key may not use it");
-    }
-    if (service_.out_of_bounds[index] != 0) {
-      not_allowed(ErrorCode::kAuthentication, "the gateway's configuration excludes it");
-    }
-    if (barred_[index] != 0) {
-      not_allowed(ErrorCode::kInvalidArgument,
-                  "its endpoint does not serve the API that this request is for");
-    }
-    Candidate candidate{.model = index, .cap = model.max_output_tokens.value_or(CapRule::kMost)};
-    const std::int64_t most_input =
-        internal::most_input_tokens(model, request_.size.max_input_tokens.value_or(0));
-    if (!request_.cap) {
-      Policy policy{.objective = Objective::kBest,
-                    .allow = {{model.name}},
-                    .available_only = false,
-                    .rules = policy_.rules};
-      try {
-        const Decision decision = router().route(query(), {.policy = policy, .rank = true});
-        for (const Option& option : decision.ranking) {
-          if (!option.budget.is_unlimited()) continue;
-          candidate.cap = option.max_tokens;
-          candidate.output_tokens = option.output_tokens;
-          candidate.quality = option.quality;
-          candidate.cost_usd = option.cost_usd;
-        }
-      } catch (const Error&) {  // the request may still fit; the server decides
-      }
-    }
-    std::uint32_t cap = candidate.cap;
-    if (request_.cap) cap = std::min(cap, std::max<std::uint32_t>(*request_.cap, 1));
-    if (policy_.max_output_tokens) cap = std::min(cap, *policy_.max_output_tokens);
-    if (policy_.max_cost_usd) {
-      const double affordable = internal::affordable_cap(
-          model.prices, most_input, request_.size.images, rest_usd_ / request_.choices, cap);
-      if (affordable < 1) {
-        throw Error(ErrorCode::kBudget,
-                    "an answer of \"" + model.name + "\" does not fit the limit of the cost",
-                    {.option = "max_cost_usd"});
-      }
-      cap = static_cast<std::uint32_t>(affordable);
-    }
-    candidate.cap = cap;
-    if (candidate.output_tokens == 0) candidate.output_tokens = cap;
-    candidate.worst_usd =
-        worst_case(candidate, request_.size.max_input_tokens.value_or(0)) * request_.choices;
-    return candidate;
-  }
 
   // --- reserving and sending
 
@@ -420,7 +148,7 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
   void next() {
     if (status_ != 0) return;
     try {
-      candidate_ = choose();
+      candidate_ = chooser_->choose();
     } catch (const Error& error) {
       return last_failure_ ? reply_failure() : fail(error);
     }
@@ -461,13 +189,14 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
   /// Chooses a pair within what the key has left. False if there is none.
   bool choose_cheaper(const Refusal& refusal) {
     const Money left = refusal.left();
-    if (named_ || !refusal.is_of_money() || left.nano <= 1 || narrowings_ == kMostNarrowings) {
+    if (chooser_->is_named() || !refusal.is_of_money() || left.nano <= 1 ||
+        narrowings_ == kMostNarrowings) {
       return false;
     }
     ++narrowings_;
-    left_usd_ = Money{left.nano - 1}.usd();  // rounding up the worst case must not exceed it
+    chooser_->narrow(Money{left.nano - 1});  // rounding up the worst case must not exceed it
     try {
-      candidate_ = choose();
+      candidate_ = chooser_->choose();
     } catch (const Error&) {
       return false;
     }
@@ -496,7 +225,7 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
                          .headers = {{"Content-Type", "application/json"}},
                          .deadline = deadline_};
     for (const auto& [name, value] : incoming_.http.headers) {
-      if (name == "anthropic-beta" && limited_ && spec().prices.tiers.empty()) {
+      if (name == "anthropic-beta" && chooser_->is_limited() && spec().prices.tiers.empty()) {
         std::string kept = without_long_context(value);
         if (!kept.empty()) request.headers.emplace_back(name, std::move(kept));
       } else if (name.starts_with("anthropic-") ||
@@ -525,8 +254,9 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
 
   const std::string& instruction() {
     instruction_ =
-        named_ ? std::string()
-               : llm::budget_instruction(service_.router.config().budget_prompt, candidate_.budget);
+        chooser_->is_named()
+            ? std::string()
+            : llm::budget_instruction(service_.router.config().budget_prompt, candidate_.budget);
     return instruction_;
   }
 
@@ -703,7 +433,7 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
       return;
     }
     cost_usd_ += *charged;
-    rest_usd_ = std::max(0.0, rest_usd_ - *charged);
+    chooser_->spend(*charged);
     reservation_.settle(settlement(Money::nearest(*charged), usage));
     context_.counts.change([&](Counts& counts) {
       Counts::Model& model = counts.models[spec().name];
@@ -728,13 +458,14 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
     --endpoint().condition->in_flight;
     if (!unknown) return reservation_.release();
     cost_known_ = false;
-    rest_usd_ = std::max(0.0, rest_usd_ - candidate_.worst_usd);
+    chooser_->spend(candidate_.worst_usd);
     reservation_.abandon(settlement({}, {}));
   }
 
   std::optional<double> baseline_usd(const Usage& usage) const {
     if (!service_.baseline) return std::nullopt;
-    return internal::charge(pool()[*service_.baseline].prices, usage, request_.size.images);
+    return internal::charge(chooser_->pool()[*service_.baseline].prices, usage,
+                            request_.size.images);
   }
 
   Settlement settlement(Money cost, const Usage& usage) {
@@ -774,7 +505,7 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
     if (delay > policy.max_retry_after ||
         (delay > kLongestWaitBeforeFallback && fallbacks_left_ > 0) ||
         Clock::now() + std::chrono::duration<double>(delay) >= deadline_ ||
-        (policy_.max_cost_usd && rest_usd_ < candidate_.worst_usd)) {
+        !chooser_->affords(candidate_)) {
       return false;
     }
     ++retries_;
@@ -786,32 +517,11 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
 
   /// Excludes what has failed, if another model is to be tried.
   bool can_fall_back() {
-    if (fallbacks_left_ == 0 || Clock::now() >= deadline_) return false;
-    const ErrorCode code = last_failure_->code;
-    const bool whole_endpoint = code == ErrorCode::kAuthentication || code == ErrorCode::kCredit ||
-                                code == ErrorCode::kUntrusted;
-    if (!whole_endpoint && code != ErrorCode::kBudget && !llm::another_model_may_answer(code)) {
+    if (fallbacks_left_ == 0 || Clock::now() >= deadline_ ||
+        !chooser_->exclude(candidate_.model, last_failure_->code)) {
       return false;
     }
     --fallbacks_left_;
-    const ModelSpec& failed = spec();
-    for (std::size_t i = 0; i < tried_.size(); ++i) {
-      const ModelSpec& other = service_.pool()[i];
-      const bool same_family = !failed.family.empty() && other.family == failed.family;
-      // With another request, such as less reasoning, a model of the family may not spend its cap.
-      const bool may_differ = code == ErrorCode::kBudget && same_family && &other != &failed &&
-                              other.request != failed.request;
-      if (other.openrouter_id == failed.openrouter_id || same_family) {
-        tried_[i] |= !may_differ;
-      }
-      // Contexts are estimated, so the chosen one may have been too small.
-      if (code == ErrorCode::kTooLong && failed.context_tokens && other.context_tokens &&
-          *other.context_tokens <= *failed.context_tokens) {
-        tried_[i] = 1;
-      }
-      if (whole_endpoint && service_.models[i].endpoint == model().endpoint) tried_[i] = 1;
-    }
-    tried_[candidate_.model] = 1;
     return true;
   }
 
@@ -864,36 +574,6 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
     reply_.write(reader_->error_events(report));
     done(report.status, std::string(to_string(last_failure_->code)));
     reply_.finish();
-  }
-
-  /// The error that the client gets for a server's failure.
-  ErrorReport report_of(const Failure& failure) const {
-    ErrorReport report{.message = failure.message, .code = std::string(to_string(failure.code))};
-    const auto of_client = [&](int otherwise) {
-      return failure.http_status >= 400 && failure.http_status < 500 ? failure.http_status
-                                                                     : otherwise;
-    };
-    switch (failure.code) {
-      case ErrorCode::kRefused:
-      case ErrorCode::kTooLong:
-      case ErrorCode::kUnsupported:
-        report.status = of_client(400);
-        break;
-      case ErrorCode::kRateLimited:
-        report.status = 429;
-        break;
-      case ErrorCode::kTimeout:
-        report.status = 504;
-        break;
-      case ErrorCode::kServer:
-        report.status = failure.http_status == 503 || failure.http_status == 529 ? 503 : 502;
-        break;
-      default:
-        report.status = 502;
-    }
-    // The gateway's own key and account are no matter of the client's.
-    if (report.status == 401 || report.status == 402 || report.status == 403) report.status = 502;
-    return report;
   }
 
   void reply_failure() {
@@ -1025,17 +705,10 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
   const std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 
   ClientRequest request_;
-  std::string policy_name_;
-  Policy policy_;
-  std::optional<std::uint32_t> named_;  // the model that the client has named
-  ModelMask barred_;                    // never candidates
-  ModelMask tried_;                     // have failed for this request
-  bool limited_ = false;                // a limit of money has to hold
-  double rest_usd_ = kInfinity;         // of the policy's max_cost_usd
-  double left_usd_ = kInfinity;         // of the key's limits, if that is less than the worst case
+  std::optional<Chooser> chooser_;  // when the request has been read
   std::uint32_t narrowings_ = 0;
   std::uint32_t fallbacks_left_ = 0;
-  Clock::time_point deadline_;
+  Clock::time_point deadline_ = Clock::time_point::max();
 
   // The attempt.
   Candidate candidate_;
@@ -1075,67 +748,6 @@ std::string LoopContext::make_id() {
     for (int i = 0; i < 12; ++i, bits >>= 4) id += kDigits[bits & 15];
   }
   return id;
-}
-
-std::optional<std::string_view> routed_policy(std::string_view model) {
-  constexpr std::string_view kAuto = "auto";
-  if (model.empty() || model == kAuto) return std::string_view();
-  if (model.starts_with("auto:")) return model.substr(kAuto.size() + 1);
-  return std::nullopt;
-}
-
-Policy policy_of(const Incoming& incoming, std::string_view policy_name, const Policy& own) {
-  const Service& service = *incoming.service;
-  Policy policy = service.config.policy;
-  const auto apply_named = [&](std::string_view name, const char* field) {
-    const auto& policies = service.config.policies;
-    const auto found = policies.find(std::string(name));
-    if (found == policies.end()) {
-      std::vector<std::string> names;
-      for (const auto& [known, settings] : policies) names.push_back(known);
-      refuse("there is no policy \"" + std::string(name) + "\"; " +
-                 (names.empty() ? "none is configured" : "expected " + internal::list_of(names)),
-             field);
-    }
-    if (incoming.client->key != nullptr && !incoming.client->key->allows_policy(name)) {
-      throw Error(ErrorCode::kAuthentication,
-                  "this key may not use the policy \"" + std::string(name) + "\"",
-                  {.option = field});
-    }
-    policy = merge(policy, found->second);
-  };
-  const std::string* header = llm::find_header(incoming.http.headers, "x-r2-policy");
-  if (!policy_name.empty()) apply_named(policy_name, "model");
-  if (header != nullptr && !header->empty()) apply_named(*header, "x-r2-policy");
-  policy = merge(policy, own);
-  Policy of_headers;
-  for (const auto& [name, value] : incoming.http.headers) {
-    if (!name.starts_with(kHeaderPrefix) || name == "x-r2-policy" || name == "x-r2-tag") continue;
-    const Setting* setting = setting_of(name);
-    if (setting == nullptr) {
-      refuse("there is no setting for the header " + name +
-                 ": expected a setting of a policy, such as x-r2-max-cost-usd",
-             name);
-    }
-    if (!assign_text(*setting, value, of_headers)) {
-      refuse("the header " + name + " has another value than expected: " + setting->expected(),
-             name);
-    }
-  }
-  policy = merge(policy, of_headers);
-  const Policy& bounds = service.config.bounds;
-  policy.max_cost_usd = lower(policy.max_cost_usd, bounds.max_cost_usd);
-  policy.max_output_tokens = lower(policy.max_output_tokens, bounds.max_output_tokens);
-  return policy;
-}
-
-void deny(const ModelMask& mask, const Service& service, Policy& policy) {
-  if (std::ranges::find_if(mask, [](auto mark) { return mark != 0; }) == mask.end()) return;
-  if (!policy.deny) policy.deny = service.router.config().policy.deny;
-  if (!policy.deny) policy.deny.emplace();
-  for (std::size_t i = 0; i < mask.size(); ++i) {
-    if (mask[i] != 0) policy.deny->push_back(service.pool()[i].name);
-  }
 }
 
 std::unique_ptr<HttpTask> complete(LoopContext& context, const Dialect& dialect, Incoming incoming,

@@ -10,6 +10,7 @@
 
 #include "gateway/dialects/decision_request.h"
 #include "gateway/dialects/model_list.h"
+#include "gateway/request_policy.h"
 #include "gateway/routes.h"
 #include "pipeline/decision_json.h"
 

@@ -67,6 +67,35 @@ std::string openai_error_object(const ErrorReport& error) {
   return json;
 }
 
+ErrorReport report_of(const Failure& failure) {
+  ErrorReport report{.message = failure.message, .code = std::string(to_string(failure.code))};
+  const auto of_client = [&](int otherwise) {
+    return failure.http_status >= 400 && failure.http_status < 500 ? failure.http_status
+                                                                   : otherwise;
+  };
+  switch (failure.code) {
+    case ErrorCode::kRefused:
+    case ErrorCode::kTooLong:
+    case ErrorCode::kUnsupported:
+      report.status = of_client(400);
+      break;
+    case ErrorCode::kRateLimited:
+      report.status = 429;
+      break;
+    case ErrorCode::kTimeout:
+      report.status = 504;
+      break;
+    case ErrorCode::kServer:
+      report.status = failure.http_status == 503 || failure.http_status == 529 ? 503 : 502;
+      break;
+    default:
+      report.status = 502;
+  }
+  // The gateway's own key and account are no matter of the client's.
+  if (report.status == 401 || report.status == 402 || report.status == 403) report.status = 502;
+  return report;
+}
+
 std::string openai_error(const ErrorReport& error) {
   return "{\"error\": " + openai_error_object(error) + "}";
 }

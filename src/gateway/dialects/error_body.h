@@ -3,9 +3,14 @@
 
 #include <string>
 
+#include "r2router/error.h"
+
 #include "gateway/dialects/dialect.h"
 
 namespace r2router::gateway {
+
+/// What a client gets for a server's failure. Those of the gateway's own key or account become 502.
+ErrorReport report_of(const Failure& failure);
 
 /// {"error": {"message", "type", "param", "code"}}, of both APIs of OpenAI.
 std::string openai_error(const ErrorReport& error);
