@@ -262,7 +262,9 @@ def test_retries_the_same_model(start: Start, server: FaultServer) -> None:
 
 
 def test_a_stream_that_breaks_after_content_ends_with_an_error(start: Start) -> None:
-    head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = (
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
     delta = 'data: {"choices": [{"index": 0, "delta": {"content": "first"}}]}\n\n'
     chunk = f"{len(delta):x}\r\n{delta}\r\n"
     gateway = start([[{"send": head + chunk}, {"close": True}], [{"service": {}}]])
@@ -548,10 +550,12 @@ def test_tls(start: Start, server: FaultServer) -> None:
     tls = {"certificate": str(folder / "good.pem"), "key": str(folder / "key.pem")}
     gateway = start(tls=tls)
     context = ssl.create_default_context(cafile=server.ca_file)
-    with socket.create_connection(("127.0.0.1", gateway.port)) as plain:
-        with context.wrap_socket(plain, server_hostname="localhost") as client:
-            client.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            assert client.recv(4096).startswith(b"HTTP/1.1 200")
+    with (
+        socket.create_connection(("127.0.0.1", gateway.port)) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as client,
+    ):
+        client.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert client.recv(4096).startswith(b"HTTP/1.1 200")
 
 
 # --- operation
@@ -565,7 +569,7 @@ def test_drains_at_the_end(start: Start, server: FaultServer) -> None:
     wait_until(lambda: server.requests(gateway.path))
     gateway.signal(signal.SIGTERM)
     gateway.wait_for("ending")
-    with pytest.raises(OSError):  # noqa: PT011
+    with pytest.raises(OSError):
         wait_until(lambda: not socket.create_connection(("127.0.0.1", gateway.port)))
     thread.join()
     assert replies[0].status == 200

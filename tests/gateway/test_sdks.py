@@ -25,7 +25,9 @@ def claude(start: Start) -> anthropic.Anthropic:
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/pages/serving.md"])
-def test_the_documented_program(start: Start, page: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_documented_program(
+    start: Start, page: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     (program,) = re.findall(r"```python\n(from openai .*?)```", text, re.DOTALL)
     gateway = start()

@@ -485,9 +485,7 @@ def test_a_body_of_the_largest_size_is_served(start: Start, server: FaultServer)
 
 
 def test_a_server_that_never_finishes_is_given_up(start: Start) -> None:
-    silent = start(
-        [[{"wait": 30}]], endpoint={"timeouts": {"first_byte": 0.5}}, max_fallbacks=0
-    )
+    silent = start([[{"wait": 30}]], endpoint={"timeouts": {"first_byte": 0.5}}, max_fallbacks=0)
     assert silent.chat().status == 504
     begun = start(
         [[{"send": STREAM_HEAD + delta(content="a")}, {"wait": 30}]],
