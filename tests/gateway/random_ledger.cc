@@ -1,7 +1,7 @@
 // Whether the gateway's spending limits hold: random requests of many clients at once, to an
 // upstream that fails in every way and keeps its own books, through a gateway that is killed and
-// started again. Arguments: r2-router. Environment: R2ROUTER_LEDGER_REQUESTS and
-// R2ROUTER_LEDGER_KILLS (3000 and 4).
+// started again. Arguments: r2-router [redis]; with "redis", the ledger is in a Redis server
+// instead of a file. Environment: R2ROUTER_LEDGER_REQUESTS and R2ROUTER_LEDGER_KILLS (3000 and 4).
 //
 // The upstream bills each request as dearly as a server may: up to one token for each byte of the
 // body, and up to the cap. In integers, so that sums can be compared exactly. Checked are
@@ -41,6 +41,7 @@
 #include <unistd.h>
 
 #include "support/process.h"
+#include "support/redis_server.h"
 #include "support/temporary_folder.h"
 
 namespace {
@@ -144,6 +145,19 @@ std::string_view header(std::string_view head, std::string_view name) {
   return value;
 }
 
+// ---- The clients' APIs
+
+enum class Api { kChat, kMessages, kResponses };
+
+struct ApiFields {
+  Api api;
+  const char *path, *cap, *text;
+};
+constexpr std::array<ApiFields, 3> kApis = {
+    {{Api::kChat, "chat/completions", "max_tokens", "messages"},
+     {Api::kMessages, "messages", "max_tokens", "messages"},
+     {Api::kResponses, "responses", "max_output_tokens", "input"}}};
+
 // ---- Money: nano-USD. A price of 1 USD per million tokens is 1,000 nano-USD for a token.
 
 struct Model {
@@ -233,15 +247,18 @@ class Upstream {
     }
     const std::string body = buffer.substr(end + 4, length);
     buffer.erase(0, end + 4 + length);
-    const bool messages = head.substr(0, head.find('\r')).find("/messages") != head.npos;
-    return answer(client, json::parse(body), body.size(), messages, random);
+    const std::string_view path = std::string_view(head).substr(0, head.find(" HTTP/"));
+    const auto fields =
+        std::ranges::find_if(kApis, [&](const ApiFields& one) { return path.ends_with(one.path); });
+    return answer(client, json::parse(body), body.size(), fields->api, random);
   }
 
-  bool answer(Socket& client, const json& body, std::size_t bytes, bool messages, Random& random) {
+  bool answer(Socket& client, const json& body, std::size_t bytes, Api api, Random& random) {
     const auto model =
         std::ranges::find_if(kModels, [&](const Model& one) { return body.at("model") == one.id; });
     // The text is "KEY REQUEST words".
-    const json& content = body.at("messages").back().at("content");
+    const json& input_field = body.at(api == Api::kResponses ? "input" : "messages");
+    const json& content = input_field.is_string() ? input_field : input_field.back().at("content");
     const std::string text = content.is_string() ? content : content.at(0).at("text");
     const std::size_t space = text.find(' ');
     const std::string key = text.substr(0, space);
@@ -256,22 +273,25 @@ class Upstream {
       return send_whole(client, kStatuses[static_cast<std::size_t>(random.from_to(0, 2))],
                         R"({"error":{"message":"not now"}})", "Retry-After: 0\r\n");
     }
-    const bool old_cap = body.contains("max_tokens") && !messages;
+    const bool old_cap = api == Api::kChat && body.contains("max_tokens");
     if (old_cap && random.happens(0.02)) {
       return send_whole(client, 400,
                         R"({"error":{"message":"Unsupported parameter: 'max_tokens' is not )"
                         R"(supported with this model.","param":"max_tokens",)"
                         R"("code":"unsupported_parameter"}})");
     }
-    const std::int64_t cap =
-        body.value("max_tokens", body.value("max_completion_tokens", std::int64_t{0}));
+    std::int64_t cap = 0;
+    for (const char* name : {"max_tokens", "max_completion_tokens", "max_output_tokens"}) {
+      cap = body.value(name, cap);
+    }
     if (cap <= 0) throw std::runtime_error("a request without a cap");
     const auto most_input = static_cast<std::int64_t>(bytes);
     const std::int64_t input = random.happens(0.2)
                                    ? most_input
                                    : random.from_to(1, std::max<std::int64_t>(most_input / 4, 1));
     const std::int64_t output = random.happens(0.3) ? cap : random.from_to(1, cap);
-    const bool writes = messages && body.dump().find("cache_control") != std::string::npos;
+    const bool writes =
+        api == Api::kMessages && body.dump().find("cache_control") != std::string::npos;
     const std::int64_t written = writes ? random.from_to(0, input) : 0;
     // As dear as Anthropic's cache of an hour, where the pool does not say.
     const std::int64_t write_price = model->cache_write > 0 ? model->cache_write : 2 * model->input;
@@ -291,21 +311,22 @@ class Upstream {
                                 ? static_cast<std::size_t>(random.from_to(0, 400))
                                 : std::string::npos;
     json usage;
-    if (messages) {
-      usage = {{"input_tokens", input - written},
-               {"cache_creation_input_tokens", written},
-               {"output_tokens", output}};
-    } else {
+    if (api == Api::kChat) {
       usage = {{"prompt_tokens", input},
                {"completion_tokens", output},
                {"total_tokens", input + output}};
+    } else {
+      usage = {{"input_tokens", input - written}, {"output_tokens", output}};
+      if (api == Api::kMessages) usage["cache_creation_input_tokens"] = written;
     }
     if (unreported) usage = nullptr;
     std::string reply;
     const bool stream = body.value("stream", false);
     if (!stream) {
-      const std::string whole =
-          (messages ? whole_message(body, usage) : whole_chat(body, usage)).dump();
+      const std::string whole = (api == Api::kChat       ? whole_chat(body, usage)
+                                 : api == Api::kMessages ? whole_message(body, usage)
+                                                         : whole_response(body, usage))
+                                    .dump();
       reply = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: " +
               std::to_string(whole.size()) + "\r\n\r\n" + whole;
       if (cut != reply.npos) return client.send(reply.substr(0, cut)), false;
@@ -313,8 +334,9 @@ class Upstream {
     }
     reply =
         "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
-    const std::vector<std::string> events =
-        messages ? message_events(body, usage) : chat_events(body, usage);
+    const std::vector<std::string> events = api == Api::kChat       ? chat_events(body, usage)
+                                            : api == Api::kMessages ? message_events(body, usage)
+                                                                    : response_events(body, usage);
     const bool slow = random.happens(0.1);
     for (const std::string& event : events) {
       char size[20];
@@ -355,6 +377,19 @@ class Upstream {
                    {"model", body.at("model")},
                    {"content", {{{"type", "text"}, {"text", "Goethe wrote it."}}}},
                    {"stop_reason", "end_turn"}};
+    if (!usage.is_null()) answer["usage"] = usage;
+    return answer;
+  }
+
+  static json whole_response(const json& body, const json& usage) {
+    json answer = {{"id", "1"},
+                   {"object", "response"},
+                   {"status", "completed"},
+                   {"model", body.at("model")},
+                   {"output",
+                    {{{"type", "message"},
+                      {"role", "assistant"},
+                      {"content", {{{"type", "output_text"}, {"text", "Goethe wrote it."}}}}}}}};
     if (!usage.is_null()) answer["usage"] = usage;
     return answer;
   }
@@ -403,6 +438,23 @@ class Upstream {
     add({{"type", "content_block_stop"}, {"index", 0}});
     add(ending);
     add({{"type", "message_stop"}});
+    return events;
+  }
+
+  static std::vector<std::string> response_events(const json& body, const json& usage) {
+    json begun = whole_response(body, nullptr);
+    begun["output"] = json::array();
+    begun["status"] = "in_progress";
+    std::vector<std::string> events;
+    const auto add = [&](const json& data) { events.push_back(event(data, data.at("type"))); };
+    add({{"type", "response.created"}, {"response", begun}});
+    for (const char* word : {"Goethe ", "wrote ", "it."}) {
+      add({{"type", "response.output_text.delta"},
+           {"output_index", 0},
+           {"content_index", 0},
+           {"delta", word}});
+    }
+    add({{"type", "response.completed"}, {"response", whole_response(body, usage)}});
     return events;
   }
 
@@ -511,8 +563,9 @@ struct Check {
 };
 
 /// `most`: the request's own limit, nano-USD; 0: none.
-std::string request_of(const Key& key, const std::string& id, bool messages, std::int64_t most,
-                       Random& random) {
+std::string request_of(const Key& key, const std::string& id, const ApiFields& fields,
+                       std::int64_t most, Random& random) {
+  const bool messages = fields.api == Api::kMessages;
   std::string text = key.name + " " + id + " Who wrote Faust?";
   const std::int64_t most_words = random.happens(0.1) ? 4000 : 150;
   for (std::int64_t words = random.from_to(0, most_words); words > 0; --words) text += " word";
@@ -520,7 +573,7 @@ std::string request_of(const Key& key, const std::string& id, bool messages, std
       {"model",
        random.happens(0.2) ? kModels[static_cast<std::size_t>(random.from_to(0, 3))].name : "auto"},
       {"stream", random.happens(0.5)}};
-  if (messages || random.happens(0.7)) body["max_tokens"] = random.from_to(1, 1500);
+  if (messages || random.happens(0.7)) body[fields.cap] = random.from_to(1, 1500);
   if (random.happens(0.2)) body["r2"] = {{"objective", "best"}};
   if (most > 0) body["r2"]["max_cost_usd"] = static_cast<double>(most) / 1e9;
   if (messages && random.happens(0.4)) {
@@ -529,10 +582,10 @@ std::string request_of(const Key& key, const std::string& id, bool messages, std
          {"content",
           {{{"type", "text"}, {"text", text}, {"cache_control", {{"type", "ephemeral"}}}}}}}};
   } else {
-    body["messages"] = {{{"role", "user"}, {"content", text}}};
+    body[fields.text] = {{{"role", "user"}, {"content", text}}};
   }
   const std::string json_text = body.dump();
-  return "POST /v1/" + std::string(messages ? "messages" : "chat/completions") +
+  return "POST /v1/" + std::string(fields.path) +
          " HTTP/1.1\r\nHost: 127.0.0.1\r\nx-api-key: " + key.name +
          "\r\nContent-Type: application/json\r\nContent-Length: " +
          std::to_string(json_text.size()) + "\r\n\r\n" + json_text;
@@ -549,7 +602,8 @@ void be_client(std::uint64_t seed, const std::vector<Key>& keys, std::uint16_t p
     const bool calm = key.name.starts_with("calm");
     const std::string id = "q" + std::to_string(seed) + "-" + std::to_string(number);
     const std::int64_t most_cost = random.happens(0.3) ? random.from_to(100'000, 30'000'000) : 0;
-    const std::string request = request_of(key, id, random.happens(0.3), most_cost, random);
+    const ApiFields& fields = kApis[static_cast<std::size_t>(random.from_to(0, 2))];
+    const std::string request = request_of(key, id, fields, most_cost, random);
     if (most_cost > 0) {
       const std::lock_guard lock(check.mutex);
       check.most[id] = most_cost;
@@ -645,7 +699,15 @@ std::string hash_of(const std::string& name) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 2) return std::fprintf(stderr, "usage: %s R2-ROUTER\n", argv[0]), 2;
+  const bool in_redis = argc == 3 && argv[2] == std::string_view("redis");
+  if (argc != 2 && !in_redis) {
+    return std::fprintf(stderr, "usage: %s R2-ROUTER [redis]\n", argv[0]), 2;
+  }
+  std::optional<r2router::testing::RedisServer> redis;
+  if (in_redis && r2router::testing::RedisServer::program().empty()) {
+    return std::puts("skipped: redis-server is not installed"), 77;
+  }
+  if (in_redis) redis.emplace();
   const std::int64_t requests = setting("R2ROUTER_LEDGER_REQUESTS", 3000);
   const std::int64_t kills = setting("R2ROUTER_LEDGER_KILLS", 4);
   Books books;
@@ -660,7 +722,7 @@ int main(int argc, char** argv) {
   }
   json config = {{"threads", 2},
                  {"pool", "pool.json"},
-                 {"ledger", "ledger.sqlite"},
+                 {"ledger", redis ? redis->url() : "ledger.sqlite"},
                  {"endpoints",
                   {{"main",
                     {{"base_url", "http://127.0.0.1:" + std::to_string(upstream.port()) + "/v1"},
@@ -718,6 +780,14 @@ int main(int argc, char** argv) {
       static_cast<long long>(wild_counts.failed), static_cast<long long>(wild_counts.left),
       static_cast<long long>(wild_counts.lost), static_cast<long long>(killed),
       static_cast<long long>(books.requests), static_cast<long long>(books.billed));
+  // What a killed gateway had reserved in Redis is counted when it has been silent for a minute.
+  const auto is_counted = [&](const Key& key) {
+    const Spent spent = spent_by(key, gateway.port());
+    return key.limit < 0 || books.by_key[key.name] <= spent.settled + spent.unsettled;
+  };
+  for (int second = 0; redis && second < 90 && !std::ranges::all_of(wild, is_counted); ++second) {
+    std::this_thread::sleep_for(1s);
+  }
   std::printf("%-6s %16s %16s %16s %16s\n", "key", "limit", "billed", "settled", "unsettled");
   for (const Key& key : wild) {
     const Spent spent = spent_by(key, gateway.port());
