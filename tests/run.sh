@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the tests on a bare Debian machine: installs what is missing, builds, and ends with the summary of one
-# CTest run and the number of skipped tests, with reasons.
+# CTest run, the number of skipped tests with reasons, and what failed.
 #   release      GCC, warnings are errors: unit, golden and command-line tests, examples, benchmarks
 #                built, outside consumers of a static and a shared installation, the Python package,
 #                built and installed as its users get it; the format and some pitfalls of the sources
@@ -50,5 +50,5 @@ status=0
 rm -f build/all/junit.xml
 ctest --test-dir build/all -j "$jobs" --output-on-failure --no-tests=error \
   --output-junit "$root/build/all/junit.xml" "$@" || status=$?
-[[ ! -f build/all/junit.xml ]] || python3 tests/skipped.py build/all/junit.xml
+[[ ! -f build/all/junit.xml ]] || python3 tests/summary.py build/all/junit.xml
 exit $status

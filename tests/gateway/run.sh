@@ -13,4 +13,4 @@ if [ ! -x "$folder/bin/playwright" ]; then
   python3 -m venv "$folder"
   "$folder/bin/pip" install -q pytest openai anthropic playwright
 fi
-exec "$folder/bin/python" -m pytest -q -p no:cacheprovider "$root/tests/gateway" "$@"
+exec "$folder/bin/python" -m pytest -q -rs -p no:cacheprovider "$root/tests/gateway" "$@"
