@@ -1,6 +1,5 @@
 #include "cli/command_tree.h"
 
-#include <algorithm>
 #include <sstream>
 #include <utility>
 
@@ -88,6 +87,9 @@ std::string unknown_command(const CLI::App& above, const std::string& name) {
   std::vector<std::string> known;
   for (const CLI::App* command : commands_of(above)) known.push_back(command->get_name());
   if (known.empty()) return full_name(above) + " has no command " + excerpt(name);
+  if (name == "bulk") {
+    return "bulk needs Python: pip install 'r2-router[bulk]', then python -m r2_router bulk";
+  }
   const auto meant = internal::likely_name(name, known);
   return "unknown command " + excerpt(name) + "; " +
          (meant ? "did you mean " + *meant + "?" : "expected " + internal::alternatives(known));

@@ -1,6 +1,5 @@
 // r2-router completion: completion for shells. The script of a shell, in the folder completion,
 // passes the words before the cursor to this command, which lists what the last one can become.
-#include <algorithm>
 #include <cstddef>
 #include <string>
 #include <vector>

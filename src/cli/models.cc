@@ -2,7 +2,6 @@
 #include <cstddef>
 #include <iostream>
 #include <string>
-#include <string_view>
 
 #include <unistd.h>
 

@@ -21,6 +21,10 @@ TEST(UsageError, SaysWhatWasFoundAndExpected) {
       // Commands.
       {{}, "no command given (see r2-router --help)"},
       {{"roote"}, "unknown command \"roote\"; did you mean route? (see r2-router --help)"},
+      {{"bulk"},
+       "bulk needs Python: pip install 'r2-router[bulk]', then python -m r2_router bulk (see "
+       "r2-router "
+       "--help)"},
       {{"evaluate"}, "unknown command \"evaluate\"; did you mean eval? (see r2-router --help)"},
       {{"add_model"},
        "unknown command \"add_model\"; did you mean add-model? (see r2-router --help)"},
