@@ -34,22 +34,22 @@ class SparseFeatures {
   std::span<const SparseFeature> collect(std::string_view text, const LexicalEncoderSpec& spec,
                                          const Wordpieces* wordpieces) {
     const std::size_t dimension = spec.dimension, size = dimension * spec.features.size();
-    if (places_.size() < size) places_.resize(size);
-    counted_.clear();
+    if (touched_.size() <= size) touched_.resize(size + 1);
+    if (cells_.size() < size) cells_.resize(size);
     features_.clear();
+    // Nothing can throw while counts are not 0.
+    features_.reserve(size + (wordpieces == nullptr ? 0 : wordpieces->dimension()));
+    std::size_t touched = 0;
     for_each_feature(text, spec, hashers_, [&](std::size_t family, std::uint64_t hash) {
       const std::size_t index = family * dimension + slot_of(hash, dimension);
-      // An entry that an earlier text left does not point back to its index.
-      const std::uint32_t place = places_[index];
-      if (place < counted_.size() && counted_[place].index == index) {
-        counted_[place].count += sign_of(hash);
-      } else {
-        places_[index] = static_cast<std::uint32_t>(counted_.size());
-        counted_.push_back({static_cast<std::uint32_t>(index), sign_of(hash)});
-      }
+      std::uint32_t& cell = cells_[index];
+      touched_[touched] = static_cast<std::uint32_t>(index);
+      touched += cell == 0;
+      cell = (cell == 0 ? kZero : cell) + static_cast<std::uint32_t>(sign_of(hash));
     });
     double squares = 0;
-    for (const auto& [index, count] : counted_) {
+    for (const std::uint32_t index : std::span(touched_).first(touched)) {
+      const auto count = static_cast<std::int32_t>(std::exchange(cells_[index], 0) - kZero);
       if (count == 0) continue;  // occurrences that cancel
       double value = count * static_cast<double>(spec.features[index / dimension].weight);
       if (spec.square_root) value = std::copysign(std::sqrt(std::abs(value)), value);
@@ -69,14 +69,13 @@ class SparseFeatures {
   }
 
  private:
-  struct Counted {
-    std::uint32_t index;  // family · dimension + slot
-    std::int32_t count;
-  };
+  /// A cell with this number has a count of 0, but was touched.
+  static constexpr std::uint32_t kZero = std::uint32_t{1} << 31;
 
   std::vector<NGramHasher> hashers_;
-  std::vector<std::uint32_t> places_;  // for each index, where it was counted last
-  std::vector<Counted> counted_;
+  // For each index, its count plus kZero; 0 if it does not occur. All are 0 between texts.
+  std::vector<std::uint32_t> cells_;
+  std::vector<std::uint32_t> touched_;  // in the order of their first occurrence
   std::vector<SparseFeature> features_;
   std::vector<std::uint32_t> pieces_;
   std::vector<double> vector_;

@@ -9,6 +9,7 @@
 
 #include "r2router/encoder.h"
 
+#include "encode/tasks/row_sums.h"
 #include "encode/tasks/sparse_features.h"
 
 namespace r2router::internal {
@@ -19,15 +20,15 @@ inline double score_tasks(std::span<const SparseFeature> features, std::size_t s
                           const TaskEncoderTensors& tensors, std::span<double> scores) {
   const std::size_t tasks = scores.size();
   std::ranges::copy(tensors.intercepts, scores.begin());
+  const auto row_of = [&](std::size_t i) {
+    return FactoredRow<float>{tensors.weights.data() + features[i].slot * tasks, features[i].value};
+  };
+  add_rows(features.size(), row_of, scores);
   double known = 0;
-  for (const auto& [slot, value] : features) {
-    const float* const weights = tensors.weights.data() + slot * tasks;
-    bool occurs = false;
-    for (std::size_t task = 0; task < tasks; ++task) {
-      scores[task] += value * static_cast<double>(weights[task]);
-      occurs |= weights[task] != 0;
-    }
-    if (occurs && slot < slots) known += value * value;
+  for (std::size_t i = 0; i < features.size() && features[i].slot < slots; ++i) {
+    const std::span<const float> weights(row_of(i).numbers, tasks);
+    const bool occurs = std::ranges::any_of(weights, [](float weight) { return weight != 0; });
+    if (occurs) known += features[i].value * features[i].value;
   }
   return 1 - known;
 }

@@ -18,6 +18,7 @@
 #include "base/finite.h"
 #include "base/unicode.h"
 #include "encode/lexical/features.h"
+#include "encode/tasks/row_sums.h"
 
 namespace r2router::internal {
 namespace {
@@ -271,11 +272,11 @@ void Wordpieces::split(std::string_view text, std::vector<std::uint32_t>& pieces
 
 void Wordpieces::average(std::span<const std::uint32_t> pieces, std::span<double> out) const {
   std::ranges::fill(out, 0);
-  for (const std::uint32_t number : pieces) {
-    const std::int8_t* const row = vectors_.vectors.data() + std::size_t{number} * out.size();
-    const auto scale = static_cast<double>(vectors_.scales[number]);
-    for (std::size_t i = 0; i < out.size(); ++i) out[i] += scale * row[i];
-  }
+  const auto row_of = [&](std::size_t i) {
+    return FactoredRow<std::int8_t>{vectors_.vectors.data() + std::size_t{pieces[i]} * out.size(),
+                                    static_cast<double>(vectors_.scales[pieces[i]])};
+  };
+  add_rows(pieces.size(), row_of, out);
   double squares = 0;
   for (const double value : out) squares += value * value;
   const double factor = squares > 0 ? static_cast<double>(spec_.weight) / std::sqrt(squares) : 0;
