@@ -16,7 +16,7 @@
 
 namespace r2router {
 
-/// How a budget limits an answer. Determines what the heads were trained to predict.
+/// How a budget limits an answer. Determines the target of the heads in training.
 enum class BudgetMode : std::uint8_t {
   kPrompted,  ///< the prompt asks the model to stay within the budget
   kHardCap,   ///< the answer is cut off at the budget; a cut answer scores 0 in training

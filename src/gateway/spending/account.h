@@ -1,4 +1,4 @@
-// The state of a key in this process: its leases, what is reserved within them, and its rates.
+// The state of a key in this process: its leases, the amounts reserved within them, and its rates.
 #pragma once
 
 #include <atomic>

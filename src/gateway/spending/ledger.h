@@ -115,8 +115,7 @@ struct LedgerStatus {
   std::uint64_t exchanges = 0;  ///< transactions since the start
 };
 
-/// See the top of this file. Thread-safe; nothing but flush() and the destructor waits for the
-/// store.
+/// See the top of this file. Thread-safe. Only flush() and the destructor wait for the store.
 class Ledger {
  public:
   struct Options {

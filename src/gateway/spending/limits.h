@@ -44,8 +44,8 @@ enum class LimitKind : std::uint8_t {
   kPerDay,
   kPerMonth,
   kTotal,
-  /// No limit is known to be reached, but the ledger cannot be written, and what is left must be
-  /// reserved durably before it is used.
+  /// No limit is known to be reached, but the ledger cannot be written, so no further lease can be
+  /// taken.
   kLedger,
 };
 

@@ -29,7 +29,7 @@ class RateWindow {
     sum_ += count;
   }
 
-  /// Replaces what was added in `second`, if that is still in the window.
+  /// Replaces a count that was added in `second`, if that is still in the window.
   void correct(std::int64_t second, std::uint64_t added, std::uint64_t actual) {
     if (second <= now_ - kSlots || second > now_) return;
     std::uint64_t& count = slot(second);
