@@ -1,6 +1,6 @@
-// The two structs of the Arrow C data interface, through which libraries hand each other columns
-// without a copy (https://arrow.apache.org/docs/format/CDataInterface.html), and the stream of
-// them. Layout and names are those of the specification.
+// The structs of the Arrow C data and stream interfaces, with which libraries exchange columns
+// without a copy (https://arrow.apache.org/docs/format/CDataInterface.html). Layout and names are
+// those of the specification.
 #pragma once
 
 #include <cstdint>
@@ -50,7 +50,7 @@ struct ArrowArray {
 
 extern "C" {
 
-/// Chunks of a column or of a table, one after another.
+/// A stream of chunks of a column or of a table.
 struct ArrowArrayStream {
   int (*get_schema)(ArrowArrayStream*, ArrowSchema*);
   int (*get_next)(ArrowArrayStream*, ArrowArray*);

@@ -23,7 +23,7 @@ inline constexpr std::size_t kCapabilities = 5;
 /// "tools", "images", "audio", "json_schema", "reasoning".
 R2ROUTER_EXPORT std::string_view to_string(Capability capability) noexcept;
 
-/// The capability of that name; empty if there is none.
+/// The capability with this name; empty if there is none.
 R2ROUTER_EXPORT std::optional<Capability> find_capability(std::string_view name) noexcept;
 
 /// A set of capabilities.

@@ -1,10 +1,11 @@
-// Columns: the queries of a table in, a column for each figure of their decisions out.
+// Columns: routes the queries of a table, and returns one column for each figure of their
+// decisions.
 //
 //     ArrowSchema schema; ArrowArray prompts;                  // from Arrow, Polars, DuckDB, …
 //     DecisionBatch batch = router.route(*arrow_column(schema, prompts));
 //     batch.decided(3) ? (*batch.pool)[batch.model[3]].name : to_string(batch.reason[3]);
 //
-// A row that cannot be routed has no decision and a reason, and the others go on.
+// A row that cannot be routed gets a reason instead of a decision, and does not affect the others.
 #pragma once
 
 #include <cstddef>
@@ -22,14 +23,14 @@
 
 namespace r2router {
 
-/// The query in a row. With neither, it is missing.
+/// The query in a row. Without text and embedding, it is missing.
 struct QueryCell {
   std::optional<std::string_view> text = {};    ///< UTF-8
-  std::optional<EmbeddingView> embedding = {};  ///< takes the place of an encoder
+  std::optional<EmbeddingView> embedding = {};  ///< used instead of an encoder's
 };
 
 /// Queries of a table, by row. Implementations are immutable; cell() may be called from many
-/// threads. What it returns is valid as long as the column.
+/// threads. Its result is valid as long as the column exists.
 class R2ROUTER_EXPORT QueryColumn {
  public:
   virtual ~QueryColumn() = default;
@@ -39,13 +40,13 @@ class R2ROUTER_EXPORT QueryColumn {
 };
 
 /// A view of an Arrow array, which must outlive it: texts (utf8, large_utf8, utf8_view), embeddings
-/// (fixed-size list, list or large list of float32 or float64), either of them as a dictionary, or
-/// nulls only. Offsets and nulls are respected. Throws Error(kInvalidArgument) for another type or
-/// for buffers that are missing. Offsets within the buffers are trusted.
+/// (fixed-size list, list or large list of float32 or float64), dictionary arrays of either, or
+/// nulls only. Supports offsets and nulls. Throws Error(kInvalidArgument) for another type or for
+/// missing buffers. Does not check offsets within the buffers.
 R2ROUTER_EXPORT std::unique_ptr<QueryColumn> arrow_column(const ArrowSchema& schema,
                                                           const ArrowArray& array);
 
-/// Why a row has the decision that it has (the same as Reason), or none.
+/// Why a row has its decision (as Reason), or why it has none.
 enum class RowReason : std::uint8_t {
   kUtility = static_cast<std::uint8_t>(Reason::kUtility),
   kUsd = static_cast<std::uint8_t>(Reason::kUsd),
@@ -53,8 +54,8 @@ enum class RowReason : std::uint8_t {
   kBest = static_cast<std::uint8_t>(Reason::kBest),
   kQualityMissed = static_cast<std::uint8_t>(Reason::kQualityMissed),
   kNull,         ///< the query is missing
-  kEmpty,        ///< the text is nothing but white space
-  kWrongLength,  ///< the embedding is not of Router::dimension() numbers
+  kEmpty,        ///< the text is empty or all white space
+  kWrongLength,  ///< the embedding does not have Router::dimension() numbers
   kNotFinite,    ///< the embedding has a number that is NaN, infinite or too large
   kNoOption,     ///< no pair meets the constraints
   kNoEmbedding,  ///< the encoder failed for the text
@@ -67,8 +68,8 @@ R2ROUTER_EXPORT std::string_view to_string(RowReason reason) noexcept;
 /// Whether rows with this reason have a decision.
 constexpr bool has_decision(RowReason reason) { return reason <= RowReason::kQualityMissed; }
 
-/// Decisions for the rows of a table: columns with an element for each row. Elements of rows
-/// without a decision mean nothing.
+/// Decisions for the rows of a table: columns with one element for each row. Elements of rows
+/// without a decision are unspecified.
 struct DecisionBatch {
   std::vector<std::uint32_t> model = {};  ///< index into `pool`
   std::vector<Budget> budget = {};
@@ -88,8 +89,8 @@ struct DecisionBatch {
 
 /// The batch as an Arrow struct array: `model` (utf8), `budget` (int64, null: unlimited),
 /// `max_tokens` (int64), `predicted_quality`, `predicted_output_tokens`, `predicted_cost_usd`,
-/// `worst_case_cost_usd` (float64) and `reason` (utf8). In rows without a decision all but the last
-/// are null. The receiver calls both structs' release, as the specification says.
+/// `worst_case_cost_usd` (float64) and `reason` (utf8). In rows without a decision, all fields
+/// except `reason` are null. The caller must release both structs, as specified by Arrow.
 R2ROUTER_EXPORT void export_arrow(const DecisionBatch& batch, ArrowSchema* schema,
                                   ArrowArray* array);
 

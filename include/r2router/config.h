@@ -16,7 +16,7 @@
 
 namespace r2router {
 
-/// How a budget limits an answer. Determines what the heads were trained to predict.
+/// How a budget limits an answer. Determines the target of the heads in training.
 enum class BudgetMode : std::uint8_t {
   kPrompted,  ///< the prompt asks the model to stay within the budget
   kHardCap,   ///< the answer is cut off at the budget; a cut answer scores 0 in training
@@ -29,10 +29,10 @@ enum class PredictorKind : std::uint8_t {
   kMlp,    ///< a multilayer perceptron
 };
 
-/// "ridge", "knn" or "mlp": the kind's spelling in config.json and on the command line.
+/// "ridge", "knn" or "mlp", as in config.json and on the command line.
 R2ROUTER_EXPORT std::string_view to_string(PredictorKind kind) noexcept;
 
-/// Parses such a spelling. Throws Error(kInvalidArgument) that lists the valid ones.
+/// Parses such a name. Throws Error(kInvalidArgument) that lists the valid names.
 R2ROUTER_EXPORT PredictorKind parse_predictor_kind(std::string_view text);
 
 /// Contents of config.json. A superset of the released package's: missing fields have the defaults
@@ -67,8 +67,8 @@ struct Config {
 
   double default_lambda() const { return policy.lambda.value_or(kDefaultLambda); }
 
-  /// `policy`, without a margin above budgets that are hard caps: the heads were trained on answers
-  /// cut off there.
+  /// `policy`, but with a margin of 0 by default if budgets are hard caps: the heads were trained
+  /// on answers that were cut off at the budget.
   Policy default_policy() const {
     Policy defaults = policy;
     if (budget_mode == BudgetMode::kHardCap && !defaults.cap.margin) defaults.cap.margin = 0;
@@ -91,9 +91,9 @@ R2ROUTER_EXPORT std::string to_json(const Config& config);
 
 /// Updates the config's models from a pool file (read_pool() in pool.h). Replaces each model's
 /// fields with those of the pool entry of the same name, except the instruction: the heads were
-/// trained with it. Only models of the pool may be called: a model that the pool lacks is logged
-/// and marked unavailable. A model that only the pool has is logged and ignored, since the
-/// checkpoint has no heads for it. Everything else is unchanged, including the order. Throws
+/// trained with it. Only models of the pool may be called, so a model that is missing from the pool
+/// is logged and marked unavailable. A model that is only in the pool is logged and ignored, since
+/// the checkpoint has no heads for it. Everything else is unchanged, including the order. Throws
 /// Error(kInvalidArgument), without changes, if the two have no model in common.
 R2ROUTER_EXPORT void apply_pool(Config& config, const Pool& pool, const LogCallback& log = {});
 

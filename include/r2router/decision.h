@@ -16,21 +16,22 @@
 
 namespace r2router {
 
-/// λ where neither the call nor the checkpoint gives one.
+/// λ if neither the call nor the checkpoint sets one.
 inline constexpr double kDefaultLambda = 0.99999;
-/// PairFacts::length_sigma where the checkpoint gives none.
+/// PairFacts::length_sigma if the checkpoint does not set it.
 inline constexpr double kDefaultLengthSigma = 1;
 inline constexpr double kHighestLengthSigma = 4;
 
 /// Facts about a pair that do not depend on the query.
 struct PairFacts {
   double quality_spread = 0;  ///< as Option::quality_spread; 0: unknown
-  /// The spread depends on the query instead: √(q·(1 − q)) for a predicted quality q, that of an
-  /// answer which is right with probability q. It is large where q is an average over many tasks.
+  /// The spread depends on the query instead: √(q·(1 − q)) for a predicted quality q, the standard
+  /// deviation for an answer that is right with probability q. It is large where q is an average
+  /// over many tasks.
   bool spread_by_quality = false;
   bool predicts_length = true;  ///< false: it has no length head, see decide()
-  /// Standard deviation of the logarithm of an answer's length around its prediction, in (0, 4]. Of
-  /// unlimited pairs only: it determines their caps.
+  /// Standard deviation of the logarithm of an answer's length around its prediction, in (0, 4].
+  /// Only used for unlimited pairs, whose caps it determines.
   double length_sigma = kDefaultLengthSigma;
 };
 
@@ -45,24 +46,24 @@ struct PairFacts {
 /// Objective maps to a value of λ.
 ///
 /// Utilities within 10⁻¹¹·((1 − λ) + |utility|) of the highest are a tie: they differ by rounding
-/// error. It goes to the pair that truncates least: the one with the largest budget, an unlimited
-/// one before all others; then to the cheaper one, to the one with the higher quality, to the one
-/// with the larger cap, and to the model that comes first in the pool. Under the reference rules
-/// with Objective::kUtility, ties go to the first pair in pool order.
+/// error. A tie goes to the pair with the largest budget, where an unlimited budget is the largest,
+/// so that fewest answers are cut off; then to the cheaper pair, to the higher quality, to the
+/// larger cap, and to the model that comes first in the pool. Under the reference rules with
+/// Objective::kUtility, ties go to the first pair in pool order.
 ///
-/// Models that are known to lack what the query requires are left out.
+/// Models that are known to lack a required capability are left out.
 ///
-/// A cap (CapRule) must stay within max_output_tokens and the model's own limit of that name,
-/// within what is left of the context, and within what max_cost_usd can pay for. In each price tier
-/// that an input of at most max_input_tokens + most_instruction tokens can reach, that limit is
-///   (max_cost_usd − fees − longest_input·dearest_input/10⁶) / (dearest_output/10⁶)
-/// tokens: dearest_input is the highest of the prices of plain, cached and cache-writing input,
-/// dearest_output that of plain output and of reasoning, and most_instruction the larger of
-/// instruction_tokens and the instruction's bytes, since no tokenizer makes more tokens than bytes.
-/// Under max_cost_usd, a model whose price is unknown is left out. A cap that exceeds these limits
-/// is lowered, but never below the pair's budget or the cap rule's minimum; a pair that would need
-/// less is left out. For an unlimited pair, the predicted length, bounded by the cap rule and the
-/// model's own limit, takes the place of the budget.
+/// A cap (CapRule) must not exceed max_output_tokens, the model's own limit of that name, the rest
+/// of the context, or the limit set by max_cost_usd. In each price tier that an input of at most
+/// max_input_tokens + most_instruction tokens can reach, the last of these is
+///   (max_cost_usd − fees − longest_input·highest_input/10⁶) / (highest_output/10⁶)
+/// tokens: highest_input is the highest of the prices of plain, cached and cache-writing input,
+/// highest_output the higher of the prices of plain output and reasoning, and most_instruction the
+/// larger of instruction_tokens and the instruction's bytes, since no tokenizer produces more
+/// tokens than bytes. Under max_cost_usd, a model whose price is unknown is left out. A cap that
+/// exceeds these limits is lowered, but never below the pair's budget or the cap rule's minimum; if
+/// that is not enough, the pair is left out. For an unlimited pair, the predicted length, bounded
+/// by the cap rule and the model's own limit, takes the place of the budget.
 ///
 /// `pairs` and `predictions`: as a Scorer returns them; every pair's model indexes `*pool`.
 /// `defaults`: the checkpoint's policy (Config::default_policy()), which fills in the settings that
@@ -71,8 +72,8 @@ struct PairFacts {
 /// one for each pair; empty: no spreads are known, and every length is predicted. `size`: that of
 /// the query. Thread-safe. Throws Error(kInvalidArgument) for an option outside its range, options
 /// that contradict each other, a negative or missing size, sizes that disagree, an unknown model
-/// name, or options that leave no pair, Error(kBudget) when a higher max_cost_usd would leave one,
-/// and Error(kUnsupported) for risk_aversion without spreads.
+/// name, or options that exclude every pair, Error(kBudget) if a higher max_cost_usd would admit
+/// one, and Error(kUnsupported) for risk_aversion without spreads.
 R2ROUTER_EXPORT Decision decide(const std::shared_ptr<const Pool>& pool,
                                 std::span<const Pair> pairs, const Predictions& predictions,
                                 const RouteOptions& options, const Policy& defaults = {},
@@ -82,7 +83,7 @@ R2ROUTER_EXPORT Decision decide(const std::shared_ptr<const Pool>& pool,
 /// published package's decision ("model", "openrouter_id", "budget", "predicted_quality",
 /// "predicted_output_tokens", "predicted_cost_usd", "risk"), then "max_tokens" and
 /// "worst_case_cost_usd"; "explanation" and "all_options" (the ranking) if the decision has them.
-/// Numbers are the shortest that read back as the same double.
+/// Numbers are written with the fewest digits that read back as the same double.
 R2ROUTER_EXPORT std::string to_json(const Decision& decision);
 
 /// A summary for people, one fact per line: the choice, its predictions, its cap, and the reason
@@ -96,14 +97,13 @@ R2ROUTER_EXPORT std::string candidates_text(const Decision& decision);
 /// A table of the first options in Decision::ranking, at most `most`.
 R2ROUTER_EXPORT std::string ranking_text(const Decision& decision, std::size_t most = 15);
 
-/// The reference's estimate of a text's input tokens: max(1, ⌊1.3 × words⌋), words being runs of
-/// anything but Unicode white space (as Python's str.split() sees it). Invalid UTF-8 counts as
-/// text.
+/// The reference's estimate of a text's input tokens: max(1, ⌊1.3 × words⌋), where words are
+/// separated by Unicode white space, as in Python's str.split(). Invalid UTF-8 counts as text.
 R2ROUTER_EXPORT std::int64_t estimate_input_tokens(std::string_view text) noexcept;
 
-/// An upper bound on the input tokens that a call with this text is billed for: the
-/// bytes of the text and of the budget instruction, since no tokenizer makes more tokens than
-/// bytes, and 64 for what a chat template puts around the two messages.
+/// An upper bound on the input tokens that a call with this text is billed for: the bytes of the
+/// text and of the budget instruction, since no tokenizer produces more tokens than bytes, and 64
+/// for the chat template around the two messages.
 R2ROUTER_EXPORT std::int64_t most_input_tokens(std::string_view text,
                                                std::string_view budget_prompt) noexcept;
 

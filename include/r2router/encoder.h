@@ -17,9 +17,9 @@
 
 namespace r2router {
 
-/// Turns text into the vector that a checkpoint's heads were trained on. Derive from it to use your
-/// own encoder: dimension() and embed() are enough.
-/// Implementations are immutable after construction; all methods are thread-safe.
+/// Turns text into the embedding that a checkpoint's heads were trained on. Derive from it to use
+/// your own encoder: implement dimension() and embed(). Implementations are immutable after
+/// construction; all methods are thread-safe.
 class R2ROUTER_EXPORT Encoder {
  public:
   virtual ~Encoder() = default;
@@ -29,7 +29,7 @@ class R2ROUTER_EXPORT Encoder {
 
   /// Writes the embedding of texts[i] to out[i·dimension() … (i + 1)·dimension()).
   /// Throws Error(kInvalidArgument) for a text that is empty or all white space, or if `out` has
-  /// another size; then nothing is written. An encoder that calls a server also throws the errors
+  /// the wrong size; then nothing is written. An encoder that calls a server also throws the errors
   /// listed at its factory, and Error(kCancelled) within 100 ms of a stop request from `cancel`.
   virtual void embed(std::span<const std::string_view> texts, std::span<float> out,
                      const std::stop_token& cancel = {}) const = 0;
@@ -47,7 +47,7 @@ class R2ROUTER_EXPORT Encoder {
                                            std::span<float> out,
                                            const std::stop_token& cancel = {}) const;
 
-  /// One text; a convenience over embed().
+  /// Embeds a single text with embed().
   std::vector<float> embed_one(std::string_view text, const std::stop_token& cancel = {}) const;
 };
 
@@ -100,7 +100,7 @@ struct LexicalEncoderTensors {
   friend bool operator==(const LexicalEncoderTensors&, const LexicalEncoderTensors&) = default;
 };
 
-/// Settings of the vectors of wordpieces that a task encoder has, and how it uses them.
+/// Settings of a task encoder's wordpiece vectors.
 struct WordpieceSpec {
   std::uint32_t pieces = 0;     ///< size of the vocabulary, 1 to 1,048,576
   std::uint32_t dimension = 0;  ///< of a vector, 1 to 4,096
@@ -110,15 +110,15 @@ struct WordpieceSpec {
   friend bool operator==(const WordpieceSpec&, const WordpieceSpec&) = default;
 };
 
-/// A vocabulary of wordpieces, with a vector for each that says what it means. A text is split as
-/// for BERT without case (checkpoints/FORMAT.md specifies how), and has the mean of the vectors of
-/// its pieces.
+/// A vocabulary of wordpieces with one vector for each, which represents its meaning. A text is
+/// split as by the uncased BERT tokenizer (specified in checkpoints/FORMAT.md), and its vector is
+/// the mean over its pieces.
 struct WordpieceVectors {
   /// The pieces in the order of their numbers, in UTF-8, each followed by a line feed. A piece that
   /// continues a word begins with "##". One piece is "[UNK]", which replaces unknown words.
   std::vector<std::uint8_t> vocabulary = {};
   std::vector<std::int8_t> vectors = {};  ///< pieces × dimension, row after row
-  std::vector<float> scales = {};         ///< one for each piece, by which its row is multiplied
+  std::vector<float> scales = {};         ///< one for each piece; its row is multiplied by it
 
   friend bool operator==(const WordpieceVectors&, const WordpieceVectors&) = default;
 };
@@ -126,12 +126,12 @@ struct WordpieceVectors {
 /// Settings of the task encoder. The embedding is a distribution over kinds of tasks, with one more
 /// element for "none of these"; elements are ≥ 0 and sum to 1.
 struct TaskEncoderSpec {
-  /// Hashed features that tasks are recognised by. Must have neither IDF weights nor topics.
+  /// Hashed features of the text. Must have neither IDF weights nor topics.
   LexicalEncoderSpec features = {};
-  /// Vectors that tasks are recognised by as well; empty: none.
+  /// Wordpiece vectors, used in addition to the hashed features; empty: none.
   std::optional<WordpieceSpec> wordpieces = {};
   std::vector<std::string> tasks = {};  ///< 2 to 1,024 names, all different
-  /// The share of none is 1 / (1 + exp(−(novelty_intercept + novelty_coverage·(1 − c) +
+  /// The share of "none of these" is 1 / (1 + exp(−(novelty_intercept + novelty_coverage·(1 − c) +
   /// novelty_certainty·(1 − p)))), where c is the fraction of the text's squared feature norm that
   /// occurs in the training texts, and p the largest probability of a task.
   double novelty_intercept = -3;
@@ -142,7 +142,7 @@ struct TaskEncoderSpec {
   std::size_t input_dimension() const {
     return features.dimension + (wordpieces ? wordpieces->dimension : 0);
   }
-  /// Length of an embedding: the tasks in order, then none of them.
+  /// Length of an embedding: the tasks in order, then "none of these".
   std::size_t embedding_dimension() const { return tasks.size() + 1; }
 
   friend bool operator==(const TaskEncoderSpec&, const TaskEncoderSpec&) = default;
@@ -151,8 +151,8 @@ struct TaskEncoderSpec {
 /// Learned parameters of the task encoder, kept in a checkpoint's model.safetensors: a linear score
 /// for each task. The softmax of the scores gives the probabilities of the tasks.
 struct TaskEncoderTensors {
-  /// input_dimension() × tasks, row after row. A slot's row of zeros: the feature occurs in no
-  /// training text.
+  /// input_dimension() × tasks, row after row. If a slot's row is all zeros, the feature occurs in
+  /// no training text.
   std::vector<float> weights = {};
   std::vector<float> intercepts = {};  ///< one for each task
   WordpieceVectors wordpieces = {};    ///< of spec.wordpieces
@@ -160,7 +160,7 @@ struct TaskEncoderTensors {
   friend bool operator==(const TaskEncoderTensors&, const TaskEncoderTensors&) = default;
 };
 
-/// Settings and numbers of a checkpoint's encoder: one alternative for each kind, in the same
+/// Settings and parameters of a checkpoint's encoder: one alternative for each kind, in the same
 /// order.
 using EncoderSpec = std::variant<LexicalEncoderSpec, TaskEncoderSpec>;
 using EncoderTensors = std::variant<LexicalEncoderTensors, TaskEncoderTensors>;
@@ -168,12 +168,12 @@ using EncoderTensors = std::variant<LexicalEncoderTensors, TaskEncoderTensors>;
 /// Length of the encoder's embeddings.
 R2ROUTER_EXPORT std::size_t embedding_dimension(const EncoderSpec& spec);
 
-/// The encoder of a checkpoint. `tensors` are of the same kind as `spec`. Throws
-/// Error(kInvalidArgument) for settings or numbers that the kind does not accept.
+/// The encoder of a checkpoint. `tensors` must be of the same kind as `spec`. Throws
+/// Error(kInvalidArgument) for invalid settings or parameters.
 R2ROUTER_EXPORT std::shared_ptr<const Encoder> make_encoder(const EncoderSpec& spec,
                                                             EncoderTensors tensors);
 
-/// The built-in encoder: signed feature hashing of words and character n-grams, L2-normalised, and
+/// The lexical encoder: signed feature hashing of words and character n-grams, L2-normalised, and
 /// topic shares if the spec names topics. Uses no model and no server. Time is linear in the length
 /// of the text. Results are identical to the bit on every platform. Any byte string is accepted;
 /// checkpoints/FORMAT.md defines the treatment of invalid UTF-8. `idf`: spec.dimension weights ≥ 0
@@ -184,28 +184,28 @@ R2ROUTER_EXPORT std::shared_ptr<const Encoder> make_lexical_encoder(const Lexica
                                                                     std::vector<float> idf = {},
                                                                     TopicScores topics = {});
 
-/// The encoder of tasks: recognises what a text asks for by its hashed features and the vectors of
-/// its wordpieces, with no model and no server. Time is linear in the length of the text. Results
-/// agree between platforms within 1e-6. Any byte string is accepted. Throws Error(kInvalidArgument)
-/// for settings out of range or numbers of another size.
+/// The task encoder: recognises the kind of task of a text from its hashed features and its
+/// wordpiece vectors. Uses no language model and no server. Time is linear in the length of the
+/// text. Results agree between platforms within 1e-6. Any byte string is accepted. Throws
+/// Error(kInvalidArgument) for settings out of range or parameters of the wrong size.
 R2ROUTER_EXPORT std::shared_ptr<const Encoder> make_task_encoder(const TaskEncoderSpec& spec,
                                                                  TaskEncoderTensors tensors);
 
-/// Returns embeddings that were computed elsewhere: texts[i] has the row vectors[i·dimension …
-/// (i+1)·dimension). embed() throws Error(kNotFound) for a text that is not in the table. Throws
+/// Returns precomputed embeddings: texts[i] has the row vectors[i·dimension … (i+1)·dimension).
+/// embed() throws Error(kNotFound) for a text that is not in the table. Throws
 /// Error(kInvalidArgument) for inconsistent sizes, a blank text, a number that is not finite, or a
 /// text with two different rows.
 R2ROUTER_EXPORT std::shared_ptr<const Encoder> make_precomputed_encoder(
     std::vector<std::string> texts, std::vector<float> vectors, std::size_t dimension);
 
-/// A cache of fetched embeddings in memory. Evicts the least recently used. All methods are
-/// thread-safe.
+/// An in-memory cache of embeddings from a server. Evicts the least recently used entries. All
+/// methods are thread-safe.
 class R2ROUTER_EXPORT EmbeddingCache {
  public:
   struct Stats {
     std::uint64_t hits = 0, misses = 0;
     std::size_t entries = 0;
-    std::size_t bytes = 0;  ///< texts, numbers and bookkeeping; never above the limit
+    std::size_t bytes = 0;  ///< texts, embeddings and overhead; never above the limit
   };
 
   /// Holds at most `max_bytes`.

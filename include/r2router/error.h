@@ -1,4 +1,4 @@
-// The library's exception type, and how it reports diagnostics.
+// The library's exception type, and the callback for diagnostics.
 #pragma once
 
 #include <cstdint>
@@ -61,7 +61,8 @@ class R2ROUTER_EXPORT Error : public std::runtime_error {
     std::string option = {};
   };
 
-  /// `message`: what was found, what was expected, how to fix it. `what()` puts `where` in front.
+  /// `message`: what was found, what was expected, how to fix it. what() is `where` followed by
+  /// `message`.
   Error(ErrorCode code, const std::string& message, Where where);
   Error(ErrorCode code, const std::string& message);
 

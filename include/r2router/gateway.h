@@ -1,5 +1,5 @@
-// An HTTP server that speaks the APIs of OpenAI and Anthropic, and chooses a model and a budget for
-// each request.
+// An HTTP server that implements the APIs of OpenAI and Anthropic, and chooses a model and a budget
+// for each request.
 //
 //     r2router::Gateway gateway({.config_file = "gateway.json"});
 //     gateway.start();
@@ -23,12 +23,13 @@
 
 namespace r2router {
 
-/// Where the configuration comes from, and what overrides it. Without any setting: the default
-/// checkpoint with its pool, on 127.0.0.1:4000, with OpenRouter as the only endpoint if there is a
-/// key for it.
+/// Where the configuration comes from, and what overrides it. By default, the gateway uses the
+/// default checkpoint with its pool, listens on 127.0.0.1:4000, and has OpenRouter as its only
+/// endpoint if there is a key for it.
 struct GatewayOptions {
   std::string config_file = {};  ///< gateway.json; empty: none
-  /// Its text instead of a file. Relative paths in it start at the current folder.
+  /// The text of the configuration, instead of a file. Paths in it are relative to the current
+  /// folder.
   std::string config = {};
 
   // These override the configuration; empty: as configured.
@@ -45,7 +46,7 @@ struct GatewayOptions {
   llm::CapField cap_field = llm::CapField::kAutomatic;
   std::string ca_file = {};            ///< as Endpoint::ca_file, of the default endpoint
   std::optional<double> timeout = {};  ///< as Timeouts::total, of the default endpoint
-  /// Serve without keys on an address that other machines can reach.
+  /// Allow a gateway without keys on an address that other machines can reach.
   bool allow_anonymous = false;
 
   /// Reload when a file of the configuration changes.
@@ -72,14 +73,14 @@ class R2ROUTER_EXPORT Gateway {
   static void check(const GatewayOptions& options);
 
   void start();
-  /// Ends in order: accepts no more connections and waits for requests in progress, at most 30
+  /// Stops the server: accepts no more connections and waits for requests in progress, at most 30
   /// seconds or as configured.
   void stop();
 
   /// Reads configuration, checkpoint, pool, policies, keys and certificates again. Requests in
-  /// progress end with the settings that they began with. If anything is invalid, throws its Error
+  /// progress keep the settings that they started with. If anything is invalid, throws its Error
   /// and changes nothing. The address, the number of threads, the limits of connections and the
-  /// ledger stay as they were: changes of them are logged and need a restart.
+  /// ledger are not changed: differences are logged and need a restart.
   void reload();
 
   std::uint16_t port() const;

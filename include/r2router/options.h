@@ -1,4 +1,4 @@
-// What a caller may set for one call. Plain structs: change the fields you care about.
+// Options of one call, as a plain struct. Set the fields that you need.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +17,8 @@ struct RouteOptions {
   bool rank = false;
   /// Also fill Decision::explanation; costs a few tens of microseconds.
   bool explain = false;
-  /// Threads that a matrix or a column is routed on, the calling one included; 0: one for each
-  /// core. Results do not depend on it. Not used for single queries.
+  /// Number of threads that route a matrix or a column, including the calling thread; 0: one for
+  /// each core. Results do not depend on it. Not used for single queries.
   std::uint32_t threads = 0;
   /// Cancels a wait for an embedding server: the call then throws Error(kCancelled).
   std::stop_token cancel = {};

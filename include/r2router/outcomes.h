@@ -44,11 +44,11 @@ enum class CostMeasure : std::uint8_t {
 /// "usd", "length" or "latency".
 R2ROUTER_EXPORT std::string_view to_string(CostMeasure measure) noexcept;
 
-/// The measure of that name. Throws Error(kInvalidArgument), which lists the names.
+/// The measure with this name. Throws Error(kInvalidArgument) that lists the names.
 R2ROUTER_EXPORT CostMeasure parse_cost_measure(std::string_view text);
 
-/// Outcomes of queries × (model, budget) pairs. Plain data; check a table
-/// that you fill yourself with validate().
+/// Outcomes of queries × (model, budget) pairs. Plain data; if you fill a table yourself, check it
+/// with validate().
 struct OutcomeTable {
   std::vector<QueryRecord> queries;
   Pool models;
@@ -75,8 +75,8 @@ R2ROUTER_EXPORT void validate(const OutcomeTable& table);
 
 /// How outcomes are read.
 struct ReadOptions {
-  /// Outcomes of a model that the pool seems to have under another spelling are an error. If set,
-  /// they are ignored like those of any model that the pool does not have.
+  /// By default, outcomes of a model that the pool seems to have under another spelling are an
+  /// error. If set, they are ignored, like those of other models that are not in the pool.
   bool ignore_unknown_models = false;
   /// Receives a warning for ignored outcomes: how many, of which models, and why.
   LogCallback log = {};
@@ -90,48 +90,50 @@ struct ReadOptions {
 ///   outcomes_file  one outcome a row: "query_id", "model", "score", "output_tokens", and
 ///                  optionally "budget", a number of tokens or "unlimited" (absent: unlimited), and
 ///                  "instruction" (or "prompt"), the text that was sent with the query.
-/// One file may have both: then a query has several rows with the same text, and its length is the
-/// smallest. Other fields are ignored.
+/// One file may contain both. A query then has several rows with the same text, and its length is
+/// the smallest of theirs. Other fields are ignored.
 ///
-/// An id is a string or a whole number: "17", 17 and 17.0 are one id. A score is a number from 0 to
-/// 1, or true or false. Numbers may be text, as in CSV. Null, NaN and an empty cell are a missing
-/// value: a row without a score is an outcome that was not observed, and is ignored.
+/// An id is a string or a whole number: "17", 17 and 17.0 are the same id. A score is a number from
+/// 0 to 1, or true or false. Numbers may be text, as in CSV. Null, NaN and an empty cell are
+/// missing values. A row without a score is an outcome that was not observed, and is ignored.
 ///
-/// A model under an instruction is a separate entry, "MODEL (INSTRUCTION)". If `pool` lacks it, it
-/// is made from MODEL and follows the pool's models. If outcomes have "input_tokens", the length of
-/// the whole prompt, instruction_tokens is their mean excess over the lengths of the queries.
+/// A model under an instruction is a separate entry, "MODEL (INSTRUCTION)". If it is not in `pool`,
+/// it is derived from MODEL and appended to the pool's models. If outcomes have "input_tokens", the
+/// length of the whole prompt, instruction_tokens is their mean excess over the lengths of the
+/// queries.
 ///
 /// The table's models are those of `pool` that have outcomes, in the pool's order. Outcomes of
 /// other models are ignored, unless the name is a variant spelling of a pool model (case, white
 /// space, accents, Unicode form), its catalogue name, or close to a model without outcomes; that is
 /// an error.
 ///
-/// Throws Error(kBadData) with file and line for a row that is not as above, an outcome that
-/// repeats, a query that is not in queries_file, and a misspelt model name;
-/// Error(kNotFound) or Error(kIo) for a file that cannot be read.
+/// Throws Error(kBadData) with file and line for a malformed row, a repeated outcome, a query that
+/// is not in queries_file, and a misspelt model name; Error(kNotFound) or Error(kIo) for a file
+/// that cannot be read.
 R2ROUTER_EXPORT OutcomeTable read_outcomes(const std::string& queries_file,
                                            const std::string& outcomes_file, const Pool& pool,
                                            const ReadOptions& options = {});
 
-/// Reads only queries, from a file like `queries_file` above.
+/// Reads queries from a file like `queries_file` above.
 R2ROUTER_EXPORT std::vector<QueryRecord> read_queries(const std::string& queries_file);
 
 /// Names and hashes a file. Throws Error(kNotFound) or Error(kIo).
 R2ROUTER_EXPORT DataSource hash_source(const std::string& file);
 
-/// The table with only these queries (indices into table.queries), in this order.
+/// Selects these queries (indices into table.queries), in this order.
 R2ROUTER_EXPORT OutcomeTable select_queries(const OutcomeTable& table,
                                             std::span<const std::uint32_t> queries);
 
-/// The table with only these models, in the table's own order. Throws Error(kInvalidArgument) for a
-/// name that the table does not have.
+/// Selects these models, in the table's own order. Throws Error(kInvalidArgument) for a name that
+/// the table does not have.
 R2ROUTER_EXPORT OutcomeTable select_models(const OutcomeTable& table,
                                            std::span<const std::string> names);
 
-/// The models to train for: those in `names`, or if it is empty, those whose every pair was
-/// observed for at least `least_coverage` of the queries. Warns `log` about the models of `pool`
-/// that are ignored: how many outcomes they have, and why. Throws Error(kInvalidArgument) for a
-/// name that the table does not have, and Error(kBadData) if no model is left.
+/// Selects the models to train for: those in `names`, or if it is empty, those with all pairs
+/// observed for at least the share `least_coverage` of the queries. Sends a warning to `log` about
+/// ignored models of `pool`: how many outcomes they have, and why they are ignored. Throws
+/// Error(kInvalidArgument) for a name that the table does not have, and Error(kBadData) if no model
+/// is left.
 R2ROUTER_EXPORT OutcomeTable choose_models(const OutcomeTable& table, const Pool& pool,
                                            std::span<const std::string> names,
                                            double least_coverage, const LogCallback& log = {});
@@ -139,7 +141,7 @@ R2ROUTER_EXPORT OutcomeTable choose_models(const OutcomeTable& table, const Pool
 /// The names of the queries' datasets, ascending.
 R2ROUTER_EXPORT std::vector<std::string> datasets(const OutcomeTable& table);
 
-/// For each model of the table, the share of queries for which all its pairs were observed.
+/// For each model of the table, the share of queries for which all of its pairs were observed.
 R2ROUTER_EXPORT std::vector<double> coverage(const OutcomeTable& table);
 
 /// The queries for which every pair was observed.
@@ -152,20 +154,21 @@ R2ROUTER_EXPORT std::vector<std::uint32_t> complete_queries(const OutcomeTable& 
 R2ROUTER_EXPORT OutcomeTable apply_hard_cap(const OutcomeTable& table,
                                             std::span<const std::uint32_t> token_limits);
 
-/// The hash of a query's text that splits use: 64-bit FNV-1a of its bytes, then the finaliser of
-/// SplitMix64, which mixes the low bits. Equal texts are always in the same part of a split.
+/// The hash of a query's text for splits: 64-bit FNV-1a of its bytes, then the finaliser of
+/// SplitMix64, which mixes the low bits. Equal texts are therefore always in the same part of a
+/// split.
 R2ROUTER_EXPORT std::uint64_t query_hash(std::string_view text) noexcept;
 
 /// True for one text in `one_in`: query_hash(text) mod one_in = 0. False for all if `one_in` is 0.
 R2ROUTER_EXPORT bool is_held_out(std::string_view text, std::uint32_t one_in) noexcept;
 
-/// The fold of a text, from 0 to `folds` − 1. Uses another hash than is_held_out(), and another one
-/// for each seed.
+/// The fold of a text, from 0 to `folds` − 1. The hash differs from that of is_held_out(), and
+/// depends on the seed.
 R2ROUTER_EXPORT std::uint32_t fold_of(std::string_view text, std::uint32_t folds,
                                       std::uint64_t seed) noexcept;
 
-/// An outcome table and the embeddings of its queries, unless the router's own encoder computes
-/// them.
+/// An outcome table, and optionally the embeddings of its queries, if the router's own encoder does
+/// not compute them.
 struct OutcomeData {
   OutcomeTable table;
   std::vector<float> embeddings = {};  ///< queries × dimension, row after row; or empty
@@ -174,11 +177,11 @@ struct OutcomeData {
 };
 
 /// Reads embeddings for the queries of data.table from a NumPy file of float32 or float64, a row
-/// for each query, and adds the file to the table's sources. Throws Error(kBadData) if the rows are
-/// not one for each query, Error(kNotFound) or Error(kIo).
+/// for each query, and adds the file to the table's sources. Throws Error(kBadData) if the number
+/// of rows is not that of the queries, Error(kNotFound) or Error(kIo).
 R2ROUTER_EXPORT void read_embeddings(const std::string& file, OutcomeData& data);
 
-/// Where the data is, and which of it is used.
+/// Files of outcome data, and which part of it to use.
 struct OutcomeFiles {
   std::string queries;          ///< as for read_outcomes()
   std::string outcomes = {};    ///< likewise; empty: only queries are read
@@ -192,31 +195,32 @@ struct OutcomeFiles {
 R2ROUTER_EXPORT OutcomeData read_outcome_data(const OutcomeFiles& files, const Pool& pool,
                                               const ReadOptions& options = {});
 
-/// The data of these queries (indices into data.table.queries), in this order.
+/// Selects these queries (indices into data.table.queries), in this order.
 R2ROUTER_EXPORT OutcomeData select_rows(const OutcomeData& data,
                                         std::span<const std::uint32_t> rows);
 
-/// The held-out part of the data by is_held_out(), or the other part.
+/// Selects the held-out part of the data (is_held_out()), or the other part.
 R2ROUTER_EXPORT OutcomeData select_part(const OutcomeData& data, std::uint32_t holdout,
                                         bool held_out);
 
-/// The queries whose dataset begins with `prefix`. `file` is only for the error message. Throws
-/// Error(kBadData) if there are none.
+/// Selects the queries whose dataset begins with `prefix`. `file` is only for the error message.
+/// Throws Error(kBadData) if there are none.
 R2ROUTER_EXPORT OutcomeData select_dataset(const OutcomeData& data, const std::string& prefix,
                                            const std::string& file = {});
 
-/// The holdout of training if none is given.
+/// Default of the holdout in training.
 inline constexpr std::uint32_t kDefaultHoldout = 5;
 
 /// The holdout that the checkpoint of this config was trained with, or kDefaultHoldout if it does
-/// not record one. Warns `log` if it is 0, since evaluation then uses training queries.
+/// not record one. Sends a warning to `log` if it is 0, since evaluation then uses training
+/// queries.
 R2ROUTER_EXPORT std::uint32_t trained_holdout(const Config& config, const LogCallback& log = {});
 
 /// The limited budgets of a config.
 R2ROUTER_EXPORT std::vector<std::uint32_t> limited_budgets(const Config& config);
 
-/// The outcomes that a checkpoint of this config is trained on: with apply_hard_cap() if its
-/// budgets are hard caps.
+/// Returns the outcomes in the form that a checkpoint of this config is trained on: after
+/// apply_hard_cap() if its budgets are hard caps.
 R2ROUTER_EXPORT OutcomeTable as_trained(const OutcomeTable& table, const Config& config);
 
 }  // namespace r2router

@@ -1,4 +1,5 @@
-// Many queries: read, routed in batches, answered several at a time, and reported in their order.
+// Processes many queries: reads them, routes them in batches, has several answered at a time, and
+// reports the results in order.
 //
 //     struct Print : ReplySink {
 //       void reply(const Reply& reply) override { std::cout << to_json_line(reply); }
@@ -32,21 +33,21 @@ namespace r2router {
 struct QueryItem {
   Query query = {};
   RouteOptions options = {};
-  /// The JSON output has "all_options"; empty: as that of the other queries.
+  /// Whether the JSON output has "all_options"; empty: the default of the output.
   std::optional<bool> all_options = {};
   std::string id = {};                     ///< JSON text, to be copied to the reply; or empty
   std::optional<std::uint64_t> line = {};  ///< in the file that it comes from, from 1
   std::optional<std::uint64_t> row = {};   ///< of an embedding in its file, from 0
-  std::optional<Error> error = {};         ///< set: it could not be read, and is not routed
+  std::optional<Error> error = {};         ///< set if the query could not be read; it is not routed
 };
 
-/// Where queries come from. Used by one thread.
+/// A source of queries. Used by one thread.
 class R2ROUTER_EXPORT QuerySource {
  public:
   virtual ~QuerySource() = default;
 
   /// Calls `take` with each query, until the end or until it returns false. Calls `before_wait`
-  /// before it waits for more of them. Throws Error(kIo) for what cannot be read.
+  /// before it waits for more input. Throws Error(kIo) if the input cannot be read.
   virtual void read(const std::function<bool(QueryItem)>& take,
                     const std::function<void()>& before_wait) = 0;
 };
@@ -64,19 +65,19 @@ struct SourceOptions {
   int stop = -1;
 };
 
-/// Each line of a UTF-8 file, or of standard input if `path` is "-", is the text of a query. Blank
-/// lines are passed over. Throws Error(kNotFound or kIo).
+/// Each line of a UTF-8 file, or of standard input if `path` is "-", is the text of a query. Skips
+/// blank lines. Throws Error(kNotFound) or Error(kIo).
 R2ROUTER_EXPORT std::unique_ptr<QuerySource> open_text_lines(const std::string& path,
                                                              const SourceOptions& options = {});
 
-/// Each line is a JSON object: "query", a text, or "embedding", an array of numbers; and if wanted
-/// "id", "input_tokens", "max_input_tokens", "images", "requires" (names of capabilities),
-/// "explain", "all_options", "policy" and every setting of a policy (settings.h). Otherwise as
-/// open_text_lines().
+/// Each line is a JSON object with "query", a text, or "embedding", an array of numbers; and
+/// optionally "id", "input_tokens", "max_input_tokens", "images", "requires" (names of
+/// capabilities), "explain", "all_options", "policy" and every setting of a policy (settings.h).
+/// Otherwise as open_text_lines().
 R2ROUTER_EXPORT std::unique_ptr<QuerySource> open_json_lines(const std::string& path,
                                                              const SourceOptions& options = {});
 
-/// Queries that `read` passes to its argument until that returns false.
+/// A source whose queries `read` passes to its argument, until that returns false.
 R2ROUTER_EXPORT std::unique_ptr<QuerySource> make_source(
     std::function<void(const std::function<bool(QueryItem)>& take)> read);
 
@@ -86,7 +87,7 @@ R2ROUTER_EXPORT std::unique_ptr<QuerySource> embedding_rows(
     std::variant<std::vector<float>, std::vector<double>> values, std::size_t dimension,
     const SourceOptions& options = {});
 
-/// What became of a query.
+/// The result for a query.
 struct Reply {
   QueryItem item = {};
   std::optional<Decision> decision = {};           ///< empty: there is an error
@@ -101,7 +102,7 @@ struct Reply {
 /// QueryItem::all_options says so, or else `all_options`.
 R2ROUTER_EXPORT std::string to_json_line(const Reply& reply, bool all_options = false);
 
-/// Takes the replies. Calls are serialised, but may come from any thread. An exception ends the
+/// Receives the replies. Calls are serialised, but may come from any thread. An exception ends the
 /// run.
 class R2ROUTER_EXPORT ReplySink {
  public:
@@ -116,7 +117,7 @@ class R2ROUTER_EXPORT ReplySink {
   virtual void begin_answer(const QueryItem& item, const Decision& decision);
   virtual void piece(std::string_view text);
 
-  /// Called before a wait for input and at the end: hand on what is buffered.
+  /// Called before a wait for input and at the end, to flush buffered output.
   virtual void flush();
 };
 
@@ -124,8 +125,8 @@ class R2ROUTER_EXPORT ReplySink {
 struct ReplyFormat {
   bool json = false;         ///< as to_json_line(); else text for people
   bool all_options = false;  ///< with the ranking
-  bool answers = false;      ///< of text: queries are answered, not only routed
-  bool one_query = false;    ///< of text: leaves out the query, and the failure of its answer
+  bool answers = false;      ///< for text: queries are answered, not only routed
+  bool one_query = false;    ///< for text: omits the query, and the failure of its answer
 };
 
 /// Prints replies with `write`. In text for people, control characters of answers and errors are
@@ -138,17 +139,17 @@ struct PipelineOptions {
   std::shared_ptr<const llm::Client> client = {};
   /// Applied to every answer; its on_text and cancel are ignored.
   llm::GenerateOptions generate = {};
-  /// Queries that are routed together, and the bytes of text after which no more are added, > 0.
+  /// Maximum number of queries in a batch, and the bytes of text after which none is added, > 0.
   std::size_t batch_queries = 64;
   std::size_t batch_bytes = std::size_t{1} << 20;
-  /// Answers that are asked for at the same time, > 0.
+  /// Number of concurrent requests for answers, > 0.
   std::size_t concurrency = 4;
-  /// Answers are asked for one at a time instead, on the calling thread.
+  /// Requests answers one at a time instead, on the calling thread.
   bool one_at_a_time = false;
   /// Streams answers to ReplySink::piece(), one query at a time.
   bool stream = false;
-  /// All queries have the same options and are only routed: an error of the options, which all
-  /// queries would have, is thrown instead of being reported for each of them.
+  /// All queries have the same options and are only routed. An error in the options is then thrown
+  /// instead of being reported for each query.
   bool same_options = false;
   /// Stops the run: no further query is started, and requests in flight are cancelled.
   std::stop_token stop = {};
@@ -159,9 +160,9 @@ struct PipelineResult {
   bool stopped = false;                     ///< PipelineOptions::stop has ended the run
 };
 
-/// Runs until the source ends. A query that cannot be read, routed or answered gets a reply that
-/// says so, and the others go on. Throws what the source and the sink throw, after
-/// the replies to all earlier queries.
+/// Runs until the source ends. A query that cannot be read, routed or answered gets a reply with
+/// the error, and does not affect the others. Throws what the source and the sink throw, after the
+/// replies to all earlier queries.
 R2ROUTER_EXPORT PipelineResult run_pipeline(const Router& router, QuerySource& source,
                                             ReplySink& sink, const PipelineOptions& options = {});
 

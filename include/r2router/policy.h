@@ -1,4 +1,4 @@
-// Policies: what the user wants from a choice, as a plain value.
+// Policies: the settings of a decision, as a plain value.
 //
 //     Policy policy = load_policy("cheap.json");            // or a named one: find_policy()
 //     policy = merge(policy, {.max_cost_usd = 0.01, .deny = {{"*-mini"}}});
@@ -28,7 +28,7 @@ enum class DecisionRules : std::uint8_t {
   /// negative
   /// token prediction counts as 0 tokens, and unavailable models are considered. For released
   /// checkpoints.
-  /// Objectives other than utility, which that package does not have, are not rounded.
+  /// Objectives other than utility do not exist in that package and are not rounded.
   kReference,
   /// The same objective, corrected: utility is not rounded, ties go to the larger budget, predicted
   /// tokens are at least the token floor, unavailable models are ignored, and a pair without a
@@ -44,12 +44,13 @@ enum class Objective : std::uint8_t {
   kBest,      ///< highest predicted quality: λ = 0
 };
 
-/// Derives the cap of a call from its budget. A model may exceed a budget; the cap bounds the bill.
+/// How the cap of a call is derived from its budget. A model may exceed a budget; the cap bounds
+/// the bill.
 ///   limited:    max(minimum, ⌈budget·(1 + margin)⌉)
 ///   unlimited:  `unlimited` if set; otherwise the 99th percentile of the predicted length,
 ///               ⌈mean·exp(2.326·σ − σ²/2)⌉ for a log-normal length (PairFacts::length_sigma),
 ///               rounded up to a multiple of kMultiple and clamped to [kFloor, kMost]
-/// No cap exceeds ModelSpec::max_output_tokens, which replaces kMost where it is known.
+/// No cap exceeds ModelSpec::max_output_tokens, which replaces kMost if it is set.
 struct CapRule {
   static constexpr double kMargin = 0.2;
   static constexpr std::uint32_t kMinimum = 16;
@@ -78,8 +79,8 @@ struct Policy {
   /// Weight of cost (USD) against quality, in [0, 1]: 0 ignores cost, 1 ignores quality. Only for
   /// kUtility.
   std::optional<double> lambda = {};
-  /// What a perfect answer (quality 1) is worth over a useless one (0), USD per query, > 0.
-  /// Required by kUsd, invalid otherwise.
+  /// Value of a perfect answer (quality 1) over a useless one (0), USD per query, > 0. Required by
+  /// kUsd, invalid otherwise.
   std::optional<double> willingness_to_pay = {};
 
   // Quality.
@@ -103,8 +104,8 @@ struct Policy {
   /// together exceed the model's context.
   std::optional<std::uint32_t> max_output_tokens = {};
   /// Maximum predicted time of an answer, milliseconds, ≥ 0: the model's time to first token plus
-  /// the predicted length at its speed (not the cap, which answers seldom reach). Excludes models
-  /// whose time and speed are unknown.
+  /// the time for the predicted length at its speed (the cap is seldom reached). Excludes models
+  /// unless both figures are known.
   std::optional<double> max_latency_ms = {};
 
   // Models.
@@ -142,7 +143,7 @@ R2ROUTER_EXPORT Policy merge(const Policy& base, const Policy& override);
 
 /// Reads a policy. `file` is only for error messages. A member "calibration" (an object) records
 /// the origin of the settings and is ignored. Throws Error(kBadConfig) with the JSON pointer of the
-/// invalid field. Contradictions between settings are reported when they are used.
+/// invalid field. Contradictions between settings are reported when the policy is used.
 R2ROUTER_EXPORT Policy parse_policy(std::string_view json, const std::string& file = "policy.json");
 
 /// Reads a policy file. Throws Error(kNotFound), Error(kIo) and what parse_policy() throws.
@@ -157,8 +158,8 @@ R2ROUTER_EXPORT std::string to_json(const Policy& policy);
 R2ROUTER_EXPORT std::string named_policy_path(std::string_view name,
                                               const std::string& checkpoint_folder);
 
-/// Path of the file for `policy`, which is the path of an existing file or the name of a policy in
-/// the checkpoint's folder (empty: no folder). Throws Error(kNotFound) that lists the names in the
+/// Path of a policy file. `policy` is the path of an existing file or the name of a policy in the
+/// checkpoint's folder (empty: no folder). Throws Error(kNotFound) that lists the names in the
 /// folder, the most similar first.
 R2ROUTER_EXPORT std::string find_policy(const std::string& policy,
                                         const std::string& checkpoint_folder);

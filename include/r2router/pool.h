@@ -11,8 +11,8 @@
 
 namespace r2router {
 
-/// Prices of queries of more than `above_input_tokens` tokens. An empty price is inherited from the
-/// previous tier, or from Prices for the first tier.
+/// Prices for queries of more than `above_input_tokens` tokens. An empty price is inherited from
+/// the previous tier, or from Prices for the first tier.
 struct PriceTier {
   std::uint32_t above_input_tokens = 0;
   std::optional<double> input = {};
@@ -41,19 +41,19 @@ struct UnknownPrice {
 struct Prices {
   double input = 0;
   double output = 0;
-  /// Input tokens read from the provider's cache. Empty: as `input`.
+  /// Input tokens read from the provider's cache. Empty: the same as `input`.
   std::optional<double> cached_input = {};
-  /// Input tokens written to the provider's cache. Empty: as `input`.
+  /// Input tokens written to the provider's cache. Empty: the same as `input`.
   std::optional<double> cache_write = {};
-  /// Output tokens spent on reasoning. Empty: as `output`.
+  /// Output tokens spent on reasoning. Empty: the same as `output`.
   std::optional<double> reasoning = {};
   double per_request = 0;  ///< USD
   double per_image = 0;    ///< USD per image of the query
-  /// Ascending by `above_input_tokens`. The last tier whose bound the input exceeds applies to the
-  /// whole call.
+  /// Ascending by `above_input_tokens`. The last tier whose bound is below the input length applies
+  /// to the whole call.
   std::vector<PriceTier> tiers = {};
-  /// Further components that are charged. If there are any, the worst-case cost of a call is
-  /// unknown, so the model is never chosen under a cost limit. Expected costs ignore them.
+  /// Other price components that are charged. If there are any, the worst-case cost of a call is
+  /// unknown, so the model is never chosen under a cost limit. Predicted costs ignore them.
   std::vector<UnknownPrice> unknown = {};
 
   friend bool operator==(const Prices&, const Prices&) = default;
@@ -71,15 +71,14 @@ struct ModelSpec {
   std::optional<double> output_tokens_per_second = {};  ///< > 0
   std::optional<std::uint32_t> context_tokens = {};     ///< limit on query plus answer, > 0
   /// The model's own limit on an answer with its reasoning, > 0. No cap exceeds it. Limited budgets
-  /// above it are left out; the unlimited budget then means answers up to this limit.
+  /// above it are left out; answers with the unlimited budget are bounded by it.
   std::optional<std::uint32_t> max_output_tokens = {};
-  /// All that the model can do. A query that requires more is not sent to it.
+  /// The model's capabilities. A query that requires others is not sent to it.
   std::optional<Capabilities> capabilities = {};
   /// Text sent in addition to the query, such as "Be concise."; empty: none. A model used with
   /// several instructions has one entry in the pool for each.
   std::string instruction = {};
-  /// Input tokens that the instruction is expected to add to every query. The worst case is one
-  /// token per byte.
+  /// Expected input tokens of the instruction. The worst case is one token per byte.
   std::uint32_t instruction_tokens = 0;
   /// Request parameters that the model rejects, such as "temperature". They are not sent to it. If
   /// "max_tokens" is listed, the cap is sent as "max_completion_tokens", and vice versa.
@@ -89,7 +88,7 @@ struct ModelSpec {
   /// the router sets or that raise the bill (the cap, "n", "tools", …) are not allowed.
   std::string request = {};
   /// Entries of one family are variants of one model, such as its levels of reasoning effort. If an
-  /// entry fails, the next attempt goes to another family. Empty: a family of its own.
+  /// entry fails, the next attempt uses another family. Empty: the entry is its own family.
   std::string family = {};
   /// Name of the endpoint that serves the model; empty: the default one.
   std::string endpoint = {};

@@ -11,16 +11,16 @@
 //
 // llm/generate.h calls the chosen model within that budget, and pipeline.h routes many queries.
 //
-// The stages, each in its own header, each usable alone:
+// Each stage has its own header and can be used alone:
 //     1  encoder.h      query                           -> embedding
 //     2  scorer.h        embedding                       -> predictions for every pair
 //     3  decision.h      predictions + prices + options  -> Decision
 //     4  llm/generate.h  query + Decision                -> Completion
 // The first three are the library r2router::r2router, the fourth is r2router::llm, which uses
 // libcurl. query.h defines a query, and options.h the options of one call. checkpoint.h reads and
-// writes the parts of a router. error.h has the one exception type. From known answers of your
-// models, outcomes.h and train/train.h make a checkpoint, eval/contenders.h measures it, and
-// eval/calibrate.h finds the policy that meets a target (r2router::train).
+// writes the parts of a router. error.h has the only exception type. The library r2router::train
+// trains a checkpoint on outcomes of your models (outcomes.h, train/train.h), evaluates it
+// (eval/contenders.h), and finds the policy that meets a target (eval/calibrate.h).
 #pragma once
 
 #include <cstddef>
@@ -48,7 +48,7 @@ namespace r2router {
 
 /// Settings of a router for its whole life.
 struct RouterOptions {
-  /// Name from available_kernels(); empty: the fastest that this machine runs.
+  /// Name from available_kernels(); empty: the fastest one that this machine supports.
   std::string kernel = {};
   /// Turns text into embeddings; empty: the checkpoint's own encoder, if it has one.
   std::shared_ptr<const Encoder> encoder = {};
@@ -59,14 +59,14 @@ struct RouterOptions {
 /// Components of a router without a checkpoint. The scorer and the encoder are built-in ones
 /// (make_scorer(), make_lexical_encoder(), …) or your own implementations of the interfaces.
 struct RouterParts {
-  Pool pool = {};  ///< Scorer::pairs() refer to it
+  Pool pool = {};  ///< the pairs of the scorer refer to it
   std::shared_ptr<const Scorer> scorer = {};
   std::shared_ptr<const Encoder> encoder = {};  ///< empty: queries must come as embeddings
   /// Used for settings that a call leaves empty. Empty rules: DecisionRules::kReference.
   Policy defaults = {};
   /// The instruction sent under a limited budget. "{budget}" is replaced by the number of tokens.
   std::string budget_prompt = {};
-  /// For each of Scorer::pairs() its Option::quality_spread; empty: unknown.
+  /// Option::quality_spread for each of Scorer::pairs(); empty: unknown.
   std::vector<double> quality_spreads = {};
   /// As Config::length_sigma.
   double length_sigma = kDefaultLengthSigma;
@@ -95,8 +95,8 @@ class RouteResult {
   std::variant<Decision, Error> outcome_;
 };
 
-/// Decisions for a batch of embeddings: options[i] is the choice for row i, reasons[i] what it won
-/// by.
+/// Decisions for a batch of embeddings: options[i] is the choice for row i, and reasons[i] why it
+/// was chosen.
 struct BatchDecision {
   std::vector<Option> options;
   std::vector<Reason> reasons;
@@ -119,58 +119,59 @@ class R2ROUTER_EXPORT Router {
   /// Throws Error(kInvalidArgument) if there is no scorer, or the parts do not fit together.
   explicit Router(RouterParts parts);
 
-  /// A router with other prices, which shares scorer and encoder with this one: models are brought
-  /// up to date as apply_pool() does. Throws what that throws.
+  /// Returns a router with updated prices, which shares scorer and encoder with this one. Updates
+  /// the models with apply_pool(), and throws what it throws.
   Router with_pool(const Pool& pool, const LogCallback& log = {}) const;
 
   /// Chooses a pair for a query: embeds it, unless it has an embedding, predicts and decides.
-  /// Throws Error(kInvalidArgument) for a query without content, an embedding of another length
-  /// than dimension(), a number in it that is not finite, or a bad option; Error(kUnsupported) for
-  /// a text if this router has no encoder; and what the encoder throws. An embedding of zeros is
-  /// accepted, as by the published package: linear heads then predict their intercepts.
+  /// Throws Error(kInvalidArgument) for a query without content, an embedding whose length is not
+  /// dimension(), an embedding with a number that is not finite, or a bad option;
+  /// Error(kUnsupported) for a text if this router has no encoder; and what the encoder throws. An
+  /// embedding of zeros is accepted, as by the published package: linear heads then predict their
+  /// intercepts.
   Decision route(const Query& query, const RouteOptions& options = {}) const;
 
-  /// The same for several queries, in one call of the encoder and one matrix product. The choices
-  /// are those of route(), and errors are in the results, one for each query. `options`: one
-  /// for all queries, or one for each; throws Error(kInvalidArgument) for any other number. Only
-  /// the `cancel` of the first is used.
+  /// Routes several queries with one call of the encoder and one matrix product. The choices are
+  /// those of route(). Each query has its own result, a decision or an error. `options`: one for
+  /// all queries, or one for each; throws Error(kInvalidArgument) for any other number. Only the
+  /// `cancel` of the first is used.
   std::vector<RouteResult> route(std::span<const Query> queries,
                                  const RouteOptions& options = {}) const;
   std::vector<RouteResult> route(std::span<const Query> queries,
                                  std::span<const RouteOptions> options) const;
 
-  /// A query that is plain text.
+  /// Routes a text.
   Decision route_text(std::string_view query, const RouteOptions& options = {}) const;
 
-  /// An embedding, without a copy of it. Allocates no memory after a thread's first call unless
+  /// Routes an embedding without copying it. Allocates no memory after a thread's first call unless
   /// options.rank or options.explain is set.
   Decision route(std::span<const float> embedding, const RouteOptions& options = {},
                  const QuerySize& size = {}) const;
   Decision route(std::span<const double> embedding, const RouteOptions& options = {},
                  const QuerySize& size = {}) const;
 
-  /// A matrix of `embeddings.size() / dimension()` rows, with the same choices. `sizes`: one for
-  /// each row, one for all, or none. Runs on options.threads threads; options.rank and
-  /// options.explain are not used. Throws for all rows if one of them cannot be routed, the error
-  /// of the first such row.
+  /// Routes a matrix of `embeddings.size() / dimension()` rows, with the same choices. `sizes`: one
+  /// for each row, one for all, or none. Runs on options.threads threads; options.rank and
+  /// options.explain are not used. If any row cannot be routed, throws the error of the first such
+  /// row.
   BatchDecision route_batch(std::span<const float> embeddings, const RouteOptions& options = {},
                             std::span<const QuerySize> sizes = {}) const;
   BatchDecision route_batch(std::span<const double> embeddings, const RouteOptions& options = {},
                             std::span<const QuerySize> sizes = {}) const;
 
-  /// A column of a table. The decisions are those of route() for each row, on options.threads
-  /// threads; rows that cannot be routed have a reason instead. options.rank and options.explain
+  /// Routes a column of a table on options.threads threads. The decisions are those of route() for
+  /// each row; rows that cannot be routed have a reason instead. options.rank and options.explain
   /// are not used. `size` applies to every row; lengths that it leaves empty are estimated from a
-  /// row's text. Throws for options that are refused for every row, and Error(kUnsupported) for
-  /// texts if this router has no encoder.
+  /// row's text. Throws if the options are invalid for every row, and Error(kUnsupported) for texts
+  /// if this router has no encoder.
   DecisionBatch route(const QueryColumn& column, const RouteOptions& options = {},
                       const QuerySize& size = {}) const;
 
   /// Length of the embeddings that route() takes.
   std::size_t dimension() const;
   const Pool& pool() const;
-  /// The checkpoint's config. A router built from parts sets only the pool, the policy, the budget
-  /// prompt and what follows from the scorer.
+  /// The checkpoint's config. For a router built from parts, only the pool, the policy, the budget
+  /// prompt and the values derived from the scorer are set.
   const Config& config() const;
   const std::shared_ptr<const Scorer>& scorer() const;
   /// Empty if queries must come as embeddings.

@@ -16,19 +16,18 @@
 
 namespace r2router {
 
-/// A query's embedding as the caller has it, in either precision; borrowed for the length of a
-/// call.
+/// A view of a query's embedding in either precision, valid for the duration of a call.
 using EmbeddingView = std::variant<std::span<const float>, std::span<const double>>;
 
-/// An embedding's numbers may not be larger: products of larger ones could overflow.
+/// Largest magnitude of an embedding's numbers: products of larger ones could overflow.
 inline constexpr double kLargestEmbeddingElement = 1e250;
 
 /// The first number of an embedding, or of several, that is NaN, infinite, or above
 /// kLargestEmbeddingElement in magnitude; empty if all are usable.
 R2ROUTER_EXPORT std::optional<std::size_t> find_bad_element(EmbeddingView embedding) noexcept;
 
-/// Raw predictions for one query, one element for each of Scorer::pairs(): the values of
-/// the heads and length curves, neither clipped nor floored. Decisions do that, by their rules.
+/// Raw predictions for one query, one element for each of Scorer::pairs(): the values of the heads
+/// and length curves, without clipping or a floor, which decide() applies.
 struct Predictions {
   std::vector<double> quality;  ///< may be outside [0, 1]
   std::vector<double>
@@ -36,21 +35,22 @@ struct Predictions {
 };
 
 /// Predictions of a batch in float32, with a proven bound on their distance from the exact ones.
-/// Most pairs are ruled out by them, and only near-ties need exact arithmetic. For row q and pair
-/// p: |quality[q·P + p] − exact| ≤ scale[q]·quality_error[p], tokens likewise.
+/// They rule out most pairs, so that only near-ties need exact arithmetic. For row q and pair p:
+/// |quality[q·P + p] − exact| ≤ scale[q]·quality_error[p], tokens likewise.
 struct Estimates {
   std::vector<double> quality;  ///< rows × pairs
   std::vector<double> tokens;   ///< rows × pairs
   std::vector<double> scale;    ///< one for each row; not finite if the embedding has a NaN, an
                                 ///< infinity or a number that is too large
-  /// One for each pair, owned by the scorer; 0: the estimate is exact. Empty: all are.
+  /// One for each pair, owned by the scorer; 0: the estimate is exact. Empty: all estimates are
+  /// exact.
   std::span<const double> quality_error;
   std::span<const double> tokens_error;  ///< likewise
 };
 
-/// Predicts quality and length of every pair from an embedding. Derive from it to use another
-/// predictor than a checkpoint's heads: implement dimension(), pairs() and predict().
-/// Implementations are immutable; every method may be called from many threads.
+/// Predicts quality and length of every pair from an embedding. Derive from it to use your own
+/// predictor: implement dimension(), pairs() and predict(). Implementations are immutable; every
+/// method may be called from many threads.
 class R2ROUTER_EXPORT Scorer {
  public:
   virtual ~Scorer() = default;
@@ -67,8 +67,7 @@ class R2ROUTER_EXPORT Scorer {
   /// Reuses the vectors of `out`.
   virtual void predict(EmbeddingView embedding, Predictions& out) const = 0;
 
-  /// Exact prediction of one pair: bit for bit what predict() gives for it. By default calls
-  /// predict().
+  /// Exact prediction of one pair, bit-identical to predict(). By default calls predict().
   virtual void predict_pair(EmbeddingView embedding, std::size_t pair, double& quality,
                             double& tokens) const;
 
@@ -84,7 +83,7 @@ class R2ROUTER_EXPORT Scorer {
 /// What a head predicts.
 enum class Target : std::uint8_t { kQuality, kTokens };
 
-/// The name of a head: which pair, and which of its properties.
+/// The name of a head: its pair and its target.
 struct HeadName {
   Pair pair;
   Target target = Target::kQuality;
@@ -104,8 +103,8 @@ struct LinearHeads {
 };
 
 /// k-nearest neighbours. A head's prediction for an embedding x is the mean of its targets over the
-/// `neighbours` training queries of greatest cosine similarity to x (of equal ones, the first); for
-/// x = 0, which has no direction, over all queries.
+/// `neighbours` training queries of greatest cosine similarity to x (in a tie, the first); for x =
+/// 0, which has no direction, over all queries.
 struct NearestNeighbours {
   /// The weight of a neighbour in the mean.
   enum class Weighting : std::uint8_t {
@@ -127,10 +126,9 @@ struct DenseLayer {
   std::vector<float> biases = {};   ///< outputs
 };
 
-/// A multilayer perceptron that all heads share but for its last layer, which has one output for
-/// each. Every layer computes weights·input + biases, max(0, ·) is applied between layers, and head
-/// i predicts scales[i] / (1 + exp(−output[i])). Inputs and values between layers are clamped to
-/// ±10¹⁵⁰.
+/// A multilayer perceptron shared by all heads. Its last layer has one output for each head. Every
+/// layer computes weights·input + biases, max(0, ·) is applied between layers, and head i predicts
+/// scales[i] / (1 + exp(−output[i])). Inputs and values between layers are clamped to ±10¹⁵⁰.
 struct MultilayerPerceptron {
   std::size_t dimension = 0;
   std::vector<HeadName> names = {};     ///< under the same rules as LinearHeads::names
@@ -141,8 +139,8 @@ struct MultilayerPerceptron {
 };
 
 /// Observed lengths of answers as a function of a length head's prediction: piecewise linear
-/// through the points, with slope 1 beyond them. Corrects predicted costs for the heads' shrinkage
-/// towards the mean, which benefits the choice of a pair.
+/// through the points, with slope 1 beyond them. Corrects predicted costs for the shrinkage of the
+/// heads towards the mean. The shrinkage itself improves the choice of a pair.
 struct LengthCurve {
   std::vector<double> predicted = {};  ///< tokens predicted by the head, ascending; two or more
   std::vector<double> observed = {};   ///< tokens, one for each: ≥ 0, non-decreasing
@@ -157,22 +155,23 @@ R2ROUTER_EXPORT const std::vector<HeadName>& head_names(const Predictor& predict
 /// Length of the embeddings that a predictor takes.
 R2ROUTER_EXPORT std::size_t dimension_of(const Predictor& predictor);
 
-/// A scorer over linear heads. It screens in float32 and settles in float64; results are identical
-/// on every kernel, and only speed depends on the machine. `kernel`: a name from
-/// available_kernels(), or empty for the fastest. Throws Error(kBadCheckpoint) when shapes, names
-/// or finiteness are wrong; Error(kNotFound) for a kernel that this machine cannot run.
+/// A scorer with linear heads. It estimates in float32 and predicts exactly in float64. Results are
+/// identical for every kernel; only the speed depends on the machine. `kernel`: a name from
+/// available_kernels(), or empty for the fastest. Throws Error(kBadCheckpoint) for wrong shapes or
+/// names and for numbers that are not finite; Error(kNotFound) for a kernel that this machine
+/// cannot run.
 R2ROUTER_EXPORT std::shared_ptr<const Scorer> make_linear_scorer(const LinearHeads& heads,
                                                                  std::string_view kernel = {});
 
-/// A scorer over the nearest neighbours: an exact search, in float32 to rule queries out and in
-/// float64 for the rest. All its predictions are exact, so Estimates have bounds of 0 and
-/// predict_pair() takes as long as predict().
-/// Results, `kernel` and errors: as make_linear_scorer().
+/// A scorer with nearest neighbours. The search is exact: it rules out queries in float32 and
+/// compares the rest in float64. All predictions are exact, so Estimates have bounds of 0, and
+/// predict_pair() takes as long as predict(). Results, `kernel` and errors: as for
+/// make_linear_scorer().
 R2ROUTER_EXPORT std::shared_ptr<const Scorer> make_knn_scorer(const NearestNeighbours& neighbours,
                                                               std::string_view kernel = {});
 
-/// A scorer over a multilayer perceptron, in float64 arithmetic. Its error bounds are 0. Otherwise
-/// like make_knn_scorer().
+/// A scorer with a multilayer perceptron, in float64 arithmetic. Its error bounds are 0. Otherwise
+/// as make_knn_scorer().
 R2ROUTER_EXPORT std::shared_ptr<const Scorer> make_mlp_scorer(
     const MultilayerPerceptron& perceptron, std::string_view kernel = {});
 

@@ -36,7 +36,7 @@ struct Setting {
   std::variant<Member<bool>, Member<double>, Member<std::uint32_t>, Member<Objective>,
                Member<DecisionRules>, Member<std::vector<std::string>>>
       member;
-  /// What it means, in one or two sentences; `names` of other settings are in backticks.
+  /// Help text, one or two sentences; `names` of other settings are in backticks.
   std::string_view help;
   /// Unit of a number: "USD", "tokens", "milliseconds", …; or empty.
   std::string_view unit = {};
@@ -63,14 +63,14 @@ struct Setting {
   R2ROUTER_EXPORT std::string main_flag() const;
   /// `help` with its range, and with flags in place of names of settings.
   R2ROUTER_EXPORT std::string flag_help() const;
-  /// What a command line's help calls the value: "USD", "N", "best|cheapest".
+  /// The placeholder of the value in command-line help: "USD", "N", "best|cheapest".
   R2ROUTER_EXPORT std::string value_name() const;
 };
 
 /// Every setting, in the order of Policy.
 R2ROUTER_EXPORT std::span<const Setting> settings() noexcept;
 
-/// The setting of that name, or null.
+/// The setting with this name, or null.
 R2ROUTER_EXPORT const Setting* find_setting(std::string_view name) noexcept;
 
 /// Assigns a value to the setting. Returns false and leaves `policy` unchanged if the setting does
@@ -86,10 +86,10 @@ R2ROUTER_EXPORT std::optional<SettingValue> value_of(const Setting& setting, con
 /// The value as shown in error messages: 2, "x" (in quotes), true, or a list of 3.
 R2ROUTER_EXPORT std::string describe(const SettingValue& value);
 
-/// Throws Error(kInvalidArgument) that names the setting if one is out of range.
+/// Throws Error(kInvalidArgument) that names the setting if a setting is out of range.
 R2ROUTER_EXPORT void check(const Policy& policy);
 
-/// The JSON Schema of policy files; config/policy.schema.json holds it for editors.
+/// The JSON Schema of policy files, the same as config/policy.schema.json.
 R2ROUTER_EXPORT std::string policy_schema();
 
 }  // namespace r2router

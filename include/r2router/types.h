@@ -17,8 +17,8 @@
 
 namespace r2router {
 
-/// How many output tokens a model may spend on an answer: a positive count, or no limit.
-/// Ordered by size, unlimited last.
+/// The intended length of an answer in output tokens: a positive number, or no limit. Ordered by
+/// size, unlimited last.
 class Budget {
  public:
   /// No limit.
@@ -30,7 +30,7 @@ class Budget {
   static constexpr Budget unlimited() { return {}; }
 
   constexpr bool is_unlimited() const { return tokens_ == kNoLimit; }
-  /// The cap in tokens; only for a limited budget.
+  /// The number of tokens; only for a limited budget.
   constexpr std::uint32_t tokens() const { return tokens_; }
   /// "300", or "unlimited".
   R2ROUTER_EXPORT std::string to_string() const;
@@ -52,7 +52,7 @@ struct Pair {
   friend constexpr auto operator<=>(const Pair&, const Pair&) = default;
 };
 
-/// A pair with what is predicted of it for one query.
+/// A pair with its predictions for one query.
 struct Option {
   std::uint32_t model = 0;  ///< index into the Pool
   Budget budget = {};
@@ -63,7 +63,8 @@ struct Option {
   /// Policy::risk_aversion k, quality − k·quality_spread, clipped to [0, 1], takes the place of
   /// quality.
   double utility = 0;
-  /// The cap to send with the call (see CapRule): at least the budget, and never without one.
+  /// The cap to send with the call (see CapRule). It is at least the budget, and also set for an
+  /// unlimited budget.
   std::uint32_t max_tokens = 0;
   /// Upper bound on the cost of the call, USD: for the longest input, the longest answer within the
   /// cap, and the highest applicable prices. +∞ if the model's price is unknown.
@@ -77,7 +78,7 @@ struct Option {
 
 /// Why the pair was chosen.
 enum class Reason : std::uint8_t {
-  kUtility,        ///< the highest utility, as of all Objective::kUtility
+  kUtility,        ///< the highest utility
   kUsd,            ///< the highest quality − cost / willingness_to_pay
   kCheapest,       ///< the lowest cost of the pairs that meet all constraints
   kBest,           ///< the highest quality of the pairs that meet all constraints
@@ -88,7 +89,7 @@ enum class Reason : std::uint8_t {
 /// "cheapest", "best" or "quality_missed".
 R2ROUTER_EXPORT std::string_view to_string(Reason reason) noexcept;
 
-/// What can leave a pair out of a decision.
+/// What can exclude a pair from a decision.
 enum class Constraint : std::uint8_t {
   kModels,           ///< Policy::allow, deny and available_only
   kMaxCost,          ///< max_cost_usd
@@ -111,25 +112,25 @@ struct TaskShare {
   friend bool operator==(const TaskShare&, const TaskShare&) = default;
 };
 
-/// How a decision came about.
+/// Why a pair was chosen.
 struct Explanation {
-  std::optional<Option> runner_up = {};  ///< the next best; empty: there was no other
-  double margin = 0;                     ///< how much more `utility` the chosen pair has
+  std::optional<Option> runner_up = {};  ///< the next best; empty: there is no other
+  double margin = 0;                     ///< by how much the `utility` of the chosen pair is higher
   /// The chance that the chosen pair is the better of the two by the decision's λ, if errors of
   /// quality are independent and normal: Φ(difference of expected utilities / (1 − λ)√(σ₁² + σ₂²)).
   /// Errors for one query are in fact correlated, so the true chance is closer to 0 or 1. Empty
   /// where spreads are unknown or there is no runner-up.
   std::optional<double> win_probability = {};
-  /// For each Constraint, how many of the trained pairs do not meet it; one pair may miss several.
+  /// For each Constraint, how many of the trained pairs violate it; a pair may violate several.
   std::array<std::uint32_t, kConstraints> left_out = {};
-  /// What the text asks for, by the checkpoint's encoder: every task with a share of 1 % or more,
-  /// the largest first. Empty: the encoder recognises no tasks.
+  /// Tasks that the checkpoint's encoder recognises in the text: every task with a share of 1 % or
+  /// more, the largest first. Empty: the encoder does not recognise tasks.
   std::vector<TaskShare> tasks = {};
   /// How similar the text is to the training texts of the tasks, from 0 to 1: the sum of the shares
   /// of all tasks. Empty: unknown.
   std::optional<double> familiarity = {};
 
-  /// The chosen pair is the better one with a chance of 95 % or more.
+  /// Whether win_probability is at least 95 %.
   bool confident() const { return win_probability && *win_probability >= 0.95; }
 
   friend bool operator==(const Explanation&, const Explanation&) = default;
@@ -144,7 +145,7 @@ struct Decision {
   std::vector<Option> ranking = {};
   /// Empty unless RouteOptions::explain was set.
   std::optional<Explanation> explanation = {};
-  double lambda = 0;  ///< the λ that was used, whatever the objective
+  double lambda = 0;  ///< the λ that was used, for any objective
   /// The cost limit in effect, USD. It covers a call with all its retries and fallbacks.
   std::optional<double> max_cost_usd = {};
   std::int64_t input_tokens = 0;      ///< the query's length that costs were computed with
@@ -152,7 +153,7 @@ struct Decision {
   std::uint32_t images = 0;           ///< of the query
   std::shared_ptr<const Pool> pool = {};
 
-  /// False: no pair has the quality that was asked for.
+  /// False if no pair has the required quality.
   bool constraint_met() const { return reason != Reason::kQualityMissed; }
   /// The chosen model.
   const ModelSpec& model() const { return (*pool)[chosen.model]; }

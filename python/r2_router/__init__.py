@@ -6,8 +6,8 @@
     decision = router.route_text("Solve the equation: 2x + 5 = 13")
     decision["model"], decision["budget"]            # the model to call, and its token budget
 
-``r2_router.encoders`` runs embedding models, and ``r2_router.plotting`` draws decisions;
-diagnostics go to the logger ``r2_router``.
+``r2_router.encoders`` runs embedding models, and ``r2_router.plotting`` plots decisions.
+Diagnostics go to the logger ``r2_router``.
 """
 
 from __future__ import annotations

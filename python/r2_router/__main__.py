@@ -1,7 +1,7 @@
 """python -m r2_router: the r2-router program, which also accepts the flags of route.py.
 
-These are used without a subcommand. ``--lambda_val X`` is ``--lambda X``, and ``--hf-repo ID``
-loads the checkpoint from the Hugging Face Hub.
+The flags of route.py are used without a subcommand. ``--lambda_val X`` is ``--lambda X``, and
+``--hf-repo ID`` loads the checkpoint from the Hugging Face Hub.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def as_input_tokens(values: Any, count: int) -> NDArray[np.int64]:
 
 
 def as_thread_count(threads: Any) -> int:
-    """A number of threads for the native library; None, all cores, is 0 there."""
+    """A number of threads for the native library, where 0 means all cores; None is 0."""
     if threads is None:
         return 0
     if isinstance(threads, bool) or not isinstance(threads, Integral):

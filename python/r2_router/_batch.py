@@ -27,10 +27,10 @@ _COLUMNS = ("model_index", "budget", "quality", "output_tokens", "cost_usd", "ri
 class RouteBatch(Sequence[Option]):
     """The decision for each row of an array of embeddings.
 
-    It is a sequence of dictionaries with the keys of a decision, except ``all_options``: index it,
-    slice it or iterate over it. A slice, a mask or an array of row numbers gives a batch of those
-    rows. Its columns are arrays with one element for each row; ``to_pandas``, ``to_polars`` and
-    ``to_arrow`` make a table of them.
+    A sequence of dictionaries with the keys of a decision, except ``all_options``. It can be
+    indexed, sliced and iterated over. A slice, a mask or an array of row numbers gives a batch of
+    those rows. Its columns are arrays with one element for each row; ``to_pandas``, ``to_polars``
+    and ``to_arrow`` convert them to a table.
     """
 
     __slots__ = (*_COLUMNS, "models", "openrouter_ids")
@@ -41,7 +41,7 @@ class RouteBatch(Sequence[Option]):
     openrouter_ids: tuple[str, ...]
     #: The chosen one of ``models``.
     model_index: NDArray[np.int32]
-    #: The most tokens that it may spend, or ``UNLIMITED`` (-1).
+    #: Its token budget, or ``UNLIMITED`` (-1).
     budget: NDArray[np.int64]
     #: Predicted quality of the answer, 0 to 1.
     quality: NDArray[np.float64]

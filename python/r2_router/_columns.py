@@ -1,8 +1,8 @@
-"""Tables with a column of queries: the same table comes back with the decisions as columns.
+"""Tables with a column of queries, to which the decisions are appended as columns.
 
-There is a small class for each type of table. It lists the columns, hands one to the native library
-and appends the columns of the decisions. What is not known, but can be read through
-``__arrow_c_stream__``, becomes a ``pyarrow.Table``.
+There is a small class for each type of table. It lists the columns, passes one to the native
+library and appends the columns of the decisions. An unknown type with ``__arrow_c_stream__``
+becomes a ``pyarrow.Table``.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class _Pandas(Table):
                 self.table[[name]], preserve_index=False
             ).__arrow_c_stream__()
         except (ImportError, ValueError, TypeError):  # pyarrow's errors are of these types
-            return None  # columns of several types; the values tell which row is wrong
+            return None  # columns of several types; the values show which row is wrong
 
     def with_decisions(self, decisions: _core.Decisions, models: Sequence[str]) -> Any:
         import pandas
@@ -196,7 +196,7 @@ class _Rows(Table):
 
 
 def _lists(decisions: _core.Decisions, models: Sequence[str]) -> dict[str, list[Any]]:
-    """By column the values; None where there is none."""
+    """The values by column; None for a missing value."""
     columns = {name: array.tolist() for name, array in decisions.columns().items()}
     decided = columns.pop("decided")
     columns["model"] = [models[model] for model in columns["model"]]
@@ -209,7 +209,7 @@ def _lists(decisions: _core.Decisions, models: Sequence[str]) -> dict[str, list[
 
 
 def table_of(table: Any) -> Table:
-    """The table by its type; a library that has not been imported has made none of them."""
+    """The table by its type, which only an imported library can have created."""
     kind = type(table)
     library = kind.__module__.partition(".")[0]
     if library == "polars":
@@ -245,7 +245,7 @@ def as_optional_texts(values: Iterable[Any], name: str) -> list[str | None]:
                 f"row {row} of the column {name!r} is of the type {type(value).__name__}: "
                 "expected a string or None"
             )
-        # Half of a surrogate pair cannot be encoded; it is replaced, as in every other encoder.
+        # An unpaired surrogate cannot be encoded; it is replaced, as in every other encoder.
         texts.append(value if value is None else value.encode("utf-8", "replace").decode())
     return texts
 

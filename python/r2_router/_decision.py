@@ -22,7 +22,7 @@ _FloatKey = Literal["predicted_quality", "predicted_output_tokens", "predicted_c
 
 
 class _Count:
-    """Stands in for a long list of options."""
+    """Replaces a long list of options in a representation."""
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -105,7 +105,7 @@ class Decision(dict[str, Any]):
           ``confident``: 95 % or more
         - ``left_out``: for each constraint, the number of trained pairs that violate it
         - ``tasks``: the tasks that the encoder has recognised with their shares, the largest first;
-          ``familiarity``: how much the text is like those that they were learned from, or None
+          ``familiarity``: how similar the text is to the training texts of the tasks, or None
         """
         if self.choice is None:
             raise RuntimeError(
@@ -126,8 +126,8 @@ class Decision(dict[str, Any]):
             super().__setitem__(_ALL_OPTIONS, rank())
             self._rank = None
 
-    # Lookups of the other keys stay as cheap as a dictionary's: __missing__ is called only for
-    # missing keys.
+    # Looking up other keys is as cheap as in a dictionary: __missing__ is only called for missing
+    # keys.
     def __missing__(self, key: object) -> Any:
         if key == _ALL_OPTIONS and self._rank is not None:
             self._complete()
@@ -195,7 +195,7 @@ class Decision(dict[str, Any]):
         return twin
 
     def _twin(self, values: dict[str, Any]) -> Decision:
-        """A decision with these values. The rest is immutable and shared."""
+        """A decision with these values, which shares everything else."""
         arguments = (values, self.lambda_val, self.input_tokens, self.model_configs)
         return type(self)(*arguments, None, self.choice, self._details)
 

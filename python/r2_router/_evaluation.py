@@ -48,7 +48,7 @@ def evaluate(
     ignore_unknown_models: bool = False,
     progress: Progress = None,
 ) -> Evaluation:
-    """Compares a router, or with ``folds`` a way of training one, with others on known outcomes.
+    """Compares a router, or with ``folds`` a training recipe, with others on known outcomes.
 
     ``queries`` and ``outcomes`` are tables as in ``train``.
 
@@ -61,8 +61,8 @@ def evaluate(
     ``predictor``, ``alphas``, ``neighbours`` and ``threads`` are those of ``train``.
 
     - ``against``: contenders to compare with, such as ``["mean-curve", "knn-20", "models"]``; with
-      ``folds`` also ``"ridge-router"``, ``"knn-router"`` and ``"mlp-router"``; empty: the usual
-      ones
+      ``folds`` also ``"ridge-router"``, ``"knn-router"`` and ``"mlp-router"``; empty: all except
+      these routers
     - ``dataset``: use only queries whose ``dataset`` begins with this; ``by_dataset``: also
       evaluate each dataset on its own
     - ``embeddings``: a row for each row of ``queries``; None: the router makes them
@@ -241,15 +241,15 @@ def calibrate(
       out of training (``holdout`` as in ``evaluate``); None: by predictions for all queries
     - ``policy``: a policy file, or the name of one in the checkpoint's folder, whose constraints
       apply
-    - ``setting``: ``"willingness-to-pay"``, the cheapest way to a mean; or ``"fraction"``, the
-      share of its best quality that every query gets
+    - ``setting``: ``"willingness-to-pay"``, which reaches a mean at the lowest cost; or
+      ``"fraction"``, which gives every query the same share of its best quality
     - ``dataset``: use only outcomes of queries whose ``dataset`` begins with this
     - ``embeddings``: a row for each row of ``queries``; None: the router makes them
     - ``resamples``: of the bootstrap for 95 % intervals, 1 to 100,000, varied by ``seed``
     - ``progress``: as in ``train``
 
     Ctrl-C ends the calibration. Raises ``ValueError`` for a target that cannot be met, with the
-    range that can.
+    reachable range.
     """
     if setting not in ("willingness-to-pay", "fraction"):
         raise ValueError(f"setting is {setting!r}: expected 'willingness-to-pay' or 'fraction'")
@@ -284,7 +284,7 @@ def calibrate(
 
 
 def _check_no_training(training: dict[str, Any], **more: Any) -> None:
-    """Raises a ValueError for settings of a training that does not take place."""
+    """Raises a ValueError for training settings if there is no training."""
     defaults = {"predictor": "ridge", "coverage": 0.99}
     for name, value in (training | more).items():
         if name in defaults:
@@ -310,14 +310,15 @@ def learning_curve(
     ignore_unknown_models: bool = False,
     progress: Progress = None,
 ) -> LearningCurve:
-    """Trains on more and more outcomes, on top of a prior and from scratch, and compares.
+    """Compares training on top of a prior and from scratch for increasing numbers of outcomes.
 
     ``queries`` and ``outcomes`` are tables as in ``train``.
 
     - ``prior``: a router, a checkpoint folder, or None for the default checkpoint
-    - ``sizes``: numbers of queries to train on; None: 50 to 5,000. All that there are come last
+    - ``sizes``: numbers of queries to train on; None: 50 to 5,000. The number of all training
+      queries is added
     - ``encoder``: of the routers that are trained from scratch
-    - ``holdout``: one query in this many is not trained on, but evaluated; None: as the prior was
+    - ``holdout``: one query in this many is held out for evaluation; None: as the prior was
       trained; ``seed`` varies which queries come first
     - ``dataset``, ``threads``, ``cost``, ``progress``: as in ``train``
 

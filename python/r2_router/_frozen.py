@@ -1,4 +1,4 @@
-"""Dictionaries that tell rather than ignore an attempt to change them."""
+"""Read-only dictionaries, which raise an exception when they are changed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Value = TypeVar("Value")
 
 
 class FrozenDict(dict[Key, Value]):
-    """A dictionary in every way but that it cannot be changed; a copy of it is a plain one."""
+    """A dictionary that cannot be changed. A copy is a plain dictionary."""
 
     __slots__ = ()
 
@@ -28,7 +28,7 @@ class FrozenDict(dict[Key, Value]):
 
 
 def freeze(value: Any) -> Any:
-    """The value with every mapping in it frozen, in the same order."""
+    """Returns the value with every mapping in it frozen, in the same order."""
     if isinstance(value, Mapping):
         return FrozenDict({key: freeze(item) for key, item in value.items()})
     return value

@@ -18,7 +18,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def takes(*groups: type, **defaults: Any) -> Callable[[Function], Function]:
-    """Lists the keywords of these groups in a function's signature; defaults are None if not given.
+    """Adds the keywords of these groups to a function's signature; defaults are None if not given.
 
     Returns the function itself, so calls have no overhead.
     """

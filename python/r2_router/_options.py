@@ -18,7 +18,7 @@ INPUT_TOKENS = 100
 
 @functools.lru_cache(maxsize=256, typed=True)
 def _usual_options(lambda_val: float | None) -> _core.RouteOptions:
-    """Options are immutable, so equal calls share them."""
+    """Options are immutable, so that calls with equal arguments share them."""
     return _core.RouteOptions({"lambda_val": lambda_val})
 
 
@@ -28,7 +28,7 @@ def _usual_size(input_tokens: int | None) -> _core.QuerySize:
 
 
 def query_size(input_tokens: int | None, constraints: Constraints | None = None) -> _core.QuerySize:
-    """The size of a query for the native library, or an exception that says what is wrong.
+    """The size of a query for the native library. Raises an exception that explains what is wrong.
 
     ``input_tokens=None``: estimated from its text.
     """
@@ -48,11 +48,11 @@ def route_options(
     default_lambda: float | None = None,
     checkpoint_folder: str = "",
 ) -> _core.RouteOptions:
-    """The options for the native library, or an exception that names the wrong one.
+    """The options for the native library. Raises an exception that names the wrong option.
 
-    ``checkpoint_folder``: where policies are found by name, if there is one.
-    ``default_lambda`` replaces a ``lambda_val`` that is None, unless a constraint or a
-    policy sets another trade-off; None is the checkpoint's.
+    ``checkpoint_folder``: where named policies are found, or empty. ``default_lambda`` replaces a
+    ``lambda_val`` that is None, unless a constraint or a policy sets another trade-off; None is the
+    checkpoint's.
     """
     if not constraints:
         usual = default_lambda if lambda_val is None else lambda_val

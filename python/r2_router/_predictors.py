@@ -24,7 +24,7 @@ from ._frozen import FrozenDict, freeze
 
 __all__ = ["LinearPredictor", "checkpoint_of", "predictors_of"]
 
-#: Settings of a model that are passed on as they are; the native library checks them.
+#: Settings of a model that are passed on unchanged; the native library checks them.
 _MORE_SETTINGS = (
     "price_tiers",
     "unknown_prices",

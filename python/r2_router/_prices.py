@@ -29,18 +29,19 @@ def sync_prices(
     - ``pool``: a dictionary of models, or a JSON file. A model is looked up by its
       ``openrouter_id``
     - ``write``: update the file
-    - ``large_changes``: write also if a price becomes more than ten times higher or lower. If it is
-      False, that is a ``DataError``: check that the catalogue and the pool mean the same prices
+    - ``large_changes``: also write if a price becomes more than ten times higher or lower. If
+      False, such a change raises ``DataError``: check that the catalogue and the pool use the same
+      units
     - ``base_url``: the server whose list of models is the catalogue
-    - ``source``: another catalogue, a file or URL with such a list, or with prices in the form of
+    - ``source``: another catalogue: a file or URL with such a list, or with prices in the format of
       model_prices_and_context_window.json
     - ``ignore``: components of prices that your calls are never charged for, such as
       ``"web_search"``
     - ``ca_file``: certificate authorities to trust instead of the system's
 
     Returns the ``changes``, the ``pool`` with them, and the models that are ``retiring`` within 30
-    days or ``unlisted``. A price that cannot be computed and a model that retires are warnings of
-    the logger ``r2_router``. Raises ``ConfigError`` for a bad pool, ``DataError`` if the pool
+    days or ``unlisted``. Prices that cannot be computed and models that retire are logged as
+    warnings by ``r2_router``. Raises ``ConfigError`` for an invalid pool, ``DataError`` if the pool
     and the catalogue have no model in common, and ``ServerConnectionError`` or ``ServerError`` if
     the server fails.
     """

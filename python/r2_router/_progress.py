@@ -1,4 +1,4 @@
-"""Progress of long work: a bar of tqdm in terminals and notebooks, or the caller's function."""
+"""Progress of long calls: a tqdm bar in terminals and notebooks, or the caller's function."""
 
 from __future__ import annotations
 

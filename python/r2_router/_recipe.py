@@ -15,7 +15,7 @@ class LexicalFeatures(NamedTuple):
 
     #: ``"words"`` or ``"characters"``.
     kind: str = "words"
-    #: Shortest and longest run of them that counts as a feature.
+    #: Shortest and longest n-gram of them.
     min_n: int = 1
     max_n: int = 1
     #: Weight of every feature of the family.
@@ -34,7 +34,7 @@ class LexicalEncoder(NamedTuple):
     square_root: bool = False
     #: Weights features by their inverse document frequency in the training texts.
     idf: bool = False
-    #: Learns to recognise the queries' datasets, whose shares become features.
+    #: Learns to recognise the queries' datasets, and appends their shares to the embedding.
     topics: bool = False
 
 

@@ -131,12 +131,12 @@ class Evaluation(_Report):
 
     @property
     def queries(self) -> int:
-        """How many queries were evaluated."""
+        """Number of evaluated queries."""
         return int(self._figures["queries"])
 
     @property
     def summary(self) -> str:
-        """The possible saving, whether it is significant, and the result of the default setting."""
+        """The possible saving, its significance, and the result of the default setting."""
         return self._native.summary()
 
     @property
@@ -148,7 +148,7 @@ class Evaluation(_Report):
     def metrics(self) -> list[dict[str, Any]]:
         """For each contender its name ("policy") and metrics; the router is first.
 
-        ``audc``, the area under the deferral curve; ``qnc`` and ``c95``, the least cost that
+        ``audc``, the area under the deferral curve; ``qnc`` and ``c95``, the lowest cost that
         reaches the best single model's score and 95 % of it, or None; ``peak``, the highest score;
         ``routerarena``; with resamples their 95 % "intervals" and the router's advantage,
         "router_minus_policy".
@@ -272,7 +272,7 @@ class Training(_Report, dict[str, Any]):
     def evaluation(self) -> Evaluation:
         """The evaluation on the queries that were held out; computed when it is first used.
 
-        Raises ``ValueError`` if there are none.
+        Raises ``ValueError`` if no query was held out.
         """
         if self._evaluate is None:
             raise ValueError(
@@ -430,7 +430,7 @@ class AddedFromTasks(_Report, dict[str, Any]):
 
 
 class LearningCurve(_Report, dict[str, Any]):
-    """What each number of outcomes is worth: a dictionary of areas under the deferral curve.
+    """Areas under the deferral curve for increasing numbers of outcomes, as a dictionary.
 
     Keys: ``held_out_queries`` that were evaluated; ``mean_curve`` and ``prior``, with ``audc`` and
     ``peak``; ``points``, each with the number of ``queries`` trained on, ``prior`` (on top of it),
@@ -588,7 +588,7 @@ class PriceChanges(_Report):
         self._after = after
         #: A line for each change.
         self.changes = list(changes)
-        #: Those in which a price becomes more than ten times higher or lower.
+        #: The changes in which a price becomes more than ten times higher or lower.
         self.large_changes = list(large_changes)
         #: Models whose last day is within 30 days.
         self.retiring = list(retiring)
@@ -599,7 +599,7 @@ class PriceChanges(_Report):
 
     @property
     def pool(self) -> dict[str, Any]:
-        """The pool with the changes, as a dictionary that ``train`` and others take."""
+        """The pool with the changes, as a dictionary that ``train`` and other functions accept."""
         return _parse(self._after)
 
     def to_pandas(self) -> pandas.DataFrame:

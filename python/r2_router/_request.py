@@ -1,4 +1,4 @@
-"""A call for an answer as one object. The methods of a router differ in how they wait for it."""
+"""A call for an answer as an object. The methods of a router differ in how they wait for it."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ __all__ = ["AnswerKeywords", "Request", "RouteAndAnswerKeywords", "make_request"
 
 
 class AnswerKeywords(TypedDict, total=False):
-    """How an answer is asked for."""
+    """Keywords of the methods that request an answer."""
 
     #: Seconds for the whole call with its retries and fallbacks.
     timeout: float | None
-    #: How many other models may be asked if the chosen one fails.
+    #: Maximum number of other models to try if the chosen one fails.
     max_fallbacks: int
     #: Text between ``<think>`` and ``</think>`` at the start of an answer becomes its reasoning.
     split_thinking: bool
 
 
 class RouteAndAnswerKeywords(Constraints, AnswerKeywords, total=False):
-    """What chooses the pair, and how its answer is asked for."""
+    """Keywords that choose the pair and request its answer."""
 
 
 def split(keywords: RouteAndAnswerKeywords) -> tuple[Constraints, AnswerKeywords]:
@@ -43,7 +43,7 @@ def split(keywords: RouteAndAnswerKeywords) -> tuple[Constraints, AnswerKeywords
     return cast(Constraints, route), cast(AnswerKeywords, answer)
 
 
-#: The native call: it takes what cancels it, and where pieces of the text go.
+#: The native call. Its arguments are its cancellation and a callback for pieces of the text.
 Call = Callable[[_core.CancelSource, OnText | None], dict[str, Any]]
 
 
@@ -57,7 +57,7 @@ class Request:
     call: Call
 
     def wait(self, stream: bool) -> Answer | TextStream:
-        """The answer, or with ``stream`` its pieces as they come."""
+        """The answer, or with ``stream`` its pieces as they arrive."""
         if stream:
             return TextStream(self)
         return cast(Answer, run(lambda cancel: self(cancel, None)))
@@ -91,7 +91,7 @@ def make_request(
     temperature: float | None,
     keywords: AnswerKeywords,
 ) -> Request:
-    """Checks what is asked for. ``model``: a decision of the router, or one of its ``models``."""
+    """Checks the arguments. ``model``: a decision of the router, or one of its ``models``."""
     check_names(keywords, AnswerKeywords)
     messages = as_messages(query)
     timeout, max_fallbacks = keywords.get("timeout"), keywords.get("max_fallbacks", 2)

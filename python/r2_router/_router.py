@@ -20,9 +20,9 @@ __all__ = ["R2Router"]
 
 
 class R2Router(Routing):
-    """Chooses, for each query, a model and how many tokens it may spend.
+    """Chooses a model and a token budget for each query.
 
-    A router never changes, ``lambda_val`` and the endpoints' addresses apart; every method may be
+    Only ``lambda_val`` and the endpoints' addresses of a router can be changed. Every method may be
     called from many threads at once.
 
     Routing methods take the keywords of ``Constraints``, such as ``max_cost_usd`` and ``policy``:
@@ -64,25 +64,25 @@ class R2Router(Routing):
         stream: bool = False,
         **keywords: Unpack[AnswerKeywords],
     ) -> Answer | TextStream:
-        """Asks a model for an answer within a budget: a number of tokens, or ``"unlimited"``.
+        """Requests an answer from a model within a budget: a number of tokens, or ``"unlimited"``.
 
-        Instead of a model and a budget it takes a decision of this router. If the decision's model
-        fails in a way that another model may not, or returns no text, up to ``max_fallbacks``
-        others are asked, best first. Needs ``llm_api_base``; the key is ``llm_api_key``, else the
-        environment's OPENROUTER_API_KEY. ``timeout``: seconds for the whole call with its retries.
-        ``temperature`` is sent only if it is given (the published package sends 0.7), and not to
-        models that reject it. ``split_thinking``: text between ``<think>`` and ``</think>`` at the
-        start of an answer becomes its ``reasoning``.
+        A decision of this router can be passed instead of a model and a budget. If the decision's
+        model fails in a way that may not affect another model, or returns no text, up to
+        ``max_fallbacks`` other models are tried, best first. Requires ``llm_api_base``. The key is
+        ``llm_api_key``, or else the environment variable OPENROUTER_API_KEY. ``timeout``: seconds
+        for the whole call with its retries. ``temperature`` is sent only if it is given (the
+        published package sends 0.7), and not to models that reject it. ``split_thinking``: text
+        between ``<think>`` and ``</think>`` at the start of an answer becomes its ``reasoning``.
 
-        Returns ``response``, the ``model`` that gave it and its ``budget``, and what else is known:
-        ``usage`` (``prompt_tokens`` with the ``cached_tokens`` and ``cache_write_tokens`` among
-        them, ``completion_tokens`` with the ``reasoning_tokens`` among them; None if the server
-        does not report it), ``charged_usd`` (the server's own figure) and ``computed_usd`` (usage
-        times price), ``served_model`` and whether that was ``redirected``, ``finish_reason``,
-        ``truncated`` by the cap, ``reasoning`` and ``refusal`` (None if there is none),
-        ``seconds``, ``first_text_seconds``, and ``attempts``, a dictionary for each request that
-        was made; for a decision also its ``query`` and the predictions for the pair that answered.
-        With ``stream=True`` returns a ``TextStream`` instead.
+        Returns a dictionary with ``response``, the ``model`` that answered, its ``budget``, and
+        further facts: ``usage`` (``prompt_tokens`` with the ``cached_tokens`` and
+        ``cache_write_tokens`` among them, ``completion_tokens`` with the ``reasoning_tokens`` among
+        them; None if the server does not report it), ``charged_usd`` (the server's own figure) and
+        ``computed_usd`` (usage times price), ``served_model`` and whether that was ``redirected``,
+        ``finish_reason``, ``truncated`` by the cap, ``reasoning`` and ``refusal`` (None if there is
+        none), ``seconds``, ``first_text_seconds``, and ``attempts``, a dictionary for each request
+        that was made; for a decision also its ``query`` and the predictions for the pair that
+        answered. With ``stream=True`` returns a ``TextStream`` instead.
 
         Raises ``ServerConnectionError``, ``ServerTimeoutError``, ``ServerError`` and its kinds, of
         which ``NoAnswerError`` reports a refusal or another answer without text; the exception's
@@ -161,9 +161,10 @@ class R2Router(Routing):
         stream: bool = False,
         **keywords: Unpack[RouteAndAnswerKeywords],
     ) -> Answer | TextStream:
-        """Routes a query and asks the chosen model: ``generate`` of ``route_text``, whose
-        constraints it takes. Models that are not available are left out, unless
-        ``available_only=False``."""
+        """Calls ``generate`` with the decision of ``route_text``, whose constraints it accepts.
+
+        Unavailable models are left out, unless ``available_only=False``.
+        """
         constraints, settings = self._routing(keywords)
         decision = self.route_text(query, lambda_val, **constraints)
         return self._request(query, decision, None, temperature, settings).wait(stream)
@@ -208,7 +209,7 @@ class R2Router(Routing):
         return await request.wait_async(stream)
 
     def _routing(self, keywords: RouteAndAnswerKeywords) -> tuple[Constraints, AnswerKeywords]:
-        """What routes a query that will be answered, and what asks for the answer."""
+        """Returns a function that routes the query, and one that requests its answer."""
         self._client()  # fails before embeddings are made
         constraints, settings = split(keywords)
         constraints.setdefault("available_only", True)

@@ -51,9 +51,9 @@ Self = TypeVar("Self", bound="Routing")
 
 
 class QualityCurve(NamedTuple):
-    """What a model is predicted to do with each budget; arrays of one length."""
+    """A model's predictions for each budget, as arrays of equal length."""
 
-    #: Ascending; without a limit: ``UNLIMITED`` (-1), last.
+    #: Ascending; ``UNLIMITED`` (-1) is last.
     budget: NDArray[np.int64]
     #: Predicted quality, 0 to 1, not rounded.
     quality: NDArray[np.float64]
@@ -62,18 +62,18 @@ class QualityCurve(NamedTuple):
 
 
 class Routing(Saving):
-    """What ``R2Router`` does without a server for answers."""
+    """The part of ``R2Router`` that needs no server for answers."""
 
     lambda_val: float
     embed_url: str | None
     llm_api_base: str | None
     llm_api_key: str | None
     _model_configs: FrozenDict[str, Any]
-    #: Of the checkpoint, where policies are found by name; empty if it did not come from one.
+    #: The checkpoint's folder, where named policies are found; empty without a checkpoint.
     _folder: str
-    #: Makes the embeddings in this process; None: the checkpoint or a server does.
+    #: Computes embeddings in this process; None: the checkpoint or a server does.
     _given_encoder: Encoder | None
-    #: None: those of the checkpoint, for which objects are made when somebody looks.
+    #: None: those of the checkpoint, created on first access.
     _predictors: FrozenDict[str, Any] | None
 
     @takes(ServerKeywords, cache_bytes=0)
@@ -89,9 +89,9 @@ class Routing(Saving):
         encoder: Encoder | None = None,
         **servers: Unpack[ServerKeywords],
     ) -> None:
-        """A router from regressors that already exist.
+        """Creates a router from existing regressors.
 
-        ``predictors``: by model, in the order that settles ties, ``{"limited": {"10_score": ...},
+        ``predictors``: by model, in the order that breaks ties, ``{"limited": {"10_score": ...},
         "unlimited_score": ..., "unlimited_token": ...}``, each any object with ``coef_`` and
         ``intercept_``. ``model_configs``: by model ``{"openrouter_id": ...,
         "input_price_per_million": ..., "output_price_per_million": ...}``, and the other prices
@@ -118,18 +118,18 @@ class Routing(Saving):
         encoder: Encoder | None = None,
         **servers: Unpack[ServerKeywords],
     ) -> Self:
-        """A router from a checkpoint: a folder in either layout, or a Hugging Face repository.
+        """Loads a checkpoint: a folder in either layout, or a Hugging Face repository.
 
         ``path=None`` is the default checkpoint, which routes text without a server.
-        ``lambda_val=None`` takes the checkpoint's. ``verbose`` reports on standard error what was
+        ``lambda_val=None`` takes the checkpoint's. ``verbose`` prints on standard error what was
         loaded. The files of a checkpoint are never executed.
 
         - ``encoder``: makes embeddings in this process, for a checkpoint without an encoder: one of
-          ``r2_router.encoders``, or any function from a list of strings to an (N, d) array. A
-          router that threads share calls it from all of them
-        - ``embed_url``: a server that makes them instead;
-          ``embed_model``: its name for the embedding model, if not the checkpoint's;
-          ``embed_api_key``: its key; ``cache_bytes``: memory for embeddings that it made
+          ``r2_router.encoders``, or any function from a list of strings to an (N, d) array. If
+          threads share the router, it is called from all of them
+        - ``embed_url``: a server that computes them instead; ``embed_model``: its name for the
+          embedding model, if not the checkpoint's; ``embed_api_key``: its key; ``cache_bytes``:
+          size of the cache for its embeddings
         - ``llm_api_base``: an OpenAI-compatible endpoint for answers; ``llm_api_key``: its key,
           else the environment's OPENROUTER_API_KEY
         - ``timeout``: seconds that a call to either may take; ``ca_file``: certificate authorities
@@ -158,7 +158,7 @@ class Routing(Saving):
         encoder: Encoder | None = None,
         servers: ServerKeywords | None = None,
     ) -> Self:
-        """``folder``: where policies are found by name, or "". ``lambda_val=None``: as there."""
+        """``folder``: where named policies are found, or "". ``lambda_val=None``: as there."""
         router = cls.__new__(cls)
         router._folder = folder
         if lambda_val is None:
@@ -244,10 +244,11 @@ class Routing(Saving):
 
     @property
     def predictors(self) -> FrozenDict[str, Any]:
-        """By model, in the order that settles ties, as the constructor takes them; read-only.
+        """The predictors by model, in the order that breaks ties; read-only.
 
-        A loaded checkpoint's are objects with ``coef_``, ``intercept_`` and ``predict``. One of
-        nearest neighbours or of a perceptron has none: a ``RuntimeError`` says so.
+        Those of a loaded checkpoint are objects with ``coef_``, ``intercept_`` and ``predict``.
+        Raises ``RuntimeError`` for a checkpoint of nearest neighbours or of a perceptron, which has
+        none.
         """
         if self._predictors is None:
             self._predictors = predictors_of(self._checkpoint)
@@ -255,19 +256,19 @@ class Routing(Saving):
 
     @property
     def model_configs(self) -> FrozenDict[str, Any]:
-        """By model its prices, its catalogue name and whether it is available; read-only."""
+        """The prices, catalogue name and availability of each model; read-only."""
         return self._model_configs
 
     @property
     def dimension(self) -> int:
-        """Length of the embeddings that are routed."""
+        """Length of the router's embeddings."""
         return self._dimension
 
     def embed(self, texts: str | Strings) -> Floats:
         """Embeddings of one or several texts, (N, d).
 
-        The checkpoint's own encoder makes them, or else the router's ``encoder`` or the server at
-        ``embed_url``. Raises ``RuntimeError`` if there is none of them, ``ServerConnectionError``
+        The checkpoint's own encoder computes them, or else the router's ``encoder`` or the server
+        at ``embed_url``. Raises ``RuntimeError`` if there is no encoder, ``ServerConnectionError``
         or ``ServerError`` if the server fails, and what the encoder raises. A subclass may override
         this method: every method that takes text calls it, with a list.
         """
@@ -319,7 +320,7 @@ class Routing(Saving):
         return self._servers.encoder(self.embed_url)
 
     def _embed_all(self, queries: list[str]) -> Floats:
-        """One row for each query, from ``embed`` as this router has it."""
+        """One row for each query, from this router's ``embed``."""
         return self._checked_rows(self.embed(queries), queries)
 
     async def _embed_all_async(self, queries: list[str]) -> Floats:
@@ -362,11 +363,11 @@ class Routing(Saving):
         input_tokens: int = INPUT_TOKENS,
         **constraints: Unpack[Constraints],
     ) -> Decision:
-        """The choice for one embedding of shape (d,).
+        """Routes one embedding of shape (d,).
 
-        ``lambda_val`` weighs cost (USD) against quality: 0 looks at quality alone, 1 at cost alone;
-        None is the router's. Predictions are made in float64 for every type of array. The
-        constraints are described in ``help(R2Router)``.
+        ``lambda_val`` is the weight of cost (USD) against quality: 0 ignores cost, 1 ignores
+        quality; None is the router's value. Predictions are made in float64 for every type of
+        array. The constraints are described in ``help(R2Router)``.
         """
         options = self._options(lambda_val, constraints)
         row = as_embedding(embedding, self._dimension)
@@ -424,7 +425,7 @@ class Routing(Saving):
         input_tokens: int | None = None,
         **constraints: Unpack[Constraints],
     ) -> Decision | list[Decision]:
-        """The choice for a query, or a list of choices for a list of queries.
+        """Routes a query, or a list of queries, and returns a decision or a list of decisions.
 
         ``lambda_val`` and the constraints are as in ``route``. ``input_tokens=None`` estimates each
         query's length from its words.
@@ -495,12 +496,12 @@ class Routing(Saving):
         threads: int | None = None,
         **constraints: Unpack[Constraints],
     ) -> RouteBatch:
-        """The choices for the rows of an (N, d) array: the same as those of ``route``, but faster.
+        """Routes the rows of an (N, d) array: the same choices as those of ``route``, but faster.
 
         Uses all cores, or this many ``threads``, and releases the GIL.
-        ``input_tokens``: an int for all rows, or one for each; None: 100. Or give the ``texts``
-        that the rows are embeddings of: then the choices are those of ``route_text``, which
-        estimates each text's length and, for ``max_cost_usd``, bounds it.
+        ``input_tokens``: an int for all rows, or one for each; None: 100. Alternatively, pass the
+        ``texts`` of the embeddings: the choices are then those of ``route_text``, which estimates
+        each text's length and, for ``max_cost_usd``, bounds it.
         """
         rows = as_embeddings(embeddings, self._dimension)
         if texts is not None and input_tokens is not None:
@@ -533,22 +534,22 @@ class Routing(Saving):
         threads: int | None = None,
         **constraints: Unpack[Constraints],
     ) -> Any:
-        """The table with the decision for each row in columns after its own.
+        """Routes a table, and returns it with the columns of the decisions appended.
 
         ``text``: the column of queries; or ``embedding``: the column of their embeddings. A
         ``pyarrow.Table``, a data frame of pandas or polars, a dictionary of columns or a list of
-        dictionaries comes back as the same type; anything else with ``__arrow_c_stream__``, such as
-        a relation of DuckDB, as a ``pyarrow.Table``. The choices are those of ``route_text`` and
-        ``route``. The columns are ``model``, ``budget`` (missing: unlimited), ``max_tokens``,
-        ``predicted_quality``, ``predicted_output_tokens``, ``predicted_cost_usd``,
+        dictionaries is returned as the same type. Anything else with ``__arrow_c_stream__``, such
+        as a relation of DuckDB, is returned as a ``pyarrow.Table``. The choices are those of
+        ``route_text`` and ``route``. The columns are ``model``, ``budget`` (missing: unlimited),
+        ``max_tokens``, ``predicted_quality``, ``predicted_output_tokens``, ``predicted_cost_usd``,
         ``worst_case_cost_usd`` and ``reason``.
 
-        A row that cannot be routed raises no exception. It has no decision, and its ``reason`` says
-        why: ``"null"``, ``"empty"``, ``"wrong_length"`` or ``"not_finite"`` (of an embedding),
+        A row that cannot be routed raises no exception. It has no decision, and its ``reason`` is
+        ``"null"``, ``"empty"``, ``"wrong_length"`` or ``"not_finite"`` (of an embedding),
         ``"no_option"`` (none meets the constraints) or ``"no_embedding"`` (the encoder failed).
 
         Uses all cores, or this many ``threads``, and releases the GIL. Raises ``ValueError`` if
-        there is no such column, or the table has one of the new names already, and ``TypeError``
+        there is no such column, or the table already has one of the new columns, and ``TypeError``
         for a column of another type.
         """
         if (text is None) == (embedding is None):
@@ -607,7 +608,7 @@ class Routing(Saving):
     def quality_curve(
         self, query_or_embedding: Any, input_tokens: int | None = None
     ) -> dict[str, QualityCurve]:
-        """For each model, quality and cost against budget: what a choice is made from.
+        """The predicted quality and cost of each model for each budget.
 
         ``input_tokens=None``: estimated from a text, 100 for an embedding.
         """

@@ -25,9 +25,9 @@ class Saving:
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Writes the router as a checkpoint in the native layout, with the policies of its folder.
 
-        ``from_pretrained(folder)`` makes the same decisions; ``lambda_val`` becomes the
-        checkpoint's default. Addresses and keys of servers are not written. ``folder`` must not
-        exist or be empty. It is written completely or not at all.
+        A router loaded from it makes the same decisions; ``lambda_val`` becomes the checkpoint's
+        default. Addresses and keys of servers are not written. ``folder`` must not exist or be
+        empty. It is written completely or not at all.
         """
         target = os.path.abspath(os.fspath(folder))
         if os.path.exists(target) and (not os.path.isdir(target) or os.listdir(target)):
@@ -83,7 +83,7 @@ class Saving:
         return str(commit)
 
     def _own_checkpoint(self) -> _core.Checkpoint:
-        """The checkpoint, whose default λ is that of the router."""
+        """The checkpoint with the router's λ as its default."""
         if self.lambda_val == self._checkpoint.default_lambda:
             return self._checkpoint
         return self._checkpoint.with_lambda(self.lambda_val)

@@ -29,7 +29,7 @@ class ServerKeywords(TypedDict, total=False):
 
 
 class Servers:
-    """Connections to a router's servers, opened on first use and kept.
+    """Connections to a router's servers, which are opened on first use and reused.
 
     A router's addresses can change at any time: a new address gets a new object.
     """

@@ -1,4 +1,4 @@
-"""Queries, outcomes and pools as callers have them, as files that the native reader reads."""
+"""Converts queries, outcomes and pools to files for the native reader."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ Pool = Mapping[str, Any] | Path
 class Tables:
     """Files for the native reader, which exist during the ``with`` block.
 
-    Paths are passed on. Parquet files, data frames and rows are written as JSON lines. Messages
-    about such a file are changed to name the argument, the row and the column.
+    Paths are passed on unchanged. Parquet files, data frames and rows are written as JSON lines.
+    Messages about such a file are changed to name the argument, the row and the column.
     """
 
     def __init__(self) -> None:
@@ -114,7 +114,7 @@ class Tables:
         return path
 
     def original(self, message: str) -> str:
-        """A message about a file that is read, as one about what the caller passed."""
+        """Changes a message about a file to one about the argument that the caller passed."""
         for read, given in self._files.items():
             message = message.replace(read, given)
         for read, name in self._arguments.items():
@@ -220,7 +220,7 @@ def _plain(value: Any) -> Any:
 
 
 def _convert_parquet(path: str, destination: str) -> str:
-    """Writes a Parquet file as JSON lines to ``destination``; any other file stays as it is."""
+    """Writes a Parquet file as JSON lines to ``destination``; any other file is left unchanged."""
     try:
         with open(path, "rb") as file:
             if file.read(4) != b"PAR1":

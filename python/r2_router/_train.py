@@ -56,38 +56,38 @@ def train(
     - ``pool``: models and their prices (USD per million tokens), as a dictionary or a JSON file
       with ``models`` like that of a checkpoint's config.json
     - ``output``: None: nothing is written; ``save_pretrained`` of the router can do it later
-    - ``prior``: a router or checkpoint to begin with, such as one of ``train_on_tasks``. Its
+    - ``prior``: a router or checkpoint to start from, such as one of ``train_on_tasks``. Its
       models, encoder, budgets and default policy are kept, so ``pool``, ``models``,
-      ``token_limits``, ``encoder`` and ``predictor`` are not given, and ``alphas`` are penalties on
-      the distance from it. With few outcomes its predictions hardly change
+      ``token_limits``, ``encoder`` and ``predictor`` must not be set, and ``alphas`` are penalties
+      on the distance from it. With few outcomes its predictions hardly change
 
     Queries and outcomes are data frames (pandas, polars), Arrow tables, lists of dictionaries, or
     files: JSON lines, a JSON array or CSV, plain or compressed with gzip, or Parquet if pyarrow is
     installed. The format is detected from the contents.
 
-    - ``models``: train for these; by default for those that answered the share ``coverage`` of the
-      queries. ``dataset``: use only queries whose ``dataset`` begins with this
+    - ``models``: the models to train for; by default those with outcomes for at least the share
+      ``coverage`` of the queries. ``dataset``: use only queries whose ``dataset`` begins with this
     - ``token_limits``: derive these budgets from unlimited answers. An answer that is longer than
       the budget is cut off and scores 0. By default budgets are those of the outcomes
     - ``budget_prompt``: the instruction for a limited budget, with ``{budget}`` in place of the
       number; required if outcomes have limited budgets
-    - ``encoder``: settings of the built-in encoder; or ``embeddings`` from elsewhere, a row for
-      each row of ``queries``, and ``embedding_model``, the model that made them
+    - ``encoder``: settings of the built-in encoder. Alternatively, ``embeddings``: an array with a
+      row for each row of ``queries``, and ``embedding_model``, the model that computed them
     - ``augment``: also train on edits of each query that keep its meaning
     - ``predictor``: ``"ridge"`` (linear heads), ``"knn"`` (k-nearest neighbours) or ``"mlp"`` (a
       multilayer perceptron)
     - ``alphas``, ``neighbours``: ridge penalties, or numbers of nearest neighbours, to choose from
       by cross-validation with ``folds``
     - ``holdout``: keep one query in this many out of training, for evaluation; 0: none
-    - ``threads``: 0: one for each core. The result does not depend on it
+    - ``threads``: number of threads; 0: one for each core. The result does not depend on it
     - ``cost``: compare settings by ``"usd"``, ``"length"`` or ``"latency"``
-    - ``ignore_unknown_models``: leave out outcomes of models whose name ``pool`` has in another
-      spelling, which are an error otherwise
+    - ``ignore_unknown_models``: ignore outcomes of models that ``pool`` has under another spelling;
+      otherwise they are an error
     - ``progress``: a function of (stage, done, total); True or False: a bar of tqdm, or none;
       None: a bar in terminals and notebooks if tqdm is installed
 
-    Outcomes that are not used are warnings of the logger ``r2_router``: how many, of which models,
-    and why. Ctrl-C and exceptions of ``progress`` end the training; nothing is written.
+    Unused outcomes are logged as warnings by ``r2_router``: how many, of which models, and why.
+    Ctrl-C and exceptions of ``progress`` end the training; nothing is written.
 
     Returns a report, which is a dictionary of figures. Its ``router`` is ready to use. Raises
     ``DataError`` for invalid rows, naming the table, the row (from 1) and the column,
@@ -178,13 +178,13 @@ def train_on_tasks(
     """Trains a router on results by task, such as a benchmark's published table.
 
     - ``results``: a row for each model and task: ``model``, ``task``, ``score`` (0 to 1),
-      ``output_tokens``, and optionally ``questions`` (how many the means are of),
-      ``length_spread`` and ``cost_usd``
+      ``output_tokens``, and optionally ``questions`` (how many were averaged), ``length_spread``
+      and ``cost_usd``
     - ``prompts``: rows with ``query``, ``task`` and ``source``, from which the router learns to
       recognise tasks
     - ``pool`` and ``output``: as in ``train``; tables too
-    - ``vectors``: a checkpoint, such as ``"default"``; its vectors of wordpieces are used to
-      recognise words that no prompt has
+    - ``vectors``: a checkpoint, such as ``"default"``; its wordpiece vectors are used for words
+      that occur in no prompt
     - ``token_limits``: limited budgets; empty: 100, 300, 1000, 4000 and 16000
     - ``data_date``: the date of the results, such as ``"2026-08-22"``, which ``info`` shows
     - ``progress``: as in ``train``

@@ -24,7 +24,7 @@ Budget = int | Literal["unlimited"]
 #: A query, or a conversation that ends with it: ``[{"role": "user", "content": "..."}, ...]``.
 Conversation = str | Sequence[Mapping[str, str]]
 
-#: From N texts to what NumPy makes an (N, d) array of.
+#: A function from N texts to an (N, d) array, or to what NumPy converts to one.
 Encoder = Callable[[list[str]], Any]
 
 
@@ -62,7 +62,7 @@ class Details(TypedDict):
 
     #: The cap to send with the call.
     max_tokens: int
-    #: Cost of an answer of ``max_tokens``, with the longest count of the query's tokens.
+    #: Cost of an answer of ``max_tokens``, with the upper bound of the query's tokens.
     worst_case_cost_usd: float
     #: Standard deviation of the error of ``predicted_quality``, if the checkpoint has it.
     quality_spread: float | None
@@ -90,7 +90,7 @@ class Explanation(TypedDict):
     #: The tasks that the encoder has recognised with their shares, the largest first; empty if it
     #: recognises none.
     tasks: dict[str, float]
-    #: How much the text is like those that the tasks were learned from, from 0 to 1, if known.
+    #: How similar the text is to the training texts of the tasks, from 0 to 1, if known.
     familiarity: float | None
 
 

@@ -7,9 +7,10 @@
 Needs pyarrow (``pip install 'r2-router[bulk]'``). ``python -m r2_router bulk`` does the same.
 
 Each source file becomes a target file of the same name, with the columns of the decisions after its
-own. It is written under a temporary name, and renamed when it is complete and on disk; then a line
-in ``_r2_router.jsonl`` records it. A run that was interrupted goes on with the files that have no
-such line. A lock, which ends with the process, keeps a second run out of the target.
+own. It is written under a temporary name, and renamed when it is complete and on disk. A line in
+``_r2_router.jsonl`` then records it. A run that was interrupted continues with the files that have
+no such line. A lock, which is released when the process ends, prevents a second run from using the
+target.
 """
 
 from __future__ import annotations
@@ -55,15 +56,15 @@ _FORMATS = {
 
 @dataclasses.dataclass
 class Summary:
-    """What a job has routed, runs that it continued included."""
+    """The result of a job, including the interrupted runs that it continued."""
 
     rows: int = 0
-    #: By model, the rows that it was chosen for.
+    #: Number of rows for each chosen model.
     models: dict[str, int] = dataclasses.field(default_factory=dict)
-    #: By reason, the rows without a decision.
+    #: Number of rows without a decision, by reason.
     undecided: dict[str, int] = dataclasses.field(default_factory=dict)
     predicted_cost_usd: float = 0.0
-    #: No answers within the caps cost more; infinite if a price is unknown.
+    #: Upper bound on the cost of all answers within their caps; infinite if a price is unknown.
     worst_case_cost_usd: float = 0.0
     #: The mean of the rows with a decision.
     predicted_quality: float = 0.0
@@ -112,11 +113,12 @@ def route_dataset(
     """Routes a file, or all files of a folder and its folders, into files of the folder ``target``.
 
     ``text``, ``embedding`` and the other options are those of ``R2Router.route_table``.
-    ``router=None`` is the built-in one. Memory does not grow with the files: ``batch_rows`` are
-    read, routed and written at a time. ``progress(rows, seconds)`` is called after each batch.
+    ``router=None`` uses the default checkpoint. Memory does not depend on the size of the files:
+    ``batch_rows`` rows are read, routed and written at a time. ``progress(rows, seconds)`` is
+    called after each batch.
 
-    Called again with the same arguments it continues after an interruption; a file that has
-    changed since is routed again. Raises ``ValueError`` if the target was begun with other
+    After an interruption, repeat the call with the same arguments to continue; a file that has
+    changed since is routed again. Raises ``ValueError`` if the target was started with other
     arguments, ``FileNotFoundError`` if there is nothing to route, and ``RuntimeError`` if another
     process is writing to the target.
     """

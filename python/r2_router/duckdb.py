@@ -28,8 +28,8 @@ def register(
 ) -> None:
     """Defines the function ``name(text)`` in a connection.
 
-    It returns a struct of the columns that ``R2Router.route_table`` appends, whose options it takes
-    but for ``text`` and ``embedding``. A row that is NULL has a reason too.
+    The function returns a struct of the columns that ``R2Router.route_table`` appends. The options
+    are those of ``route_table``, except ``text`` and ``embedding``. A NULL row also has a reason.
     """
 
     def route(texts: Any) -> Any:

@@ -65,8 +65,8 @@ def plot_curves(
 
     A ring marks the chosen pair. The line through it joins all points of equal risk, (1 - lambda) *
     quality - lambda * cost: a point above it would have been chosen instead. Hollow markers are
-    answers without a token limit. The cost axis is logarithmic, and starts with zero if something
-    is free.
+    answers without a token limit. The cost axis is logarithmic, and includes zero if a pair is
+    free.
 
     Args:
         decision: what ``route`` or ``route_text`` returned, or any mapping with its keys.

@@ -39,10 +39,11 @@ def route(
     batch_size: int = 8192,
     **options: Any,
 ) -> ray.data.Dataset:
-    """The data set with the columns that ``R2Router.route_table`` appends, whose options it takes.
+    """Appends the columns of ``R2Router.route_table`` to a data set, with the same options.
 
-    ``router=None`` is the built-in one. ``concurrency``: actors, each with a core, or the fewest
-    and the most of them. Each receives the router once. Ray restarts those that fail.
+    ``router=None`` uses the default checkpoint. ``concurrency``: the number of actors, each with
+    one core, or its minimum and maximum. Each receives the router once. Ray restarts those that
+    fail.
     """
     options.setdefault("threads", 1)
     return dataset.map_batches(

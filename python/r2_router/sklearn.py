@@ -63,7 +63,7 @@ class RouterRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
         A data frame's columns may be in any order: ``prices`` has their names. Scores outside 0 to
         1 are mapped linearly to that range for the router; ``predict`` maps them back.
-        ``output_tokens``: lengths of the answers in the shape of ``y``; None: 1 each.
+        ``output_tokens``: lengths of the answers in the shape of ``y``; None: 1 for each.
         """
         y = self._in_order(y)
         output_tokens = self._in_order(output_tokens)

@@ -26,9 +26,10 @@ _TYPES = {str: StringType, int: LongType, float: DoubleType}
 
 
 def route(frame: DataFrame, router: R2Router | None = None, **options: Any) -> DataFrame:
-    """The frame with the columns that ``R2Router.route_table`` appends, whose options it takes.
+    """Appends the columns of ``R2Router.route_table`` to a frame, with the same options.
 
-    ``router=None`` is the built-in one. It is broadcast, so that each executor receives it once.
+    ``router=None`` uses the default checkpoint. The router is broadcast, so that each executor
+    receives it once.
     """
     options.setdefault("threads", 1)
     name = options.get("text") or options.get("embedding")

@@ -1,4 +1,5 @@
-// One JSON line for each request. It never has keys, and prompts only on request.
+// The access log: one JSON line for each request. It never contains keys, and contains prompts only
+// if configured.
 #pragma once
 
 #include <memory>
@@ -25,10 +26,10 @@ struct AccessEntry {
   std::optional<double> overhead_ms = {}, first_token_seconds = {};
 };
 
-/// Written by a thread of its own: if that falls behind, the oldest lines are dropped. Thread-safe.
+/// A separate thread writes the log. If it falls behind, the oldest lines are dropped. Thread-safe.
 class AccessLog {
  public:
-  /// `path`: "-": standard output; empty: nothing is logged. Throws Error(kIo).
+  /// `path`: a file, or "-" for standard output; empty: nothing is logged. Throws Error(kIo).
   explicit AccessLog(const std::string& path);
   AccessLog(const AccessLog&) = delete;
   AccessLog& operator=(const AccessLog&) = delete;

@@ -102,7 +102,7 @@ Candidate Chooser::choose() const {
   if (healthy != mask && std::ranges::find(healthy, 0) != healthy.end()) {
     try {
       return routed_candidate(healthy);
-    } catch (const Error&) {  // what is failing is better than nothing
+    } catch (const Error&) {  // a failing model is better than none
     }
   }
   try {
@@ -132,7 +132,7 @@ std::string Chooser::barred_text() const {
 
 Query Chooser::query() const {
   Query query{.text = request_.text, .size = request_.size};
-  // Without any text, such as an image alone: like a text of which nothing is known.
+  // A request without text, such as an image alone, is routed by an embedding of zeros.
   if (internal::is_blank(query.text)) {
     query.text.clear();
     query.embedding = std::vector<float>(service_.router.dimension());
@@ -159,7 +159,7 @@ Candidate Chooser::routed_candidate(const ModelMask& mask) const {
     try {
       return candidate_of(router().route(routed, options));
     } catch (const Error&) {
-      // No budget is that small: the answer is cut off where the client wants it to be.
+      // Every budget is larger than the client's cap, which will cut off the answer.
       return candidate_of(router().route(routed, without));
     }
   }
@@ -262,13 +262,14 @@ bool Chooser::exclude(std::uint32_t failed_model, ErrorCode code) {
   for (std::size_t i = 0; i < tried_.size(); ++i) {
     const ModelSpec& other = service_.pool()[i];
     const bool same_family = !failed.family.empty() && other.family == failed.family;
-    // With another request, such as less reasoning, a model of the family may not spend its cap.
+    // An entry of the family with another `request`, such as less reasoning, may not use up its
+    // cap.
     const bool may_differ = code == ErrorCode::kBudget && same_family && &other != &failed &&
                             other.request != failed.request;
     if (other.openrouter_id == failed.openrouter_id || same_family) {
       tried_[i] |= !may_differ;
     }
-    // Contexts are estimated, so the chosen one may have been too small.
+    // Whether a request fits a context is estimated, so the context may have been too small.
     if (code == ErrorCode::kTooLong && failed.context_tokens && other.context_tokens &&
         *other.context_tokens <= *failed.context_tokens) {
       tried_[i] = 1;

@@ -1,6 +1,6 @@
-// The pairs that a request may be sent to, and which of them to try next: by the router's decision
-// under the request's policy, or the model that the client has named. What has failed for this
-// request is left out, and what is failing for others is avoided.
+// Chooses the pair to try next for a request: by the router's decision under the request's policy,
+// or the model that the client has named. Models that have failed for this request are excluded,
+// and models that are failing for other requests are avoided.
 #pragma once
 
 #include <algorithm>
@@ -20,7 +20,7 @@
 
 namespace r2router::gateway {
 
-/// A pair that can be sent.
+/// A pair that the request can be sent to.
 struct Candidate {
   std::uint32_t model = 0;
   Budget budget = {};
@@ -30,49 +30,49 @@ struct Candidate {
   std::optional<double> quality = {}, cost_usd = {};
 };
 
-/// For the thread of the request. `incoming` and `request` must outlive it.
+/// Used on the thread of the request. `incoming` and `request` must outlive it.
 class Chooser {
  public:
-  /// Throws the Error of a request that cannot be sent to any pair.
+  /// Throws an Error if the request cannot be sent to any pair.
   Chooser(const Incoming& incoming, DialectKind dialect, const ClientRequest& request);
 
-  /// The pair to try next. Throws the Error of a request that no pair fits.
+  /// Returns the pair to try next. Throws an Error if no pair fits the request.
   Candidate choose() const;
-  /// Leaves out a model that has failed, and those that would fail likewise. Returns false if every
-  /// model would.
+  /// Excludes a model that has failed, and models that would fail in the same way. Returns false if
+  /// every model would.
   bool exclude(std::uint32_t failed_model, ErrorCode code);
-  /// Takes a charge from what the policy allows for the request.
+  /// Subtracts a charge from the amount that the policy allows for the request.
   void spend(double usd) { rest_usd_ = std::max(0.0, rest_usd_ - usd); }
   /// Whether the policy allows another attempt.
   bool affords(const Candidate& candidate) const { return candidate.worst_usd <= rest_usd_; }
-  /// Allows only pairs whose worst case the key has left.
+  /// Allows only pairs whose worst case does not exceed `left`, the rest of the key's limit.
   void narrow(Money left) { left_usd_ = left.usd(); }
 
-  /// The client has named the model.
+  /// Whether the client has named the model.
   bool is_named() const { return named_.has_value(); }
-  /// A limit of money has to hold.
+  /// Whether a spending limit applies.
   bool is_limited() const { return is_limited_; }
-  /// With the prices that apply to the request.
+  /// The pool, with the prices that apply to the request.
   const Pool& pool() const { return router().pool(); }
 
  private:
   const Router& router() const;
-  /// Under a limit, refuses whatever is not known to be within the worst case.
+  /// Under a spending limit, refuses every field that may cost more than the worst case.
   void refuse_surcharges() const;
   [[noreturn]] void unknown_model() const;
-  /// What is failing or busy at the moment.
+  /// Models that are failing or busy at the moment.
   ModelMask unhealthy() const;
-  /// How many models were no candidates from the outset.
+  /// A text for errors: how many models were excluded before routing.
   std::string barred_text() const;
   Query query() const;
   Policy policy_without(const ModelMask& mask) const;
   Candidate routed_candidate(const ModelMask& mask) const;
   Candidate candidate_of(const Decision& decision) const;
-  /// To the client's own cap.
+  /// Lowers the cap to the client's own.
   void lower_cap(Candidate& candidate, std::int64_t max_input_tokens) const;
   double worst_case(const Candidate& candidate, std::int64_t max_input_tokens) const;
-  /// The model that the client has named, without a budget: with its own cap, or that which the
-  /// router gives to an unlimited answer.
+  /// The model that the client has named, without a budget. Its cap is the client's, or the
+  /// router's cap for an unlimited answer.
   Candidate named_candidate() const;
 
   const Incoming& incoming_;

@@ -5,17 +5,18 @@
 //       │           └── wait ◄── retry ─┤
 //       └────────────── fallback ◄──────┘
 //
-// A fallback decides anew without the models that have failed, so it also knows what has failed
-// for other requests meanwhile. Nothing is retried once a part of the answer has been passed on.
+// A fallback makes a new decision without the models that have failed, so it also takes recent
+// failures of other requests into account. Nothing is retried once a part of the answer has been
+// passed on.
 //
-// Every attempt has its own reservation of the worst case. It is released if the attempt was not
-// billed (not sent, or rejected by an HTTP status other than a timeout), settled by the reported
-// usage, and abandoned, which counts it as spent, if what it cost is unknown. If the worst case is
-// more than the key has left, the decision is repeated with what is left as its limit, so a cheaper
-// pair is chosen.
+// Every attempt reserves its own worst case. The reservation is released if the attempt was not
+// billed (not sent, or rejected by an HTTP status other than a timeout), settled if the server
+// reported the usage, and abandoned, which counts it as spent, if the cost is unknown. If the worst
+// case is more than the key has left, the decision is repeated with the remaining amount as its
+// limit, so that a cheaper pair is chosen.
 //
-// A stream has no place for the cost in its head, so a comment before its last event has it, which
-// clients ignore: ": x-r2-cost-usd 0.00012".
+// The headers of a stream are sent before its cost is known, so the cost is in a comment before the
+// last event, which clients ignore: ": x-r2-cost-usd 0.00012".
 #include "gateway/completion.h"
 
 #include <algorithm>
@@ -53,11 +54,12 @@ using Milliseconds = std::chrono::duration<double, std::milli>;
 /// Headers that are passed on to the endpoint, in addition to those that begin with "anthropic-".
 constexpr std::string_view kForwarded[] = {"traceparent", "tracestate", "openai-beta"};
 constexpr std::size_t kMostEventBytes = std::size_t{16} << 20;
-/// A retry that has to wait longer gives way to a fallback.
+/// If a retry has to wait longer than this, in seconds, a fallback is tried instead.
 constexpr double kLongestWaitBeforeFallback = 1;
-/// How often a request is decided anew since its key has less left. Others take from it meanwhile.
+/// Maximum number of new decisions for a request because its key has less left. Concurrent requests
+/// also reduce the rest.
 constexpr std::uint32_t kMostNarrowings = 3;
-/// How long the end of the connection may take after the last event of a stream.
+/// Maximum time between the last event of a stream and the end of the connection.
 constexpr std::chrono::seconds kStreamEnd{1};
 
 double seconds_since(Clock::time_point begin) {
@@ -69,7 +71,7 @@ std::string shortest(double number) {
   return {digits, std::to_chars(digits, digits + sizeof digits, number).ptr};
 }
 
-/// Anthropic's header of betas without the long context, whose price the pool does not have.
+/// Anthropic's beta header without the long context, whose price is not in the pool.
 std::string without_long_context(std::string_view betas) {
   std::string kept;
   while (!betas.empty()) {
@@ -82,8 +84,8 @@ std::string without_long_context(std::string_view betas) {
   return kept;
 }
 
-/// Whether a status leaves open that the server has generated an answer: after a timeout of a proxy
-/// it may still be generating.
+/// Whether the server may have generated an answer in spite of this status: after a timeout of a
+/// proxy, it may still be generating.
 bool may_be_billed(int status) {
   constexpr int kGatewayTimeout = 504, kCloudflareTimeout = 524;
   return status < 300 || status == kGatewayTimeout || status == kCloudflareTimeout;
@@ -104,7 +106,7 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
   Completion(const Completion&) = delete;
   Completion& operator=(const Completion&) = delete;
 
-  /// Also when the client disconnects.
+  /// Also called when the client disconnects.
   ~Completion() override {
     if (call_) {
       const bool sent = call_->sent();
@@ -117,7 +119,7 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
     context_.counts.change([](Counts& counts) { --counts.active; });
   }
 
-  /// Returns true if the request was answered at once.
+  /// Returns true if the request was answered immediately.
   bool start() {
     try {
       request_ =
@@ -164,7 +166,7 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
         .tokens = static_cast<std::uint64_t>(input + candidate_.output_tokens *
                                                          static_cast<double>(request_.choices)),
         .requests = attempts_ == 0 ? 1U : 0U};
-    // The outcome may come on another thread, and after this object's end.
+    // The callback may run on another thread, and after this object was destroyed.
     auto later = [this, alive = std::weak_ptr(alive_), &loop = context_.loop](Outcome outcome) {
       auto shared = std::make_shared<Outcome>(std::move(outcome));
       loop.post([this, alive, shared] {
@@ -186,7 +188,7 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
     send();
   }
 
-  /// Chooses a pair within what the key has left. False if there is none.
+  /// Chooses a pair within the amount that the key has left. Returns false if there is none.
   bool choose_cheaper(const Refusal& refusal) {
     const Money left = refusal.left();
     if (chooser_->is_named() || !refusal.is_of_money() || left.nano <= 1 ||
@@ -267,7 +269,7 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
     const std::string* type = llm::find_header(head.headers, "content-type");
     if (type != nullptr && type->find("json") != type->npos &&
         type->find("event-stream") == type->npos) {
-      return;  // an error, most likely: read as a whole
+      return;  // probably an error: read as a whole
     }
     parser_.emplace(kMostEventBytes);
     reader_ = dialect_.read_stream(request_, spec().name, key());
@@ -315,13 +317,13 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
     return !failed;
   }
 
-  /// All of the answer has arrived, though the connection may break before it ends.
+  /// The whole answer has arrived, although the connection may break before the stream ends.
   bool is_whole() const {
     return reader_ && (reader_->ended() ||
                        (request_.choices == 1 && !reader_->answer().finish_reason.empty()));
   }
 
-  /// For the client; empty if the cost is not known.
+  /// The comment for the client; empty if the cost is unknown.
   std::string cost_comment() const {
     const std::optional<double> charged = charge(reader_->answer());
     return charged && cost_known_ ? comment_of(cost_usd_ + *charged) : std::string();
@@ -340,7 +342,7 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
     reply_.begin(200, headers);
   }
 
-  /// Ends the call before the server does. Without a failure: everything has arrived.
+  /// Ends the call before the server does. Without a failure, the answer is complete.
   void cut(std::optional<Failure> failure) {
     llm::Response response{.status = 200, .sent = true, .answered = true};
     call_.reset();
@@ -358,7 +360,7 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
     std::optional<Failure> failure = response.failure;
     if (reader_) {
       if (!failure) parser_->finish([this](auto name, auto data) { return take(name, data); });
-      if (is_whole()) failure.reset();  // all that follows is lost without loss
+      if (is_whole()) failure.reset();  // the rest is not needed
       if (!failure) {
         reader_->finish();
         failure = reader_->answer().failure;
@@ -381,8 +383,8 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
     conclude(std::move(failure), response);
   }
 
-  /// Prepares another attempt if the server wants the cap in the other field, which it then gets in
-  /// later requests for this model, too.
+  /// If the server requires the other field for the cap, prepares another attempt with it. Later
+  /// requests to this model use that field from the start.
   void swap_cap_field(int status, const llm::ServerError& error) {
     const llm::RequestForm sent{.cap_field = cap_field_},
         other{.cap_field = llm::other_cap_field(cap_field_)};
@@ -409,7 +411,7 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
     last_failure_ = std::move(failure);
     last_response_ = response;
     if (begun_) {
-      // An answer without text has its end all the same.
+      // An answer without text may also be complete.
       const bool lacks_content =
           last_failure_->code == ErrorCode::kNoAnswer || last_failure_->code == ErrorCode::kBudget;
       return reader_->ended() || (lacks_content && is_whole()) ? end_stream() : break_off();
@@ -420,7 +422,7 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
     reply_failure();
   }
 
-  /// Ends the reservation. `cut_off`: what was reported of the usage is not all.
+  /// Ends the reservation. `cut_off`: the reported usage is incomplete.
   void settle(bool cut_off, const llm::Response& response) {
     const bool reported = !cut_off && (answer_.usage || answer_.charged_usd);
     if (!reported) return end_attempt(response.sent && may_be_billed(response.status));
@@ -447,13 +449,13 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
     });
   }
 
-  /// What an answer costs; empty if it is not known.
+  /// The cost of an answer; empty if it is unknown.
   std::optional<double> charge(const Answer& answer) const {
     if (answer.charged_usd || !answer.usage) return answer.charged_usd;
     return internal::charge(spec().prices, *answer.usage, request_.size.images);
   }
 
-  /// Without a bill. `unknown`: there may be one.
+  /// Ends an attempt without a bill. `unknown`: there may be one.
   void end_attempt(bool unknown) {
     --endpoint().condition->in_flight;
     if (!unknown) return reservation_.release();
@@ -515,7 +517,7 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
     return true;
   }
 
-  /// Excludes what has failed, if another model is to be tried.
+  /// Excludes the failed model. Returns false if no other model is to be tried.
   bool can_fall_back() {
     if (fallbacks_left_ == 0 || Clock::now() >= deadline_ ||
         !chooser_->exclude(candidate_.model, last_failure_->code)) {
@@ -562,13 +564,13 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
     reply_.send(200, headers, answer_.body);
   }
 
-  /// A stream that ended in order, with a failure that it has reported itself.
+  /// Ends a complete stream, which has reported its failure itself.
   void end_stream() {
     done(200, std::string(to_string(last_failure_->code)));
     reply_.finish();
   }
 
-  /// In the middle of a stream.
+  /// Fails in the middle of a stream.
   void break_off() {
     const ErrorReport report = report_of(*last_failure_);
     reply_.write(reader_->error_events(report));
@@ -588,7 +590,7 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
     }
     if (no_content && !reader_ && !answer_.body.empty()) return send_answer();
     const ErrorReport report = report_of(failure);
-    // The server's own words, which are in the client's dialect.
+    // The server's own error body, which is in the client's dialect.
     const bool own = last_response_.status == report.status && report.status < 500 &&
                      body_.starts_with('{') && last_response_.status >= 400;
     reply_error(report, own ? llm::redact(body_, key()) : dialect_.write_error(report),
@@ -603,14 +605,14 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
   void reply_error(const ErrorReport& report, const std::string& body, llm::Headers extra = {}) {
     llm::Headers headers = result_headers();
     headers.emplace_back("content-type", "application/json");
-    // The gateway has retried whatever is worth it.
+    // The gateway has already retried what can be retried.
     if (attempts_ > 0 || report.status == 400) headers.emplace_back("x-should-retry", "false");
     std::ranges::move(extra, std::back_inserter(headers));
     done(report.status, report.code);
     reply_.send(report.status, headers, body);
   }
 
-  /// Errors of the request itself.
+  /// Replies with an error of the request itself.
   void fail(const Error& error) {
     ErrorReport report{.status = 400,
                        .message = error.message(),

@@ -1,4 +1,4 @@
-// A request in any dialect: decide, reserve, send, pass the answer on, settle.
+// The life of a request in any dialect: decide, reserve, send, pass the answer on, settle.
 #pragma once
 
 #include <memory>
@@ -15,7 +15,7 @@
 
 namespace r2router::gateway {
 
-/// What the requests of a loop share.
+/// Shared by the requests of a loop.
 struct LoopContext {
   Loop& loop;
   CountsOfLoop& counts;
@@ -27,7 +27,7 @@ struct LoopContext {
   std::string make_id();
 };
 
-/// Answers the request. Null: it was answered at once.
+/// Answers the request. Null if it was answered immediately.
 std::unique_ptr<HttpTask> complete(LoopContext& context, const Dialect& dialect, Incoming incoming,
                                    HttpReply& reply);
 

@@ -123,7 +123,7 @@ class ConfigReader {
                  {"checkpoint", [&](const JsonView& value) { config_.checkpoint = path(value); }},
                  {"pool", [&](const JsonView& value) { config_.pool = path(value); }},
                  {"kernel", into(config_.kernel)},
-                 // They may be names, which need the checkpoint's folder.
+                 // Policies may be names, which need the checkpoint's folder.
                  {"policy",
                   [&](const JsonView& value) {
                     policies_.emplace_back([this, value] { config_.policy = policy(value); });
@@ -184,7 +184,7 @@ class ConfigReader {
       if (!error.where().pointer.empty()) throw;
       value.fail_with(error.what());
     }
-    // Without the text: it may be a key.
+    // The text is not shown: it may be a key.
     value.fail_with("found another text, expected " + std::string(kExpected));
   }
 
@@ -278,7 +278,7 @@ class ConfigReader {
     return load_policy(file);
   }
 
-  /// The policies in the checkpoint's folder can be asked for by name, too.
+  /// The policies in the checkpoint's folder can also be used by name.
   void read_checkpoint_policies() {
     std::error_code none;
     const fs::path folder = fs::path(config_.checkpoint) / "policies";
@@ -422,8 +422,8 @@ class ConfigReader {
                                                  }}});
   }
 
-  /// --llm-api-base and the environment's key make the default endpoint where none is configured,
-  /// and change it where there is one.
+  /// --llm-api-base and the environment's key define the default endpoint if none is configured,
+  /// and change it otherwise.
   void override_endpoint() {
     constexpr const char* kOpenRouter = "https://openrouter.ai/api/v1";
     llm::Secret key =

@@ -32,7 +32,7 @@ struct EndpointConfig {
   std::size_t concurrency = 0;  ///< requests in progress at once, in this process; 0: any number
 };
 
-/// What is passed on to an endpoint's embedding models.
+/// Embedding requests that are passed on to an endpoint.
 struct EmbeddingsConfig {
   std::string endpoint = {};                  ///< name
   std::map<std::string, double> prices = {};  ///< USD per million input tokens, by model
@@ -40,10 +40,11 @@ struct EmbeddingsConfig {
 
 struct LogConfig {
   std::string access = {};  ///< path of the access log; "-": standard output; empty: none
-  bool prompts = false;     ///< with the text that is routed on
+  bool prompts = false;     ///< include the text that is routed
 };
 
-/// A file of a configuration, with its state before it was read: a change while it is read shows.
+/// A file of a configuration, with its state before it was read, so that a change during the
+/// reading is detected.
 struct SourceFile {
   explicit SourceFile(std::string file);
   bool has_changed() const;
@@ -76,14 +77,14 @@ struct GatewayConfig {
   std::uint32_t max_fallbacks = 2;
   std::string baseline = {};  ///< the model that costs are compared with; empty: the best one
 
-  /// The first is the default one, for models that name none. Empty: nothing can be answered.
+  /// The first is the default for models that name no endpoint. Empty: no request can be answered.
   std::vector<EndpointConfig> endpoints = {};
   std::optional<EmbeddingsConfig> embeddings = {};
   std::vector<Key> keys = {};
   LedgerLocation ledger = {};
   LogConfig log = {};
 
-  /// That it was read from; a change of one is a change of it.
+  /// The files that the configuration was read from. It is reloaded if one of them changes.
   std::vector<SourceFile> files = {};
 };
 

@@ -1,4 +1,5 @@
-// POST /v1/decisions. Many queries are decided in slices, between which the loop serves others.
+// POST /v1/decisions. Many queries are decided in slices, between which the loop serves other
+// requests.
 #include <algorithm>
 #include <cstddef>
 #include <memory>
@@ -17,7 +18,7 @@
 namespace r2router::gateway {
 namespace {
 
-/// About a millisecond.
+/// Queries in a slice, which takes about a millisecond.
 constexpr std::size_t kSlice = 16;
 
 class Decisions final : public HttpTask {

@@ -36,7 +36,7 @@ class Embedding final : public HttpTask, private llm::EventTransport::Receiver {
   }
 
   void start() {
-    // No tokenizer makes more tokens than bytes.
+    // No tokenizer produces more tokens than bytes.
     const Demand demand{.worst_case = Money::rounded_up(usd(static_cast<double>(bytes_))),
                         .tokens = bytes_ / 4};
     auto later = [this, alive = std::weak_ptr(alive_), &loop = context_.loop](Outcome outcome) {
@@ -98,7 +98,7 @@ class Embedding final : public HttpTask, private llm::EventTransport::Receiver {
     std::optional<std::uint64_t> tokens;
     try {
       tokens = JsonText(body_).root()["usage"]["prompt_tokens"].count();
-    } catch (const Error&) {  // passed on all the same
+    } catch (const Error&) {  // passed on nevertheless
     }
     if (tokens) {
       --endpoint_.condition->in_flight;

@@ -20,7 +20,7 @@ namespace {
 constexpr std::chrono::seconds kWatchInterval{1};
 constexpr std::chrono::seconds kFlushPatience{10};
 
-/// The names of settings that need a restart and differ.
+/// The names of settings that differ and need a restart.
 std::string needing_restart(const gateway::GatewayConfig& a, const gateway::GatewayConfig& b) {
   std::string names;
   const auto compare = [&](bool same, const char* name) {
@@ -93,7 +93,7 @@ class Gateway::State {
       gateway::GatewayConfig config = gateway::load_config(options_);
       const auto tls = config.tls;
       const std::string restart = needing_restart(before->config, config);
-      // Accounts take their new limits here, at the end of all that can fail.
+      // Accounts get their new limits here, after everything that can fail.
       auto service = std::make_shared<const gateway::Service>(std::move(config), shared_.health,
                                                               shared_.ledger.get(), options_.log);
       if (tls && before->config.tls) server_->use_tls(*tls);
@@ -140,7 +140,7 @@ class Gateway::State {
       if (stop.stop_requested() || std::ranges::none_of(known, &gateway::SourceFile::has_changed)) {
         continue;
       }
-      // A state that cannot be used is not tried again.
+      // The same invalid files are not tried again.
       for (gateway::SourceFile& file : known) file = gateway::SourceFile(file.path);
       try {
         reload();

@@ -1,4 +1,4 @@
-// Which models and endpoints are failing. Requests avoid them for a while.
+// Keeps track of failing models and endpoints. Requests avoid them for a while.
 #pragma once
 
 #include <atomic>
@@ -18,9 +18,9 @@
 
 namespace r2router::gateway {
 
-/// A circuit breaker. After kThreshold failures in a row it is open: nothing is sent, at first for
-/// kFirstPause, and twice as long after each further failure. Then one request at a time is let
-/// through as a probe, and its success closes the breaker. Thread-safe.
+/// A circuit breaker. After kThreshold consecutive failures, it opens: no requests are sent for
+/// kFirstPause. After this pause, it allows one request at a time as a probe. A success closes the
+/// breaker; each failure doubles the pause, up to kLongestPause. Thread-safe.
 class Breaker {
  public:
   using Clock = llm::Clock;
@@ -29,18 +29,19 @@ class Breaker {
 
   /// Whether a request may be sent.
   bool allows(Clock::time_point now) const;
-  /// A request is being sent. Its end must be reported with one of the others.
+  /// Called when a request is sent. Its end must be reported with one of the functions below.
   void on_start(Clock::time_point now);
   void on_success();
-  /// `retry_after`: seconds for which the server wants no request.
+  /// `retry_after`: the server's Retry-After, in seconds.
   void on_failure(Clock::time_point now, std::optional<double> retry_after);
-  /// The end says nothing about the server: a cancelled call, or an error of the request.
+  /// Reports an end that does not depend on the server: a cancelled call, or an error of the
+  /// request.
   void on_neutral();
 
   bool is_open() const { return open_until_ != 0; }
 
  private:
-  /// A probe that was never reported counts as lost after this time.
+  /// After this time, a probe without a reported end is considered lost.
   static constexpr std::chrono::seconds kLongestProbe{600};
 
   // Nanoseconds of the clock; 0: none.
@@ -48,15 +49,15 @@ class Breaker {
   std::atomic<std::uint32_t> failures_ = 0;  // in a row
 };
 
-/// Whom a failure is a sign against.
+/// What a failure is attributed to.
 enum class Blame : std::uint8_t { kNobody, kModel, kEndpoint };
 Blame blame_for(ErrorCode code);
 
-/// What is known of a model at an endpoint, or of an endpoint.
+/// The condition of a model at an endpoint, or of an endpoint.
 struct Condition {
   Breaker breaker;
   std::atomic<std::size_t> in_flight = 0;  ///< requests
-  /// The field for the cap that the server has asked for, of a model; kAutomatic: none.
+  /// The field for the cap that the server requires for this model; kAutomatic: unknown.
   std::atomic<llm::CapField> cap_field = llm::CapField::kAutomatic;
 };
 

@@ -1,4 +1,4 @@
-// Counters for GET /metrics. Each loop counts for itself; a scrape adds them up.
+// Counters for GET /metrics. Each loop has its own; a scrape adds them up.
 #pragma once
 
 #include <array>
@@ -60,7 +60,7 @@ class CountsOfLoop {
  public:
   template <typename Change>
   void change(Change change) {
-    const std::lock_guard lock(mutex_);  // of nobody else, except while metrics are read
+    const std::lock_guard lock(mutex_);  // uncontended except while metrics are read
     change(counts_);
   }
   void add_to(Counts& sum) const;
@@ -79,7 +79,7 @@ struct Gauge {
 class Metrics {
  public:
   std::shared_ptr<CountsOfLoop> add_loop();
-  /// In the text format of Prometheus.
+  /// The metrics in the text format of Prometheus.
   std::string text(const std::vector<Gauge>& gauges,
                    const std::vector<std::pair<std::string, bool>>& models_available) const;
 

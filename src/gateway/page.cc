@@ -18,8 +18,7 @@ constexpr std::pair<std::string_view, const char*> kTypes[] = {
     {".svg", "image/svg+xml"},
     {".json", "application/schema+json"}};
 
-// Only what this server sends may be loaded or called, and nothing that is written in the page
-// itself.
+// Allows only scripts, styles and calls from this server, and no inline ones.
 constexpr const char* kContentPolicy =
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'";

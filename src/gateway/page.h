@@ -1,4 +1,4 @@
-// The web page of the gateway. Its files are in the program: it needs nothing from elsewhere.
+// The web page of the gateway. Its files are part of the program; it loads no external resources.
 #pragma once
 
 #include <optional>
@@ -13,7 +13,8 @@ struct PageFile {
   llm::Headers headers;
 };
 
-/// The file at a path: the page at "/", and what it loads. Empty: there is none. Thread-safe.
+/// The file at a path: the page at "/", or a file that it loads. Empty if there is none.
+/// Thread-safe.
 std::optional<PageFile> page_file(std::string_view path);
 
 }  // namespace r2router::gateway

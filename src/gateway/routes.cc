@@ -44,8 +44,9 @@ bool is_address(std::string_view host) {
          host.find_first_not_of("0123456789.") == host.npos;
 }
 
-/// Without keys, a page in a browser of this machine must not be able to send requests, neither
-/// from another origin nor by a name that it makes point here ("DNS rebinding").
+/// If there are no keys, a web page in a browser on this machine must not be able to send requests,
+/// neither from another origin nor with a host name that resolves to this machine ("DNS
+/// rebinding").
 bool is_from_other_origin(const HttpRequest& request) {
   const std::string* origin = llm::find_header(request.headers, "origin");
   if (origin == nullptr) return false;
@@ -91,7 +92,7 @@ class Routes final : public HttpHandler {
                                                        : DialectKind::kChat);
   }
 
-  /// The client's own, if it has a usual form.
+  /// The client's own request id if it has the usual form, else a new one.
   std::string request_id(const HttpRequest& request) {
     const std::string* own = llm::find_header(request.headers, "x-request-id");
     constexpr std::string_view kAllowed =
@@ -127,7 +128,7 @@ class Routes final : public HttpHandler {
       return nullptr;
     }
     if (path == "/health/ready") return get ? readiness(incoming, reply) : wrong_method("GET");
-    // From here on, a key is required if there are keys.
+    // All other paths require a key if there are keys.
     if (!authenticate(incoming, reply)) return nullptr;
     for (const DialectKind kind : kDialects) {
       const Dialect& dialect = dialect_of(kind);

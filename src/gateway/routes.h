@@ -1,4 +1,4 @@
-// The paths of the gateway, and what answers them.
+// The paths of the gateway, and their handlers.
 #pragma once
 
 #include <atomic>
@@ -15,7 +15,7 @@
 
 namespace r2router::gateway {
 
-/// What all loops share. Thread-safe.
+/// Shared by all loops. Thread-safe.
 struct Shared {
   std::atomic<std::shared_ptr<const Service>> service;
   Health health;

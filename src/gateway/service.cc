@@ -51,7 +51,7 @@ Router cache_writing(const Router& router) {
   return router.with_pool(pool);
 }
 
-/// The models that `allow` does not mean, or that `deny` does.
+/// The models that do not match `allow`, or match `deny`.
 ModelMask excluded(const Pool& pool, const std::optional<std::vector<std::string>>& allow,
                    const std::optional<std::vector<std::string>>& deny,
                    const std::function<void(const std::string&)>& on_unknown) {
@@ -67,7 +67,7 @@ ModelMask excluded(const Pool& pool, const std::optional<std::vector<std::string
   return mask;
 }
 
-/// The best single model on average: that of an embedding without features, for which predictors
+/// The best single model on average: the best one for an embedding of zeros, for which predictors
 /// return their means.
 std::optional<std::uint32_t> best_model(const Router& router) {
   const std::vector<float> nothing(router.dimension());
@@ -176,7 +176,7 @@ std::optional<std::uint32_t> Service::find_model(std::string_view name) const {
 }
 
 const Client* Service::find_client(std::string_view key) const {
-  if (keys.empty()) return &anonymous;  // whatever the client sends
+  if (keys.empty()) return &anonymous;  // any key is accepted
   const Key* const found = keys.find(key);
   if (found == nullptr) return nullptr;
   return &clients[static_cast<std::size_t>(found - keys.all().data())];

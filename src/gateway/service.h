@@ -1,5 +1,6 @@
-// What requests are served with: everything that follows from the configuration, the checkpoint and
-// the pool. Immutable, and replaced as a whole by a reload; requests keep the one they began with.
+// The state that serves requests: everything derived from the configuration, the checkpoint and the
+// pool. Immutable, and replaced as a whole by a reload; a request keeps the one that it started
+// with.
 #pragma once
 
 #include <array>
@@ -23,10 +24,10 @@
 
 namespace r2router::gateway {
 
-/// The dearest factor that a server publishes for writing a cache: Anthropic's, for an hour.
+/// The highest published factor for cache writes: Anthropic's, for a cache of one hour.
 inline constexpr double kMostCacheWriteFactor = 2;
 
-/// One byte for each model of the pool; not 0: it is left out.
+/// One byte for each model of the pool; if it is not 0, the model is excluded.
 using ModelMask = std::vector<std::uint8_t>;
 
 struct ServedEndpoint {
@@ -46,7 +47,7 @@ struct ServedModel {
   std::shared_ptr<Condition> condition = {};
 };
 
-/// Who sends a request.
+/// The client that sends a request.
 struct Client {
   const Key* key = nullptr;  ///< null: anonymous
   std::shared_ptr<Account> account = {};
@@ -57,22 +58,22 @@ struct Client {
 
 struct Service {
   /// Loads the checkpoint and the pool. `ledger`: null to check the configuration only. Throws what
-  /// load_checkpoint() and read_pool() throw, and Error(kBadConfig) for what does not fit together.
+  /// load_checkpoint() and read_pool() throw, and Error(kBadConfig) if the parts do not match.
   Service(GatewayConfig configuration, Health& health, Ledger* ledger, const LogCallback& log);
   Service(const Service&) = delete;
   Service& operator=(const Service&) = delete;
 
   const Pool& pool() const { return router.pool(); }
-  /// The index of the model that a client names: by its name in the pool, or the catalogue name.
+  /// The index of the model with this name in the pool, or else with this catalogue name.
   std::optional<std::uint32_t> find_model(std::string_view name) const;
-  /// The client that presents a key; null if there is no such key. Without configured keys,
-  /// everybody is the anonymous client.
+  /// The client with this key; null if there is none. Without configured keys, every client is the
+  /// anonymous one.
   const Client* find_client(std::string_view key) const;
 
   GatewayConfig config;
   Router router;
-  /// For requests that write a cache: where the pool has no price for that, it is
-  /// kMostCacheWriteFactor times that of the input.
+  /// For requests that write to a cache. If the pool has no price for that, the price is
+  /// kMostCacheWriteFactor times the input's.
   Router cache_writing_router;
   std::vector<ServedEndpoint> endpoints;
   std::vector<ServedModel> models;                            ///< as the pool
@@ -83,7 +84,7 @@ struct Service {
   Client anonymous;
   /// The model that costs are compared with.
   std::optional<std::uint32_t> baseline;
-  std::string problem;   ///< why nothing can be answered; empty: it can
+  std::string problem;   ///< why no request can be answered; empty: there is no problem
   std::int64_t created;  ///< Unix seconds
 
  private:

@@ -28,7 +28,7 @@ std::chrono::sys_days day_of(std::string_view name, std::string_view text) {
   return *day;
 }
 
-/// By default this month, by key and model.
+/// The default is this month, by key and model.
 SpendQuery query_of(std::string_view parameters) {
   const auto today = std::chrono::floor<std::chrono::days>(std::chrono::system_clock::now());
   const std::chrono::year_month_day date(today);
@@ -114,7 +114,7 @@ std::unique_ptr<HttpTask> report_spending(LoopContext& context, Incoming incomin
                  .param = error.where().option});
     return nullptr;
   }
-  // A key sees only what it has spent itself.
+  // A key can only see its own spending.
   if (incoming.client->key != nullptr) query.key = incoming.client->key->name;
   auto task = std::make_unique<SpendTask>(std::move(incoming), reply);
   task->start(context, query);

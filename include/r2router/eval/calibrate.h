@@ -1,12 +1,12 @@
-// Calibration: a sample of queries and a target -> the setting that meets it. Predictions are
-// enough. If the outcomes of the sample are known, their real costs and scores meet the target.
+// Calibration: finds the setting that meets a target on a sample of queries. It uses predicted
+// costs and qualities, or the observed ones if the outcomes of the sample are known.
 //
-// As a setting grows, each query moves from one of its options to the next: with
-// willingness_to_pay along the upper hull of quality over cost, with quality_fraction up the
-// staircase of the cheapest option of at least a quality. So the sample's mean cost and mean
-// quality are staircases of the setting whose steps are known exactly; no grid is searched.
-// Predicted figures only rise. Realised ones may also fall: of the settings that meet a target,
-// calibration takes the highest for a cost and the lowest for a quality.
+// As the setting increases, each query moves from one of its options to the next: with
+// willingness_to_pay along the upper hull of quality over cost, with quality_fraction along the
+// staircase of the cheapest option of at least a given quality. The sample's mean cost and mean
+// quality are therefore step functions of the setting whose steps are known exactly, so no grid is
+// searched. Predicted means never decrease. Realised means may decrease: of the settings that meet
+// a target, calibration chooses the highest for a cost and the lowest for a quality.
 #pragma once
 
 #include <cstddef>
@@ -33,8 +33,8 @@ struct CalibrationTarget {
   enum class Kind : std::uint8_t {
     kCost,     ///< cost of a query at most `value`, USD
     kQuality,  ///< quality at least `value`, from 0 to 1
-    /// Quality at least `value`, from 0 to 1, times that of each query's best option by prediction.
-    /// Of several, the best option is the one at the highest setting.
+    /// Quality at least `value`, from 0 to 1, times the mean quality of each query's best option by
+    /// prediction. If several are equal, the best option is the one at the highest setting.
     kShareOfBest,
   };
   Kind kind = Kind::kCost;
@@ -43,9 +43,9 @@ struct CalibrationTarget {
   friend bool operator==(const CalibrationTarget&, const CalibrationTarget&) = default;
 };
 
-/// A target as people write it: a cost such as "0.05/1k", "0.05 USD per 1000" (for a thousand
-/// queries) or "0.002 USD" (for one), with or without "$" before it; "95% of best"; or "quality
-/// 0.7". Spaces and case do not matter. Throws Error(kInvalidArgument) for anything else.
+/// Parses a target: a cost such as "0.05/1k", "0.05 USD per 1000" (for a thousand queries) or
+/// "0.002 USD" (for one), with or without "$" before it; "95% of best"; or "quality 0.7". Spaces
+/// and case do not matter. Throws Error(kInvalidArgument) for anything else.
 R2ROUTER_EXPORT CalibrationTarget parse_target(std::string_view text);
 
 /// The setting that is calibrated.
@@ -58,11 +58,12 @@ struct CalibrationOptions {
   CalibratedSetting setting = CalibratedSetting::kWillingnessToPay;
   std::uint32_t resamples = 1000;  ///< of the bootstrap, 1 to 100,000
   std::uint64_t seed = 0;          ///< of the bootstrap
-  /// Called before each resample, on the calling thread. What it throws ends the calibration.
+  /// Called before each resample, on the calling thread. An exception ends the calibration and
+  /// propagates.
   std::function<void(std::size_t done, std::size_t total)> progress = {};
 };
 
-/// The real cost and score of an option.
+/// The observed cost and score of an option.
 struct RealisedOption {
   double cost_usd = 0, quality = 0;
 };
@@ -91,18 +92,18 @@ struct Calibration {
   std::size_t queries = 0;
 };
 
-/// Finds the setting. `options`: for each query all admitted options, as Decision::ranking lists
-/// them for Objective::kBest under the required constraints. `realised`: the real figures of each,
-/// in the same order; empty: unknown, so predictions are used.
-/// Throws Error(kInvalidArgument) for no queries or a query without options, options out of range,
-/// realised figures that are not finite or not one for each option, or a target that cannot be
-/// reached; the message gives the reachable range.
+/// Finds the setting. `options`: for each query all admitted options, as in Decision::ranking for
+/// Objective::kBest under the required constraints. `realised`: the observed cost and score of each
+/// option, in the same order; empty: unknown, so predictions are used. Throws
+/// Error(kInvalidArgument) if there are no queries or a query has no options, for options out of
+/// range, realised figures that are not finite or not one for each option, or a target that cannot
+/// be reached; the message gives the reachable range.
 R2ROUTER_EXPORT Calibration calibrate(std::span<const std::vector<Option>> options,
                                       const CalibrationTarget& target,
                                       const CalibrationOptions& how = {},
                                       std::span<const std::vector<RealisedOption>> realised = {});
 
-/// `base` with the calibrated setting instead of its own trade-off.
+/// `base` with its trade-off replaced by the calibrated setting.
 R2ROUTER_EXPORT Policy calibrated_policy(const Policy& base, const Calibration& calibration);
 
 /// The same as JSON text, with the target and its figures as "calibration".
@@ -115,21 +116,21 @@ struct CalibrationSample {
   std::size_t incomplete = 0;  ///< queries ignored because outcomes are missing
 };
 
-/// The part of the data to calibrate a router on: outcomes as it was trained on them, of queries
-/// that its training kept out (one in `holdout`; empty: as trained_holdout() says; 0: all are
-/// used). Data without outcomes is returned as it is. `file` is only for the error message. Throws
-/// Error(kBadData) if none is left.
+/// The part of the data to calibrate a router on: outcomes in the form that it was trained on
+/// (as_trained()), of queries that were held out of training (one in `holdout`; empty:
+/// trained_holdout(); 0: all queries). Data without outcomes is returned unchanged. `file` is only
+/// for the error message. Throws Error(kBadData) if no query is left.
 R2ROUTER_EXPORT OutcomeData calibration_data(const OutcomeData& data, const Config& config,
                                              std::optional<std::uint32_t> holdout = {},
                                              const LogCallback& log = {},
                                              const std::string& file = {});
 
 /// Ranks the options of the data's queries under the constraints of `base`, and, if the data has
-/// outcomes (table.pairs is not empty), finds their real costs and scores. An answer that is longer
-/// than its cap is truncated and scores 0. Pass outcomes that calibration_data() returned. `file`
-/// is only for the error message. Throws Error(kBadData) if a pair that may be chosen has no
-/// outcomes or no query has all of them, and Error(kInvalidArgument) for outcomes with a continuous
-/// policy and as embed() does.
+/// outcomes (table.pairs is not empty), finds their observed costs and scores. An answer that is
+/// longer than its cap is truncated and scores 0. The data must come from calibration_data().
+/// `file` is only for the error message. Throws Error(kBadData) if a pair that may be chosen has no
+/// outcomes or no query has all of them, Error(kInvalidArgument) for outcomes with a continuous
+/// policy, and what embed() throws.
 R2ROUTER_EXPORT CalibrationSample sample_options(const Router& router, const OutcomeData& data,
                                                  const Policy& base, const std::string& file = {});
 

@@ -1,18 +1,18 @@
-// Evaluation: what a router's choices would have cost and scored on queries with known outcomes.
+// Evaluation: the cost and score of a router's choices on queries with known outcomes.
 //
-// A contender is swept over the trade-off λ. Each setting gives a mean cost and a mean score, both
-// *true* ones of the chosen pairs. The deferral curve is the staircase of the best score at each
-// cost. Costs are in USD, or in the unit of OutcomeTable::cost_measure. On curves they are
+// A contender is swept over the trade-off λ. Each setting gives a mean cost and a mean score of the
+// chosen pairs, computed from their outcomes. The deferral curve is the staircase of the best score
+// at each cost. Costs are in USD, or in the unit of OutcomeTable::cost_measure. On curves they are
 // fractions of the mean cost of the best single model: the one with the highest mean score when
 // used without a limit for every query (the cheaper one if two are equal).
 //
 // If the best single model is free, costs on curves are fractions of the mean cost of the most
-// expensive single model. If all models are free, every setting is at cost 0: a curve is one step,
-// its area is the best score of any setting, and λ changes nothing. Use length or latency as the
-// cost then.
+// expensive single model. If all models are free, every setting costs 0: the curve is one step, its
+// area is the best score of any setting, and λ has no effect. In that case, use length or latency
+// as the cost.
 //
 // evaluate() sweeps the contenders, measures their curves and computes an interval for every figure
-// by resampling the queries. The functions before it are its parts.
+// by resampling the queries. It is composed of the functions before it.
 #pragma once
 
 #include <cstddef>
@@ -37,7 +37,7 @@ struct SweepPoint {
   double score = 0;
 };
 
-/// A corner of a deferral curve: from `cost` on, `score` is reached.
+/// A corner of a deferral curve: `score` is reached at costs of at least `cost`.
 struct DeferralPoint {
   double cost = 0;  ///< fraction of BestSingle::unit, in [0, 1]
   double score = 0;
@@ -53,7 +53,7 @@ struct DeferralMetrics {
   std::optional<double> c95;  ///< least x with y ≥ 0.95 × the best single model's score; or empty
 };
 
-/// The most accurate single model, used without a limit for every query.
+/// The single model with the highest mean score when used without a limit for every query.
 struct BestSingle {
   std::uint32_t model = 0;  ///< index into the table's models
   double score = 0;         ///< mean
@@ -101,7 +101,7 @@ R2ROUTER_EXPORT double answer_cost(const OutcomeTable& table, std::size_t query,
 
 /// RouterArena's score of a mean accuracy A in [0, 1] at a mean cost in USD a query. With c the
 /// cost of 1,000 queries, clamped to [0.0044, 200], C = (log2 200 − log2 c)/(log2 200 − log2
-/// 0.0044) and β = 0.1, it is (1 + β)·A·C/(β·A + C); 0 where both A and C are. Source: RouterArena
+/// 0.0044) and β = 0.1, it is (1 + β)·A·C/(β·A + C); 0 if both A and C are 0. Source: RouterArena
 /// (arXiv 2510.00202).
 R2ROUTER_EXPORT double routerarena_score(double accuracy, double cost_usd) noexcept;
 
@@ -142,9 +142,9 @@ R2ROUTER_EXPORT std::vector<DeferralPoint> deferral_curve(std::span<const SweepP
 R2ROUTER_EXPORT DeferralMetrics measure(std::span<const DeferralPoint> curve, double best_score);
 
 /// Predictions of a scorer for the table's queries; embeddings: queries × scorer.dimension(), row
-/// after row. `pool` is what the scorer's pairs refer to; it is matched with the table's models by
+/// after row. `pool` is the pool of the scorer's pairs. Its models are matched with the table's by
 /// name. Throws Error(kInvalidArgument) for a wrong number of embeddings, and Error(kBadData) if
-/// the scorer could choose a pair that the table has no outcomes of.
+/// the scorer can choose a pair that has no outcomes in the table.
 R2ROUTER_EXPORT PredictionTable predict(const OutcomeTable& table, const Pool& pool,
                                         const Scorer& scorer, std::span<const float> embeddings);
 
@@ -190,7 +190,7 @@ struct Reliability {
   std::vector<CalibrationBin> calibration;  ///< ascending, of about equally many cells each
 };
 
-/// Compares predictions with the truth. `choices`: those that the predictions led to. Throws what
+/// Compares predictions with outcomes. `choices`: those made from the predictions. Throws what
 /// choose_pairs() and average() throw.
 R2ROUTER_EXPORT Reliability check_reliability(
     const OutcomeTable& table, const PredictionTable& predictions, const ChosenPairs& choices,
@@ -237,9 +237,9 @@ R2ROUTER_EXPORT std::vector<Contender> standard_contenders(const OutcomeTable& t
                                                            const OutcomeTable& training,
                                                            const SweepOptions& sweep = {});
 
-/// Resampling of the queries, with replacement (the bootstrap; Efron and Tibshirani, "An
-/// Introduction to the Bootstrap", section 13.3). All contenders use the same resamples, and
-/// the best single model of all queries is the reference in each.
+/// Resampling of the queries with replacement (the bootstrap; Efron and Tibshirani, "An
+/// Introduction to the Bootstrap", section 13.3). All contenders use the same resamples, and the
+/// best single model of all queries is the reference in each.
 struct ResampleOptions {
   std::uint32_t resamples = 0;  ///< 0: no intervals
   std::uint64_t seed = 0;

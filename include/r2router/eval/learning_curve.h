@@ -1,4 +1,5 @@
-// How much training gains from each number of outcomes, on top of a prior and from scratch.
+// Learning curves: how well a router does after training on a number of outcomes, on top of a prior
+// and from scratch.
 //
 //     const auto prior = r2router::load_checkpoint("my-task-router");
 //     std::cout << to_text(r2router::eval::learning_curve(prior, data));
@@ -19,8 +20,8 @@
 namespace r2router::eval {
 
 struct LearningCurveOptions {
-  /// Numbers of queries to train on, > 0. Those that the data does not have are left out; all that
-  /// it has are always added.
+  /// Numbers of queries to train on, > 0. Numbers above that of the training queries are ignored;
+  /// all training queries are always added as the last number.
   std::vector<std::uint32_t> queries = {50, 100, 200, 500, 1000, 2000, 5000};
   /// One query in this many is held out of training, and evaluated on; ≥ 2.
   std::uint32_t holdout = kDefaultHoldout;
@@ -43,9 +44,9 @@ struct LearningCurve {
   std::vector<LearningPoint> points;  ///< by the number of queries
 };
 
-/// Trains routers on growing parts of the data, each of which contains the one before, and
-/// evaluates them on the queries held out that have an outcome of every pair. Only models that the
-/// data has are compared. If the prior's budgets are hard caps, unlimited outcomes are cut off at
+/// Trains routers on growing parts of the data, each of which contains the previous one, and
+/// evaluates them on the held-out queries that have an outcome of every pair. Only models with
+/// outcomes are compared. If the prior's budgets are hard caps, unlimited outcomes are cut off at
 /// them. Throws what train() and evaluate_checkpoint() throw, and Error(kInvalidArgument) for
 /// options out of range.
 R2ROUTER_EXPORT LearningCurve learning_curve(const Checkpoint& prior, const OutcomeData& data,

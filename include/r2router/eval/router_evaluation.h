@@ -40,11 +40,11 @@ struct EvaluationOptions {
   /// Other routers to compare it with on the same queries. The data must have outcomes of all their
   /// pairs.
   std::vector<NamedRouter> rivals = {};
-  /// Contenders to compare the router with, by name, in any case and with hyphens for spaces;
-  /// "knn-7" is CARROT-KNN of 7 neighbours, "standard" means all that need no search for
-  /// neighbours, "models" all single models; in cross-validation "ridge-router", "knn-router" and
-  /// "mlp-router" are routers with that kind of predictor, trained on the same queries. Empty:
-  /// everything but those.
+  /// Contenders to compare the router with, by name. Case is ignored, and hyphens may replace
+  /// spaces. "knn-7" is CARROT-KNN with 7 neighbours, "standard" means all that need no search for
+  /// neighbours, "models" all single models. In cross-validation, "ridge-router", "knn-router" and
+  /// "mlp-router" are routers with that kind of predictor, trained on the same queries. Empty: all
+  /// except these routers.
   std::vector<std::string> against = {};
   bool available_only = false;  ///< leave out models that are not available
   bool by_dataset = false;      ///< also evaluate each dataset on its own
@@ -56,7 +56,7 @@ struct EvaluationOptions {
   LogCallback log = {};
 };
 
-/// How much more area a router has under its curve than another contender.
+/// How much larger the area under a router's curve is than that of another contender.
 struct Gain {
   double audc = 0;
   std::optional<Interval> interval = {};
@@ -87,8 +87,8 @@ R2ROUTER_EXPORT RouterEvaluation evaluate_checkpoint(const Router& router, const
                                                      std::uint32_t holdout,
                                                      const EvaluationOptions& options = {});
 
-/// The same after training, which is done even if the held-out queries cannot be evaluated: then
-/// the result is empty, and `log` receives the reason. With kDefaultResamples, against "standard".
+/// Evaluates a router after its training. If the held-out queries cannot be evaluated, the result
+/// is empty, and `log` receives the reason. Uses kDefaultResamples, and compares with "standard".
 R2ROUTER_EXPORT std::optional<RouterEvaluation> evaluate_held_out(const Router& router,
                                                                   const OutcomeData& data,
                                                                   std::uint32_t holdout,
@@ -136,22 +136,22 @@ R2ROUTER_EXPORT std::optional<AddedModelComparison> compare_added_model(
 
 // Reports.
 
-/// A summary of three sentences: what 95 % of the best single model's score costs, whether the
-/// router is better than random mixing, and what its default setting does. One in each line.
+/// A summary of three sentences, one per line: the cost of 95 % of the best single model's score,
+/// whether the router is better than random mixing, and the score and cost of its default setting.
 R2ROUTER_EXPORT std::string summary_text(const RouterEvaluation& result);
 
 /// The summary, then tables with a line for each contender: metrics and, with resampling,
 /// their intervals and the router's advantage. Then the same for each dataset.
 R2ROUTER_EXPORT std::string to_text(const RouterEvaluation& result);
 
-/// The same figures as a JSON object; with `details` also every point of every sweep, and the
+/// The same figures as a JSON object. With `details`, also every point of every sweep, and the
 /// reliability of the router's predictions.
 R2ROUTER_EXPORT std::string to_json(const RouterEvaluation& result, bool details = true);
 
 /// Every setting of every contender as CSV:
 /// policy,lambda,cost_usd,cost,score,routerarena,on_curve; with costs by length or latency
-/// cost_tokens or cost_seconds, and no RouterArena score. Random mixing has its hull's corners,
-/// without λ.
+/// cost_tokens or cost_seconds, and no RouterArena score. For random mixing, the rows are the
+/// corners of its hull, without λ.
 R2ROUTER_EXPORT std::string curves_csv(const RouterEvaluation& result);
 
 /// A self-contained HTML page without scripts or external resources.

@@ -1,5 +1,5 @@
-// RouterArena's files: its cached results of every model, and the prediction file of a router. Its
-// prompts and outcomes are only for testing: do not train on them.
+// RouterArena's files: its cached results of every model, and the prediction file of a router. Use
+// its prompts and outcomes only for testing, not for training.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +24,7 @@ struct CachedAnswer {
 /// Cached results of some models of a pool.
 struct CachedResults {
   OutcomeTable table;                 ///< unlimited; NaN where an answer failed or was not scored
-  std::vector<std::string> spelling;  ///< of each of table.models, as the files have it
+  std::vector<std::string> spelling;  ///< spelling of each of table.models in the files
   std::vector<CachedAnswer> answers;  ///< queries × models
 };
 
@@ -50,9 +50,9 @@ R2ROUTER_EXPORT std::string predictions_json(const CachedResults& results,
                                              std::span<const std::uint32_t> choices);
 
 /// Evaluates a router on cached results: CachedResults::table, with embeddings if the router has no
-/// encoder. None are held out, and the router is compared only with contenders that learn nothing
-/// from them: options.against is not used. `file` is only for the error message. Throws
-/// Error(kBadData) if no query has a score of every model.
+/// encoder. Uses all queries, and compares the router only with contenders that learn nothing from
+/// them: options.against is ignored. `file` is only for the error message. Throws Error(kBadData)
+/// if no query has a score of every model.
 R2ROUTER_EXPORT RouterEvaluation evaluate_cached_results(const Router& router,
                                                          const OutcomeData& data,
                                                          EvaluationOptions options = {},

@@ -37,20 +37,20 @@ struct CallOptions {
   std::function<void(std::string_view text)> on_text = {};  ///< as GenerateOptions::on_text
   std::stop_token cancel = {};
   /// Maximum number of attempts that may be charged, ≥ 1. An attempt whose outcome is unknown
-  /// (sent, but not answered) counts. After that many there is no further retry.
+  /// (sent, but not answered) counts. After that many, the client does not retry.
   std::uint32_t max_charges = UINT32_MAX;
 };
 
-/// Calls a model. Derive from it to use something other than HTTP. Implementations are immutable
-/// after construction; all methods are thread-safe.
+/// Calls a model. Derive from it to call models in another way than by HTTP. Implementations are
+/// immutable after construction; all methods are thread-safe.
 class R2ROUTER_EXPORT Client {
  public:
   virtual ~Client() = default;
 
   /// Sends the request, with retries, and reports each attempt (without its pair, which the caller
-  /// knows). Failures of network and server are data: Completion::failure, which is kNotFound if
+  /// knows). Failures of network and server are reported in Completion::failure; it is kNotFound if
   /// the server does not serve the model. Throws Error(kInvalidArgument) for a request that cannot
-  /// be sent, and whatever `on_text` throws.
+  /// be sent, and what `on_text` throws.
   virtual Completion complete(const ChatRequest& request, const CallOptions& options) const = 0;
 
   /// Seconds until the deadline of a call that sets none.

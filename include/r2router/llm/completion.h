@@ -1,4 +1,4 @@
-// The answer to a query, and the attempts that it took.
+// The answer to a query, and the attempts made for it.
 #pragma once
 
 #include <cstdint>

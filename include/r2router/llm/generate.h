@@ -57,11 +57,11 @@ struct GenerateOptions {
 R2ROUTER_EXPORT std::string budget_instruction(std::string_view budget_prompt, Budget budget);
 
 /// Calls the decision's model with its cap. ModelSpec::instruction and the budget instruction
-/// precede the messages; if the first message is a system message, they are put at its start, since
-/// many chat templates accept only one. If the call fails in a way that may not affect another
-/// model, the next best pair of the ranking on another available model is used, with its own
-/// instructions and cap. Entries with the catalogue name or the ModelSpec::family of a model that
-/// has failed count as the same model. Another model may answer after
+/// precede the messages; if the first message is a system message, they are inserted at its start,
+/// since many chat templates accept only one. If the call fails in a way that may not affect
+/// another model, the next best pair of the ranking on another available model is used, with its
+/// own instructions and cap. Entries with the catalogue name or the ModelSpec::family of a model
+/// that has failed count as the same model. Another model may answer after
 ///
 ///   kNotFound, kRateLimited, kServer      the server does not serve this model, now or ever
 ///   kConnection, kTimeout, kBadResponse   retries are exhausted, or the answer could not be read
@@ -74,7 +74,7 @@ R2ROUTER_EXPORT std::string budget_instruction(std::string_view budget_prompt, B
 /// attempts together stay within Decision::max_cost_usd: a request rejected by HTTP status is free,
 /// an attempt whose outcome is unknown counts as fully charged, and an attempt that could exceed
 /// the remainder is not made. Thread-safe. Throws Error(kInvalidArgument) for no messages, bad
-/// options, a decision without a cap or a model without a catalogue name, and whatever `on_text`
+/// options, a decision without a cap or a model without a catalogue name, and what `on_text`
 /// throws; all other failures are in Completion::failure.
 R2ROUTER_EXPORT Completion generate(const Client& client, std::span<const Message> messages,
                                     const Decision& decision, std::string_view budget_prompt,

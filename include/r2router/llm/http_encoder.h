@@ -1,4 +1,4 @@
-// An embedding server as stage 1.
+// Stage 1: text -> embedding, with an embedding server.
 #pragma once
 
 #include <cstddef>
@@ -22,9 +22,9 @@ struct HttpEncoderOptions {
   std::shared_ptr<EmbeddingCache> cache = {};  ///< may be shared by encoders; empty: none
 };
 
-/// Uses an OpenAI-compatible server: POST {base_url}/v1/embeddings ("/v1" is not doubled). Requests
-/// base64 numbers and accepts decimals. Sends each distinct text once, in concurrent batches. All
-/// requests of one embed() share the deadline Timeouts::total.
+/// Uses an OpenAI-compatible server: POST {base_url}/v1/embeddings ("/v1" is not repeated).
+/// Requests numbers in base64 and also accepts decimal numbers. Sends each distinct text once, in
+/// concurrent batches. All requests of one embed() share the deadline Timeouts::total.
 ///
 /// A batch that the server rejects with 400, 413, 422 or 5xx is halved until the failing texts are
 /// found: a text or the batch may be too long, for example. embed_each() returns these texts, and
@@ -36,8 +36,8 @@ struct HttpEncoderOptions {
 /// embed() throws Error(kInvalidArgument) for a text that is not UTF-8, before anything is sent,
 /// and embed_each() returns it. Both throw kConnection, kUntrusted, kTimeout, kAuthentication,
 /// kCredit, kRateLimited, kServer or kRefused after the last retry; kBadResponse for an answer that
-/// cannot be read or used. `out` may be partly written then. Throws Error(kInvalidArgument) for a
-/// bad endpoint or options.
+/// cannot be read or used. In these cases, `out` may be partly written. Throws
+/// Error(kInvalidArgument) for a bad endpoint or options.
 R2ROUTER_EXPORT std::shared_ptr<const Encoder> make_http_encoder(const Endpoint& endpoint,
                                                                  const HttpEncoderOptions& options);
 

@@ -1,5 +1,5 @@
-// Bringing the prices and availability of a pool up to date from a catalogue: a server's list of
-// models, or a table of prices in the form of model_prices_and_context_window.json.
+// Updates the prices and availability of a pool from a catalogue: a server's list of models, or a
+// table of prices in the format of model_prices_and_context_window.json.
 #pragma once
 
 #include <string>
@@ -10,7 +10,7 @@
 
 namespace r2router::llm {
 
-/// Where the catalogue is, and what of it counts.
+/// Where the catalogue is, and which prices to ignore.
 struct PriceSyncOptions {
   /// Server whose list of models is read: GET base_url/models.
   std::string base_url = "https://openrouter.ai/api/v1";
@@ -30,27 +30,28 @@ struct PriceSync {
   std::string after = {};                 ///< its text with the changes
   std::vector<std::string> changes = {};  ///< a line for each; empty: nothing has changed
   bool any_unknown = false;               ///< a component of a price cannot be computed
-  /// Those of `changes` in which a price becomes more than ten times higher or lower. The source
-  /// and the pool may differ in what they mean: ask before writing.
+  /// The elements of `changes` in which a price becomes more than ten times higher or lower. The
+  /// source and the pool may use different units: ask before writing.
   std::vector<std::string> large_changes = {};
   std::vector<std::string> retiring = {};  ///< names of models whose last day is within 30 days
-  /// Names of models that the catalogue does not list, or cannot since they have no catalogue name.
+  /// Names of models that are not in the catalogue, or that have no catalogue name.
   std::vector<std::string> unlisted = {};
 };
 
 /// Compares a pool file with a catalogue. Writes nothing. A model is looked up by its
-/// "openrouter_id". One that a server's list lacks, or whose last day has passed, becomes
-/// unavailable; none becomes available. Prices are in USD. Context, maximum output, capabilities
-/// and last day are taken over if the catalogue lists them. Everything else in the file stays.
+/// "openrouter_id". A model that is missing from a server's list, or whose last day has passed,
+/// becomes unavailable. No model becomes available. Prices are in USD. Context, maximum output,
+/// capabilities and last day are copied if the catalogue lists them. Everything else in the file is
+/// unchanged.
 ///
-/// Throws Error(kBadConfig) for a bad pool, Error(kBadData) if the pool and the catalogue have no
-/// model in common, Error(kBadResponse) if it is not a catalogue, and the errors of a failed call
-/// to a server.
+/// Throws Error(kBadConfig) for an invalid pool, Error(kBadData) if the pool and the catalogue have
+/// no model in common, Error(kBadResponse) if the source is not a catalogue, and the errors of a
+/// failed call to a server.
 R2ROUTER_EXPORT PriceSync compare_prices(const std::string& pool_file,
                                          const PriceSyncOptions& options = {});
 
-/// Writes sync.after to the pool file (a symbolic link stays one) in one step. Throws Error(kIo) if
-/// the file has changed since compare_prices() read it.
+/// Writes sync.after to the pool file atomically. Keeps a symbolic link. Throws Error(kIo) if the
+/// file has changed since compare_prices() read it.
 R2ROUTER_EXPORT void write_prices(const std::string& pool_file, const PriceSync& sync);
 
 }  // namespace r2router::llm

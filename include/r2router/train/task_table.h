@@ -1,13 +1,13 @@
-// Training from results by task: how well each model does on each kind of task, how long its
-// answers are, and prompts of which the task is known -> a checkpoint.
+// Training from results by task: trains a checkpoint on each model's mean score and length for each
+// kind of task, and on prompts with known tasks.
 //
 //     const Pool pool = r2router::read_pool("models.json");
 //     const auto table = r2router::train::read_task_table("results.csv", pool);
 //     const auto prompts = r2router::train::read_task_prompts("prompts.jsonl");
 //     save_checkpoint(r2router::train::train(table, prompts), "my-router");
 //
-// Benchmarks usually publish means by task instead of results of single questions, and the task is
-// most of what a router can infer from a text. The checkpoint's encoder recognises the task
+// Benchmarks usually publish means by task instead of results of single questions, and most of what
+// a router can infer from a text is its task. The checkpoint's encoder recognises the task
 // (TaskEncoderSpec), and its heads are linear in the shares of the tasks: a prediction is the
 // average of the table's figures, weighted by these shares. All functions are thread-safe.
 #pragma once
@@ -32,8 +32,8 @@ struct TaskResult {
   double score = 0;          ///< mean over the task's questions, in [0, 1]
   double output_tokens = 0;  ///< mean length of an answer with its reasoning, tokens, > 0
   double questions = 0;      ///< number of questions averaged; 0: unknown, and not shrunk
-  /// Standard deviation of the natural logarithm of the length, in (0, 4]. Empty: that of
-  /// TaskTrainOptions.
+  /// Standard deviation of the natural logarithm of the length, in (0, 4]. Empty:
+  /// TaskTrainOptions::length_spread.
   std::optional<double> length_spread = {};
 };
 
@@ -69,28 +69,29 @@ struct TaskPrompt {
   std::string source = {};
 };
 
-/// The prompts of a file, and the file.
+/// Prompts, and the files that they come from.
 struct TaskPrompts {
   std::vector<TaskPrompt> prompts;
   std::vector<DataSource> data_sources = {};
 };
 
 /// Reads "query", "task" and optionally "source" from rows in the formats of read_outcomes().
-/// Throws Error(kBadData) with file and line for a row without them, or a blank text.
+/// Throws Error(kBadData) with file and line for a row without "query" or "task", or with a blank
+/// text.
 R2ROUTER_EXPORT TaskPrompts read_task_prompts(const std::string& file);
 
 /// Reads the vectors of wordpieces from a checkpoint that has them, such as the default one, or
 /// from another safetensors file with the same three tensors (checkpoints/FORMAT.md, "The task
 /// encoder"). `path`: the checkpoint's name or folder, or the file. Throws Error(kBadCheckpoint)
-/// with file and tensor for a file without them; Error(kNotFound) or Error(kIo) for one that cannot
-/// be read.
+/// with file and tensor if the vectors are missing or invalid; Error(kNotFound) or Error(kIo) for a
+/// file that cannot be read.
 R2ROUTER_EXPORT WordpieceVectors read_wordpiece_vectors(const std::string& path);
 
 struct TaskTrainOptions {
   /// As TaskEncoderSpec::features.
   LexicalEncoderSpec features = default_features();
-  /// Vectors by which words that no prompt has are recognised; empty: none. They go into the
-  /// checkpoint.
+  /// Wordpiece vectors, which cover words that occur in no prompt; empty: none. They are stored in
+  /// the checkpoint.
   WordpieceVectors wordpieces = {};
   /// As WordpieceSpec::weight.
   float wordpiece_weight = 0.7F;
@@ -101,21 +102,22 @@ struct TaskTrainOptions {
   double length_spread = 0.8;
   /// Passes over the prompts, ≥ 1.
   std::uint32_t epochs = 8;
-  /// Folds of whole sources, ≥ 2. The recogniser is calibrated on each by a fit to the others.
+  /// Folds of whole sources, ≥ 2. The recogniser is calibrated on predictions for each fold by a
+  /// fit to the others.
   std::uint32_t folds = 6;
   std::uint64_t seed = 0;
   std::uint32_t threads = 0;  ///< as TrainOptions::threads
   /// The date of the results, "2026-08-22", which `r2-router info` shows; empty: unknown.
   std::string data_date = {};
   ProgressCallback progress = {};
-  /// Receives a warning for tasks without prompts, prompts of tasks without results, and results
-  /// that are missing.
+  /// Receives warnings about tasks without prompts, prompts of tasks without results, and missing
+  /// results.
   LogCallback log = {};
 
   R2ROUTER_EXPORT static LexicalEncoderSpec default_features();
 };
 
-/// How well the recogniser does on sources that it was not trained on.
+/// Accuracy of the recogniser for one task, on sources that it was not trained on.
 struct TaskRecognition {
   std::string task;
   std::size_t prompts = 0;
@@ -140,32 +142,32 @@ struct TaskTrainReport {
 
 /// Fits a checkpoint.
 ///
-/// Scores are shrunk by their sampling error towards what the model's and the task's means suggest
-/// (empirical Bayes); a result that is missing is that figure. A text that is like no task gets the
-/// model's mean score over the tasks and the geometric mean of its lengths. A limited budget
-/// follows from the distribution of lengths: a share of the answers is cut off and scores 0. The
-/// default λ reaches 95 % of the best available single model's score at the least cost, with every
-/// task equally frequent.
+/// Scores are shrunk by their sampling error towards the value that the model's and the task's
+/// means suggest (empirical Bayes); a missing result is replaced by that value. For a text that
+/// resembles no task, the prediction is the model's mean score over the tasks and the geometric
+/// mean of its lengths. Figures for limited budgets are derived from the distribution of lengths: a
+/// share of the answers is cut off and scores 0. The default λ reaches 95 % of the best available
+/// single model's score at the lowest cost, with every task equally frequent.
 ///
-/// Throws Error(kBadData) if there are fewer than two tasks with results and prompts, or a single
-/// source; Error(kInvalidArgument) for options out of range.
+/// Throws Error(kBadData) if there are fewer than two tasks with results and prompts, or fewer than
+/// two sources; Error(kInvalidArgument) for options out of range.
 R2ROUTER_EXPORT Checkpoint train(const TaskTable& table, const TaskPrompts& prompts,
                                  const TaskTrainOptions& options = {},
                                  TaskTrainReport* report = nullptr);
 
-/// What a model was added from.
+/// Report of adding a model from results by task.
 struct AddedFromTasks {
   std::string model;
-  std::size_t tasks = 0;      ///< of those that the checkpoint recognises, how many have a result
-  std::size_t estimated = 0;  ///< how many have none, and are estimated
+  std::size_t tasks = 0;      ///< number of the checkpoint's tasks that have a result
+  std::size_t estimated = 0;  ///< number without a result, which are estimated
   double mean_score = 0;      ///< of the new heads over the recognised tasks, without a budget
   double mean_tokens = 0;     ///< likewise, the geometric mean
 };
 
-/// Adds the model `name` of the table to a checkpoint that train() made of another table, at the
-/// pool's end. Scores are shrunk, and missing results estimated, as train() does with all models of
-/// the checkpoint in one table; their heads do not change. Results for tasks that the checkpoint
-/// does not recognise are ignored, which is a warning. The default policy does not change either.
+/// Adds the model `name` of the table to a checkpoint that train() made from another table. The
+/// model is appended to the pool. Scores are shrunk, and missing results estimated, as by train()
+/// with all models in one table. The heads of the other models and the default policy do not
+/// change. Results for tasks that the checkpoint does not recognise are ignored with a warning.
 ///
 /// Throws Error(kUnsupported) if the checkpoint's encoder does not recognise tasks, its heads are
 /// not linear or its budgets are not hard caps; Error(kInvalidArgument) for a model that the table

@@ -1,11 +1,11 @@
-// Training: an outcome table and embeddings -> a checkpoint.
+// Training: trains a checkpoint on an outcome table and embeddings.
 //
-// Every (model, budget) pair gets two heads: one predicts the score, one the length of the answer
-// within its budget, so that the expected cost of a limited budget is that of the tokens really
-// used. Heads are linear and fitted by ridge regression, use k-nearest neighbours, or are outputs
-// of one perceptron. Settings, such as the ridge penalty α, maximise the area under the
-// cross-validated deferral curve: heads of least squared error are so noisy that the choice of the
-// best pair picks up the noise.
+// Every (model, budget) pair has two heads: one predicts the score, the other the length of the
+// answer within the budget, so that the predicted cost of a limited budget is that of the tokens
+// actually used. Heads are linear and fitted by ridge regression, use k-nearest neighbours, or are
+// outputs of one perceptron. Settings, such as the ridge penalty α, are chosen by the area under
+// the cross-validated deferral curve. The heads with the smallest squared error are so noisy that
+// the choice of the best pair often selects an overestimated one.
 #pragma once
 
 #include <cstddef>
@@ -30,15 +30,15 @@ namespace r2router::train {
 using ProgressCallback =
     std::function<void(std::string_view stage, std::size_t done, std::size_t total)>;
 
-/// How a multilayer perceptron is trained: by Adam on mini-batches, to the cross-entropy of every
-/// score and of every length as a fraction of the longest. Source: Kingma and Ba, "Adam: a method
-/// for stochastic optimization", 2015.
+/// How a multilayer perceptron is trained: with Adam on mini-batches. The loss is the cross-entropy
+/// of every score, and of every length as a fraction of the longest. Source: Kingma and Ba, "Adam:
+/// a method for stochastic optimization", 2015.
 struct MlpOptions {
   std::vector<std::uint32_t> hidden = {256, 128, 64};  ///< outputs of each hidden layer, ≥ 1
   double learning_rate = 0.0003;                       ///< > 0
   /// The share of the embedding's numbers that is dropped at random for each query, from 0 to below
-  /// 1. Without it the few hundred thousand weights memorise the queries. Source:
-  /// Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014.
+  /// 1. Without it, the few hundred thousand weights memorise the queries. Source: Srivastava et
+  /// al., "Dropout: a simple way to prevent neural networks from overfitting", 2014.
   double dropout = 0.7;
   std::uint32_t batch = 128;        ///< queries in a mini-batch, ≥ 1
   std::uint32_t most_epochs = 200;  ///< ≥ 1
@@ -49,11 +49,11 @@ struct MlpOptions {
 
 struct TrainOptions {
   PredictorKind predictor = PredictorKind::kRidge;
-  /// Ridge: penalties to choose from, each > 0, on the scale of sums over queries (as
-  /// scikit-learn's), edited copies included.
+  /// Ridge: penalties to choose from, each > 0, on the scale of sums over queries (as in
+  /// scikit-learn), including edited copies.
   std::vector<double> alphas = {10, 20, 30, 50, 80, 120, 200};
   /// With a prior: penalties on the distance from its heads, > 0 and ascending, on the same scale.
-  /// The largest leave the prior as it is.
+  /// The largest ones leave the prior unchanged.
   std::vector<double> prior_alphas = {0.3, 1, 3, 10, 30, 100, 300, 1000, 1e4, 1e6};
   /// Nearest neighbours: values of k to choose from, each ≥ 1. Each is tried with both weightings.
   std::vector<std::uint32_t> neighbours = {5, 10, 20, 40, 80, 160, 320, 640};
@@ -79,7 +79,7 @@ struct AlphaResult {
   eval::DeferralMetrics metrics;
 };
 
-/// A number of neighbours with a weighting, and its metrics likewise.
+/// A number of neighbours with a weighting, and its cross-validated metrics.
 struct NeighboursResult {
   std::uint32_t neighbours = 0;
   NearestNeighbours::Weighting weighting = NearestNeighbours::Weighting::kUniform;
@@ -107,22 +107,22 @@ struct TrainReport {
 };
 
 /// Fits a checkpoint to given embeddings: table.queries.size() × dimension, row after row. The
-/// settings of the predictor (α, or neighbours and weighting) are those of the best cross-validated
-/// AUDC over the whole pool; of equals, the largest α or the most neighbours. A perceptron is
-/// trained for the median of the folds' best numbers of epochs.
+/// settings of the predictor (α, or neighbours and weighting) are those with the highest
+/// cross-validated AUDC over the whole pool; in a tie, the largest α or number of neighbours. A
+/// perceptron is trained for the median of the folds' best numbers of epochs.
 ///
 /// With enough queries (about 125 for five folds), lengths are then corrected: each length head
-/// gets a curve, fitted by isotonic regression of the observed lengths on those predicted without
-/// the query's fold. AUDC and the default λ are those of corrected lengths, each fold's by curves
-/// from the others.
+/// gets a curve, fitted by isotonic regression of the observed lengths on out-of-fold predictions.
+/// AUDC and the default λ are computed from corrected lengths; each fold is corrected by curves
+/// fitted to the others.
 ///
 /// Settings are compared by the table's cost_measure. Decisions weigh quality against money, so the
 /// default λ is always chosen by USD. It is 0 if all models are free.
 ///
-/// The checkpoint decides by the corrected rules. Its default λ reaches 95 % of the best single
-/// model's score at least cost on queries that the heads were not fitted to. If no λ reaches that,
-/// it is the λ of the best score. Only available models count, since only those are chosen. Its
-/// token floor is the 1 % quantile of the lengths of unlimited answers.
+/// The checkpoint uses the corrected rules. Its default λ reaches 95 % of the best single model's
+/// score at the lowest cost on queries that the heads were not fitted to. If no λ reaches that, it
+/// is the λ with the best score. Only available models are considered, since only those are chosen.
+/// The token floor is the 1 % quantile of the lengths of unlimited answers.
 ///
 /// Throws Error(kBadData) for a table that cannot be used: empty, fewer queries than folds,
 /// a pair with outcomes in fewer than two folds, no complete query; Error(kInvalidArgument) for
@@ -131,19 +131,19 @@ R2ROUTER_EXPORT Checkpoint train(const OutcomeTable& table, std::span<const floa
                                  std::size_t dimension, const TrainOptions& options = {},
                                  TrainReport* report = nullptr);
 
-/// Fits a checkpoint on top of another one, such as one from results by task: its heads w₀, b₀ are
-/// moved by v, c, which minimise
+/// Fits a checkpoint on top of another one, such as one from results by task. Each head w₀, b₀ is
+/// changed by the v, c that minimise
 ///     Σ (y − (w₀ + v)·x − b₀ − c)² + α·(|v|² + c²)
-/// over the outcomes. With few outcomes the result is the prior; a large α costs nothing then. α,
-/// one for all heads, is the largest of TrainOptions::prior_alphas whose cross-validated squared
-/// error of the scores is within one standard error of the least. The area under the deferral curve
-/// would be too noisy to choose by.
+/// over the outcomes. α, the same for all heads, is the largest of TrainOptions::prior_alphas whose
+/// cross-validated squared error of the scores is within one standard error of the minimum. With
+/// few outcomes, α is therefore large, and the result is close to the prior. The area under the
+/// deferral curve would be too noisy a criterion.
 ///
-/// The pool, the encoder, length curves and the default policy with its λ are the prior's; so are
-/// the heads of models that the table has no outcomes of. Spreads of moved heads are their
-/// cross-validated errors, if the prior has spreads. `embeddings` are those that the prior's heads
-/// take. With outcomes of fewer than kFewestOutcomes queries, which is a warning, the result is the
-/// prior.
+/// The pool, the encoder, length curves and the default policy with its λ are those of the prior;
+/// so are the heads of models without outcomes in the table. Spreads of changed heads are their
+/// cross-validated errors, if the prior has spreads. `embeddings` are the input of the prior's
+/// heads. With outcomes of fewer than kFewestOutcomes queries, the result is the prior, with a
+/// warning.
 ///
 /// Throws as above, and Error(kUnsupported) if the prior's heads are not linear; Error(kBadData)
 /// for outcomes of a model or budget that the prior does not have.
@@ -151,7 +151,7 @@ R2ROUTER_EXPORT Checkpoint train(const Checkpoint& prior, const OutcomeTable& ta
                                  std::span<const float> embeddings,
                                  const TrainOptions& options = {}, TrainReport* report = nullptr);
 
-/// The least number of queries that a prior is moved for.
+/// Minimum number of queries to change a prior.
 inline constexpr std::size_t kFewestOutcomes = 20;
 
 /// Fits a checkpoint with its own lexical encoder. If encoder.has_idf, its weights are
@@ -159,38 +159,38 @@ inline constexpr std::size_t kFewestOutcomes = 20;
 ///
 /// If encoder.topics names datasets of the table, the encoder learns to recognise them, by ridge
 /// regression (α = 1) of whether a query belongs to the dataset; queries of other datasets are not
-/// used. Heads are fitted to shares from scores that were fitted without the query's own fold, so
-/// the shares are as uncertain in training as later (stacking: Wolpert, "Stacked generalization",
-/// 1992). Throws Error(kBadData) for a topic without a training query.
+/// used. Heads are fitted to out-of-fold shares, which are as uncertain as the shares of new
+/// queries (stacking: Wolpert, "Stacked generalization", 1992). Throws Error(kBadData) for a topic
+/// without a training query.
 R2ROUTER_EXPORT Checkpoint train(const OutcomeTable& table, const LexicalEncoderSpec& encoder,
                                  const TrainOptions& options = {}, TrainReport* report = nullptr);
 
 /// How a router is trained on data. The encoder is ignored if the data has embeddings.
 struct TrainRecipe {
   LexicalEncoderSpec encoder = {.features = {LexicalFeatures{}}};
-  /// The encoder learns to recognise the datasets of the data; needs two or more.
+  /// The encoder learns to recognise the datasets of the data, of which there must be two or more.
   bool topics = false;
   /// Also trains on the copies of add_perturbed_copies().
   bool augment = false;
   /// The instruction that the models received under a limited budget, with "{budget}" in place of
   /// the number of tokens; it becomes Config::budget_prompt. Required if the data has prompted
-  /// budgets: predictions hold under the wording of the prompt alone.
+  /// budgets, since predictions are only valid for the wording of the prompt.
   std::string budget_prompt = {};
   /// The model that made the embeddings of the data; it becomes Config::embedding_model.
   std::string embedding_model = {};
-  /// The checkpoint to begin with. Its encoder is used, unless the data has embeddings, and its
-  /// budgets: if they are hard caps, outcomes of unlimited answers are cut off at them.
+  /// The checkpoint to start from. Its budgets are used, and its encoder unless the data has
+  /// embeddings. If the budgets are hard caps, limited outcomes are derived from unlimited answers.
   std::shared_ptr<const Checkpoint> prior = {};
   TrainOptions options = {};
 };
 
-/// Reads KIND:SHORTEST-LONGEST[*WEIGHT] with the kind words or characters, such as
+/// Parses KIND:SHORTEST-LONGEST[*WEIGHT], where KIND is words or characters, such as
 /// "characters:3-5*0.5". Throws Error(kInvalidArgument) for anything else.
 R2ROUTER_EXPORT LexicalFeatures parse_features(std::string_view text);
 
 /// Fits a checkpoint to the data: to its embeddings if it has any, otherwise with the lexical
-/// encoder. Throws what the other overloads throw, and Error(kInvalidArgument) for topics of fewer
-/// than two datasets, and for prompted budgets without a budget_prompt.
+/// encoder. Throws what the other overloads throw, and Error(kInvalidArgument) if `topics` is set
+/// with fewer than two datasets, or budgets are prompted without a budget_prompt.
 R2ROUTER_EXPORT Checkpoint train(const OutcomeData& data, const TrainRecipe& recipe,
                                  TrainReport* report = nullptr);
 
@@ -247,42 +247,43 @@ struct AddModelReport {
   std::optional<FullTraining> full = {};
 };
 
-/// Adds the model `name` of the table to a checkpoint of linear heads, at the pool's end, from its
-/// outcomes on a few queries. A head w of the new model minimises
+/// Adds the model `name` of the table to a checkpoint of linear heads, from its outcomes on a few
+/// queries. The model is appended to the pool. A head w of the new model minimises
 ///     Σ (y − w·x − b)² + α·|w − Σ cⱼ·wⱼ|² + β·v·Σ (cⱼ − 1/m)²
-/// over the probes, the mixture's shares cⱼ included: wⱼ are the m heads of the checkpoint for the
-/// same budget and target, and v is the mean over j of Σ (wⱼ·x − its mean)². α and β, one choice
-/// for the quality heads and one for the lengths, are the largest whose cross-validated squared
-/// error is within one standard error of the least. Where the checkpoint has no such head, it is a
-/// plain ridge regression. If the table also has outcomes of the checkpoint's models on the probes,
-/// they show whether the probes are harder than average queries, and b corrects for it. Heads,
-/// settings and pool of the checkpoint do not change, except Config::training, which records both.
-/// The new heads get straight length curves. If the checkpoint has spreads, those of the new heads
-/// are their cross-validated errors.
+/// over the probes, jointly with b and the shares cⱼ of the mixture. wⱼ are the m heads of the
+/// checkpoint for the same budget and target, and v is the mean over j of Σ (wⱼ·x − its mean)². α
+/// and β, chosen separately for quality and length heads, are the largest whose cross-validated
+/// squared error is within one standard error of the minimum. If the checkpoint has no such heads,
+/// this is plain ridge regression. If the table also has outcomes of the checkpoint's models on the
+/// probes, they show whether the probes are harder than average queries, and b is corrected for it.
+/// Heads, settings and pool of the checkpoint do not change, except Config::training, which records
+/// both trainings. The length curves of the new heads are straight lines. If the checkpoint has
+/// spreads, those of the new heads are their cross-validated errors.
 ///
 /// Probes are queries that are not held out and have an outcome of each of the model's pairs: the
-/// first ones in an order by hash. Edited copies are not used. `embeddings` are those that the
-/// checkpoint's heads take, as in train().
+/// first ones in the order of a hash. Edited copies are not used. `embeddings` are the input of the
+/// checkpoint's heads, as in train().
 ///
 /// Throws Error(kUnsupported) if the checkpoint's heads are not linear; Error(kInvalidArgument) for
-/// options out of range, embeddings that do not fit, a model that the table lacks or the
-/// pool already has; Error(kBadData) if there are fewer than 20 probes or all are in one fold,
-/// or the model's budgets are not among the checkpoint's.
+/// options out of range, embeddings that do not fit, a model that is not in the table or already in
+/// the pool; Error(kBadData) if there are fewer than 20 probes or all are in one fold, or the
+/// model's budgets are not among the checkpoint's.
 R2ROUTER_EXPORT Checkpoint add_model(const Checkpoint& checkpoint, const OutcomeTable& table,
                                      std::span<const float> embeddings, const std::string& name,
                                      const AddModelOptions& options = {},
                                      AddModelReport* report = nullptr);
 
-/// The checkpoint's models, then the model `name` of `pool` if the checkpoint does not have it:
-/// the pool to read outcomes for add_model() with. `file` is only for the error message. Throws
-/// Error(kNotFound) if neither has it.
+/// Returns the pool to read outcomes for add_model(): the checkpoint's models, then the model
+/// `name` of `pool` if the checkpoint does not have it. `file` is only for the error message.
+/// Throws Error(kNotFound) if neither has the model.
 R2ROUTER_EXPORT Pool extend_pool(const Config& config, const Pool& pool, const std::string& name,
                                  const std::string& file = {});
 
 /// The report as a few lines of text.
 R2ROUTER_EXPORT std::string to_text(const AddModelReport& report, const std::string& name);
 
-/// The same as a JSON object. `pool` is that of the new checkpoint, whose last model was added.
+/// The same as a JSON object. `pool` is the pool of the new checkpoint; its last model is the added
+/// one.
 R2ROUTER_EXPORT std::string to_json(const AddModelReport& report, const Pool& pool);
 
 }  // namespace r2router::train

@@ -6,14 +6,14 @@
     router = R2Router.from_pretrained("r2-router", encoder=encoder)
 
 Each loads a language model and returns what ``vllm serve MODEL --runner pooling`` returns: the last
-layer at the last token, divided by its length. The model has to be the one that the checkpoint was
-trained with. Texts are tokenised as the model's tokenizer does by default: an end-of-text token is
-appended if it is part of the tokenizer's template, as for Qwen3-Embedding.
+layer at the last token, L2-normalised. The model must be the one that the checkpoint was trained
+with. Texts are tokenised with the tokenizer's defaults: an end-of-text token is appended if it is
+part of the tokenizer's template, as for Qwen3-Embedding.
 
-Any other function that takes a list of strings and returns an (N, d) array can be an encoder too.
+Any other function that takes a list of strings and returns an (N, d) array can also be an encoder.
 
-The packages that do the work are imported when an encoder is created: install
-``r2-router[transformers]``, ``[sentence-transformers]``, ``[onnx]`` or ``[llama]``.
+The packages of an encoder are imported when it is created: install ``r2-router[transformers]``,
+``[sentence-transformers]``, ``[onnx]`` or ``[llama]``.
 """
 
 from __future__ import annotations

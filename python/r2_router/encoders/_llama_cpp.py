@@ -1,9 +1,9 @@
-"""Models in the GGUF format, run by llama.cpp.
+"""Models in the GGUF format, run with llama.cpp.
 
-A language model's last layer is multiplied by one row for each token of its vocabulary. llama.cpp
-does that for every token whose embedding is asked for, and keeps the results, 600 kB for each token
-of Qwen3. So a text is read in two steps: all tokens but the last, without any result, and then the
-last tokens of a group of texts.
+For every token whose embedding is requested, llama.cpp also computes the logits of the whole
+vocabulary and keeps them, 600 kB for each token of Qwen3. A text is therefore processed in two
+steps: first all tokens except the last, without output, and then the last tokens of a group of
+texts.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _MOST_TEXTS = 32
 class LlamaCpp(TextEncoder):
     """A language model in the GGUF format: a file, quantised or not.
 
-    ``threads``: how many compute, by default one for each CPU; calls from several threads wait for
-    each other. ``max_tokens`` and ``truncate`` are as for ``Transformers``. Memory grows with the
-    longest text so far: for Qwen3-0.6B by 0.1 MB for each token.
+    ``threads``: number of threads that compute, by default one for each CPU; calls from several
+    threads wait for each other. ``max_tokens`` and ``truncate`` are as for ``Transformers``. Memory
+    grows with the longest text so far: for Qwen3-0.6B by 0.1 MB for each token.
 
-    The model reads its context from left to right and has no pooling of its own other than by the
-    last token; other models, such as BERT's, raise ``ValueError``. llama.cpp does not normalise
-    Unicode as the tokenizers of Qwen do: compose accents first (NFC) if your texts may have them
-    apart. Make the encoder in the process that uses it, not before a fork.
+    The model must use causal attention, and no pooling other than that of the last token; other
+    models, such as BERT, raise ``ValueError``. Unlike Qwen's tokenizers, llama.cpp does not
+    normalise Unicode: convert texts to NFC first if they may contain decomposed accents. Create the
+    encoder in the process that uses it, not before a fork.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Models in the ONNX format, run by ONNX Runtime."""
+"""Models in the ONNX format, run with ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ class Onnx(TextEncoder):
 
     ``path``: a file, or a folder with ``model.onnx`` or ``onnx/model.onnx``. ``tokenizer.json``
     and, for the model's context, ``config.json`` are next to it or one folder up. The model returns
-    its last layer, of shape (N, tokens, d), or pooled embeddings, (N, d). ``providers``: of ONNX
-    Runtime, by default the CPU. ``max_tokens`` and ``truncate`` are as for ``Transformers``.
+    its last layer, of shape (N, tokens, d), or pooled embeddings, (N, d). ``providers``: execution
+    providers of ONNX Runtime, by default the CPU. ``max_tokens`` and ``truncate`` are as for
+    ``Transformers``.
     """
 
     def __init__(
@@ -141,5 +142,5 @@ def _empty(each: Any, texts: int) -> NDArray[Any]:
 
 
 def _trailing(added: Sequence[int]) -> int:
-    """How many of the last tokens are not of the text."""
+    """Number of tokens at the end that are not part of the text."""
     return next((i for i, one in enumerate(reversed(added)) if not one), len(added))

@@ -1,4 +1,4 @@
-"""Models of the package sentence-transformers, run by PyTorch."""
+"""Models of the package sentence-transformers, run with PyTorch."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ __all__ = ["SentenceTransformers"]
 class SentenceTransformers(TextEncoder):
     """A model for ``sentence_transformers.SentenceTransformer``, from a folder or the Hub.
 
-    Its own files say how it pools, and which prompt it puts in front of texts, if any. The weights
-    are converted to float32. The keywords are those of ``Transformers``.
+    Its files define the pooling, and the prompt that is prepended to texts, if any. The weights are
+    converted to float32. The keywords are those of ``Transformers``.
     """
 
     def __init__(
@@ -39,7 +39,8 @@ class SentenceTransformers(TextEncoder):
             )
         model = package.SentenceTransformer(name, device=device, revision=revision)
         self._model = model.float().eval()
-        # The tokenizer keeps its settings in itself, so two threads would use each other's.
+        # The tokenizer stores settings of a call in itself, so it must not be used by two threads
+        # at once.
         self._using = threading.Lock()
         self._limit(max_tokens, self._model.max_seq_length, truncate)
         self._model.max_seq_length = self._max_tokens

@@ -1,4 +1,4 @@
-"""What the encoders share: from texts to tokens that the model accepts, and to unit vectors."""
+"""The base of the encoders: converts texts to tokens, and embeddings to unit vectors."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ Self = TypeVar("Self", bound="TextEncoder")
 class TextEncoder(ABC):
     """A function from texts to embeddings, ``encoder(["a text"])``.
 
-    It may be called from many threads. Copies share the model. A pickle has the
-    arguments only, and loads the model again.
+    It may be called from many threads. Copies share the model. A pickle contains only the
+    arguments, and loading it loads the model again.
     """
 
     _arguments: tuple[tuple[Any, ...], dict[str, Any]]
     _dimension: int
     _max_tokens: int
     _truncate: bool
-    #: How many tokens the tokenizer appends to every text.
+    #: Number of tokens that the tokenizer appends to every text.
     _appended: int = 0
 
     def __new__(cls: type[Self], *arguments: Any, **keywords: Any) -> Self:
@@ -47,7 +47,7 @@ class TextEncoder(ABC):
 
     @property
     def max_tokens(self) -> int:
-        """The longest text that is accepted."""
+        """The longest accepted text, in tokens."""
         return self._max_tokens
 
     def __call__(self, texts: str | Strings) -> Rows:
@@ -87,7 +87,7 @@ class TextEncoder(ABC):
         self._max_tokens, self._truncate = most, truncate
 
     def _accepted(self, tokens: list[list[int]]) -> list[list[int]]:
-        """The tokens of each text, with those that are too long cut or refused."""
+        """The tokens of each text. Texts that are too long are truncated or raise an exception."""
         return [self._fit(position, ids) for position, ids in enumerate(tokens)]
 
     def _fit(self, position: int, ids: list[int]) -> list[int]:

@@ -1,4 +1,4 @@
-"""Models of the Hugging Face Hub, run by PyTorch."""
+"""Models of the Hugging Face Hub, run with PyTorch."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ class Transformers(TextEncoder):
     """A language model in the format of the package transformers, from a folder or the Hub.
 
     ``device``: where PyTorch computes, such as ``"cuda"``; ``dtype``: the type of the weights, such
-    as ``"bfloat16"``, which vLLM uses and which differs a little; ``revision``: of the repository.
-    ``max_tokens``: the longest text, by default the model's context; ``truncate``: drop the rest of
-    a longer one instead of raising ``ValueError``. The repository's own code is not executed.
+    as ``"bfloat16"``, which vLLM uses and which gives slightly different embeddings; ``revision``:
+    of the repository. ``max_tokens``: the longest text, by default the model's context;
+    ``truncate``: drop the rest of a longer one instead of raising ``ValueError``. The repository's
+    own code is not executed.
     """
 
     def __init__(
@@ -42,7 +43,8 @@ class Transformers(TextEncoder):
             raise ValueError(f"dtype is {dtype!r}: expected float32, bfloat16 or float16")
         name = os.fspath(name)
         self._tokenizer = transformers.AutoTokenizer.from_pretrained(name, revision=revision)
-        # The tokenizer keeps its settings in itself, so two threads would use each other's.
+        # The tokenizer stores settings of a call in itself, so it must not be used by two threads
+        # at once.
         self._tokenizing = threading.Lock()
         model = transformers.AutoModel.from_pretrained(name, revision=revision)
         config = model.config

@@ -1,4 +1,4 @@
-// What the readers of answers in all dialects have in common.
+// Common parts of the answer readers of all dialects.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@
 
 namespace r2router::gateway {
 
-/// A JSON string without visible text; true for all that is not a string.
+/// True for a JSON string without visible text, and for a value that is not a string.
 bool is_blank(JsonValue text);
 /// True for an error that is null, false, 0 or empty: some servers add one to valid answers.
 bool says_nothing(JsonValue error);
@@ -25,16 +25,17 @@ Failure reported_failure(std::string_view report, const llm::Secret& key);
 /// Sets the failure of an answer that has no content.
 void judge_content(Answer& answer);
 
-/// The members that have one meaning in all dialects. Missing ones leave the answer unchanged.
+/// Reads the members that have the same meaning in all dialects. Missing members leave the answer
+/// unchanged.
 void read_identity(JsonValue answer, Answer& result);
 
-/// The whole answer in `body`. `read(root, answer)` returns false if it is none.
+/// Reads the whole answer in `body`. `read(root, answer)` returns false if it is not an answer.
 template <typename Read>
 Answer read_whole_answer(std::string_view body, std::string_view model, const llm::Secret& key,
                          Read read);
-/// The parsed body of an answer, or empty and `answer.failure`.
+/// The parsed body of an answer; if that fails, empty, and `answer.failure` is set.
 std::optional<JsonText> parse_answer(std::string_view body, const llm::Secret& key, Answer& answer);
-/// The failure of a body that is JSON, but no answer.
+/// The failure for a body that is JSON, but not an answer.
 Failure not_an_answer(std::string_view body, const llm::Secret& key);
 
 /// Appends a server-sent event; an empty name is not written.

@@ -1,5 +1,5 @@
-// OpenAI's chat completions, which most servers speak, with the extensions of OpenRouter, Azure,
-// vLLM and llama.cpp.
+// OpenAI's chat completions, which most servers implement, with the extensions of OpenRouter,
+// Azure, vLLM and llama.cpp.
 #include <algorithm>
 #include <string>
 #include <string_view>
@@ -65,7 +65,7 @@ constexpr std::string_view kFreeOfMessage[] = {"role",
                                                "annotations",
                                                "cache_control",
                                                "prefix",
-                                               "audio"};  // the last has a surcharge of its own
+                                               "audio"};  // the last has its own surcharge
 
 constexpr const char* kTextParts[] = {"text",     "input_text",        "output_text", "refusal",
                                       "thinking", "redacted_thinking", "reasoning"};
@@ -199,7 +199,7 @@ class ChatRequestReader {
   RequestReader reader_;
 };
 
-/// The fields of a budget of reasoning override each other.
+/// The fields for a reasoning budget override each other.
 void write_parameters(RequestWriter& writer) {
   writer.merge_request([&](JsonValue member) {
     if (member.is_named("reasoning_effort")) {

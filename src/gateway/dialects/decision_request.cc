@@ -11,7 +11,7 @@
 namespace r2router::gateway {
 namespace {
 
-/// The dialect that the body has the members of; empty if there is none.
+/// The dialect whose members the body has; empty if there is none.
 std::optional<DialectKind> dialect_of_body(JsonValue body) {
   if (body["input"].present()) return DialectKind::kResponses;
   if (!body["messages"].present()) return {};

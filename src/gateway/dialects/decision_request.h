@@ -13,9 +13,9 @@
 
 namespace r2router::gateway {
 
-/// One query. If `error` is set, only that and the id count.
+/// One query. If `error` is set, only `error` and `id` are valid.
 struct DecisionQuery {
-  std::string error = {};        ///< what is wrong with it, for people
+  std::string error = {};        ///< the error, for people
   std::string id = {};           ///< JSON text; empty: none
   Query query = {};              ///< a text or an embedding, with its size
   std::string model = {};        ///< of a body in a dialect; empty: none
@@ -26,7 +26,7 @@ struct DecisionQuery {
 
 struct DecisionRequest {
   std::vector<DecisionQuery> queries = {};
-  bool is_list = false;  ///< the answer is a list, too
+  bool is_list = false;  ///< the answer is also a list
 };
 
 /// Maximum number of queries.
@@ -36,8 +36,8 @@ inline constexpr std::size_t kMaxDecisionQueries = 10'000;
 /// and the other keys of a JSON-lines file (see open_json_lines()), or the body of a request in any
 /// dialect. A list is an array, or the member "queries" of an object, whose member "r2" then holds
 /// defaults for all of them. `budget_prompt` as in Dialect::read(). Throws Error(kInvalidArgument)
-/// if the body is not JSON, is too long a list, or has members that are not known; what is wrong
-/// with one query is in its `error`.
+/// if the body is not JSON, is too long a list, or has unknown members. An error in one query is in
+/// its `error`.
 DecisionRequest read_decisions(std::string_view body, std::string_view budget_prompt);
 
 }  // namespace r2router::gateway

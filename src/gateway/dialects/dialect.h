@@ -8,8 +8,8 @@
 //     reply(answer.body);
 //
 // A request is rewritten in its own dialect, never translated into another. Edits are made in the
-// text itself, so everything that is not edited keeps its bytes: unknown fields, their order,
-// numbers and white space.
+// text, so everything else is preserved byte by byte: unknown fields, their order, numbers and
+// white space.
 #pragma once
 
 #include <cstddef>
@@ -42,11 +42,11 @@ inline constexpr DialectKind kDialects[] = {DialectKind::kChat, DialectKind::kRe
 
 /// The name in configuration files and metrics: "chat", "responses", "messages".
 std::string_view to_string(DialectKind kind) noexcept;
-/// The dialect of that name; empty if there is none.
+/// The dialect with this name; empty if there is none.
 std::optional<DialectKind> find_dialect(std::string_view name) noexcept;
 
 /// Part of a request that can make it cost more than the worst case of its tokens: a tool that the
-/// server runs, a dearer service tier, input whose size is unknown, or a field that is not known.
+/// server runs, a more expensive service tier, input of unknown size, or an unknown field.
 struct Surcharge {
   std::string field;  ///< such as "tools[2].type"
   std::string name;   ///< without indices, such as "tools.type"; empty: it cannot be accepted
@@ -55,29 +55,30 @@ struct Surcharge {
 
 inline constexpr std::size_t kMostRoutedBytes = std::size_t{32} << 10;
 
-/// What is read of a client's request.
+/// The parsed request of a client.
 struct ClientRequest {
   DialectKind dialect = DialectKind::kChat;
   JsonText json;      ///< the body
   std::string model;  ///< as the client names it; may be empty
-  /// The text to route on: that of the last user message that has any, else the last text of the
-  /// conversation; of a text above kMostRoutedBytes, the beginning and the end. Empty if the
-  /// request has no text at all, such as an image alone.
+  /// The text to route: that of the last user message with text, else the last text of the
+  /// conversation. A text above kMostRoutedBytes is reduced to its beginning and its end. Empty if
+  /// the request has no text, such as an image alone.
   std::string text;
   /// Length, images and required capabilities. `input_tokens` estimates everything that is sent;
   /// `max_input_tokens` bounds it and includes the budget instruction, and `context_tokens` is a
   /// little above the estimate (see input_size.h). All are set.
   QuerySize size;
-  std::optional<std::uint32_t> cap = {};  ///< the client's own, tokens per choice
+  std::optional<std::uint32_t> cap = {};  ///< the client's own cap, tokens per choice
   /// Number of answers that are generated, ≥ 1. Output is billed for each, so the worst case of the
   /// request is at most `choices` times the worst case of one answer.
   std::uint32_t choices = 1;
   bool stream = false;
-  bool usage_wanted = false;  ///< the client wants the usage in the stream
+  bool usage_wanted = false;  ///< the client requests the usage in the stream
   /// The input may be billed at Prices::cache_write, or kMostCacheWriteFactor times Prices::input
-  /// where the pool does not have that price.
+  /// if the pool does not have that price.
   bool writes_cache = false;
-  /// At most one of each name. Empty: Option::worst_case_cost_usd times `choices` bounds the bill.
+  /// At most one for each name. If empty, Option::worst_case_cost_usd times `choices` bounds the
+  /// bill.
   std::vector<Surcharge> surcharges = {};
   // The `r2` object of the body:
   Policy policy = {};
@@ -98,7 +99,7 @@ struct Target {
 /// ModelSpec::omit overrides it.
 llm::CapField cap_field_of(const ClientRequest& request, const Target& target);
 
-/// What an answer contains, the most important only.
+/// The most important content of an answer.
 enum class Content : std::uint8_t {
   kNone,
   kReasoning,  ///< reasoning alone
@@ -106,7 +107,7 @@ enum class Content : std::uint8_t {
   kAnswer,     ///< text, a tool call, an image, …
 };
 
-/// What is read of a server's answer, whole or streamed.
+/// The parsed answer of a server, whole or streamed.
 struct Answer {
   /// For the client: the server's body with the name of the pool's model as `model`. Empty for a
   /// stream, and if the body is not JSON.
@@ -120,15 +121,15 @@ struct Answer {
   std::optional<double> charged_usd = {};  ///< the server's own figure (OpenRouter's usage.cost)
   /// An error under status 200 (http_status is the one that it names, or 0), an answer that cannot
   /// be read or is cut off (kConnection), or one without content: kBudget if the cap was spent
-  /// before any, else kNoAnswer. After the last two, `body` is still what the server answered: if
-  /// no other model is tried, the client may receive it.
+  /// before any content, else kNoAnswer. After the last two, `body` is still the server's answer:
+  /// if no other model is tried, the client may receive it.
   std::optional<Failure> failure = {};
 };
 
 /// What to do with an event of a stream.
 enum class Action : std::uint8_t {
   kHold,  ///< keep its text until a later event is sent; discard it if another model is tried
-  kSend,  ///< send all that is held, then its text; from now on no other model can be tried
+  kSend,  ///< send what is held, then its text; from now on, no other model can be tried
   kDrop,  ///< the client does not expect this event
 };
 
@@ -153,8 +154,8 @@ class StreamReader {
  public:
   virtual ~StreamReader() = default;
 
-  /// Reads an event as EventParser reports it. Appends to `out` what the client receives: the event
-  /// with its name, complete, with the name of the pool's model as `model`. An error event sets
+  /// Reads an event as EventParser reports it. Appends the event for the client to `out`, complete
+  /// with its name, and with the name of the pool's model as `model`. An error event sets
   /// answer().failure; it is kHold before content, else kSend.
   virtual Action read(std::string_view name, std::string_view data, std::string& out) = 0;
 
@@ -162,7 +163,7 @@ class StreamReader {
   /// or to kNoAnswer or kBudget if it had no content.
   virtual void finish() = 0;
 
-  /// What was read so far. Its `body` is empty.
+  /// The answer read so far. Its `body` is empty.
   virtual const Answer& answer() const = 0;
   /// True once an event was kSend.
   virtual bool has_content() const = 0;
@@ -180,7 +181,7 @@ class Dialect {
 
   virtual DialectKind kind() const = 0;
   /// The path of a call after an endpoint's base URL: "/chat/completions", "/responses",
-  /// "/messages". Clients call "/v1" and this path.
+  /// "/messages". Clients call "/v1" followed by this path.
   virtual std::string_view path() const = 0;
 
   /// Reads a client's request. `budget_prompt`: the template of the budget instruction, whose

@@ -91,7 +91,7 @@ ErrorReport report_of(const Failure& failure) {
     default:
       report.status = 502;
   }
-  // The gateway's own key and account are no matter of the client's.
+  // A client cannot fix the gateway's own key or account.
   if (report.status == 401 || report.status == 402 || report.status == 403) report.status = 502;
   return report;
 }

@@ -9,10 +9,11 @@
 
 namespace r2router::gateway {
 
-/// What a client gets for a server's failure. Those of the gateway's own key or account become 502.
+/// The error that a client receives for a server's failure. Failures of the gateway's own key or
+/// account become 502.
 ErrorReport report_of(const Failure& failure);
 
-/// {"error": {"message", "type", "param", "code"}}, of both APIs of OpenAI.
+/// {"error": {"message", "type", "param", "code"}}, as in both APIs of OpenAI.
 std::string openai_error(const ErrorReport& error);
 /// The object within it.
 std::string openai_error_object(const ErrorReport& error);

@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::int64_t kBytesPerToken = 4;
 constexpr std::int64_t kUsualImage = 1'000;  // tokens
-/// Base64 of a document for each token of its text.
+/// Bytes of a base64 document for each token of its text.
 constexpr std::int64_t kFileBytesPerToken = 16;
 
 std::int64_t bytes_of(std::string_view text) { return static_cast<std::int64_t>(text.size()); }
@@ -19,9 +19,9 @@ std::int64_t estimate_of_bytes(std::int64_t bytes) {
   return (bytes + kBytesPerToken - 1) / kBytesPerToken;
 }
 
-/// The router's own estimate where the text has words of usual length. Code, JSON and languages
-/// without spaces have longer ones, and are counted by their bytes, as are long texts, which take
-/// time to split into words.
+/// The router's own estimate if the words of the text have a usual length. Code, JSON and languages
+/// without spaces have longer words and are counted by their bytes. So are long texts, since
+/// splitting them into words takes time.
 std::int64_t estimate(std::string_view raw) {
   constexpr std::int64_t kLongText = 16 << 10, kLongToken = 7;
   const std::int64_t by_bytes = estimate_of_bytes(bytes_of(raw));

@@ -1,21 +1,21 @@
 // The length of a request in tokens: an estimate, and an upper bound for worst-case costs.
 //
-// The bound counts one token for each byte of the body, since no tokenizer makes more tokens than
-// bytes, and
-//   - kMostImageTokens for each image in place of the bytes of its data,
+// The bound counts one token for each byte of the body, since no tokenizer produces more tokens
+// than bytes, and
+//   - kMostImageTokens for each image instead of the bytes of its data,
 //   - the bytes of tools, schemas and tool calls a second time, since chat templates print JSON
 //     again with white space between its parts,
 //   - kMessageTokens for each message and kTemplateTokens for the request, which chat templates
-//     add, and kToolTokens if there are tools, for what providers tell models about calling them,
+//     add, and kToolTokens if there are tools, for the providers' instructions on how to call them,
 //   - the bytes of the longest budget instruction.
-// What remains unknown (documents, files of the server, earlier responses) is a Surcharge.
+// Input of unknown size (documents, files of the server, earlier responses) is a Surcharge.
 //
-// kMostImageTokens is above the most that one image is billed as input by any current model: 48,169
-// tokens by gpt-4o-mini. Most models bill less than 2,000.
+// kMostImageTokens is above the highest number of tokens that a current model bills for one image:
+// 48,169 by gpt-4o-mini. Most models bill less than 2,000.
 //
-// Costs are bounded, but contexts are only estimated: in a long conversation the bound is several
-// times the truth, and would leave out models that it fits. If the estimate is too low, the server
-// refuses the request without a bill, and another model is tried.
+// Costs are bounded, but contexts are only estimated: in a long conversation, the bound is several
+// times the actual length, and would exclude models whose context is large enough. If the estimate
+// is too low, the server rejects the request without a bill, and another model is tried.
 #pragma once
 
 #include <cstddef>
@@ -39,7 +39,7 @@ class InputSize {
   void add_message() { ++messages_; }
   /// The text of a message: a JSON string.
   void add_text(JsonValue text);
-  /// What is sent to the model as JSON, or is not text.
+  /// Input that is sent to the model as JSON, or is not text.
   void add_json(JsonValue value);
   void add_tools(JsonValue tools);
   /// `data`: the string in the body that holds it, base64 or a URL; it may be missing.

@@ -1,6 +1,6 @@
-// The values of a JsonText are an array in the order of the text, so that parsing needs neither
+// The values of a JsonText are an array in the order of the text, so parsing needs neither
 // recursion nor an allocation for each value, and the next sibling of a value is found without
-// reading what is between. An edit is a range of bytes and its replacement.
+// visiting its children. An edit is a range of bytes and its replacement.
 #include "gateway/dialects/json_text.h"
 
 #include <algorithm>
@@ -94,7 +94,7 @@ std::optional<double> JsonValue::number() const {
   if (!is(Kind::kNumber)) return {};
   const std::string_view digits = raw();
   double value = 0;
-  // The smallest numbers are reported as out of range, too.
+  // Numbers that are too small are also reported as out of range.
   const std::errc error = std::from_chars(digits.data(), digits.data() + digits.size(), value).ec;
   if (error != std::errc() || !std::isfinite(value)) return {};
   return value;
@@ -132,7 +132,7 @@ void JsonText::parse() {
   if (text_.size() >= std::numeric_limits<std::uint32_t>::max()) {
     refuse("the JSON has 4 GiB or more; send less");
   }
-  // For values of the usual length. A request keeps this room until its answer has ended.
+  // For values of the usual length. A request keeps this memory until its answer has ended.
   constexpr std::size_t kBytesPerValue = 64, kUsualValues = 4096;
   nodes_.reserve(std::min(text_.size() / kBytesPerValue + 1, kUsualValues));
   using Kind = JsonValue::Kind;
@@ -165,7 +165,7 @@ void JsonText::parse() {
       reader.skip();
       node.end = position();
     }
-    // Go on to the next value, and close what ends before it.
+    // Go to the next value, and close the containers that end before it.
     for (;; open_.pop_back()) {
       if (open_.empty()) return reader.end();
       const std::uint32_t container = open_.back();
@@ -186,7 +186,7 @@ void JsonText::parse() {
 }
 
 /// Called before the object's `next` is set. Its members are all nodes after it that are not within
-/// another.
+/// another node.
 void JsonText::refuse_repeated_names(std::uint32_t object) {
   constexpr std::size_t kFew = 16;
   const auto end = static_cast<std::uint32_t>(nodes_.size());
@@ -309,7 +309,7 @@ void JsonEditor::add_removals(std::span<const Removed> removed, std::vector<Edit
 
 std::string JsonEditor::text() const {
   std::vector<Edit> edits = edits_;
-  // A client may send a long list, so the children of a container are visited once.
+  // A client may send a long list, so the children of a container are only visited once.
   std::vector<Removed> removed = removed_;
   std::ranges::sort(removed);
   for (auto first = removed.begin(); first != removed.end();) {
@@ -335,7 +335,7 @@ std::string JsonEditor::text() const {
     }
     edits.push_back({place, place, (alone ? "" : ",") + added->json});
   }
-  // At one position, what is inserted comes before what is removed.
+  // At the same position, insertions come before removals.
   std::ranges::stable_sort(edits, {},
                            [](const Edit& edit) { return std::tuple(edit.begin, edit.end); });
   const std::string_view source = text_.text_;

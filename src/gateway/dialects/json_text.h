@@ -1,5 +1,4 @@
-// JSON that is read and edited in place, for documents that must keep what is not edited byte by
-// byte.
+// Reads and edits JSON in place, and preserves everything that is not edited byte by byte.
 //
 //     const JsonText text(R"({"model": "auto", "n": 1.0})");
 //     JsonEditor editor(text);
@@ -43,7 +42,7 @@ class JsonValue {
   /// In words: "an object", "null", …; "nothing" if missing.
   std::string_view kind_name() const;
 
-  /// The member of that name; missing if this is not an object or has none.
+  /// The member with this name; missing if this is not an object or has no such member.
   JsonValue operator[](std::string_view name) const;
   /// The values in an array or an object, in order; none for another kind.
   Children children() const;
@@ -58,14 +57,13 @@ class JsonValue {
   std::string_view raw_string() const;
   /// The contents of a string; empty for another kind.
   std::string string() const;
-  /// True if this is that string.
+  /// True if this is a string equal to `text`.
   bool equals(std::string_view text) const;
   /// A boolean's value; empty for another kind.
   std::optional<bool> boolean() const;
   /// A number's value; empty for another kind, and if it is not finite.
   std::optional<double> number() const;
-  /// A number without fraction and of at least 0; one that is too large becomes the largest. Empty
-  /// for anything else.
+  /// A whole number, at least 0; if it is too large, the largest value. Empty for anything else.
   std::optional<std::uint64_t> count() const;
 
  private:
@@ -91,13 +89,13 @@ class JsonText {
   /// object has two members of the same name, or if a limit is exceeded.
   explicit JsonText(std::string text);
 
-  /// Parses another text in place, which reuses memory.
+  /// Parses another text, reusing memory.
   void assign(std::string_view text);
 
   JsonValue root() const { return {this, 0}; }
   const std::string& text() const { return text_; }
 
-  /// Calls visit(value) for each member of that name, at any depth.
+  /// Calls visit(value) for each member with this name, at any depth.
   template <typename Visit>
   void for_each_named(std::string_view name, Visit visit) const {
     for (std::uint32_t i = 0; i < nodes_.size(); ++i) {
@@ -154,7 +152,7 @@ class JsonValue::Children {
 };
 
 /// Collects edits of a JsonText, which must outlive it, and applies them. `json` is JSON text. A
-/// value is edited once: replaced, removed, or given new members or elements.
+/// value may only be edited once: replaced, removed, or extended by members or elements.
 class JsonEditor {
  public:
   explicit JsonEditor(const JsonText& text) : text_(text) {}

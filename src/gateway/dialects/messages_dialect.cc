@@ -54,7 +54,7 @@ constexpr std::string_view kFree[] = {"model",
 
 constexpr std::string_view kFreeOfMessage[] = {"role", "content", "id", "type", "cache_control"};
 
-/// Blocks whose whole content is in the request, and that contain no image.
+/// Blocks whose content is entirely in the request, and that contain no image.
 bool is_inline_block(JsonValue type) {
   for (const char* name : {"text", "tool_use", "redacted_thinking", "server_tool_use",
                            "search_result", "tool_reference"}) {
@@ -63,7 +63,7 @@ bool is_inline_block(JsonValue type) {
   return type.raw_string().ends_with("_tool_result");
 }
 
-/// Tools that the client runs: its own, and those whose definition the model knows.
+/// Tools that the client runs: its own, and tools whose definition is known to the model.
 bool is_client_tool(JsonValue tool) {
   const JsonValue type = tool["type"];
   if (type.equals("custom")) return true;
@@ -83,7 +83,7 @@ class MessagesRequestReader {
     reader_.read_surcharges(surcharge_rules(), kFree);
     reader_.read_cache_control();
     reader_.request().usage_wanted = true;  // part of every stream
-    // Compaction by the server is billed in addition to the answer; removing is free.
+    // Compaction by the server is billed in addition to the answer; removing content is free.
     for (const JsonValue edit : root()["context_management"]["edits"].children()) {
       if (!edit["type"].raw_string().starts_with("clear_")) {
         reader_.add_unknown_type("context_management.edits", edit["type"]);
@@ -146,7 +146,7 @@ class MessagesRequestReader {
     }
   }
 
-  /// Blocks that are not routed on.
+  /// Blocks that are not part of the routed text.
   void read_other_block(JsonValue type, JsonValue block, const std::string& name) {
     InputSize& input = reader_.input();
     if (type.equals("text")) {
@@ -179,13 +179,13 @@ class MessagesRequestReader {
     }
   }
 
-  /// What a tool returned.
+  /// The result of a tool.
   void read_result(JsonValue content, const std::string& name) {
     reader_.input().add_text(content);
     std::size_t index = 0;
     for (const JsonValue block : content.children()) {
       const std::string part = place(name, index++);
-      // Nothing else is nested further.
+      // No other type is nested further.
       if (block["type"].equals("tool_result")) {
         reader_.input().add_json(block);
       } else {
@@ -269,7 +269,7 @@ class UsageReader {
   std::optional<std::int64_t> input_, cached_, written_, output_;
 };
 
-/// Reads why the answer ended; returns what that says about its content.
+/// Reads why the answer ended; returns the content that this implies.
 Content read_stop_reason(JsonValue reason, Answer& answer) {
   if (reason.raw_string().empty()) return Content::kNone;
   answer.finish_reason = reason.string();

@@ -35,7 +35,7 @@ std::string_view display_name(const ListedModel& model) {
   return model.display_name.empty() ? model.id : model.display_name;
 }
 
-/// An entry as Codex reads it. Without a prompt for the model, Codex uses its own.
+/// An entry in the form that Codex reads. If it has no prompt for the model, Codex uses its own.
 void write_for_codex(ObjectWriter& entry, const ListedModel& model) {
   struct Level {
     std::string_view effort, description;

@@ -1,4 +1,4 @@
-// The models that clients may ask for: GET /v1/models for all kinds of clients in one document.
+// The models that clients may request: GET /v1/models, one document for all kinds of clients.
 #pragma once
 
 #include <cstdint>
@@ -22,13 +22,13 @@ struct ListedModel {
 
 /// The document: `data` for the SDKs of OpenAI and Anthropic, `models` for Codex. `created`: Unix
 /// seconds, of every entry. `for_anthropic`: the client is one of Anthropic's (it sends
-/// "anthropic-version"), some of which ignore models of others: ids that begin with neither
-/// "claude" nor "anthropic" get the prefix of requested_model().
+/// "anthropic-version"), some of which ignore other models. Ids that begin with neither "claude"
+/// nor "anthropic" therefore get the prefix of requested_model().
 std::string model_list(std::span<const ListedModel> models, std::int64_t created,
                        bool for_anthropic);
 
-/// The id without the prefix "claude/" that model_list() adds: call it for a requested model that
-/// is unknown.
+/// The id without the prefix "claude/" that model_list() adds. Call it if a requested model is
+/// unknown.
 std::string_view requested_model(std::string_view id) noexcept;
 
 }  // namespace r2router::gateway

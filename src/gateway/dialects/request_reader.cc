@@ -37,7 +37,7 @@ std::string without_indices(std::string_view field) {
   return name;
 }
 
-/// Leaves out the middle of a very long text. It is encoded on the loop, which must not wait.
+/// Removes the middle of a very long text. It is encoded on the loop, which must not be blocked.
 void shorten(std::string& text) {
   constexpr std::size_t kHalf = kMostRoutedBytes / 2;
   if (text.size() <= kMostRoutedBytes) return;
@@ -167,7 +167,7 @@ void RequestReader::add_surcharge(std::string field, std::string why) {
 }
 
 void RequestReader::add_unknown(const std::string& place, const std::string& member) {
-  // Names are the client's, and may be of any length.
+  // Names come from the client and may have any length.
   const bool usual = member.size() <= 64;
   add({.field = place + (usual ? member : excerpt(member)),
        .name = usual ? without_indices(place) + member : std::string(),
@@ -175,11 +175,11 @@ void RequestReader::add_unknown(const std::string& place, const std::string& mem
 }
 
 void RequestReader::add(Surcharge surcharge) {
-  // One of a kind says enough.
+  // One surcharge of each name is enough.
   std::vector<Surcharge>& all = request_.surcharges;
   if (std::ranges::find(all, surcharge.name, &Surcharge::name) != all.end()) return;
   if (all.size() > kMostSurcharges) return;
-  // The last one has no name, so that it cannot be accepted: others may follow.
+  // The last one has no name and so cannot be accepted, since others may have been dropped.
   if (all.size() == kMostSurcharges) surcharge.name.clear();
   all.push_back(std::move(surcharge));
 }

@@ -1,4 +1,4 @@
-// What the readers of requests in all dialects have in common.
+// Common parts of the request readers of all dialects.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +20,8 @@ namespace r2router::gateway {
 /// The place of an element of a list, for errors: "messages[0]".
 std::string place(std::string_view list, std::size_t index);
 
-/// A field that makes a request cost more than its worst case, if its value says something: it is
-/// not null, false, empty, or one of the `harmless` strings.
+/// A field that makes a request cost more than its worst case, unless its value is null, false,
+/// empty, or one of the `harmless` strings.
 struct SurchargeRule {
   std::string_view field;
   std::string_view why;
@@ -35,7 +35,7 @@ bool says_something(JsonValue value, std::span<const std::string_view> harmless 
 /// one.
 void read_r2(JsonValue r2, Policy& policy, std::string& policy_name);
 
-/// Collects what is read of a request.
+/// Parses a request in parts.
 class RequestReader {
  public:
   /// Parses the body and reads "model", "stream" and "r2".
@@ -49,18 +49,18 @@ class RequestReader {
 
   /// Reads a field with a cap, which may be missing or −1. The lowest cap counts.
   void read_cap(std::string_view name);
-  /// Fields that follow a rule, and all that are neither in `free` nor have a rule: what is not
-  /// known to be free of charge may not be.
+  /// Adds surcharges for fields that match a rule, and for fields that are neither in `free` nor
+  /// have a rule, since an unknown field may not be free of charge.
   void read_surcharges(std::span<const SurchargeRule> rules,
                        std::span<const std::string_view> free);
   /// The same for the members of an object within the request. `name`: its place.
   void read_unknown(JsonValue object, const std::string& name,
                     std::span<const std::string_view> free);
   void add_surcharge(std::string field, std::string why);
-  /// A list of tools, which may be missing. Those that are not the client's, which the server runs,
-  /// are surcharges.
+  /// A list of tools, which may be missing. Tools that the server runs, not the client, are
+  /// surcharges.
   void read_tools(std::string_view list, bool (*is_client_tool)(JsonValue));
-  /// For a part of a message, or another element, whose type is not known.
+  /// Adds a surcharge for a part of a message, or another element, of unknown type.
   void add_unknown_type(const std::string& name, JsonValue type);
   /// Every "cache_control" in the body.
   void read_cache_control();
@@ -80,7 +80,8 @@ class RequestReader {
  private:
   void end_message();
   void add(Surcharge surcharge);
-  /// A member that is not known, of the object at `place`: empty, or ending with a point.
+  /// Adds a surcharge for an unknown member of the object at `place`, which is empty or ends with a
+  /// point.
   void add_unknown(const std::string& place, const std::string& member);
 
   ClientRequest request_;

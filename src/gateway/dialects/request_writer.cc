@@ -96,10 +96,10 @@ bool RequestWriter::fit_reasoning(std::string_view name, std::string_view member
   const std::optional<std::uint64_t> budget = value.count();
   if (!budget) return true;
   const std::optional<std::uint32_t>& own_cap = request_.cap;
-  // Under interleaved thinking a client may ask for more than its cap.
+  // With interleaved thinking, a client may request a budget above its cap.
   if (own_cap && *budget >= *own_cap) return true;
   if (*budget < cap_ && (!own_cap || *own_cap == cap_)) return true;
-  // Without a cap of the client, half of the answer remains for its text.
+  // If the client has no cap, half of the cap remains for the text of the answer.
   const std::uint64_t share = own_cap ? *budget * cap_ / *own_cap : cap_ / 2;
   const std::uint64_t fitting = std::min(std::max(share, kLeast), *budget);
   if (fitting >= cap_) return false;

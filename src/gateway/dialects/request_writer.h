@@ -1,4 +1,4 @@
-// What the writers of requests in all dialects have in common.
+// Common parts of the request writers of all dialects.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,8 @@
 
 namespace r2router::gateway {
 
-/// Plans the fields of the body to send, then writes it. What is planned last counts.
+/// Plans the fields of the body to send, then writes it. Later changes of a field override earlier
+/// ones.
 class RequestWriter {
  public:
   /// Sets the model, and removes `r2` and the parameters of ModelSpec::omit, except `needed` ones.
@@ -32,8 +33,8 @@ class RequestWriter {
   void remove_within(std::string_view name, std::string_view member);
   /// Sets a field. If it and `json` are objects, only the members of `json` are set.
   void merge(std::string_view name, std::string_view json);
-  /// merge() of every member of ModelSpec::request. `translate(name, json)` returns true for those
-  /// that it has written in another way.
+  /// merge() of every member of ModelSpec::request. `translate(name, json)` returns true for
+  /// members that it has written in another way.
   template <typename Translate>
   void merge_request(Translate translate) {
     const JsonText request = required_parameters();
@@ -42,7 +43,7 @@ class RequestWriter {
     }
   }
   /// Lowers a reasoning budget (field.member, tokens) in proportion to the cap. Returns false if
-  /// not even the least budget is below the cap.
+  /// even the smallest budget is not below the cap.
   bool fit_reasoning(std::string_view field, std::string_view member);
 
   /// For edits within fields that are not planned.

@@ -1,5 +1,5 @@
-// OpenAI's responses. A request may refer to what the server keeps (an earlier response, a stored
-// prompt, files): such input is counted as a surcharge, since its length is unknown.
+// OpenAI's responses. A request may refer to data on the server (an earlier response, a stored
+// prompt, files). Such input is a surcharge, since its length is unknown.
 #include <algorithm>
 #include <span>
 #include <string>
@@ -65,7 +65,7 @@ constexpr std::string_view kFree[] = {"model",
                                       "frequency_penalty",
                                       "presence_penalty"};
 
-/// Items whose whole content is in the request, and that contain no image.
+/// Items whose content is entirely in the request, and that contain no image.
 constexpr const char* kInlineItems[] = {
     "reasoning",        "function_call", "custom_tool_call", "local_shell_call",     "shell_call",
     "apply_patch_call", "computer_call", "tool_search_call", "mcp_approval_response"};
@@ -121,7 +121,7 @@ class ResponsesRequestReader {
 
   void read_input() {
     const JsonValue input = root()["input"];
-    if (!input.is_something()) return;  // a stored prompt may have all of it
+    if (!input.is_something()) return;  // a stored prompt may contain the whole input
     if (input.is_string()) {
       reader_.begin_message(/*of_user=*/true);
       return reader_.add_text(input, "input");
@@ -209,7 +209,7 @@ class ResponsesRequestReader {
 
 // ---- Answers
 
-/// What an item of an answer's output contains. Items that begin are still empty.
+/// The content of an item of an answer's output. New items are still empty.
 Content content_of(JsonValue item) {
   const JsonValue type = item["type"];
   if (type.equals("reasoning")) {
@@ -241,7 +241,7 @@ void read_usage(JsonValue usage, Answer& answer) {
   if (const auto cost = cost_of(usage)) answer.charged_usd = cost;
 }
 
-/// The status of an answer that is still to come.
+/// Whether the answer with this status is not complete yet.
 bool is_pending(JsonValue status) {
   return status.equals("queued") || status.equals("in_progress");
 }
@@ -373,7 +373,7 @@ class ResponsesDialect final : public Dialect {
                      const llm::Secret& key) const override {
     return read_whole_answer(body, model, key, [&](JsonValue root, Answer& answer) {
       answer.content = read_response(root, key, answer);
-      // An answer in the background is still to come.
+      // The answer to a background request comes later.
       if (is_pending(root["status"])) answer.content = Content::kAnswer;
       return root["output"].is_array();
     });

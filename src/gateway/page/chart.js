@@ -46,7 +46,7 @@ export class Chart {
     if (this.#data === null || width === 0) return;
     const { models, options, allowed, chosen, second } = this.#data;
     this.#svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-    // A model without a price costs nothing, which has no logarithm.
+    // A free model has cost 0, which has no logarithm.
     const costs = options.map((option) => option.predicted_cost_usd).filter((cost) => cost > 0);
     const least = costs.length > 0 ? Math.min(...costs) : 1e-6;
     const from = Math.log10(least) - 0.1;
@@ -60,7 +60,7 @@ export class Chart {
     const parts = this.#axes(x, y, from, to, right, bottom);
     const place = (option) => ({ option, x: x(option.predicted_cost_usd), y: y(option.predicted_quality) });
     this.#points = options.map(place).sort((a, b) => a.x - b.x);
-    // The curves that matter are drawn last, above the others.
+    // The highlighted curves are drawn last, above the others.
     const weight = (name) => (name === chosen?.model ? 2 : name === second?.model ? 1 : 0);
     for (const name of [...models.keys()].sort((a, b) => weight(a) - weight(b))) {
       parts.push(this.#curve(name, models.get(name).map(place), allowed, ["", "second", "chosen"][weight(name)]));
@@ -94,7 +94,7 @@ export class Chart {
       parts.push(element("line", { class: "grid", x1: MARGIN.left, x2: right, y1: at, y2: at }));
       parts.push(element("text", { x: MARGIN.left - 8, y: at + 4, "text-anchor": "end" }, percent(quality)));
     }
-    // A narrow chart has room for every second decade.
+    // A narrow chart only has room for every second decade.
     const step = (right - MARGIN.left) / (to - from) < 60 ? 2 : 1;
     for (let decade = Math.ceil(from); decade <= to; decade += step) {
       const at = x(10 ** decade);

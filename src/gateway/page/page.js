@@ -1,5 +1,5 @@
-// The page of the gateway. It uses the same paths as any other client, with the same keys, and keeps nothing but
-// the key, in this tab's session. What comes from servers is inserted as text, never as HTML.
+// The page of the gateway. It uses the same paths and keys as other clients. It stores only the
+// key, in this tab's session. Content from servers is inserted as text, never as HTML.
 import { Chart, describe, pairOf } from "/chart.js";
 import { budget, budgetText, count, number, percent, usd } from "/format.js";
 
@@ -19,7 +19,7 @@ const STEPS = 100;
 
 const chart = new Chart($("chart"), $("readout"));
 const limits = []; // of class Limit
-let options = []; // every pair for the prompt, whatever the limits
+let options = []; // every pair for the prompt, without limits
 let optionsOf = ""; // the prompt and policy that they belong to
 let sending = null; // AbortController of the answer that is streamed
 
@@ -61,8 +61,8 @@ function errorIn(text) {
   }
 }
 
-// A function that runs the task, and once more if it was called meanwhile: one request at a time, and the last
-// one with the latest values.
+// Returns a function that runs the task, and runs it again if it was called in the meantime: one
+// request at a time, and the last one with the latest values.
 function coalesced(task) {
   let running = false;
   let again = false;
@@ -112,7 +112,7 @@ function useKey(event) {
 
 // ---- Limits
 
-// A slider. One end of it sets nothing: the left one, or the right one of a maximum.
+// A slider. One of its ends means "not set": the left end, or the right end for a maximum.
 class Limit {
   constructor(name, schema) {
     this.name = name;
@@ -191,7 +191,7 @@ const decide = coalesced(async () => {
   $("send").disabled = isEmpty || sending !== null;
   if (isEmpty) return showNothing();
   const queries = [{ ...query, ...settings(), explain: true, all_options: true }];
-  // All pairs, once for each prompt: those that the limits leave out are shown, too.
+  // All pairs, requested once for each prompt. Pairs that the limits exclude are also shown.
   const label = JSON.stringify(query);
   if (label !== optionsOf) queries.push({ ...query, all_options: true });
   try {
@@ -348,7 +348,7 @@ async function send() {
 // ---- Today's spending, the gateway's condition and its policies
 
 async function showSpending() {
-  const today = new Date().toISOString().slice(0, 10); // days are those of UTC
+  const today = new Date().toISOString().slice(0, 10); // days are in UTC
   const report = await (await call(`/v1/spend?from=${today}&to=${today}&by=key,model`)).json();
   const cells = (key, model, spend) => [
     key,
@@ -385,7 +385,7 @@ async function showPolicies() {
 async function refresh() {
   showError(null);
   optionsOf = "";
-  // One after the other: if a key is required, the first one says so.
+  // One after the other: if a key is required, the first request reports it.
   try {
     await showProblem();
     await showPolicies();

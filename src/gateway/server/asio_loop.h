@@ -1,4 +1,4 @@
-// A Loop on Boost.Asio, which also drives the transport of calls to endpoints.
+// A Loop on Boost.Asio. It also drives the transport of calls to endpoints.
 #pragma once
 
 #include <array>
@@ -56,8 +56,9 @@ class AsioLoop final : public Loop, private llm::EventLoop {
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
   };
 
-  /// libcurl's sockets are in an epoll set of their own, which is one descriptor of the context: it
-  /// costs a system call for each change of what is wanted, instead of several for each event.
+  /// libcurl's sockets are in a separate epoll set, which is one descriptor of the context. This
+  /// takes one system call for each change of the watched events, instead of several for each
+  /// event.
   void watch(int socket, bool read, bool write) override {
     if (!read && !write) {
       ::epoll_ctl(sockets_.native_handle(), EPOLL_CTL_DEL, socket, nullptr);
@@ -93,8 +94,9 @@ class AsioLoop final : public Loop, private llm::EventLoop {
         });
   }
 
-  /// Setting a timer of the kernel takes longer than all else here. So it is left as it is if it
-  /// ends earlier, since the transport then sets it again, and not used for what is already due.
+  /// Setting a kernel timer is the slowest operation here. It is therefore not changed if it ends
+  /// earlier, since the transport then sets it again, and not used for times that have already
+  /// passed.
   void set_timer(llm::Clock::time_point time) override {
     if (time <= llm::Clock::now()) {
       if (std::exchange(due_, true)) return;

@@ -1,9 +1,9 @@
-// A connection reads continuously, also while a request is answered: the end of the stream says
-// that the client has gone, and its request is then abandoned.
+// A connection reads continuously, even while a request is answered. The end of the stream means
+// that the client has disconnected, and its request is then abandoned.
 //
 // A message is refused, and its connection closed, if two readers could disagree about where it
-// ends: with more than one Content-Length, with Transfer-Encoding in addition or with another
-// value than "chunked", or with a chunk that is not exactly as the standard says.
+// ends: with more than one Content-Length, with both Content-Length and Transfer-Encoding, with a
+// Transfer-Encoding other than "chunked", or with a chunk that violates the standard.
 #include "gateway/server/connection.h"
 
 #include <algorithm>
@@ -38,16 +38,16 @@ using boost::system::error_code;
 /// Bytes of later requests that are read while one is answered.
 constexpr std::size_t kMostPipelined = std::size_t{64} << 10;
 constexpr std::size_t kReadBytes = 4096, kBodyReadBytes = std::size_t{64} << 10;
-/// A reply is full from the first to below the second.
+/// A reply becomes full at the first size, and drained below the second.
 constexpr std::size_t kFullBytes = std::size_t{64} << 10, kDrainedBytes = std::size_t{16} << 10;
-/// How long what a client still sends after an error is read, so that it can read the error.
+/// How long a client's input is read after an error, so that the client can read the error.
 constexpr std::chrono::seconds kLinger{2};
 
 Clock::duration duration(double seconds) {
   return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
 }
 
-/// A body in a string that grows as the body arrives, whatever length the head states.
+/// A body in a string that grows as the body arrives, regardless of the length stated in the head.
 struct GrowingBody {
   using value_type = std::string;
 
@@ -88,7 +88,7 @@ class BufferedBytes {
   BufferedBytes& operator=(const BufferedBytes&) = delete;
   ~BufferedBytes() { release(); }
 
-  /// Counts what has been added to the body. False if the sum is too large.
+  /// Counts the bytes added to the body. Returns false if the sum is too large.
   bool grow_to(std::size_t bytes) {
     if (bytes <= own_) return true;
     const std::size_t added = bytes - own_;
@@ -302,7 +302,7 @@ class StreamConnection final : public Connection,
   void answer() {
     request_.body = std::move(parser_->get().body());
     parser_.reset();
-    // What was needed for reading is not kept while a stream is answered.
+    // The memory used for reading is not kept while a stream is answered.
     if (read_buffer_.size() > kReadBytes) std::string(kReadBytes, '\0').swap(read_buffer_);
     if (pending_.empty()) std::string().swap(pending_);
     phase_ = Phase::kAnswering;
@@ -396,7 +396,7 @@ class StreamConnection final : public Connection,
 
   std::size_t unsent() const { return out_.size() + sending_.size() - sent_; }
 
-  /// Pieces that are written in one go are sent together.
+  /// Pieces that are written in the same turn of the loop are sent together.
   void flush_soon() {
     if (writing_ || std::exchange(flush_posted_, true)) return;
     asio::post(stream_.get_executor(), [self = this->shared_from_this()] {
@@ -454,7 +454,7 @@ class StreamConnection final : public Connection,
     if (!keep_alive_) return end_connection();
     phase_ = Phase::kIdle;
     set_deadline(context_.limits.idle);
-    // Behind the connections that have been idle longer.
+    // After the connections that have been idle longer.
     context_.connections.splice(context_.connections.end(), context_.connections, place_);
     parse();
     read();
@@ -509,7 +509,7 @@ void serve_connection(asio::ip::tcp::socket socket, std::shared_ptr<asio::ssl::c
   error_code error;
   socket.set_option(asio::ip::tcp::no_delay(true), error);
   const auto peer = socket.remote_endpoint(error);
-  if (error) return;  // it has gone already
+  if (error) return;  // it has already disconnected
   const std::string address = peer.address().to_string();
   if (tls == nullptr) return serve<asio::ip::tcp::socket>(context, address, std::move(socket));
   serve<asio::ssl::stream<asio::ip::tcp::socket>>(context, address, std::move(socket), *tls);

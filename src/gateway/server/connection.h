@@ -16,10 +16,10 @@ namespace r2router::gateway {
 
 class Connection;
 
-/// The connections of a loop, the one that was idle longest first among the idle ones.
+/// The connections of a loop. Among the idle ones, the one that has been idle longest is first.
 using ConnectionList = std::list<std::shared_ptr<Connection>>;
 
-/// What the connections of a loop share.
+/// Shared by the connections of a loop.
 struct ConnectionContext {
   const ServerLimits& limits;
   HttpHandler& handler;
@@ -29,17 +29,17 @@ struct ConnectionContext {
   bool draining = false;
 };
 
-/// Reads one request at a time, has it answered, and reads the next one: requests that arrive
-/// earlier wait. Every method must be called on the loop's thread.
+/// Reads one request at a time, has it answered, and then reads the next one. Pipelined requests
+/// wait. Every method must be called on the loop's thread.
 class Connection {
  public:
   virtual ~Connection() = default;
 
-  /// No request has begun.
+  /// Whether no request has begun.
   virtual bool is_idle() const = 0;
-  /// Closes if idle, else after the reply.
+  /// Closes now if idle, else after the reply.
   virtual void drain() = 0;
-  /// Closes at once: a request in progress is abandoned.
+  /// Closes immediately; a request in progress is abandoned.
   virtual void close() = 0;
   /// Called about once a second.
   virtual void check_time(llm::Clock::time_point now) = 0;

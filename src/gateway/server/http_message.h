@@ -1,4 +1,5 @@
-// Requests and replies between the server, which reads and writes HTTP, and what answers them.
+// Requests and replies, as passed between the server, which reads and writes HTTP, and its
+// handlers.
 #pragma once
 
 #include <cstddef>
@@ -22,8 +23,8 @@ struct HttpRequest {
 };
 
 /// The reply to one request. Either send() is called, or begin(), any number of write() and
-/// finish(). A header's value with a line break is left out. After the last call the reply must not
-/// be used.
+/// finish(). A header whose value has a line break is omitted. After the last call the reply must
+/// not be used.
 class HttpReply {
  public:
   virtual void send(int status, const llm::Headers& headers, std::string_view body) = 0;
@@ -33,15 +34,16 @@ class HttpReply {
   virtual void write(std::string_view piece) = 0;
   virtual void finish() = 0;
 
-  /// The client reads more slowly than is written. Write no more until HttpTask::on_drained().
+  /// Whether the client reads more slowly than the reply is written. Write no more until
+  /// HttpTask::on_drained().
   virtual bool is_full() const = 0;
 
  protected:
   ~HttpReply() = default;
 };
 
-/// A request that is being answered. Destroyed once its reply has been sent, and as soon as the
-/// client disconnects, when it must stop what it does.
+/// A request that is being answered. Destroyed when its reply has been sent, or as soon as the
+/// client disconnects; it must then stop its work.
 class HttpTask {
  public:
   virtual ~HttpTask() = default;
@@ -53,7 +55,8 @@ class HttpTask {
 class HttpHandler {
  public:
   virtual ~HttpHandler() = default;
-  /// `reply` remains valid until the task is destroyed. Null: everything has been written.
+  /// `reply` remains valid until the task is destroyed. Returns null if everything has been
+  /// written.
   virtual std::unique_ptr<HttpTask> handle(HttpRequest request, HttpReply& reply) = 0;
   /// The body of a reply to a request that is refused before it is complete. `path` may be empty.
   virtual std::string refusal(int status, std::string_view message, std::string_view path) = 0;

@@ -1,4 +1,4 @@
-// What the code of one thread may use of that thread's event loop.
+// The interface of an event loop for the code on its thread.
 #pragma once
 
 #include <chrono>
@@ -13,7 +13,7 @@ namespace r2router::gateway {
 /// every method must be called on the loop's thread.
 class Loop {
  public:
-  /// Its destruction cancels it.
+  /// A timer; its destruction cancels it.
   class Timer {
    public:
     virtual ~Timer() = default;
@@ -25,7 +25,7 @@ class Loop {
   /// Calls the function once, after the delay.
   virtual std::unique_ptr<Timer> after(std::chrono::nanoseconds delay,
                                        std::function<void()> function) = 0;
-  /// Calls the function soon, on the loop's thread; never, if the loop ends before. Thread-safe.
+  /// Calls the function soon on the loop's thread, unless the loop ends before. Thread-safe.
   virtual void post(std::function<void()> function) = 0;
 };
 

@@ -28,7 +28,7 @@ using Tls = std::shared_ptr<asio::ssl::context>;
 using ReusePort = asio::detail::socket_option::boolean<SOL_SOCKET, SO_REUSEPORT>;
 
 constexpr std::chrono::seconds kTick{1};
-/// After an error of accept(), such as too many open files.
+/// Pause after an error of accept(), such as too many open files.
 constexpr std::chrono::milliseconds kAcceptPause{100};
 
 tcp::endpoint resolve(const std::string& host, std::uint16_t port) {
@@ -181,7 +181,7 @@ class Worker {
     });
   }
 
-  /// Connections in the queue of a socket that is closed would be reset.
+  /// Accepts connections in the queue, which would be reset when the socket is closed.
   void accept_waiting() {
     error_code error;
     acceptor_.non_blocking(true, error);

@@ -1,5 +1,5 @@
-// An HTTP/1.1 server: one event loop and one thread for each core, which share nothing. Each loop
-// has a listening socket of its own (SO_REUSEPORT), so the kernel distributes the connections.
+// An HTTP/1.1 server with one event loop and one thread for each core. The loops share nothing.
+// Each has its own listening socket (SO_REUSEPORT), so the kernel distributes the connections.
 #pragma once
 
 #include <chrono>
@@ -15,20 +15,21 @@
 
 namespace r2router::gateway {
 
-/// What clients may demand of a server. Times in seconds.
+/// Limits on clients. Times are in seconds.
 struct ServerLimits {
   std::size_t header_bytes = std::size_t{64} << 10;
   std::size_t body_bytes = std::size_t{32} << 20;
-  /// Of the bodies of all requests in progress, of all loops. A request that would exceed it is
-  /// refused with status 503. Each body is in memory up to three times.
+  /// Total size of the bodies of all requests in progress, in all loops. A request that would
+  /// exceed it is refused with status 503. Up to three copies of each body are in memory.
   std::size_t buffered_bytes = std::size_t{256} << 20;
-  /// All loops together. Above it, a new connection replaces the one that has been idle longest.
+  /// Number of connections in all loops. Above it, a new connection replaces the one that has been
+  /// idle longest.
   std::size_t connections = 10'000;
   double head = 10;   ///< from a request's first byte to the end of its head
   double body = 60;   ///< from there to the end of its body
   double idle = 75;   ///< between two requests of a connection
   double write = 60;  ///< without any progress of a reply that the client does not read
-  double drain = 30;  ///< for requests in progress at the end
+  double drain = 30;  ///< for requests in progress during shutdown
 };
 
 /// Certificate chain and key, both PEM.
@@ -47,7 +48,7 @@ struct ServerOptions {
 class Server {
  public:
   using MakeHandler = std::function<std::unique_ptr<HttpHandler>(Loop& loop)>;
-  /// Receives exceptions that left a handler, which is a bug. On any loop's thread.
+  /// Receives exceptions thrown by a handler, which are bugs. Called on any loop's thread.
   using OnFault = std::function<void(std::string_view what)>;
 
   /// `make_handler` is called once for each loop. Throws Error(kInvalidArgument) for a host that
@@ -60,8 +61,8 @@ class Server {
 
   std::uint16_t port() const;
 
-  /// New connections use TLS with these files from now on. Throws Error(kBadConfig) if they cannot
-  /// be used, and keeps the previous ones. Thread-safe.
+  /// Uses TLS with these files for new connections. Throws Error(kBadConfig) and keeps the previous
+  /// files if they cannot be used. Thread-safe.
   void use_tls(const TlsFiles& files);
 
   void start();

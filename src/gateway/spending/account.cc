@@ -9,12 +9,12 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-// How long a refusal for want of headroom is repeated without asking the store again: other
-// processes may give back what they do not need.
+// How long refusals for lack of headroom are repeated without asking the store again. Other
+// processes may then have returned parts of their leases.
 constexpr milliseconds kFresh{250};
-// After so long without a request, a lease is given back.
+// A lease is returned after this time without a request.
 constexpr seconds kIdle{5};
-// When to retry if only unfinished requests stand in the way.
+// When to retry if the limit is only reached because of unfinished requests.
 constexpr milliseconds kSoon{1000};
 
 std::int64_t second_of(Instant now) {
@@ -121,8 +121,8 @@ std::optional<Outcome> Account::take(Day day, DayState& state, const Demand& dem
   if (limits_.limits_money()) {
     if (state.recheck) return {};
     const Money rest = headroom(limits_, state.standing);
-    // More than the limit may be used, if it was lowered or a bill exceeded its reservation. What
-    // unfinished requests leave of the lease makes up for that first.
+    // Usage may exceed the limit if it was lowered or a bill exceeded its reservation. The free
+    // part of the lease compensates for that first.
     const Money free = state.free() + std::min(rest, Money{});
     if (demand.worst_case > std::max(free, Money{})) {
       if (now.steady >= state.fresh_until) return {};
@@ -138,7 +138,7 @@ Reservation Account::make_reservation(Day day, DayState& state, const Demand& de
   reservation.account_ = shared_from_this();
   reservation.day_ = day;
   reservation.amount_ = demand.worst_case;
-  // Only without limits: the sum of what is reserved must stay a number that a store can compare.
+  // Only without limits. The reserved sum must remain a number that a store can compare.
   if (state.reserved + demand.worst_case > Money{Money::kMost}) reservation.amount_ = {};
   reservation.tokens_ = demand.tokens;
   reservation.second_ = second_of(now);
@@ -147,7 +147,7 @@ Reservation Account::make_reservation(Day day, DayState& state, const Demand& de
   return reservation;
 }
 
-/// Names the limit that is reset last among those in the way.
+/// Reports the limit that is reset last among those that are reached.
 Refusal Account::refusal(Day day, const DayState& state, Money needed, Instant now) const {
   constexpr LimitKind kKinds[kPeriods] = {LimitKind::kPerDay, LimitKind::kPerMonth,
                                           LimitKind::kTotal};
@@ -202,7 +202,8 @@ void Account::finish(const Reservation& reservation, const Settlement& settlemen
   RowView name = {settlement.model, settlement.tag};
   auto row = state.rows.find(name);
   if (row == state.rows.end() && owner_->full()) {
-    // The store has not been writable for long. The amount counts, its details are lost.
+    // The store has not been writable for a long time. The amount is counted, but its details are
+    // lost.
     name = {};
     row = state.rows.find(name);
   }
@@ -218,11 +219,11 @@ void Account::snapshot(Instant now, bool closing, std::vector<ExchangeEntry>& en
   const Day today = owner_->current_day(now);
   const std::lock_guard lock(mutex_);
   enlisted_ = urgent_ = false;
-  // Twice what was reserved between two exchanges lasts until the next one.
+  // A lease of twice the amount reserved between two exchanges lasts until the next one.
   demand_ = std::max(reserved_since_, Money{demand_.nano / 8 * 7});
   reserved_since_ = {};
   if (now.steady - last_reserve_ > kIdle) demand_ = {};
-  // Today's last, so that it can have what the others give back.
+  // Today's entry is last, so that it can use what the others return.
   for (auto& [day, state] : days_) {
     if (day != today) add_entry(day, state, false, entries);
   }
@@ -238,7 +239,7 @@ void Account::add_entry(Day day, DayState& state, bool used, std::vector<Exchang
     entry.need = std::min(entry.need + waiting.demand.worst_case, Money{Money::kMost});
   }
   entry.want = entry.need + least + least;
-  // A little too much is not worth an exchange.
+  // A small surplus is not worth an exchange.
   if (least != Money{} && free.nano / 4 <= entry.want.nano) entry.want = std::max(entry.want, free);
   entry.want = std::min(entry.want, Money{Money::kMost});
   state.withheld = std::max(Money{}, state.recheck ? free : free - entry.want);
@@ -267,7 +268,8 @@ void Account::apply(const ExchangeEntry& entry, const Standing& standing, Instan
     if (!state.recheck) state.fresh_until = now.steady + kFresh;
     std::deque<Waiting> still_waiting;
     for (Waiting& waiting : state.waiting) {
-      // Undecided if it came after the snapshot, or another request took what was leased for it.
+      // Still undecided if it arrived after the snapshot, or another request used what was leased
+      // for it.
       auto outcome = take(entry.day, state, waiting.demand, now);
       if (!outcome) {
         still_waiting.push_back(std::move(waiting));

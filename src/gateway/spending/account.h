@@ -1,4 +1,4 @@
-// The state of a key in this process: its leases, what is reserved within them, and its rates.
+// The state of a key in this process: its leases, the amounts reserved within them, and its rates.
 #pragma once
 
 #include <atomic>
@@ -23,28 +23,28 @@
 
 namespace r2router::gateway {
 
-/// What an account asks of its ledger. Thread-safe.
+/// The interface of an account's ledger. Thread-safe.
 class AccountOwner {
  public:
   virtual ~AccountOwner() = default;
 
-  /// The account has something for the next exchange; `urgent`: requests wait for it. Called at
-  /// most once until the next snapshot, unless it has become urgent.
+  /// Enlists an account for the next exchange. `urgent`: requests wait for it. Called at most once
+  /// until the next snapshot, unless it has become urgent.
   virtual void enlist(std::shared_ptr<Account> account, bool urgent) = 0;
-  /// Why the store cannot be written now; empty: it is not known to fail.
+  /// Why the store cannot be written; empty if no failure is known.
   virtual std::optional<std::string> problem() const = 0;
   /// The day to charge. It does not go back when the clock goes back by less than a day.
   virtual Day day(Instant now) = 0;
-  /// The same without a request: it does not begin a day. For the ledger's thread, whose `now` may
-  /// be from before the clock was set back.
+  /// The same, but without starting a new day. For the ledger's thread, whose `now` may be older
+  /// than a change of the clock.
   virtual Day current_day(Instant now) const = 0;
-  /// Whether as many rows wait to be written as memory may hold.
+  /// Whether the maximum number of rows waits to be written.
   virtual bool full() const = 0;
   /// Counts a row that waits to be written.
   virtual void add_row() = 0;
 };
 
-/// Thread-safe. One mutex, held for well under a microsecond and never while the store is used.
+/// Thread-safe: one mutex, held for well under a microsecond and never while the store is used.
 class Account : public std::enable_shared_from_this<Account> {
  public:
   Account(std::string name, std::shared_ptr<AccountOwner> owner)
@@ -58,15 +58,15 @@ class Account : public std::enable_shared_from_this<Account> {
 
   // For the ledger's thread.
 
-  /// Appends what the store has to know. `closing`: leases are given back.
+  /// Appends entries for the store. `closing`: leases are returned.
   void snapshot(Instant now, bool closing, std::vector<ExchangeEntry>& entries);
-  /// Takes over the outcome of an exchange, and decides on the requests that waited for it.
+  /// Applies the outcome of an exchange, and decides on the requests that waited for it.
   void apply(const ExchangeEntry& entry, const Standing& standing, Instant now);
   /// Refuses the requests that wait.
   void refuse_waiting(const std::string& problem);
   /// Visits the rows of settled costs that no snapshot has taken.
   void visit_rows(const std::function<void(Day, const SpendEntry&)>& visit) const;
-  /// Whether a part of a lease may have to be given back.
+  /// Whether a part of a lease may have to be returned.
   bool holds_lease() const;
 
   const std::string& name() const { return name_; }
@@ -99,17 +99,17 @@ class Account : public std::enable_shared_from_this<Account> {
     }
   };
 
-  /// The part of a lease that may be reserved is free(): everything else is spoken for.
+  /// Only free(), the rest of the lease, may be reserved.
   struct DayState {
     Money lease;        ///< durable
     Money reserved;     ///< by unfinished requests
     Money spent;        ///< since the last snapshot
     Money in_exchange;  ///< spent, and part of the exchange in progress
-    Money withheld;     ///< offered back in the exchange in progress
+    Money withheld;     ///< being returned in the exchange in progress
     std::unordered_map<RowName, Spend, RowHash, RowEqual> rows;  ///< of `spent`
     std::deque<Waiting> waiting;
     Standing standing;  ///< after the last exchange
-    /// Until then, what the standing says of other processes counts as current.
+    /// Until then, the standing's figures on other processes are considered current.
     std::chrono::steady_clock::time_point fresh_until = {};
     bool recheck = false;  ///< the limits have changed: no lease is valid until an exchange
 

@@ -1,4 +1,4 @@
-// The keys that clients of the gateway present.
+// The keys of the gateway's clients.
 //
 // The configuration stores "sha256:…" of a key, never the key. A slow password hash is not needed:
 // it protects secrets that can be guessed, and make_key() draws 192 random bits.
@@ -32,13 +32,13 @@ struct Key {
   std::vector<std::string> tags = {};
 
   bool allows_policy(std::string_view policy) const;
-  /// The tag to settle a request under, if it asks for `requested` (which may be empty). Empty: it
-  /// may not have that tag.
+  /// The tag of a request whose client sent `requested`, which may be empty. Empty if the key does
+  /// not allow this tag.
   std::optional<std::string_view> tag_of(std::string_view requested) const;
 };
 
 /// A new random key, "sk-r2-" and 48 hexadecimal digits. Throws Error(kIo) if the operating system
-/// has no random numbers.
+/// provides no random numbers.
 std::string make_key();
 
 /// "sha256:" and the SHA-256 of the text in hexadecimal digits.
@@ -49,12 +49,12 @@ class Keys {
  public:
   Keys() = default;
   /// Throws Error(kBadConfig) whose pointer is "/keys/INDEX/FIELD" for a name that is empty, too
-  /// long, not printable or used twice, a hash of another form or used twice, and a limit out of
+  /// long, not printable or used twice, a hash in the wrong form or used twice, and a limit out of
   /// range.
   explicit Keys(std::vector<Key> keys);
 
-  /// The key that a client presented; nullptr if there is none. Takes the same steps for every text
-  /// of the same length, whichever keys exist.
+  /// The key that a client presented; nullptr if there is none. The steps only depend on the length
+  /// of the text, not on the existing keys.
   const Key* find(std::string_view key) const;
 
   std::span<const Key> all() const { return keys_; }

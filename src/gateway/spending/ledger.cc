@@ -1,7 +1,7 @@
-// The thread that exchanges with the store. Event loops only change accounts, and enlist those that
-// have something to write; the thread takes a snapshot of these, and applies what the store
-// answers. An exchange that fails may nevertheless have been done, so the same one is tried again
-// before the next; its number tells the store that it is the same.
+// The thread that exchanges with the store. Event loops only change accounts, and enlist accounts
+// that have something to write. The thread takes a snapshot of these, and applies the result of the
+// exchange. An exchange that fails may nevertheless have been committed, so the same one is
+// repeated before the next. The store recognises it by its number.
 #include "gateway/spending/ledger.h"
 
 #include <algorithm>
@@ -26,9 +26,9 @@ using Clock = std::chrono::steady_clock;
 
 // Rows that may wait in memory while the store cannot be written, about 20 MB.
 constexpr std::size_t kMostRows = 100'000;
-// After a failure of the store.
+// Pause after a failure of the store.
 constexpr std::chrono::seconds kRetry{1};
-// How often leases that are not used are looked at.
+// How often unused leases are checked.
 constexpr std::chrono::seconds kReview{1};
 constexpr std::chrono::seconds kMaintenance{10};
 
@@ -60,9 +60,9 @@ struct Ledger::State final : AccountOwner {
     return problem_text.empty() ? std::nullopt : std::optional(problem_text);
   }
 
-  // A clock that is set back a little, as at midnight, continues the day that has begun. One that
-  // is set back further was wrong before, and nobody knows for how long: follow it. No day is
-  // doubled by that, since the store keeps what was spent on each.
+  // A clock that is set back a little, as at midnight, continues the day that has begun. A clock
+  // that is set back further was wrong before, so its new time is used. No day is counted twice,
+  // since the store keeps the spending of each day.
   Day day(Instant now) override {
     const Day today = day_of(now);
     Day last = last_day;
@@ -120,7 +120,7 @@ struct Ledger::State final : AccountOwner {
         try {
           store->maintain();
         } catch (const Error&) {
-          // Tried again soon; an exchange reports what is wrong.
+          // It is tried again soon, and an exchange reports the problem.
         }
       }
       for (const auto& report : due) report(written);
@@ -139,7 +139,7 @@ struct Ledger::State final : AccountOwner {
   }
 
   bool exchange_all(bool closing) {
-    // What is enlisted while the previous exchange is tried again has to be written too.
+    // Accounts that were enlisted while the previous exchange was repeated have to be written too.
     if (!exchange.entries.empty() && !exchange_with_store()) return refuse_waiting(closing);
     if (closing) refuse_waiting(closing);
     const Instant now = options.clock();
@@ -196,7 +196,7 @@ struct Ledger::State final : AccountOwner {
     return accounts.at(name);
   }
 
-  /// `written`: the store has everything that was settled.
+  /// `written`: the store contains everything that was settled.
   std::variant<SpendReport, Failure> report(const SpendQuery& query, bool written) {
     using Group =
         std::tuple<std::optional<std::chrono::sys_days>, std::string, std::string, std::string>;
@@ -273,7 +273,7 @@ Ledger::~Ledger() {
   }
   state_->wake.notify_one();
   state_->thread.join();
-  // Reservations may outlive the ledger, and with them their accounts and the state.
+  // Reservations may outlive the ledger, and keep their accounts and the state alive.
   state_->store.reset();
   state_->active.clear();
   const std::lock_guard lock(state_->mutex);

@@ -1,4 +1,5 @@
-// Spending limits: a request reserves its worst case before it is sent, and settles its cost after.
+// Spending limits: a request reserves its worst case before it is sent, and settles its cost
+// afterwards.
 //
 //     auto ledger = open_ledger({.location = "spend.db"});
 //     auto account = ledger->account(key.name, key.limits);        // at each (re)load
@@ -8,23 +9,25 @@
 //     reservation.settle({.cost = Money::nearest(usd), .usage = usage, .model = model});
 //
 // A limit is a guarantee: over all processes that share a ledger, settled + unsettled + reserved ≤
-// limit, whatever the concurrency and whenever a process dies, provided that no bill exceeds its
-// reservation. If one does, the excess is recorded and reduces what is left.
+// limit, for any concurrency and even if a process is killed, provided that no bill exceeds its
+// reservation. If one does, the excess is recorded and reduces the remaining amount.
 //
-// How it works. The store (a SQLite file, Redis, or memory) has for each key and day what was
-// charged, and the *leases* of the processes. A lease is an amount that a process may spend; it is
-// durable before it is used, and counts as spent for everyone else. A process reserves within its
-// lease in memory, so a request costs no disk access. A thread of the ledger exchanges with the
-// store, at most `flush_interval` after a settlement: in one transaction it charges what was
-// settled, reduces the lease by as much, and takes or returns the rest of the lease by demand. If
-// a process is killed, what is left of its lease is *unsettled*: nobody knows how much of it was
-// spent. It stays counted as spent and is reported separately from what was settled. Thus
+// How it works: the store (a SQLite file, Redis, or memory) contains, for each key and day, the
+// charged amount and the *leases* of the processes. A lease is an amount that a process may spend.
+// It is durable before it is used, and other processes count it as spent. A process reserves within
+// its lease in memory, so a request needs no disk access. A thread of the ledger exchanges with the
+// store, at most `flush_interval` after a settlement: in one transaction, it charges the settled
+// amount, reduces the lease by this amount, and increases or decreases the rest of the lease
+// according to demand. If a process is killed, the rest of its lease is *unsettled*, since it is
+// unknown how much of it was spent. It remains counted as spent, and is reported separately from
+// settled amounts. Therefore,
 //
 //     settled ≤ billed ≤ settled + unsettled
 //
-// holds for each key with a spending limit at any kill, and settled = billed after flush() without
-// requests in progress. For a key without one, which is never made to wait, billed may exceed that
-// by what was reserved within the last `flush_interval`.
+// holds for each key with a spending limit, even if processes are killed, and settled = billed
+// after flush() if no requests are in progress. A key without a limit never waits for a lease, so
+// its billed amount may exceed the upper bound by the amount reserved within the last
+// `flush_interval`.
 #pragma once
 
 #include <chrono>
@@ -52,7 +55,7 @@ class Store;
 /// A key's account with a ledger. Keep the pointer for as long as the configuration has the key.
 class Account;
 
-/// What a request needs.
+/// The demand of a request.
 struct Demand {
   Money worst_case = {};     ///< Money::rounded_up() of the highest bill
   std::uint64_t tokens = 0;  ///< estimate of input and output, for tokens_per_minute
@@ -60,20 +63,20 @@ struct Demand {
   std::uint32_t requests = 1;
 };
 
-/// What a request cost.
+/// The cost of a request.
 struct Settlement {
   Money cost = {};  ///< Money::nearest() of the bill
   Usage usage = {};
   std::string_view model = {};
   std::string_view tag = {};
-  /// What the best single model would have cost.
+  /// Cost of the same request with the baseline model.
   std::optional<Money> baseline = {};
   /// 0 if another attempt of the same request is counted.
   std::uint32_t requests = 1;
 };
 
-/// The right to spend up to an amount. End it in one of three ways, on any thread. If it is
-/// destroyed before, it is abandoned. May outlive the ledger, but is then not recorded.
+/// The right to spend up to an amount. End it with one of the three functions below, on any thread.
+/// If it is destroyed before, it is abandoned. It may outlive the ledger, but is then not recorded.
 class Reservation {
  public:
   Reservation() = default;
@@ -85,7 +88,7 @@ class Reservation {
   explicit operator bool() const { return account_ != nullptr; }
   Money amount() const { return amount_; }
 
-  /// The request was billed. A cost above amount() is recorded as it is.
+  /// The request was billed. A cost above amount() is recorded in full.
   void settle(const Settlement& settlement);
   /// The request was not billed: not sent, or rejected by HTTP status.
   void release();
@@ -112,12 +115,11 @@ struct LedgerStatus {
   std::uint64_t exchanges = 0;  ///< transactions since the start
 };
 
-/// See the top of this file. Thread-safe; nothing but flush() and the destructor waits for the
-/// store.
+/// See the top of this file. Thread-safe. Only flush() and the destructor wait for the store.
 class Ledger {
  public:
   struct Options {
-    /// Settled costs are written, and leases replenished, at most this much later.
+    /// Maximum delay until settled costs are written and leases are replenished.
     std::chrono::milliseconds flush_interval{100};
     /// The wall clock, for leases of days when nothing is reserved.
     std::function<Instant()> clock = Instant::now;
@@ -141,8 +143,9 @@ class Ledger {
   using Callback = std::function<void(Outcome)>;
 
   /// Returns the outcome, if it can be decided in memory; otherwise takes a lease first and passes
-  /// the outcome to `later`, perhaps before reserve() returns. Wait for it: there is one unless
-  /// this returns a value. Never waits for an account without spending limits.
+  /// the outcome to `later`, possibly before reserve() returns. `later` is called unless this
+  /// returns a value. The outcome for an account without spending limits is always returned
+  /// immediately.
   std::optional<Outcome> reserve(const std::shared_ptr<Account>& account, const Demand& demand,
                                  Instant now, Callback later);
 
@@ -165,8 +168,8 @@ class Ledger {
 
 struct LedgerLocation {
   /// Path of a SQLite file on a local disk, which is created if it does not exist (mode 0600);
-  /// "redis://[USER@]HOST[:PORT][/DATABASE]"; or empty: in memory, where limits hold within this
-  /// process and start anew with it.
+  /// "redis://[USER@]HOST[:PORT][/DATABASE]"; or empty: in memory, where limits apply to this
+  /// process only and start again with it.
   std::string location = {};
   llm::Secret password = {};  ///< of Redis
 };

@@ -1,4 +1,4 @@
-// What a key may spend and how fast, and why a request was refused.
+// The spending and rate limits of a key, and the reason for a refusal.
 #pragma once
 
 #include <algorithm>
@@ -28,7 +28,7 @@ struct Limits {
   std::optional<Money> per_day = {};
   std::optional<Money> per_month = {};
   std::optional<Money> total = {};  ///< since the ledger was created
-  /// In any 60 seconds, counted by each process for itself.
+  /// In any 60 seconds, counted separately by each process.
   std::optional<std::uint64_t> requests_per_minute = {};
   std::optional<std::uint64_t> tokens_per_minute = {};
 
@@ -37,15 +37,15 @@ struct Limits {
   friend bool operator==(const Limits&, const Limits&) = default;
 };
 
-/// What stood in the way of a request.
+/// The limit that a request was refused for.
 enum class LimitKind : std::uint8_t {
   kRequestsPerMinute,
   kTokensPerMinute,
   kPerDay,
   kPerMonth,
   kTotal,
-  /// No limit is known to be reached, but the ledger cannot be written, and what is left must be
-  /// reserved durably before it is used.
+  /// No limit is known to be reached, but the ledger cannot be written, so no further lease can be
+  /// taken.
   kLedger,
 };
 
@@ -72,7 +72,8 @@ struct Refusal {
   std::string problem = {};  ///< kLedger: the reason, without a full stop
 
   /// When the same request could be admitted: a free slot of the minute, or the start of the next
-  /// day or month; a second, if only unfinished requests stand in its way. Empty: never.
+  /// day or month; one second if the limit is only reached because of unfinished requests. Empty:
+  /// never.
   std::optional<std::chrono::milliseconds> retry_after = {};
 
   bool is_of_money() const {
@@ -81,7 +82,7 @@ struct Refusal {
   }
   Money left() const { return std::max(Money{}, allowed - spent - reserved); }
 
-  /// A sentence or two for the caller: which limit, how much is left, when it resets.
+  /// One or two sentences for the caller: the limit, the rest, and when it resets.
   std::string message() const;
 };
 

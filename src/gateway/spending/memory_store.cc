@@ -1,4 +1,4 @@
-// A store without a file, for one process. The same exchange as the durable ones.
+// A store in memory, for one process, with the same exchange as the durable stores.
 #include <map>
 #include <tuple>
 #include <utility>

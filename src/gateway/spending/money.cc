@@ -7,8 +7,8 @@
 namespace r2router::gateway {
 namespace {
 
-// A cost is computed in a few steps, each with a relative error of 2⁻⁵³. Without this tolerance a
-// worst case of exactly 12 units could become 13 for no reason, which is safe but looks wrong.
+// A cost is computed in a few steps, each with a relative error of 2⁻⁵³. Without this tolerance, a
+// worst case of exactly 12 units could become 13, which is safe but surprising.
 constexpr double kTolerance = 1e-6;  // units
 
 Money clamped(double units) {

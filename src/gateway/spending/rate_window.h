@@ -1,4 +1,4 @@
-// Counts of the last minute.
+// A counter of the last minute, for rate limits.
 #pragma once
 
 #include <algorithm>
@@ -15,8 +15,8 @@ class RateWindow {
  public:
   static constexpr std::int64_t kSlots = 61;
 
-  /// The count of the window that ends in `second`, or later if it was asked for that before:
-  /// threads read the clock at different moments.
+  /// The count of the window that ends in `second`, or in a later second that was passed before,
+  /// since threads read the clock at different times.
   std::uint64_t used(std::int64_t second) {
     advance(second);
     return sum_;
@@ -29,7 +29,7 @@ class RateWindow {
     sum_ += count;
   }
 
-  /// Replaces what was added in `second`, if that is still in the window.
+  /// Replaces a count that was added in `second`, if that is still in the window.
   void correct(std::int64_t second, std::uint64_t added, std::uint64_t actual) {
     if (second <= now_ - kSlots || second > now_) return;
     std::uint64_t& count = slot(second);
@@ -44,7 +44,7 @@ class RateWindow {
     return count <= limit && sum_ <= limit - count;
   }
 
-  /// The first second in which they fit; empty: never.
+  /// The first second in which `count` more fit; empty: never.
   std::optional<std::int64_t> admits(std::uint64_t count, std::uint64_t limit) {
     if (count > limit) return {};
     std::uint64_t left = sum_;

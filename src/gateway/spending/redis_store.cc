@@ -2,12 +2,12 @@
 //
 // An exchange is one call of a script for each of its entries, sent together. A script is atomic.
 // If the connection breaks, the exchange is sent again; the last number and index that a process
-// has applied is stored, so nothing is charged twice. No clock decides on an amount: a lease stays
-// counted as spent until its process gives it back. A process that has not been heard of for a
-// minute by Redis's clock has its leases reported as unsettled, which is undone if it returns.
+// has applied is stored, so nothing is charged twice. Amounts do not depend on clocks: a lease
+// remains counted as spent until its process returns it. If a process has not been active for a
+// minute by Redis's clock, its leases are reported as unsettled until it is active again.
 //
-// Redis has to keep what it has acknowledged (appendonly yes; appendfsync always, or a second may
-// be lost with the machine) and must not evict it, which is checked.
+// Redis must persist acknowledged writes (appendonly yes; without appendfsync always, a crash of
+// the machine may lose a second) and must not evict keys. Only the eviction policy is checked.
 //
 // Everything is in hashes whose names begin with "{r2router}:", which a cluster keeps together:
 //   charged, leased    KEY d DAY, KEY m MONTH, KEY t  -> sums; MONTH is its first day
@@ -218,7 +218,7 @@ class RedisStore final : public Store {
       call({"HDEL", key_name("alive"), owner_});
       call({"HDEL", key_name("applied"), owner_});
     } catch (const Error&) {
-      // It falls silent, which is the same.
+      // Its leases are then reported as unsettled after a minute.
     }
   }
 
@@ -290,7 +290,8 @@ class RedisStore final : public Store {
 
   std::string where() const { return address_.host + ":" + std::to_string(address_.port); }
 
-  /// Closes the connection: replies that are still to come would answer later commands.
+  /// Closes the connection: replies that are still pending would be taken for those of later
+  /// commands.
   [[noreturn]] void fail(ErrorCode code, const std::string& message) {
     connection_.reset();
     throw Error(code, "Redis at " + where() + ": " + message);

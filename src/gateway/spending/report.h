@@ -1,4 +1,4 @@
-// What was spent: rows for GET /v1/spend.
+// Spending reports: rows for GET /v1/spend.
 #pragma once
 
 #include <chrono>
@@ -16,9 +16,10 @@ namespace r2router::gateway {
 struct Spend {
   Money settled = {};  ///< as billed
   /// Possibly spent, and counted against the limits: the worst cases of requests whose outcome is
-  /// unknown, and what a process that was killed could still spend.
+  /// unknown, and the rest of the leases of killed processes.
   Money unsettled = {};
-  /// What the requests that state a baseline would have cost under it, and did cost (of `settled`).
+  /// For requests with a baseline: the cost with the baseline model, and the actual cost (part of
+  /// `settled`).
   Money baseline = {}, compared = {};
   std::int64_t requests = 0;
   std::int64_t input_tokens = 0;  ///< with the cached and cache-write tokens
@@ -36,7 +37,7 @@ struct SpendQuery {
   std::chrono::sys_days from = {};      ///< the first day, UTC
   std::chrono::sys_days to = {};        ///< the last day
   std::optional<std::string> key = {};  ///< the name of a key; empty: all
-  /// What to group by. Without any, there is one row.
+  /// The columns to group by. Without any, there is one row.
   bool by_day = false, by_key = false, by_model = false, by_tag = false;
 };
 

@@ -3,10 +3,10 @@
 // The file is in WAL mode with synchronous=FULL: a transaction is durable when it has committed,
 // even if the machine loses power. Each process is an *owner* with a number that is never used
 // again, and holds a lock on the byte of that number in a second file, PATH-owners. The kernel
-// releases the lock when the process ends, however it ends, so neither clocks nor process ids
-// decide who is alive. The leases of an owner without a lock become unsettled amounts. (The locks
-// are open file description locks on a file of their own, because SQLite uses POSIX locks on its
-// files, which a process loses when it closes any descriptor of the same file.)
+// releases the lock when the process ends for any reason, so whether an owner is alive does not
+// depend on clocks or process ids. The leases of an owner without a lock become unsettled amounts.
+// (The locks are open file description locks on a file of their own, because SQLite uses POSIX
+// locks on its files, which a process loses when it closes any descriptor of the same file.)
 #include <cerrno>
 #include <cstring>
 #include <string>
@@ -26,7 +26,7 @@ namespace r2router::gateway {
 namespace {
 
 constexpr int kBusyMilliseconds = 5000;
-// "r2sp", so that a file of another program is not taken for a ledger.
+// "r2sp", so that a file of another program is not mistaken for a ledger.
 constexpr int kApplicationId = 0x72327370;
 
 // Each script brings a file from the version of its index to the next. Never change one that was
@@ -203,7 +203,7 @@ class Statement {
   void bind_one(int index, std::int64_t value) { sqlite3_bind_int64(statement_, index, value); }
   void bind_one(int index, Money value) { sqlite3_bind_int64(statement_, index, value.nano); }
   void bind_one(int index, std::string_view value) {
-    // A view of nothing would become NULL.
+    // An empty view without data would become NULL.
     sqlite3_bind_text(statement_, index, value.empty() ? "" : value.data(),
                       static_cast<int>(value.size()), SQLITE_STATIC);
   }
@@ -231,7 +231,7 @@ class Transaction {
   Database& database_;
 };
 
-/// Locks of one byte each, which end with the process.
+/// Locks of one byte each, which are released when the process ends.
 class OwnerLocks {
  public:
   explicit OwnerLocks(const std::string& path)
@@ -300,7 +300,7 @@ class SqliteStore final : public Store {
           .bind(owner_)
           .run();
     } catch (const Error&) {
-      // The next process finds that the owner has gone.
+      // The next process detects that the owner has ended.
     }
   }
 
@@ -443,7 +443,7 @@ class SqliteStore final : public Store {
     transaction.commit();
   }
 
-  /// The leases of processes that have gone become unsettled amounts.
+  /// Turns the leases of ended processes into unsettled amounts.
   void recover() {
     std::vector<std::int64_t> gone;
     {
@@ -456,7 +456,7 @@ class SqliteStore final : public Store {
     if (gone.empty()) return;
     Transaction transaction(database_);
     for (const std::int64_t owner : gone) {
-      // Two processes may find the same owner: the second finds no leases any more.
+      // Two processes may find the same owner; the second one finds no leases.
       Statement(database_,
                 "INSERT INTO spend SELECT day, key, '', '', 0, amount, 0, 0, 0, 0, 0, 0, 0, 0 "
                 "FROM leases WHERE owner = ?1 "

@@ -1,4 +1,4 @@
-// What is durable of a ledger: charges per key and day, leases, and rows for reports.
+// The durable part of a ledger: charges per key and day, leases, and rows for reports.
 #pragma once
 
 #include <algorithm>
@@ -26,13 +26,13 @@ inline std::array<std::optional<Money>, kPeriods> money_limits(const Limits& lim
   return {limits.per_day, limits.per_month, limits.total};
 }
 
-/// What was spent on one day with one model under one tag.
+/// The spending on one day with one model under one tag.
 struct SpendEntry {
   std::string model = {}, tag = {};
   Spend spend = {};
 };
 
-/// What a process tells the store about one key and day.
+/// The changes of a process for one key and day.
 struct ExchangeEntry {
   std::string key = {};
   Day day = 0;
@@ -40,9 +40,9 @@ struct ExchangeEntry {
   std::vector<SpendEntry> rows = {};  ///< settled and unsettled since the last exchange
   Money spent = {};                   ///< their sum, to be charged
   Money reserved = {};                ///< by unfinished requests
-  Money need = {};                    ///< what waiting requests need in addition
-  Money want = {};                    ///< lease wanted in addition to `reserved`
-  /// The limits have changed: a lease that they no longer allow is taken back.
+  Money need = {};                    ///< additional need of waiting requests
+  Money want = {};                    ///< requested lease in addition to `reserved`
+  /// The limits have changed: a lease that they no longer allow is reduced.
   bool recheck = false;
 };
 
@@ -61,7 +61,7 @@ struct Standing {
   std::array<Money, kPeriods> leased = {};   ///< by all processes
 };
 
-/// The rest of all limits; negative if more than allowed is used.
+/// The lowest rest of all limits; negative if more than the limit is used.
 inline Money headroom(const Limits& limits, const Standing& standing) {
   Money least = {Money::kMost};
   const auto allowed = money_limits(limits);
@@ -71,14 +71,14 @@ inline Money headroom(const Limits& limits, const Standing& standing) {
   return least;
 }
 
-/// The lease after the entry's amount was charged, and before any of it is given back or added:
-/// reserved amounts are always covered.
+/// The lease after the entry's amount was charged, and before it is increased or reduced. It always
+/// covers the reserved amounts.
 inline Money charged_lease(Money lease, const ExchangeEntry& entry) {
   return std::max(lease - entry.spent, entry.reserved);
 }
 
-/// What the lease changes by then. `headroom`: after the charge. A process takes at most a quarter
-/// of the rest unless it needs more, so that others have some too.
+/// The following change of the lease. `headroom`: after the charge. A process takes at most a
+/// quarter of the headroom unless it needs more, so that other processes can take a part.
 inline Money lease_change(Money lease, const ExchangeEntry& entry, Money headroom) {
   const std::int64_t free = lease.nano - entry.reserved.nano, rest = headroom.nano;
   std::int64_t change = std::min<std::int64_t>(entry.want.nano - free, 0);
@@ -95,8 +95,9 @@ class Store {
  public:
   virtual ~Store() = default;
 
-  /// Charges what was spent, and changes the leases by the two functions above, durably when it
-  /// returns. Returns the standing of each entry. After an Error the same exchange is tried again.
+  /// Charges what was spent, and changes the leases by the two functions above. The result is
+  /// durable when this returns. Returns the standing of each entry. After an Error the same
+  /// exchange is tried again.
   virtual std::vector<Standing> exchange(const Exchange& exchange) = 0;
 
   using Visit = std::function<void(Day day, std::string_view key, const SpendEntry& entry)>;
@@ -108,7 +109,7 @@ class Store {
   /// The last day with a row or a lease; empty: none.
   virtual std::optional<Day> last_day() = 0;
 
-  /// Called now and then: shows that this process is alive, and looks for others that are not.
+  /// Called regularly: shows that this process is alive, and detects others that are not.
   virtual void maintain() = 0;
 };
 
