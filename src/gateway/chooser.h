@@ -30,6 +30,11 @@ struct Candidate {
   std::optional<double> quality = {}, cost_usd = {};
 };
 
+/// Under a limit of money: refuses whatever is not known to be within the worst case. `accepted`:
+/// names. Throws Error(kInvalidArgument).
+void refuse_surcharges(const std::vector<Surcharge>& surcharges,
+                       const std::vector<std::string>& accepted);
+
 /// For the thread of the request. `incoming` and `request` must outlive it.
 class Chooser {
  public:
@@ -57,8 +62,6 @@ class Chooser {
 
  private:
   const Router& router() const;
-  /// Under a limit, refuses whatever is not known to be within the worst case.
-  void refuse_surcharges() const;
   [[noreturn]] void unknown_model() const;
   /// What is failing or busy at the moment.
   ModelMask unhealthy() const;

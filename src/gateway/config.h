@@ -29,6 +29,7 @@ struct EndpointConfig {
   std::vector<DialectKind> dialects = {DialectKind::kChat, DialectKind::kResponses,
                                        DialectKind::kMessages};
   llm::CapField cap_field = llm::CapField::kAutomatic;
+  std::vector<llm::Secret> secrets = {};  ///< values of `endpoint.headers` that are never shown
   std::size_t concurrency = 0;  ///< requests in progress at once, in this process; 0: any number
 };
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import http.client
 import json
 import signal
 import socket
@@ -556,6 +557,52 @@ def test_tls(start: Start, server: FaultServer) -> None:
     ):
         client.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert client.recv(4096).startswith(b"HTTP/1.1 200")
+
+
+def test_keys_of_an_endpoint_are_never_shown(start: Start, tmp_path: Path) -> None:
+    """Neither its key nor those in its headers, whatever the server says about them."""
+    secret = tmp_path / "header"
+    secret.write_text("Bearer header-secret-key\n")
+    words = "bad: upstream-secret-key, Bearer header-secret-key"
+    error = {"error": {"message": words}}
+    stream = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+    delta = {"type": "response.output_text.delta", "delta": "a"}
+    failed = {"type": "response.failed", "response": {"status": "failed", "output": []} | error}
+    scripts: list[tuple[dict[str, Any], bool]] = [
+        ({"answer": {"status": status, "json": error}}, False) for status in (200, 400, 401, 500)
+    ]
+    scripts.append(
+        ({"send": f"{stream}data: {json.dumps(delta)}\n\ndata: {json.dumps(failed)}\n\n"}, True)
+    )
+    for script, streamed in scripts:
+        gateway = start(
+            [[script]], {"headers": {"x-account": f"file:{secret}"}}, max_fallbacks=0
+        )
+        body = {"model": "auto", "input": "Who wrote Faust?", "stream": streamed}
+        reply = gateway.request("POST", "/v1/responses", body)
+        assert b"bad: [key]" in reply.body, reply.body
+        assert b"secret" not in reply.body
+
+
+def test_a_reload_with_a_bad_certificate_changes_nothing(
+    start: Start, server: FaultServer, tmp_path: Path
+) -> None:
+    server.listen("good")
+    folder = Path(server.ca_file).parent
+    certificate = tmp_path / "certificate.pem"
+    certificate.write_bytes((folder / "good.pem").read_bytes())
+    tls = {"certificate": str(certificate), "key": str(folder / "key.pem")}
+    gateway = start(tls=tls, keys=[key_of("alice", limits={"requests_per_minute": 1000})])
+    certificate.write_text("none")
+    gateway.configure(gateway.config | {"keys": [key_of("alice", limits={"usd_total": 0})]})
+    gateway.signal(signal.SIGHUP)
+    assert "certificate.pem" in gateway.wait_for("PEM")
+    context = ssl.create_default_context(cafile=server.ca_file)
+    connection = http.client.HTTPSConnection("localhost", gateway.port, context=context)
+    body = json.dumps({"model": "auto", "messages": HELLO})
+    connection.request("POST", "/v1/chat/completions", body, {"x-api-key": "alice"})
+    assert connection.getresponse().status == 200, "under the previous limits"
+    connection.close()
 
 
 # --- operation

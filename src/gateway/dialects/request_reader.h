@@ -20,15 +20,15 @@ namespace r2router::gateway {
 /// The place of an element of a list, for errors: "messages[0]".
 std::string place(std::string_view list, std::size_t index);
 
-/// A field that makes a request cost more than its worst case, if its value says something: it is
-/// not null, false, empty, or one of the `harmless` strings.
+/// A field that makes a request cost more than its worst case, if its value says something.
 struct SurchargeRule {
   std::string_view field;
   std::string_view why;
   std::vector<std::string_view> harmless = {};
 };
 
-/// True unless the value is null, false, empty, or one of the `harmless` strings.
+/// True unless the value is null, false, an empty string, one of the `harmless` strings, or a list
+/// of these.
 bool says_something(JsonValue value, std::span<const std::string_view> harmless = {});
 
 /// Reads the object `r2`, which may be missing: settings of a policy, and "policy", the name of
@@ -50,7 +50,7 @@ class RequestReader {
   /// Reads a field with a cap, which may be missing or −1. The lowest cap counts.
   void read_cap(std::string_view name);
   /// Fields that follow a rule, and all that are neither in `free` nor have a rule: what is not
-  /// known to be free of charge may not be.
+  /// known to be free of charge may not be. Reads "cache_control" anywhere in the body, too.
   void read_surcharges(std::span<const SurchargeRule> rules,
                        std::span<const std::string_view> free);
   /// The same for the members of an object within the request. `name`: its place.
@@ -58,12 +58,13 @@ class RequestReader {
                     std::span<const std::string_view> free);
   void add_surcharge(std::string field, std::string why);
   /// A list of tools, which may be missing. Those that are not the client's, which the server runs,
-  /// are surcharges.
-  void read_tools(std::string_view list, bool (*is_client_tool)(JsonValue));
+  /// are surcharges. `list`: its place.
+  void read_tools(JsonValue tools, const std::string& list, bool (*is_client_tool)(JsonValue));
+  /// An image of a part. `url`: of its data; it may be missing. What is not known to be an image,
+  /// such as a document or a video, is a surcharge. `name`: the place of the part.
+  void read_image(JsonValue url, const std::string& name);
   /// For a part of a message, or another element, whose type is not known.
   void add_unknown_type(const std::string& name, JsonValue type);
-  /// Every "cache_control" in the body.
-  void read_cache_control();
   void require(Capability capability) { request_.size.requirements.add(capability); }
   /// A level of reasoning effort: all but the lowest require reasoning.
   void read_effort(JsonValue effort);
@@ -79,6 +80,8 @@ class RequestReader {
 
  private:
   void end_message();
+  /// Every "cache_control" in the body.
+  void read_cache_control();
   void add(Surcharge surcharge);
   /// A member that is not known, of the object at `place`: empty, or ending with a point.
   void add_unknown(const std::string& place, const std::string& member);

@@ -53,6 +53,9 @@ class HttpTask {
 class HttpHandler {
  public:
   virtual ~HttpHandler() = default;
+  /// False for a request that is answered in the same way whatever its body has, such as one
+  /// without a valid key: handle() gets it without the body, which is not read. `head`: without it.
+  virtual bool wants_body(const HttpRequest& head) = 0;
   /// `reply` remains valid until the task is destroyed. Null: everything has been written.
   virtual std::unique_ptr<HttpTask> handle(HttpRequest request, HttpReply& reply) = 0;
   /// The body of a reply to a request that is refused before it is complete. `path` may be empty.
