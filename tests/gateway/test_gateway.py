@@ -358,11 +358,16 @@ def test_a_slow_reader_holds_the_server_back(start: Start, server: FaultServer) 
 
 
 def test_keys(start: Start) -> None:
-    gateway = start(keys=[key_of("alice"), key_of("bob", policies=["cheap"], tags=["team"])])
+    gateway = start(
+        policies={"cheap": {"objective": "cheapest"}, "dear": {"objective": "best"}},
+        keys=[key_of("alice"), key_of("bob", policies=["cheap"], tags=["team"])],
+    )
     assert gateway.chat().status == 401
     assert gateway.chat({"authorization": "Bearer nobody"}).status == 401
     assert gateway.chat({"authorization": "Bearer alice"}).status == 200
     assert gateway.chat({"x-api-key": "bob"}).status == 200
+    assert gateway.chat({"x-api-key": "bob"}, model="auto:cheap").status == 200
+    assert gateway.chat({"x-api-key": "bob"}, model="auto:dear").status == 403
     assert gateway.chat({"x-api-key": "bob", "x-r2-tag": "other"}).status == 403
     assert gateway.request("GET", "/v1/models").status == 401
     assert gateway.request("GET", "/health/ready").status == 200
@@ -575,9 +580,7 @@ def test_keys_of_an_endpoint_are_never_shown(start: Start, tmp_path: Path) -> No
         ({"send": f"{stream}data: {json.dumps(delta)}\n\ndata: {json.dumps(failed)}\n\n"}, True)
     )
     for script, streamed in scripts:
-        gateway = start(
-            [[script]], {"headers": {"x-account": f"file:{secret}"}}, max_fallbacks=0
-        )
+        gateway = start([[script]], {"headers": {"x-account": f"file:{secret}"}}, max_fallbacks=0)
         body = {"model": "auto", "input": "Who wrote Faust?", "stream": streamed}
         reply = gateway.request("POST", "/v1/responses", body)
         assert b"bad: [key]" in reply.body, reply.body
