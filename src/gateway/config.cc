@@ -475,13 +475,7 @@ class ConfigReader {
     if (config_.embeddings && !is_endpoint(config_.embeddings->endpoint)) {
       document_->root()["embeddings"]["endpoint"].fail("the name of an endpoint");
     }
-    if (!is_local(config_.host) && config_.keys.empty() && !config_.allow_anonymous) {
-      throw Error(ErrorCode::kInvalidArgument,
-                  "listening on " + config_.host +
-                      " without keys would let everybody who reaches this machine spend your "
-                      "money: add \"keys\" to the configuration, listen on 127.0.0.1, or allow it "
-                      "(--allow-anonymous, or \"allow_anonymous\": true)");
-    }
+    check_access(config_, config_.host);
     try {
       const Keys keys(config_.keys);
       for (std::size_t i = 0; i < config_.keys.size(); ++i) {
@@ -544,6 +538,15 @@ SourceFile::SourceFile(std::string file) : path(std::move(file)) {
 bool SourceFile::has_changed() const {
   const SourceFile now(path);
   return now.time != time || now.size != size;
+}
+
+void check_access(const GatewayConfig& config, const std::string& host) {
+  if (is_local(host) || !config.keys.empty() || config.allow_anonymous) return;
+  throw Error(ErrorCode::kInvalidArgument,
+              "listening on " + host +
+                  " without keys would let everybody who reaches this machine spend your "
+                  "money: add \"keys\" to the configuration, listen on 127.0.0.1, or allow it "
+                  "(--allow-anonymous, or \"allow_anonymous\": true)");
 }
 
 GatewayConfig load_config(const GatewayOptions& options) {

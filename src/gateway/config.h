@@ -92,6 +92,9 @@ struct GatewayConfig {
 /// Error(kBadConfig) with a JSON pointer, and what load_policy() throws.
 GatewayConfig load_config(const GatewayOptions& options);
 
+/// Throws Error(kInvalidArgument) if other machines reach `host`, and may not without keys.
+void check_access(const GatewayConfig& config, const std::string& host);
+
 /// `json` with comments (// … and /* … */) replaced by spaces, so that positions stay the same.
 std::string without_comments(std::string_view json);
 

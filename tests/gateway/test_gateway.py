@@ -608,6 +608,14 @@ def test_a_reload_with_a_bad_certificate_changes_nothing(
     connection.close()
 
 
+def test_a_reload_cannot_open_an_address_to_everybody(start: Start) -> None:
+    gateway = start(keys=[key_of("alice")], listen="0.0.0.0:0")
+    gateway.configure(gateway.config | {"listen": "127.0.0.1:0", "keys": []})
+    gateway.signal(signal.SIGHUP)
+    assert "without keys" in gateway.wait_for("0.0.0.0")
+    assert gateway.chat().status == 401
+
+
 # --- operation
 
 
