@@ -43,7 +43,7 @@ Chooser::Chooser(const Incoming& incoming, DialectKind dialect, const ClientRequ
   rest_usd_ = policy_.max_cost_usd.value_or(kInfinity);
   is_limited_ = policy_.max_cost_usd ||
                 (incoming_.client->key != nullptr && incoming_.client->key->limits.limits_money());
-  if (is_limited_) refuse_surcharges();
+  if (is_limited_) refuse_surcharges(request_.surcharges, service_.config.accepted_fields);
   for (std::size_t i = 0; i < barred_.size(); ++i) {
     barred_[i] |= service_.out_of_bounds[i] | incoming_.client->denied[i];
   }
@@ -53,12 +53,12 @@ const Router& Chooser::router() const {
   return request_.writes_cache ? service_.cache_writing_router : service_.router;
 }
 
-void Chooser::refuse_surcharges() const {
-  const std::vector<std::string>& accepted = service_.config.accepted_fields;
-  for (const Surcharge& surcharge : request_.surcharges) {
+void refuse_surcharges(const std::vector<Surcharge>& surcharges,
+                       const std::vector<std::string>& accepted) {
+  for (const Surcharge& surcharge : surcharges) {
     if (std::ranges::find(accepted, surcharge.name) != accepted.end()) continue;
     throw Error(ErrorCode::kInvalidArgument,
-                surcharge.field + ": " + surcharge.why +
+                surcharge.why +
                     ", so a spending limit cannot be guaranteed: remove it, use a key and a policy "
                     "without such limits" +
                     (surcharge.name.empty() ? std::string()

@@ -30,6 +30,11 @@ struct Candidate {
   std::optional<double> quality = {}, cost_usd = {};
 };
 
+/// Under a spending limit, refuses every field that may cost more than the worst case. `accepted`:
+/// names of fields that are not refused. Throws Error(kInvalidArgument).
+void refuse_surcharges(const std::vector<Surcharge>& surcharges,
+                       const std::vector<std::string>& accepted);
+
 /// Used on the thread of the request. `incoming` and `request` must outlive it.
 class Chooser {
  public:
@@ -57,8 +62,6 @@ class Chooser {
 
  private:
   const Router& router() const;
-  /// Under a spending limit, refuses every field that may cost more than the worst case.
-  void refuse_surcharges() const;
   [[noreturn]] void unknown_model() const;
   /// Models that are failing or busy at the moment.
   ModelMask unhealthy() const;

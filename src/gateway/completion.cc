@@ -303,6 +303,7 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
     std::string text;
     const Action action = reader_->read(name, data, text);
     const bool failed = reader_->answer().failure.has_value();
+    if (failed) text = endpoint().redacted(std::move(text));
     if (reader_->ended() && !failed) {
       cost_comment_ = cost_comment();
       text.insert(0, cost_comment_);
@@ -369,7 +370,7 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
       const llm::ServerError error = llm::read_server_error(response.body);
       failure = Failure{.code = llm::classify(response.status, error),
                         .http_status = response.status,
-                        .message = llm::redact(error.words, key())};
+                        .message = error.words};
       body_ = response.body;
       swap_cap_field(response.status, error);
     } else if (!failure) {
@@ -402,6 +403,7 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
   void conclude(std::optional<Failure> failure, const llm::Response& response) {
     const bool unfinished = reader_ && !reader_->ended();
     if (reader_) answer_ = reader_->answer();
+    if (failure) failure->message = endpoint().redacted(std::move(failure->message));
     settle(failure && unfinished, response);
     const llm::TryResult judged = llm::judge(endpoint().config.endpoint.retry, response);
     report_health(failure, judged.retry_after);
@@ -593,7 +595,7 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
     // The server's own error body, which is in the client's dialect.
     const bool own = last_response_.status == report.status && report.status < 500 &&
                      body_.starts_with('{') && last_response_.status >= 400;
-    reply_error(report, own ? llm::redact(body_, key()) : dialect_.write_error(report),
+    reply_error(report, own ? endpoint().redacted(body_) : dialect_.write_error(report),
                 retry_after_header());
   }
 
@@ -615,7 +617,7 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
   /// Replies with an error of the request itself.
   void fail(const Error& error) {
     ErrorReport report{.status = 400,
-                       .message = error.message(),
+                       .message = error.what(),  // with the field: many clients show this alone
                        .code = std::string(to_string(error.code())),
                        .param = error.where().option};
     if (error.code() == ErrorCode::kNotFound) {

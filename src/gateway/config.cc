@@ -8,6 +8,8 @@
 #include <set>
 #include <utility>
 
+#include <arpa/inet.h>
+
 #include "r2router/error.h"
 #include "r2router/router.h"
 
@@ -79,6 +81,13 @@ auto strings_into(std::vector<std::string>& out) {
     out.clear();
     for (const JsonView& element : list.elements()) out.push_back(element.string());
   };
+}
+
+/// A name such as 127.0.0.1.example.org may have any address.
+bool is_local(const std::string& host) {
+  in_addr address{};
+  return host == "localhost" || host == "::1" ||
+         (host.starts_with("127.") && ::inet_pton(AF_INET, host.c_str(), &address) == 1);
 }
 
 class ConfigReader {
@@ -169,6 +178,7 @@ class ConfigReader {
     try {
       if (text.starts_with("env:")) {
         const char* const found = std::getenv(text.c_str() + 4);
+        if (text.size() == 4) value.fail_with("found no name after \"env:\": add it");
         if (found == nullptr || *found == '\0') {
           value.fail_with("the environment variable " + text.substr(4) + " is not set: set it");
         }
@@ -178,6 +188,9 @@ class ConfigReader {
         const std::string file = (folder_ / text.substr(5)).string();
         config_.files.emplace_back(file);
         const std::string contents = io::read_text(file, kMaxSecretBytes, ErrorCode::kBadConfig);
+        if (trimmed(contents).empty()) {
+          value.fail_with(file + ": found no text, expected a key: add it");
+        }
         return llm::Secret(trimmed(contents));
       }
     } catch (const Error& error) {
@@ -230,6 +243,7 @@ class ConfigReader {
     if (files.key.empty()) value["key"].fail("the path of a PEM file");
     config_.files.emplace_back(files.certificate);
     config_.files.emplace_back(files.key);
+    check_tls(files);
     config_.tls = std::move(files);
   }
 
@@ -325,7 +339,9 @@ class ConfigReader {
             for (const auto& [header, text] : headers.members()) {
               const std::string& plain = text.string();
               const bool hidden = plain.starts_with("env:") || plain.starts_with("file:");
-              endpoint.headers.emplace_back(header, hidden ? secret(text).reveal() : plain);
+              if (hidden) config.secrets.push_back(secret(text));
+              endpoint.headers.emplace_back(
+                  header, hidden ? std::string(config.secrets.back().reveal()) : plain);
             }
           }},
          {"dialects",
@@ -336,6 +352,7 @@ class ConfigReader {
               if (!kind) dialect.fail("\"chat\", \"responses\" or \"messages\"");
               config.dialects.push_back(*kind);
             }
+            if (config.dialects.empty()) list.fail("at least one of the three APIs");
           }},
          {"timeouts",
           [&](const JsonView& timeouts) {
@@ -458,17 +475,17 @@ class ConfigReader {
     if (config_.embeddings && !is_endpoint(config_.embeddings->endpoint)) {
       document_->root()["embeddings"]["endpoint"].fail("the name of an endpoint");
     }
-    const bool local =
-        config_.host == "localhost" || config_.host == "::1" || config_.host.starts_with("127.");
-    if (!local && config_.keys.empty() && !config_.allow_anonymous) {
-      throw Error(ErrorCode::kInvalidArgument,
-                  "listening on " + config_.host +
-                      " without keys would let everybody who reaches this machine spend your "
-                      "money: add \"keys\" to the configuration, listen on 127.0.0.1, or allow it "
-                      "(--allow-anonymous, or \"allow_anonymous\": true)");
-    }
+    check_access(config_, config_.host);
     try {
       const Keys keys(config_.keys);
+      for (std::size_t i = 0; i < config_.keys.size(); ++i) {
+        for (const std::string& name :
+             config_.keys[i].policies.value_or(std::vector<std::string>())) {
+          if (config_.policies.contains(name)) continue;
+          throw Error(ErrorCode::kBadConfig, "there is no policy \"" + name + "\": add it",
+                      {.pointer = "/keys/" + std::to_string(i) + "/policies"});
+        }
+      }
     } catch (const Error& error) {
       const std::string file = document_ ? options_.config_file : std::string();
       throw Error(error.code(), error.message(), {.file = file, .pointer = error.where().pointer});
@@ -521,6 +538,15 @@ SourceFile::SourceFile(std::string file) : path(std::move(file)) {
 bool SourceFile::has_changed() const {
   const SourceFile now(path);
   return now.time != time || now.size != size;
+}
+
+void check_access(const GatewayConfig& config, const std::string& host) {
+  if (is_local(host) || !config.keys.empty() || config.allow_anonymous) return;
+  throw Error(ErrorCode::kInvalidArgument,
+              "listening on " + host +
+                  " without keys would let everybody who reaches this machine spend your "
+                  "money: add \"keys\" to the configuration, listen on 127.0.0.1, or allow it "
+                  "(--allow-anonymous, or \"allow_anonymous\": true)");
 }
 
 GatewayConfig load_config(const GatewayOptions& options) {

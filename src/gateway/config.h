@@ -29,6 +29,7 @@ struct EndpointConfig {
   std::vector<DialectKind> dialects = {DialectKind::kChat, DialectKind::kResponses,
                                        DialectKind::kMessages};
   llm::CapField cap_field = llm::CapField::kAutomatic;
+  std::vector<llm::Secret> secrets = {};  ///< values of `endpoint.headers` that are never shown
   std::size_t concurrency = 0;  ///< requests in progress at once, in this process; 0: any number
 };
 
@@ -91,6 +92,9 @@ struct GatewayConfig {
 /// Reads the configuration with its files, but neither the checkpoint nor the pool. Throws
 /// Error(kBadConfig) with a JSON pointer, and what load_policy() throws.
 GatewayConfig load_config(const GatewayOptions& options);
+
+/// Throws Error(kInvalidArgument) if other machines reach `host`, and may not without keys.
+void check_access(const GatewayConfig& config, const std::string& host);
 
 /// `json` with comments (// … and /* … */) replaced by spaces, so that positions stay the same.
 std::string without_comments(std::string_view json);

@@ -62,7 +62,7 @@ class Decisions final : public HttpTask {
         json = internal::decision_json({.id = query.id}, decision(query), query.all_options);
       } catch (const Error& error) {
         failed_ = true;
-        json = internal::error_json(query.id, error.message(), next_ + 1);
+        json = internal::error_json(query.id, error.what(), next_ + 1);
       }
     }
     while (json.ends_with('\n')) json.pop_back();
@@ -116,7 +116,7 @@ std::unique_ptr<HttpTask> decide_queries(LoopContext& context, Incoming incoming
   } catch (const Error& error) {
     reply_error(
         reply, incoming,
-        {.status = 400, .message = error.message(), .code = std::string(to_string(error.code()))});
+        {.status = 400, .message = error.what(), .code = std::string(to_string(error.code()))});
     return nullptr;
   }
 }

@@ -1,20 +1,53 @@
 // POST /v1/embeddings: the body and the answer are passed on unchanged, and metered.
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <variant>
+#include <vector>
 
 #include "r2router/error.h"
 
+#include "gateway/chooser.h"
 #include "gateway/dialects/json_text.h"
+#include "gateway/dialects/request_reader.h"
 #include "gateway/routes.h"
 #include "llm/http/endpoint.h"
 #include "llm/http/server_error.h"
 
 namespace r2router::gateway {
 namespace {
+
+/// Fields that cost nothing.
+constexpr std::string_view kFree[] = {"model", "input",      "encoding_format", "dimensions",
+                                      "user",  "input_type", "truncate"};
+
+/// True for texts and tokens, alone or in lists: none of them makes more tokens than bytes.
+bool is_text(JsonValue input) {
+  if (!input.is_array()) return !input.is_object();
+  for (const JsonValue element : input.children()) {
+    if (!is_text(element)) return false;
+  }
+  return true;
+}
+
+/// What may cost more than the bytes of the body.
+std::vector<Surcharge> surcharges_of(JsonValue request) {
+  std::vector<Surcharge> surcharges;
+  if (!is_text(request["input"])) {
+    surcharges.push_back({"input", "input", "what is not text may cost more than its bytes"});
+  }
+  for (const JsonValue member : request.children()) {
+    const auto is_named = [&](std::string_view name) { return member.is_named(name); };
+    if (std::ranges::any_of(kFree, is_named) || !says_something(member)) continue;
+    const std::string name = member.name();
+    surcharges.push_back({name, name, "the gateway does not know that it is free of charge"});
+  }
+  return surcharges;
+}
 
 class Embedding final : public HttpTask, private llm::EventTransport::Receiver {
  public:
@@ -83,7 +116,7 @@ class Embedding final : public HttpTask, private llm::EventTransport::Receiver {
       end(response.sent && response.status < 400);
       return reply_error(reply_, incoming_,
                          {.status = response.failure->code == ErrorCode::kTimeout ? 504 : 502,
-                          .message = response.failure->message,
+                          .message = endpoint_.redacted(response.failure->message),
                           .code = std::string(to_string(response.failure->code))});
     }
     if (response.status >= 300) {
@@ -92,7 +125,7 @@ class Embedding final : public HttpTask, private llm::EventTransport::Receiver {
       const bool own = response.status == 401 || response.status == 402 || response.status == 403;
       return reply_error(reply_, incoming_,
                          {.status = own || response.status < 400 ? 502 : response.status,
-                          .message = llm::redact(error.words, endpoint_.config.endpoint.api_key),
+                          .message = endpoint_.redacted(error.words),
                           .code = std::string(to_string(llm::classify(response.status, error)))});
     }
     std::optional<std::uint64_t> tokens;
@@ -150,10 +183,19 @@ std::unique_ptr<HttpTask> embed(LoopContext& context, Incoming incoming, HttpRep
       std::find_if(service.endpoints.begin(), service.endpoints.end(),
                    [&](const ServedEndpoint& one) { return one.config.name == config.endpoint; });
   std::string model;
+  const Key* const key = incoming.client->key;
   try {
-    model = JsonText(incoming.http.body).root()["model"].string();
+    const JsonText request(incoming.http.body);
+    model = request.root()["model"].string();
+    if (key != nullptr && key->limits.limits_money()) {
+      refuse_surcharges(surcharges_of(request.root()), service.config.accepted_fields);
+    }
   } catch (const Error& error) {
-    return refuse(400, error.message(), "invalid_argument");
+    return refuse(400, error.what(), "invalid_argument");
+  }
+  if (key != nullptr && key->models &&
+      std::ranges::find(*key->models, model) == key->models->end()) {
+    return refuse(403, "this key may not use the model \"" + model + "\"", "authentication");
   }
   const auto price = config.prices.find(model);
   if (price == config.prices.end()) {

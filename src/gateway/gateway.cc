@@ -91,6 +91,7 @@ class Gateway::State {
     const std::shared_ptr<const gateway::Service> before = shared_.service;
     try {
       gateway::GatewayConfig config = gateway::load_config(options_);
+      gateway::check_access(config, host_);  // a new address needs a restart
       const auto tls = config.tls;
       const std::string restart = needing_restart(before->config, config);
       // Accounts get their new limits here, after everything that can fail.

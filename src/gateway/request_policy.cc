@@ -67,13 +67,10 @@ Policy policy_of(const Incoming& incoming, std::string_view policy_name, const P
     if (!name.starts_with(kHeaderPrefix) || name == "x-r2-policy" || name == "x-r2-tag") continue;
     const Setting* setting = setting_of(name);
     if (setting == nullptr) {
-      refuse("there is no setting for the header " + name +
-                 ": expected a setting of a policy, such as x-r2-max-cost-usd",
-             name);
+      refuse("there is no such setting: expected one of a policy, such as x-r2-max-cost-usd", name);
     }
     if (!assign_text(*setting, value, of_headers)) {
-      refuse("the header " + name + " has another value than expected: " + setting->expected(),
-             name);
+      refuse("this header has another value than expected: " + setting->expected(), name);
     }
   }
   policy = merge(policy, of_headers);

@@ -56,6 +56,10 @@ bool is_from_other_origin(const HttpRequest& request) {
          !is_address(host_of(*host));
 }
 
+bool may_come_from(const Client& client, const HttpRequest& request) {
+  return client.key != nullptr || !is_from_other_origin(request);
+}
+
 class Routes final : public HttpHandler {
  public:
   Routes(Loop& loop, Shared& shared)
@@ -66,6 +70,12 @@ class Routes final : public HttpHandler {
                  .log = *shared.log,
                  .ledger = *shared.ledger,
                  .random = std::mt19937_64(std::random_device{}())} {}
+
+  bool wants_body(const HttpRequest& head) override {
+    const std::shared_ptr<const Service> service = shared_.service.load();
+    const Client* const client = service->find_client(key_of(head));
+    return client != nullptr && may_come_from(*client, head);
+  }
 
   std::unique_ptr<HttpTask> handle(HttpRequest request, HttpReply& reply) override {
     Incoming incoming{.service = shared_.service.load(), .http = std::move(request)};
@@ -182,7 +192,7 @@ class Routes final : public HttpHandler {
                                 : "this key is not valid",
                     "invalid_api_key");
     }
-    if (incoming.client->key == nullptr && is_from_other_origin(incoming.http)) {
+    if (!may_come_from(*incoming.client, incoming.http)) {
       return refuse(403, "requests of web pages from other origins are not answered without a key",
                     "other_origin");
     }
@@ -217,7 +227,7 @@ class Routes final : public HttpHandler {
       reply_json(reply, incoming, token_count(dialect.read(std::move(incoming.http.body), {})));
     } catch (const Error& error) {
       const ErrorReport report{
-          .status = 400, .message = error.message(), .param = error.where().option};
+          .status = 400, .message = error.what(), .param = error.where().option};
       reply.send(400, {{"content-type", std::string(kJson)}, {"x-request-id", incoming.id}},
                  dialect.write_error(report));
     }

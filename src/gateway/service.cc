@@ -87,6 +87,17 @@ bool ServedEndpoint::speaks(DialectKind kind) const {
   return std::ranges::find(config.dialects, kind) != config.dialects.end();
 }
 
+std::string ServedEndpoint::redacted(std::string text) const {
+  text = llm::redact(std::move(text), config.endpoint.api_key);
+  for (const llm::Secret& secret : config.secrets) {
+    text = llm::redact(std::move(text), secret);
+    // The key alone of a header such as "Bearer KEY".
+    const std::string_view value = secret.reveal();
+    text = llm::redact(std::move(text), llm::Secret(value.substr(value.rfind(' ') + 1)));
+  }
+  return text;
+}
+
 const std::string& Client::name() const {
   static const std::string anonymous = "anonymous";
   return key == nullptr ? anonymous : key->name;
@@ -151,6 +162,7 @@ Service::Service(GatewayConfig configuration, Health& health, Ledger* ledger,
     client.key = &key;
     if (ledger != nullptr) client.account = ledger->account(key.name, key.limits);
     client.denied = excluded(pool(), key.models, {}, [&](const std::string& name) {
+      if (config.embeddings && config.embeddings->prices.contains(name)) return;
       fail(config, "no model of the pool is called \"" + name + "\"",
            "/keys/" + std::to_string(i) + "/models");
     });

@@ -37,6 +37,8 @@ struct ServedEndpoint {
   std::shared_ptr<Condition> condition;
 
   bool speaks(DialectKind kind) const;
+  /// The endpoint's text without its keys.
+  std::string redacted(std::string text) const;
   bool is_busy() const {
     return config.concurrency > 0 && condition->in_flight >= config.concurrency;
   }

@@ -53,7 +53,9 @@ class Gateway:
         self.errors = f"{folder}/errors"
         self.configure(config)
         environment = {k: v for k, v in os.environ.items() if k != "OPENROUTER_API_KEY"}
-        command = [PROGRAM, "serve", "--config", self.config_file, "--listen", "127.0.0.1:0"]
+        command = [PROGRAM, "serve", "--config", self.config_file]
+        if "listen" not in config:
+            command += ["--listen", "127.0.0.1:0"]
         self.process = subprocess.Popen(
             [*command, *options],
             stderr=subprocess.PIPE,

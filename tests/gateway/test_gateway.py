@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import http.client
 import json
 import signal
 import socket
@@ -357,11 +358,16 @@ def test_a_slow_reader_holds_the_server_back(start: Start, server: FaultServer) 
 
 
 def test_keys(start: Start) -> None:
-    gateway = start(keys=[key_of("alice"), key_of("bob", policies=["cheap"], tags=["team"])])
+    gateway = start(
+        policies={"cheap": {"objective": "cheapest"}, "dear": {"objective": "best"}},
+        keys=[key_of("alice"), key_of("bob", policies=["cheap"], tags=["team"])],
+    )
     assert gateway.chat().status == 401
     assert gateway.chat({"authorization": "Bearer nobody"}).status == 401
     assert gateway.chat({"authorization": "Bearer alice"}).status == 200
     assert gateway.chat({"x-api-key": "bob"}).status == 200
+    assert gateway.chat({"x-api-key": "bob"}, model="auto:cheap").status == 200
+    assert gateway.chat({"x-api-key": "bob"}, model="auto:dear").status == 403
     assert gateway.chat({"x-api-key": "bob", "x-r2-tag": "other"}).status == 403
     assert gateway.request("GET", "/v1/models").status == 401
     assert gateway.request("GET", "/health/ready").status == 200
@@ -556,6 +562,58 @@ def test_tls(start: Start, server: FaultServer) -> None:
     ):
         client.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert client.recv(4096).startswith(b"HTTP/1.1 200")
+
+
+def test_keys_of_an_endpoint_are_never_shown(start: Start, tmp_path: Path) -> None:
+    """Neither its key nor those in its headers, whatever the server says about them."""
+    secret = tmp_path / "header"
+    secret.write_text("Bearer header-secret-key\n")
+    words = "bad: upstream-secret-key, Bearer header-secret-key"
+    error = {"error": {"message": words}}
+    stream = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+    delta = {"type": "response.output_text.delta", "delta": "a"}
+    failed = {"type": "response.failed", "response": {"status": "failed", "output": []} | error}
+    scripts: list[tuple[dict[str, Any], bool]] = [
+        ({"answer": {"status": status, "json": error}}, False) for status in (200, 400, 401, 500)
+    ]
+    scripts.append(
+        ({"send": f"{stream}data: {json.dumps(delta)}\n\ndata: {json.dumps(failed)}\n\n"}, True)
+    )
+    for script, streamed in scripts:
+        gateway = start([[script]], {"headers": {"x-account": f"file:{secret}"}}, max_fallbacks=0)
+        body = {"model": "auto", "input": "Who wrote Faust?", "stream": streamed}
+        reply = gateway.request("POST", "/v1/responses", body)
+        assert b"bad: [key]" in reply.body, reply.body
+        assert b"secret" not in reply.body
+
+
+def test_a_reload_with_a_bad_certificate_changes_nothing(
+    start: Start, server: FaultServer, tmp_path: Path
+) -> None:
+    server.listen("good")
+    folder = Path(server.ca_file).parent
+    certificate = tmp_path / "certificate.pem"
+    certificate.write_bytes((folder / "good.pem").read_bytes())
+    tls = {"certificate": str(certificate), "key": str(folder / "key.pem")}
+    gateway = start(tls=tls, keys=[key_of("alice", limits={"requests_per_minute": 1000})])
+    certificate.write_text("none")
+    gateway.configure(gateway.config | {"keys": [key_of("alice", limits={"usd_total": 0})]})
+    gateway.signal(signal.SIGHUP)
+    assert "certificate.pem" in gateway.wait_for("PEM")
+    context = ssl.create_default_context(cafile=server.ca_file)
+    connection = http.client.HTTPSConnection("localhost", gateway.port, context=context)
+    body = json.dumps({"model": "auto", "messages": HELLO})
+    connection.request("POST", "/v1/chat/completions", body, {"x-api-key": "alice"})
+    assert connection.getresponse().status == 200, "under the previous limits"
+    connection.close()
+
+
+def test_a_reload_cannot_open_an_address_to_everybody(start: Start) -> None:
+    gateway = start(keys=[key_of("alice")], listen="0.0.0.0:0")
+    gateway.configure(gateway.config | {"listen": "127.0.0.1:0", "keys": []})
+    gateway.signal(signal.SIGHUP)
+    assert "without keys" in gateway.wait_for("0.0.0.0")
+    assert gateway.chat().status == 401
 
 
 # --- operation

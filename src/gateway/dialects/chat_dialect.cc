@@ -67,6 +67,12 @@ constexpr std::string_view kFreeOfMessage[] = {"role",
                                                "prefix",
                                                "audio"};  // the last has its own surcharge
 
+/// Servers may go by the members of a part rather than by its type.
+constexpr std::string_view kFreeOfText[] = {
+    "type",  "text", "refusal", "thinking", "reasoning", "signature",   "data",
+    "index", "id",   "format",  "summary",  "citations", "annotations", "cache_control"};
+constexpr std::string_view kFreeOfImage[] = {"type", "image_url", "detail", "id", "cache_control"};
+
 constexpr const char* kTextParts[] = {"text",     "input_text",        "output_text", "refusal",
                                       "thinking", "redacted_thinking", "reasoning"};
 
@@ -87,12 +93,11 @@ class ChatRequestReader {
     read_choices("n");
     read_choices("best_of");
     reader_.read_surcharges(surcharge_rules(), kFree);
-    reader_.read_cache_control();
     reader_.request().usage_wanted =
         root()["stream_options"]["include_usage"].boolean().value_or(false);
     read_messages();
-    reader_.read_tools("tools", is_client_tool);
-    reader_.read_tools("functions", is_client_tool);
+    reader_.read_tools(root()["tools"], "tools", is_client_tool);
+    reader_.read_tools(root()["functions"], "functions", is_client_tool);
     const JsonValue format = root()["response_format"];
     if (format["type"].equals("json_schema")) {
       reader_.require(Capability::kJsonSchema);
@@ -157,7 +162,8 @@ class ChatRequestReader {
     InputSize& input = reader_.input();
     if (type.equals("image_url")) {
       const JsonValue image = part["image_url"];
-      input.add_image(image.is_object() ? image["url"] : image);
+      reader_.read_image(image.is_object() ? image["url"] : image, name);
+      reader_.read_unknown(part, name, kFreeOfImage);
     } else if (type.equals("input_audio")) {
       reader_.require(Capability::kAudio);
       input.add_file(part["input_audio"]["data"]);
@@ -180,6 +186,7 @@ class ChatRequestReader {
     } else {
       reader_.input().add_json(part);
     }
+    reader_.read_unknown(part, name, kFreeOfText);
     const bool known = std::ranges::any_of(kTextParts, is);
     if (!known && (type.is_something() || !text.is_something())) {
       reader_.add_unknown_type(name, type);

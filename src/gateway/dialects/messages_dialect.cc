@@ -54,6 +54,10 @@ constexpr std::string_view kFree[] = {"model",
 
 constexpr std::string_view kFreeOfMessage[] = {"role", "content", "id", "type", "cache_control"};
 
+/// Servers may decide by the members of a block instead of its type.
+constexpr std::string_view kFreeOfText[] = {"type", "text", "citations", "id", "cache_control"};
+constexpr std::string_view kFreeOfImage[] = {"type", "source", "id", "cache_control"};
+
 /// Blocks whose content is entirely in the request, and that contain no image.
 bool is_inline_block(JsonValue type) {
   for (const char* name : {"text", "tool_use", "redacted_thinking", "server_tool_use",
@@ -81,7 +85,6 @@ class MessagesRequestReader {
   ClientRequest read(std::string_view budget_prompt) {
     reader_.read_cap(kCap);
     reader_.read_surcharges(surcharge_rules(), kFree);
-    reader_.read_cache_control();
     reader_.request().usage_wanted = true;  // part of every stream
     // Compaction by the server is billed in addition to the answer; removing content is free.
     for (const JsonValue edit : root()["context_management"]["edits"].children()) {
@@ -91,7 +94,7 @@ class MessagesRequestReader {
     }
     read_system();
     read_messages();
-    reader_.read_tools("tools", is_client_tool);
+    reader_.read_tools(root()["tools"], "tools", is_client_tool);
     for (const JsonValue format : {root()["output_format"], root()["output_config"]["format"]}) {
       if (!format["type"].equals("json_schema")) continue;
       reader_.require(Capability::kJsonSchema);
@@ -141,6 +144,7 @@ class MessagesRequestReader {
     const JsonValue type = block["type"];
     if (type.equals("text")) {
       reader_.add_text(block["text"], name + ".text");
+      reader_.read_unknown(block, name, kFreeOfText);
     } else {
       read_other_block(type, block, name);
     }
@@ -151,9 +155,10 @@ class MessagesRequestReader {
     InputSize& input = reader_.input();
     if (type.equals("text")) {
       input.add_text(block["text"]);
+      reader_.read_unknown(block, name, kFreeOfText);
     } else if (type.equals("image")) {
-      const JsonValue source = block["source"];
-      input.add_image(source["data"].is_string() ? source["data"] : source["url"]);
+      read_image(block["source"], name);
+      reader_.read_unknown(block, name, kFreeOfImage);
     } else if (type.equals("document")) {
       read_document(block["source"], name);
     } else if (type.equals("tool_result")) {
@@ -164,7 +169,20 @@ class MessagesRequestReader {
       reader_.add_surcharge(name, "the length of a file in tokens is unknown");
     } else {
       input.add_json(block);
+      for (const JsonValue part : block["content"].children()) {
+        if (part["type"].equals("image")) read_image(part["source"], name + ".content");
+        if (part["type"].equals("document")) read_document(part["source"], name + ".content");
+      }
       if (!is_inline_block(type)) reader_.add_unknown_type(name, type);
+    }
+  }
+
+  void read_image(JsonValue source, const std::string& name) {
+    if (!source["data"].is_string()) return reader_.read_image(source["url"], name);
+    reader_.input().add_image(source["data"]);
+    const JsonValue type = source["media_type"];
+    if (type.is_something() && !type.string().starts_with("image/")) {
+      reader_.add_unknown_type(name + ".source", type);
     }
   }
 

@@ -55,12 +55,13 @@ bool says_something(JsonValue value, std::span<const std::string_view> harmless)
            std::ranges::none_of(harmless,
                                 [&](std::string_view text) { return value.equals(text); });
   }
-  if (value.is_object() || value.is_array()) {
+  if (value.is_array()) {
     for (const JsonValue child : value.children()) {
       if (says_something(child, harmless)) return true;
     }
     return false;
   }
+  // An empty object asks for the defaults, such as "web_search_options": {}.
   return value.is_something() && value.boolean().value_or(true);
 }
 
@@ -150,6 +151,7 @@ void RequestReader::read_surcharges(std::span<const SurchargeRule> rules,
       add_surcharge(std::string(rule->field), std::string(rule->why));
     }
   }
+  read_cache_control();
 }
 
 void RequestReader::read_unknown(JsonValue object, const std::string& name,
@@ -191,10 +193,10 @@ void RequestReader::add_unknown_type(const std::string& name, JsonValue type) {
                     : "it has no type, so the gateway does not know what it costs");
 }
 
-void RequestReader::read_tools(std::string_view list, bool (*is_client_tool)(JsonValue)) {
-  const JsonValue tools = root()[list];
+void RequestReader::read_tools(JsonValue tools, const std::string& list,
+                               bool (*is_client_tool)(JsonValue)) {
   if (!tools.is_something()) return;
-  if (!tools.is_array()) refuse_field(std::string(list), tools, "a list of tools");
+  if (!tools.is_array()) refuse_field(list, tools, "a list of tools");
   if (tools.children().empty()) return;
   require(Capability::kTools);
   input().add_tools(tools);
@@ -204,6 +206,17 @@ void RequestReader::read_tools(std::string_view list, bool (*is_client_tool)(Jso
     if (is_client_tool(tool)) continue;
     add_surcharge(name + ".type", "the tool is run, and may be billed, by the server");
   }
+}
+
+void RequestReader::read_image(JsonValue url, const std::string& name) {
+  input().add_image(url);
+  if (!url.is_string()) return;
+  constexpr std::size_t kScheme = 64;
+  const std::string scheme = JsonReader::unescape(url.raw_string(), kScheme);
+  for (const char* known : {"data:image/", "https://", "http://"}) {
+    if (scheme.starts_with(known)) return;
+  }
+  add_surcharge(name, "only data:image/ and http URLs are known to be images");
 }
 
 void RequestReader::read_cache_control() {

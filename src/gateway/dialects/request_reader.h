@@ -20,15 +20,16 @@ namespace r2router::gateway {
 /// The place of an element of a list, for errors: "messages[0]".
 std::string place(std::string_view list, std::size_t index);
 
-/// A field that makes a request cost more than its worst case, unless its value is null, false,
-/// empty, or one of the `harmless` strings.
+/// A field that makes a request cost more than its worst case, unless its value is null, false, an
+/// empty string or list, or one of the `harmless` strings.
 struct SurchargeRule {
   std::string_view field;
   std::string_view why;
   std::vector<std::string_view> harmless = {};
 };
 
-/// True unless the value is null, false, empty, or one of the `harmless` strings.
+/// True unless the value is null, false, an empty string, one of the `harmless` strings, or a list
+/// of these.
 bool says_something(JsonValue value, std::span<const std::string_view> harmless = {});
 
 /// Reads the object `r2`, which may be missing: settings of a policy, and "policy", the name of
@@ -50,7 +51,8 @@ class RequestReader {
   /// Reads a field with a cap, which may be missing or −1. The lowest cap counts.
   void read_cap(std::string_view name);
   /// Adds surcharges for fields that match a rule, and for fields that are neither in `free` nor
-  /// have a rule, since an unknown field may not be free of charge.
+  /// have a rule, since an unknown field may not be free of charge. Also reads every
+  /// "cache_control" in the body.
   void read_surcharges(std::span<const SurchargeRule> rules,
                        std::span<const std::string_view> free);
   /// The same for the members of an object within the request. `name`: its place.
@@ -58,12 +60,13 @@ class RequestReader {
                     std::span<const std::string_view> free);
   void add_surcharge(std::string field, std::string why);
   /// A list of tools, which may be missing. Tools that the server runs, not the client, are
-  /// surcharges.
-  void read_tools(std::string_view list, bool (*is_client_tool)(JsonValue));
+  /// surcharges. `list`: its place.
+  void read_tools(JsonValue tools, const std::string& list, bool (*is_client_tool)(JsonValue));
+  /// An image of a part. `url`: of its data; it may be missing. Anything that is not known to be an
+  /// image, such as a document or a video, is a surcharge. `name`: the place of the part.
+  void read_image(JsonValue url, const std::string& name);
   /// Adds a surcharge for a part of a message, or another element, of unknown type.
   void add_unknown_type(const std::string& name, JsonValue type);
-  /// Every "cache_control" in the body.
-  void read_cache_control();
   void require(Capability capability) { request_.size.requirements.add(capability); }
   /// A level of reasoning effort: all but the lowest require reasoning.
   void read_effort(JsonValue effort);
@@ -79,6 +82,8 @@ class RequestReader {
 
  private:
   void end_message();
+  /// Every "cache_control" in the body.
+  void read_cache_control();
   void add(Surcharge surcharge);
   /// Adds a surcharge for an unknown member of the object at `place`, which is empty or ends with a
   /// point.

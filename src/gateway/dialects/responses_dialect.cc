@@ -77,12 +77,24 @@ constexpr const char* kOutputItems[] = {"function_call_output",    "custom_tool_
 constexpr const char* kTextParts[] = {"input_text",   "output_text",    "text",
                                       "summary_text", "reasoning_text", "refusal"};
 
+/// Servers may go by the members of a part rather than by its type.
+constexpr std::string_view kFreeOfText[] = {"type",     "text",        "refusal",      "id",
+                                            "logprobs", "annotations", "cache_control"};
+constexpr std::string_view kFreeOfImage[] = {"type",   "image_url", "file_id",
+                                             "detail", "id",        "cache_control"};
+
 /// Tools that the client runs.
 bool is_client_tool(JsonValue tool) {
   const JsonValue type = tool["type"];
-  for (const char* name : {"function", "custom", "local_shell", "apply_patch", "namespace",
-                           "computer", "computer_use_preview"}) {
+  for (const char* name :
+       {"function", "custom", "local_shell", "apply_patch", "computer", "computer_use_preview"}) {
     if (type.equals(name)) return true;
+  }
+  if (type.equals("namespace")) {
+    for (const JsonValue nested : tool["tools"].children()) {
+      if (!nested["type"].equals("function") && !nested["type"].equals("custom")) return false;
+    }
+    return true;
   }
   return (type.equals("shell") && tool["environment"]["type"].equals("local")) ||
          (type.equals("tool_search") && tool["execution"].equals("client"));
@@ -105,8 +117,8 @@ class ResponsesRequestReader {
       reader_.add_text(instructions, "instructions");
     }
     read_input();
-    reader_.read_tools("tools", is_client_tool);
-    reader_.read_tools("additional_tools", is_client_tool);
+    reader_.read_tools(root()["tools"], "tools", is_client_tool);
+    reader_.read_tools(root()["additional_tools"], "additional_tools", is_client_tool);
     const JsonValue format = root()["text"]["format"];
     if (format["type"].equals("json_schema")) {
       reader_.require(Capability::kJsonSchema);
@@ -137,6 +149,10 @@ class ResponsesRequestReader {
     if (!type.is_something() || type.equals("message")) {
       reader_.begin_message(item["role"].equals("user"));
       read_content(item["content"], name + ".content", /*routed=*/true);
+      // A reference may lack its type.
+      if (!item["role"].is_something() || !item["content"].is_something()) {
+        reader_.add_surcharge(name, "the length of the item that it refers to is unknown");
+      }
     } else if (item["output"].is_something()) {
       reader_.input().add_message();
       read_output(item["output"], name + ".output");
@@ -148,6 +164,8 @@ class ResponsesRequestReader {
     } else {
       reader_.input().add_message();
       reader_.input().add_json(item);
+      // Those that a search of tools has found can be called from then on.
+      reader_.read_tools(item["tools"], name + ".tools", is_client_tool);
       if (!is_one_of(type, kInlineItems) && !is_one_of(type, kOutputItems)) {
         reader_.add_unknown_type(name, type);
       }
@@ -184,7 +202,8 @@ class ResponsesRequestReader {
     const JsonValue type = part["type"];
     InputSize& input = reader_.input();
     if (type.equals("input_image") || type.equals("computer_screenshot")) {
-      input.add_image(part["image_url"]);
+      reader_.read_image(part["image_url"], name);
+      reader_.read_unknown(part, name, kFreeOfImage);
     } else if (type.equals("input_file")) {
       input.add_file(part["file_data"]);
       reader_.add_surcharge(name, "the length of a file in tokens is unknown");
@@ -195,6 +214,7 @@ class ResponsesRequestReader {
     } else if (const JsonValue text = part["text"]; text.is_something()) {
       if (!text.is_string()) refuse_field(name + ".text", text, "a string");
       read_text(text, name + ".text", routed);
+      reader_.read_unknown(part, name, kFreeOfText);
       if (type.is_something() && !is_one_of(type, kTextParts)) {
         reader_.add_unknown_type(name, type);
       }

@@ -289,6 +289,9 @@ class StreamConnection final : public Connection,
     keep_alive_ = head.keep_alive() && !context_.draining;
     const auto length = parser_->content_length();
     if (length && *length > context_.limits.body_bytes) return refuse_body(), false;
+    if (!parser_->is_done() && !context_.handler.wants_body(request_)) {
+      return answer_without_body(), false;
+    }
     phase_ = Phase::kBody;
     set_deadline(context_.limits.body);
     if (length.value_or(0) > kBodyReadBytes) read_buffer_.resize(kBodyReadBytes);
@@ -313,6 +316,14 @@ class StreamConnection final : public Connection,
   }
 
   // --- refusing
+
+  /// The connection cannot be used afterwards.
+  void answer_without_body() {
+    pending_.clear();
+    keep_alive_ = false;
+    refused_ = true;
+    answer();
+  }
 
   void refuse(error_code error) {
     if (error == http::error::body_limit) return refuse_body();

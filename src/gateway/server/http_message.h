@@ -55,6 +55,9 @@ class HttpTask {
 class HttpHandler {
  public:
   virtual ~HttpHandler() = default;
+  /// Returns false if the reply does not depend on the body, such as for a request without a valid
+  /// key: handle() then gets the request without its body, which is not read. `head`: without body.
+  virtual bool wants_body(const HttpRequest& head) = 0;
   /// `reply` remains valid until the task is destroyed. Returns null if everything has been
   /// written.
   virtual std::unique_ptr<HttpTask> handle(HttpRequest request, HttpReply& reply) = 0;

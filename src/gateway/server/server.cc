@@ -47,6 +47,24 @@ tcp::endpoint resolve(const std::string& host, std::uint16_t port) {
   return found.begin()->endpoint();
 }
 
+Tls load_tls(const TlsFiles& files) {
+  auto tls = std::make_shared<asio::ssl::context>(asio::ssl::context::tls_server);
+  error_code error;
+  const auto check = [&](const std::string& file, const char* what) {
+    if (!error) return;
+    throw Error(ErrorCode::kBadConfig,
+                std::string("this ") + what + " cannot be used (" + error.message() +
+                    "): expected a PEM file",
+                {.file = file});
+  };
+  tls->set_options(asio::ssl::context::no_tlsv1 | asio::ssl::context::no_tlsv1_1, error);
+  tls->use_certificate_chain_file(files.certificate, error);
+  check(files.certificate, "certificate");
+  tls->use_private_key_file(files.key, asio::ssl::context::pem, error);
+  check(files.key, "key");
+  return tls;
+}
+
 std::string shown(const tcp::endpoint& endpoint) {
   const std::string address = endpoint.address().to_string();
   return (endpoint.address().is_v6() ? "[" + address + "]" : address) + ":" +
@@ -254,20 +272,7 @@ class Server::State {
   std::uint16_t port() const { return port_; }
 
   void use_tls(const TlsFiles& files) {
-    auto tls = std::make_shared<asio::ssl::context>(asio::ssl::context::tls_server);
-    error_code error;
-    const auto check = [&](const std::string& file, const char* what) {
-      if (!error) return;
-      throw Error(ErrorCode::kBadConfig,
-                  std::string("this ") + what + " cannot be used (" + error.message() +
-                      "): expected a PEM file",
-                  {.file = file});
-    };
-    tls->set_options(asio::ssl::context::no_tlsv1 | asio::ssl::context::no_tlsv1_1, error);
-    tls->use_certificate_chain_file(files.certificate, error);
-    check(files.certificate, "certificate");
-    tls->use_private_key_file(files.key, asio::ssl::context::pem, error);
-    check(files.key, "key");
+    const Tls tls = load_tls(files);
     for (const auto& worker : workers_) worker->use_tls(tls);
   }
 
@@ -313,5 +318,7 @@ void Server::use_tls(const TlsFiles& files) { state_->use_tls(files); }
 void Server::start() { state_->start(); }
 void Server::stop() { state_->stop(); }
 std::size_t Server::connections() const { return state_->connections(); }
+
+void check_tls(const TlsFiles& files) { load_tls(files); }
 
 }  // namespace r2router::gateway

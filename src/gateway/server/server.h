@@ -37,6 +37,9 @@ struct TlsFiles {
   std::string certificate, key;
 };
 
+/// Throws Error(kBadConfig) if the files cannot be used.
+void check_tls(const TlsFiles& files);
+
 struct ServerOptions {
   std::string host = "127.0.0.1";  ///< an address or a name
   std::uint16_t port = 4000;       ///< 0: any free one

@@ -132,7 +132,33 @@ TEST_F(GatewayConfigTest, NamesTheFieldOfAnError) {
   expect(R"({"keys": [{"name": "a", "limits": {"usd_per_day": -1}}]})",
          "/keys/0/limits/usd_per_day", "USD");
   expect(R"({"tls": {"certificate": "a"}})", "/tls/key", "PEM");
+  expect(R"({"endpoints": {"a": {"base_url": "http://x", "dialects": []}}})",
+         "/endpoints/a/dialects", "at least one");
+  expect(R"({"endpoints": {"a": {"base_url": "http://x", "api_key": "env:"}}})",
+         "/endpoints/a/api_key", "no name");
+  expect(R"({"keys": [{"name": "a", "hash": "sha256:)" + std::string(64, 'a') +
+             R"(", "policies": ["chaep"]}]})",
+         "/keys/0/policies", "\"chaep\"");
   expect(R"({"embeddings": {"endpoint": "none"}})", "/embeddings/endpoint", "endpoint");
+}
+
+TEST_F(GatewayConfigTest, ChecksTheFilesOfTls) {
+  TemporaryFolder folder;
+  put_file(folder / "a.pem", "no certificate");
+  const Error found =
+      error(R"({"tls": {"certificate": ")" + (folder / "a.pem") + R"(", "key": "missing"}})");
+  EXPECT_EQ(found.code(), ErrorCode::kBadConfig);
+  EXPECT_EQ(found.where().file, folder / "a.pem");
+  EXPECT_THAT(found.what(), HasSubstr("PEM"));
+}
+
+TEST_F(GatewayConfigTest, AFileOfAKeyHasOne) {
+  TemporaryFolder folder;
+  put_file(folder / "secret", "\n");
+  EXPECT_THAT(error(R"({"endpoints": {"a": {"base_url": "http://x", "api_key": "file:)" +
+                    (folder / "secret") + "\"}}}")
+                  .what(),
+              HasSubstr("expected a key"));
 }
 
 TEST_F(GatewayConfigTest, KeysDoNotBelongIntoTheFile) {
@@ -151,6 +177,9 @@ TEST_F(GatewayConfigTest, KeysDoNotBelongIntoTheFile) {
 TEST_F(GatewayConfigTest, OtherMachinesNeedKeysOrPermission) {
   EXPECT_THAT(error(R"({"listen": "0.0.0.0:4000"})").what(), HasSubstr("--allow-anonymous"));
   EXPECT_NO_THROW(read(R"({"listen": "0.0.0.0:4000", "allow_anonymous": true})"));
+  EXPECT_THAT(error(R"({"listen": "127.0.0.1.example.org:4000"})").what(),
+              HasSubstr("--allow-anonymous"));
+  EXPECT_NO_THROW(read(R"({"listen": "127.1.2.3:1"})"));
   EXPECT_NO_THROW(read(R"({"listen": "localhost:1"})"));
   EXPECT_NO_THROW(load_config({.listen = "0.0.0.0:1", .allow_anonymous = true}));
 }

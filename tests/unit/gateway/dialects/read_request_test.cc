@@ -204,6 +204,12 @@ TEST(ReadRequest, ReportsWhatTheWorstCaseDoesNotBound) {
       {kResponses, R"("tools":[{"type":"mcp","server_url":"https://example.org"}])",
        "tools[0].type"},
       {kResponses, R"("input":[{"type":"item_reference","id":"msg_1"}])", "input[0]"},
+      {kResponses, R"("input":[{"id":"msg_1"}])", "input[0]"},
+      {kResponses, R"("input":[{"type":null,"id":"msg_1","role":"user"}])", "input[0]"},
+      {kResponses, R"("input":[{"type":"tool_search_output","tools":[{"type":"web_search"}]}])",
+       "input[0].tools[0].type"},
+      {kResponses, R"("tools":[{"type":"namespace","name":"n","tools":[{"type":"web_search"}]}])",
+       "tools[0].type"},
       {kResponses, R"("input":[{"type":"compaction","encrypted_content":"x"}])", "input[0]"},
       {kResponses,
        R"("input":[{"role":"user","content":[{"type":"input_file","file_id":"file_1"}]}])",
@@ -216,6 +222,10 @@ TEST(ReadRequest, ReportsWhatTheWorstCaseDoesNotBound) {
       {kMessages, R"("inference_geo":"us")", "inference_geo"},
       {kMessages, R"("context_management":{"edits":[{"type":"compact_20260112"}]})",
        "context_management.edits.type"},
+      // An empty object asks for the defaults.
+      {kChat, R"("web_search_options":{})", "web_search_options"},
+      {kChat, R"("search_parameters":{"mode":null})", "search_parameters"},
+      {kChat, R"("plugins":[{}])", "plugins"},
       // Whatever is not known.
       {kChat, R"("turbo":1)", "turbo"},
       {kChat, R"("plugins[0]":1)", "plugins[0]"},
@@ -226,6 +236,10 @@ TEST(ReadRequest, ReportsWhatTheWorstCaseDoesNotBound) {
        "input[0].type"},
       {kResponses, R"("input":[{"role":"user","content":[{"type":"input_video"}]}])",
        "input[0].content[0].type"},
+      {kResponses,
+       R"("input":[{"role":"user","content":[{"type":"input_text","text":"x",
+           "cache_control":{"type":"ephemeral","ttl":"1h"}}]}])",
+       "cache_control.ttl"},
       {kMessages, R"("turbo":"yes")", "turbo"},
       {kMessages, R"("tools":[{"google_search":{}}])", "tools[0].type"},
       {kMessages,
@@ -241,7 +255,7 @@ TEST(ReadRequest, ReportsWhatTheWorstCaseDoesNotBound) {
   for (const char* fields :
        {R"("web_search_options":null)", R"("plugins":[])", R"("modalities":["text"])",
         R"("service_tier":"default")", R"("service_tier":"auto")", R"("prediction":null)",
-        R"("turbo":false)", R"("turbo":{"on":null})", R"("r2":{"max_cost_usd":1})",
+        R"("turbo":false)", R"("turbo":[null,""])", R"("r2":{"max_cost_usd":1})",
         R"("tools":[{"type":"function","function":{"name":"f"}}])"}) {
     EXPECT_THAT(surcharge_fields(read(kChat, R"({"messages":[],)" + std::string(fields) + "}")),
                 IsEmpty())
@@ -303,11 +317,65 @@ TEST(ReadRequest, ReportsPartsOfUnknownLength) {
   EXPECT_THAT(document(R"({"type":"text","media_type":"text/plain","data":"words"})"), IsEmpty());
 }
 
+TEST(ReadRequest, GoesByTheMembersOfPartsAsWellAsByTheirTypes) {
+  const auto fields = [](DialectKind kind, const std::string& part) {
+    const std::string list = kind == kResponses ? "input" : "messages";
+    return surcharge_fields(
+        read(kind, "{\"" + list + R"(":[{"role":"user","content":[)" + part + "]}]}"));
+  };
+  const std::string text = R"({"text":"x","type":)",
+                    url = R"("image_url":{"url":"https://a.b/c"}})";
+  EXPECT_THAT(fields(kChat, R"({"text":"x",)" + url),
+              ElementsAre("messages[0].content[0].image_url"));
+  EXPECT_THAT(fields(kChat, text + R"("text","uuid":"1",)" + url),
+              ElementsAre("messages[0].content[0].uuid", "messages[0].content[0].image_url"));
+  EXPECT_THAT(fields(kChat, text + R"("text","Type":"image_url"})"),
+              ElementsAre("messages[0].content[0].Type"));
+  EXPECT_THAT(fields(kResponses, text + R"("input_text","file_id":"file_1"})"),
+              ElementsAre("input[0].content[0].file_id"));
+  EXPECT_THAT(fields(kMessages, text + R"("text","source":{"type":"file"}})"),
+              ElementsAre("messages[0].content[0].source"));
+}
+
+TEST(ReadRequest, ReportsImagesThatMayBeSomethingElse) {
+  const auto fields = [](DialectKind kind, const std::string& part) {
+    const std::string list = kind == kResponses ? "input" : "messages";
+    return surcharge_fields(
+        read(kind, "{\"" + list + R"(":[{"role":"user","content":[)" + part + "]}]}"));
+  };
+  const auto chat = [&](const std::string& url) {
+    return fields(kChat, R"({"type":"image_url","image_url":{"url":")" + url + "\"}}");
+  };
+  EXPECT_THAT(chat("data:application/pdf;base64,AAAA"), ElementsAre("messages[0].content[0]"));
+  EXPECT_THAT(chat("gs://bucket/film.mp4"), ElementsAre("messages[0].content[0]"));
+  EXPECT_THAT(chat("https://example.org/a.png"), IsEmpty());
+  EXPECT_THAT(chat(R"(data:image\/png;base64,AAAA)"), IsEmpty()) << "as PHP writes it";
+  EXPECT_THAT(
+      fields(kResponses, R"({"type":"input_image","image_url":"data:video/mp4;base64,AAAA"})"),
+      ElementsAre("input[0].content[0]"));
+  EXPECT_THAT(fields(kResponses, R"({"type":"input_image","file_id":"file_1","detail":"low"})"),
+              IsEmpty());
+  const auto messages = [&](const std::string& source) {
+    return fields(kMessages, R"({"type":"image","source":)" + source + "}");
+  };
+  EXPECT_THAT(messages(R"({"type":"base64","media_type":"application/pdf","data":"AAAA"})"),
+              ElementsAre("messages[0].content[0].source.type"));
+  EXPECT_THAT(messages(R"({"type":"base64","media_type":"image/png","data":"AAAA"})"), IsEmpty());
+  EXPECT_THAT(messages(R"({"type":"url","url":"https://example.org/a.png"})"), IsEmpty());
+  EXPECT_EQ(read(kMessages, R"({"messages":[{"role":"user","content":[{"type":"mcp_tool_result",
+                "content":[{"type":"image","source":{"type":"url","url":"https://a.b/c"}}]}]}]})")
+                .size.images,
+            1U);
+}
+
 TEST(ReadRequest, SaysWhetherTheCacheIsWritten) {
   EXPECT_FALSE(read(kMessages, kMessagesQuestion).writes_cache);
   EXPECT_TRUE(read(kMessages, kMessagesClaudeCode).writes_cache);
   EXPECT_TRUE(read(kChat, R"({"messages":[{"role":"user","content":[{"type":"text","text":"x",
                                   "cache_control":{"type":"ephemeral"}}]}]})")
+                  .writes_cache);
+  EXPECT_TRUE(read(kResponses, R"({"input":[{"role":"user","content":[{"type":"input_text",
+                                  "text":"x","cache_control":{"type":"ephemeral"}}]}]})")
                   .writes_cache);
 }
 
