@@ -8,6 +8,7 @@ import resource
 import select
 import socket
 import time
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -182,6 +183,46 @@ def test_an_image_of_a_small_model_stays_within_its_limit(
         {"x-api-key": "alice"}, messages=messages, max_tokens=10, r2={"max_cost_usd": 100}
     )
     assert answered.status == 200, answered.body
+
+
+def test_text_that_grows_under_normalisation_is_within_the_worst_case(
+    start: Start, tmp_path: Path
+) -> None:
+    """Tokenizers that normalise first may make more tokens of it than it has bytes."""
+    most: dict[int, tuple[float, str]] = {}  # by 128 characters
+    for code in range(0x80, 0x110000):
+        if not 0xD800 <= code < 0xE000:
+            size = max(
+                len(unicodedata.normalize(form, text).encode())
+                for form in ("NFC", "NFKC")
+                for text in (chr(code), chr(code).lower())
+            )
+            growth = size / len(chr(code).encode())
+            if growth > 1:
+                most[code >> 7] = max(most.get(code >> 7, (0, "")), (growth, chr(code)))
+    assert len(most) > 20
+    assert max(most.values())[0] == 11
+    pool = pool_of(tmp_path, {"gpt-5.4-mini": prices("small", 1e6, 0)})  # USD 1 for a token
+    gateway = start(pool=pool, keys=[key_of("alice")])
+    usual = "x" * 1000
+    for escaped in (False, True):
+        for _, character in most.values():
+            body = json.dumps(
+                {"model": "auto", "messages": [{"role": "user", "content": character * 1000}]},
+                ensure_ascii=escaped,
+            )
+            plain = json.dumps({"model": "auto", "messages": [{"role": "user", "content": usual}]})
+            worst = [
+                gateway.request("POST", "/v1/decisions", text.encode(), x_api_key="alice").json()
+                for text in (body, plain)
+            ]
+            tokens = worst[0]["worst_case_cost_usd"] - worst[1]["worst_case_cost_usd"] + 1000
+            grown = max(
+                len(unicodedata.normalize(form, text).encode())
+                for form in ("NFC", "NFKC")
+                for text in (character, character.lower())
+            )
+            assert tokens >= 1000 * grown, f"U+{ord(character):04X}"
 
 
 @pytest.mark.parametrize("price", [None, 1250])

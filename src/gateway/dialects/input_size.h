@@ -1,7 +1,8 @@
 // The length of a request in tokens: an estimate, and an upper bound for worst-case costs.
 //
 // The bound counts one token for each byte of the body, since no tokenizer produces more tokens
-// than bytes, and
+// than bytes of normalised text, and
+//   - the bytes that Unicode normalisation can add, since some tokenizers normalise first,
 //   - kMostImageTokens for each image instead of the bytes of its data,
 //   - the bytes of tools, schemas and tool calls a second time, since chat templates print JSON
 //     again with white space between its parts,
@@ -48,8 +49,8 @@ class InputSize {
   void add_file(JsonValue data);
 
   std::uint32_t images() const { return images_; }
-  /// The size of a body of that many bytes.
-  QuerySize size(std::size_t body_bytes, std::string_view budget_prompt) const;
+  /// `body`: the whole request, a valid JSON document.
+  QuerySize size(std::string_view body, std::string_view budget_prompt) const;
 
  private:
   std::int64_t estimate_ = 0;

@@ -270,7 +270,7 @@ ClientRequest RequestReader::finish(std::string_view budget_prompt) && {
   }
   shorten(request_.text);
   const Capabilities requirements = request_.size.requirements;
-  request_.size = input_.size(request_.json.text().size(), budget_prompt);
+  request_.size = input_.size(request_.json.text(), budget_prompt);
   request_.size.requirements = requirements;
   if (input_.images() > 0) request_.size.requirements.add(Capability::kImages);
   return std::move(request_);
