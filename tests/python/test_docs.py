@@ -14,12 +14,11 @@ import shlex
 import shutil
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, installed_program
 from fault_server import FaultServer
 
 from r2_router import R2Router, _core
@@ -53,17 +52,10 @@ def flags_of_servers() -> list[list[str]]:
     return [shlex.split(flag) for flag in flags]
 
 
-def program() -> str:
-    path = Path(sysconfig.get_path("scripts")) / "r2-router"
-    if not path.exists():
-        pytest.skip("no r2-router program beside this Python")
-    return str(path)
-
-
 def run_program(command: list[str], folder: Path) -> str:
     assert command[0] == "r2-router"
     done = subprocess.run(
-        [program(), *command[1:]],
+        [installed_program(), *command[1:]],
         capture_output=True,
         text=True,
         check=False,
