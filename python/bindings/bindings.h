@@ -176,7 +176,8 @@ Batch route_batch(const Router& router, const py::array& embeddings, const Route
 /// Decisions for a column of an Arrow stream, on this many threads, 0: all cores. `name`: of the
 /// column in a table; empty: the stream is of the column itself.
 py::object route_stream(const Router& router, const py::capsule& capsule, const std::string& name,
-                        const RouteOptions& options, const QuerySize& size, std::uint32_t threads);
+                        bool texts, const RouteOptions& options, const QuerySize& size,
+                        std::uint32_t threads);
 
 /// The same for texts, of which some may be missing, for the rows of a matrix of embeddings, or for
 /// texts with their embeddings.

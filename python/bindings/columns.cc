@@ -107,23 +107,27 @@ py::capsule to_capsule(std::unique_ptr<Struct> value, const char* name) {
   return py::reinterpret_steal<py::capsule>(capsule);
 }
 
-/// A stream of one chunk, the batch.
+/// A stream of one chunk, the batch. Its schema is the chunk's own, whose types depend on its size.
 struct BatchStream {
   std::shared_ptr<const DecisionBatch> batch;
+  Owned<ArrowArray> chunk = {};  ///< exported with the schema
   bool done = false;
 
   static int get_schema(ArrowArrayStream* stream, ArrowSchema* schema) {
-    Owned<ArrowArray> unused;
-    const DecisionBatch none{.pool = of(stream).batch->pool};
-    export_arrow(none, schema, &unused);
+    BatchStream& self = of(stream);
+    Owned<ArrowArray> exported;
+    export_arrow(*self.batch, schema, &exported);
+    if (!self.done) std::swap<ArrowArray>(self.chunk, exported);
     return 0;
   }
   static int get_next(ArrowArrayStream* stream, ArrowArray* array) {
     BatchStream& self = of(stream);
-    *array = {};
-    if (std::exchange(self.done, true)) return 0;  // released: the end
-    Owned<ArrowSchema> unused;
-    export_arrow(*self.batch, &unused, array);
+    if (!self.done && self.chunk.release == nullptr) {
+      Owned<ArrowSchema> unused;
+      export_arrow(*self.batch, &unused, &self.chunk);
+    }
+    self.done = true;
+    *array = std::exchange(static_cast<ArrowArray&>(self.chunk), {});  // released: the end
     return 0;
   }
   static const char* get_last_error(ArrowArrayStream*) { return nullptr; }
@@ -235,6 +239,15 @@ std::int64_t find_column(const ArrowSchema& table, const std::string& name) {
               "the table has no column \"" + name + "\": expected one of " + known);
 }
 
+/// Throws if the column holds embeddings where texts are expected, or the reverse.
+void check_kind(ColumnKind kind, bool texts, const std::string& name) {
+  if (kind == ColumnKind::kNull || (kind == ColumnKind::kText) == texts) return;
+  const std::string expected = texts ? "text" : "embedding", found = texts ? "embedding" : "text";
+  throw Error(ErrorCode::kInvalidArgument, "the column \"" + name + "\" holds " + found +
+                                               "s: name it with " + found + "= instead of " +
+                                               expected + "=");
+}
+
 [[noreturn]] void throw_stream_error(ArrowArrayStream& stream) {
   const char* message = stream.get_last_error(&stream);
   throw Error(ErrorCode::kBadData,
@@ -246,7 +259,8 @@ std::int64_t find_column(const ArrowSchema& table, const std::string& name) {
 
 /// `name`: of a column of a table; empty: the stream is of the column.
 py::object route_stream(const Router& router, const py::capsule& capsule, const std::string& name,
-                        const RouteOptions& options, const QuerySize& size, std::uint32_t threads) {
+                        bool texts, const RouteOptions& options, const QuerySize& size,
+                        std::uint32_t threads) {
   auto* stream =
       static_cast<ArrowArrayStream*>(PyCapsule_GetPointer(capsule.ptr(), "arrow_array_stream"));
   if (stream == nullptr) throw py::error_already_set();
@@ -255,6 +269,7 @@ py::object route_stream(const Router& router, const py::capsule& capsule, const 
   const bool is_table = !name.empty();
   const std::int64_t child = is_table ? find_column(schema, name) : 0;
   const ArrowSchema& type = is_table ? *schema.children[child] : schema;
+  check_kind(column_kind(type), texts, name);
   DecisionBatch batch = empty_batch(router);
   const RouteOptions own = with_threads(options, threads);
   // Options are checked even if there are no chunks.

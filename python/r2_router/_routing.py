@@ -575,7 +575,7 @@ class Routing(Saving):
         if self._uses_own_encoder():
             stream = source.stream(name)
             if stream is not None:
-                return self._native.route_stream(stream, name, *call)
+                return self._native.route_stream(stream, name, True, *call)
             return self._native.route_rows(
                 as_optional_texts(source.values(name), name), None, *call
             )
@@ -592,7 +592,7 @@ class Routing(Saving):
             return self._native.route_rows([], as_floats(matrix, f"the column {name!r}"), *call)
         stream = source.stream(name)
         if stream is not None:
-            return self._native.route_stream(stream, name, *call)
+            return self._native.route_stream(stream, name, False, *call)
         return self._native.route_vectors(as_optional_vectors(source.values(name), name), *call)
 
     @staticmethod

@@ -175,7 +175,8 @@ def workers() -> Iterator[None]:
 def ray(workers: None) -> Iterator[Any]:
     module = pytest.importorskip("ray")
     pytest.importorskip("ray.data")
-    module.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    # More than the actors take, whatever the machine has: other steps of a job need some too.
+    module.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield module
     module.shutdown()
 

@@ -12,11 +12,9 @@ import os
 import re
 import subprocess
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from conftest import ROOT, installed_program, shared, spark_session
 
@@ -27,12 +25,10 @@ pyarrow = pytest.importorskip("pyarrow")
 COUNT = int(os.environ.get("R2ROUTER_PARITY", "0"))
 POLICIES: dict[str, dict[str, Any]] = {
     "risk": {"lambda_val": 0.9},
-    "usd": {"willingness_to_pay": 0.002, "max_cost_usd": 0.02},
+    "usd": {"willingness_to_pay": 0.01, "max_cost_usd": 0.02},
     "cheapest": {"objective": "cheapest", "quality_fraction": 0.95, "deny": ["*gemini*"]},
 }
-#: What a decision consists of; a front end reports a part of it.
 Columns = dict[str, list[Any]]
-FrontEnd = Callable[[R2Router, dict[str, Any]], Columns]
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +37,9 @@ def router() -> R2Router:
 
 
 def read_texts(path: Path) -> list[str]:
-    opened = gzip.open(path, "rt") if path.suffix == ".gz" else open(path)
-    with opened as lines:
-        return [json.loads(line)["query"] for line in lines]
+    data = path.read_bytes()
+    lines = (gzip.decompress(data) if path.suffix == ".gz" else data).splitlines()
+    return [json.loads(line)["query"] for line in lines]
 
 
 @pytest.fixture(scope="module")
@@ -130,12 +126,8 @@ def test_route_table(
             table = module.DataFrame(table)
     routed = router.route_table(table, text="prompt", **policy)
     if kind == "pandas":
-        columns = {
-            name: [None if value != value else value for value in routed[name].astype(object)]
-            if name != "budget"
-            else routed[name].astype(object).where(routed[name].notna(), None).tolist()
-            for name in expected
-        }
+        objects = routed.astype(object)
+        columns = objects.where(routed.notna(), None).to_dict("list")
     elif kind == "polars":
         columns = routed.to_dict(as_series=False)
     else:

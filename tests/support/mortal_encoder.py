@@ -16,8 +16,8 @@ import numpy as np
 class MortalEncoder:
     """Embeddings that depend on nothing but the texts.
 
-    ``folder``: where the death is recorded, so that it happens once in the whole job. ``calls``: how
-    many a process answers before. ``executor``: Spark's executor dies, not its Python worker.
+    ``folder``: where the death is recorded, so that it happens once in the whole job. ``calls``:
+    how many a process answers before. ``executor``: Spark's executor dies, not its Python worker.
     """
 
     dimension = 1024
