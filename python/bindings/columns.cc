@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -201,20 +203,39 @@ class Decisions {
   std::shared_ptr<const DecisionBatch> batch_;
 };
 
-/// Routes in parts, between which Python can handle signals.
+/// Routes in parts, between which Python can handle signals. The rows come after those of the
+/// batch, or of the curve in the first pass of a total.
 void route_into(const Router& router, const QueryColumn& column, const RouteOptions& options,
-                const QuerySize& size, DecisionBatch& batch) {
+                const QuerySize& size, const TotalPass& pass, DecisionBatch& batch) {
   const std::size_t most = kBlockRows * internal::thread_count(options.threads);
   std::size_t begin = 0;
   do {
     const std::size_t count = std::min(most, column.size() - begin);
     {
       const ReleasedGil released;
-      batch.append(router.route(Part(column, begin, count), options, size));
+      const Part part(column, begin, count);
+      if (const auto* curve = std::get_if<std::shared_ptr<TotalCurve>>(&pass)) {
+        (*curve)->merge(router.total_curve(part, (*curve)->total(), options, size));
+      } else if (const auto* allowance = std::get_if<Allowance>(&pass)) {
+        batch.append(router.route(part, allowance->after(batch.size()), options, size));
+      } else {
+        batch.append(router.route(part, options, size));
+      }
     }
     if (PyErr_CheckSignals() != 0) throw py::error_already_set();
     begin += count;
   } while (begin < column.size());
+}
+
+/// None after the first pass of a total.
+py::object to_python(DecisionBatch batch, const TotalPass& pass) {
+  if (std::holds_alternative<std::shared_ptr<TotalCurve>>(pass)) return py::none();
+  return py::cast(Decisions(std::move(batch)));
+}
+
+std::tuple<bool, double, std::uint64_t, double> arguments_of(const Allowance& allowance) {
+  return {allowance.total == Total::kWorstCase, allowance.price_usd, allowance.rows,
+          allowance.spent_usd};
 }
 
 DecisionBatch empty_batch(const Router& router) {
@@ -260,7 +281,7 @@ void check_kind(ColumnKind kind, bool texts, const std::string& name) {
 /// `name`: of a column of a table; empty: the stream is of the column.
 py::object route_stream(const Router& router, const py::capsule& capsule, const std::string& name,
                         bool texts, const RouteOptions& options, const QuerySize& size,
-                        std::uint32_t threads) {
+                        std::uint32_t threads, const TotalPass& pass) {
   auto* stream =
       static_cast<ArrowArrayStream*>(PyCapsule_GetPointer(capsule.ptr(), "arrow_array_stream"));
   if (stream == nullptr) throw py::error_already_set();
@@ -274,7 +295,7 @@ py::object route_stream(const Router& router, const py::capsule& capsule, const 
   const RouteOptions own = with_threads(options, threads);
   // Options are checked even if there are no chunks.
   const Rows::Texts no_texts;
-  route_into(router, Rows(no_texts, {}, router.dimension()), own, size, batch);
+  route_into(router, Rows(no_texts, {}, router.dimension()), own, size, pass, batch);
   while (true) {
     Owned<ArrowArray> chunk;
     if (stream->get_next(stream, &chunk) != 0) throw_stream_error(*stream);
@@ -284,9 +305,9 @@ py::object route_stream(const Router& router, const py::capsule& capsule, const 
       column.offset += chunk.offset;
       column.length = chunk.length;
     }
-    route_into(router, *arrow_column(type, column), own, size, batch);
+    route_into(router, *arrow_column(type, column), own, size, pass, batch);
   }
-  return py::cast(Decisions(std::move(batch)));
+  return to_python(std::move(batch), pass);
 }
 
 py::object route_rows(const Router& router, const std::vector<std::optional<std::string>>& texts,
@@ -304,17 +325,18 @@ py::object route_rows(const Router& router, const std::vector<std::optional<std:
   const std::size_t dimension =
       embeddings ? static_cast<std::size_t>(embeddings->shape(1)) : router.dimension();
   DecisionBatch batch = empty_batch(router);
-  route_into(router, Rows(texts, matrix, dimension), with_threads(options, threads), size, batch);
-  return py::cast(Decisions(std::move(batch)));
+  route_into(router, Rows(texts, matrix, dimension), with_threads(options, threads), size, pass,
+             batch);
+  return to_python(std::move(batch), pass);
 }
 
 py::object route_vectors(const Router& router,
                          const std::vector<std::optional<std::vector<double>>>& vectors,
-                         const RouteOptions& options, const QuerySize& size,
-                         std::uint32_t threads) {
+                         const RouteOptions& options, const QuerySize& size, std::uint32_t threads,
+                         const TotalPass& pass) {
   DecisionBatch batch = empty_batch(router);
-  route_into(router, Vectors(vectors), with_threads(options, threads), size, batch);
-  return py::cast(Decisions(std::move(batch)));
+  route_into(router, Vectors(vectors), with_threads(options, threads), size, pass, batch);
+  return to_python(std::move(batch), pass);
 }
 
 void register_columns(py::module_& module) {
@@ -325,6 +347,41 @@ void register_columns(py::module_& module) {
       .def("columns", &Decisions::columns,
            "NumPy arrays by name. decided: whether a row has a decision; the other figures of one "
            "that has none mean nothing. model: index; reason: index into ROW_REASONS.");
+  py::class_<Allowance>(module, "Allowance",
+                        "What the rows of a table may cost, for the second pass. Immutable.")
+      .def(py::init([](bool worst_case, double price_usd, std::uint64_t rows, double spent_usd) {
+             return Allowance{worst_case ? Total::kWorstCase : Total::kPredicted, price_usd, rows,
+                              spent_usd};
+           }),
+           py::arg("worst_case"), py::arg("price_usd"), py::arg("rows"), py::arg("spent_usd"))
+      .def_readonly("price_usd", &Allowance::price_usd)
+      .def_readonly("spent_usd", &Allowance::spent_usd)
+      .def("after", &Allowance::after, py::arg("count"), "For the rows after the first ones.")
+      .def("arguments", &arguments_of, "Those that make an equal one.")
+      .def("__eq__", [](const Allowance& a, const Allowance& b) { return a == b; })
+      .def("__reduce__", [](const py::object& self) {
+        return py::make_tuple(py::type::of(self), arguments_of(self.cast<const Allowance&>()));
+      });
+  py::class_<TotalCurve, std::shared_ptr<TotalCurve>>(
+      module, "TotalCurve", "What more money buys for the rows of a table, the first pass.")
+      .def(py::init([](bool worst_case, std::optional<std::size_t> most_steps) {
+             return std::make_shared<TotalCurve>(
+                 worst_case ? Total::kWorstCase : Total::kPredicted,
+                 most_steps.value_or(std::numeric_limits<std::size_t>::max()));
+           }),
+           py::arg("worst_case"), py::arg("most_steps") = py::none(),
+           "worst_case: the total is of worst cases. most_steps: above it, prices are rounded; 0: "
+           "from the start, for rows in any order.")
+      .def_property_readonly("rows", &TotalCurve::rows)
+      .def("merge", &TotalCurve::merge, py::arg("later"))
+      .def("allowance", &TotalCurve::allowance, py::arg("usd"))
+      .def("to_bytes", [](const TotalCurve& curve) { return py::bytes(curve.to_bytes()); })
+      .def_static(
+          "from_bytes",
+          [](const py::bytes& bytes) {
+            return std::make_shared<TotalCurve>(TotalCurve::from_bytes(std::string_view(bytes)));
+          },
+          py::arg("bytes"));
   py::list reasons;
   for (int i = 0; i <= static_cast<int>(RowReason::kNoEmbedding); ++i) {
     reasons.append(to_string(static_cast<RowReason>(i)));

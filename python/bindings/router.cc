@@ -88,21 +88,21 @@ class RouterBinding {
   }
 
   py::object route_stream(const py::capsule& stream, const std::string& column, bool texts,
-                          const RouteOptions& options, const QuerySize& size,
-                          std::uint32_t threads) const {
-    return python::route_stream(router_, stream, column, texts, options, size, threads);
+                          const RouteOptions& options, const QuerySize& size, std::uint32_t threads,
+                          const TotalPass& pass) const {
+    return python::route_stream(router_, stream, column, texts, options, size, threads, pass);
   }
 
   py::object route_rows(const std::vector<std::optional<std::string>>& texts,
                         const std::optional<py::array>& embeddings, const RouteOptions& options,
-                        const QuerySize& size, std::uint32_t threads) const {
-    return python::route_rows(router_, texts, embeddings, options, size, threads);
+                        const QuerySize& size, std::uint32_t threads, const TotalPass& pass) const {
+    return python::route_rows(router_, texts, embeddings, options, size, threads, pass);
   }
 
   py::object route_vectors(const std::vector<std::optional<std::vector<double>>>& vectors,
                            const RouteOptions& options, const QuerySize& size,
-                           std::uint32_t threads) const {
-    return python::route_vectors(router_, vectors, options, size, threads);
+                           std::uint32_t threads, const TotalPass& pass) const {
+    return python::route_vectors(router_, vectors, options, size, threads, pass);
   }
 
   py::array_t<float> embed(const std::vector<std::string>& texts) const {
@@ -256,6 +256,7 @@ std::vector<QualityCurve> RouterBinding::quality_curves(const py::array& embeddi
 }  // namespace
 
 void register_router(py::module_& module) {
+  const auto none = py::none();
   py::class_<RouterBinding>(module, "Router",
                             "Immutable; every method may be called from many threads.")
       .def(py::init<const std::shared_ptr<Checkpoint>&, const std::string&>(),
@@ -273,10 +274,12 @@ void register_router(py::module_& module) {
       .def(
           "route_stream", &RouterBinding::route_stream, py::arg("stream"), py::arg("column"),
           py::arg("texts"), py::arg("options"), py::arg("size"), py::arg("threads") = 0,
+          py::arg("total") = none,
           "stream: an Arrow capsule of a table, or of a column if that has no name. texts: whether "
-          "the column has to be of texts or of embeddings.")
+          "the column has to be of texts or of embeddings. total: a TotalCurve to add to, an "
+          "Allowance, or None.")
       .def("route_rows", &RouterBinding::route_rows, py::arg("texts"), py::arg("embeddings"),
-           py::arg("options"), py::arg("size"), py::arg("threads") = 0,
+           py::arg("options"), py::arg("size"), py::arg("threads") = 0, py::arg("total") = none,
            "texts: some may be None; or empty. embeddings: of the same rows, or None.")
       .def("route_vectors", &RouterBinding::route_vectors, py::arg("vectors"), py::arg("options"),
            py::arg("size"), py::arg("threads") = 0)

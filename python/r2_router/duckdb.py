@@ -14,6 +14,7 @@ import pyarrow
 
 from ._columns import DECISION_COLUMNS, DECISION_TYPES
 from ._router import R2Router
+from ._totals import refuse_total
 
 __all__ = ["register"]
 
@@ -29,8 +30,9 @@ def register(
     """Defines the function ``name(text)`` in a connection.
 
     It returns a struct of the columns that ``R2Router.route_table`` appends, whose options it takes
-    but for ``text`` and ``embedding``. A row that is NULL has a reason too.
+    but for ``text``, ``embedding`` and a total. A row that is NULL has a reason too.
     """
+    refuse_total(options, "pass the relation to R2Router.route_table()")
 
     def route(texts: Any) -> Any:
         table = pyarrow.table({"text": texts})
