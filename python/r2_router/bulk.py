@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _core
+from ._answers import Answering, FileAnswers, spent_before
 from ._columns import DECISION_COLUMNS, table_of
 from ._router import R2Router
 from ._totals import Total, as_total
@@ -72,6 +73,12 @@ class Summary:
     worst_case_cost_usd: float = 0.0
     #: The mean of the rows with a decision.
     predicted_quality: float = 0.0
+    #: Rows that a model has answered.
+    answered: int = 0
+    #: By error, the rows that were asked in vain; "limit": max_total_cost_usd had no room.
+    unanswered: dict[str, int] = dataclasses.field(default_factory=dict)
+    #: What the answers of all runs have cost; a request whose outcome is unknown counts in full.
+    spent_usd: float = 0.0
     files: int = 0
     #: Files that an earlier run had finished.
     files_skipped: int = 0
@@ -87,6 +94,9 @@ class Summary:
         ]
         lines += [f"  {rows:>10} {model}" for model, rows in _most_first(self.models)]
         lines += [f"  {rows:>10} not routed: {why}" for why, rows in _most_first(self.undecided)]
+        if self.answered or self.unanswered:
+            lines.append(f"{self.answered} rows answered for at most ${self.spent_usd:.6g}")
+        lines += [f"  {rows:>10} not answered: {why}" for why, rows in _most_first(self.unanswered)]
         return "\n".join(lines)
 
     def _add(self, other: Summary) -> None:
@@ -95,12 +105,17 @@ class Summary:
             self.predicted_quality += (other.predicted_quality - self.predicted_quality) * (
                 others / (decided + others)
             )
-        for mine, theirs in ((self.models, other.models), (self.undecided, other.undecided)):
+        for mine, theirs in (
+            (self.models, other.models),
+            (self.undecided, other.undecided),
+            (self.unanswered, other.unanswered),
+        ):
             for key, rows in theirs.items():
                 mine[key] = mine.get(key, 0) + rows
         self.rows += other.rows
         self.predicted_cost_usd += other.predicted_cost_usd
         self.worst_case_cost_usd += other.worst_case_cost_usd
+        self.answered += other.answered
 
 
 def route_dataset(
@@ -114,6 +129,11 @@ def route_dataset(
     progress: Callable[[int, float], None] | None = None,
     total_usd: float | None = None,
     total_worst_case_usd: float | None = None,
+    llm_api_base: str | None = None,
+    llm_api_key: str | None = None,
+    max_total_cost_usd: float | None = None,
+    concurrency: int = 16,
+    temperature: float | None = None,
     **options: Any,
 ) -> Summary:
     """Routes a file, or all files of a folder and its folders, into files of the folder ``target``.
@@ -124,11 +144,20 @@ def route_dataset(
     ``router=None`` is the built-in one. Memory does not grow with the files: ``batch_rows`` are
     read, routed and written at a time. ``progress(rows, seconds)`` is called after each batch.
 
+    ``llm_api_base``: an OpenAI-compatible endpoint that also answers the rows, ``concurrency`` at
+    a time; ``llm_api_key``: its key, else the environment's OPENROUTER_API_KEY. All runs together
+    are charged at most ``max_total_cost_usd``: a row is asked if the worst case of its cost fits
+    into what is left. The decision is asked as it is, without fallbacks. The columns ``response``,
+    ``finish_reason``, ``prompt_tokens``, ``completion_tokens``, ``cost_usd`` (missing: unknown) and
+    ``answer_error`` are added. The next run asks the rows that the server failed to answer, and
+    with a higher limit those for which there was no room; others are never asked twice.
+
     Called again with the same arguments it continues after an interruption; a file that has
     changed since is routed again. Raises ``ValueError`` if the target was begun with other
     arguments, ``FileNotFoundError`` if there is nothing to route, and ``RuntimeError`` if another
     process is writing to the target, or if a source changes while a total is spent on it. The files
-    in the target never cost more than the total.
+    in the target never cost more than the total. ``AuthenticationError`` and ``CreditError`` end
+    the job, if a server of answers has them for every row.
     """
     if router is None:
         router = R2Router.from_pretrained()
@@ -136,8 +165,22 @@ def route_dataset(
     files = _source_files(Path(source))
     folder = Path(target)
     folder.mkdir(parents=True, exist_ok=True)
+    answering = None
+    if llm_api_base is not None:
+        answering = Answering(
+            router,
+            text,
+            llm_api_base,
+            llm_api_key,
+            max_total_cost_usd,
+            concurrency,
+            temperature,
+        )
+        options.setdefault("available_only", True)
+    elif max_total_cost_usd is not None:
+        raise ValueError("max_total_cost_usd limits the cost of answers: expected llm_api_base too")
     decisive = sorted((name, value) for name, value in options.items() if name != "threads")
-    job = {
+    job: dict[str, Any] = {
         "text": text,
         "embedding": embedding,
         "options": repr(decisive),
@@ -146,6 +189,8 @@ def route_dataset(
     total = as_total(total_usd, total_worst_case_usd)
     if total is not None:
         job["total"] = list(total)
+    if answering is not None:
+        job["answers"] = [llm_api_base, temperature]
     options |= {"text": text, "embedding": embedding}
     summary = Summary(files=len(files))
     with _locked(folder):
@@ -159,11 +204,15 @@ def route_dataset(
             plan = finished[_TOTAL]
             _check_unchanged(_states(files), plan["states"], folder)
             allowance = _core.Allowance(*plan["allowance"])
+        recorded = {name: entry.get("spent_usd", 0.0) for name, entry in finished.items()}
+        if answering is not None:
+            answering.purse.take(spent_before(folder, recorded))
         for path, relative in files:
             state = _state(path)
             done = finished.get(relative)
             output = folder / relative
-            if done and done["state"] == state and output.exists():
+            ask_again = answering is not None and done and done["ask_again"]
+            if done and done["state"] == state and output.exists() and not ask_again:
                 summary.files_skipped += 1
                 summary._add(Summary(**done["summary"]))
                 continue
@@ -179,19 +228,34 @@ def route_dataset(
                     _check_unchanged(_states([(path, relative)]), planned, folder)
                     _check_total(total, summary, routed)
 
-            routed = _route_file(
-                router,
-                path,
-                output,
-                batch_rows,
-                report,
-                check,
-                allowance and allowance.after(summary.rows),
-                **options,
-            )
-            entry = {"file": relative, "state": state, "summary": dataclasses.asdict(routed)}
+            answers = None
+            if answering is not None:
+                answers = FileAnswers(answering, output, recorded.get(relative, 0.0), report)
+            with answers or contextlib.nullcontext():
+                routed = _route_file(
+                    router,
+                    path,
+                    output,
+                    batch_rows,
+                    report,
+                    check,
+                    allowance and allowance.after(summary.rows),
+                    answers,
+                    **options,
+                )
+            entry: dict[str, Any] = {
+                "file": relative,
+                "state": state,
+                "summary": dataclasses.asdict(routed),
+            }
+            if answers is not None:
+                entry |= {"spent_usd": answers.spent_usd, "ask_again": answers.ask_again}
             _append_line(folder / _JOURNAL, entry)
+            if answers is not None and not answers.ask_again:
+                answers.remove_log()
             summary._add(routed)
+    if answering is not None:
+        summary.spent_usd = answering.purse.taken_usd
     summary.seconds = time.monotonic() - begin
     return summary
 
@@ -336,6 +400,7 @@ def _route_file(
     report: Callable[[int], None],
     check: Callable[[Summary], None],
     allowance: _core.Allowance | None,
+    answers: FileAnswers | None,
     **options: Any,
 ) -> Summary:
     """``check`` is called when all rows are routed, before the target becomes visible."""
@@ -352,27 +417,36 @@ def _route_file(
     if name is not None:
         empty = dataset.schema.empty_table()
         table_of(empty).check(name, "text" if options.get("text") else "embedding")
+    if answers is not None:
+        answers.check(dataset.schema.names)
+
+    def routed_part(part: pyarrow.Table) -> pyarrow.Table:
+        rest = allowance and allowance.after(summary.rows)
+        routed = router._route_within(rest, part, **options)
+        return routed if answers is None else answers.added_to(routed)
+
     try:
         with _writer(temporary, _format_of(target)) as write:
             wrote = False
             for batch in _batches(source, batch_rows):
                 if batch.num_rows == 0 and wrote:
                     continue
-                part = pyarrow.Table.from_batches([batch])
-                rest = allowance and allowance.after(summary.rows)
-                routed = router._route_within(rest, part, **options)
+                routed = routed_part(pyarrow.Table.from_batches([batch]))
                 write(routed)
                 wrote = True
                 summary._add(_summary_of(routed))
                 report(summary.rows)
             if not wrote:
-                write(router._route_within(allowance, dataset.schema.empty_table(), **options))
+                write(routed_part(dataset.schema.empty_table()))
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         check(summary)
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+    if answers is not None:
+        summary.unanswered = dict(answers.outcomes)
+        summary.answered = summary.unanswered.pop("", 0)
     return summary
 
 
@@ -465,6 +539,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, help="default: all cores")
     parser.add_argument("--batch-rows", type=int, default=65536, metavar="N")
     parser.add_argument("--policy", help="a policy file, or the name of one of the checkpoint's")
+    parser.add_argument("--llm-api-base", metavar="URL", help="also ask this endpoint the queries")
+    parser.add_argument(
+        "--max-total-cost",
+        dest="max_total_cost_usd",
+        type=float,
+        metavar="USD",
+        help="what all answers may cost together",
+    )
+    parser.add_argument(
+        "--concurrency", type=int, default=16, metavar="N", help="requests at a time"
+    )
+    parser.add_argument("--temperature", type=float, metavar="X", help="of the answers")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     parser.add_argument(
         "--total-usd", type=float, metavar="USD", help="the most that all rows may cost, predicted"

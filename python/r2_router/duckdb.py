@@ -43,11 +43,12 @@ def register(
         ]
         return pyarrow.StructArray.from_arrays(columns, DECISION_COLUMNS)
 
+    # Strings, since DuckDB's enumerations have moved between its versions.
+    kinds: dict[str, Any] = {"type": "arrow", "null_handling": "special"}
     connection.create_function(
         name,
         route,
         ["VARCHAR"],
         duckdb.struct_type({name: _NAMES[kind] for name, kind in DECISION_TYPES.items()}),
-        type="arrow",
-        null_handling="special",
+        **kinds,
     )
