@@ -255,6 +255,8 @@ def as_optional_vectors(values: Iterable[Any], name: str) -> list[Any]:
     vectors: list[Any] = []
     for row, value in enumerate(values):
         try:
+            if isinstance(value, str):  # NumPy reads numbers from texts
+                raise TypeError
             vectors.append(None if value is None else np.asarray(value, np.float64).reshape(-1))
         except (TypeError, ValueError):
             raise TypeError(
