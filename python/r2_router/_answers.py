@@ -133,7 +133,6 @@ class _Log:
     def outcome(self, key: str) -> dict[str, Any] | None:
         if key not in self._outcomes:
             return None
-        self._file.flush()
         with open(self.path, "rb") as file:
             file.seek(self._outcomes[key])
             outcome: dict[str, Any] = json.loads(file.readline())["outcome"]
@@ -347,8 +346,9 @@ class FileAnswers:
             if not self._answering.purse.reserve(rows[0].worst_case_usd):
                 break
             reserved.append(rows.popleft())
-        entries = ({"key": row.key, "reserved_usd": row.worst_case_usd} for row in reserved)
-        self._log.write(entries, durable=True)
+        if reserved:
+            entries = ({"key": row.key, "reserved_usd": row.worst_case_usd} for row in reserved)
+            self._log.write(entries, durable=True)
         return reserved
 
     def _settle(self, row: _Row, completion: dict[str, Any]) -> dict[str, Any]:
