@@ -264,7 +264,7 @@ void register_router(py::module_& module) {
            py::arg("options"), py::arg("size"), py::arg("threads") = 0, py::arg("total") = none,
            "texts: some may be None; or empty. embeddings: of the same rows, or None.")
       .def("route_vectors", &RouterBinding::route_vectors, py::arg("vectors"), py::arg("options"),
-           py::arg("size"), py::arg("threads") = 0)
+           py::arg("size"), py::arg("threads") = 0, py::arg("total") = none)
       .def("embed", &RouterBinding::embed, py::arg("texts"))
       .def("generate", &RouterBinding::generate, py::arg("client"), py::arg("messages"),
            py::arg("choice"), py::arg("temperature"), py::arg("timeout"), py::arg("max_fallbacks"),

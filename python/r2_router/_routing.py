@@ -573,11 +573,7 @@ class Routing(Saving):
             threads=threads,
             **constraints,
         )
-        allowance = None
-        if total is not None:
-            curve = total.curve()
-            route(curve)
-            allowance = curve.allowance(total.usd)
+        allowance = None if total is None else total.allowance(route)
         return source.with_decisions(route(allowance), tuple(self._model_configs))
 
     def _add_to_curve(self, curve: _core.TotalCurve, table: Any, **options: Any) -> None:

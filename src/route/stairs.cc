@@ -142,6 +142,22 @@ const Option& Stairs::at(const Allowance& allowance, std::uint64_t row) const {
   return *chosen;
 }
 
+void append_steps(const Stairs& stairs, Total total, const PriceRange& range, std::uint64_t row,
+                  std::vector<TotalCurve::Step>& steps) {
+  double bought = 0;
+  for (const Stair& stair : stairs.stairs) {
+    if (stair.price_usd > range.most_usd) return;
+    const double cost = cost_of(stair.option, total);
+    const double price = stair.price_usd <= range.least_usd ? 0 : stair.price_usd;
+    if (price == 0 && &stair != &stairs.stairs.front()) {
+      steps.back().cost_usd = cost;
+    } else {
+      steps.push_back({price, cost - bought, row});
+    }
+    bought = cost;
+  }
+}
+
 void limit_total(Total total, Rule& rule) {
   // Under a limit of the cost, such models are left out, and nothing else is under this one.
   if (total == Total::kWorstCase) {
