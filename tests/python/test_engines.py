@@ -23,6 +23,18 @@ def expected(lexical_router: R2Router) -> dict[str, list[Any]]:
     return routed
 
 
+TOTAL_USD = 0.5
+
+
+def expect_total(router: R2Router, rows: list[dict[str, Any]]) -> None:
+    """What is spent is within 0.1 % of what the exact division of the total spends."""
+    exact = router.route_table({"prompt": TEXTS}, text="prompt", total_usd=TOTAL_USD)
+    most = sum(cost for cost in exact["predicted_cost_usd"] if cost is not None)
+    spent = sum(row["predicted_cost_usd"] or 0 for row in rows)
+    assert len(rows) == len(TEXTS)
+    assert 0.999 * most <= spent <= TOTAL_USD
+
+
 def by_id(columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
     """In Spark and Ray rows come in any order."""
     order = sorted(range(len(columns["id"])), key=columns["id"].__getitem__)
@@ -44,6 +56,8 @@ def test_polars(lexical_router: R2Router, expected: dict[str, list[Any]]) -> Non
     assert lazy.collect_schema() == eager.schema
     assert lazy.collect().to_dict(as_series=False) == expected
     assert lazy.filter(polars.col("reason") == "null").collect().height == TEXTS.count(None)
+    with pytest.raises(ValueError, match=r"total_usd is for all rows, .*: collect\(\) the frame"):
+        frame.lazy().r2.route(lexical_router, text="prompt", total_usd=1)
 
 
 def test_duckdb(lexical_router: R2Router, expected: dict[str, list[Any]]) -> None:
@@ -57,6 +71,8 @@ def test_duckdb(lexical_router: R2Router, expected: dict[str, list[Any]]) -> Non
     assert pyarrow.table(connection.sql(query)).to_pydict() == expected
     empty = "SELECT r2_route(prompt) FROM prompts WHERE id < 0"
     assert connection.sql(empty).fetchall() == []
+    with pytest.raises(ValueError, match="total_usd is for all rows"):
+        r2_router.duckdb.register(connection, lexical_router, "r2_total", total_usd=1)
 
 
 def test_ray(lexical_router: R2Router, expected: dict[str, list[Any]]) -> None:
@@ -71,8 +87,12 @@ def test_ray(lexical_router: R2Router, expected: dict[str, list[Any]]) -> None:
             dataset, lexical_router, text="prompt", lambda_val=0.9, concurrency=1, batch_size=100
         )
         rows = routed.take_all()
+        within = r2_router.ray.route(
+            dataset, lexical_router, text="prompt", total_usd=TOTAL_USD, batch_size=100
+        ).take_all()
     finally:
         ray.shutdown()
+    expect_total(lexical_router, within)
     columns = {name: [row[name] for row in rows] for name in expected}
     assert by_id(columns) == expected
 
@@ -113,7 +133,15 @@ def test_spark(
         rows = [row.asDict() for row in routed.collect()]
         with pytest.raises(ValueError, match="has no column 'query'"):
             r2_router.spark.route(frame, lexical_router, text="query")
+        within = r2_router.spark.route(
+            frame, lexical_router, text="prompt", total_usd=TOTAL_USD
+        ).collect()
+        nothing = r2_router.spark.route(
+            frame.filter("id < 0"), lexical_router, text="prompt", total_usd=0
+        )
+        assert nothing.count() == 0
     finally:
         session.stop()
+    expect_total(lexical_router, [row.asDict() for row in within])
     assert os.path.exists(flag)
     assert by_id({name: [row[name] for row in rows] for name in expected}) == expected
