@@ -17,6 +17,9 @@
 // to a number of steps rounds prices up to three to four digits (13 bits) when it has more, and
 // adds up the steps of one price; its memory then does not depend on the number of rows. What is
 // left over is then at most what the steps of one rounded price cost.
+//
+// Finding all steps of a row takes longer than a decision. Where the rows can be read again, a curve
+// of a sample says near which price the steps of all rows are needed.
 #pragma once
 
 #include <cstddef>
@@ -66,6 +69,7 @@ struct Allowance {
   friend bool operator==(const Allowance&, const Allowance&) = default;
 };
 
+/// Which steps a curve keeps, and how exactly.
 struct TotalCurveOptions {
   /// Above it, prices are rounded and steps of one price added up. 0: from the start, for rows
   /// whose order is unknown. Up to 24 bytes a step are used.

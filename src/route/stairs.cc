@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <limits>
 #include <optional>
 #include <tuple>
@@ -21,12 +22,28 @@ constexpr double kMargin = 1e-9;
 // any other at every λ.
 constexpr double kNoQuality = -1, kNoCost = 1e300;
 
-double worst_case_of(const DecisionTable& table, const Rule& rule, const Terms& terms,
-                     std::size_t pair, double tokens) {
-  const double cap =
-      std::min(full_cap(table.pairs()[pair].budget, tokens, terms, rule), terms.cap_limit);
-  return terms.worst_case_cost(cap);
-}
+/// The worst-case costs of a model's pairs.
+class WorstCase {
+ public:
+  WorstCase(const Terms& terms, const Rule& rule) : terms_(terms), rule_(rule) {
+    for_each_tier(terms.model.prices, terms.most_input, [&](const Rates& rates, std::int64_t most) {
+      lines_.push_back(worst_case(rates, most, terms.images));
+    });
+  }
+
+  /// Of an answer of so many tokens, as predicted.
+  double cost(Budget budget, double tokens) const {
+    const double cap = std::min(full_cap(budget, tokens, terms_, rule_), terms_.cap_limit);
+    double highest = 0;
+    for (const CostLine& line : lines_) highest = std::max(highest, line.cost(cap));
+    return highest;
+  }
+
+ private:
+  const Terms& terms_;
+  const Rule& rule_;
+  std::vector<CostLine> lines_;  ///< one for each tier of prices that the query can reach
+};
 
 /// Adds the bounds of a model's pairs. scratch.lower and upper: −∞ for pairs that may not be
 /// admissible, or certainly are not.
@@ -34,6 +51,8 @@ void add_bounds(const DecisionTable& table, const Rule& rule, Total total, const
                 const EstimateView& estimates, const ModelRange& range, const Scratch& scratch,
                 HullBounds& bounds) {
   const double token_cost = terms.expected.output_per_million / kPerMillion;
+  std::optional<WorstCase> worst_case;
+  if (total == Total::kWorstCase) worst_case.emplace(terms, rule);
   for (std::size_t i = range.begin; i < range.end; ++i) {
     if (scratch.upper[i] == -kInfinity) continue;
     const double quality_error = estimates.scale * estimates.quality_error[i];
@@ -42,20 +61,20 @@ void add_bounds(const DecisionTable& table, const Rule& rule, Total total, const
     const double budget = table.budgets()[i];
     const double least = least_of(greatest_of(tokens - tokens_error, rule.token_floor), budget);
     const double most = least_of(greatest_of(tokens + tokens_error, rule.token_floor), budget);
-    const bool certain = scratch.lower[i] != -kInfinity;
-    bounds.pair.push_back(i);
-    bounds.least_quality.push_back(certain ? clip_quality(quality - quality_error) : kNoQuality);
-    bounds.most_quality.push_back(clip_quality(quality + quality_error));
-    double least_cost = 0, most_cost = 0;
-    if (total == Total::kPredicted) {
-      least_cost = terms.expected.fixed_usd + least * token_cost;
-      most_cost = terms.expected.fixed_usd + most * token_cost;
-    } else {  // the cap of a limited budget does not depend on the length
-      least_cost = most_cost = worst_case_of(table, rule, terms, i, least);
-      if (!std::isfinite(budget)) most_cost = worst_case_of(table, rule, terms, i, most);
+    double least_cost = terms.expected.fixed_usd + least * token_cost;
+    double most_cost = terms.expected.fixed_usd + most * token_cost;
+    if (worst_case) {  // the cap of a limited budget does not depend on the length
+      const Budget own = table.pairs()[i].budget;
+      least_cost = worst_case->cost(own, least);
+      most_cost = own.is_unlimited() ? worst_case->cost(own, most) : least_cost;
     }
-    bounds.least_cost.push_back(least_cost);
-    bounds.most_cost.push_back(certain ? most_cost : kNoCost);
+    const bool certain = scratch.lower[i] != -kInfinity;
+    const std::size_t place = bounds.count++;
+    bounds.pair[place] = i;
+    bounds.least_quality[place] = certain ? clip_quality(quality - quality_error) : kNoQuality;
+    bounds.most_quality[place] = clip_quality(quality + quality_error);
+    bounds.least_cost[place] = least_cost;
+    bounds.most_cost[place] = certain ? most_cost : kNoCost;
   }
 }
 
@@ -65,7 +84,7 @@ double lambda_of(double price) { return 1 / (1 + price); }
 void mark(double price, double best, HullBounds& bounds) {
   const double lambda = lambda_of(price);
   const double threshold = best - kMargin * (1 - lambda + std::abs(best));
-  for (std::size_t i = 0; i < bounds.pair.size(); ++i) {
+  for (std::size_t i = 0; i < bounds.count; ++i) {
     const double utility = (1 - lambda) * bounds.most_quality[i] - lambda * bounds.least_cost[i];
     bounds.marked[i] |= static_cast<std::uint8_t>(utility >= threshold);
   }
@@ -73,9 +92,8 @@ void mark(double price, double best, HullBounds& bounds) {
 
 /// Marks the pairs that are best at some price of the range, as far as the bounds say.
 void mark_hull(const PriceRange& range, HullBounds& bounds) {
-  const std::size_t count = bounds.pair.size();
-  bounds.marked.assign(count, 0);
-  bounds.values.resize(count);
+  const std::size_t count = bounds.count;
+  if (count == 0) return;
   const auto index_of = [&](double value) {
     return static_cast<std::size_t>(std::ranges::find(bounds.values, value) -
                                     bounds.values.begin());
@@ -86,11 +104,10 @@ void mark_hull(const PriceRange& range, HullBounds& bounds) {
   };
   double price = range.least_usd;
   for (std::size_t i = 0; i < count; ++i) bounds.values[i] = utility(i, price);
-  if (count == 0) return;
   const double highest = largest(bounds.values.data(), count);
   std::size_t corner = index_of(highest);
   if (bounds.least_quality[corner] == kNoQuality) {  // no pair is certainly admissible
-    bounds.marked.assign(count, 1);
+    std::ranges::fill(bounds.marked, 1);
     return;
   }
   mark(price, highest, bounds);
@@ -195,7 +212,7 @@ void find_stairs(const DecisionTable& table, const Rule& rule, Total total, cons
     return;
   }
   HullBounds& bounds = scratch.hull;
-  bounds.clear();
+  bounds.reset(table.pairs().size());
   scratch.lower.assign(table.pairs().size(), 0);
   scratch.upper.assign(table.pairs().size(), 0);
   for (const auto& [models_pairs, terms] : scratch.models) {
@@ -207,7 +224,7 @@ void find_stairs(const DecisionTable& table, const Rule& rule, Total total, cons
   mark_hull(range, bounds);
   std::size_t i = 0;
   for (const auto& [models_pairs, terms] : scratch.models) {
-    for (; i < bounds.pair.size() && bounds.pair[i] < models_pairs.end; ++i) {
+    for (; i < bounds.count && bounds.pair[i] < models_pairs.end; ++i) {
       if (bounds.marked[i] == 0) continue;
       const std::size_t pair = bounds.pair[i];
       const Point point = exact_point(table, rule, source, pair);

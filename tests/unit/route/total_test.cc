@@ -249,7 +249,8 @@ TEST(Total, SpendsTheMoneyBestOnSmallJobs) {
         RouteOptions single = options;
         single.policy.willingness_to_pay = price;
         const Sums sums = sums_of(router.route(column, single), total);
-        if (sums.cost_usd <= usd) ASSERT_LE(sums.quality, spent.quality + 1e-9);
+        if (sums.cost_usd > usd) continue;
+        ASSERT_LE(sums.quality, spent.quality + 1e-9);
       }
     }
   }
@@ -348,9 +349,15 @@ TEST(Total, IsTheSameFromTheStepsOfARange) {
       EXPECT_EQ(found.price_usd, expected.price_usd);
       EXPECT_EQ(found.rows, expected.rows);
       EXPECT_NEAR(found.spent_usd, expected.spent_usd, 1e-11 * usd);
-      narrow += part.to_bytes().size() < whole.to_bytes().size() / 3;
-      if (range.least_usd > 0) EXPECT_FALSE(part.reaches(part.least_usd() * 0.999));
-      if (std::isfinite(range.most_usd)) EXPECT_FALSE(part.reaches(part.most_usd() * 1.001));
+      // Each row that is not missing has its first step in both.
+      const std::size_t first = 30'000 * 10 / 11 * sizeof(TotalCurve::Step);
+      narrow += part.to_bytes().size() - first < (whole.to_bytes().size() - first) / 3;
+      if (range.least_usd > 0) {
+        EXPECT_FALSE(part.reaches(part.least_usd() * 0.999));
+      }
+      if (std::isfinite(range.most_usd)) {
+        EXPECT_FALSE(part.reaches(part.most_usd() * 1.001));
+      }
     }
     EXPECT_GE(narrow, 3U);
   }
