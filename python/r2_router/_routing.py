@@ -617,10 +617,8 @@ class Routing(Saving):
 
     def _text_column(self, source: Table, name: str, call: Any) -> Callable[[Any], Any]:
         if self._uses_own_encoder():
-            if source.stream(name) is not None:
-                return lambda total: self._native.route_stream(
-                    source.stream(name), name, *call, total
-                )
+            if (table := source.arrow(name)) is not None:
+                return self._arrow_column(table, name, call)
             own = as_optional_texts(source.values(name), name)
             return lambda total: self._native.route_rows(own, None, *call, total)
         texts = as_optional_texts(source.values(name), name)
@@ -630,13 +628,18 @@ class Routing(Saving):
         embeddings[present] = rows
         return lambda total: self._native.route_rows(texts, embeddings, *call, total)
 
+    def _arrow_column(self, table: Any, name: str, call: Any) -> Callable[[Any], Any]:
+        return lambda total: self._native.route_stream(
+            table.__arrow_c_stream__(), name, *call, total
+        )
+
     def _embedding_column(self, source: Table, name: str, call: Any) -> Callable[[Any], Any]:
         matrix = source.matrix(name)
         if matrix is not None:
             rows = as_floats(matrix, f"the column {name!r}")
             return lambda total: self._native.route_rows([], rows, *call, total)
-        if source.stream(name) is not None:
-            return lambda total: self._native.route_stream(source.stream(name), name, *call, total)
+        if (table := source.arrow(name)) is not None:
+            return self._arrow_column(table, name, call)
         vectors = as_optional_vectors(source.values(name), name)
         return lambda total: self._native.route_vectors(vectors, *call, total)
 

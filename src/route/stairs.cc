@@ -90,8 +90,8 @@ void mark(double price, double best, HullBounds& bounds) {
   }
 }
 
-/// Marks the pairs that are best at some price of the range, as far as the bounds say.
-void mark_hull(const PriceRange& range, HullBounds& bounds) {
+/// Marks the pairs that are best at some of these prices, as far as the bounds say.
+void mark_hull(const PriceRange& prices, HullBounds& bounds) {
   const std::size_t count = bounds.count;
   if (count == 0) return;
   const auto index_of = [&](double value) {
@@ -102,7 +102,7 @@ void mark_hull(const PriceRange& range, HullBounds& bounds) {
     const double lambda = lambda_of(price);
     return (1 - lambda) * bounds.least_quality[i] - lambda * bounds.most_cost[i];
   };
-  double price = range.least_usd;
+  double price = prices.least_usd;
   for (std::size_t i = 0; i < count; ++i) bounds.values[i] = utility(i, price);
   const double highest = largest(bounds.values.data(), count);
   std::size_t corner = index_of(highest);
@@ -119,12 +119,12 @@ void mark_hull(const PriceRange& range, HullBounds& bounds) {
       bounds.values[i] = more > 0 ? (cost - bounds.most_cost[i]) / more : -kInfinity;
     }
     const double next = -largest(bounds.values.data(), count);
-    if (next >= range.most_usd) break;
+    if (next >= prices.most_usd) break;
     corner = index_of(-next);
     price = std::max(price, next);
     mark(price, utility(corner, price), bounds);
   }
-  if (range.most_usd > price) mark(range.most_usd, utility(corner, range.most_usd), bounds);
+  if (prices.most_usd > price) mark(prices.most_usd, utility(corner, prices.most_usd), bounds);
 }
 
 /// The upper hull of the options, whose utility is their quality. Of options that are equal the one
@@ -159,13 +159,13 @@ const Option& Stairs::at(const Allowance& allowance, std::uint64_t row) const {
   return *chosen;
 }
 
-void append_steps(const Stairs& stairs, Total total, const PriceRange& range, std::uint64_t row,
+void append_steps(const Stairs& stairs, Total total, const PriceRange& prices, std::uint64_t row,
                   std::vector<TotalCurve::Step>& steps) {
   double bought = 0;
   for (const Stair& stair : stairs.stairs) {
-    if (stair.price_usd > range.most_usd) return;
+    if (stair.price_usd > prices.most_usd) return;
     const double cost = cost_of(stair.option, total);
-    const double price = stair.price_usd <= range.least_usd ? 0 : stair.price_usd;
+    const double price = stair.price_usd <= prices.least_usd ? 0 : stair.price_usd;
     if (price == 0 && &stair != &stairs.stairs.front()) {
       steps.back().cost_usd = cost;
     } else {
@@ -182,9 +182,9 @@ void limit_total(Total total, Rule& rule) {
   }
 }
 
-void find_stairs(const DecisionTable& table, const Rule& rule, Total total, const PriceRange& range,
-                 const EstimateView& estimates, const ExactSource& source, Scratch& scratch,
-                 Stairs& out) {
+void find_stairs(const DecisionTable& table, const Rule& rule, Total total,
+                 const PriceRange& prices, const EstimateView& estimates, const ExactSource& source,
+                 Scratch& scratch, Stairs& out) {
   check_spreads(table, rule);
   const EstimateView view = weighed(table, rule, estimates, source, scratch);
   admit_models(table, rule, scratch);
@@ -205,8 +205,8 @@ void find_stairs(const DecisionTable& table, const Rule& rule, Total total, cons
   options.clear();
   const auto add = [&](const Option& option) { options.push_back(option); };
   if (rule.continuous) {
-    for (const auto& [models_pairs, terms] : scratch.models) {
-      for_each_option(table, models_pairs, terms, rule, goal, source, scratch.points, add);
+    for (const auto& [range, terms] : scratch.models) {
+      for_each_option(table, range, terms, rule, goal, source, scratch.points, add);
     }
     make_hull(total, options, out.stairs);
     return;
@@ -215,16 +215,16 @@ void find_stairs(const DecisionTable& table, const Rule& rule, Total total, cons
   bounds.reset(table.pairs().size());
   scratch.lower.assign(table.pairs().size(), 0);
   scratch.upper.assign(table.pairs().size(), 0);
-  for (const auto& [models_pairs, terms] : scratch.models) {
+  for (const auto& [range, terms] : scratch.models) {
     if (is_constrained(terms, rule, goal)) {
-      bound_by_constraints(table, rule, goal, terms, view, models_pairs, scratch);
+      bound_by_constraints(table, rule, goal, terms, view, range, scratch);
     }
-    add_bounds(table, rule, total, terms, view, models_pairs, scratch, bounds);
+    add_bounds(table, rule, total, terms, view, range, scratch, bounds);
   }
-  mark_hull(range, bounds);
+  mark_hull(prices, bounds);
   std::size_t i = 0;
-  for (const auto& [models_pairs, terms] : scratch.models) {
-    for (; i < bounds.count && bounds.pair[i] < models_pairs.end; ++i) {
+  for (const auto& [range, terms] : scratch.models) {
+    for (; i < bounds.count && bounds.pair[i] < range.end; ++i) {
       if (bounds.marked[i] == 0) continue;
       const std::size_t pair = bounds.pair[i];
       const Point point = exact_point(table, rule, source, pair);

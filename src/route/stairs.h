@@ -36,17 +36,17 @@ inline double cost_of(const Option& option, Total total) {
   return total == Total::kPredicted ? option.cost_usd : option.worst_case_cost_usd;
 }
 
-/// The steps of a row with the prices of a range. Those below it are part of the first one.
-void append_steps(const Stairs& stairs, Total total, const PriceRange& range, std::uint64_t row,
+/// The steps of a row in a range of prices. Those below it are part of the first one.
+void append_steps(const Stairs& stairs, Total total, const PriceRange& prices, std::uint64_t row,
                   std::vector<TotalCurve::Step>& steps);
 
 /// Prepares a rule for a total: under kWorstCase, models whose price is unknown are left out.
 void limit_total(Total total, Rule& rule);
 
-/// Finds the stairs, which are right at the prices of a range, by the rule, whose goal counts only
+/// Finds the stairs, which are right at these prices, by the rule, whose goal counts only
 /// for its floor. Throws Error(kUnsupported) as choose() does.
-void find_stairs(const DecisionTable& table, const Rule& rule, Total total, const PriceRange& range,
-                 const EstimateView& estimates, const ExactSource& source, Scratch& scratch,
-                 Stairs& out);
+void find_stairs(const DecisionTable& table, const Rule& rule, Total total,
+                 const PriceRange& prices, const EstimateView& estimates, const ExactSource& source,
+                 Scratch& scratch, Stairs& out);
 
 }  // namespace r2router::internal
