@@ -167,11 +167,12 @@ class R2ROUTER_EXPORT Router {
   DecisionBatch route(const QueryColumn& column, const RouteOptions& options = {},
                       const QuerySize& size = {}) const;
 
-  /// What more money buys for the rows of a column, the first pass of a total. Options and rows as
-  /// in route(); a row without a decision costs nothing. Throws Error(kInvalidArgument) if the
-  /// options have a trade-off (objective, lambda or willingness_to_pay), which the total decides.
-  TotalCurve total_curve(const QueryColumn& column, Total total, const RouteOptions& options = {},
-                         const QuerySize& size = {}) const;
+  /// The first pass of a total: adds what more money buys for the rows of a column to a curve.
+  /// Options and rows as in route(); a row without a decision costs nothing. Throws
+  /// Error(kInvalidArgument) if the options have a trade-off (objective, lambda or
+  /// willingness_to_pay), which the total decides.
+  void price(const QueryColumn& column, TotalCurve& curve, const RouteOptions& options = {},
+             const QuerySize& size = {}) const;
 
   /// The second pass: route() within an allowance for all rows, of which these are the first. The
   /// reason of their decisions is kUsd, or kQualityMissed. Their costs are those of the first pass

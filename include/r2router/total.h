@@ -1,8 +1,9 @@
 // One amount of money for all rows of a table: what each row may cost follows from it.
 //
-//     TotalCurve curve = router.total_curve(column, Total::kPredicted);    // first pass
-//     Allowance allowance = curve.allowance(50);                           // 50 USD for all rows
-//     DecisionBatch batch = router.route(column, allowance);               // second pass
+//     TotalCurve curve(Total::kPredicted);
+//     router.price(column, curve);                              // first pass
+//     Allowance allowance = curve.allowance(50);                // 50 USD for all rows
+//     DecisionBatch batch = router.route(column, allowance);    // second pass
 //
 // The sum of the qualities is maximised under a limit on the sum of the costs. With a price w of
 // quality (USD, the willingness to pay), the sum of quality − cost / w falls apart into rows: each
@@ -16,6 +17,9 @@
 // to a number of steps rounds prices up to three to four digits (13 bits) when it has more, and
 // adds up the steps of one price; its memory then does not depend on the number of rows. What is
 // left over is then at most what the steps of one rounded price cost.
+//
+// Finding all steps of a row takes longer than a decision. Where the rows can be read again, a curve
+// of a sample says near which price the steps of all rows are needed.
 #pragma once
 
 #include <cstddef>
@@ -39,6 +43,13 @@ enum class Total : std::uint8_t {
 /// "total_usd", "total_worst_case_usd".
 R2ROUTER_EXPORT std::string_view to_string(Total total) noexcept;
 
+/// Prices of quality, USD.
+struct PriceRange {
+  double least_usd = 0, most_usd = std::numeric_limits<double>::infinity();
+
+  friend bool operator==(const PriceRange&, const PriceRange&) = default;
+};
+
 /// What the rows of a table may cost: each takes the steps whose price is below `price_usd`, and
 /// the first `rows` rows also those of that price.
 struct Allowance {
@@ -58,6 +69,17 @@ struct Allowance {
   friend bool operator==(const Allowance&, const Allowance&) = default;
 };
 
+/// Which steps a curve keeps, and how exactly.
+struct TotalCurveOptions {
+  /// Above it, prices are rounded and steps of one price added up. 0: from the start, for rows
+  /// whose order is unknown. Up to 24 bytes a step are used.
+  std::size_t most_steps = std::numeric_limits<std::size_t>::max();
+  /// Steps below it count as bought, those above it are ignored.
+  PriceRange range = {};
+  /// Of so many rows one is priced, as a sample for range_near().
+  std::uint64_t every = 1;
+};
+
 /// What more money buys, for the rows of a table. Not thread-safe.
 class R2ROUTER_EXPORT TotalCurve {
  public:
@@ -70,27 +92,33 @@ class R2ROUTER_EXPORT TotalCurve {
     friend bool operator==(const Step&, const Step&) = default;
   };
 
-  /// `most_steps`: above it, prices are rounded and steps of one price added up. 0: from the start,
-  /// for rows whose order is unknown. Up to 24 bytes a step are used.
-  explicit TotalCurve(Total total,
-                      std::size_t most_steps = std::numeric_limits<std::size_t>::max());
+  explicit TotalCurve(Total total, const TotalCurveOptions& options = {})
+      : total_(total), options_(options), rounded_(options.most_steps == 0) {}
 
   Total total() const { return total_; }
+  const TotalCurveOptions& options() const { return options_; }
   std::uint64_t rows() const { return rows_; }
 
   /// Adds rows after those that it has. `steps`: rows count from 0.
   void add(std::span<const Step> steps, std::uint64_t rows);
   /// Adds the rows of another curve after those that it has. Throws Error(kInvalidArgument) if that
-  /// is of another total.
+  /// is of another total or range.
   void merge(const TotalCurve& later);
 
-  /// What the cheapest options of all rows cost together, and what those of the highest quality do.
+  /// What the options of all rows cost together at the lowest price of the range, where they are
+  /// the cheapest, and at the highest one, where they are those of the highest quality.
   double least_usd() const;
   double most_usd() const;
 
+  /// Whether the price that spends `usd` is in the range.
+  bool reaches(double usd) const;
+  /// A range that probably has the price at which all rows together cost `usd`, from a sample; all
+  /// prices if it is too small.
+  PriceRange range_near(double usd) const;
+
   /// What the rows may cost if all together may cost `usd`. Throws Error(kInvalidArgument) for a
   /// negative or infinite amount or NaN, and Error(kBudget) for less than least_usd(), with an
-  /// amount that is enough.
+  /// amount that is enough. Only for an amount that it reaches().
   Allowance allowance(double usd) const;
 
   /// As bytes for another process on a machine of the same byte order.
@@ -100,7 +128,7 @@ class R2ROUTER_EXPORT TotalCurve {
 
  private:
   Total total_;
-  std::size_t most_steps_;
+  TotalCurveOptions options_;
   bool rounded_;              ///< prices are, and rows are not known
   std::size_t combined_ = 0;  ///< steps when those of one price were last added up
   std::uint64_t rows_ = 0;

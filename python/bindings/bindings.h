@@ -186,7 +186,7 @@ py::object route_stream(const Router& router, const py::capsule& capsule, const 
 /// texts with their embeddings.
 py::object route_rows(const Router& router, const std::vector<std::optional<std::string>>& texts,
                       const std::optional<py::array>& embeddings, const RouteOptions& options,
-                      const QuerySize& size, std::uint32_t threads);
+                      const QuerySize& size, std::uint32_t threads, const TotalPass& pass);
 
 /// The same for embeddings that may be missing or of other lengths.
 py::object route_vectors(const Router& router,

@@ -215,7 +215,7 @@ void route_into(const Router& router, const QueryColumn& column, const RouteOpti
       const ReleasedGil released;
       const Part part(column, begin, count);
       if (const auto* curve = std::get_if<std::shared_ptr<TotalCurve>>(&pass)) {
-        (*curve)->merge(router.total_curve(part, (*curve)->total(), options, size));
+        router.price(part, **curve, options, size);
       } else if (const auto* allowance = std::get_if<Allowance>(&pass)) {
         batch.append(router.route(part, allowance->after(batch.size()), options, size));
       } else {
@@ -312,7 +312,7 @@ py::object route_stream(const Router& router, const py::capsule& capsule, const 
 
 py::object route_rows(const Router& router, const std::vector<std::optional<std::string>>& texts,
                       const std::optional<py::array>& embeddings, const RouteOptions& options,
-                      const QuerySize& size, std::uint32_t threads) {
+                      const QuerySize& size, std::uint32_t threads, const TotalPass& pass) {
   std::optional<EmbeddingView> matrix;
   if (embeddings) {
     matrix = view(*embeddings);
@@ -364,16 +364,30 @@ void register_columns(py::module_& module) {
       });
   py::class_<TotalCurve, std::shared_ptr<TotalCurve>>(
       module, "TotalCurve", "What more money buys for the rows of a table, the first pass.")
-      .def(py::init([](bool worst_case, std::optional<std::size_t> most_steps) {
-             return std::make_shared<TotalCurve>(
-                 worst_case ? Total::kWorstCase : Total::kPredicted,
-                 most_steps.value_or(std::numeric_limits<std::size_t>::max()));
+      .def(py::init([](bool worst_case, std::optional<std::size_t> most_steps,
+                       std::pair<double, double> range, std::uint64_t every) {
+             TotalCurveOptions options{.range = {range.first, range.second}, .every = every};
+             if (most_steps) options.most_steps = *most_steps;
+             return std::make_shared<TotalCurve>(worst_case ? Total::kWorstCase : Total::kPredicted,
+                                                 options);
            }),
            py::arg("worst_case"), py::arg("most_steps") = py::none(),
+           py::arg("range") = std::pair(0.0, std::numeric_limits<double>::infinity()),
+           py::arg("every") = 1,
            "worst_case: the total is of worst cases. most_steps: above it, prices are rounded; 0: "
-           "from the start, for rows in any order.")
+           "from the start, for rows in any order. range: of prices. every: of so many rows one "
+           "is priced, as a sample.")
       .def_property_readonly("rows", &TotalCurve::rows)
       .def("merge", &TotalCurve::merge, py::arg("later"))
+      .def("reaches", &TotalCurve::reaches, py::arg("usd"),
+           "Whether the range has the price that spends it.")
+      .def(
+          "range_near",
+          [](const TotalCurve& curve, double usd) {
+            const PriceRange range = curve.range_near(usd);
+            return std::pair(range.least_usd, range.most_usd);
+          },
+          py::arg("usd"), "A range for all rows, from a sample of them.")
       .def("allowance", &TotalCurve::allowance, py::arg("usd"))
       .def("to_bytes", [](const TotalCurve& curve) { return py::bytes(curve.to_bytes()); })
       .def_static(

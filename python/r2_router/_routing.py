@@ -573,11 +573,7 @@ class Routing(Saving):
             threads=threads,
             **constraints,
         )
-        allowance = None
-        if total is not None:
-            curve = total.curve()
-            route(curve)
-            allowance = curve.allowance(total.usd)
+        allowance = None if total is None else total.allowance(route)
         return source.with_decisions(route(allowance), tuple(self._model_configs))
 
     def _add_to_curve(self, curve: _core.TotalCurve, table: Any, **options: Any) -> None:
@@ -621,10 +617,8 @@ class Routing(Saving):
 
     def _text_column(self, source: Table, name: str, call: Any) -> Callable[[Any], Any]:
         if self._uses_own_encoder():
-            if source.stream(name) is not None:
-                return lambda total: self._native.route_stream(
-                    source.stream(name), name, True, *call, total
-                )
+            if (table := source.arrow(name)) is not None:
+                return self._arrow_column(table, name, True, call)
             own = as_optional_texts(source.values(name), name)
             return lambda total: self._native.route_rows(own, None, *call, total)
         texts = as_optional_texts(source.values(name), name)
@@ -634,15 +628,18 @@ class Routing(Saving):
         embeddings[present] = rows
         return lambda total: self._native.route_rows(texts, embeddings, *call, total)
 
+    def _arrow_column(self, table: Any, name: str, texts: bool, call: Any) -> Callable[[Any], Any]:
+        return lambda total: self._native.route_stream(
+            table.__arrow_c_stream__(), name, texts, *call, total
+        )
+
     def _embedding_column(self, source: Table, name: str, call: Any) -> Callable[[Any], Any]:
         matrix = source.matrix(name)
         if matrix is not None:
             rows = as_floats(matrix, f"the column {name!r}")
             return lambda total: self._native.route_rows([], rows, *call, total)
-        if source.stream(name) is not None:
-            return lambda total: self._native.route_stream(
-                source.stream(name), name, False, *call, total
-            )
+        if (table := source.arrow(name)) is not None:
+            return self._arrow_column(table, name, False, call)
         vectors = as_optional_vectors(source.values(name), name)
         return lambda total: self._native.route_vectors(vectors, *call, total)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from . import _core
@@ -10,6 +10,8 @@ from ._keywords import check_number
 
 __all__ = ["Total", "as_total", "refuse_total"]
 
+#: Of so many rows one is in the sample.
+_SAMPLED = 32
 _KEYWORDS = ("total_usd", "total_worst_case_usd")
 
 
@@ -23,6 +25,20 @@ class Total(NamedTuple):
     def curve(self, most_steps: int | None = None) -> _core.TotalCurve:
         """For the first pass. ``most_steps``: bounds its memory; 0: rows come in any order."""
         return _core.TotalCurve(self.worst_case, most_steps)
+
+    def allowance(self, price: Callable[[_core.TotalCurve], object]) -> _core.Allowance:
+        """What all rows may cost, from ``price(curve)``, which adds all of them to a curve.
+
+        A sample says near which prices most of the work of the first pass is needed.
+        """
+        sample = _core.TotalCurve(self.worst_case, every=_SAMPLED)
+        price(sample)
+        curve = _core.TotalCurve(self.worst_case, range=sample.range_near(self.usd))
+        price(curve)
+        if not curve.reaches(self.usd):
+            curve = self.curve()
+            price(curve)
+        return curve.allowance(self.usd)
 
 
 def as_total(total_usd: float | None, total_worst_case_usd: float | None) -> Total | None:

@@ -189,16 +189,21 @@ struct AdmittedModel {
   Terms terms;
 };
 
-/// Bounds on the quality and the cost of the pairs that may be chosen, one element for each.
+/// Bounds on the quality and the cost of the pairs that may be chosen; the first `count` elements.
 struct HullBounds {
+  std::size_t count = 0;
   std::vector<std::size_t> pair;
   std::vector<double> least_quality, most_quality, least_cost, most_cost;
   std::vector<double> values;        ///< of a search among them
   std::vector<std::uint8_t> marked;  ///< those that the search has found
 
-  void clear() {
-    pair.clear();
-    for (auto* numbers : {&least_quality, &most_quality, &least_cost, &most_cost}) numbers->clear();
+  void reset(std::size_t pairs) {
+    count = 0;
+    pair.resize(pairs);
+    marked.assign(pairs, 0);
+    for (auto* numbers : {&least_quality, &most_quality, &least_cost, &most_cost, &values}) {
+      numbers->resize(pairs);
+    }
   }
 };
 

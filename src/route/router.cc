@@ -144,6 +144,21 @@ std::vector<double> quality_spreads(const Checkpoint& checkpoint, std::span<cons
   return spreads;
 }
 
+/// One of every so many rows; `before`: rows of columns before this one.
+class SampledColumn final : public QueryColumn {
+ public:
+  SampledColumn(const QueryColumn& column, std::uint64_t before, std::uint64_t every)
+      : column_(column), first_((every - before % every) % every), every_(every) {}
+  std::size_t size() const override {
+    return column_.size() <= first_ ? 0 : (column_.size() - first_ - 1) / every_ + 1;
+  }
+  QueryCell cell(std::size_t row) const override { return column_.cell(first_ + row * every_); }
+
+ private:
+  const QueryColumn& column_;
+  std::size_t first_, every_;
+};
+
 void set_row(std::size_t row, const Option& option, Reason reason, DecisionBatch& batch) {
   batch.model[row] = option.model;
   batch.budget[row] = option.budget;
@@ -271,8 +286,8 @@ struct Router::State {
                       const QuerySize& size) const;
   DecisionBatch route(const QueryColumn& column, const Allowance& allowance,
                       const RouteOptions& options, const QuerySize& size) const;
-  TotalCurve total_curve(const QueryColumn& column, Total total, const RouteOptions& options,
-                         const QuerySize& size) const;
+  void price(const QueryColumn& column, TotalCurve& curve, const RouteOptions& options,
+             const QuerySize& size) const;
 
   /// Calls decide(row, embedding, row of the estimates, memory) for the rows of a column that can
   /// be routed, and sets the reasons of the others. What it throws for a row is that row's reason.
@@ -286,7 +301,7 @@ struct Router::State {
                                const QuerySize& size) const;
   /// Finds the stairs for a row of the estimates, by the rule; all are in `memory`.
   void find_stairs(const EmbeddingView& embedding, std::size_t row, Total total,
-                   const internal::PriceRange& range, Memory& memory) const;
+                   const PriceRange& range, Memory& memory) const;
   DecisionBatch empty_batch(std::size_t rows) const;
 
   struct Block;
@@ -783,39 +798,35 @@ internal::Rule Router::State::resolve_total(Total total, const RouteOptions& opt
 }
 
 void Router::State::find_stairs(const EmbeddingView& embedding, std::size_t row, Total total,
-                                const internal::PriceRange& range, Memory& memory) const {
+                                const PriceRange& range, Memory& memory) const {
   const internal::EstimateView view = estimates_of(row, memory);
   internal::find_stairs(table, memory.rule, total, range, view,
                         ScorerSource(*scorer, embedding, view), memory.decision, memory.stairs);
 }
 
-TotalCurve Router::State::total_curve(const QueryColumn& column, Total total,
-                                      const RouteOptions& options, const QuerySize& size) const {
+void Router::State::price(const QueryColumn& column, TotalCurve& curve, const RouteOptions& options,
+                          const QuerySize& size) const {
+  const Total total = curve.total();
+  const PriceRange range = curve.options().range;
   const internal::Rule rule = resolve_total(total, options, size);
-  std::vector<RowReason> unused(column.size());
+  const SampledColumn sample(column, curve.rows(), curve.options().every);
+  std::vector<RowReason> unused(sample.size());
   // The steps of each block, in whose order they are added.
-  std::vector<std::vector<TotalCurve::Step>> steps(column.size() / kBatchRows + 1);
-  for_each_row(column, rule, options, size, unused,
+  std::vector<std::vector<TotalCurve::Step>> steps(sample.size() / kBatchRows + 1);
+  for_each_row(sample, rule, options, size, unused,
                [&](std::size_t row, const EmbeddingView& embedding, std::size_t r, Memory& memory) {
-                 find_stairs(embedding, r, total, {}, memory);
-                 double cost = 0;
-                 for (const internal::Stair& stair : memory.stairs.stairs) {
-                   const double next = internal::cost_of(stair.option, total);
-                   steps[row / kBatchRows].push_back({stair.price_usd, next - cost, row});
-                   cost = next;
-                 }
+                 find_stairs(embedding, r, total, range, memory);
+                 internal::append_steps(memory.stairs, total, range, row, steps[row / kBatchRows]);
                });
-  TotalCurve curve(total);
   for (const auto& block : steps) curve.add(block, 0);
   curve.add({}, column.size());
-  return curve;
 }
 
 DecisionBatch Router::State::route(const QueryColumn& column, const Allowance& allowance,
                                    const RouteOptions& options, const QuerySize& size) const {
   const internal::Rule rule = resolve_total(allowance.total, options, size);
   DecisionBatch batch = empty_batch(column.size());
-  const internal::PriceRange range{allowance.price_usd, allowance.price_usd};
+  const PriceRange range{allowance.price_usd, allowance.price_usd};
   for_each_row(column, rule, options, size, batch.reason,
                [&](std::size_t row, const EmbeddingView& embedding, std::size_t r, Memory& memory) {
                  find_stairs(embedding, r, allowance.total, range, memory);
@@ -893,9 +904,9 @@ DecisionBatch Router::route(const QueryColumn& column, const RouteOptions& optio
   return state_->route(column, options, size);
 }
 
-TotalCurve Router::total_curve(const QueryColumn& column, Total total, const RouteOptions& options,
-                               const QuerySize& size) const {
-  return state_->total_curve(column, total, options, size);
+void Router::price(const QueryColumn& column, TotalCurve& curve, const RouteOptions& options,
+                   const QuerySize& size) const {
+  state_->price(column, curve, options, size);
 }
 
 DecisionBatch Router::route(const QueryColumn& column, const Allowance& allowance,

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <limits>
 #include <optional>
 #include <tuple>
@@ -21,12 +22,28 @@ constexpr double kMargin = 1e-9;
 // any other at every λ.
 constexpr double kNoQuality = -1, kNoCost = 1e300;
 
-double worst_case_of(const DecisionTable& table, const Rule& rule, const Terms& terms,
-                     std::size_t pair, double tokens) {
-  const double cap =
-      std::min(full_cap(table.pairs()[pair].budget, tokens, terms, rule), terms.cap_limit);
-  return terms.worst_case_cost(cap);
-}
+/// The worst-case costs of a model's pairs.
+class WorstCase {
+ public:
+  WorstCase(const Terms& terms, const Rule& rule) : terms_(terms), rule_(rule) {
+    for_each_tier(terms.model.prices, terms.most_input, [&](const Rates& rates, std::int64_t most) {
+      lines_.push_back(worst_case(rates, most, terms.images));
+    });
+  }
+
+  /// Of an answer of so many tokens, as predicted.
+  double cost(Budget budget, double tokens) const {
+    const double cap = std::min(full_cap(budget, tokens, terms_, rule_), terms_.cap_limit);
+    double highest = 0;
+    for (const CostLine& line : lines_) highest = std::max(highest, line.cost(cap));
+    return highest;
+  }
+
+ private:
+  const Terms& terms_;
+  const Rule& rule_;
+  std::vector<CostLine> lines_;  ///< one for each tier of prices that the query can reach
+};
 
 /// Adds the bounds of a model's pairs. scratch.lower and upper: −∞ for pairs that may not be
 /// admissible, or certainly are not.
@@ -34,6 +51,8 @@ void add_bounds(const DecisionTable& table, const Rule& rule, Total total, const
                 const EstimateView& estimates, const ModelRange& range, const Scratch& scratch,
                 HullBounds& bounds) {
   const double token_cost = terms.expected.output_per_million / kPerMillion;
+  std::optional<WorstCase> worst_case;
+  if (total == Total::kWorstCase) worst_case.emplace(terms, rule);
   for (std::size_t i = range.begin; i < range.end; ++i) {
     if (scratch.upper[i] == -kInfinity) continue;
     const double quality_error = estimates.scale * estimates.quality_error[i];
@@ -42,20 +61,20 @@ void add_bounds(const DecisionTable& table, const Rule& rule, Total total, const
     const double budget = table.budgets()[i];
     const double least = least_of(greatest_of(tokens - tokens_error, rule.token_floor), budget);
     const double most = least_of(greatest_of(tokens + tokens_error, rule.token_floor), budget);
-    const bool certain = scratch.lower[i] != -kInfinity;
-    bounds.pair.push_back(i);
-    bounds.least_quality.push_back(certain ? clip_quality(quality - quality_error) : kNoQuality);
-    bounds.most_quality.push_back(clip_quality(quality + quality_error));
-    double least_cost = 0, most_cost = 0;
-    if (total == Total::kPredicted) {
-      least_cost = terms.expected.fixed_usd + least * token_cost;
-      most_cost = terms.expected.fixed_usd + most * token_cost;
-    } else {  // the cap of a limited budget does not depend on the length
-      least_cost = most_cost = worst_case_of(table, rule, terms, i, least);
-      if (!std::isfinite(budget)) most_cost = worst_case_of(table, rule, terms, i, most);
+    double least_cost = terms.expected.fixed_usd + least * token_cost;
+    double most_cost = terms.expected.fixed_usd + most * token_cost;
+    if (worst_case) {  // the cap of a limited budget does not depend on the length
+      const Budget own = table.pairs()[i].budget;
+      least_cost = worst_case->cost(own, least);
+      most_cost = own.is_unlimited() ? worst_case->cost(own, most) : least_cost;
     }
-    bounds.least_cost.push_back(least_cost);
-    bounds.most_cost.push_back(certain ? most_cost : kNoCost);
+    const bool certain = scratch.lower[i] != -kInfinity;
+    const std::size_t place = bounds.count++;
+    bounds.pair[place] = i;
+    bounds.least_quality[place] = certain ? clip_quality(quality - quality_error) : kNoQuality;
+    bounds.most_quality[place] = clip_quality(quality + quality_error);
+    bounds.least_cost[place] = least_cost;
+    bounds.most_cost[place] = certain ? most_cost : kNoCost;
   }
 }
 
@@ -65,17 +84,16 @@ double lambda_of(double price) { return 1 / (1 + price); }
 void mark(double price, double best, HullBounds& bounds) {
   const double lambda = lambda_of(price);
   const double threshold = best - kMargin * (1 - lambda + std::abs(best));
-  for (std::size_t i = 0; i < bounds.pair.size(); ++i) {
+  for (std::size_t i = 0; i < bounds.count; ++i) {
     const double utility = (1 - lambda) * bounds.most_quality[i] - lambda * bounds.least_cost[i];
     bounds.marked[i] |= static_cast<std::uint8_t>(utility >= threshold);
   }
 }
 
-/// Marks the pairs that are best at some price of the range, as far as the bounds say.
-void mark_hull(const PriceRange& range, HullBounds& bounds) {
-  const std::size_t count = bounds.pair.size();
-  bounds.marked.assign(count, 0);
-  bounds.values.resize(count);
+/// Marks the pairs that are best at some of these prices, as far as the bounds say.
+void mark_hull(const PriceRange& prices, HullBounds& bounds) {
+  const std::size_t count = bounds.count;
+  if (count == 0) return;
   const auto index_of = [&](double value) {
     return static_cast<std::size_t>(std::ranges::find(bounds.values, value) -
                                     bounds.values.begin());
@@ -84,13 +102,12 @@ void mark_hull(const PriceRange& range, HullBounds& bounds) {
     const double lambda = lambda_of(price);
     return (1 - lambda) * bounds.least_quality[i] - lambda * bounds.most_cost[i];
   };
-  double price = range.least_usd;
+  double price = prices.least_usd;
   for (std::size_t i = 0; i < count; ++i) bounds.values[i] = utility(i, price);
-  if (count == 0) return;
   const double highest = largest(bounds.values.data(), count);
   std::size_t corner = index_of(highest);
   if (bounds.least_quality[corner] == kNoQuality) {  // no pair is certainly admissible
-    bounds.marked.assign(count, 1);
+    std::ranges::fill(bounds.marked, 1);
     return;
   }
   mark(price, highest, bounds);
@@ -102,12 +119,12 @@ void mark_hull(const PriceRange& range, HullBounds& bounds) {
       bounds.values[i] = more > 0 ? (cost - bounds.most_cost[i]) / more : -kInfinity;
     }
     const double next = -largest(bounds.values.data(), count);
-    if (next >= range.most_usd) break;
+    if (next >= prices.most_usd) break;
     corner = index_of(-next);
     price = std::max(price, next);
     mark(price, utility(corner, price), bounds);
   }
-  if (range.most_usd > price) mark(range.most_usd, utility(corner, range.most_usd), bounds);
+  if (prices.most_usd > price) mark(prices.most_usd, utility(corner, prices.most_usd), bounds);
 }
 
 /// The upper hull of the options, whose utility is their quality. Of options that are equal the one
@@ -142,6 +159,22 @@ const Option& Stairs::at(const Allowance& allowance, std::uint64_t row) const {
   return *chosen;
 }
 
+void append_steps(const Stairs& stairs, Total total, const PriceRange& prices, std::uint64_t row,
+                  std::vector<TotalCurve::Step>& steps) {
+  double bought = 0;
+  for (const Stair& stair : stairs.stairs) {
+    if (stair.price_usd > prices.most_usd) return;
+    const double cost = cost_of(stair.option, total);
+    const double price = stair.price_usd <= prices.least_usd ? 0 : stair.price_usd;
+    if (price == 0 && &stair != &stairs.stairs.front()) {
+      steps.back().cost_usd = cost;
+    } else {
+      steps.push_back({price, cost - bought, row});
+    }
+    bought = cost;
+  }
+}
+
 void limit_total(Total total, Rule& rule) {
   // Under a limit of the cost, such models are left out, and nothing else is under this one.
   if (total == Total::kWorstCase) {
@@ -149,9 +182,9 @@ void limit_total(Total total, Rule& rule) {
   }
 }
 
-void find_stairs(const DecisionTable& table, const Rule& rule, Total total, const PriceRange& range,
-                 const EstimateView& estimates, const ExactSource& source, Scratch& scratch,
-                 Stairs& out) {
+void find_stairs(const DecisionTable& table, const Rule& rule, Total total,
+                 const PriceRange& prices, const EstimateView& estimates, const ExactSource& source,
+                 Scratch& scratch, Stairs& out) {
   check_spreads(table, rule);
   const EstimateView view = weighed(table, rule, estimates, source, scratch);
   admit_models(table, rule, scratch);
@@ -172,26 +205,26 @@ void find_stairs(const DecisionTable& table, const Rule& rule, Total total, cons
   options.clear();
   const auto add = [&](const Option& option) { options.push_back(option); };
   if (rule.continuous) {
-    for (const auto& [models_pairs, terms] : scratch.models) {
-      for_each_option(table, models_pairs, terms, rule, goal, source, scratch.points, add);
+    for (const auto& [range, terms] : scratch.models) {
+      for_each_option(table, range, terms, rule, goal, source, scratch.points, add);
     }
     make_hull(total, options, out.stairs);
     return;
   }
   HullBounds& bounds = scratch.hull;
-  bounds.clear();
+  bounds.reset(table.pairs().size());
   scratch.lower.assign(table.pairs().size(), 0);
   scratch.upper.assign(table.pairs().size(), 0);
-  for (const auto& [models_pairs, terms] : scratch.models) {
+  for (const auto& [range, terms] : scratch.models) {
     if (is_constrained(terms, rule, goal)) {
-      bound_by_constraints(table, rule, goal, terms, view, models_pairs, scratch);
+      bound_by_constraints(table, rule, goal, terms, view, range, scratch);
     }
-    add_bounds(table, rule, total, terms, view, models_pairs, scratch, bounds);
+    add_bounds(table, rule, total, terms, view, range, scratch, bounds);
   }
-  mark_hull(range, bounds);
+  mark_hull(prices, bounds);
   std::size_t i = 0;
-  for (const auto& [models_pairs, terms] : scratch.models) {
-    for (; i < bounds.pair.size() && bounds.pair[i] < models_pairs.end; ++i) {
+  for (const auto& [range, terms] : scratch.models) {
+    for (; i < bounds.count && bounds.pair[i] < range.end; ++i) {
       if (bounds.marked[i] == 0) continue;
       const std::size_t pair = bounds.pair[i];
       const Point point = exact_point(table, rule, source, pair);

@@ -8,7 +8,6 @@
 // remaining pairs make the hull.
 #pragma once
 
-#include <limits>
 #include <vector>
 
 #include "r2router/total.h"
@@ -21,11 +20,6 @@ namespace r2router::internal {
 struct Stair {
   Option option;
   double price_usd = 0;  ///< of quality, from which on it is chosen; 0 for the first
-};
-
-/// The prices at which the stairs need to be right.
-struct PriceRange {
-  double least_usd = 0, most_usd = std::numeric_limits<double>::infinity();
 };
 
 /// The stairs of a query, the cheapest first; none if no pair is admissible.
@@ -42,13 +36,17 @@ inline double cost_of(const Option& option, Total total) {
   return total == Total::kPredicted ? option.cost_usd : option.worst_case_cost_usd;
 }
 
+/// The steps of a row in a range of prices. Those below it are part of the first one.
+void append_steps(const Stairs& stairs, Total total, const PriceRange& prices, std::uint64_t row,
+                  std::vector<TotalCurve::Step>& steps);
+
 /// Prepares a rule for a total: under kWorstCase, models whose price is unknown are left out.
 void limit_total(Total total, Rule& rule);
 
-/// Finds the stairs by the rule, whose goal counts only for its floor. Throws Error(kUnsupported)
-/// as choose() does.
-void find_stairs(const DecisionTable& table, const Rule& rule, Total total, const PriceRange& range,
-                 const EstimateView& estimates, const ExactSource& source, Scratch& scratch,
-                 Stairs& out);
+/// Finds the stairs, which are right at these prices, by the rule, whose goal counts only
+/// for its floor. Throws Error(kUnsupported) as choose() does.
+void find_stairs(const DecisionTable& table, const Rule& rule, Total total,
+                 const PriceRange& prices, const EstimateView& estimates, const ExactSource& source,
+                 Scratch& scratch, Stairs& out);
 
 }  // namespace r2router::internal

@@ -19,6 +19,8 @@ using Step = TotalCurve::Step;
 /// By this much a sum stays below its limit: sums of the same costs in another order differ less.
 constexpr double kRounding = 1e-12;
 
+long double limit_of(double usd) { return static_cast<long double>(usd) * (1 - kRounding); }
+
 /// The next number, not below, of which 13 bits of the mantissa are enough.
 double rounded_up(double price) {
   constexpr std::uint64_t kDropped = (std::uint64_t{1} << 39) - 1;
@@ -46,7 +48,9 @@ constexpr std::size_t kFewSteps = 1 << 16;
 constexpr std::uint64_t kMagic = 0x7232746f74616c31;  // "r2total1"
 
 struct Header {
-  std::uint64_t magic = kMagic, total = 0, rounded = 0, most_steps = 0, rows = 0, steps = 0;
+  std::uint64_t magic = kMagic, total = 0, rounded = 0, most_steps = 0;
+  PriceRange range = {};
+  std::uint64_t rows = 0, steps = 0;
 };
 
 /// Sorts by price, and adds up the steps of one price.
@@ -74,15 +78,12 @@ std::string_view to_string(Total total) noexcept {
   return total == Total::kPredicted ? "total_usd" : "total_worst_case_usd";
 }
 
-TotalCurve::TotalCurve(Total total, std::size_t most_steps)
-    : total_(total), most_steps_(most_steps), rounded_(most_steps == 0) {}
-
 void TotalCurve::add(std::span<const Step> steps, std::uint64_t rows) {
   for (const Step& step : steps) {
     steps_.push_back({step.price_usd, step.cost_usd, step.row + rows_});
   }
   rows_ += rows;
-  if (!rounded_ && steps_.size() <= most_steps_) return;
+  if (!rounded_ && steps_.size() <= options_.most_steps) return;
   const std::size_t first = rounded_ ? steps_.size() - steps.size() : 0;
   rounded_ = true;
   for (Step& step : std::span(steps_).subspan(first)) {
@@ -94,12 +95,12 @@ void TotalCurve::add(std::span<const Step> steps, std::uint64_t rows) {
 }
 
 void TotalCurve::merge(const TotalCurve& later) {
-  if (later.total_ != total_) {
+  if (later.total_ != total_ || later.options_.range != options_.range) {
     throw Error(ErrorCode::kInvalidArgument,
-                "a curve of predicted costs and one of worst cases cannot be merged: make both of "
-                "the same total");
+                "curves of different totals or ranges of prices cannot be merged: make both of the "
+                "same");
   }
-  most_steps_ = later.rounded_ ? 0 : most_steps_;
+  if (later.rounded_) options_.most_steps = 0;
   add(later.steps_, later.rows_);
 }
 
@@ -110,6 +111,27 @@ double TotalCurve::least_usd() const {
 }
 
 double TotalCurve::most_usd() const { return static_cast<double>(sum_of(steps_)); }
+
+bool TotalCurve::reaches(double usd) const {
+  return (options_.range.least_usd == 0 || limit_of(usd) >= least_usd()) &&
+         (std::isinf(options_.range.most_usd) || usd < most_usd());
+}
+
+PriceRange TotalCurve::range_near(double usd) const {
+  constexpr std::uint64_t kEnough = 1000;
+  constexpr double kMargin = 0.1;  // a few standard errors of the mean of so many costs
+  const std::uint64_t priced = (rows_ + options_.every - 1) / options_.every;
+  if (priced < kEnough) return {};
+  const double share = usd * static_cast<double>(priced) / static_cast<double>(rows_);
+  PriceRange range;
+  if (const double less = share * (1 - kMargin); less >= least_usd()) {
+    range.least_usd = allowance(less).price_usd;
+  }
+  if (const double more = share * (1 + kMargin); more >= least_usd() && more < most_usd()) {
+    range.most_usd = allowance(more).price_usd;
+  }
+  return range;
+}
 
 Allowance TotalCurve::allowance(double usd) const {
   if (!(usd >= 0) || std::isinf(usd)) {
@@ -128,8 +150,8 @@ Allowance TotalCurve::allowance(double usd) const {
   std::ranges::copy_if(steps_, std::back_inserter(steps),
                        [](const Step& step) { return step.price_usd > 0; });
   if (rounded_) combine(steps);
-  Allowance allowance{.total = total_};
-  const long double limit = static_cast<long double>(usd) * (1 - kRounding);
+  Allowance allowance{.total = total_, .price_usd = options_.range.least_usd};
+  const long double limit = limit_of(usd);
   long double spent = least;
   for (auto begin = steps.begin(), end = steps.end(); begin != end;) {
     const auto middle = begin + (end - begin) / 2;
@@ -154,7 +176,8 @@ std::string TotalCurve::to_bytes() const {
   if (rounded_) combine(steps);
   const Header header{.total = static_cast<std::uint64_t>(total_),
                       .rounded = rounded_,
-                      .most_steps = most_steps_,
+                      .most_steps = options_.most_steps,
+                      .range = options_.range,
                       .rows = rows_,
                       .steps = steps.size()};
   std::string bytes(sizeof header + steps.size() * sizeof(Step), '\0');
@@ -176,7 +199,8 @@ TotalCurve TotalCurve::from_bytes(std::string_view bytes) {
   if (bytes.size() % sizeof(Step) != 0 || bytes.size() / sizeof(Step) != header.steps) {
     throw_bad_bytes("are of the wrong length");
   }
-  TotalCurve curve(static_cast<Total>(header.total), header.most_steps);
+  TotalCurve curve(static_cast<Total>(header.total),
+                   {.most_steps = header.most_steps, .range = header.range});
   curve.rounded_ = header.rounded == 1;
   curve.rows_ = header.rows;
   curve.steps_.resize(header.steps);

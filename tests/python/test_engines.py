@@ -25,6 +25,18 @@ def expected(lexical_router: R2Router) -> dict[str, list[Any]]:
     return routed
 
 
+TOTAL_USD = 0.5
+
+
+def expect_total(router: R2Router, columns: dict[str, list[Any]]) -> None:
+    """What is spent is within 0.1 % of what the exact division of the total spends."""
+    exact = router.route_table({"prompt": TEXTS}, text="prompt", total_usd=TOTAL_USD)
+    most = sum(cost for cost in exact["predicted_cost_usd"] if cost is not None)
+    spent = sum(cost or 0 for cost in columns["predicted_cost_usd"])
+    assert len(columns["id"]) == len(TEXTS)
+    assert 0.999 * most <= spent <= TOTAL_USD
+
+
 def by_id(columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
     """In Spark and Ray rows come in any order."""
     order = sorted(range(len(columns["id"])), key=columns["id"].__getitem__)
@@ -46,6 +58,8 @@ def test_polars(lexical_router: R2Router, expected: dict[str, list[Any]]) -> Non
     assert lazy.collect_schema() == eager.schema
     assert lazy.collect().to_dict(as_series=False) == expected
     assert lazy.filter(polars.col("reason") == "null").collect().height == TEXTS.count(None)
+    with pytest.raises(ValueError, match=r"total_usd is for all rows, .*: collect\(\) the frame"):
+        frame.lazy().r2.route(lexical_router, text="prompt", total_usd=1)
 
 
 def test_duckdb(lexical_router: R2Router, expected: dict[str, list[Any]]) -> None:
@@ -59,6 +73,8 @@ def test_duckdb(lexical_router: R2Router, expected: dict[str, list[Any]]) -> Non
     assert pyarrow.table(connection.sql(query)).to_pydict() == expected
     empty = "SELECT r2_route(prompt) FROM prompts WHERE id < 0"
     assert connection.sql(empty).fetchall() == []
+    with pytest.raises(ValueError, match="total_usd is for all rows"):
+        r2_router.duckdb.register(connection, lexical_router, "r2_total", total_usd=1)
 
 
 def mortal_router(*arguments: Any, **keywords: Any) -> R2Router:
@@ -95,6 +111,10 @@ def test_ray(ray: Any, lexical_router: R2Router, expected: dict[str, list[Any]])
     assert route_on_ray(ray, lexical_router, lambda_val=0.9) == expected
 
 
+def test_a_total_on_ray(ray: Any, lexical_router: R2Router) -> None:
+    expect_total(lexical_router, route_on_ray(ray, lexical_router, total_usd=TOTAL_USD))
+
+
 def test_an_actor_of_ray_dies(
     ray: Any, expected_of_mortals: dict[str, list[Any]], tmp_path: Path
 ) -> None:
@@ -115,11 +135,23 @@ def test_spark(workers: None, lexical_router: R2Router, expected: dict[str, list
     session = spark_session("local[2]")
     try:
         assert route_on_spark(session, lexical_router, lambda_val=0.9) == expected
+        within = route_on_spark(session, lexical_router, total_usd=TOTAL_USD)
+        expect_total(lexical_router, within)
         import r2_router.spark
 
         frame = session.createDataFrame([("Who wrote Faust?",)], "prompt string")
         with pytest.raises(ValueError, match="has no column 'query'"):
             r2_router.spark.route(frame, lexical_router, text="query")
+        none = frame.filter("prompt IS NULL")
+        nothing = r2_router.spark.route(none, lexical_router, text="prompt", total_usd=0)
+        assert nothing.count() == 0
+        within = r2_router.spark.route(
+            frame, lexical_router, text="prompt", total_usd=TOTAL_USD
+        ).collect()
+        nothing = r2_router.spark.route(
+            frame.filter("id < 0"), lexical_router, text="prompt", total_usd=0
+        )
+        assert nothing.count() == 0
     finally:
         session.stop()
 

@@ -50,6 +50,13 @@ class Embeddings final : public QueryColumn {
   std::size_t every_missing_;
 };
 
+TotalCurve curve_of(const Router& router, const QueryColumn& column, Total total,
+                    const RouteOptions& options = {}, const TotalCurveOptions& how = {}) {
+  TotalCurve curve(total, how);
+  router.price(column, curve, options);
+  return curve;
+}
+
 struct Sums {
   double cost_usd = 0, quality = 0;
 };
@@ -122,7 +129,7 @@ TEST(Stairs, AreTheBestOptionsAtEveryPrice) {
     const Exact source(c.predictions);
     internal::Scratch scratch;
     internal::Stairs found;
-    const auto find = [&](const internal::PriceRange& range) {
+    const auto find = [&](const PriceRange& range) {
       internal::find_stairs(
           table, rule, total, range,
           {estimates.quality, estimates.tokens, quality_error, tokens_error, size}, source, scratch,
@@ -214,7 +221,7 @@ TEST(Total, SpendsTheMoneyBestOnSmallJobs) {
       least += cheapest;
       most += dearest;
     }
-    const TotalCurve curve = router.total_curve(column, total, options);
+    const TotalCurve curve = curve_of(router, column, total, options);
     EXPECT_NEAR(curve.least_usd(), least, 1e-12 * least);
     for (const double share : {0.0, 0.1, 0.4, 0.8, 1.0}) {
       const double usd = least * (1 + 1e-9) + share * (most - least);
@@ -242,7 +249,8 @@ TEST(Total, SpendsTheMoneyBestOnSmallJobs) {
         RouteOptions single = options;
         single.policy.willingness_to_pay = price;
         const Sums sums = sums_of(router.route(column, single), total);
-        if (sums.cost_usd <= usd) ASSERT_LE(sums.quality, spent.quality + 1e-9);
+        if (sums.cost_usd > usd) continue;
+        ASSERT_LE(sums.quality, spent.quality + 1e-9);
       }
     }
   }
@@ -254,7 +262,7 @@ TEST(Total, BuysPartOfTheStepsOfOnePrice) {
   std::vector<float> numbers = random_embeddings(1, kDimension, 5);
   for (std::size_t k = 0; k < 99 * kDimension; ++k) numbers.push_back(numbers[k]);
   const Embeddings column(numbers);
-  const TotalCurve curve = router.total_curve(column, Total::kPredicted);
+  const TotalCurve curve = curve_of(router, column, Total::kPredicted);
   const double step = (curve.most_usd() - curve.least_usd()) / 100;
   for (const double share : {0.1, 0.3, 0.5, 0.7}) {
     const double usd = curve.least_usd() + share * (curve.most_usd() - curve.least_usd());
@@ -275,12 +283,13 @@ TEST(Total, PartsMergeIntoTheWhole) {
   };
   for (const Total total : kTotals) {
     const Embeddings column(all);
-    const TotalCurve whole = router.total_curve(column, total);
-    TotalCurve exact(total), rounded(total, 0), limited(total, 10'000);
+    const TotalCurve whole = curve_of(router, column, total);
+    TotalCurve exact(total), rounded(total, {.most_steps = 0}),
+        limited(total, {.most_steps = 10'000});
     for (const auto& [begin, end] : std::vector<std::pair<std::size_t, std::size_t>>{
              {0, 7}, {7, 9000}, {9000, 9000}, {9000, 20'000}}) {
       const Embeddings rows(part(begin, end));
-      const TotalCurve curve = router.total_curve(rows, total);
+      const TotalCurve curve = curve_of(router, rows, total);
       exact.merge(TotalCurve::from_bytes(curve.to_bytes()));
       rounded.merge(curve);
       limited.merge(curve);
@@ -314,11 +323,54 @@ TEST(Total, PartsMergeIntoTheWhole) {
   EXPECT_THROW(TotalCurve(Total::kPredicted).merge(TotalCurve(Total::kWorstCase)), Error);
 }
 
+// A sample finds the prices near which the steps of all rows are needed.
+TEST(Total, IsTheSameFromTheStepsOfARange) {
+  const Router router(random_checkpoint(5, 4, kDimension, 6));
+  const std::vector<float> numbers = random_embeddings(30'000, kDimension, 7);
+  const std::span<const float> all = numbers;
+  const Embeddings column(all, 11);
+  for (const Total total : kTotals) {
+    const TotalCurve whole = curve_of(router, column, total);
+    TotalCurve sample(total, {.every = 16});
+    for (const std::size_t begin : {0, 10'001}) {  // in parts, of which the second has an offset
+      const std::size_t end = begin == 0 ? 10'001 : 30'000;
+      const auto part = all.subspan(begin * kDimension, (end - begin) * kDimension);
+      router.price(Embeddings(part, 11), sample);
+    }
+    EXPECT_EQ(sample.rows(), 30'000U);
+    std::size_t narrow = 0;
+    for (const double share : {0.0, 0.001, 0.1, 0.5, 0.95, 1.0}) {
+      const double usd =
+          whole.least_usd() * (1 + 1e-9) + share * (whole.most_usd() - whole.least_usd());
+      const PriceRange range = sample.range_near(usd);
+      const TotalCurve part = curve_of(router, column, total, {}, {.range = range});
+      ASSERT_TRUE(part.reaches(usd)) << share;
+      const Allowance expected = whole.allowance(usd), found = part.allowance(usd);
+      EXPECT_EQ(found.price_usd, expected.price_usd);
+      EXPECT_EQ(found.rows, expected.rows);
+      EXPECT_NEAR(found.spent_usd, expected.spent_usd, 1e-11 * usd);
+      // Each row that is not missing has its first step in both.
+      const std::size_t first = 30'000 * 10 / 11 * sizeof(TotalCurve::Step);
+      narrow += part.to_bytes().size() - first < (whole.to_bytes().size() - first) / 3;
+      if (range.least_usd > 0) {
+        EXPECT_FALSE(part.reaches(part.least_usd() * 0.999));
+      }
+      if (std::isfinite(range.most_usd)) {
+        EXPECT_FALSE(part.reaches(part.most_usd() * 1.001));
+      }
+    }
+    EXPECT_GE(narrow, 3U);
+  }
+  TotalCurve few(Total::kPredicted, {.every = 64});
+  router.price(column, few);
+  EXPECT_EQ(few.range_near(1), PriceRange());
+}
+
 TEST(Total, CountsNoCostForRowsWithoutADecision) {
   const Router router(random_checkpoint(3, 2, kDimension, 8));
   const std::vector<float> numbers = random_embeddings(300, kDimension, 9);
   const Embeddings column(numbers, 3);
-  const TotalCurve curve = router.total_curve(column, Total::kPredicted);
+  const TotalCurve curve = curve_of(router, column, Total::kPredicted);
   EXPECT_EQ(curve.rows(), 300U);
   const double usd = (curve.least_usd() + curve.most_usd()) / 2;
   const DecisionBatch batch = router.route(column, curve.allowance(usd));
@@ -329,12 +381,12 @@ TEST(Total, CountsNoCostForRowsWithoutADecision) {
     EXPECT_EQ(batch.reason[row], row % 3 == 0 ? RowReason::kNull : RowReason::kUsd);
   }
   const RouteOptions impossible{.policy = {.max_cost_usd = 0}};
-  EXPECT_EQ(router.total_curve(column, Total::kWorstCase, impossible).most_usd(), 0);
+  EXPECT_EQ(curve_of(router, column, Total::kWorstCase, impossible).most_usd(), 0);
   const DecisionBatch none = router.route(column, Allowance{}, impossible);
   EXPECT_EQ(none.reason[1], RowReason::kNoOption);
 
   const Embeddings empty({});
-  const TotalCurve nothing = router.total_curve(empty, Total::kPredicted);
+  const TotalCurve nothing = curve_of(router, empty, Total::kPredicted);
   EXPECT_EQ(nothing.allowance(0).spent_usd, 0);
   EXPECT_EQ(router.route(empty, nothing.allowance(0)).size(), 0U);
 }
@@ -345,7 +397,7 @@ TEST(Total, LeavesOutModelsOfUnknownPriceInTheWorstCase) {
   const Router router(checkpoint);
   const std::vector<float> numbers = random_embeddings(50, kDimension, 11);
   const Embeddings column(numbers);
-  const TotalCurve curve = router.total_curve(column, Total::kWorstCase);
+  const TotalCurve curve = curve_of(router, column, Total::kWorstCase);
   EXPECT_TRUE(std::isfinite(curve.most_usd()));
   const DecisionBatch batch = router.route(column, curve.allowance(1e6));
   EXPECT_TRUE(std::ranges::all_of(batch.model, [](std::uint32_t model) { return model == 1; }));
@@ -377,7 +429,7 @@ TEST(Total, ContradictsATradeOff) {
   for (const auto& [policy, message] : policies) {
     const RouteOptions options{.policy = policy};
     expect_error(ErrorCode::kInvalidArgument, message,
-                 [&] { router.total_curve(empty, Total::kPredicted, options); });
+                 [&] { curve_of(router, empty, Total::kPredicted, options); });
     expect_error(ErrorCode::kInvalidArgument, message,
                  [&] { router.route(empty, Allowance{}, options); });
   }
