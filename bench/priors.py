@@ -226,7 +226,9 @@ def measure(run: Runner, benchmark: Benchmark) -> None:
 
 def measure_unknown_tasks(run: Runner, benchmark: Benchmark, parts: int) -> None:
     tasks = sorted({query["task"] for query in benchmark.queries}, key=query_hash)
-    print("\n| tasks that are not in the table | questions | AUDC | mean curve known before ", end="")
+    print(
+        "\n| tasks that are not in the table | questions | AUDC | mean curve known before ", end=""
+    )
     print("| mean curve of these questions |\n|---|---|---|---|---|")
     for part in range(parts):
         unknown = set(tasks[part::parts])

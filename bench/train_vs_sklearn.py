@@ -60,7 +60,9 @@ def main():
     print(f"{'':44s} seconds  peak MB")
     print(f"{'r2router, 187 heads':44s} {fit:7.2f}  {fit_memory:7.0f}")
     print(f"{'r2router, 352 heads, cross-validated':44s} {whole:7.2f}  {whole_memory:7.0f}")
-    print(f"{'scikit-learn, 187 heads, one Ridge a head':44s} {sklearn:7.2f}  {sklearn_memory:7.0f}")
+    print(
+        f"{'scikit-learn, 187 heads, one Ridge a head':44s} {sklearn:7.2f}  {sklearn_memory:7.0f}"
+    )
     print(f"ratio for 187 heads: {sklearn / fit:.0f}")
 
 

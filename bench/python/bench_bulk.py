@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow
 
-from r2_router import R2Router
+from r2_router import R2Router, _core
 
 
 def best(call: Callable[[], Any], rounds: int = 5) -> float:
@@ -20,6 +20,16 @@ def best(call: Callable[[], Any], rounds: int = 5) -> float:
         begin = time.perf_counter()
         call()
         times.append(time.perf_counter() - begin)
+    return min(times)
+
+
+def processor_seconds(call: Callable[[], Any], rounds: int = 3) -> float:
+    """The least processor time of several rounds, of all threads together."""
+    times = []
+    for _ in range(rounds):
+        begin = time.process_time()
+        call()
+        times.append(time.process_time() - begin)
     return min(times)
 
 
@@ -42,6 +52,18 @@ def main() -> None:
     print(f"two threads / one: {one / two:.2f}x; {1e6 * one / rows:.2f} µs a row on one")
     in_table = best(lambda: router.route_table(table, embedding="vec"), 2)
     print(f"route_table / route_batch, {rows:,} rows: {all_cores / in_table:.2f}x")
+
+    def within(total: str, share: float) -> float:
+        curve = _core.TotalCurve(total == "total_worst_case_usd", every=100)
+        router._add_to_curve(curve, table, embedding="vec")
+        usd = 100 * share * curve.allowance(1e9).spent_usd
+        return processor_seconds(lambda: router.route_table(table, embedding="vec", **{total: usd}))
+
+    plain = processor_seconds(lambda: router.route_table(table, embedding="vec"))
+    for total in ("total_usd", "total_worst_case_usd"):
+        for share in (0.05, 0.3):
+            ratio = within(total, share) / plain
+            print(f"{total}, {share:.0%} of the most that can be spent / plain: {ratio:.2f}x")
 
 
 if __name__ == "__main__":

@@ -39,6 +39,13 @@ class R2ROUTER_EXPORT QueryColumn {
   virtual QueryCell cell(std::size_t row) const = 0;
 };
 
+/// What an Arrow column holds.
+enum class ColumnKind : std::uint8_t { kText, kEmbedding, kNull };
+
+/// The kind of a column of this type, or of the values of its dictionary. Throws
+/// Error(kInvalidArgument) for a type that arrow_column() does not read.
+R2ROUTER_EXPORT ColumnKind column_kind(const ArrowSchema& schema);
+
 /// A view of an Arrow array, which must outlive it: texts (utf8, large_utf8, utf8_view), embeddings
 /// (fixed-size list, list or large list of float32 or float64), dictionary arrays of either, or
 /// nulls only. Supports offsets and nulls. Throws Error(kInvalidArgument) for another type or for

@@ -41,6 +41,7 @@
 #include "r2router/options.h"
 #include "r2router/query.h"
 #include "r2router/scorer.h"
+#include "r2router/total.h"
 #include "r2router/types.h"
 #include "r2router/version.h"
 
@@ -166,6 +167,19 @@ class R2ROUTER_EXPORT Router {
   /// if this router has no encoder.
   DecisionBatch route(const QueryColumn& column, const RouteOptions& options = {},
                       const QuerySize& size = {}) const;
+
+  /// The first pass of a total: adds what more money buys for the rows of a column to a curve.
+  /// Options and rows as in route(); a row without a decision costs nothing. Throws
+  /// Error(kInvalidArgument) if the options have a trade-off (objective, lambda or
+  /// willingness_to_pay), which the total decides.
+  void price(const QueryColumn& column, TotalCurve& curve, const RouteOptions& options = {},
+             const QuerySize& size = {}) const;
+
+  /// The second pass: route() within an allowance for all rows, of which these are the first. The
+  /// reason of their decisions is kUsd, or kQualityMissed. Their costs are those of the first pass
+  /// if column, options and size are.
+  DecisionBatch route(const QueryColumn& column, const Allowance& allowance,
+                      const RouteOptions& options = {}, const QuerySize& size = {}) const;
 
   /// Length of the embeddings that route() takes.
   std::size_t dimension() const;

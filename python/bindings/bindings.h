@@ -173,20 +173,25 @@ Batch route_batch(const Router& router, const py::array& embeddings, const Route
                   const QuerySize& size, const TokenCounts& input_tokens,
                   const std::vector<std::string>& texts, std::uint32_t threads);
 
+/// A pass of a total: the first one, which adds to a curve, the second one, or none.
+using TotalPass = std::variant<std::monostate, std::shared_ptr<TotalCurve>, Allowance>;
+
 /// Decisions for a column of an Arrow stream, on this many threads, 0: all cores. `name`: of the
-/// column in a table; empty: the stream is of the column itself.
+/// column in a table; empty: the stream is of the column itself. None in the first pass of a total.
 py::object route_stream(const Router& router, const py::capsule& capsule, const std::string& name,
-                        const RouteOptions& options, const QuerySize& size, std::uint32_t threads);
+                        bool texts, const RouteOptions& options, const QuerySize& size,
+                        std::uint32_t threads, const TotalPass& pass);
 
 /// The same for texts, of which some may be missing, for the rows of a matrix of embeddings, or for
 /// texts with their embeddings.
 py::object route_rows(const Router& router, const std::vector<std::optional<std::string>>& texts,
                       const std::optional<py::array>& embeddings, const RouteOptions& options,
-                      const QuerySize& size, std::uint32_t threads);
+                      const QuerySize& size, std::uint32_t threads, const TotalPass& pass);
 
 /// The same for embeddings that may be missing or of other lengths.
 py::object route_vectors(const Router& router,
                          const std::vector<std::optional<std::vector<double>>>& vectors,
-                         const RouteOptions& options, const QuerySize& size, std::uint32_t threads);
+                         const RouteOptions& options, const QuerySize& size, std::uint32_t threads,
+                         const TotalPass& pass);
 
 }  // namespace r2router::python

@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -107,23 +109,27 @@ py::capsule to_capsule(std::unique_ptr<Struct> value, const char* name) {
   return py::reinterpret_steal<py::capsule>(capsule);
 }
 
-/// A stream of one chunk, the batch.
+/// A stream of one chunk, the batch. Its schema is the chunk's own, whose types depend on its size.
 struct BatchStream {
   std::shared_ptr<const DecisionBatch> batch;
+  Owned<ArrowArray> chunk = {};  ///< exported with the schema
   bool done = false;
 
   static int get_schema(ArrowArrayStream* stream, ArrowSchema* schema) {
-    Owned<ArrowArray> unused;
-    const DecisionBatch none{.pool = of(stream).batch->pool};
-    export_arrow(none, schema, &unused);
+    BatchStream& self = of(stream);
+    Owned<ArrowArray> exported;
+    export_arrow(*self.batch, schema, &exported);
+    if (!self.done) std::swap<ArrowArray>(self.chunk, exported);
     return 0;
   }
   static int get_next(ArrowArrayStream* stream, ArrowArray* array) {
     BatchStream& self = of(stream);
-    *array = {};
-    if (std::exchange(self.done, true)) return 0;  // released: the end
-    Owned<ArrowSchema> unused;
-    export_arrow(*self.batch, &unused, array);
+    if (!self.done && self.chunk.release == nullptr) {
+      Owned<ArrowSchema> unused;
+      export_arrow(*self.batch, &unused, &self.chunk);
+    }
+    self.done = true;
+    *array = std::exchange(static_cast<ArrowArray&>(self.chunk), {});  // released: the end
     return 0;
   }
   static const char* get_last_error(ArrowArrayStream*) { return nullptr; }
@@ -197,20 +203,39 @@ class Decisions {
   std::shared_ptr<const DecisionBatch> batch_;
 };
 
-/// Routes in parts, between which Python can handle signals.
+/// Routes in parts, between which Python can handle signals. The rows come after those of the
+/// batch, or of the curve in the first pass of a total.
 void route_into(const Router& router, const QueryColumn& column, const RouteOptions& options,
-                const QuerySize& size, DecisionBatch& batch) {
+                const QuerySize& size, const TotalPass& pass, DecisionBatch& batch) {
   const std::size_t most = kBlockRows * internal::thread_count(options.threads);
   std::size_t begin = 0;
   do {
     const std::size_t count = std::min(most, column.size() - begin);
     {
       const ReleasedGil released;
-      batch.append(router.route(Part(column, begin, count), options, size));
+      const Part part(column, begin, count);
+      if (const auto* curve = std::get_if<std::shared_ptr<TotalCurve>>(&pass)) {
+        router.price(part, **curve, options, size);
+      } else if (const auto* allowance = std::get_if<Allowance>(&pass)) {
+        batch.append(router.route(part, allowance->after(batch.size()), options, size));
+      } else {
+        batch.append(router.route(part, options, size));
+      }
     }
     if (PyErr_CheckSignals() != 0) throw py::error_already_set();
     begin += count;
   } while (begin < column.size());
+}
+
+/// None after the first pass of a total.
+py::object to_python(DecisionBatch batch, const TotalPass& pass) {
+  if (std::holds_alternative<std::shared_ptr<TotalCurve>>(pass)) return py::none();
+  return py::cast(Decisions(std::move(batch)));
+}
+
+std::tuple<bool, double, std::uint64_t, double> arguments_of(const Allowance& allowance) {
+  return {allowance.total == Total::kWorstCase, allowance.price_usd, allowance.rows,
+          allowance.spent_usd};
 }
 
 DecisionBatch empty_batch(const Router& router) {
@@ -235,6 +260,15 @@ std::int64_t find_column(const ArrowSchema& table, const std::string& name) {
               "the table has no column \"" + name + "\": expected one of " + known);
 }
 
+/// Throws if the column holds embeddings where texts are expected, or the reverse.
+void check_kind(ColumnKind kind, bool texts, const std::string& name) {
+  if (kind == ColumnKind::kNull || (kind == ColumnKind::kText) == texts) return;
+  const std::string expected = texts ? "text" : "embedding", found = texts ? "embedding" : "text";
+  throw Error(ErrorCode::kInvalidArgument, "the column \"" + name + "\" holds " + found +
+                                               "s: name it with " + found + "= instead of " +
+                                               expected + "=");
+}
+
 [[noreturn]] void throw_stream_error(ArrowArrayStream& stream) {
   const char* message = stream.get_last_error(&stream);
   throw Error(ErrorCode::kBadData,
@@ -246,7 +280,8 @@ std::int64_t find_column(const ArrowSchema& table, const std::string& name) {
 
 /// `name`: of a column of a table; empty: the stream is of the column.
 py::object route_stream(const Router& router, const py::capsule& capsule, const std::string& name,
-                        const RouteOptions& options, const QuerySize& size, std::uint32_t threads) {
+                        bool texts, const RouteOptions& options, const QuerySize& size,
+                        std::uint32_t threads, const TotalPass& pass) {
   auto* stream =
       static_cast<ArrowArrayStream*>(PyCapsule_GetPointer(capsule.ptr(), "arrow_array_stream"));
   if (stream == nullptr) throw py::error_already_set();
@@ -255,11 +290,12 @@ py::object route_stream(const Router& router, const py::capsule& capsule, const 
   const bool is_table = !name.empty();
   const std::int64_t child = is_table ? find_column(schema, name) : 0;
   const ArrowSchema& type = is_table ? *schema.children[child] : schema;
+  check_kind(column_kind(type), texts, name);
   DecisionBatch batch = empty_batch(router);
   const RouteOptions own = with_threads(options, threads);
   // Options are checked even if there are no chunks.
   const Rows::Texts no_texts;
-  route_into(router, Rows(no_texts, {}, router.dimension()), own, size, batch);
+  route_into(router, Rows(no_texts, {}, router.dimension()), own, size, pass, batch);
   while (true) {
     Owned<ArrowArray> chunk;
     if (stream->get_next(stream, &chunk) != 0) throw_stream_error(*stream);
@@ -269,14 +305,14 @@ py::object route_stream(const Router& router, const py::capsule& capsule, const 
       column.offset += chunk.offset;
       column.length = chunk.length;
     }
-    route_into(router, *arrow_column(type, column), own, size, batch);
+    route_into(router, *arrow_column(type, column), own, size, pass, batch);
   }
-  return py::cast(Decisions(std::move(batch)));
+  return to_python(std::move(batch), pass);
 }
 
 py::object route_rows(const Router& router, const std::vector<std::optional<std::string>>& texts,
                       const std::optional<py::array>& embeddings, const RouteOptions& options,
-                      const QuerySize& size, std::uint32_t threads) {
+                      const QuerySize& size, std::uint32_t threads, const TotalPass& pass) {
   std::optional<EmbeddingView> matrix;
   if (embeddings) {
     matrix = view(*embeddings);
@@ -289,17 +325,18 @@ py::object route_rows(const Router& router, const std::vector<std::optional<std:
   const std::size_t dimension =
       embeddings ? static_cast<std::size_t>(embeddings->shape(1)) : router.dimension();
   DecisionBatch batch = empty_batch(router);
-  route_into(router, Rows(texts, matrix, dimension), with_threads(options, threads), size, batch);
-  return py::cast(Decisions(std::move(batch)));
+  route_into(router, Rows(texts, matrix, dimension), with_threads(options, threads), size, pass,
+             batch);
+  return to_python(std::move(batch), pass);
 }
 
 py::object route_vectors(const Router& router,
                          const std::vector<std::optional<std::vector<double>>>& vectors,
-                         const RouteOptions& options, const QuerySize& size,
-                         std::uint32_t threads) {
+                         const RouteOptions& options, const QuerySize& size, std::uint32_t threads,
+                         const TotalPass& pass) {
   DecisionBatch batch = empty_batch(router);
-  route_into(router, Vectors(vectors), with_threads(options, threads), size, batch);
-  return py::cast(Decisions(std::move(batch)));
+  route_into(router, Vectors(vectors), with_threads(options, threads), size, pass, batch);
+  return to_python(std::move(batch), pass);
 }
 
 void register_columns(py::module_& module) {
@@ -310,6 +347,55 @@ void register_columns(py::module_& module) {
       .def("columns", &Decisions::columns,
            "NumPy arrays by name. decided: whether a row has a decision; the other figures of one "
            "that has none mean nothing. model: index; reason: index into ROW_REASONS.");
+  py::class_<Allowance>(module, "Allowance",
+                        "What the rows of a table may cost, for the second pass. Immutable.")
+      .def(py::init([](bool worst_case, double price_usd, std::uint64_t rows, double spent_usd) {
+             return Allowance{worst_case ? Total::kWorstCase : Total::kPredicted, price_usd, rows,
+                              spent_usd};
+           }),
+           py::arg("worst_case"), py::arg("price_usd"), py::arg("rows"), py::arg("spent_usd"))
+      .def_readonly("price_usd", &Allowance::price_usd)
+      .def_readonly("spent_usd", &Allowance::spent_usd)
+      .def("after", &Allowance::after, py::arg("count"), "For the rows after the first ones.")
+      .def("arguments", &arguments_of, "Those that make an equal one.")
+      .def("__eq__", [](const Allowance& a, const Allowance& b) { return a == b; })
+      .def("__reduce__", [](const py::object& self) {
+        return py::make_tuple(py::type::of(self), arguments_of(self.cast<const Allowance&>()));
+      });
+  py::class_<TotalCurve, std::shared_ptr<TotalCurve>>(
+      module, "TotalCurve", "What more money buys for the rows of a table, the first pass.")
+      .def(py::init([](bool worst_case, std::optional<std::size_t> most_steps,
+                       std::pair<double, double> range, std::uint64_t every) {
+             TotalCurveOptions options{.range = {range.first, range.second}, .every = every};
+             if (most_steps) options.most_steps = *most_steps;
+             return std::make_shared<TotalCurve>(worst_case ? Total::kWorstCase : Total::kPredicted,
+                                                 options);
+           }),
+           py::arg("worst_case"), py::arg("most_steps") = py::none(),
+           py::arg("range") = std::pair(0.0, std::numeric_limits<double>::infinity()),
+           py::arg("every") = 1,
+           "worst_case: the total is of worst cases. most_steps: above it, prices are rounded; 0: "
+           "from the start, for rows in any order. range: of prices. every: of so many rows one "
+           "is priced, as a sample.")
+      .def_property_readonly("rows", &TotalCurve::rows)
+      .def("merge", &TotalCurve::merge, py::arg("later"))
+      .def("reaches", &TotalCurve::reaches, py::arg("usd"),
+           "Whether the range has the price that spends it.")
+      .def(
+          "range_near",
+          [](const TotalCurve& curve, double usd) {
+            const PriceRange range = curve.range_near(usd);
+            return std::pair(range.least_usd, range.most_usd);
+          },
+          py::arg("usd"), "A range for all rows, from a sample of them.")
+      .def("allowance", &TotalCurve::allowance, py::arg("usd"))
+      .def("to_bytes", [](const TotalCurve& curve) { return py::bytes(curve.to_bytes()); })
+      .def_static(
+          "from_bytes",
+          [](const py::bytes& bytes) {
+            return std::make_shared<TotalCurve>(TotalCurve::from_bytes(std::string_view(bytes)));
+          },
+          py::arg("bytes"));
   py::list reasons;
   for (int i = 0; i <= static_cast<int>(RowReason::kNoEmbedding); ++i) {
     reasons.append(to_string(static_cast<RowReason>(i)));

@@ -15,6 +15,7 @@
 #include <pybind11/stl.h>
 
 #include "bindings.h"
+#include "pool/prices.h"
 
 namespace r2router::python {
 namespace {
@@ -86,22 +87,22 @@ class RouterBinding {
     return python::route_batch(router_, embeddings, options, size, input_tokens, texts, threads);
   }
 
-  py::object route_stream(const py::capsule& stream, const std::string& column,
-                          const RouteOptions& options, const QuerySize& size,
-                          std::uint32_t threads) const {
-    return python::route_stream(router_, stream, column, options, size, threads);
+  py::object route_stream(const py::capsule& stream, const std::string& column, bool texts,
+                          const RouteOptions& options, const QuerySize& size, std::uint32_t threads,
+                          const TotalPass& pass) const {
+    return python::route_stream(router_, stream, column, texts, options, size, threads, pass);
   }
 
   py::object route_rows(const std::vector<std::optional<std::string>>& texts,
                         const std::optional<py::array>& embeddings, const RouteOptions& options,
-                        const QuerySize& size, std::uint32_t threads) const {
-    return python::route_rows(router_, texts, embeddings, options, size, threads);
+                        const QuerySize& size, std::uint32_t threads, const TotalPass& pass) const {
+    return python::route_rows(router_, texts, embeddings, options, size, threads, pass);
   }
 
   py::object route_vectors(const std::vector<std::optional<std::vector<double>>>& vectors,
                            const RouteOptions& options, const QuerySize& size,
-                           std::uint32_t threads) const {
-    return python::route_vectors(router_, vectors, options, size, threads);
+                           std::uint32_t threads, const TotalPass& pass) const {
+    return python::route_vectors(router_, vectors, options, size, threads, pass);
   }
 
   py::array_t<float> embed(const std::vector<std::string>& texts) const {
@@ -131,19 +132,25 @@ class RouterBinding {
         on_text, cancel);
   }
 
-  /// Asks this model with this budget, and no other.
+  /// Asks this model with this budget, and no other. `max_tokens`: the cap, if it is known.
   Dict generate_pair(const Client& client, const Messages& messages, std::uint32_t model,
                      const py::object& budget, std::optional<double> temperature,
                      std::optional<double> timeout, bool split_thinking, const py::object& on_text,
-                     const std::stop_source& cancel) const {
+                     const std::stop_source& cancel, std::optional<std::uint32_t> max_tokens,
+                     std::optional<double> max_cost_usd) const {
     const Pair pair{model, to_budget(budget)};
-    return ask(
-        client, messages, [&] { return decision_for(pair, messages); },
-        {.temperature = temperature,
-         .timeout = timeout,
-         .max_fallbacks = 0,
-         .split_thinking = split_thinking},
-        on_text, cancel);
+    const auto decide = [&] {
+      Decision decision = decision_for(pair, messages);
+      decision.max_cost_usd = max_cost_usd;
+      if (max_tokens) set_cap(*max_tokens, decision);
+      return decision;
+    };
+    return ask(client, messages, decide,
+               {.temperature = temperature,
+                .timeout = timeout,
+                .max_fallbacks = 0,
+                .split_thinking = split_thinking},
+               on_text, cancel);
   }
 
   /// One for each model.
@@ -161,6 +168,14 @@ class RouterBinding {
     return decide(std::make_shared<const Pool>(router_.pool()), {&pair, 1},
                   {.quality = {0}, .tokens = {0}}, {.policy = {.available_only = false}},
                   config.default_policy(), {}, {.input_tokens = 0, .max_input_tokens = most});
+  }
+
+  static void set_cap(std::uint32_t max_tokens, Decision& decision) {
+    const ModelSpec& model = decision.model();
+    const std::int64_t most_input = internal::most_input_tokens(model, decision.max_input_tokens);
+    decision.chosen.max_tokens = max_tokens;
+    decision.chosen.worst_case_cost_usd =
+        internal::worst_case_cost(model.prices, most_input, decision.images, max_tokens);
   }
 
   template <typename Decide>
@@ -241,6 +256,7 @@ std::vector<QualityCurve> RouterBinding::quality_curves(const py::array& embeddi
 }  // namespace
 
 void register_router(py::module_& module) {
+  const auto none = py::none();
   py::class_<RouterBinding>(module, "Router",
                             "Immutable; every method may be called from many threads.")
       .def(py::init<const std::shared_ptr<Checkpoint>&, const std::string&>(),
@@ -255,21 +271,28 @@ void register_router(py::module_& module) {
            py::arg("size"), py::arg("input_tokens"), py::arg("texts"), py::arg("threads") = 0,
            "input_tokens: one for each row, or none to use the size's. texts: those that the rows "
            "are embeddings of, for their lengths, or none.")
-      .def("route_stream", &RouterBinding::route_stream, py::arg("stream"), py::arg("column"),
-           py::arg("options"), py::arg("size"), py::arg("threads") = 0,
-           "stream: an Arrow capsule of a table, or of a column if that has no name.")
+      .def(
+          "route_stream", &RouterBinding::route_stream, py::arg("stream"), py::arg("column"),
+          py::arg("texts"), py::arg("options"), py::arg("size"), py::arg("threads") = 0,
+          py::arg("total") = none,
+          "stream: an Arrow capsule of a table, or of a column if that has no name. texts: whether "
+          "the column has to be of texts or of embeddings. total: a TotalCurve to add to, an "
+          "Allowance, or None.")
       .def("route_rows", &RouterBinding::route_rows, py::arg("texts"), py::arg("embeddings"),
-           py::arg("options"), py::arg("size"), py::arg("threads") = 0,
+           py::arg("options"), py::arg("size"), py::arg("threads") = 0, py::arg("total") = none,
            "texts: some may be None; or empty. embeddings: of the same rows, or None.")
       .def("route_vectors", &RouterBinding::route_vectors, py::arg("vectors"), py::arg("options"),
-           py::arg("size"), py::arg("threads") = 0)
+           py::arg("size"), py::arg("threads") = 0, py::arg("total") = none)
       .def("embed", &RouterBinding::embed, py::arg("texts"))
       .def("generate", &RouterBinding::generate, py::arg("client"), py::arg("messages"),
            py::arg("choice"), py::arg("temperature"), py::arg("timeout"), py::arg("max_fallbacks"),
            py::arg("split_thinking"), py::arg("on_text"), py::arg("cancel"))
       .def("generate_pair", &RouterBinding::generate_pair, py::arg("client"), py::arg("messages"),
            py::arg("model"), py::arg("budget"), py::arg("temperature"), py::arg("timeout"),
-           py::arg("split_thinking"), py::arg("on_text"), py::arg("cancel"))
+           py::arg("split_thinking"), py::arg("on_text"), py::arg("cancel"),
+           py::arg("max_tokens") = py::none(), py::arg("max_cost_usd") = py::none(),
+           "max_tokens: the cap, None: that of the pair. max_cost_usd: of all attempts together; "
+           "one whose outcome is unknown counts in full.")
       .def("quality_curves", &RouterBinding::quality_curves, py::arg("embedding"),
            py::arg("input_tokens"),
            "For each model (index, budgets, quality, output_tokens, cost_usd).");

@@ -52,8 +52,8 @@ class Table:
         """The column's values in Python."""
         raise NotImplementedError
 
-    def stream(self, name: str) -> Any:
-        """A capsule of an Arrow stream of a table with this column, or None."""
+    def arrow(self, name: str) -> Any:
+        """A table with this column that has ``__arrow_c_stream__``, or None."""
         return None
 
     def matrix(self, name: str) -> np.ndarray[Any, Any] | None:
@@ -88,8 +88,8 @@ class _Arrow(Table):
         values: list[Any] = self.table.column(name).to_pylist()
         return values
 
-    def stream(self, name: str) -> Any:
-        return self.table.select([name]).__arrow_c_stream__()
+    def arrow(self, name: str) -> Any:
+        return self.table.select([name])
 
     def with_decisions(self, decisions: _core.Decisions, models: Sequence[str]) -> Any:
         import pyarrow
@@ -109,8 +109,8 @@ class _Polars(Table):
         values: list[Any] = self.table[name].to_list()
         return values
 
-    def stream(self, name: str) -> Any:
-        return self.table.select(name).__arrow_c_stream__()
+    def arrow(self, name: str) -> Any:
+        return self.table.select(name)
 
     def with_decisions(self, decisions: _core.Decisions, models: Sequence[str]) -> Any:
         import polars
@@ -129,13 +129,11 @@ class _Pandas(Table):
             for value, missing in zip(column.tolist(), column.isna().tolist(), strict=True)
         ]
 
-    def stream(self, name: str) -> Any:
+    def arrow(self, name: str) -> Any:
         try:
             import pyarrow
 
-            return pyarrow.Table.from_pandas(
-                self.table[[name]], preserve_index=False
-            ).__arrow_c_stream__()
+            return pyarrow.Table.from_pandas(self.table[[name]], preserve_index=False)
         except (ImportError, ValueError, TypeError):  # pyarrow's errors are of these types
             return None  # columns of several types; the values show which row is wrong
 
@@ -255,6 +253,8 @@ def as_optional_vectors(values: Iterable[Any], name: str) -> list[Any]:
     vectors: list[Any] = []
     for row, value in enumerate(values):
         try:
+            if isinstance(value, str):  # NumPy reads numbers from texts
+                raise TypeError
             vectors.append(None if value is None else np.asarray(value, np.float64).reshape(-1))
         except (TypeError, ValueError):
             raise TypeError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 import numpy as np
@@ -33,6 +33,7 @@ from ._predictors import checkpoint_of, predictors_of
 from ._save import Saving
 from ._servers import ServerKeywords, Servers
 from ._texts import as_texts, check_not_blank
+from ._totals import as_total
 from ._types import Encoder, Strings
 
 if TYPE_CHECKING:  # typing has it from Python 3.11 on
@@ -374,11 +375,13 @@ class Routing(Saving):
         size = query_size(input_tokens, constraints)
         return self._decision(self._native.route(row, options, size))
 
-    def _options(self, lambda_val: float | None, constraints: Constraints) -> _core.RouteOptions:
+    def _options(
+        self, lambda_val: float | None, constraints: Constraints, has_total: bool = False
+    ) -> _core.RouteOptions:
         return route_options(
             lambda_val,
             constraints,
-            default_lambda=self._own_lambda(),
+            default_lambda=None if has_total else self._own_lambda(),
             checkpoint_folder=self._folder,
         )
 
@@ -532,6 +535,8 @@ class Routing(Saving):
         embedding: str | None = None,
         input_tokens: int | None = None,
         threads: int | None = None,
+        total_usd: float | None = None,
+        total_worst_case_usd: float | None = None,
         **constraints: Unpack[Constraints],
     ) -> Any:
         """Routes a table, and returns it with the columns of the decisions appended.
@@ -548,10 +553,52 @@ class Routing(Saving):
         ``"null"``, ``"empty"``, ``"wrong_length"`` or ``"not_finite"`` (of an embedding),
         ``"no_option"`` (none meets the constraints) or ``"no_embedding"`` (the encoder failed).
 
+        ``total_usd``: the most that all rows may cost together, as predicted, or
+        ``total_worst_case_usd``: in the worst case. It is spent where it buys the most quality, in
+        place of ``lambda_val``, ``willingness_to_pay`` or ``objective``. Of rows for which quality
+        costs the same the first ones get it. Raises ``BudgetError``, which says what is enough, if
+        the cheapest choices cost more.
+
         Uses all cores, or this many ``threads``, and releases the GIL. Raises ``ValueError`` if
         there is no such column, or the table already has one of the new columns, and ``TypeError``
         for a column of another type.
         """
+        total = as_total(total_usd, total_worst_case_usd)
+        source, route = self._table_passes(
+            table,
+            total is not None,
+            lambda_val,
+            text=text,
+            embedding=embedding,
+            input_tokens=input_tokens,
+            threads=threads,
+            **constraints,
+        )
+        allowance = None if total is None else total.allowance(route)
+        return source.with_decisions(route(allowance), tuple(self._model_configs))
+
+    def _add_to_curve(self, curve: _core.TotalCurve, table: Any, **options: Any) -> None:
+        """The first pass of a total, for a part of its rows."""
+        self._table_passes(table, True, **options)[1](curve)
+
+    def _route_within(self, allowance: _core.Allowance | None, table: Any, **options: Any) -> Any:
+        """``route_table`` as the second pass of a total, or without one."""
+        source, route = self._table_passes(table, allowance is not None, **options)
+        return source.with_decisions(route(allowance), tuple(self._model_configs))
+
+    def _table_passes(
+        self,
+        table: Any,
+        has_total: bool,
+        lambda_val: float | None = None,
+        *,
+        text: str | None = None,
+        embedding: str | None = None,
+        input_tokens: int | None = None,
+        threads: int | None = None,
+        **constraints: Unpack[Constraints],
+    ) -> tuple[Table, Callable[[_core.TotalCurve | _core.Allowance | None], Any]]:
+        """The table, and a function that routes its column, which each pass of a total calls."""
         if (text is None) == (embedding is None):
             raise ValueError(
                 "expected text, the name of the column of queries, or embedding, that of the "
@@ -562,39 +609,40 @@ class Routing(Saving):
         source = table_of(table)
         source.check(name, "embedding" if text is None else "text")
         call = (
-            self._options(lambda_val, constraints),
+            self._options(lambda_val, constraints, has_total),
             query_size(input_tokens, constraints),
             as_thread_count(threads),
         )
-        if text is None:
-            decisions = self._route_embedding_column(source, name, call)
-        else:
-            decisions = self._route_text_column(source, name, call)
-        return source.with_decisions(decisions, tuple(self._model_configs))
+        column = self._embedding_column if text is None else self._text_column
+        return source, column(source, name, call)
 
-    def _route_text_column(self, source: Table, name: str, call: Any) -> Any:
+    def _text_column(self, source: Table, name: str, call: Any) -> Callable[[Any], Any]:
         if self._uses_own_encoder():
-            stream = source.stream(name)
-            if stream is not None:
-                return self._native.route_stream(stream, name, *call)
-            return self._native.route_rows(
-                as_optional_texts(source.values(name), name), None, *call
-            )
+            if (table := source.arrow(name)) is not None:
+                return self._arrow_column(table, name, True, call)
+            own = as_optional_texts(source.values(name), name)
+            return lambda total: self._native.route_rows(own, None, *call, total)
         texts = as_optional_texts(source.values(name), name)
         present = [row for row, text in enumerate(texts) if text and not text.isspace()]
         rows = self._embed_all([texts[row] or "" for row in present])
         embeddings = np.zeros((len(texts), self._dimension), rows.dtype)
         embeddings[present] = rows
-        return self._native.route_rows(texts, embeddings, *call)
+        return lambda total: self._native.route_rows(texts, embeddings, *call, total)
 
-    def _route_embedding_column(self, source: Table, name: str, call: Any) -> Any:
+    def _arrow_column(self, table: Any, name: str, texts: bool, call: Any) -> Callable[[Any], Any]:
+        return lambda total: self._native.route_stream(
+            table.__arrow_c_stream__(), name, texts, *call, total
+        )
+
+    def _embedding_column(self, source: Table, name: str, call: Any) -> Callable[[Any], Any]:
         matrix = source.matrix(name)
         if matrix is not None:
-            return self._native.route_rows([], as_floats(matrix, f"the column {name!r}"), *call)
-        stream = source.stream(name)
-        if stream is not None:
-            return self._native.route_stream(stream, name, *call)
-        return self._native.route_vectors(as_optional_vectors(source.values(name), name), *call)
+            rows = as_floats(matrix, f"the column {name!r}")
+            return lambda total: self._native.route_rows([], rows, *call, total)
+        if (table := source.arrow(name)) is not None:
+            return self._arrow_column(table, name, False, call)
+        vectors = as_optional_vectors(source.values(name), name)
+        return lambda total: self._native.route_vectors(vectors, *call, total)
 
     @staticmethod
     def _one_each(texts: str | Strings, count: int) -> list[str]:

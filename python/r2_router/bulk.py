@@ -30,8 +30,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _core
+from ._answers import Answering, FileAnswers, spent_before
 from ._columns import DECISION_COLUMNS, table_of
 from ._router import R2Router
+from ._totals import Total, as_total
 
 if TYPE_CHECKING:
     import pyarrow
@@ -40,6 +42,10 @@ __all__ = ["Summary", "main", "route_dataset"]
 
 _JOURNAL = "_r2_router.jsonl"
 _LOCK = ".r2_router.lock"
+#: The line of the journal that has the total, in place of a file.
+_TOTAL = ""
+#: Steps of a total's curve, above which its memory does not grow: 24 bytes each.
+_MOST_STEPS = 4_000_000
 
 #: Formats by the ending of a file's name.
 _FORMATS = {
@@ -68,6 +74,12 @@ class Summary:
     worst_case_cost_usd: float = 0.0
     #: The mean of the rows with a decision.
     predicted_quality: float = 0.0
+    #: Rows that a model has answered.
+    answered: int = 0
+    #: By error, the rows that were asked in vain; "limit": max_total_cost_usd had no room.
+    unanswered: dict[str, int] = dataclasses.field(default_factory=dict)
+    #: What the answers of all runs have cost; a request whose outcome is unknown counts in full.
+    spent_usd: float = 0.0
     files: int = 0
     #: Files that an earlier run had finished.
     files_skipped: int = 0
@@ -83,6 +95,9 @@ class Summary:
         ]
         lines += [f"  {rows:>10} {model}" for model, rows in _most_first(self.models)]
         lines += [f"  {rows:>10} not routed: {why}" for why, rows in _most_first(self.undecided)]
+        if self.answered or self.unanswered:
+            lines.append(f"{self.answered} rows answered for at most ${self.spent_usd:.6g}")
+        lines += [f"  {rows:>10} not answered: {why}" for why, rows in _most_first(self.unanswered)]
         return "\n".join(lines)
 
     def _add(self, other: Summary) -> None:
@@ -91,12 +106,17 @@ class Summary:
             self.predicted_quality += (other.predicted_quality - self.predicted_quality) * (
                 others / (decided + others)
             )
-        for mine, theirs in ((self.models, other.models), (self.undecided, other.undecided)):
+        for mine, theirs in (
+            (self.models, other.models),
+            (self.undecided, other.undecided),
+            (self.unanswered, other.unanswered),
+        ):
             for key, rows in theirs.items():
                 mine[key] = mine.get(key, 0) + rows
         self.rows += other.rows
         self.predicted_cost_usd += other.predicted_cost_usd
         self.worst_case_cost_usd += other.worst_case_cost_usd
+        self.answered += other.answered
 
 
 def route_dataset(
@@ -108,6 +128,13 @@ def route_dataset(
     router: R2Router | None = None,
     batch_rows: int = 65536,
     progress: Callable[[int, float], None] | None = None,
+    total_usd: float | None = None,
+    total_worst_case_usd: float | None = None,
+    llm_api_base: str | None = None,
+    llm_api_key: str | None = None,
+    max_total_cost_usd: float | None = None,
+    concurrency: int = 16,
+    temperature: float | None = None,
     **options: Any,
 ) -> Summary:
     """Routes a file, or all files of a folder and its folders, into files of the folder ``target``.
@@ -117,10 +144,24 @@ def route_dataset(
     ``batch_rows`` rows are read, routed and written at a time. ``progress(rows, seconds)`` is
     called after each batch.
 
+    ``total_usd`` or ``total_worst_case_usd`` applies to all files together. The files are then read
+    twice: the first pass computes what quality costs. Above about half a million rows, up to 0.1 %
+    of the total may not be spent.
+
+    ``llm_api_base``: an OpenAI-compatible endpoint that also answers the rows, ``concurrency`` at
+    a time. ``llm_api_key``: its key, or else OPENROUTER_API_KEY of the environment. All runs
+    together are charged at most ``max_total_cost_usd``: a row is sent only if the worst case of its
+    cost fits into the rest. The chosen pair is called, without fallbacks. The columns ``response``,
+    ``finish_reason``, ``prompt_tokens``, ``completion_tokens``, ``cost_usd`` (missing: unknown) and
+    ``answer_error`` are added. The next run sends the rows that the server failed to answer, and
+    with a higher limit those that did not fit. Other rows are never sent twice.
+
     After an interruption, repeat the call with the same arguments to continue; a file that has
     changed since is routed again. Raises ``ValueError`` if the target was started with other
     arguments, ``FileNotFoundError`` if there is nothing to route, and ``RuntimeError`` if another
-    process is writing to the target.
+    process is writing to the target, or if a source changes while a total is spent on it. The files
+    in the target never cost more than the total. ``AuthenticationError`` and ``CreditError`` end
+    the job, if a server of answers has them for every row.
     """
     if router is None:
         router = R2Router.from_pretrained()
@@ -128,21 +169,54 @@ def route_dataset(
     files = _source_files(Path(source))
     folder = Path(target)
     folder.mkdir(parents=True, exist_ok=True)
+    answering = None
+    if llm_api_base is not None:
+        answering = Answering(
+            router,
+            text,
+            llm_api_base,
+            llm_api_key,
+            max_total_cost_usd,
+            concurrency,
+            temperature,
+        )
+        options.setdefault("available_only", True)
+    elif max_total_cost_usd is not None:
+        raise ValueError("max_total_cost_usd limits the cost of answers: expected llm_api_base too")
     decisive = sorted((name, value) for name, value in options.items() if name != "threads")
-    job = {
+    job: dict[str, Any] = {
         "text": text,
         "embedding": embedding,
         "options": repr(decisive),
         "router": f"{router!r}, {_digest(router)}",
     }
+    total = as_total(total_usd, total_worst_case_usd)
+    if total is not None:
+        job["total"] = list(total)
+    if answering is not None:
+        job["answers"] = [llm_api_base, temperature]
+    options |= {"text": text, "embedding": embedding}
     summary = Summary(files=len(files))
     with _locked(folder):
         finished = _read_journal(folder, job)
+        allowance = None
+        if total is not None:
+            if _TOTAL not in finished:
+                plan = _plan_total(router, total, files, batch_rows, options)
+                _append_line(folder / _JOURNAL, {"file": _TOTAL, **plan})
+                finished[_TOTAL] = plan
+            plan = finished[_TOTAL]
+            _check_unchanged(_states(files), plan["states"], folder)
+            allowance = _core.Allowance(*plan["allowance"])
+        recorded = {name: entry.get("spent_usd", 0.0) for name, entry in finished.items()}
+        if answering is not None:
+            answering.purse.take(spent_before(folder, recorded))
         for path, relative in files:
-            state = [path.stat().st_size, path.stat().st_mtime_ns]
+            state = _state(path)
             done = finished.get(relative)
             output = folder / relative
-            if done and done["state"] == state and output.exists():
+            ask_again = answering is not None and done and done["ask_again"]
+            if done and done["state"] == state and output.exists() and not ask_again:
                 summary.files_skipped += 1
                 summary._add(Summary(**done["summary"]))
                 continue
@@ -152,14 +226,95 @@ def route_dataset(
                 if progress is not None:
                     progress(before + rows, time.monotonic() - begin)
 
-            routed = _route_file(
-                router, path, output, batch_rows, report, text=text, embedding=embedding, **options
-            )
-            entry = {"file": relative, "state": state, "summary": dataclasses.asdict(routed)}
+            def check(routed: Summary, path: Path = path, relative: str = relative) -> None:
+                if total is not None:
+                    planned = {relative: plan["states"][relative]}
+                    _check_unchanged(_states([(path, relative)]), planned, folder)
+                    _check_total(total, summary, routed)
+
+            answers = None
+            if answering is not None:
+                answers = FileAnswers(answering, output, recorded.get(relative, 0.0), report)
+            with answers or contextlib.nullcontext():
+                routed = _route_file(
+                    router,
+                    path,
+                    output,
+                    batch_rows,
+                    report,
+                    check,
+                    allowance and allowance.after(summary.rows),
+                    answers,
+                    **options,
+                )
+            entry: dict[str, Any] = {
+                "file": relative,
+                "state": state,
+                "summary": dataclasses.asdict(routed),
+            }
+            if answers is not None:
+                entry |= {"spent_usd": answers.spent_usd, "ask_again": answers.ask_again}
             _append_line(folder / _JOURNAL, entry)
+            if answers is not None and not answers.ask_again:
+                answers.remove_log()
             summary._add(routed)
+    if answering is not None:
+        summary.spent_usd = answering.purse.taken_usd
     summary.seconds = time.monotonic() - begin
     return summary
+
+
+def _state(path: Path) -> list[int]:
+    """Changes with the file."""
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _states(files: list[tuple[Path, str]]) -> dict[str, list[int]]:
+    return {relative: _state(path) for path, relative in files}
+
+
+def _plan_total(
+    router: R2Router,
+    total: Total,
+    files: list[tuple[Path, str]],
+    batch_rows: int,
+    options: dict[str, Any],
+) -> dict[str, Any]:
+    """The first pass: what the rows may cost, and the files for which that holds."""
+    import pyarrow
+
+    curve = total.curve(_MOST_STEPS)
+    states = _states(files)
+    for path, _ in files:
+        for batch in _batches(path, batch_rows):
+            router._add_to_curve(curve, pyarrow.Table.from_batches([batch]), **options)
+    return {"allowance": curve.allowance(total.usd).arguments(), "states": states}
+
+
+def _check_unchanged(
+    states: dict[str, list[int]], planned: dict[str, list[int]], folder: Path
+) -> None:
+    names = sorted(states.keys() | planned.keys())
+    changed = [name for name in names if states.get(name) != planned.get(name)]
+    if changed:
+        raise RuntimeError(
+            f"{', '.join(changed)} changed after the total was divided among the rows: choose "
+            f"another target, or delete {folder / _JOURNAL} to divide it again"
+        )
+
+
+def _check_total(total: Total, before: Summary, routed: Summary) -> None:
+    """Whatever happens to a source, no file becomes visible that would exceed the total."""
+    spent = sum(
+        part.worst_case_cost_usd if total.worst_case else part.predicted_cost_usd
+        for part in (before, routed)
+    )
+    if spent > total.usd * (1 + 1e-12):
+        raise RuntimeError(
+            f"the rows cost ${spent:.6g}, which exceeds the total of ${total.usd:.6g}: the source "
+            "changed while it was routed; choose another target and route it again"
+        )
 
 
 def _digest(router: R2Router) -> str:
@@ -247,8 +402,12 @@ def _route_file(
     target: Path,
     batch_rows: int,
     report: Callable[[int], None],
+    check: Callable[[Summary], None],
+    allowance: _core.Allowance | None,
+    answers: FileAnswers | None,
     **options: Any,
 ) -> Summary:
+    """``check`` is called when all rows are routed, before the target becomes visible."""
     import pyarrow
     import pyarrow.dataset
 
@@ -262,28 +421,44 @@ def _route_file(
     if name is not None:
         empty = dataset.schema.empty_table()
         table_of(empty).check(name, "text" if options.get("text") else "embedding")
+    if answers is not None:
+        answers.check(dataset.schema.names)
+
+    def routed_part(part: pyarrow.Table) -> pyarrow.Table:
+        rest = allowance and allowance.after(summary.rows)
+        routed = router._route_within(rest, part, **options)
+        return routed if answers is None else answers.added_to(routed)
+
     try:
         with _writer(temporary, _format_of(target)) as write:
-            batches = dataset.to_batches(
-                batch_size=batch_rows, batch_readahead=2, fragment_readahead=1
-            )
             wrote = False
-            for batch in batches:
+            for batch in _batches(source, batch_rows):
                 if batch.num_rows == 0 and wrote:
                     continue
-                routed = router.route_table(pyarrow.Table.from_batches([batch]), **options)
+                routed = routed_part(pyarrow.Table.from_batches([batch]))
                 write(routed)
                 wrote = True
                 summary._add(_summary_of(routed))
                 report(summary.rows)
             if not wrote:
-                write(router.route_table(dataset.schema.empty_table(), **options))
+                write(routed_part(dataset.schema.empty_table()))
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
+        check(summary)
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+    if answers is not None:
+        summary.unanswered = dict(answers.outcomes)
+        summary.answered = summary.unanswered.pop("", 0)
     return summary
+
+
+def _batches(path: Path, batch_rows: int) -> Iterator[pyarrow.RecordBatch]:
+    import pyarrow.dataset
+
+    dataset = pyarrow.dataset.dataset(path, format=_format_of(path))
+    yield from dataset.to_batches(batch_size=batch_rows, batch_readahead=2, fragment_readahead=1)
 
 
 def _summary_of(routed: pyarrow.Table) -> Summary:
@@ -368,7 +543,25 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, help="default: all cores")
     parser.add_argument("--batch-rows", type=int, default=65536, metavar="N")
     parser.add_argument("--policy", help="a policy file, or the name of one of the checkpoint's")
+    parser.add_argument("--llm-api-base", metavar="URL", help="also ask this endpoint the queries")
+    parser.add_argument(
+        "--max-total-cost",
+        dest="max_total_cost_usd",
+        type=float,
+        metavar="USD",
+        help="what all answers may cost together",
+    )
+    parser.add_argument(
+        "--concurrency", type=int, default=16, metavar="N", help="requests at a time"
+    )
+    parser.add_argument("--temperature", type=float, metavar="X", help="of the answers")
     parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.add_argument(
+        "--total-usd", type=float, metavar="USD", help="the most that all rows may cost, predicted"
+    )
+    parser.add_argument(
+        "--total-worst-case-usd", type=float, metavar="USD", help="the same in the worst case"
+    )
     types: dict[str, Any] = {"float": float, "int": int, "name": str}
     for setting in _core.settings():
         name = str(setting["name"])

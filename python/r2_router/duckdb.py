@@ -14,6 +14,7 @@ import pyarrow
 
 from ._columns import DECISION_COLUMNS, DECISION_TYPES
 from ._router import R2Router
+from ._totals import refuse_total
 
 __all__ = ["register"]
 
@@ -29,8 +30,10 @@ def register(
     """Defines the function ``name(text)`` in a connection.
 
     The function returns a struct of the columns that ``R2Router.route_table`` appends. The options
-    are those of ``route_table``, except ``text`` and ``embedding``. A NULL row also has a reason.
+    are those of ``route_table``, except ``text``, ``embedding`` and totals. A NULL row also has a
+    reason.
     """
+    refuse_total(options, "pass the relation to R2Router.route_table()")
 
     def route(texts: Any) -> Any:
         table = pyarrow.table({"text": texts})
@@ -41,11 +44,12 @@ def register(
         ]
         return pyarrow.StructArray.from_arrays(columns, DECISION_COLUMNS)
 
+    # Strings, since DuckDB's enumerations have moved between its versions.
+    kinds: dict[str, Any] = {"type": "arrow", "null_handling": "special"}
     connection.create_function(
         name,
         route,
         ["VARCHAR"],
         duckdb.struct_type({name: _NAMES[kind] for name, kind in DECISION_TYPES.items()}),
-        type="arrow",
-        null_handling="special",
+        **kinds,
     )

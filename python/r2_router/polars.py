@@ -14,6 +14,7 @@ import polars
 
 from ._columns import DECISION_TYPES
 from ._router import R2Router
+from ._totals import refuse_total
 
 __all__ = ["DecisionSchema"]
 
@@ -40,7 +41,8 @@ class _LazyNamespace:
 
     def route(self, router: R2Router, **options: Any) -> polars.LazyFrame:
         """``router.route_table`` of the frame when it is collected; the streaming engine routes it
-        in batches."""
+        in batches, so there can be no total."""
+        refuse_total(options, "collect() the frame before it is routed")
         schema = dict(self._frame.collect_schema())
         return self._frame.map_batches(
             lambda frame: router.route_table(frame, **options),

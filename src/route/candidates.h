@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -188,6 +189,24 @@ struct AdmittedModel {
   Terms terms;
 };
 
+/// Bounds on the quality and the cost of the pairs that may be chosen; the first `count` elements.
+struct HullBounds {
+  std::size_t count = 0;
+  std::vector<std::size_t> pair;
+  std::vector<double> least_quality, most_quality, least_cost, most_cost;
+  std::vector<double> values;        ///< of a search among them
+  std::vector<std::uint8_t> marked;  ///< those that the search has found
+
+  void reset(std::size_t pairs) {
+    count = 0;
+    pair.resize(pairs);
+    marked.assign(pairs, 0);
+    for (auto* numbers : {&least_quality, &most_quality, &least_cost, &most_cost, &values}) {
+      numbers->resize(pairs);
+    }
+  }
+};
+
 /// Kept between calls for its memory.
 struct Scratch {
   std::vector<AdmittedModel> models;  ///< of this query
@@ -196,7 +215,35 @@ struct Scratch {
   /// Effective estimates.
   std::vector<double> quality, quality_error, tokens, tokens_error;
   std::vector<Option> options;  ///< those that can still win
+  HullBounds hull;
 };
+
+/// Throws Error(kUnsupported) if the rule needs spreads that the table does not have.
+void check_spreads(const DecisionTable& table, const Rule& rule);
+
+/// Fills scratch.models.
+void admit_models(const DecisionTable& table, const Rule& rule, Scratch& scratch);
+
+/// The effective estimates: qualities reduced by risk aversion, and lengths of the pair that
+/// predicts them.
+EstimateView weighed(const DecisionTable& table, const Rule& rule, EstimateView estimates,
+                     const ExactSource& source, Scratch& scratch);
+
+/// Whether a pair of the model may violate a constraint.
+bool is_constrained(const Terms& terms, const Rule& rule, const Goal& goal);
+
+/// Removes pairs that violate constraints from the bounds: from the upper bounds if they certainly
+/// violate one, from the lower bounds if they may. The whole token and the part of quality that are
+/// added to the errors cover the rounding of their bounds.
+void bound_by_constraints(const DecisionTable& table, const Rule& rule, const Goal& goal,
+                          const Terms& terms, const EstimateView& estimates,
+                          const ModelRange& range, Scratch& scratch);
+
+/// The best option of scratch.models by `goal`, found among those whose bounds reach it; empty if
+/// none is admissible. `estimates`: weighed().
+std::optional<Option> find_best(const DecisionTable& table, const Rule& rule, const Goal& goal,
+                                const EstimateView& estimates, const ExactSource& source,
+                                Scratch& scratch);
 
 /// Narrows `low` to `high` to the whole numbers that satisfy the predicate. They form an interval
 /// that includes one end or both; false if it is empty.

@@ -45,13 +45,12 @@ void bound_utilities(const Rule& rule, const Goal& goal, const Terms& terms,
   }
 }
 
+}  // namespace
+
 bool is_constrained(const Terms& terms, const Rule& rule, const Goal& goal) {
   return terms.cap_limit < kLargestCap || rule.max_latency_ms < kInfinity || goal.quality_floor > 0;
 }
 
-/// Removes pairs that violate constraints from the bounds: from the upper bounds if they certainly
-/// violate one, from the lower bounds if they may. The whole token and the part of quality that are
-/// added to the errors cover the rounding of their bounds.
 void bound_by_constraints(const DecisionTable& table, const Rule& rule, const Goal& goal,
                           const Terms& terms, const EstimateView& estimates,
                           const ModelRange& range, Scratch& scratch) {
@@ -78,6 +77,8 @@ void bound_by_constraints(const DecisionTable& table, const Rule& rule, const Go
   }
 }
 
+namespace {
+
 /// Raises the upper bounds of a model's budgets for `monotone`: none is worse than a smaller one.
 void bound_monotone(const DecisionTable& table, const Goal& goal, const EstimateView& estimates,
                     const ModelRange& range, Scratch& scratch) {
@@ -90,8 +91,8 @@ void bound_monotone(const DecisionTable& table, const Goal& goal, const Estimate
   }
 }
 
-/// The effective estimates: qualities reduced by risk aversion, and lengths of the pair that
-/// predicts them.
+}  // namespace
+
 EstimateView weighed(const DecisionTable& table, const Rule& rule, EstimateView estimates,
                      const ExactSource& source, Scratch& scratch) {
   const std::size_t count = table.pairs().size();
@@ -125,13 +126,16 @@ EstimateView weighed(const DecisionTable& table, const Rule& rule, EstimateView 
   return estimates;
 }
 
+namespace {
+
 /// The chosen option; empty if there is none.
 std::optional<Option> chosen(std::span<const Option> options, const Goal& goal) {
   if (options.empty()) return {};
   return options[best_of(options, goal)];
 }
 
-/// The best option by `goal`, found among those whose bounds reach it.
+}  // namespace
+
 std::optional<Option> find_best(const DecisionTable& table, const Rule& rule, const Goal& goal,
                                 const EstimateView& estimates, const ExactSource& source,
                                 Scratch& scratch) {
@@ -178,6 +182,8 @@ std::optional<Option> find_best(const DecisionTable& table, const Rule& rule, co
   return chosen(options, goal);
 }
 
+namespace {
+
 /// Chooses by the rule's goal with find_best(goal); the option is empty if no pair is admissible.
 template <typename FindBest>
 std::pair<std::optional<Option>, Choice> search(const Rule& rule, FindBest find_best) {
@@ -200,12 +206,23 @@ std::pair<std::optional<Option>, Choice> search(const Rule& rule, FindBest find_
   return {option, choice};
 }
 
+}  // namespace
+
 void check_spreads(const DecisionTable& table, const Rule& rule) {
   if (rule.risk_aversion == 0 || table.has_spreads()) return;
   throw Error(ErrorCode::kUnsupported,
               "risk_aversion needs prediction errors (spreads), which this checkpoint does not "
               "have: train it again, or set risk_aversion to 0");
 }
+
+void admit_models(const DecisionTable& table, const Rule& rule, Scratch& scratch) {
+  scratch.models.clear();
+  for_each_model(table, rule, [&](const ModelRange& range, const Terms& terms) {
+    scratch.models.push_back({range, terms});
+  });
+}
+
+namespace {
 
 Choice finish(std::pair<std::optional<Option>, Choice> found, const DecisionTable& table,
               const Rule& rule, const ExactSource& source) {
@@ -278,10 +295,7 @@ Choice choose(const DecisionTable& table, const Rule& rule, const EstimateView& 
               const ExactSource& source, Scratch& scratch) {
   check_spreads(table, rule);
   const EstimateView view = weighed(table, rule, estimates, source, scratch);
-  scratch.models.clear();
-  for_each_model(table, rule, [&](const ModelRange& range, const Terms& terms) {
-    scratch.models.push_back({range, terms});
-  });
+  admit_models(table, rule, scratch);
   return finish(
       search(rule,
              [&](const Goal& goal) { return find_best(table, rule, goal, view, source, scratch); }),

@@ -215,30 +215,46 @@ std::unique_ptr<QueryColumn> dictionary_column(const ArrowSchema& schema, const 
 
 }  // namespace
 
-std::unique_ptr<QueryColumn> arrow_column(const ArrowSchema& schema, const ArrowArray& array) {
+ColumnKind column_kind(const ArrowSchema& schema) {
   if (schema.format == nullptr) refuse(schema, "has no type: expected a valid Arrow schema");
+  if (schema.dictionary != nullptr) return column_kind(*schema.dictionary);
+  const std::string_view format = schema.format;
+  if (format == "n") return ColumnKind::kNull;
+  if (format == "u" || format == "U" || format == "vu") return ColumnKind::kText;
+  if (!format.starts_with("+w:") && format != "+l" && format != "+L") {
+    refuse_type(schema, std::string(format));
+  }
+  if (schema.n_children != 1) {
+    refuse(schema, "is a list without values: expected a valid Arrow array");
+  }
+  const std::string_view number = schema.children[0]->format;
+  if (number != "f" && number != "g") {
+    refuse_type(schema, std::string(format) + " of " + std::string(number));
+  }
+  return ColumnKind::kEmbedding;
+}
+
+std::unique_ptr<QueryColumn> arrow_column(const ArrowSchema& schema, const ArrowArray& array) {
+  const ColumnKind kind = column_kind(schema);
   const std::string_view format = schema.format;
   if (schema.dictionary != nullptr) return dictionary_column(schema, array);
-  if (format == "n") return std::make_unique<NullColumn>(static_cast<std::size_t>(array.length));
-  if (format == "u" || format == "U" || format == "vu") {
+  if (kind == ColumnKind::kNull) {
+    return std::make_unique<NullColumn>(static_cast<std::size_t>(array.length));
+  }
+  if (kind == ColumnKind::kText) {
     check_buffers(schema, array, format == "vu" ? 2 : 3);
     if (format == "u") return std::make_unique<TextColumn<std::int32_t>>(array);
     if (format == "U") return std::make_unique<TextColumn<std::int64_t>>(array);
     return std::make_unique<TextViewColumn>(array);
   }
-  const bool fixed = format.starts_with("+w:");
-  if (!fixed && format != "+l" && format != "+L") refuse_type(schema, std::string(format));
-  check_buffers(schema, array, fixed ? 1 : 2);
-  if (schema.n_children != 1 || array.n_children != 1) {
+  check_buffers(schema, array, format.starts_with("+w:") ? 1 : 2);
+  if (array.n_children != 1) {
     refuse(schema, "is a list without values: expected a valid Arrow array");
   }
   const ArrowSchema& numbers = *schema.children[0];
-  const std::string_view number = numbers.format;
-  if (number != "f" && number != "g") {
-    refuse_type(schema, std::string(format) + " of " + std::string(number));
-  }
   check_buffers(numbers, *array.children[0], 2);
-  return number == "f" ? list_column<float>(schema, array) : list_column<double>(schema, array);
+  return numbers.format == std::string_view("f") ? list_column<float>(schema, array)
+                                                 : list_column<double>(schema, array);
 }
 
 }  // namespace r2router

@@ -25,6 +25,7 @@
 #include "route/candidates.h"
 #include "route/decide.h"
 #include "route/query_length.h"
+#include "route/stairs.h"
 
 namespace r2router {
 namespace {
@@ -61,6 +62,7 @@ struct Memory {
   internal::Rule rule;
   Estimates estimates;
   internal::Scratch decision;
+  internal::Stairs stairs;
   std::vector<float> embedding;
 };
 
@@ -140,6 +142,32 @@ std::vector<double> quality_spreads(const Checkpoint& checkpoint, std::span<cons
   std::vector<double> spreads;
   for (const Pair& pair : pairs) spreads.push_back(spread_of[pair]);
   return spreads;
+}
+
+/// One of every so many rows; `before`: rows of columns before this one.
+class SampledColumn final : public QueryColumn {
+ public:
+  SampledColumn(const QueryColumn& column, std::uint64_t before, std::uint64_t every)
+      : column_(column), first_((every - before % every) % every), every_(every) {}
+  std::size_t size() const override {
+    return column_.size() <= first_ ? 0 : (column_.size() - first_ - 1) / every_ + 1;
+  }
+  QueryCell cell(std::size_t row) const override { return column_.cell(first_ + row * every_); }
+
+ private:
+  const QueryColumn& column_;
+  std::size_t first_, every_;
+};
+
+void set_row(std::size_t row, const Option& option, Reason reason, DecisionBatch& batch) {
+  batch.model[row] = option.model;
+  batch.budget[row] = option.budget;
+  batch.max_tokens[row] = option.max_tokens;
+  batch.quality[row] = option.quality;
+  batch.output_tokens[row] = option.output_tokens;
+  batch.cost_usd[row] = option.cost_usd;
+  batch.worst_case_cost_usd[row] = option.worst_case_cost_usd;
+  batch.reason[row] = static_cast<RowReason>(reason);
 }
 
 bool recognises_tasks(const Config& config) {
@@ -256,6 +284,25 @@ struct Router::State {
 
   DecisionBatch route(const QueryColumn& column, const RouteOptions& options,
                       const QuerySize& size) const;
+  DecisionBatch route(const QueryColumn& column, const Allowance& allowance,
+                      const RouteOptions& options, const QuerySize& size) const;
+  void price(const QueryColumn& column, TotalCurve& curve, const RouteOptions& options,
+             const QuerySize& size) const;
+
+  /// Calls decide(row, embedding, row of the estimates, memory) for the rows of a column that can
+  /// be routed, and sets the reasons of the others. What it throws for a row is that row's reason.
+  template <typename Decide>
+  void for_each_row(const QueryColumn& column, const internal::Rule& rule,
+                    const RouteOptions& options, const QuerySize& size,
+                    std::span<RowReason> reasons, const Decide& decide) const;
+  /// The rule for a column, but for the facts of its queries.
+  internal::Rule resolve_rule(const RouteOptions& options, const QuerySize& size) const;
+  internal::Rule resolve_total(Total total, const RouteOptions& options,
+                               const QuerySize& size) const;
+  /// Finds the stairs for a row of the estimates, by the rule; all are in `memory`.
+  void find_stairs(const EmbeddingView& embedding, std::size_t row, Total total,
+                   const PriceRange& range, Memory& memory) const;
+  DecisionBatch empty_batch(std::size_t rows) const;
 
   struct Block;
   void read_block(const QueryColumn& column, std::size_t begin, std::size_t count, Block& block,
@@ -271,6 +318,7 @@ struct Router::State {
   std::string_view text_to_embed(const Query& query) const;
   void check_dimension(const EmbeddingView& embedding) const;
   void estimate(EmbeddingView embeddings, std::size_t rows, Estimates& out) const;
+  internal::EstimateView estimates_of(std::size_t row, const Memory& memory) const;
   /// Decides for a row of the estimates, by the rule; both are in `memory`.
   internal::Choice choose(EmbeddingView embedding, std::size_t row, Memory& memory) const;
   Decision decide_row(EmbeddingView embedding, std::size_t row, const RouteOptions& options,
@@ -348,16 +396,19 @@ void Router::State::estimate(EmbeddingView embeddings, std::size_t rows, Estimat
   if (out.tokens_error.empty()) out.tokens_error = exact;
 }
 
-internal::Choice Router::State::choose(EmbeddingView embedding, std::size_t row,
-                                       Memory& memory) const {
+internal::EstimateView Router::State::estimates_of(std::size_t row, const Memory& memory) const {
   const Estimates& estimates = memory.estimates;
   const std::size_t pairs = table.pairs().size();
-  const internal::EstimateView view{
-      .quality = std::span(estimates.quality).subspan(row * pairs, pairs),
-      .tokens = std::span(estimates.tokens).subspan(row * pairs, pairs),
-      .quality_error = estimates.quality_error,
-      .tokens_error = estimates.tokens_error,
-      .scale = estimates.scale[row]};
+  return {.quality = std::span(estimates.quality).subspan(row * pairs, pairs),
+          .tokens = std::span(estimates.tokens).subspan(row * pairs, pairs),
+          .quality_error = estimates.quality_error,
+          .tokens_error = estimates.tokens_error,
+          .scale = estimates.scale[row]};
+}
+
+internal::Choice Router::State::choose(EmbeddingView embedding, std::size_t row,
+                                       Memory& memory) const {
+  const internal::EstimateView view = estimates_of(row, memory);
   return internal::choose(table, memory.rule, view, ScorerSource(*scorer, embedding, view),
                           memory.decision);
 }
@@ -658,25 +709,14 @@ void Router::State::gather_block(Block& block) const {
   }
 }
 
-DecisionBatch Router::State::route(const QueryColumn& column, const RouteOptions& options,
-                                   const QuerySize& size) const {
-  const std::size_t rows = column.size(), dimension = scorer->dimension();
-  internal::Rule rule;
-  internal::resolve(options, defaults, *table.pool(), rule);
-  internal::resolve_size(size, {.expected = 0, .most = INT64_MAX}, rule);  // checks it
-  DecisionBatch batch{.model = std::vector<std::uint32_t>(rows),
-                      .budget = std::vector<Budget>(rows),
-                      .max_tokens = std::vector<std::uint32_t>(rows),
-                      .quality = std::vector<double>(rows),
-                      .output_tokens = std::vector<double>(rows),
-                      .cost_usd = std::vector<double>(rows),
-                      .worst_case_cost_usd = std::vector<double>(rows),
-                      .reason = std::vector<RowReason>(rows),
-                      .pool = table.pool()};
-  for_each_block(rows, options.threads, [&](std::size_t begin, std::size_t count) {
+template <typename Decide>
+void Router::State::for_each_row(const QueryColumn& column, const internal::Rule& rule,
+                                 const RouteOptions& options, const QuerySize& size,
+                                 std::span<RowReason> reasons, const Decide& decide) const {
+  for_each_block(column.size(), options.threads, [&](std::size_t begin, std::size_t count) {
     Block block;
-    read_block(column, begin, count, block, batch.reason);
-    embed_block(block, options.cancel, batch.reason);
+    read_block(column, begin, count, block, reasons);
+    embed_block(block, options.cancel, reasons);
     if (block.rows.empty()) return;
     gather_block(block);
     const MemoryLease lease;
@@ -686,7 +726,7 @@ DecisionBatch Router::State::route(const QueryColumn& column, const RouteOptions
     for (std::size_t r = 0; r < block.rows.size(); ++r) {
       const std::size_t row = block.rows[r];
       if (!std::isfinite(memory.estimates.scale[r])) {
-        batch.reason[row] = RowReason::kNotFinite;
+        reasons[row] = RowReason::kNotFinite;
         continue;
       }
       internal::InputTokens length = internal::kDefaultInputTokens;
@@ -696,27 +736,106 @@ DecisionBatch Router::State::route(const QueryColumn& column, const RouteOptions
       }
       try {
         internal::resolve_size(size, length, memory.rule);
-        const Decision decision = internal::make_decision(
-            table, memory.rule,
-            choose(slice(block.embeddings, r * dimension, dimension), r, memory));
-        batch.model[row] = decision.chosen.model;
-        batch.budget[row] = decision.chosen.budget;
-        batch.max_tokens[row] = decision.chosen.max_tokens;
-        batch.quality[row] = decision.chosen.quality;
-        batch.output_tokens[row] = decision.chosen.output_tokens;
-        batch.cost_usd[row] = decision.chosen.cost_usd;
-        batch.worst_case_cost_usd[row] = decision.chosen.worst_case_cost_usd;
-        batch.reason[row] = static_cast<RowReason>(decision.reason);
+        decide(row, slice(block.embeddings, r * scorer->dimension(), scorer->dimension()), r,
+               memory);
       } catch (const Error& error) {
         // Options that leave no pair, or a text longer than `size` allows; others are refused for
         // every row.
         if (error.code() != ErrorCode::kInvalidArgument && error.code() != ErrorCode::kBudget) {
           throw;
         }
-        batch.reason[row] = RowReason::kNoOption;
+        reasons[row] = RowReason::kNoOption;
       }
     }
   });
+}
+
+internal::Rule Router::State::resolve_rule(const RouteOptions& options,
+                                           const QuerySize& size) const {
+  internal::Rule rule;
+  internal::resolve(options, defaults, *table.pool(), rule);
+  internal::resolve_size(size, {.expected = 0, .most = INT64_MAX}, rule);  // checks it
+  return rule;
+}
+
+DecisionBatch Router::State::empty_batch(std::size_t rows) const {
+  return {.model = std::vector<std::uint32_t>(rows),
+          .budget = std::vector<Budget>(rows),
+          .max_tokens = std::vector<std::uint32_t>(rows),
+          .quality = std::vector<double>(rows),
+          .output_tokens = std::vector<double>(rows),
+          .cost_usd = std::vector<double>(rows),
+          .worst_case_cost_usd = std::vector<double>(rows),
+          .reason = std::vector<RowReason>(rows),
+          .pool = table.pool()};
+}
+
+DecisionBatch Router::State::route(const QueryColumn& column, const RouteOptions& options,
+                                   const QuerySize& size) const {
+  const internal::Rule rule = resolve_rule(options, size);
+  DecisionBatch batch = empty_batch(column.size());
+  for_each_row(column, rule, options, size, batch.reason,
+               [&](std::size_t row, const EmbeddingView& embedding, std::size_t r, Memory& memory) {
+                 const Decision decision =
+                     internal::make_decision(table, memory.rule, choose(embedding, r, memory));
+                 set_row(row, decision.chosen, decision.reason, batch);
+               });
+  return batch;
+}
+
+internal::Rule Router::State::resolve_total(Total total, const RouteOptions& options,
+                                            const QuerySize& size) const {
+  for (const Setting& setting : settings()) {
+    if (!setting.trade_off || !value_of(setting, options.policy)) continue;
+    throw Error(ErrorCode::kInvalidArgument,
+                std::string(to_string(total)) + " and " + std::string(setting.name) +
+                    " contradict each other: the total decides what quality may cost; remove one "
+                    "of them");
+  }
+  internal::Rule rule = resolve_rule(options, size);
+  internal::limit_total(total, rule);
+  return rule;
+}
+
+void Router::State::find_stairs(const EmbeddingView& embedding, std::size_t row, Total total,
+                                const PriceRange& range, Memory& memory) const {
+  const internal::EstimateView view = estimates_of(row, memory);
+  internal::find_stairs(table, memory.rule, total, range, view,
+                        ScorerSource(*scorer, embedding, view), memory.decision, memory.stairs);
+}
+
+void Router::State::price(const QueryColumn& column, TotalCurve& curve, const RouteOptions& options,
+                          const QuerySize& size) const {
+  const Total total = curve.total();
+  const PriceRange range = curve.options().range;
+  const internal::Rule rule = resolve_total(total, options, size);
+  const SampledColumn sample(column, curve.rows(), curve.options().every);
+  std::vector<RowReason> unused(sample.size());
+  // The steps of each block, in whose order they are added.
+  std::vector<std::vector<TotalCurve::Step>> steps(sample.size() / kBatchRows + 1);
+  for_each_row(sample, rule, options, size, unused,
+               [&](std::size_t row, const EmbeddingView& embedding, std::size_t r, Memory& memory) {
+                 find_stairs(embedding, r, total, range, memory);
+                 internal::append_steps(memory.stairs, total, range, row, steps[row / kBatchRows]);
+               });
+  for (const auto& block : steps) curve.add(block, 0);
+  curve.add({}, column.size());
+}
+
+DecisionBatch Router::State::route(const QueryColumn& column, const Allowance& allowance,
+                                   const RouteOptions& options, const QuerySize& size) const {
+  const internal::Rule rule = resolve_total(allowance.total, options, size);
+  DecisionBatch batch = empty_batch(column.size());
+  const PriceRange range{allowance.price_usd, allowance.price_usd};
+  for_each_row(column, rule, options, size, batch.reason,
+               [&](std::size_t row, const EmbeddingView& embedding, std::size_t r, Memory& memory) {
+                 find_stairs(embedding, r, allowance.total, range, memory);
+                 if (memory.stairs.stairs.empty()) {
+                   batch.reason[row] = RowReason::kNoOption;
+                 } else {
+                   set_row(row, memory.stairs.at(allowance, row), memory.stairs.reason, batch);
+                 }
+               });
   return batch;
 }
 
@@ -783,6 +902,16 @@ BatchDecision Router::route_batch(std::span<const double> embeddings, const Rout
 DecisionBatch Router::route(const QueryColumn& column, const RouteOptions& options,
                             const QuerySize& size) const {
   return state_->route(column, options, size);
+}
+
+void Router::price(const QueryColumn& column, TotalCurve& curve, const RouteOptions& options,
+                   const QuerySize& size) const {
+  state_->price(column, curve, options, size);
+}
+
+DecisionBatch Router::route(const QueryColumn& column, const Allowance& allowance,
+                            const RouteOptions& options, const QuerySize& size) const {
+  return state_->route(column, allowance, options, size);
 }
 
 std::size_t Router::dimension() const { return state_->scorer->dimension(); }

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,14 @@ def shared(name: str) -> Path:
     if not path.exists():
         pytest.skip("needs ../shared, which is not part of the project")
     return path
+
+
+def installed_program() -> Path:
+    """The command that is installed with the package."""
+    program = Path(sysconfig.get_path("scripts")) / "r2-router"
+    if not program.exists():
+        pytest.skip("no r2-router program beside this Python")
+    return program
 
 
 @pytest.fixture(scope="module")
@@ -148,3 +159,38 @@ def model_configs() -> dict[str, Any]:
 @pytest.fixture
 def small_router() -> R2Router:
     return R2Router(make_predictors(), make_model_configs())
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[None]:
+    """What processes of Ray and Spark inherit: this Python, and the folder of MortalEncoder."""
+    with pytest.MonkeyPatch.context() as patch:
+        paths = [str(ROOT / "tests" / "support"), os.environ.get("PYTHONPATH", "")]
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+        patch.setenv("PYSPARK_PYTHON", sys.executable)
+        yield
+
+
+@pytest.fixture(scope="module")
+def ray(workers: None) -> Iterator[Any]:
+    module = pytest.importorskip("ray")
+    pytest.importorskip("ray.data")
+    # More than the actors take, whatever the machine has: other steps of a job need some too.
+    module.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield module
+    module.shutdown()
+
+
+def spark_session(master: str) -> Any:
+    pytest.importorskip("pyspark")
+    pytest.importorskip("pandas")
+    from pyspark.sql import SparkSession
+
+    return (
+        SparkSession.builder.master(master)
+        .config("spark.ui.enabled", "false")
+        .config("spark.driver.bindAddress", "127.0.0.1")
+        .config("spark.driver.host", "127.0.0.1")
+        .config("spark.sql.execution.arrow.maxRecordsPerBatch", "100")
+        .getOrCreate()
+    )

@@ -14,12 +14,11 @@ import shlex
 import shutil
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, installed_program
 from fault_server import FaultServer
 
 from r2_router import R2Router, _core
@@ -53,17 +52,10 @@ def flags_of_servers() -> list[list[str]]:
     return [shlex.split(flag) for flag in flags]
 
 
-def program() -> str:
-    path = Path(sysconfig.get_path("scripts")) / "r2-router"
-    if not path.exists():
-        pytest.skip("no r2-router program beside this Python")
-    return str(path)
-
-
 def run_program(command: list[str], folder: Path) -> str:
     assert command[0] == "r2-router"
     done = subprocess.run(
-        [program(), *command[1:]],
+        [installed_program(), *command[1:]],
         capture_output=True,
         text=True,
         check=False,
@@ -295,9 +287,15 @@ BULK_PROGRAMS = [
 
 @pytest.mark.parametrize("number", range(len(BULK_PROGRAMS)))
 def test_tables_and_files(
-    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+    number: int,
+    tmp_path: Path,
+    server: FaultServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: Any,
 ) -> None:
     """Each program, after the first two, which make the router and the file."""
+    local = Replacement(server)
+    monkeypatch.setenv("OPENROUTER_API_KEY", "sk-test")
     chosen = sorted({0, min(1, number), number})
     for index in chosen:
         for package in re.findall(r"^import (\w+)", BULK_PROGRAMS[index][0], re.MULTILINE):
@@ -309,6 +307,7 @@ def test_tables_and_files(
     names: dict[str, Any] = {}
     for index in chosen:
         program, output = BULK_PROGRAMS[index]
+        program = re.sub(r"https?://[^\"]+", lambda url: local.address(url.group()), program)
         capfd.readouterr()
         exec(compile(program, "bulk.md", "exec"), names)
         assert capfd.readouterr().out.endswith(output), program

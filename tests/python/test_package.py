@@ -12,7 +12,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, installed_program
 
 import r2_router
 from r2_router import _core
@@ -63,7 +63,7 @@ def test_types_are_strict() -> None:
 
 def test_style() -> None:
     needs("ruff")
-    folders = ("python", "tests/python", "bench/python")
+    folders = ("python", "tests/python", "bench")
     run("-m", "ruff", "check", *folders)
     run("-m", "ruff", "format", "--check", *folders)
 
@@ -92,13 +92,6 @@ def test_every_public_name_is_documented() -> None:
     for name, method in vars(r2_router.R2Router).items():
         if not name.startswith("_") and callable(method):
             assert method.__doc__, name
-
-
-def installed_program() -> Path:
-    program = Path(sysconfig.get_path("scripts")) / "r2-router"
-    if not program.exists():
-        pytest.skip("runs from a build folder, not installed")
-    return program
 
 
 def test_the_native_program_is_a_command() -> None:

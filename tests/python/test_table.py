@@ -221,6 +221,8 @@ def test_wrong_calls(lexical_router: R2Router) -> None:
         route({"prompt": TEXTS, "reason": TEXTS, "model": TEXTS}, text="prompt")
     with pytest.raises(ValueError, match='column "prompt" is of the Arrow type "l"'):
         route(pyarrow.table({"prompt": [1, 2]}), text="prompt")
+    with pytest.raises(ValueError, match='column "prompt" is of the Arrow type "l"'):
+        route(arrow(texts=[], kind=pyarrow.int64()), text="prompt")
     with pytest.raises(TypeError, match="row 1 of the column 'prompt' is of the type int"):
         route({"prompt": ["a", 2]}, text="prompt")
     with pytest.raises(TypeError, match="the table is of the type int"):
@@ -229,3 +231,24 @@ def test_wrong_calls(lexical_router: R2Router) -> None:
         route(arrow(), text="prompt", threads=0)
     with pytest.raises(ValueError, match="lambda"):
         route(arrow(), text="prompt", lambda_val=2)
+
+
+@pytest.mark.parametrize("rows", [0, 3])
+def test_columns_of_the_other_kind(
+    rows: int, lexical_router: R2Router, small_router: R2Router
+) -> None:
+    texts = pyarrow.table({"column": pyarrow.array(["1"] * rows, pyarrow.string())})
+    numbers = pyarrow.list_(pyarrow.float32(), 8)
+    embeddings = pyarrow.table({"column": pyarrow.array([[0.5] * 8] * rows, numbers)})
+    with pytest.raises(ValueError, match="holds embeddings: name it with embedding="):
+        lexical_router.route_table(embeddings, text="column")
+    for table in (texts, texts.append_column("d", texts["column"].dictionary_encode())):
+        with pytest.raises(ValueError, match="holds texts: name it with text="):
+            small_router.route_table(table, embedding=table.column_names[-1])
+    if rows:
+        with pytest.raises(TypeError, match="row 0 of the column 'column' is of the type str"):
+            small_router.route_table(texts.to_pydict(), embedding="column")
+    nulls = pyarrow.table({"column": pyarrow.nulls(rows)})
+    for router, name in ((lexical_router, "text"), (small_router, "embedding")):
+        routed = router.route_table(nulls, **{name: "column"})
+        assert routed["reason"].to_pylist() == ["null"] * rows

@@ -1,0 +1,52 @@
+// The choices of one query as quality is worth more and more: the corners of the upper hull of
+// quality over cost. total.h explains what they are for.
+//
+// Estimates rule most pairs out. On the hull of the pairs' lower bounds, which is found first, the
+// utility of the best one is a convex function of λ with bends at the hull's prices. The upper
+// bound of a pair's utility is linear in λ. So it exceeds the lower bounds somewhere only if it
+// does at a bend or at an end, and only there it needs to be compared. Exact predictions of the
+// remaining pairs make the hull.
+#pragma once
+
+#include <vector>
+
+#include "r2router/total.h"
+
+#include "route/candidates.h"
+#include "route/decide.h"
+
+namespace r2router::internal {
+
+struct Stair {
+  Option option;
+  double price_usd = 0;  ///< of quality, from which on it is chosen; 0 for the first
+};
+
+/// The stairs of a query, the cheapest first; none if no pair is admissible.
+struct Stairs {
+  std::vector<Stair> stairs = {};
+  Reason reason = Reason::kUsd;  ///< kQualityMissed: there is only the option of highest quality
+
+  /// The choice of the row with this number, if there are stairs.
+  const Option& at(const Allowance& allowance, std::uint64_t row) const;
+};
+
+/// The cost that a total limits.
+inline double cost_of(const Option& option, Total total) {
+  return total == Total::kPredicted ? option.cost_usd : option.worst_case_cost_usd;
+}
+
+/// The steps of a row in a range of prices. Those below it are part of the first one.
+void append_steps(const Stairs& stairs, Total total, const PriceRange& prices, std::uint64_t row,
+                  std::vector<TotalCurve::Step>& steps);
+
+/// Prepares a rule for a total: under kWorstCase, models whose price is unknown are left out.
+void limit_total(Total total, Rule& rule);
+
+/// Finds the stairs, which are right at these prices, by the rule, whose goal counts only
+/// for its floor. Throws Error(kUnsupported) as choose() does.
+void find_stairs(const DecisionTable& table, const Rule& rule, Total total,
+                 const PriceRange& prices, const EstimateView& estimates, const ExactSource& source,
+                 Scratch& scratch, Stairs& out);
+
+}  // namespace r2router::internal
