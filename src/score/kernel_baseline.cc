@@ -5,7 +5,12 @@
 
 namespace {
 typedef float Floats __attribute__((vector_size(16)));
+typedef float TwoFloats __attribute__((vector_size(8), aligned(4), may_alias));
+typedef double TwoDoubles __attribute__((vector_size(16)));
 inline Floats multiply_add(Floats a, Floats b, Floats c) { return a * b + c; }
+inline TwoDoubles load_widened(const float* p) {
+  return __builtin_convertvector(*reinterpret_cast<const TwoFloats*>(p), TwoDoubles);
+}
 }  // namespace
 
 #include "score/kernel_impl.h"
