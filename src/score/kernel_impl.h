@@ -132,7 +132,7 @@ ByteRow to_bytes(const float* numbers, std::size_t size, signed char* bytes) {
   for (std::size_t lane = 0; lane < kWidth; ++lane) bits = most[lane] > bits ? most[lane] : bits;
   float largest = 0;
   __builtin_memcpy(&largest, &bits, sizeof(largest));
-  ByteRow row;
+  ByteRow row{.step = 0, .squares = 0, .error_squares = 0, .sum = 0};  // not by its constructor
   float inverse = 0;
   const std::size_t stride = (size + kByteStride - 1) / kByteStride * kByteStride;
   if (!(largest <= kLargestByteNumber)) {

@@ -49,7 +49,7 @@ struct Kernel {
   double (*dot_float_double)(const float* a, const double* b, std::size_t size);
   double (*dot_double_double)(const double* a, const double* b, std::size_t size);
 
-  /// Both are null if the instruction set multiplies floats as fast.
+  /// Both are null if the instruction set multiplies floats as fast, at least in a batch.
   ByteRow (*to_bytes)(const float* numbers, std::size_t size, signed char* bytes);
   /// As product(), for weights and embeddings in bytes, `stride` numbers apart. Panels hold, for
   /// each four dimensions in turn, those of each head. The sums of products are exact; three
