@@ -137,7 +137,8 @@ void one_decision_with(benchmark::State& state, const std::string& kernel,
 
 void batch_decisions(benchmark::State& state, const std::string& kernel) {
   const Router router(setting().checkpoint, {.kernel = kernel});
-  for (auto _ : state) benchmark::DoNotOptimize(router.route_batch(setting().embeddings));
+  const RouteOptions options{.threads = 1};
+  for (auto _ : state) benchmark::DoNotOptimize(router.route_batch(setting().embeddings, options));
   state.SetItemsProcessed(state.iterations() * kRows);
 }
 

@@ -34,7 +34,7 @@ struct Predictions {
       tokens;  ///< predicted output tokens; for a pair without a length head, its budget
 };
 
-/// Predictions of a batch in float32, with a proven bound on their distance from the exact ones.
+/// Fast predictions of a batch, with a proven bound on their distance from the exact ones.
 /// They rule out most pairs, so that only near-ties need exact arithmetic. For row q and pair p:
 /// |quality[q·P + p] − exact| ≤ scale[q]·quality_error[p], tokens likewise.
 struct Estimates {
@@ -155,11 +155,11 @@ R2ROUTER_EXPORT const std::vector<HeadName>& head_names(const Predictor& predict
 /// Length of the embeddings that a predictor takes.
 R2ROUTER_EXPORT std::size_t dimension_of(const Predictor& predictor);
 
-/// A scorer with linear heads. It estimates in float32 and predicts exactly in float64. Results are
-/// identical for every kernel; only the speed depends on the machine. `kernel`: a name from
-/// available_kernels(), or empty for the fastest. Throws Error(kBadCheckpoint) for wrong shapes or
-/// names and for numbers that are not finite; Error(kNotFound) for a kernel that this machine
-/// cannot run.
+/// A scorer with linear heads. It estimates in int8 or float32 and predicts exactly in float64.
+/// Results are identical for every kernel; only the speed depends on the machine. `kernel`: a name
+/// from available_kernels(), or empty for the fastest. Throws Error(kBadCheckpoint) for wrong
+/// shapes or names and for numbers that are not finite; Error(kNotFound) for a kernel that this
+/// machine cannot run.
 R2ROUTER_EXPORT std::shared_ptr<const Scorer> make_linear_scorer(const LinearHeads& heads,
                                                                  std::string_view kernel = {});
 
@@ -182,7 +182,7 @@ R2ROUTER_EXPORT std::shared_ptr<const Scorer> make_scorer(const Predictor& predi
                                                           std::string_view kernel = {});
 
 /// Names of the compute kernels that this machine can run, slowest first: "baseline" always, then
-/// for x86-64 "avx2" (AVX2 and FMA) and "avx512" (AVX-512 F, BW, DQ, VL).
+/// for x86-64 "avx2" (AVX2 and FMA), "avx512" (AVX-512 F, BW, DQ, VL) and "avx512vnni" (also VNNI).
 R2ROUTER_EXPORT std::vector<std::string> available_kernels();
 
 }  // namespace r2router

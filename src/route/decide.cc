@@ -134,6 +134,24 @@ std::optional<Option> chosen(std::span<const Option> options, const Goal& goal) 
   return options[best_of(options, goal)];
 }
 
+/// The pair with the highest upper bound, and its model's terms; null if no pair can be chosen.
+std::pair<std::size_t, const Terms*> highest(const Scratch& scratch) {
+  double bound = -kInfinity;
+  const AdmittedModel* model = nullptr;
+  for (const AdmittedModel& each : scratch.models) {
+    const double own =
+        largest(scratch.upper.data() + each.range.begin, each.range.end - each.range.begin);
+    if (own > bound) {
+      bound = own;
+      model = &each;
+    }
+  }
+  if (model == nullptr) return {};
+  std::size_t pair = model->range.begin;
+  while (scratch.upper[pair] != bound) ++pair;
+  return {pair, &model->terms};
+}
+
 }  // namespace
 
 std::optional<Option> find_best(const DecisionTable& table, const Rule& rule, const Goal& goal,
@@ -157,26 +175,43 @@ std::optional<Option> find_best(const DecisionTable& table, const Rule& rule, co
   // Utilities that the reference rounds to 8 decimals can meet if they are within 1e-8 of each
   // other; others tie within a width. The relative part covers the rounding of the bounds
   // themselves.
-  const double rounding = goal.rounded ? 1.5e-8 : widest_tie(goal.lambda, best_lower);
-  const double threshold = best_lower - rounding - 1e-12 * (1 + std::abs(best_lower));
+  const auto threshold_of = [&](double utility) {
+    const double rounding = goal.rounded ? 1.5e-8 : widest_tie(goal.lambda, utility);
+    return utility - rounding - 1e-12 * (1 + std::abs(utility));
+  };
+  double threshold = threshold_of(best_lower);
   const auto can_win = [&](double upper) { return upper >= threshold && upper > -kInfinity; };
 
   // Second pass: exact predictions decide between the pairs that can still win, or the models if
-  // budgets between the trained ones count too.
+  // budgets between the trained ones count too. Each of them rules out more of the rest.
   std::vector<Option>& options = scratch.options;
   options.clear();
-  for (const auto& [range, terms] : scratch.models) {
-    if (rule.continuous) {
+  const auto add = [&](const Option& option) {
+    options.push_back(option);
+    threshold = std::max(threshold, threshold_of(option.utility));
+  };
+  if (rule.continuous) {
+    for (const auto& [range, terms] : scratch.models) {
       if (!can_win(largest(scratch.upper.data() + range.begin, range.end - range.begin))) continue;
-      for_each_option(table, range, terms, rule, goal, source, scratch.points,
-                      [&](const Option& option) { options.push_back(option); });
-      continue;
+      for_each_option(table, range, terms, rule, goal, source, scratch.points, add);
     }
+    return chosen(options, goal);
+  }
+  const auto settle = [&](const Terms& terms, std::size_t pair) -> std::optional<Option> {
+    const Point point = exact_point(table, rule, source, pair);
+    if (missed(terms, rule, goal, table.budgets()[pair], point) != 0) return {};
+    return make_option(table.pairs()[pair], point, terms, rule, goal);
+  };
+  // The pair of the highest upper bound comes first, since it is most likely the best. Options
+  // remain in the order of the pairs, which decides between rounded utilities.
+  const auto [first, first_terms] = highest(scratch);
+  if (first_terms == nullptr) return {};
+  const std::optional<Option> first_option = settle(*first_terms, first);
+  if (first_option) threshold = std::max(threshold, threshold_of(first_option->utility));
+  for (const auto& [range, terms] : scratch.models) {
     for (std::size_t i = range.begin; i < range.end; ++i) {
       if (!can_win(scratch.upper[i])) continue;
-      const Point point = exact_point(table, rule, source, i);
-      if (missed(terms, rule, goal, table.budgets()[i], point) != 0) continue;
-      options.push_back(make_option(table.pairs()[i], point, terms, rule, goal));
+      if (const auto option = i == first ? first_option : settle(terms, i)) add(*option);
     }
   }
   return chosen(options, goal);

@@ -8,6 +8,7 @@
 namespace {
 typedef float Floats __attribute__((vector_size(32)));
 inline Floats multiply_add(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
+inline __m256d load_widened(const float* p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
 }  // namespace
 
 #include "score/kernel_impl.h"

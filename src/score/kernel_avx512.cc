@@ -8,6 +8,10 @@
 namespace {
 typedef float Floats __attribute__((vector_size(64)));
 inline Floats multiply_add(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
+// With a mask of ones, since GCC 12 warns of the undefined operand of the intrinsic without one.
+inline __m512d load_widened(const float* p) {
+  return _mm512_maskz_cvtps_pd(0xFF, _mm256_loadu_ps(p));
+}
 }  // namespace
 
 #include "score/kernel_impl.h"

@@ -11,7 +11,7 @@ namespace score {
 namespace {
 
 struct Runnable {
-  std::array<const Kernel*, 3> kernels{};
+  std::array<const Kernel*, 4> kernels{};
   std::size_t count = 0;
 
   Runnable() {
@@ -25,6 +25,7 @@ struct Runnable {
     if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
       kernels[count++] = &kAvx512Kernel;
+      if (__builtin_cpu_supports("avx512vnni")) kernels[count++] = &kAvx512VnniKernel;
     }
 #endif
   }

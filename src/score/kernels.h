@@ -7,6 +7,28 @@
 
 namespace r2router::score {
 
+/// A vector as signed bytes: number k is about step·bytes[k].
+struct ByteRow {
+  /// The largest magnitude / 127. 0, and all bytes are, if it is below kSmallestByteNumber;
+  /// infinite if it is above kLargestByteNumber or a number is NaN.
+  float step = 0;
+  float squares = 0;        ///< Σ (number k / step)², in float32
+  float error_squares = 0;  ///< Σ (number k / step − bytes[k])², in float32
+  int sum = 0;              ///< of the bytes
+};
+
+inline constexpr float kLargestByteNumber = 1e18F, kSmallestByteNumber = 1e-30F;
+
+/// Vectors of bytes are filled with zeros to a multiple of this.
+inline constexpr std::size_t kByteStride = 64;
+constexpr std::size_t byte_stride(std::size_t size) {
+  return (size + kByteStride - 1) / kByteStride * kByteStride;
+}
+/// Sums of products of longer ones could overflow.
+inline constexpr std::size_t kLargestByteDimension = std::size_t{1} << 16;
+/// Is added to weights in bytes, since instructions multiply unsigned bytes with signed ones.
+inline constexpr int kByteOffset = 128;
+
 /// One instruction set's functions. All are pure and safe from many threads.
 struct Kernel {
   std::string_view name;
@@ -26,6 +48,15 @@ struct Kernel {
   double (*dot_float_float)(const float* a, const float* b, std::size_t size);
   double (*dot_float_double)(const float* a, const double* b, std::size_t size);
   double (*dot_double_double)(const double* a, const double* b, std::size_t size);
+
+  /// Both are null if the instruction set multiplies floats as fast, at least in a batch.
+  ByteRow (*to_bytes)(const float* numbers, std::size_t size, signed char* bytes);
+  /// As product(), for weights and embeddings in bytes, `stride` numbers apart. Panels hold, for
+  /// each four dimensions in turn, those of each head. The sums of products are exact; three
+  /// roundings follow. `steps`: of each head, 0 for padding.
+  void (*byte_product)(const unsigned char* panels, const float* steps, std::size_t panel_count,
+                       std::size_t stride, const signed char* bytes, const ByteRow* rows,
+                       std::size_t row_count, float* out);
 };
 
 /// Products are summed in blocks of this many dimensions, which keeps panels in the first-level
@@ -42,6 +73,7 @@ extern const Kernel kBaselineKernel;
 #ifdef R2ROUTER_X86_KERNELS
 extern const Kernel kAvx2Kernel;
 extern const Kernel kAvx512Kernel;
+extern const Kernel kAvx512VnniKernel;
 #endif
 
 /// Kernels that this machine can run, slowest first; never empty.

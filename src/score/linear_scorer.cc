@@ -1,11 +1,15 @@
-// The heads are rows of an Eigen matrix, from which exact predictions are computed. The panels of
-// the kernels are a float32 copy of it in another order, for screening.
+// The heads are rows of an Eigen matrix, from which exact predictions are computed. A Screen has a
+// copy of it in less precision.
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <limits>
-#include <optional>
+#include <memory>
+#include <span>
 #include <string>
+#include <type_traits>
+#include <utility>
+#include <variant>
 #include <vector>
 
 #include <Eigen/Core>
@@ -13,22 +17,18 @@
 #include "r2router/error.h"
 #include "r2router/scorer.h"
 
-#include "score/aligned_floats.h"
 #include "score/kernels.h"
 #include "score/layout.h"
+#include "score/screen.h"
 
 namespace r2router {
 namespace {
 
-using score::AlignedFloats;
 using score::describe;
 using score::Kernel;
+using score::kLargestNorm;
 using score::throw_bad_checkpoint;
 
-/// Beyond this norm float32 products could overflow.
-constexpr double kLargestNorm = 1e18;
-/// Below this norm float32 underflow would not be covered by a relative bound.
-constexpr double kSmallestNorm = 1e-12;
 /// An error bound that admits everything, yet gives no NaN when multiplied by zero.
 constexpr double kUnbounded = 1e300;
 
@@ -72,8 +72,17 @@ class LinearScorer final : public Scorer {
       weights_.row(index(row)) = given.row(index(order[row]));
       intercepts_.push_back(heads.intercepts[order[row]]);
     }
-    fill_panels(order.size());
-    bound_errors(heads, order);
+    check_numbers(heads, order);
+    const std::size_t size = order.size() * dimension_;
+    if constexpr (std::is_same_v<Weight, float>) {
+      screen_ = score::make_screen(std::span(weights_.data(), size), dimension_, kernel_);
+    } else {
+      const std::vector<float> narrowed(weights_.data(), weights_.data() + size);
+      screen_ = score::make_screen(narrowed, dimension_, kernel_);
+    }
+    quality_error_ = screen_->errors().first(pairs_.size());
+    for (const std::size_t row : tokens_row_)
+      tokens_error_.push_back(row == kNoRow ? 0 : screen_->errors()[row]);
   }
 
   std::size_t dimension() const override { return dimension_; }
@@ -96,7 +105,7 @@ class LinearScorer final : public Scorer {
   }
 
   void estimate(EmbeddingView embeddings, std::size_t rows, Estimates& out) const override {
-    const std::size_t stride = panel_count_ * kernel_.panel_width;
+    const std::size_t stride = screen_->stride();
     thread_local std::vector<float> products, narrowed;
     products.resize(rows * stride);
     out.scale.resize(rows);
@@ -108,21 +117,22 @@ class LinearScorer final : public Scorer {
     const float* inputs = nullptr;
     if (const auto* floats = std::get_if<std::span<const float>>(&embeddings)) {
       inputs = floats->data();
-      measure(floats->data(), rows, out.scale);
     } else {
       const auto doubles = std::get<std::span<const double>>(embeddings);
       narrowed.resize(rows * dimension_);
       std::copy_n(doubles.begin(), rows * dimension_, narrowed.begin());
       inputs = narrowed.data();
-      measure(doubles.data(), rows, out.scale);
     }
-    kernel_.product(panels_->data(), panel_count_, dimension_, inputs, rows, products.data());
+    screen_->multiply(inputs, rows, products.data(), out.scale.data());
 
     for (std::size_t r = 0; r < rows; ++r) {
       const float* product = products.data() + r * stride;
       double* quality = out.quality.data() + r * pairs_.size();
       double* tokens = out.tokens.data() + r * pairs_.size();
-      if (out.scale[r] == kUnbounded) {
+      if (!(out.scale[r] <= kLargestNorm)) {
+        // Too large for float32, or for any arithmetic.
+        out.scale[r] =
+            is_usable(embeddings, r) ? kUnbounded : std::numeric_limits<double>::quiet_NaN();
         std::fill_n(quality, pairs_.size(), 0.0);
         std::copy(fixed_tokens_.begin(), fixed_tokens_.end(), tokens);
         continue;
@@ -152,42 +162,13 @@ class LinearScorer final : public Scorer {
            intercepts_[row];
   }
 
-  template <typename Number>
-  void measure(const Number* embeddings, std::size_t rows, std::vector<double>& scale) const {
-    for (std::size_t r = 0; r < rows; ++r) {
-      const Number* x = embeddings + r * dimension_;
-      const double norm = std::sqrt(dot(kernel_, x, x, dimension_));
-      if (norm <= kLargestNorm) {
-        scale[r] = std::max(norm, kSmallestNorm);
-      } else {
-        // Too large for float32, or for any arithmetic.
-        const bool usable = !find_bad_element(std::span(x, dimension_));
-        scale[r] = usable ? kUnbounded : std::numeric_limits<double>::quiet_NaN();
-      }
-    }
+  bool is_usable(const EmbeddingView& embeddings, std::size_t row) const {
+    return std::visit(
+        [&](auto x) { return !find_bad_element(x.subspan(row * dimension_, dimension_)); },
+        embeddings);
   }
 
-  void fill_panels(std::size_t rows) {
-    const std::size_t width = kernel_.panel_width;
-    panel_count_ = (rows + width - 1) / width;
-    panels_.emplace(panel_count_ * width * dimension_);
-    for (std::size_t row = 0; row < rows; ++row) {
-      float* panel = panels_->data() + row / width * width * dimension_;
-      const Weight* weights = weights_of(row);
-      for (std::size_t k = 0; k < dimension_; ++k) {
-        panel[k * width + row % width] = static_cast<float>(weights[k]);
-      }
-    }
-  }
-
-  // |computed − exact| ≤ γ·Σ|wₖ·xₖ| ≤ γ·‖w‖·‖x‖, with γ = n·u/(1 − n·u) for n roundings of relative
-  // size u = 2⁻²⁴ (Higham, Accuracy and Stability of Numerical Algorithms, §3.1, and
-  // Cauchy–Schwarz). Two more roundings cover weights and embeddings narrowed to float32; the last
-  // hundredth, float64's own.
-  void bound_errors(const LinearHeads& heads, const std::vector<std::size_t>& order) {
-    const double n = static_cast<double>(score::product_roundings(dimension_)) + 2;
-    const double gamma = 1.01 * n * 0x1p-24 / (1 - n * 0x1p-24);
-    std::vector<double> errors;
+  void check_numbers(const LinearHeads& heads, const std::vector<std::size_t>& order) const {
     for (std::size_t row = 0; row < order.size(); ++row) {
       const Weight* w = weights_of(row);
       const double norm = std::sqrt(dot(kernel_, w, w, dimension_));
@@ -196,12 +177,7 @@ class LinearScorer final : public Scorer {
                              " holds a number that is not finite or is beyond " +
                              "10^18: the file is corrupt, fetch or train it again");
       }
-      errors.push_back(gamma * std::max(norm, kSmallestNorm));
     }
-    quality_error_.assign(errors.begin(),
-                          errors.begin() + static_cast<std::ptrdiff_t>(pairs_.size()));
-    for (const std::size_t row : tokens_row_)
-      tokens_error_.push_back(row == kNoRow ? 0 : errors[row]);
   }
 
   const Kernel& kernel_;
@@ -212,9 +188,9 @@ class LinearScorer final : public Scorer {
   std::vector<std::size_t> tokens_row_;
   std::vector<std::pair<std::size_t, std::size_t>> predicted_tokens_;  ///< pair and row
   std::vector<double> fixed_tokens_;                                   ///< budgets; 0 if predicted
-  std::size_t panel_count_ = 0;
-  std::optional<AlignedFloats> panels_;  ///< the same weights, for screening
-  std::vector<double> quality_error_, tokens_error_;
+  std::unique_ptr<const score::Screen> screen_;
+  std::span<const double> quality_error_;
+  std::vector<double> tokens_error_;
 };
 
 }  // namespace

@@ -8,7 +8,7 @@
 
 #include "r2router/scorer.h"
 
-#include "score/aligned_floats.h"
+#include "score/aligned.h"
 #include "score/kernels.h"
 
 namespace r2router::score {
@@ -43,7 +43,7 @@ class NeighbourSearch {
   std::vector<float> embeddings_;
   std::vector<double> inverse_norms_;  ///< 0 for an embedding of zeros
   std::size_t panel_count_;
-  AlignedFloats panels_;  ///< the same embeddings, of norm 1
+  Aligned<float> panels_;  ///< the same embeddings, of norm 1
 };
 
 /// The mean of the neighbours' targets for each head, weighted as NearestNeighbours::Weighting

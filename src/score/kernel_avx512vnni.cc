@@ -1,0 +1,27 @@
+// AVX-512 with VNNI, which multiplies bytes.
+#include <immintrin.h>
+
+#define R2ROUTER_VECTOR_FLOATS 16
+#define R2ROUTER_PANEL_VECTORS 2
+#define R2ROUTER_BATCH_ROWS 12
+#define R2ROUTER_BYTE_PRODUCTS
+
+namespace {
+typedef float Floats __attribute__((vector_size(64)));
+typedef int Ints __attribute__((vector_size(64)));
+inline Floats multiply_add(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
+// With a mask of ones, since GCC 12 warns of the undefined operand of the intrinsic without one.
+inline __m512d load_widened(const float* p) {
+  return _mm512_maskz_cvtps_pd(0xFF, _mm256_loadu_ps(p));
+}
+inline Ints multiply_add_bytes(Ints w, int x, Ints c) {
+  return (Ints)_mm512_dpbusd_epi32((__m512i)c, (__m512i)w, _mm512_set1_epi32(x));
+}
+inline void store_low_bytes(signed char* p, Ints v) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_maskz_cvtepi32_epi8(0xFFFF, (__m512i)v));
+}
+}  // namespace
+
+#include "score/kernel_impl.h"
+
+R2ROUTER_DEFINE_KERNEL(kAvx512VnniKernel, "avx512vnni")
