@@ -14,7 +14,7 @@ using Eigen::Index;
 constexpr Index kHeads = 2;  // of a pair
 
 /// The number of heads.
-Index size(std::span<const Pair> pairs) { return kHeads * static_cast<Index>(pairs.size()); }
+Index heads_of(std::span<const Pair> pairs) { return kHeads * static_cast<Index>(pairs.size()); }
 
 }  // namespace
 
@@ -66,8 +66,8 @@ void GroupedSums::extend(std::span<const Pair> more) {
   }
   for (Fold& fold : folds) {
     fold.corrections.emplace_back().add(fold.all, -1);
-    Eigen::MatrixXd products = Eigen::MatrixXd::Zero(static_cast<Index>(dimension), size(all));
-    Eigen::VectorXd targets = Eigen::VectorXd::Zero(size(all));
+    Eigen::MatrixXd products = Eigen::MatrixXd::Zero(static_cast<Index>(dimension), heads_of(all));
+    Eigen::VectorXd targets = Eigen::VectorXd::Zero(heads_of(all));
     for (std::size_t pair = 0; pair < pairs.size(); ++pair) {
       const Index from = kHeads * static_cast<Index>(pair);
       const Index to = kHeads * (std::ranges::lower_bound(all, pairs[pair]) - all.begin());
@@ -131,8 +131,8 @@ void GroupedSums::add(const RidgeProblem& problem, std::span<const Pair> of_prob
         if (!seen.empty()) fold.corrections[group].add(moments_of(seen), 1);
       }
     }
-    Eigen::MatrixXd products = Eigen::MatrixXd::Zero(fold.products.rows(), size(of_problem));
-    Eigen::VectorXd targets = Eigen::VectorXd::Zero(size(of_problem));
+    Eigen::MatrixXd products = Eigen::MatrixXd::Zero(fold.products.rows(), heads_of(of_problem));
+    Eigen::VectorXd targets = Eigen::VectorXd::Zero(heads_of(of_problem));
     add_products(problem, queries, threads, products, targets);
     for (std::size_t i = 0; i < places.size(); ++i) {
       const Index from = kHeads * static_cast<Index>(i);
@@ -166,8 +166,8 @@ std::vector<LinearFit> GroupedSums::fit(std::span<const double> alphas,
                                         std::optional<std::size_t> left_out,
                                         std::size_t threads) const {
   const auto rows = static_cast<Index>(dimension);
-  std::vector<LinearFit> fits(alphas.size(),
-                              {Eigen::MatrixXd(rows, size(pairs)), Eigen::VectorXd(size(pairs))});
+  std::vector<LinearFit> fits(
+      alphas.size(), {Eigen::MatrixXd(rows, heads_of(pairs)), Eigen::VectorXd(heads_of(pairs))});
   for (std::size_t group = 0; group < group_count(); ++group) {
     std::vector<std::size_t> heads;
     for (std::size_t pair = 0; pair < pairs.size(); ++pair) {

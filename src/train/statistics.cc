@@ -49,6 +49,11 @@ StatisticsOptions complete(StatisticsOptions options) {
   expect(options.folds >= 2 && options.folds <= kMostFolds, "folds", options.folds, "2 to 1,000");
   expect(options.holdout != 1, "holdout", options.holdout,
          "0 for none, or 2 or more to keep one query in that many out of training");
+  std::ranges::sort(options.token_limits);
+  if (std::ranges::adjacent_find(options.token_limits) != options.token_limits.end() ||
+      (!options.token_limits.empty() && options.token_limits.front() == 0)) {
+    throw_bad_option("token_limits has a 0 or a number twice: expected different limits above 0");
+  }
   expect(options.sample >= kLeastSample, "sample", options.sample, "100 or more");
   return options;
 }
@@ -84,7 +89,7 @@ std::vector<Pair> match_pairs(const OutcomeTable& table, const Pool& models) {
 OutcomeTable to_table(const StatisticsData& data, const std::vector<SampledQuery>& sample) {
   const StatisticsOptions& options = data.options;
   OutcomeTable table;
-  table.budget_mode = options.budget_mode;
+  table.budget_mode = options.token_limits.empty() ? BudgetMode::kPrompted : BudgetMode::kHardCap;
   table.cost_measure = options.cost_measure;
   std::map<std::uint32_t, std::uint32_t> models;  // of the options, and of the table
   for (Pair pair : data.sums.pairs) {
@@ -167,17 +172,20 @@ std::size_t Statistics::training_queries() const { return data_->training_querie
 std::size_t Statistics::held_out_queries() const { return data_->held_out_queries; }
 std::size_t Statistics::sampled_queries() const { return data_->sample.size(); }
 
-void Statistics::add(const OutcomeTable& table, std::span<const float> embeddings,
+void Statistics::add(const OutcomeTable& given, std::span<const float> embeddings,
                      std::uint32_t threads) {
   const StatisticsOptions& options = data_->options;
-  validate(table);
-  check_embeddings(table, embeddings, options.dimension);
-  const std::vector<Pair> pairs = match_pairs(table, options.models);
-  if (table.budget_mode != options.budget_mode || table.cost_measure != options.cost_measure) {
+  validate(given);
+  check_embeddings(given, embeddings, options.dimension);
+  if (given.budget_mode != BudgetMode::kPrompted || given.cost_measure != options.cost_measure) {
     throw_bad_data(
-        "the table has another budget mode or cost measure than the statistics: set both to those "
-        "of StatisticsOptions");
+        "the table has hard caps already, or another cost measure than the statistics: give "
+        "unlimited answers and the options' token_limits, and the options' cost_measure");
   }
+  OutcomeTable capped;
+  if (!options.token_limits.empty()) capped = apply_hard_cap(given, options.token_limits);
+  const OutcomeTable& table = options.token_limits.empty() ? given : capped;
+  const std::vector<Pair> pairs = match_pairs(table, options.models);
   data_->extend(pairs);
   std::vector<std::size_t> places;  // of the table's pairs among those of the sums
   for (const Pair& pair : pairs) {
@@ -250,7 +258,7 @@ void Statistics::merge(const Statistics& other) {
   expect_equal(own.encoder == others.encoder, "encoder");
   expect_equal(own.embedding_model == others.embedding_model, "embedding_model");
   expect_equal(own.budget_prompt == others.budget_prompt, "budget_prompt");
-  expect_equal(own.budget_mode == others.budget_mode, "budget_mode");
+  expect_equal(own.token_limits == others.token_limits, "token_limits");
   expect_equal(own.cost_measure == others.cost_measure, "cost_measure");
   expect_equal(own.folds == others.folds, "folds");
   expect_equal(own.holdout == others.holdout, "holdout");

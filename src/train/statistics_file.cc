@@ -136,8 +136,14 @@ StatisticsData read_options(const Safetensors& contents, const std::string& file
   StatisticsOptions options{.models = std::move(config.models),
                             .dimension = config.embedding_dim,
                             .embedding_model = std::move(config.embedding_model),
-                            .budget_prompt = std::move(config.budget_prompt),
-                            .budget_mode = config.budget_mode};
+                            .budget_prompt = std::move(config.budget_prompt)};
+  for (const Budget limit : config.token_limits) {
+    if (limit.is_unlimited()) {
+      throw Error(ErrorCode::kBadConfig, "found \"unlimited\", expected limits in tokens",
+                  {.file = file, .pointer = "/token_limits"});
+    }
+    options.token_limits.push_back(limit.tokens());
+  }
   if (config.encoder) {
     const auto* lexical = std::get_if<LexicalEncoderSpec>(&*config.encoder);
     if (lexical == nullptr) {
@@ -299,8 +305,8 @@ std::string encode(const StatisticsData& data) {
   Config config{.embedding_model = options.embedding_model,
                 .embedding_dim = options.dimension,
                 .models = options.models,
-                .budget_mode = options.budget_mode,
                 .budget_prompt = options.budget_prompt};
+  for (const std::uint32_t limit : options.token_limits) config.token_limits.emplace_back(limit);
   if (options.encoder) config.encoder = *options.encoder;
   const Json counts = {{"cost", to_string(options.cost_measure)},
                        {"folds", options.folds},

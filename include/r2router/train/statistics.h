@@ -41,10 +41,12 @@ struct StatisticsOptions {
   /// Makes the embeddings of queries that come without. Without IDF weights and topics, which are
   /// learned from all texts.
   std::optional<LexicalEncoderSpec> encoder = {};
-  std::string embedding_model = {};                ///< as TrainRecipe::embedding_model
-  std::string budget_prompt = {};                  ///< as TrainRecipe::budget_prompt
-  BudgetMode budget_mode = BudgetMode::kPrompted;  ///< that of every table
-  CostMeasure cost_measure = CostMeasure::kUsd;    ///< likewise
+  std::string embedding_model = {};  ///< as TrainRecipe::embedding_model
+  std::string budget_prompt = {};    ///< as TrainRecipe::budget_prompt
+  /// If not empty, apply_hard_cap() derives these budgets from every table, which has unlimited
+  /// answers only. Otherwise the tables have the budgets, and they are prompted.
+  std::vector<std::uint32_t> token_limits = {};
+  CostMeasure cost_measure = CostMeasure::kUsd;    ///< that of every table
   std::uint32_t folds = TrainOptions{}.folds;      ///< 2 to 1,000
   std::uint32_t holdout = TrainOptions{}.holdout;  ///< as TrainOptions::holdout
   std::uint64_t seed = TrainOptions{}.seed;        ///< as TrainOptions::seed

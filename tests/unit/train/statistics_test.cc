@@ -349,6 +349,35 @@ TEST(Statistics, TablesMayHaveDifferentPairs) {
   expect_equal(solved(second, report), report, expected, expected_report);
 }
 
+TEST(Statistics, LimitsCutAnswersOff) {
+  const Outcomes data(600);
+  Outcomes unlimited = data;
+  unlimited.table.pairs = {{0, Budget()}, {2, Budget()}};
+  unlimited.table.models = data.table.models;
+  unlimited.table.scores.clear();
+  unlimited.table.output_tokens.clear();
+  for (std::size_t query = 0; query < data.table.queries.size(); ++query) {
+    for (const std::size_t pair : {0u, 3u}) {
+      unlimited.table.scores.push_back(data.table.scores[data.table.cell(query, pair)]);
+      unlimited.table.output_tokens.push_back(
+          data.table.output_tokens[data.table.cell(query, pair)]);
+    }
+  }
+  Outcomes capped = unlimited;
+  capped.table = apply_hard_cap(unlimited.table, std::vector<std::uint32_t>{150, 220});
+  std::erase_if(capped.table.models, [](const ModelSpec& model) { return model.name == "middle"; });
+  for (Pair& pair : capped.table.pairs) pair.model = pair.model == 0 ? 0 : 1;
+  TrainReport expected_report, report;
+  const Checkpoint expected = trained(capped, expected_report);
+  StatisticsOptions options = options_of(unlimited);
+  options.token_limits = {220, 150};
+  Statistics statistics(options);
+  statistics.add(unlimited.table, unlimited.embeddings);
+  const Checkpoint own = solved(statistics, report);
+  expect_equal(own, report, expected, expected_report);
+  EXPECT_EQ(own.config.budget_mode, BudgetMode::kHardCap);
+}
+
 TEST(Statistics, TheEncoderMakesEmbeddings) {
   const Outcomes data(400);
   LexicalEncoderSpec encoder{.dimension = 64, .features = {LexicalFeatures{}}};
@@ -427,8 +456,7 @@ TEST(Statistics, OthersCannotBeMerged) {
   expect_refused("holdout", [](StatisticsOptions& own) { own.holdout = 0; });
   expect_refused("seed", [](StatisticsOptions& own) { ++own.seed; });
   expect_refused("sample", [](StatisticsOptions& own) { ++own.sample; });
-  expect_refused("budget_mode",
-                 [](StatisticsOptions& own) { own.budget_mode = BudgetMode::kHardCap; });
+  expect_refused("token_limits", [](StatisticsOptions& own) { own.token_limits = {50}; });
   expect_refused("cost_measure",
                  [](StatisticsOptions& own) { own.cost_measure = CostMeasure::kLength; });
 }
@@ -452,7 +480,7 @@ TEST(Statistics, TablesThatDoNotFitAreRefusedAndChangeNothing) {
   refused("the score 1.5", wide, ErrorCode::kBadData);
   Outcomes capped(50, 6);
   capped.table.budget_mode = BudgetMode::kHardCap;
-  refused("another budget mode", capped, ErrorCode::kBadData);
+  refused("hard caps already", capped, ErrorCode::kBadData);
   Outcomes few(50, 6);
   few.embeddings.pop_back();
   refused("expected one embedding for each query", few, ErrorCode::kInvalidArgument);
