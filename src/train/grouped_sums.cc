@@ -20,7 +20,7 @@ Index heads_of(std::span<const Pair> pairs) { return kHeads * static_cast<Index>
 
 void GroupedSums::Moments::add(const Moments& other, double sign) {
   if (other.empty()) return;
-  if (empty()) {
+  if (gram.size() == 0) {
     gram.setZero(other.gram.rows(), other.gram.cols());
     rows.setZero(other.rows.size());
   }

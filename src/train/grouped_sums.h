@@ -22,18 +22,19 @@ namespace r2router::train {
 
 /// Plain data; the file format has the same members.
 struct GroupedSums {
-  /// Σ x·xᵀ (lower triangle), Σ x and the number of queries. An empty matrix: all are 0.
+  /// Σ x·xᵀ (lower triangle), Σ x and the number of queries. If that is 0, so are the sums,
+  /// whatever the size of the matrix.
   struct Moments {
     Eigen::MatrixXd gram = {};
     Eigen::VectorXd rows = {};
     double queries = 0;
 
-    bool empty() const { return gram.size() == 0; }
+    bool empty() const { return queries == 0; }
     void add(const Moments& other, double sign);
   };
   struct Fold {
     Moments all;                       ///< over the queries that have any outcome
-    std::vector<Moments> corrections;  ///< of each group: its own moments less `all`
+    std::vector<Moments> corrections;  ///< of each group: its own moments less `all`, so ≤ 0
     Eigen::MatrixXd products;          ///< Σ x·yᵀ, dimension × heads; a missing y counts as 0
     Eigen::VectorXd targets;           ///< Σ y, heads
   };

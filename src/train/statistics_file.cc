@@ -234,6 +234,11 @@ void read_sums(const Tensors& tensors, const std::vector<std::size_t>& corrected
         tensors.fail("queries", "found a fold or group with " + std::to_string(seen) +
                                     " queries, expected " + std::string(kCount));
       }
+      if (part > 0 && count > 0) {
+        tensors.fail("queries", "found a group with " + std::to_string(count) +
+                                    " queries more than its fold, expected 0 or less");
+      }
+      if (count == 0) continue;
       GroupedSums::Moments& moments = part == 0 ? fold.all : fold.corrections[corrected[part - 1]];
       moments.queries = count;
       moments.rows = Eigen::Map<const Eigen::VectorXd>(rows.data() + place * dimension, size);

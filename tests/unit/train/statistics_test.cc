@@ -147,7 +147,7 @@ void expect_equal(const Checkpoint& own, const TrainReport& own_report, const Ch
   }
   EXPECT_NEAR(own_report.metrics.audc, expected_report.metrics.audc, 1e-12);
   EXPECT_NEAR(own_report.mean_curve.audc, expected_report.mean_curve.audc, 1e-12);
-  EXPECT_EQ(own_report.default_lambda, expected_report.default_lambda);
+  EXPECT_NEAR(own_report.default_lambda, expected_report.default_lambda, 1e-12);
   EXPECT_EQ(own.config.policy.token_floor, expected.config.policy.token_floor);
   EXPECT_EQ(own.config.models, expected.config.models);
   EXPECT_EQ(own.config.token_limits, expected.config.token_limits);
@@ -530,7 +530,7 @@ std::string changed_file(const Statistics& statistics, Change change) {
 }
 
 TEST(Statistics, HostileFilesAreErrors) {
-  Outcomes data(120);
+  Outcomes data(200);
   data.forget_some();
   const Statistics statistics = statistics_of(data);
   const auto refused = [&](const std::string& message, auto change) {
@@ -553,11 +553,11 @@ TEST(Statistics, HostileFilesAreErrors) {
       if (tensor.name == name) std::memcpy(own.data() + place * sizeof value, &value, sizeof value);
     });
   };
-  refused_member("expected r2router-statistics", "format", "r2router");
-  refused_member("expected 1", "format_version", "2");
+  refused_member("expected \"r2router-statistics\"", "format", "r2router");
+  refused_member("expected \"1\"", "format_version", "2");
   refused_member("ascending order", "pairs", R"([[1, 100], [0, "unlimited"]])");
   refused_member("/__metadata__/pairs", "pairs", R"([[3, "unlimited"]])");
-  refused_member("expected F64", "pairs", R"([[0, "unlimited"]])");
+  refused_member("/__metadata__/groups/0/0", "pairs", R"([[0, "unlimited"]])");
   refused_member("each pair in one group", "groups", "[[0], [0]]");
   refused_member("/gram", "groups", "[]");
   const std::string options =
@@ -577,6 +577,7 @@ TEST(Statistics, HostileFilesAreErrors) {
   refused_number("not a finite number", "targets", 0, kNone);
   refused_number("-1.000000 queries", "queries", 0, -1);
   refused_number("expected a whole number", "queries", 0, 0.5);
+  refused_number("1.000000 queries more than its fold", "queries", 1, 1);
   refused_number("row 0 is not [fold", "sample_facts", 0, 5);
   refused_number("row 1 is not [fold", "sample_facts", 4, -3);
   refused_number("row 0 has the score 2", "sample_outcomes", 0, 2);
