@@ -7,4 +7,4 @@ set -euo pipefail
 python=${1:?"usage: bash tests/engines.sh PYTHON"}
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 "$python" -m pip install -q pytest numpy pandas pyarrow polars duckdb "ray[data]" pyspark
-exec "$python" -m pytest -q -rs "$root/tests/python/test_engines.py"
+exec "$python" -m pytest -q -rs "$root/tests/python/test_engines.py" "$root/tests/python/test_statistics.py"

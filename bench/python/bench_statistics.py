@@ -69,8 +69,7 @@ def main() -> None:
 
     rows = min(options.fit, options.rows)
     parts = [
-        batch(begin, min(BATCH, rows - begin), options.dimension)
-        for begin in range(0, rows, BATCH)
+        batch(begin, min(BATCH, rows - begin), options.dimension) for begin in range(0, rows, BATCH)
     ]
     features = np.concatenate([part[2] for part in parts]).astype(np.float64)
     targets = np.random.default_rng(0).random((rows, 2 * len(MODELS)))
