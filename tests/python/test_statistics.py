@@ -85,7 +85,7 @@ def test_parts_are_merged(expected: Any, tmp_path: Path) -> None:
     assert_equal(report, expected)
     assert R2Router.from_pretrained(tmp_path / "router").route(EMBEDDINGS[0])["model"] in POOL
     with pytest.raises(ValueError, match="without its data"):
-        report.evaluation
+        _ = report.evaluation
     assert loaded.training_queries == loaded.sampled_queries == report["training_queries"]
     assert repr(loaded).startswith(f"<Statistics of {loaded.training_queries} queries, 16 dim")
 
