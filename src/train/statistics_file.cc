@@ -1,9 +1,7 @@
 // The file of train::Statistics: a safetensors file, specified in checkpoints/FORMAT.md.
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstring>
-#include <limits>
 #include <string_view>
 #include <utility>
 
