@@ -11,4 +11,4 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 "$python" -m pip install -q pytest numpy pandas pyarrow polars duckdb "ray[data]" pyspark
 cd "$root"
 exec "$python" -m pytest -q -rs tests/python/test_engines.py tests/python/test_parity.py \
-  "tests/python/test_docs.py::test_tables_and_files"
+  tests/python/test_statistics.py "tests/python/test_docs.py::test_tables_and_files"

@@ -13,6 +13,7 @@
 #include <pybind11/typing.h>
 
 #include "r2router/llm/generate.h"
+#include "r2router/outcomes.h"
 #include "r2router/router.h"
 #include "r2router/train/train.h"
 
@@ -58,6 +59,7 @@ void register_router(py::module_& module);
 void register_servers(py::module_& module);
 void register_outcomes(py::module_& module);
 void register_train(py::module_& module);
+void register_statistics(py::module_& module);
 void register_evaluation(py::module_& module);
 void register_program(py::module_& module);
 /// Wrong arguments to any function that is registered get a TypeError of one line, which names the
@@ -83,6 +85,14 @@ train::ProgressCallback to_progress_callback(py::object progress);
 
 /// A dictionary with names for keys, which the stubs show as such.
 using Dict = py::typing::Dict<py::str, py::object>;
+
+/// The report's figures, with what was chosen and tried by this kind of predictor.
+Dict to_dict(const train::TrainReport& report, PredictorKind kind);
+
+/// Rows of embeddings.
+using Embeddings = py::array_t<float, py::array::c_style>;
+/// Copies the rows. Throws Error(kBadData) unless there is one for each query of the data.
+void set_embeddings(OutcomeData& data, const Embeddings& embeddings);
 
 /// Python strings in every decision of a router, created once.
 class Labels {

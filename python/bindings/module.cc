@@ -33,6 +33,7 @@ PYBIND11_MODULE(_core, module) {
   register_router(module);
   register_outcomes(module);
   register_train(module);
+  register_statistics(module);
   register_evaluation(module);
   register_program(module);
   explain_wrong_arguments(module);

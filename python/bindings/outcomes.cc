@@ -18,11 +18,7 @@
 #include "bindings.h"
 
 namespace r2router::python {
-namespace {
 
-using Embeddings = py::array_t<float, py::array::c_style>;
-
-/// The embeddings, which are checked against the number of queries.
 void set_embeddings(OutcomeData& data, const Embeddings& embeddings) {
   const auto rows = static_cast<std::size_t>(embeddings.shape(0));
   if (rows != data.table.queries.size()) {
@@ -33,6 +29,8 @@ void set_embeddings(OutcomeData& data, const Embeddings& embeddings) {
   data.dimension = static_cast<std::size_t>(embeddings.shape(1));
   data.embeddings.assign(embeddings.data(), embeddings.data() + embeddings.size());
 }
+
+namespace {
 
 /// Only the queries if `outcomes` is empty. The models are those of the checkpoint, to which
 /// `model` of the pool is added; or without a checkpoint those of the pool that `models` and

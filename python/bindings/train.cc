@@ -54,6 +54,8 @@ void add_settings(const train::TrainReport& report, PredictorKind kind, Dict& di
   dict["alphas"] = alphas;
 }
 
+}  // namespace
+
 Dict to_dict(const train::TrainReport& report, PredictorKind kind) {
   using namespace py::literals;
   Dict dict("training_queries"_a = report.training_queries,
@@ -64,6 +66,8 @@ Dict to_dict(const train::TrainReport& report, PredictorKind kind) {
   add_settings(report, kind, dict);
   return dict;
 }
+
+namespace {
 
 /// (kind, min_n, max_n, weight) of each family of features.
 using FeatureTuples = std::vector<std::tuple<std::string, std::uint32_t, std::uint32_t, float>>;

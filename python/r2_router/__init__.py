@@ -48,6 +48,7 @@ from ._reports import (
 from ._router import R2Router
 from ._routing import TOKEN_LIMITS, QualityCurve
 from ._save import convert
+from ._statistics import Statistics
 from ._train import add_model, add_model_from_tasks, train, train_on_tasks
 from ._types import Answer, Attempt, Details, Explanation, Option, Usage
 
@@ -85,6 +86,7 @@ __all__ = [
     "ServerConnectionError",
     "ServerError",
     "ServerTimeoutError",
+    "Statistics",
     "TaskTraining",
     "TextStream",
     "Training",

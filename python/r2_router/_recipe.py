@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from . import _core
 
-__all__ = ["LexicalEncoder", "LexicalFeatures", "make_recipe"]
+__all__ = ["LexicalEncoder", "LexicalFeatures", "make_recipe", "native_encoder"]
 
 
 class LexicalFeatures(NamedTuple):
@@ -38,6 +38,15 @@ class LexicalEncoder(NamedTuple):
     topics: bool = False
 
 
+def native_encoder(encoder: LexicalEncoder) -> _core.LexicalEncoder:
+    """The native settings, without topics, which belong to the recipe."""
+    if not isinstance(encoder, LexicalEncoder):
+        raise TypeError(f"encoder is {encoder!r}: expected a LexicalEncoder")
+    settings = encoder._asdict()
+    del settings["topics"]
+    return _core.LexicalEncoder(**settings)
+
+
 def make_recipe(
     *,
     encoder: LexicalEncoder | None,
@@ -52,8 +61,7 @@ def make_recipe(
         raise ValueError("encoder and embeddings are given: expected one of them")
     if encoder is None:
         encoder = LexicalEncoder()
-    if not isinstance(encoder, LexicalEncoder):
-        raise TypeError(f"encoder is {encoder!r}: expected a LexicalEncoder")
+    native = native_encoder(encoder)
     for name, values, kind in (("alphas", alphas, "ridge"), ("neighbours", neighbours, "knn")):
         if isinstance(values, str) or not hasattr(values, "__len__"):
             raise TypeError(f"{name} is {values!r}: expected a list of numbers")
@@ -61,11 +69,9 @@ def make_recipe(
             raise ValueError(
                 f'{name} are given: they are only for predictor="{kind}", not {predictor!r}'
             )
-    encoder_settings = encoder._asdict()
-    topics = encoder_settings.pop("topics")
     return _core.Recipe(
-        encoder=_core.LexicalEncoder(**encoder_settings),
-        topics=topics,
+        encoder=native,
+        topics=encoder.topics,
         predictor=predictor,
         alphas=alphas,
         neighbours=neighbours,

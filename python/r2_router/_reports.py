@@ -260,11 +260,11 @@ class Training(_Report, dict[str, Any]):
         figures: Mapping[str, Any],
         text: str,
         router: R2Router,
-        evaluate: Callable[[], Evaluation],
+        evaluate: Callable[[], Evaluation] | None,
     ) -> None:
         super().__init__(figures)
         self._text = text
-        self._evaluate: Callable[[], Evaluation] | None = evaluate
+        self._evaluate = evaluate
         #: The trained router.
         self.router = router
 
@@ -276,8 +276,8 @@ class Training(_Report, dict[str, Any]):
         """
         if self._evaluate is None:
             raise ValueError(
-                "the report was pickled without its data: use r2_router.evaluate(queries, "
-                "outcomes, report.router)"
+                "the report is without its data, since it was pickled or is of Statistics: use "
+                "r2_router.evaluate(queries, outcomes, report.router)"
             )
         if not self["held_out_queries"]:
             raise ValueError(

@@ -78,15 +78,7 @@ class Tables:
 
         ``settings``: further keywords of the native function.
         """
-        if queries is None and outcomes is not None:
-            queries = outcomes
-        queries_file = self.file("queries", queries)
-        if outcomes is None:
-            outcomes_file = ""
-        elif outcomes is queries or _same_path(outcomes, queries):
-            outcomes_file = queries_file
-        else:
-            outcomes_file = self.file("outcomes", outcomes)
+        queries_file, outcomes_file = self.files(queries, outcomes)
         return _core.read_data(
             queries=queries_file,
             outcomes=outcomes_file,
@@ -95,6 +87,17 @@ class Tables:
             log=self.log,
             **settings,
         )
+
+    def files(self, queries: Table | None, outcomes: Table | None) -> tuple[str, str]:
+        """The paths of files with the queries and the outcomes; "" for no outcomes."""
+        if queries is None and outcomes is not None:
+            queries = outcomes
+        queries_file = self.file("queries", queries)
+        if outcomes is None:
+            return queries_file, ""
+        if outcomes is queries or _same_path(outcomes, queries):
+            return queries_file, queries_file
+        return queries_file, self.file("outcomes", outcomes)
 
     def pool(self, pool: Pool) -> str:
         """The path of a pool file."""

@@ -1,4 +1,4 @@
-"""Routes a data frame of Spark.
+"""Routes a data frame of Spark, or trains a router on one.
 
 import r2_router.spark
 
@@ -8,21 +8,25 @@ routed.write.parquet("routed/")
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from pyspark.sql.types import DoubleType, LongType, StringType, StructField, StructType
 
 from . import _core
 from ._columns import DECISION_TYPES
+from ._reports import Training
 from ._router import R2Router
+from ._statistics import Statistics
+from ._tables import Path, Pool
 from ._totals import Total, as_total
 
 if TYPE_CHECKING:
     import pyarrow
     from pyspark.sql import DataFrame
 
-__all__ = ["route"]
+__all__ = ["route", "train"]
 
 _TYPES = {str: StringType, int: LongType, float: DoubleType}
 
@@ -93,3 +97,37 @@ def _allowance(
     curves = frame.mapInArrow(price, "curve binary").rdd.map(lambda row: bytes(row.curve))
     merged = curves.treeAggregate(total.curve(0).to_bytes(), merge, merge)
     return _core.TotalCurve.from_bytes(merged).allowance(total.usd)
+
+
+def train(
+    frame: DataFrame,
+    pool: Pool,
+    output: Path | None = None,
+    *,
+    embedding: str | None = None,
+    alphas: Sequence[float] = (),
+    **options: Any,
+) -> Training:
+    """Trains a router on a frame with a row for each query, and writes it to the folder ``output``.
+
+    The columns are those of ``Statistics.add_table``, and ``options`` those of ``Statistics``. Each
+    partition becomes its statistics, which are merged as a tree; at 1,024 dimensions, those of a
+    partition have some 50 megabytes, and their sample as much. The report is that of
+    ``Statistics.solve``.
+    """
+    empty = Statistics(pool, **options)
+
+    def add(batches: Iterator[pyarrow.RecordBatch]) -> Iterator[pyarrow.RecordBatch]:
+        import pyarrow
+
+        statistics = copy(empty)
+        for batch in batches:
+            table = pyarrow.Table.from_batches([batch])
+            statistics.add_table(table, embedding=embedding, threads=1)
+        yield pyarrow.record_batch({"statistics": [statistics._core.to_bytes()]})
+
+    parts = frame.mapInArrow(add, "statistics binary").rdd.map(
+        lambda row: Statistics._of_bytes(bytes(row.statistics))
+    )
+    merged = parts.treeAggregate(empty, Statistics.merge, Statistics.merge)
+    return merged.solve(output, alphas=alphas)

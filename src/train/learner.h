@@ -3,7 +3,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -14,6 +16,7 @@
 #include "r2router/train/train.h"
 
 #include "base/json_writer.h"
+#include "train/ridge.h"
 
 namespace r2router::train {
 
@@ -73,12 +76,23 @@ class Learner {
   virtual void describe(std::size_t setting, ObjectWriter& object) const = 0;
 };
 
+/// Heads for each α, fitted to all folds or all but one.
+using FitHeads = std::function<std::vector<LinearFit>(std::span<const double> alphas,
+                                                      std::optional<std::size_t> left_out)>;
+
+/// With heads that are fitted to the problem's queries.
 std::unique_ptr<Learner> make_ridge_learner(const LearningProblem& problem);
+/// With heads that are fitted to other queries too; the problem's are only predicted.
+std::unique_ptr<Learner> make_ridge_learner(const LearningProblem& problem, FitHeads fit_heads);
 std::unique_ptr<Learner> make_knn_learner(const LearningProblem& problem);
 std::unique_ptr<Learner> make_mlp_learner(const LearningProblem& problem);
 /// Linear heads by ridge regression towards those of `prior`, which must outlive the learner. The
 /// predictor has all heads of the prior. Throws as train() with a prior does.
 std::unique_ptr<Learner> make_prior_learner(const LearningProblem& problem,
                                             const Checkpoint& prior);
+
+/// Chooses the setting and the default λ by cross-validation on the problem's queries, and makes
+/// the checkpoint. `report` has the numbers of queries and heads.
+Checkpoint fit_checkpoint(const LearningProblem& problem, Learner& learner, TrainReport& report);
 
 }  // namespace r2router::train

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <span>
 #include <string>
 
@@ -11,7 +12,12 @@
 #include "train/learner.h"
 
 namespace r2router::train {
-namespace {
+
+void throw_bad_option(const std::string& message) {
+  throw Error(ErrorCode::kInvalidArgument, message);
+}
+
+void throw_bad_data(const std::string& message) { throw Error(ErrorCode::kBadData, message); }
 
 bool has_outcome(const OutcomeTable& table, std::size_t query) {
   for (std::size_t pair = 0; pair < table.pairs.size(); ++pair) {
@@ -20,13 +26,15 @@ bool has_outcome(const OutcomeTable& table, std::size_t query) {
   return false;
 }
 
-}  // namespace
-
-void throw_bad_option(const std::string& message) {
-  throw Error(ErrorCode::kInvalidArgument, message);
+void check_budget_prompt(const OutcomeTable& table, const std::string& budget_prompt) {
+  const bool limited = std::ranges::any_of(
+      table.pairs, [](const Pair& pair) { return !pair.budget.is_unlimited(); });
+  if (!limited || table.budget_mode != BudgetMode::kPrompted) return;
+  if (budget_prompt.find("{budget}") != std::string::npos) return;
+  throw_bad_option(
+      "the outcomes have limited budgets: give the budget prompt, the instruction that the models "
+      "received, with {budget} in place of the number of tokens");
 }
-
-void throw_bad_data(const std::string& message) { throw Error(ErrorCode::kBadData, message); }
 
 void check_options(const TrainOptions& options) {
   if (options.alphas.empty()) throw_bad_option("there is no α to train with: give at least one");
@@ -96,14 +104,17 @@ Folds make_folds(const OutcomeTable& table, const TrainOptions& options) {
     if (is_held_out(text, options.holdout) || !has_outcome(table, query)) continue;
     folds[fold_of(text, options.folds, options.seed)].push_back(static_cast<std::uint32_t>(query));
   }
-  std::size_t queries = 0;
-  for (const auto& fold : folds) queries += fold.size();
-  for (const auto& fold : folds) {
-    if (!fold.empty()) continue;
-    throw_bad_data("queries to train on: " + std::to_string(queries) + ", too few to fill " +
-                   std::to_string(options.folds) + " folds; give more queries or use fewer folds");
-  }
+  std::vector<std::size_t> sizes;
+  for (const auto& fold : folds) sizes.push_back(fold.size());
+  check_folds(sizes);
   return folds;
+}
+
+void check_folds(std::span<const std::size_t> queries) {
+  if (std::ranges::find(queries, 0u) == queries.end()) return;
+  const std::size_t all = std::accumulate(queries.begin(), queries.end(), std::size_t{0});
+  throw_bad_data("queries to train on: " + std::to_string(all) + ", too few to fill " +
+                 std::to_string(queries.size()) + " folds; give more queries or use fewer folds");
 }
 
 void report_gaps(const OutcomeTable& table, const TrainOptions& options) {
@@ -135,11 +146,14 @@ void check_outcomes(const OutcomeTable& table, const Folds& folds) {
       });
     }
     if (folds_with_outcomes >= 2) continue;
-    throw_bad_data(table.models[table.pairs[pair].model].name + " at budget " +
-                   table.pairs[pair].budget.to_string() +
-                   " has too few outcomes to train on: expected some in at least two folds; leave "
-                   "the model out or add outcomes");
+    throw_too_few_outcomes(table, table.pairs[pair]);
   }
+}
+
+void throw_too_few_outcomes(const OutcomeTable& table, const Pair& pair) {
+  throw_bad_data(table.models[pair.model].name + " at budget " + pair.budget.to_string() +
+                 " has too few outcomes to train on: expected some in at least two folds; leave "
+                 "the model out or add outcomes");
 }
 
 double find_token_floor(const OutcomeTable& table, const Folds& folds) {

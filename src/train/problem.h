@@ -3,6 +3,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "r2router/train/train.h"
@@ -22,6 +24,19 @@ void check_options(const TrainOptions& options);
 
 /// The number of queries that have an outcome and are not held out.
 std::size_t count_outcomes(const OutcomeTable& table, const TrainOptions& options);
+
+/// True if the query has an outcome of any pair.
+bool has_outcome(const OutcomeTable& table, std::size_t query);
+
+/// Throws Error(kInvalidArgument) if the table has prompted budgets, and the prompt lacks
+/// "{budget}".
+void check_budget_prompt(const OutcomeTable& table, const std::string& budget_prompt);
+
+/// Throws Error(kBadData) if one of the folds, which have these numbers of queries, is empty.
+void check_folds(std::span<const std::size_t> queries);
+
+/// Throws Error(kBadData) that names a pair with outcomes in too few folds.
+[[noreturn]] void throw_too_few_outcomes(const OutcomeTable& table, const Pair& pair);
 
 /// Divides the queries that have an outcome and are not held out. Throws Error(kBadData) if a fold
 /// is empty.

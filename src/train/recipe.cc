@@ -14,6 +14,7 @@
 #include "r2router/train/train.h"
 
 #include "base/decimal.h"
+#include "train/problem.h"
 
 namespace r2router::train {
 namespace {
@@ -61,16 +62,6 @@ Json heads_json(const AddedHeads& heads, const Pool& pool) {
           {"error", heads.error},
           {"mean_error", heads.mean_error},
           {"shares", shares}};
-}
-
-void check_budget_prompt(const OutcomeTable& table, const std::string& budget_prompt) {
-  const bool limited = std::ranges::any_of(
-      table.pairs, [](const Pair& pair) { return !pair.budget.is_unlimited(); });
-  if (!limited || table.budget_mode != BudgetMode::kPrompted) return;
-  if (budget_prompt.find("{budget}") != std::string::npos) return;
-  throw Error(ErrorCode::kInvalidArgument,
-              "the outcomes have limited budgets: give the budget prompt, the instruction that the "
-              "models received, with {budget} in place of the number of tokens");
 }
 
 /// On top of recipe.prior.

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <map>
 #include <string>
+#include <utility>
 
 #include <Eigen/Cholesky>
 
@@ -46,19 +47,130 @@ void for_each_block(std::span<const std::uint32_t> queries, Visit visit) {
 
 }  // namespace
 
-RidgeSolver::RidgeSolver(const RidgeProblem& problem, std::size_t threads)
-    : problem_(problem), threads_(threads) {
-  find_groups();
+RidgeSums RidgeSums::zero(std::size_t dimension, std::size_t heads) {
+  const auto rows = static_cast<Index>(dimension), columns = static_cast<Index>(heads);
+  return {Eigen::MatrixXd::Zero(rows, rows), Eigen::VectorXd::Zero(rows),
+          Eigen::MatrixXd::Zero(rows, columns), Eigen::VectorXd::Zero(columns)};
+}
+
+RidgeSums& RidgeSums::operator+=(const RidgeSums& other) {
+  gram += other.gram;
+  rows += other.rows;
+  products += other.products;
+  targets += other.targets;
+  return *this;
+}
+
+void add_gram(const RidgeProblem& problem, std::span<const std::uint32_t> queries, double sign,
+              std::size_t threads, Eigen::MatrixXd& gram, Eigen::VectorXd& rows) {
+  if (queries.empty()) return;
+  const auto dimension = static_cast<Index>(problem.dimension);
+  const Index tiles = pieces(dimension, kTile);
+  // Each tile of the lower triangle is summed by one thread, over all queries in order.
+  const auto add_tile = [&](std::size_t number) {
+    Index row = 0;
+    auto column = static_cast<Index>(number);
+    while (column > row) column -= ++row;
+    const Index top = row * kTile, left = column * kTile;
+    const Index height = std::min(kTile, dimension - top);
+    const Index width = std::min(kTile, dimension - left);
+    Eigen::MatrixXd tile = Eigen::MatrixXd::Zero(height, width);
+    Eigen::VectorXd sums = Eigen::VectorXd::Zero(width);
+    RowMajor a, b;
+    for_each_block(queries, [&](std::span<const std::uint32_t> block) {
+      gather(problem, block, left, width, b);
+      if (row == column) {
+        tile.noalias() += b.transpose() * b;
+        sums += b.colwise().sum().transpose();
+      } else {
+        gather(problem, block, top, height, a);
+        tile.noalias() += a.transpose() * b;
+      }
+    });
+    gram.block(top, left, height, width) += sign * tile;
+    if (row == column) rows.segment(left, width) += sign * sums;
+  };
+  internal::parallel_for(threads, static_cast<std::size_t>(tiles * (tiles + 1) / 2), add_tile);
+}
+
+void add_products(const RidgeProblem& problem, std::span<const std::uint32_t> queries,
+                  std::size_t threads, Eigen::MatrixXd& products, Eigen::VectorXd& targets) {
   const auto dimension = static_cast<Index>(problem.dimension);
   const auto heads = static_cast<Index>(problem.heads);
-  total_ = {Eigen::MatrixXd::Zero(dimension, dimension), Eigen::VectorXd::Zero(dimension),
-            Eigen::MatrixXd::Zero(dimension, heads), Eigen::VectorXd::Zero(heads)};
+  const auto add_tile = [&](std::size_t number) {
+    const Index top = static_cast<Index>(number) * kTile;
+    const Index height = std::min(kTile, dimension - top);
+    RowMajor x, y;
+    for_each_block(queries, [&](std::span<const std::uint32_t> block) {
+      gather(problem, block, top, height, x);
+      y.resize(static_cast<Index>(block.size()), heads);
+      for (std::size_t i = 0; i < block.size(); ++i) {
+        const double* row = problem.targets.data() + block[i] * problem.heads;
+        double* to = y.data() + static_cast<Index>(i) * heads;
+        for (Index head = 0; head < heads; ++head) {
+          to[head] = std::isnan(row[head]) ? 0.0 : row[head];
+        }
+      }
+      products.middleRows(top, height).noalias() += x.transpose() * y;
+      if (top == 0) targets += y.colwise().sum().transpose();
+    });
+  };
+  internal::parallel_for(threads, static_cast<std::size_t>(pieces(dimension, kTile)), add_tile);
+}
+
+void solve(RidgeSums sums, double seen, std::span<const std::size_t> heads, bool has_intercepts,
+           std::span<const double> alphas, std::size_t threads, std::span<LinearFit> fits) {
+  if (!(seen > 0)) {
+    throw Error(ErrorCode::kBadData,
+                "head " + std::to_string(heads.front()) + " has no outcomes to be fitted to");
+  }
+  const auto dimension = sums.rows.size();
+  const auto width = static_cast<Index>(heads.size());
+  Eigen::VectorXd mean = Eigen::VectorXd::Zero(dimension);
+  Eigen::VectorXd target_means = Eigen::VectorXd::Zero(width);
+  if (has_intercepts) {
+    mean = sums.rows / seen;
+    target_means = sums.targets / seen;
+  }
+  sums.products.noalias() -= (seen * mean) * target_means.transpose();
+  sums.gram.triangularView<Eigen::Lower>() -= (seen * mean) * mean.transpose();
+
+  std::vector<Eigen::LLT<Eigen::MatrixXd>> factors(alphas.size());
+  internal::parallel_for(threads, alphas.size(), [&](std::size_t i) {
+    Eigen::MatrixXd penalised = sums.gram;
+    penalised.diagonal().array() += alphas[i];
+    factors[i].compute(penalised);
+    if (factors[i].info() != Eigen::Success) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  "α = " + std::to_string(alphas[i]) +
+                      " is too small for these embeddings, whose dimensions are not independent: "
+                      "choose a larger one");
+    }
+  });
+  const auto blocks = static_cast<std::size_t>(pieces(width, kSolve));
+  internal::parallel_for(threads, alphas.size() * blocks, [&](std::size_t number) {
+    const std::size_t which = number / blocks;
+    const Index begin = static_cast<Index>(number % blocks) * kSolve;
+    const Index count = std::min(kSolve, width - begin);
+    const Eigen::MatrixXd solution = factors[which].solve(sums.products.middleCols(begin, count));
+    for (Index i = 0; i < count; ++i) {
+      const auto head = static_cast<Index>(heads[static_cast<std::size_t>(begin + i)]);
+      fits[which].weights.col(head) = solution.col(i);
+      fits[which].intercepts[head] = target_means[begin + i] - solution.col(i).dot(mean);
+    }
+  });
+}
+
+RidgeSolver::RidgeSolver(const RidgeProblem& problem, std::size_t threads)
+    : problem_(problem),
+      threads_(threads),
+      total_(RidgeSums::zero(problem.dimension, problem.heads)) {
+  find_groups();
   for (const std::vector<std::uint32_t>& queries : problem.folds) {
-    const Sums& fold = folds_.emplace_back(sum(queries));
-    total_.gram += fold.gram;
-    total_.rows += fold.rows;
-    total_.products += fold.products;
-    total_.targets += fold.targets;
+    RidgeSums& fold = folds_.emplace_back(RidgeSums::zero(problem.dimension, problem.heads));
+    add_gram(problem, queries, 1, threads, fold.gram, fold.rows);
+    add_products(problem, queries, threads, fold.products, fold.targets);
+    total_ += fold;
   }
 }
 
@@ -82,68 +194,6 @@ void RidgeSolver::find_groups() {
   for (auto& [missing, group] : groups) groups_.push_back(std::move(group));
 }
 
-void RidgeSolver::add_gram(std::span<const std::uint32_t> queries, double sign,
-                           Eigen::MatrixXd& gram, Eigen::VectorXd& rows) const {
-  if (queries.empty()) return;
-  const auto dimension = static_cast<Index>(problem_.dimension);
-  const Index tiles = pieces(dimension, kTile);
-  // Each tile of the lower triangle is summed by one thread, over all queries in order.
-  const auto add_tile = [&](std::size_t number) {
-    Index row = 0;
-    auto column = static_cast<Index>(number);
-    while (column > row) column -= ++row;
-    const Index top = row * kTile, left = column * kTile;
-    const Index height = std::min(kTile, dimension - top);
-    const Index width = std::min(kTile, dimension - left);
-    Eigen::MatrixXd tile = Eigen::MatrixXd::Zero(height, width);
-    Eigen::VectorXd sums = Eigen::VectorXd::Zero(width);
-    RowMajor a, b;
-    for_each_block(queries, [&](std::span<const std::uint32_t> block) {
-      gather(problem_, block, left, width, b);
-      if (row == column) {
-        tile.noalias() += b.transpose() * b;
-        sums += b.colwise().sum().transpose();
-      } else {
-        gather(problem_, block, top, height, a);
-        tile.noalias() += a.transpose() * b;
-      }
-    });
-    gram.block(top, left, height, width) += sign * tile;
-    if (row == column) rows.segment(left, width) += sign * sums;
-  };
-  internal::parallel_for(threads_, static_cast<std::size_t>(tiles * (tiles + 1) / 2), add_tile);
-}
-
-RidgeSolver::Sums RidgeSolver::sum(std::span<const std::uint32_t> queries) const {
-  const auto dimension = static_cast<Index>(problem_.dimension);
-  const auto heads = static_cast<Index>(problem_.heads);
-  Sums sums = {Eigen::MatrixXd::Zero(dimension, dimension), Eigen::VectorXd::Zero(dimension),
-               Eigen::MatrixXd::Zero(dimension, heads), Eigen::VectorXd::Zero(heads)};
-  add_gram(queries, 1, sums.gram, sums.rows);
-
-  const auto add_products = [&](std::size_t number) {
-    const Index top = static_cast<Index>(number) * kTile;
-    const Index height = std::min(kTile, dimension - top);
-    RowMajor x, y;
-    for_each_block(queries, [&](std::span<const std::uint32_t> block) {
-      gather(problem_, block, top, height, x);
-      y.resize(static_cast<Index>(block.size()), heads);
-      for (std::size_t i = 0; i < block.size(); ++i) {
-        const double* row = problem_.targets.data() + block[i] * problem_.heads;
-        double* to = y.data() + static_cast<Index>(i) * heads;
-        for (Index head = 0; head < heads; ++head) {
-          to[head] = std::isnan(row[head]) ? 0.0 : row[head];
-        }
-      }
-      sums.products.middleRows(top, height).noalias() += x.transpose() * y;
-      if (top == 0) sums.targets += y.colwise().sum().transpose();
-    });
-  };
-  internal::parallel_for(threads_, static_cast<std::size_t>(pieces(dimension, kTile)),
-                         add_products);
-  return sums;
-}
-
 std::vector<LinearFit> RidgeSolver::fit(std::span<const double> alphas,
                                         std::optional<std::size_t> left_out) const {
   const auto dimension = static_cast<Index>(problem_.dimension);
@@ -151,73 +201,36 @@ std::vector<LinearFit> RidgeSolver::fit(std::span<const double> alphas,
   std::vector<LinearFit> fits(alphas.size(),
                               {Eigen::MatrixXd(dimension, heads), Eigen::VectorXd(heads)});
   for (const Group& group : groups_) {
-    Eigen::MatrixXd gram = total_.gram;
-    Eigen::VectorXd mean = total_.rows;
+    const auto width = static_cast<Index>(group.heads.size());
+    RidgeSums sums{total_.gram, total_.rows, Eigen::MatrixXd(dimension, width),
+                   Eigen::VectorXd(width)};
     if (left_out) {
-      gram -= folds_[*left_out].gram;
-      mean -= folds_[*left_out].rows;
+      sums.gram -= folds_[*left_out].gram;
+      sums.rows -= folds_[*left_out].rows;
     }
     double seen = 0;
     for (std::size_t fold = 0; fold < problem_.folds.size(); ++fold) {
       if (fold == left_out) continue;
-      add_gram(group.missing[fold], -1, gram, mean);
+      add_gram(problem_, group.missing[fold], -1, threads_, sums.gram, sums.rows);
       seen += static_cast<double>(problem_.folds[fold].size() - group.missing[fold].size());
     }
-    if (!(seen > 0)) {
-      throw Error(ErrorCode::kBadData, "head " + std::to_string(group.heads.front()) +
-                                           " has no outcomes to be fitted to");
-    }
-    mean /= seen;
-    if (!problem_.has_intercepts) mean.setZero();
-
-    const auto width = static_cast<Index>(group.heads.size());
-    Eigen::MatrixXd products(dimension, width);
-    Eigen::VectorXd target_means(width);
     for (Index i = 0; i < width; ++i) {
       const auto head = static_cast<Index>(group.heads[static_cast<std::size_t>(i)]);
-      products.col(i) = total_.products.col(head);
-      target_means[i] = total_.targets[head];
+      sums.products.col(i) = total_.products.col(head);
+      sums.targets[i] = total_.targets[head];
       if (left_out) {
-        products.col(i) -= folds_[*left_out].products.col(head);
-        target_means[i] -= folds_[*left_out].targets[head];
+        sums.products.col(i) -= folds_[*left_out].products.col(head);
+        sums.targets[i] -= folds_[*left_out].targets[head];
       }
     }
-    target_means /= seen;
-    if (!problem_.has_intercepts) target_means.setZero();
-    products.noalias() -= (seen * mean) * target_means.transpose();
-    gram.triangularView<Eigen::Lower>() -= (seen * mean) * mean.transpose();
-
-    std::vector<Eigen::LLT<Eigen::MatrixXd>> factors(alphas.size());
-    internal::parallel_for(threads_, alphas.size(), [&](std::size_t i) {
-      Eigen::MatrixXd penalised = gram;
-      penalised.diagonal().array() += alphas[i];
-      factors[i].compute(penalised);
-      if (factors[i].info() != Eigen::Success) {
-        throw Error(ErrorCode::kInvalidArgument,
-                    "α = " + std::to_string(alphas[i]) +
-                        " is too small for these embeddings, whose dimensions are not independent: "
-                        "choose a larger one");
-      }
-    });
-    const auto blocks = static_cast<std::size_t>(pieces(width, kSolve));
-    internal::parallel_for(threads_, alphas.size() * blocks, [&](std::size_t number) {
-      const std::size_t which = number / blocks;
-      const Index begin = static_cast<Index>(number % blocks) * kSolve;
-      const Index count = std::min(kSolve, width - begin);
-      const Eigen::MatrixXd solution = factors[which].solve(products.middleCols(begin, count));
-      for (Index i = 0; i < count; ++i) {
-        const auto head = static_cast<Index>(group.heads[static_cast<std::size_t>(begin + i)]);
-        fits[which].weights.col(head) = solution.col(i);
-        fits[which].intercepts[head] = target_means[begin + i] - solution.col(i).dot(mean);
-      }
-    });
+    solve(std::move(sums), seen, group.heads, problem_.has_intercepts, alphas, threads_, fits);
   }
   return fits;
 }
 
-Predicted predict_heads(const RidgeProblem& problem, const LinearFit& fit,
+Predicted predict_heads(std::span<const float> embeddings, const LinearFit& fit,
                         std::span<const std::uint32_t> queries, std::size_t threads) {
-  const auto dimension = static_cast<Index>(problem.dimension);
+  const Index dimension = fit.weights.rows();
   const Eigen::MatrixXf weights = fit.weights.cast<float>();
   const Eigen::RowVectorXf intercepts = fit.intercepts.transpose().cast<float>();
   const auto rows = static_cast<Index>(queries.size());
@@ -229,8 +242,8 @@ Predicted predict_heads(const RidgeProblem& problem, const LinearFit& fit,
         Predicted x(count, dimension);
         for (Index i = 0; i < count; ++i) {
           const std::size_t query = queries[static_cast<std::size_t>(begin + i)];
-          const float* row = problem.embeddings.data() + query * problem.dimension;
-          std::copy_n(row, problem.dimension, x.data() + i * dimension);
+          const float* row = embeddings.data() + query * static_cast<std::size_t>(dimension);
+          std::copy_n(row, dimension, x.data() + i * dimension);
         }
         result.middleRows(begin, count).noalias() = x * weights;
         result.middleRows(begin, count).rowwise() += intercepts;

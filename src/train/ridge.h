@@ -29,6 +29,32 @@ struct LinearFit {
   Eigen::VectorXd intercepts;
 };
 
+/// Sums over queries, of which everything that ridge regression needs is made.
+struct RidgeSums {
+  Eigen::MatrixXd gram;      ///< Σ x·xᵀ, lower triangle
+  Eigen::VectorXd rows;      ///< Σ x
+  Eigen::MatrixXd products;  ///< Σ x·yᵀ, dimension × heads; a missing y counts as 0
+  Eigen::VectorXd targets;   ///< Σ y, heads
+
+  static RidgeSums zero(std::size_t dimension, std::size_t heads);
+  RidgeSums& operator+=(const RidgeSums& other);
+};
+
+/// Adds `sign` times the sums over some queries of the problem to `gram` and `rows`, in an order
+/// that does not depend on the number of threads.
+void add_gram(const RidgeProblem& problem, std::span<const std::uint32_t> queries, double sign,
+              std::size_t threads, Eigen::MatrixXd& gram, Eigen::VectorXd& rows);
+
+/// Adds the sums over some queries to `products` and `targets` likewise.
+void add_products(const RidgeProblem& problem, std::span<const std::uint32_t> queries,
+                  std::size_t threads, Eigen::MatrixXd& products, Eigen::VectorXd& targets);
+
+/// Fits heads that saw the same `seen` queries for each α. `sums` are over those queries, with a
+/// column of products for each of `heads`, whose columns of fits[α] are set. Throws as
+/// RidgeSolver::fit().
+void solve(RidgeSums sums, double seen, std::span<const std::size_t> heads, bool has_intercepts,
+           std::span<const double> alphas, std::size_t threads, std::span<LinearFit> fits);
+
 /// For each head, minimises Σ (y − w·x − b)² + α·|w|² over the queries that it saw; the intercept b
 /// is not penalised: the data are centred in effect. Without intercepts, b is 0. All heads that saw
 /// the same queries share one Gram matrix and, for each α, one Cholesky factorisation. The sums of
@@ -53,29 +79,20 @@ class RidgeSolver {
     std::vector<std::size_t> heads;
     std::vector<std::vector<std::uint32_t>> missing;  // of each fold, the queries they did not see
   };
-  /// Sums over the queries of a fold.
-  struct Sums {
-    Eigen::MatrixXd gram;      // Σ x·xᵀ, lower triangle
-    Eigen::VectorXd rows;      // Σ x
-    Eigen::MatrixXd products;  // Σ x·yᵀ, dimension × heads; a missing y counts as 0
-    Eigen::VectorXd targets;   // Σ y, heads
-  };
 
   void find_groups();
-  void add_gram(std::span<const std::uint32_t> queries, double sign, Eigen::MatrixXd& gram,
-                Eigen::VectorXd& rows) const;
-  Sums sum(std::span<const std::uint32_t> queries) const;
 
   const RidgeProblem& problem_;
   std::size_t threads_;
   std::vector<Group> groups_;
-  std::vector<Sums> folds_;
-  Sums total_;
+  std::vector<RidgeSums> folds_;
+  RidgeSums total_;
 };
 
-/// Predictions in float32, queries.size() × heads, row-major.
+/// Predictions in float32, queries.size() × heads, row-major. `embeddings`: rows of the fit's
+/// dimension, of which `queries` are indices.
 using Predicted = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-Predicted predict_heads(const RidgeProblem& problem, const LinearFit& fit,
+Predicted predict_heads(std::span<const float> embeddings, const LinearFit& fit,
                         std::span<const std::uint32_t> queries, std::size_t threads);
 
 }  // namespace r2router::train

@@ -1,9 +1,12 @@
 // Linear heads, by ridge regression.
+#include <memory>
+#include <optional>
+#include <span>
 #include <utility>
+#include <vector>
 
 #include "base/parallel.h"
 #include "train/learner.h"
-#include "train/ridge.h"
 
 namespace r2router::train {
 namespace {
@@ -24,15 +27,8 @@ LinearHeads make_heads(const OutcomeTable& table, const LinearFit& fit) {
 
 class RidgeLearner final : public Learner {
  public:
-  explicit RidgeLearner(const LearningProblem& problem)
-      : problem_(problem),
-        targets_(head_targets(problem.table)),
-        ridge_{.embeddings = problem.embeddings,
-               .dimension = problem.dimension,
-               .targets = targets_,
-               .heads = kHeadsPerPair * problem.table.pairs.size(),
-               .folds = problem.folds},
-        solver_(ridge_, problem.threads) {}
+  RidgeLearner(const LearningProblem& problem, FitHeads fit_heads)
+      : problem_(problem), fit_heads_(std::move(fit_heads)) {}
 
   std::size_t settings() const override { return alphas().size(); }
   double caution(std::size_t setting) const override { return alphas()[setting]; }
@@ -42,11 +38,12 @@ class RidgeLearner final : public Learner {
       std::span<const std::size_t> settings) override {
     std::vector<double> chosen;
     for (const std::size_t setting : settings) chosen.push_back(alphas()[setting]);
-    const std::vector<LinearFit> fits = solver_.fit(chosen, left_out);
+    const std::vector<LinearFit> fits = fit_heads_(chosen, left_out);
     std::vector<eval::PredictionTable> results(chosen.size());
     internal::parallel_for(problem_.threads, chosen.size(), [&](std::size_t i) {
       const std::size_t threads_each = chosen.size() == 1 ? problem_.threads : 1;
-      const Predicted predicted = predict_heads(ridge_, fits[i], queries, threads_each);
+      const Predicted predicted =
+          predict_heads(problem_.embeddings, fits[i], queries, threads_each);
       const auto cells = queries.size() * problem_.table.pairs.size();
       results[i].quality.resize(cells);
       results[i].output_tokens.resize(cells);
@@ -59,7 +56,7 @@ class RidgeLearner final : public Learner {
   }
 
   Predictor fit(std::size_t setting) override {
-    return make_heads(problem_.table, solver_.fit({&alphas()[setting], 1}).front());
+    return make_heads(problem_.table, fit_heads_({&alphas()[setting], 1}, {}).front());
   }
 
   void report(std::size_t chosen, std::span<const eval::DeferralMetrics> metrics,
@@ -81,15 +78,37 @@ class RidgeLearner final : public Learner {
   const std::vector<double>& alphas() const { return problem_.options.alphas; }
 
   const LearningProblem& problem_;
-  std::vector<double> targets_;
-  RidgeProblem ridge_;
-  RidgeSolver solver_;
+  FitHeads fit_heads_;
+};
+
+/// Heads fitted to the problem's own queries.
+struct OwnHeads {
+  std::vector<double> targets;
+  RidgeProblem problem;
+  RidgeSolver solver;
+
+  explicit OwnHeads(const LearningProblem& learning)
+      : targets(head_targets(learning.table)),
+        problem{.embeddings = learning.embeddings,
+                .dimension = learning.dimension,
+                .targets = targets,
+                .heads = kHeadsPerPair * learning.table.pairs.size(),
+                .folds = learning.folds},
+        solver(problem, learning.threads) {}
 };
 
 }  // namespace
 
 std::unique_ptr<Learner> make_ridge_learner(const LearningProblem& problem) {
-  return std::make_unique<RidgeLearner>(problem);
+  const auto own = std::make_shared<const OwnHeads>(problem);
+  return make_ridge_learner(
+      problem, [own](std::span<const double> alphas, std::optional<std::size_t> left_out) {
+        return own->solver.fit(alphas, left_out);
+      });
+}
+
+std::unique_ptr<Learner> make_ridge_learner(const LearningProblem& problem, FitHeads fit_heads) {
+  return std::make_unique<RidgeLearner>(problem, std::move(fit_heads));
 }
 
 }  // namespace r2router::train

@@ -81,8 +81,8 @@ TrainReport count_queries(const LearningProblem& problem) {
 
 /// Chooses the setting, and the default λ unless there is a prior.
 Fitted cross_validate(const LearningProblem& problem, Learner& learner, double token_floor,
-                      const Config* prior) {
-  Fitted fitted{.report = count_queries(problem)};
+                      const Config* prior, TrainReport counts) {
+  Fitted fitted{.report = std::move(counts)};
   TrainReport& report = fitted.report;
   Trial trial = make_trial(problem, token_floor);
   if (prior != nullptr) trial.lambdas_usd = {prior->default_lambda()};
@@ -172,6 +172,40 @@ Checkpoint move_heads(const Checkpoint& prior, const OutcomeTable& table, const 
 
 }  // namespace
 
+Checkpoint fit_checkpoint(const LearningProblem& problem, Learner& learner, TrainReport& report) {
+  const OutcomeTable& table = problem.table;
+  const TrainOptions& options = problem.options;
+  const double token_floor = find_token_floor(table, problem.folds);
+  Fitted fitted = cross_validate(problem, learner, token_floor, nullptr, report);
+
+  if (options.progress) options.progress("fitting", 0, 1);
+  Checkpoint checkpoint;
+  checkpoint.predictor = learner.fit(fitted.setting);
+  checkpoint.spreads = fitted.spreads;
+  checkpoint.length_curves = fitted.validation.curves;  // one for each length head, in their order
+  Config& config = checkpoint.config;
+  config.method = learner.method();
+  config.predictor = options.predictor;
+  config.embedding_dim = static_cast<std::uint32_t>(problem.dimension);
+  config.policy.lambda = fitted.report.default_lambda;
+  std::set<Budget> budgets;
+  for (const Pair& pair : table.pairs) budgets.insert(pair.budget);
+  config.token_limits.assign(budgets.begin(), budgets.end());
+  config.models = table.models;
+  config.budget_mode = table.budget_mode;
+  config.policy.rules = DecisionRules::kCorrected;
+  config.policy.token_floor = token_floor;
+  if (!checkpoint.length_curves.empty()) {
+    config.length_points =
+        static_cast<std::uint32_t>(checkpoint.length_curves.front().predicted.size());
+  }
+  config.training = provenance(table, options, fitted, learner, nullptr);
+  config.format_version = internal::format_version_for(config);
+  if (options.progress) options.progress("fitting", 1, 1);
+  report = std::move(fitted.report);
+  return checkpoint;
+}
+
 Checkpoint train(const OutcomeTable& table, std::span<const float> embeddings,
                  std::size_t dimension, const TrainOptions& options, TrainReport* report) {
   check_options(options);
@@ -187,34 +221,9 @@ Checkpoint train(const OutcomeTable& table, std::span<const float> embeddings,
   report_gaps(table, options);
   if (options.progress) options.progress("reading embeddings", 0, 1);
   const std::unique_ptr<Learner> learner = make_learner(problem);
-  const double token_floor = find_token_floor(table, problem.folds);
-  Fitted fitted = cross_validate(problem, *learner, token_floor, nullptr);
-
-  if (options.progress) options.progress("fitting", 0, 1);
-  Checkpoint checkpoint;
-  checkpoint.predictor = learner->fit(fitted.setting);
-  checkpoint.spreads = fitted.spreads;
-  checkpoint.length_curves = fitted.validation.curves;  // one for each length head, in their order
-  Config& config = checkpoint.config;
-  config.method = learner->method();
-  config.predictor = options.predictor;
-  config.embedding_dim = static_cast<std::uint32_t>(dimension);
-  config.policy.lambda = fitted.report.default_lambda;
-  std::set<Budget> budgets;
-  for (const Pair& pair : table.pairs) budgets.insert(pair.budget);
-  config.token_limits.assign(budgets.begin(), budgets.end());
-  config.models = table.models;
-  config.budget_mode = table.budget_mode;
-  config.policy.rules = DecisionRules::kCorrected;
-  config.policy.token_floor = token_floor;
-  if (!checkpoint.length_curves.empty()) {
-    config.length_points =
-        static_cast<std::uint32_t>(checkpoint.length_curves.front().predicted.size());
-  }
-  config.training = provenance(table, options, fitted, *learner, nullptr);
-  config.format_version = internal::format_version_for(config);
-  if (options.progress) options.progress("fitting", 1, 1);
-  if (report != nullptr) *report = std::move(fitted.report);
+  TrainReport own = count_queries(problem);
+  Checkpoint checkpoint = fit_checkpoint(problem, *learner, own);
+  if (report != nullptr) *report = std::move(own);
   return checkpoint;
 }
 
@@ -248,8 +257,8 @@ Checkpoint train(const Checkpoint& prior, const OutcomeTable& table,
   check_outcomes(table, problem.folds);
   report_gaps(table, options);
   const std::unique_ptr<Learner> learner = make_prior_learner(problem, prior);
-  Fitted fitted =
-      cross_validate(problem, *learner, prior.config.policy.token_floor.value_or(0), &prior.config);
+  Fitted fitted = cross_validate(problem, *learner, prior.config.policy.token_floor.value_or(0),
+                                 &prior.config, count_queries(problem));
   if (options.progress) options.progress("fitting", 0, 1);
   Checkpoint checkpoint = move_heads(prior, table, fitted, learner->fit(fitted.setting));
   Config& config = checkpoint.config;

@@ -153,8 +153,8 @@ TEST(Ridge, IsTheSameBitForBitOnAnyNumberOfThreads) {
       EXPECT_TRUE(one[i].weights == many[i].weights);
       EXPECT_TRUE(one[i].intercepts == many[i].intercepts);
     }
-    EXPECT_TRUE(predict_heads(data.problem, one[0], data.problem.folds[1], 1) ==
-                predict_heads(data.problem, one[0], data.problem.folds[1], threads));
+    EXPECT_TRUE(predict_heads(data.problem.embeddings, one[0], data.problem.folds[1], 1) ==
+                predict_heads(data.problem.embeddings, one[0], data.problem.folds[1], threads));
   }
 }
 
@@ -162,7 +162,7 @@ TEST(Ridge, PredictsTheQueriesAskedFor) {
   const Large data;
   const LinearFit fit = RidgeSolver(data.problem, 1).fit(std::vector<double>{5}).front();
   const std::vector<std::uint32_t> queries = {699, 3};
-  const Predicted predicted = predict_heads(data.problem, fit, queries, 1);
+  const Predicted predicted = predict_heads(data.problem.embeddings, fit, queries, 1);
   for (Eigen::Index i = 0; i < 2; ++i) {
     for (Eigen::Index head = 0; head < 5; ++head) {
       double expected = fit.intercepts[head];

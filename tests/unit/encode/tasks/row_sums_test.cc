@@ -66,7 +66,9 @@ TEST(SparseFeatures, DoNotDependOnTheTextsBefore) {
       ASSERT_EQ(found[i].value, expected[i].value) << text;
       squares += found[i].value * found[i].value;
     }
-    if (!found.empty()) ASSERT_NEAR(squares, 1, 1e-12) << text;
+    if (!found.empty()) {
+      ASSERT_NEAR(squares, 1, 1e-12) << text;
+    }
     cancelled += found.size() < 16;
   }
   EXPECT_GT(cancelled, 0U);
