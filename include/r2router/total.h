@@ -18,8 +18,8 @@
 // adds up the steps of one price; its memory then does not depend on the number of rows. What is
 // left over is then at most what the steps of one rounded price cost.
 //
-// Finding all steps of a row takes longer than a decision. Where the rows can be read again, a curve
-// of a sample says near which price the steps of all rows are needed.
+// Finding all steps of a row takes longer than a decision. Where the rows can be read again, a
+// curve of a sample says near which price the steps of all rows are needed.
 #pragma once
 
 #include <cstddef>
