@@ -23,7 +23,12 @@ def expected(lexical_router: R2Router) -> dict[str, list[Any]]:
     return routed
 
 
-TOTAL_USD = 0.5
+TOTAL_USD = 1.5
+
+
+@pytest.fixture(scope="module")
+def default_router() -> R2Router:
+    return R2Router.from_pretrained()
 
 
 def expect_total(router: R2Router, rows: list[dict[str, Any]]) -> None:
@@ -75,7 +80,9 @@ def test_duckdb(lexical_router: R2Router, expected: dict[str, list[Any]]) -> Non
         r2_router.duckdb.register(connection, lexical_router, "r2_total", total_usd=1)
 
 
-def test_ray(lexical_router: R2Router, expected: dict[str, list[Any]]) -> None:
+def test_ray(
+    lexical_router: R2Router, default_router: R2Router, expected: dict[str, list[Any]]
+) -> None:
     ray = pytest.importorskip("ray")
     pytest.importorskip("ray.data")
     import r2_router.ray
@@ -88,17 +95,21 @@ def test_ray(lexical_router: R2Router, expected: dict[str, list[Any]]) -> None:
         )
         rows = routed.take_all()
         within = r2_router.ray.route(
-            dataset, lexical_router, text="prompt", total_usd=TOTAL_USD, batch_size=100
+            dataset, default_router, text="prompt", total_usd=TOTAL_USD, batch_size=100
         ).take_all()
     finally:
         ray.shutdown()
-    expect_total(lexical_router, within)
+    expect_total(default_router, within)
     columns = {name: [row[name] for row in rows] for name in expected}
     assert by_id(columns) == expected
 
 
 def test_spark(
-    lexical_router: R2Router, expected: dict[str, list[Any]], tmp_path: Any, monkeypatch: Any
+    lexical_router: R2Router,
+    default_router: R2Router,
+    expected: dict[str, list[Any]],
+    tmp_path: Any,
+    monkeypatch: Any,
 ) -> None:
     pytest.importorskip("pyspark")
     pytest.importorskip("pandas")
@@ -134,14 +145,14 @@ def test_spark(
         with pytest.raises(ValueError, match="has no column 'query'"):
             r2_router.spark.route(frame, lexical_router, text="query")
         within = r2_router.spark.route(
-            frame, lexical_router, text="prompt", total_usd=TOTAL_USD
+            frame, default_router, text="prompt", total_usd=TOTAL_USD
         ).collect()
         nothing = r2_router.spark.route(
-            frame.filter("id < 0"), lexical_router, text="prompt", total_usd=0
+            frame.filter("id < 0"), default_router, text="prompt", total_usd=0
         )
         assert nothing.count() == 0
     finally:
         session.stop()
-    expect_total(lexical_router, [row.asDict() for row in within])
+    expect_total(default_router, [row.asDict() for row in within])
     assert os.path.exists(flag)
     assert by_id({name: [row[name] for row in rows] for name in expected}) == expected
