@@ -76,7 +76,7 @@ struct TotalCurveOptions {
   std::size_t most_steps = std::numeric_limits<std::size_t>::max();
   /// Steps below it count as bought, those above it are ignored.
   PriceRange range = {};
-  /// Of so many rows one is priced, as a sample for range_near().
+  /// Of so many rows one is priced, as a sample for range_near(). 0 is 1.
   std::uint64_t every = 1;
 };
 
@@ -93,7 +93,9 @@ class R2ROUTER_EXPORT TotalCurve {
   };
 
   explicit TotalCurve(Total total, const TotalCurveOptions& options = {})
-      : total_(total), options_(options), rounded_(options.most_steps == 0) {}
+      : total_(total), options_(options), rounded_(options.most_steps == 0) {
+    if (options_.every == 0) options_.every = 1;
+  }
 
   Total total() const { return total_; }
   const TotalCurveOptions& options() const { return options_; }

@@ -7,7 +7,7 @@ import numpy
 import numpy.typing
 import typing
 import typing_extensions
-__all__: list[str] = ['Batch', 'CancelSource', 'Checkpoint', 'Choice', 'Client', 'Data', 'Decisions', 'Endpoint', 'EvaluationOptions', 'HttpEncoder', 'LexicalEncoder', 'Policy', 'PriceSync', 'QuerySize', 'ROW_REASONS', 'Recipe', 'RouteOptions', 'Router', 'RouterEvaluation', 'UNLIMITED', 'add_model', 'add_model_from_tasks', 'api_key_from_environment', 'available_kernels', 'calibrate', 'checkpoint_folder', 'compare_prices', 'cross_validate', 'default_checkpoint_path', 'estimate_input_tokens', 'evaluate', 'learning_curve', 'load_policy', 'measure_stability', 'named_policy_path', 'read_data', 'run_program', 'settings', 'train', 'train_on_tasks', 'write_prices']
+__all__: list[str] = ['Allowance', 'Batch', 'CancelSource', 'Checkpoint', 'Choice', 'Client', 'Data', 'Decisions', 'Endpoint', 'EvaluationOptions', 'HttpEncoder', 'LexicalEncoder', 'Policy', 'PriceSync', 'QuerySize', 'ROW_REASONS', 'Recipe', 'RouteOptions', 'Router', 'RouterEvaluation', 'TotalCurve', 'UNLIMITED', 'add_model', 'add_model_from_tasks', 'api_key_from_environment', 'available_kernels', 'calibrate', 'checkpoint_folder', 'compare_prices', 'cross_validate', 'default_checkpoint_path', 'estimate_input_tokens', 'evaluate', 'learning_curve', 'load_policy', 'measure_stability', 'named_policy_path', 'read_data', 'run_program', 'settings', 'train', 'train_on_tasks', 'write_prices']
 class Policy:
     """
     Settings of a choice.
@@ -142,6 +142,59 @@ class Decisions:
         """
         NumPy arrays by name. decided: whether a row has a decision; the other figures of one that has none mean nothing. model: index; reason: index into ROW_REASONS.
         """
+class Allowance:
+    """
+    What the rows of a table may cost, for the second pass. Immutable.
+    """
+    __hash__: typing.ClassVar[None] = None
+    def __eq__(self, arg0: Allowance) -> bool:
+        ...
+    def __init__(self, worst_case: bool, price_usd: typing.SupportsFloat | typing.SupportsIndex, rows: typing.SupportsInt | typing.SupportsIndex, spent_usd: typing.SupportsFloat | typing.SupportsIndex) -> None:
+        ...
+    def __reduce__(self) -> tuple[type, tuple[bool, float, int, float]]:
+        ...
+    def after(self, count: typing.SupportsInt | typing.SupportsIndex) -> Allowance:
+        """
+        For the rows after the first ones.
+        """
+    def arguments(self) -> tuple[bool, float, int, float]:
+        """
+        Those that make an equal one.
+        """
+    @property
+    def price_usd(self) -> float:
+        ...
+    @property
+    def spent_usd(self) -> float:
+        ...
+class TotalCurve:
+    """
+    What more money buys for the rows of a table, the first pass.
+    """
+    @staticmethod
+    def from_bytes(bytes: bytes) -> TotalCurve:
+        ...
+    def __init__(self, worst_case: bool, most_steps: typing.SupportsInt | typing.SupportsIndex | None = None, range: tuple[typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex] = ..., every: typing.SupportsInt | typing.SupportsIndex = 1) -> None:
+        """
+        worst_case: the total is of worst cases. most_steps: above it, prices are rounded; 0: from the start, for rows in any order. range: of prices. every: of so many rows one is priced, as a sample.
+        """
+    def allowance(self, usd: typing.SupportsFloat | typing.SupportsIndex) -> Allowance:
+        ...
+    def merge(self, later: TotalCurve) -> None:
+        ...
+    def range_near(self, usd: typing.SupportsFloat | typing.SupportsIndex) -> tuple[float, float]:
+        """
+        A range for all rows, from a sample of them.
+        """
+    def reaches(self, usd: typing.SupportsFloat | typing.SupportsIndex) -> bool:
+        """
+        Whether the range has the price that spends it.
+        """
+    def to_bytes(self) -> bytes:
+        ...
+    @property
+    def rows(self) -> int:
+        ...
 class CancelSource:
     """
     Cancels the calls that it was passed to. Thread-safe.
@@ -196,19 +249,19 @@ class Router:
         """
         input_tokens: one for each row, or none to use the size's. texts: those that the rows are embeddings of, for their lengths, or none.
         """
-    def route_rows(self, texts: collections.abc.Sequence[str | None], embeddings: numpy.ndarray | None, options: RouteOptions, size: QuerySize, threads: typing.SupportsInt | typing.SupportsIndex = 0) -> typing.Any:
+    def route_rows(self, texts: collections.abc.Sequence[str | None], embeddings: numpy.ndarray | None, options: RouteOptions, size: QuerySize, threads: typing.SupportsInt | typing.SupportsIndex = 0, total: None | TotalCurve | Allowance = None) -> typing.Any:
         """
         texts: some may be None; or empty. embeddings: of the same rows, or None.
         """
-    def route_stream(self, stream: typing_extensions.CapsuleType, column: str, options: RouteOptions, size: QuerySize, threads: typing.SupportsInt | typing.SupportsIndex = 0) -> typing.Any:
+    def route_stream(self, stream: typing_extensions.CapsuleType, column: str, options: RouteOptions, size: QuerySize, threads: typing.SupportsInt | typing.SupportsIndex = 0, total: None | TotalCurve | Allowance = None) -> typing.Any:
         """
-        stream: an Arrow capsule of a table, or of a column if that has no name.
+        stream: an Arrow capsule of a table, or of a column if that has no name. total: a TotalCurve to add to, an Allowance, or None.
         """
     def route_texts(self, texts: collections.abc.Sequence[str], embeddings: numpy.ndarray, options: RouteOptions, size: QuerySize) -> list[Choice]:
         """
         The choice for each row of embeddings, of which texts say how long the queries are unless size does.
         """
-    def route_vectors(self, vectors: collections.abc.Sequence[collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex] | None], options: RouteOptions, size: QuerySize, threads: typing.SupportsInt | typing.SupportsIndex = 0) -> typing.Any:
+    def route_vectors(self, vectors: collections.abc.Sequence[collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex] | None], options: RouteOptions, size: QuerySize, threads: typing.SupportsInt | typing.SupportsIndex = 0, total: None | TotalCurve | Allowance = None) -> typing.Any:
         ...
 class Data:
     """

@@ -65,6 +65,11 @@ def cost(prompt_tokens: int, completion_tokens: int) -> float:
     return (prompt_tokens * INPUT_PRICE + completion_tokens * OUTPUT_PRICE) / 1e6
 
 
+def input_tokens(usage: Any) -> int:
+    """Of Anthropic's API, where those that are read from a cache are not in `input_tokens`."""
+    return usage.input_tokens + (usage.cache_read_input_tokens or 0)
+
+
 def settled(gateway: Gateway) -> Any:
     return pytest.approx(spend(gateway)["total"]["settled_usd"], abs=1e-8)
 
@@ -109,11 +114,11 @@ def test_messages(gateway: Gateway) -> None:
     client = anthropic.Anthropic(base_url=gateway.url, api_key="any", max_retries=0)
     answer = client.messages.create(model="auto", messages=HELLO, max_tokens=CAP)
     assert answer.stop_reason == "max_tokens" and answer.usage.output_tokens == CAP
-    charged = cost(answer.usage.input_tokens, CAP)
+    charged = cost(input_tokens(answer.usage), CAP)
     assert charged == settled(gateway)
     with client.messages.stream(model="auto", messages=HELLO, max_tokens=CAP) as stream:
         last = stream.get_final_message()
-    assert charged + cost(last.usage.input_tokens, CAP) == settled(gateway)
+    assert charged + cost(input_tokens(last.usage), CAP) == settled(gateway)
 
 
 def test_a_disconnect_ends_the_answer(gateway: Gateway, llama: str) -> None:

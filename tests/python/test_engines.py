@@ -25,7 +25,12 @@ def expected(lexical_router: R2Router) -> dict[str, list[Any]]:
     return routed
 
 
-TOTAL_USD = 0.5
+TOTAL_USD = 1.5
+
+
+@pytest.fixture(scope="module")
+def default_router() -> R2Router:
+    return R2Router.from_pretrained()
 
 
 def expect_total(router: R2Router, columns: dict[str, list[Any]]) -> None:
@@ -111,8 +116,8 @@ def test_ray(ray: Any, lexical_router: R2Router, expected: dict[str, list[Any]])
     assert route_on_ray(ray, lexical_router, lambda_val=0.9) == expected
 
 
-def test_a_total_on_ray(ray: Any, lexical_router: R2Router) -> None:
-    expect_total(lexical_router, route_on_ray(ray, lexical_router, total_usd=TOTAL_USD))
+def test_a_total_on_ray(ray: Any, default_router: R2Router) -> None:
+    expect_total(default_router, route_on_ray(ray, default_router, total_usd=TOTAL_USD))
 
 
 def test_an_actor_of_ray_dies(

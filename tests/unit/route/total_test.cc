@@ -276,7 +276,7 @@ TEST(Total, BuysPartOfTheStepsOfOnePrice) {
 
 TEST(Total, PartsMergeIntoTheWhole) {
   const Router router(random_checkpoint(5, 4, kDimension, 6));
-  const std::vector<float> numbers = random_embeddings(20'000, kDimension, 7);
+  const std::vector<float> numbers = random_embeddings(8000, kDimension, 7);
   const std::span<const float> all = numbers;
   const auto part = [&](std::size_t begin, std::size_t end) {
     return all.subspan(begin * kDimension, (end - begin) * kDimension);
@@ -287,7 +287,7 @@ TEST(Total, PartsMergeIntoTheWhole) {
     TotalCurve exact(total), rounded(total, {.most_steps = 0}),
         limited(total, {.most_steps = 10'000});
     for (const auto& [begin, end] : std::vector<std::pair<std::size_t, std::size_t>>{
-             {0, 7}, {7, 9000}, {9000, 9000}, {9000, 20'000}}) {
+             {0, 7}, {7, 5000}, {5000, 5000}, {5000, 8000}}) {
       const Embeddings rows(part(begin, end));
       const TotalCurve curve = curve_of(router, rows, total);
       exact.merge(TotalCurve::from_bytes(curve.to_bytes()));
@@ -295,7 +295,7 @@ TEST(Total, PartsMergeIntoTheWhole) {
       limited.merge(curve);
     }
     rounded = TotalCurve::from_bytes(rounded.to_bytes());
-    EXPECT_EQ(rounded.rows(), 20'000U);
+    EXPECT_EQ(rounded.rows(), 8000U);
     EXPECT_LT(rounded.to_bytes().size(), whole.to_bytes().size());
     for (const double share : {0.001, 0.05, 0.3, 0.9, 1.5}) {
       const double usd =
@@ -314,9 +314,9 @@ TEST(Total, PartsMergeIntoTheWhole) {
         EXPECT_GE(close, 0.999 * spent);
       }
       // In parts, rows count from where the last part ended.
-      const Embeddings first(part(0, 7000)), second(part(7000, 20'000));
+      const Embeddings first(part(0, 3000)), second(part(3000, 8000));
       EXPECT_NEAR(sums_of(router.route(first, allowance), total).cost_usd +
-                      sums_of(router.route(second, allowance.after(7000)), total).cost_usd,
+                      sums_of(router.route(second, allowance.after(3000)), total).cost_usd,
                   spent, 1e-12 * usd);
     }
   }
