@@ -25,6 +25,7 @@ if PROGRAM is None:
 MODEL = ROOT / "tests" / "golden" / "embedding_model" / "model.gguf"  # which can also write
 INPUT_PRICE, OUTPUT_PRICE = 100, 1000  # USD per million
 CAP = 9
+ON = {"ignore_eos": True}  # of llama.cpp: the random model goes on until its cap
 
 Start = Callable[..., Gateway]
 
@@ -36,7 +37,7 @@ def llama() -> Iterator[str]:
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
     command = [PROGRAM, "-m", str(MODEL), "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--chat-template", "chatml", "-c", "512", "-t", "1"]
+    command += ["--chat-template", "chatml", "-c", "16384", "-t", "1"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
 
         def is_ready() -> bool:
@@ -77,7 +78,7 @@ def settled(gateway: Gateway) -> Any:
 def test_chat(gateway: Gateway) -> None:
     client = openai.OpenAI(base_url=gateway.url + "/v1", api_key="any", max_retries=0)
     raw = client.chat.completions.with_raw_response.create(
-        model="auto", messages=HELLO, max_tokens=CAP
+        model="auto", messages=HELLO, max_tokens=CAP, extra_body=ON
     )
     answer = raw.parse()
     assert answer.choices[0].finish_reason == "length" and answer.usage.completion_tokens == CAP
@@ -90,6 +91,7 @@ def test_chat(gateway: Gateway) -> None:
             messages=HELLO,
             max_tokens=CAP,
             stream=True,
+            extra_body=ON,
             stream_options={"include_usage": True},
         )
     )
@@ -112,11 +114,13 @@ def test_responses(gateway: Gateway) -> None:
 
 def test_messages(gateway: Gateway) -> None:
     client = anthropic.Anthropic(base_url=gateway.url, api_key="any", max_retries=0)
-    answer = client.messages.create(model="auto", messages=HELLO, max_tokens=CAP)
+    answer = client.messages.create(model="auto", messages=HELLO, max_tokens=CAP, extra_body=ON)
     assert answer.stop_reason == "max_tokens" and answer.usage.output_tokens == CAP
     charged = cost(input_tokens(answer.usage), CAP)
     assert charged == settled(gateway)
-    with client.messages.stream(model="auto", messages=HELLO, max_tokens=CAP) as stream:
+    with client.messages.stream(
+        model="auto", messages=HELLO, max_tokens=CAP, extra_body=ON
+    ) as stream:
         last = stream.get_final_message()
     assert charged + cost(input_tokens(last.usage), CAP) == settled(gateway)
 
@@ -124,7 +128,7 @@ def test_messages(gateway: Gateway) -> None:
 def test_a_disconnect_ends_the_answer(gateway: Gateway, llama: str) -> None:
     client = openai.OpenAI(base_url=gateway.url + "/v1", api_key="any", max_retries=0)
     with client.chat.completions.create(
-        model="auto", messages=HELLO, max_tokens=400, stream=True
+        model="auto", messages=HELLO, max_tokens=15_000, stream=True, extra_body=ON
     ) as stream:
         next(iter(stream))
     total = wait_until(lambda: (spent := spend(gateway)["total"])["requests"] and spent)

@@ -136,12 +136,17 @@ def route_on_spark(session: Any, router: R2Router, **options: Any) -> dict[str, 
     return by_id({name: [row[name] for row in rows] for name in routed.columns})
 
 
-def test_spark(workers: None, lexical_router: R2Router, expected: dict[str, list[Any]]) -> None:
+def test_spark(
+    workers: None,
+    lexical_router: R2Router,
+    default_router: R2Router,
+    expected: dict[str, list[Any]],
+) -> None:
     session = spark_session("local[2]")
     try:
         assert route_on_spark(session, lexical_router, lambda_val=0.9) == expected
-        within = route_on_spark(session, lexical_router, total_usd=TOTAL_USD)
-        expect_total(lexical_router, within)
+        within = route_on_spark(session, default_router, total_usd=TOTAL_USD)
+        expect_total(default_router, within)
         import r2_router.spark
 
         frame = session.createDataFrame([("Who wrote Faust?",)], "prompt string")
