@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow
 
-from r2_router import R2Router, _core
+from r2_router import R2Router
 
 
 def best(call: Callable[[], Any], rounds: int = 5) -> float:
