@@ -87,7 +87,7 @@ train::ProgressCallback to_progress_callback(py::object progress);
 using Dict = py::typing::Dict<py::str, py::object>;
 
 /// The report's figures, with what was chosen and tried by this kind of predictor.
-Dict to_dict(const train::TrainReport& report, PredictorKind kind);
+Dict training_to_dict(const train::TrainReport& report, PredictorKind kind);
 
 /// Rows of embeddings.
 using Embeddings = py::array_t<float, py::array::c_style>;

@@ -2,9 +2,12 @@
 #include "r2router/train/statistics.h"
 
 #include <algorithm>
+#include <cstdint>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -90,7 +93,7 @@ std::tuple<std::shared_ptr<Checkpoint>, Dict, std::string> solve(const train::St
     *checkpoint = self.solve(options, &report);
     text = to_text(report, *checkpoint);
   }
-  return {checkpoint, to_dict(report, PredictorKind::kRidge), text};
+  return {checkpoint, training_to_dict(report, PredictorKind::kRidge), text};
 }
 
 py::bytes to_bytes(const train::Statistics& self) {

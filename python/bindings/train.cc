@@ -56,7 +56,7 @@ void add_settings(const train::TrainReport& report, PredictorKind kind, Dict& di
 
 }  // namespace
 
-Dict to_dict(const train::TrainReport& report, PredictorKind kind) {
+Dict training_to_dict(const train::TrainReport& report, PredictorKind kind) {
   using namespace py::literals;
   Dict dict("training_queries"_a = report.training_queries,
             "held_out_queries"_a = report.held_out_queries, "heads"_a = report.heads,
@@ -131,7 +131,7 @@ std::tuple<std::shared_ptr<Checkpoint>, Dict, std::string> train_on(
     *checkpoint = train::train(data, recipe, &report);
     text = to_text(report, *checkpoint);
   }
-  return {checkpoint, to_dict(report, recipe.options.predictor), text};
+  return {checkpoint, training_to_dict(report, recipe.options.predictor), text};
 }
 
 std::tuple<std::shared_ptr<Checkpoint>, std::string, std::string> train_on_tasks(
