@@ -91,7 +91,7 @@ class PriorLearner final : public Learner {
     const std::vector<LinearFit> fits = solver_.fit(chosen, left_out);
     std::vector<eval::PredictionTable> results(chosen.size());
     internal::parallel_for(problem_.threads, chosen.size(), [&](std::size_t i) {
-      const Predicted shifts = predict_heads(problem_.embeddings, fits[i], queries, 1);
+      const Predicted shifts = predict_heads(ridge_.embeddings, fits[i], queries, 1);
       for (std::size_t row = 0; row < queries.size(); ++row) {
         for (std::size_t head = 0; head < heads_.size(); head += kHeadsPerPair) {
           const auto predicted = [&](std::size_t h) {
