@@ -15,7 +15,6 @@
 #include <pybind11/stl.h>
 
 #include "bindings.h"
-#include "pool/prices.h"
 
 namespace r2router::python {
 namespace {
@@ -142,7 +141,7 @@ class RouterBinding {
     const auto decide = [&] {
       Decision decision = decision_for(pair, messages);
       decision.max_cost_usd = max_cost_usd;
-      if (max_tokens) set_cap(*max_tokens, decision);
+      if (max_tokens) llm::set_cap(decision, *max_tokens);
       return decision;
     };
     return ask(client, messages, decide,
@@ -168,14 +167,6 @@ class RouterBinding {
     return decide(std::make_shared<const Pool>(router_.pool()), {&pair, 1},
                   {.quality = {0}, .tokens = {0}}, {.policy = {.available_only = false}},
                   config.default_policy(), {}, {.input_tokens = 0, .max_input_tokens = most});
-  }
-
-  static void set_cap(std::uint32_t max_tokens, Decision& decision) {
-    const ModelSpec& model = decision.model();
-    const std::int64_t most_input = internal::most_input_tokens(model, decision.max_input_tokens);
-    decision.chosen.max_tokens = max_tokens;
-    decision.chosen.worst_case_cost_usd =
-        internal::worst_case_cost(model.prices, most_input, decision.images, max_tokens);
   }
 
   template <typename Decide>

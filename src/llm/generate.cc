@@ -270,6 +270,14 @@ std::string budget_instruction(std::string_view budget_prompt, Budget budget) {
   return instruction += budget_prompt;
 }
 
+void set_cap(Decision& decision, std::uint32_t max_tokens) {
+  const ModelSpec& model = decision.model();
+  const std::int64_t most_input = internal::most_input_tokens(model, decision.max_input_tokens);
+  decision.chosen.max_tokens = max_tokens;
+  decision.chosen.worst_case_cost_usd =
+      internal::worst_case_cost(model.prices, most_input, decision.images, max_tokens);
+}
+
 Completion generate(const Client& client, std::span<const Message> messages,
                     const Decision& decision, std::string_view budget_prompt,
                     const GenerateOptions& options) {

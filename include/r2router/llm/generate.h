@@ -56,6 +56,9 @@ struct GenerateOptions {
 /// budget.
 R2ROUTER_EXPORT std::string budget_instruction(std::string_view budget_prompt, Budget budget);
 
+/// Replaces the cap of the chosen pair, in tokens, and the worst case of its cost accordingly.
+R2ROUTER_EXPORT void set_cap(Decision& decision, std::uint32_t max_tokens);
+
 /// Calls the decision's model with its cap. ModelSpec::instruction and the budget instruction
 /// precede the messages; if the first message is a system message, they are inserted at its start,
 /// since many chat templates accept only one. If the call fails in a way that may not affect
