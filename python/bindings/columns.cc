@@ -228,7 +228,7 @@ void route_into(const Router& router, const QueryColumn& column, const RouteOpti
 }
 
 /// None after the first pass of a total.
-py::object result_of(DecisionBatch batch, const TotalPass& pass) {
+py::object decisions_or_none(DecisionBatch batch, const TotalPass& pass) {
   if (std::holds_alternative<std::shared_ptr<TotalCurve>>(pass)) return py::none();
   return py::cast(Decisions(std::move(batch)));
 }
@@ -307,7 +307,7 @@ py::object route_stream(const Router& router, const py::capsule& capsule, const 
     }
     route_into(router, *arrow_column(type, column), own, size, pass, batch);
   }
-  return result_of(std::move(batch), pass);
+  return decisions_or_none(std::move(batch), pass);
 }
 
 py::object route_rows(const Router& router, const std::vector<std::optional<std::string>>& texts,
@@ -327,7 +327,7 @@ py::object route_rows(const Router& router, const std::vector<std::optional<std:
   DecisionBatch batch = empty_batch(router);
   route_into(router, Rows(texts, matrix, dimension), with_threads(options, threads), size, pass,
              batch);
-  return result_of(std::move(batch), pass);
+  return decisions_or_none(std::move(batch), pass);
 }
 
 py::object route_vectors(const Router& router,
@@ -336,7 +336,7 @@ py::object route_vectors(const Router& router,
                          const TotalPass& pass) {
   DecisionBatch batch = empty_batch(router);
   route_into(router, Vectors(vectors), with_threads(options, threads), size, pass, batch);
-  return result_of(std::move(batch), pass);
+  return decisions_or_none(std::move(batch), pass);
 }
 
 void register_columns(py::module_& module) {
