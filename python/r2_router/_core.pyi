@@ -7,7 +7,7 @@ import numpy
 import numpy.typing
 import typing
 import typing_extensions
-__all__: list[str] = ['Allowance', 'Batch', 'CancelSource', 'Checkpoint', 'Choice', 'Client', 'Data', 'Decisions', 'Endpoint', 'EvaluationOptions', 'HttpEncoder', 'LexicalEncoder', 'Policy', 'PriceSync', 'QuerySize', 'ROW_REASONS', 'Recipe', 'RouteOptions', 'Router', 'RouterEvaluation', 'TotalCurve', 'UNLIMITED', 'add_model', 'add_model_from_tasks', 'api_key_from_environment', 'available_kernels', 'calibrate', 'checkpoint_folder', 'compare_prices', 'cross_validate', 'default_checkpoint_path', 'estimate_input_tokens', 'evaluate', 'learning_curve', 'load_policy', 'measure_stability', 'named_policy_path', 'read_data', 'run_program', 'settings', 'train', 'train_on_tasks', 'write_prices']
+__all__: list[str] = ['Allowance', 'Batch', 'CancelSource', 'Checkpoint', 'Choice', 'Client', 'Data', 'Decisions', 'Endpoint', 'EvaluationOptions', 'HttpEncoder', 'LexicalEncoder', 'Policy', 'PriceSync', 'QuerySize', 'ROW_REASONS', 'Recipe', 'RouteOptions', 'Router', 'RouterEvaluation', 'Statistics', 'TotalCurve', 'UNLIMITED', 'add_model', 'add_model_from_tasks', 'api_key_from_environment', 'available_kernels', 'calibrate', 'checkpoint_folder', 'compare_prices', 'cross_validate', 'default_checkpoint_path', 'estimate_input_tokens', 'evaluate', 'learning_curve', 'load_policy', 'measure_stability', 'named_policy_path', 'read_data', 'run_program', 'settings', 'train', 'train_on_tasks', 'write_prices']
 class Policy:
     """
     Settings of a choice.
@@ -237,8 +237,10 @@ class Router:
         ...
     def generate(self, client: Client, messages: collections.abc.Sequence[tuple[str, str]], choice: Choice, temperature: typing.SupportsFloat | typing.SupportsIndex | None, timeout: typing.SupportsFloat | typing.SupportsIndex | None, max_fallbacks: typing.SupportsInt | typing.SupportsIndex, split_thinking: bool, on_text: typing.Any, cancel: CancelSource) -> dict[str, typing.Any]:
         ...
-    def generate_pair(self, client: Client, messages: collections.abc.Sequence[tuple[str, str]], model: typing.SupportsInt | typing.SupportsIndex, budget: typing.Any, temperature: typing.SupportsFloat | typing.SupportsIndex | None, timeout: typing.SupportsFloat | typing.SupportsIndex | None, split_thinking: bool, on_text: typing.Any, cancel: CancelSource) -> dict[str, typing.Any]:
-        ...
+    def generate_pair(self, client: Client, messages: collections.abc.Sequence[tuple[str, str]], model: typing.SupportsInt | typing.SupportsIndex, budget: typing.Any, temperature: typing.SupportsFloat | typing.SupportsIndex | None, timeout: typing.SupportsFloat | typing.SupportsIndex | None, split_thinking: bool, on_text: typing.Any, cancel: CancelSource, max_tokens: typing.SupportsInt | typing.SupportsIndex | None = None, max_cost_usd: typing.SupportsFloat | typing.SupportsIndex | None = None) -> dict[str, typing.Any]:
+        """
+        max_tokens: the cap, None: that of the pair. max_cost_usd: of all attempts together; one whose outcome is unknown counts in full.
+        """
     def quality_curves(self, embedding: numpy.ndarray, input_tokens: typing.SupportsInt | typing.SupportsIndex) -> list[tuple[int, numpy.typing.NDArray[numpy.int64], numpy.typing.NDArray[numpy.float64], numpy.typing.NDArray[numpy.float64], numpy.typing.NDArray[numpy.float64]]]:
         """
         For each model (index, budgets, quality, output_tokens, cost_usd).
@@ -253,9 +255,9 @@ class Router:
         """
         texts: some may be None; or empty. embeddings: of the same rows, or None.
         """
-    def route_stream(self, stream: typing_extensions.CapsuleType, column: str, options: RouteOptions, size: QuerySize, threads: typing.SupportsInt | typing.SupportsIndex = 0, total: None | TotalCurve | Allowance = None) -> typing.Any:
+    def route_stream(self, stream: typing_extensions.CapsuleType, column: str, texts: bool, options: RouteOptions, size: QuerySize, threads: typing.SupportsInt | typing.SupportsIndex = 0, total: None | TotalCurve | Allowance = None) -> typing.Any:
         """
-        stream: an Arrow capsule of a table, or of a column if that has no name. total: a TotalCurve to add to, an Allowance, or None.
+        stream: an Arrow capsule of a table, or of a column if that has no name. texts: whether the column has to be of texts or of embeddings. total: a TotalCurve to add to, an Allowance, or None.
         """
     def route_texts(self, texts: collections.abc.Sequence[str], embeddings: numpy.ndarray, options: RouteOptions, size: QuerySize) -> list[Choice]:
         """
@@ -311,6 +313,42 @@ class Recipe:
     How a router is trained.
     """
     def __init__(self, *, encoder: LexicalEncoder | None = None, topics: bool = False, augment: bool = False, predictor: str = 'ridge', alphas: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex] = [], neighbours: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = [], folds: typing.SupportsInt | typing.SupportsIndex = 5, holdout: typing.SupportsInt | typing.SupportsIndex = 5, seed: typing.SupportsInt | typing.SupportsIndex = 0, threads: typing.SupportsInt | typing.SupportsIndex = 0, budget_prompt: str = '', embedding_model: str = '', prior: Checkpoint | None = None, progress: typing.Any = None, log: typing.Any = None) -> None:
+        ...
+class Statistics:
+    """
+    Sums over the outcomes of queries.
+    """
+    @staticmethod
+    def from_bytes(contents: bytes) -> Statistics:
+        ...
+    @staticmethod
+    def load(file: str) -> Statistics:
+        ...
+    def __init__(self, *, pool: str, models: collections.abc.Sequence[str], dimension: typing.SupportsInt | typing.SupportsIndex, encoder: LexicalEncoder | None, embedding_model: str, token_limits: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], budget_prompt: str, folds: typing.SupportsInt | typing.SupportsIndex, holdout: typing.SupportsInt | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex, sample: typing.SupportsInt | typing.SupportsIndex, cost: str) -> None:
+        ...
+    def add(self, *, queries: str, outcomes: str, embeddings: typing.Annotated[numpy.typing.ArrayLike, numpy.float32] | None, ignore_unknown_models: bool, threads: typing.SupportsInt | typing.SupportsIndex, log: typing.Any) -> None:
+        ...
+    def merge(self, other: Statistics) -> None:
+        ...
+    def save(self, file: str) -> None:
+        ...
+    def solve(self, *, alphas: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], threads: typing.SupportsInt | typing.SupportsIndex, progress: typing.Any) -> tuple[Checkpoint, dict[str, typing.Any], str]:
+        """
+        Returns the checkpoint, a report, and the report as text.
+        """
+    def to_bytes(self) -> bytes:
+        ...
+    @property
+    def dimension(self) -> int:
+        ...
+    @property
+    def held_out_queries(self) -> int:
+        ...
+    @property
+    def sampled_queries(self) -> int:
+        ...
+    @property
+    def training_queries(self) -> int:
         ...
 class EvaluationOptions:
     """
