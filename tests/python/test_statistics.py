@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from r2_router import DataError, LexicalEncoder, R2Router, Statistics, train
+from r2_router import CheckpointError, DataError, LexicalEncoder, R2Router, Statistics, train
 
 QUERIES, DIMENSION = 400, 16
 POOL = {
@@ -60,7 +60,7 @@ def part(begin: int = 0, end: int = QUERIES, step: int = 1) -> Statistics:
 
 def predictions(router: R2Router) -> np.ndarray[Any, Any]:
     rows = router.route_batch(EMBEDDINGS[:50], lambda_val=0.5)
-    return np.stack([rows.predicted_quality, rows.predicted_output_tokens])
+    return np.stack([rows.quality, rows.output_tokens])
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +161,7 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
         Statistics(POOL, encoder=LexicalEncoder(topics=True))
     assert statistics.training_queries == part().training_queries
     (tmp_path / "broken").write_bytes(b"what")
-    with pytest.raises(RuntimeError, match="the file has 4 bytes"):
+    with pytest.raises(CheckpointError, match="the file has 4 bytes"):
         Statistics.load(tmp_path / "broken")
 
 

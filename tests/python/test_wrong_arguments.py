@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from conftest import make_model_configs, make_predictors
 
-from r2_router import LexicalEncoder, R2Router, RouteBatch, _core, convert, train
+from r2_router import LexicalEncoder, R2Router, RouteBatch, Statistics, _core, convert, train
 
 #: What only a signature or C++ has in it.
 SIGNATURE = re.compile(
@@ -60,6 +60,7 @@ def instances() -> dict[str, Any]:
         policy = _core.load_policy(f"{folder}/policy.json", "")
         files = write_tables(Path(folder))
         data = _core.read_data(**files)
+        statistics = Statistics(files["pool"], dimension=4)
         prices = _core.compare_prices(
             pool=files["pool"],
             base_url="",
@@ -73,6 +74,7 @@ def instances() -> dict[str, Any]:
     options = _core.EvaluationOptions(resamples=0)
     endpoint = _core.Endpoint("http://127.0.0.1:9")
     return {
+        "Allowance": _core.TotalCurve(False).allowance(1),
         "Batch": router._native.route_batch(
             np.zeros((1, 4)), _core.RouteOptions({}), _core.QuerySize(), np.empty(0, np.int64), []
         ),
@@ -97,6 +99,8 @@ def instances() -> dict[str, Any]:
         "RouterEvaluation": _core.cross_validate(
             data=data, recipe=recipe, folds=2, options=options
         ),
+        "Statistics": statistics._core,
+        "TotalCurve": _core.TotalCurve(False),
     }
 
 
