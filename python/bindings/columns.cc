@@ -358,7 +358,6 @@ void register_columns(py::module_& module) {
       .def_readonly("spent_usd", &Allowance::spent_usd)
       .def("after", &Allowance::after, py::arg("count"), "For the rows after the first ones.")
       .def("arguments", &arguments_of, "Those that make an equal one.")
-      .def("__eq__", [](const Allowance& a, const Allowance& b) { return a == b; })
       .def("__reduce__", [](const py::object& self) {
         return py::make_tuple(py::type::of(self), arguments_of(self.cast<const Allowance&>()));
       });

@@ -146,9 +146,6 @@ class Allowance:
     """
     What the rows of a table may cost, for the second pass. Immutable.
     """
-    __hash__: typing.ClassVar[None] = None
-    def __eq__(self, arg0: Allowance) -> bool:
-        ...
     def __init__(self, worst_case: bool, price_usd: typing.SupportsFloat | typing.SupportsIndex, rows: typing.SupportsInt | typing.SupportsIndex, spent_usd: typing.SupportsFloat | typing.SupportsIndex) -> None:
         ...
     def __reduce__(self) -> tuple[type, tuple[bool, float, int, float]]:

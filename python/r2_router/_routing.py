@@ -621,28 +621,28 @@ class Routing(Saving):
             if (table := source.arrow(name)) is not None:
                 return self._arrow_column(table, name, True, call)
             own = as_optional_texts(source.values(name), name)
-            return lambda total: self._native.route_rows(own, None, *call, total)
+            return lambda total: self._native.route_rows(own, None, *call, total=total)
         texts = as_optional_texts(source.values(name), name)
         present = [row for row, text in enumerate(texts) if text and not text.isspace()]
         rows = self._embed_all([texts[row] or "" for row in present])
         embeddings = np.zeros((len(texts), self._dimension), rows.dtype)
         embeddings[present] = rows
-        return lambda total: self._native.route_rows(texts, embeddings, *call, total)
+        return lambda total: self._native.route_rows(texts, embeddings, *call, total=total)
 
     def _arrow_column(self, table: Any, name: str, texts: bool, call: Any) -> Callable[[Any], Any]:
         return lambda total: self._native.route_stream(
-            table.__arrow_c_stream__(), name, texts, *call, total
+            table.__arrow_c_stream__(), name, texts, *call, total=total
         )
 
     def _embedding_column(self, source: Table, name: str, call: Any) -> Callable[[Any], Any]:
         matrix = source.matrix(name)
         if matrix is not None:
             rows = as_floats(matrix, f"the column {name!r}")
-            return lambda total: self._native.route_rows([], rows, *call, total)
+            return lambda total: self._native.route_rows([], rows, *call, total=total)
         if (table := source.arrow(name)) is not None:
             return self._arrow_column(table, name, False, call)
         vectors = as_optional_vectors(source.values(name), name)
-        return lambda total: self._native.route_vectors(vectors, *call, total)
+        return lambda total: self._native.route_vectors(vectors, *call, total=total)
 
     @staticmethod
     def _one_each(texts: str | Strings, count: int) -> list[str]:

@@ -129,5 +129,5 @@ def train(
     parts = frame.mapInArrow(add, "statistics binary").rdd.map(
         lambda row: Statistics._of_bytes(bytes(row.statistics))
     )
-    merged = parts.treeAggregate(empty, Statistics.merge, Statistics.merge)
+    merged: Statistics = parts.treeAggregate(empty, Statistics.merge, Statistics.merge)
     return merged.solve(output, alphas=alphas)
