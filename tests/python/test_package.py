@@ -63,7 +63,7 @@ def test_types_are_strict() -> None:
 
 def test_style() -> None:
     needs("ruff")
-    folders = ("python", "tests/python", "bench")
+    folders = ("python", "tests/python", "tests/gateway", "bench")
     run("-m", "ruff", "check", *folders)
     run("-m", "ruff", "format", "--check", *folders)
 
