@@ -51,6 +51,10 @@ _EMBEDDING_MODEL = "Qwen/Qwen3-0.6B"
 Self = TypeVar("Self", bound="Routing")
 
 
+#: Options, size of the queries, threads.
+_Call = tuple[_core.RouteOptions, _core.QuerySize, int]
+
+
 class QualityCurve(NamedTuple):
     """A model's predictions for each budget, as arrays of equal length."""
 
@@ -616,33 +620,35 @@ class Routing(Saving):
         column = self._embedding_column if text is None else self._text_column
         return source, column(source, name, call)
 
-    def _text_column(self, source: Table, name: str, call: Any) -> Callable[[Any], Any]:
+    def _text_column(self, source: Table, name: str, call: _Call) -> Callable[[Any], Any]:
         if self._uses_own_encoder():
             if (table := source.arrow(name)) is not None:
                 return self._arrow_column(table, name, True, call)
             own = as_optional_texts(source.values(name), name)
-            return lambda total: self._native.route_rows(own, None, *call, total=total)
+            return lambda total: self._native.route_rows(own, None, *call, total)
         texts = as_optional_texts(source.values(name), name)
         present = [row for row, text in enumerate(texts) if text and not text.isspace()]
         rows = self._embed_all([texts[row] or "" for row in present])
         embeddings = np.zeros((len(texts), self._dimension), rows.dtype)
         embeddings[present] = rows
-        return lambda total: self._native.route_rows(texts, embeddings, *call, total=total)
+        return lambda total: self._native.route_rows(texts, embeddings, *call, total)
 
-    def _arrow_column(self, table: Any, name: str, texts: bool, call: Any) -> Callable[[Any], Any]:
+    def _arrow_column(
+        self, table: Any, name: str, texts: bool, call: _Call
+    ) -> Callable[[Any], Any]:
         return lambda total: self._native.route_stream(
-            table.__arrow_c_stream__(), name, texts, *call, total=total
+            table.__arrow_c_stream__(), name, texts, *call, total
         )
 
-    def _embedding_column(self, source: Table, name: str, call: Any) -> Callable[[Any], Any]:
+    def _embedding_column(self, source: Table, name: str, call: _Call) -> Callable[[Any], Any]:
         matrix = source.matrix(name)
         if matrix is not None:
             rows = as_floats(matrix, f"the column {name!r}")
-            return lambda total: self._native.route_rows([], rows, *call, total=total)
+            return lambda total: self._native.route_rows([], rows, *call, total)
         if (table := source.arrow(name)) is not None:
             return self._arrow_column(table, name, False, call)
         vectors = as_optional_vectors(source.values(name), name)
-        return lambda total: self._native.route_vectors(vectors, *call, total=total)
+        return lambda total: self._native.route_vectors(vectors, *call, total)
 
     @staticmethod
     def _one_each(texts: str | Strings, count: int) -> list[str]:
