@@ -23,7 +23,7 @@ for page in index.html python-reference.html checkpoint-format.html cpp-referenc
   [[ -s $work/site/$page ]] || { echo "docs: the site has no $page" >&2; exit 1; }
 done
 # The references have the text of the sources and not only their names.
-grep -q "Chooses, for each query, a model and how many tokens it may spend" "$work/site/python-reference.html" ||
+grep -q "Chooses a model and a token budget for each query" "$work/site/python-reference.html" ||
   { echo "docs: the Python reference lacks the docstring of R2Router" >&2; exit 1; }
 grep -q "Composes the stages" "$work/site/cpp-reference/classr2router_1_1Router.html" ||
   { echo "docs: the C++ reference lacks the comment of Router" >&2; exit 1; }
