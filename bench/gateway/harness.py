@@ -131,6 +131,8 @@ class Bench:
             config |= {
                 "ledger": str(self.folder / f"ledger-{port}.sqlite"),
                 "keys": [{"name": "bench", "hash": hash_of_key, "limits": LIMITS}],
+                # Of the scripted upstream; unknown fields are refused under a limit.
+                "accepted_fields": ["bench_events", "bench_interval_ms"],
             }
         file = self._file(f"gateway-{port}.json", json.dumps(config).encode())
         begin = time.monotonic()
