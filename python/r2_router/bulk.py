@@ -76,7 +76,7 @@ class Summary:
     predicted_quality: float = 0.0
     #: Rows that a model has answered.
     answered: int = 0
-    #: By error, the rows that were asked in vain; "limit": max_total_cost_usd had no room.
+    #: Rows without an answer, by error; "limit": max_total_cost_usd did not suffice for them.
     unanswered: dict[str, int] = dataclasses.field(default_factory=dict)
     #: What the answers of all runs have cost; a request whose outcome is unknown counts in full.
     spent_usd: float = 0.0

@@ -33,7 +33,7 @@ def installed_program() -> Path:
     """The command that is installed with the package."""
     program = Path(sysconfig.get_path("scripts")) / "r2-router"
     if not program.exists():
-        pytest.skip("no r2-router program beside this Python")
+        pytest.skip("no r2-router program in the folder of this Python")
     return program
 
 

@@ -16,6 +16,7 @@
 #include "r2router/error.h"
 
 #include "route/candidates.h"
+#include "support/counted_predictions.h"
 #include "support/decisions.h"
 #include "support/errors.h"
 #include "support/prices.h"
@@ -95,20 +96,6 @@ TEST(Decide, FollowsTheReferenceRules) {
   }
 }
 
-class Exact final : public internal::ExactSource {
- public:
-  explicit Exact(const Predictions& predictions) : predictions_(predictions) {}
-  void exact(std::size_t pair, double& quality, double& tokens) const override {
-    ++asked;
-    quality = predictions_.quality[pair];
-    tokens = predictions_.tokens[pair];
-  }
-  mutable std::size_t asked = 0;
-
- private:
-  const Predictions& predictions_;
-};
-
 TEST(Choose, FromBoundedEstimatesEqualsTheExactChoice) {
   std::mt19937_64 random(12);
   std::uniform_real_distribution<double> within(-1, 1);
@@ -142,7 +129,7 @@ TEST(Choose, FromBoundedEstimatesEqualsTheExactChoice) {
       tokens_error[p] = 300 * (std::abs(within(random)) + 1e-3);
       estimates.tokens[p] += size * tokens_error[p] * within(random);
     }
-    const Exact source(c.predictions);
+    const testing::CountedPredictions source(c.predictions);
     internal::Scratch scratch;
     const auto bounded = [&] {
       return internal::choose(

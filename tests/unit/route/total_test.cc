@@ -16,6 +16,7 @@
 #include "r2router/router.h"
 
 #include "route/stairs.h"
+#include "support/counted_predictions.h"
 #include "support/decisions.h"
 #include "support/errors.h"
 #include "support/heads.h"
@@ -72,20 +73,6 @@ Sums sums_of(const DecisionBatch& batch, Total total) {
   return sums;
 }
 
-class Exact final : public internal::ExactSource {
- public:
-  explicit Exact(const Predictions& predictions) : predictions_(predictions) {}
-  void exact(std::size_t pair, double& quality, double& tokens) const override {
-    ++asked;
-    quality = predictions_.quality[pair];
-    tokens = predictions_.tokens[pair];
-  }
-  mutable std::size_t asked = 0;
-
- private:
-  const Predictions& predictions_;
-};
-
 // At every price the stairs have the option that is best among all, whatever the bounds.
 TEST(Stairs, AreTheBestOptionsAtEveryPrice) {
   std::mt19937_64 random(21);
@@ -126,7 +113,7 @@ TEST(Stairs, AreTheBestOptionsAtEveryPrice) {
       tokens_error[p] = 300 * (std::abs(within(random)) + 1e-3);
       estimates.tokens[p] += size * tokens_error[p] * within(random);
     }
-    const Exact source(c.predictions);
+    const testing::CountedPredictions source(c.predictions);
     internal::Scratch scratch;
     internal::Stairs found;
     const auto find = [&](const PriceRange& range) {

@@ -204,7 +204,7 @@ TEST(ByteScreen, ReachesItsBoundsAndStaysWithinThem) {
         EXPECT_GT(error, 0.85) << dimension << ' ' << fraction;
         EXPECT_LE(largest_error(*screen, both, whole, dimension), 1);
         EXPECT_LE(largest_error(*screen, both, small, dimension), 1);
-        // An error that is large beside the typical one, for the norm.
+        // An error that is large for the norm, compared with a typical one.
         const auto exact = score::make_byte_screen(whole, dimension, *kernel);
         const double of_embedding = largest_error(*exact, whole, small, dimension);
         EXPECT_LE(of_embedding, 1);
