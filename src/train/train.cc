@@ -170,6 +170,20 @@ Checkpoint move_heads(const Checkpoint& prior, const OutcomeTable& table, const 
   return checkpoint;
 }
 
+/// The problem of a table, whose outcomes are checked; warns of gaps.
+LearningProblem make_problem(const OutcomeTable& table, std::span<const float> embeddings,
+                             std::size_t dimension, const TrainOptions& options) {
+  LearningProblem problem{.table = table,
+                          .embeddings = embeddings,
+                          .dimension = dimension,
+                          .folds = make_folds(table, options),
+                          .options = options,
+                          .threads = internal::thread_count(options.threads)};
+  check_outcomes(table, problem.folds);
+  report_gaps(table, options);
+  return problem;
+}
+
 }  // namespace
 
 Checkpoint fit_checkpoint(const LearningProblem& problem, Learner& learner, TrainReport& report) {
@@ -211,14 +225,7 @@ Checkpoint train(const OutcomeTable& table, std::span<const float> embeddings,
   check_options(options);
   validate(table);
   check_embeddings(table, embeddings, dimension);
-  const LearningProblem problem{.table = table,
-                                .embeddings = embeddings,
-                                .dimension = dimension,
-                                .folds = make_folds(table, options),
-                                .options = options,
-                                .threads = internal::thread_count(options.threads)};
-  check_outcomes(table, problem.folds);
-  report_gaps(table, options);
+  const LearningProblem problem = make_problem(table, embeddings, dimension, options);
   if (options.progress) options.progress("reading embeddings", 0, 1);
   const std::unique_ptr<Learner> learner = make_learner(problem);
   TrainReport own = count_queries(problem);
@@ -248,14 +255,7 @@ Checkpoint train(const Checkpoint& prior, const OutcomeTable& table,
     }
     return prior;
   }
-  const LearningProblem problem{.table = table,
-                                .embeddings = embeddings,
-                                .dimension = dimension,
-                                .folds = make_folds(table, options),
-                                .options = options,
-                                .threads = internal::thread_count(options.threads)};
-  check_outcomes(table, problem.folds);
-  report_gaps(table, options);
+  const LearningProblem problem = make_problem(table, embeddings, dimension, options);
   const std::unique_ptr<Learner> learner = make_prior_learner(problem, prior);
   Fitted fitted = cross_validate(problem, *learner, prior.config.policy.token_floor.value_or(0),
                                  &prior.config, count_queries(problem));
