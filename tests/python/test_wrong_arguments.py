@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from conftest import make_model_configs, make_predictors
 
-from r2_router import LexicalEncoder, R2Router, RouteBatch, Statistics, _core, convert, train
+from r2_router import DecisionBatch, LexicalEncoder, R2Router, Statistics, _core, convert, train
 
 #: What only a signature or C++ has in it.
 SIGNATURE = re.compile(
@@ -412,7 +412,7 @@ def test_numbers_of_numpy_everywhere(router: R2Router) -> None:
 
 @pytest.mark.parametrize("index", ["model", 1.5, None, (0, 1), np.float64(1), object()])
 def test_the_index_of_a_batch(index: Any, router: R2Router) -> None:
-    batch: RouteBatch = router.route_batch([GOOD, GOOD])
+    batch: DecisionBatch = router.route_batch([GOOD, GOOD])
     with pytest.raises((TypeError, IndexError)) as caught:
         batch[index]
     check_message(caught.value)
