@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import resource
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +49,25 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         process.stdin.close()
 
 
-def fill(disk: Path, pages: int) -> Path:
-    """Leaves only so many pages free, until the file is deleted."""
+@contextlib.contextmanager
+def filled(disk: Path, pages: int) -> Iterator[None]:
+    """Leaves only so many pages of a disk free."""
     free = os.statvfs(disk)
     filler = disk / "filler"
     filler.write_bytes(bytes(free.f_bavail * free.f_frsize - pages * PAGE))
-    return filler
+    yield
+    filler.unlink()
+
+
+@contextlib.contextmanager
+def limited(size: int) -> Iterator[None]:
+    """No file can grow beyond so many bytes, which fails as a full disk does, after any byte."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def check_error(error: OSError, target: Path) -> str:
@@ -81,19 +96,18 @@ def test_files(ending: str, disk: Path, tmp_path: Path, lexical_router: R2Router
     named: set[str] = set()
     continued: set[int] = set()
     for pages in range(1000):
-        filler = fill(disk, pages)
-        try:
-            run(target)
-        except OSError as error:
-            named.add(check_error(error, target))
-        else:
-            break
+        with filled(disk, pages):
+            try:
+                run(target)
+            except OSError as error:
+                named.add(check_error(error, target))
+            else:
+                break
         complete = [part for part in parts if (target / (part + ending)).exists()]
         assert len(visible(target)) == len(complete)
         assert not list(target.rglob("*.tmp"))
         for part in complete:
             assert read(target / (part + ending)).equals(expected[part])
-        filler.unlink()
         summary = run(target)
         assert (summary.rows, summary.models) == (whole.rows, whole.models)
         assert summary.files_skipped <= len(complete)
@@ -132,71 +146,86 @@ def reserved(target: Path) -> Counter[str | None]:
     return may_be
 
 
-@pytest.mark.parametrize("concurrency", [1, 4])
-def test_answers(
-    concurrency: int,
-    disk: Path,
-    source: Path,
-    lexical_router: R2Router,
-    server: FaultServer,
-    monkeypatch: pytest.MonkeyPatch,
+#: Answers a job in a folder, on some kind of disk, until it fails, and then to its end. The answers
+#: have so many characters more than the queries. Returns whether it failed.
+Attempt = Callable[[Path, contextlib.AbstractContextManager[None], int], bool]
+
+
+@pytest.fixture(params=[1, 4])
+def attempt(
+    request: pytest.FixtureRequest, source: Path, lexical_router: R2Router, server: FaultServer
+) -> Attempt:
+    def fail_and_continue(
+        target: Path, room: contextlib.AbstractContextManager[None], length: int
+    ) -> bool:
+        service = {"prices": prices(lexical_router), "text": "{query}" + length * "."}
+        path = server.script([[{"service": service}]])
+
+        def run() -> bulk.Summary:
+            return bulk.route_dataset(
+                source,
+                target,
+                text="prompt",
+                router=lexical_router,
+                batch_rows=10,
+                llm_api_base=server.url(path),
+                llm_api_key="sk-test",
+                max_total_cost_usd=1.0,
+                concurrency=request.param,
+            )
+
+        failed = False
+        with room:
+            try:
+                run()
+            except OSError as error:
+                failed = True
+                check_error(error, target)
+                assert asked(server, path) <= reserved(target)
+        summary = run()
+        parts = [read(target / f"part{part}.parquet").to_pylist() for part in range(2)]
+        rows = [row for part in parts for row in part]
+        assert [row["prompt"] for row in rows] == TEXTS
+        assert all(row["response"] for row in rows if row["model"])
+        requests = asked(server, path)
+        assert set(requests) == {text for text in TEXTS if text}
+        # Only what was under way when the disk was full is asked again.
+        assert sum(requests.values()) <= len(requests) + request.param
+        assert summary.answered == len(requests)
+        bill = billed(server, path, lexical_router)
+        assert bill - 1e-12 <= summary.spent_usd <= 1.0
+        if sum(requests.values()) == len(requests) and request.param == 1:  # none was cancelled
+            assert summary.spent_usd == pytest.approx(bill)
+        shutil.rmtree(target)
+        return failed
+
+    return fail_and_continue
+
+
+def test_answers(attempt: Attempt, disk: Path) -> None:
+    """The disk is full at one page after another."""
+    for length in (0, 300):
+        pages = 0
+        while attempt(disk / "out", filled(disk, pages), length):
+            pages += 1
+        assert pages > 4
+
+
+def test_answers_at_any_byte(
+    attempt: Attempt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The disk is full at one page after another, and answers of several lengths move what comes
-    last."""
     refused: Counter[str] = Counter()
-    append = _Log.write
+    write = _Log.write
 
     def counted(self: _Log, entries: Any, **options: Any) -> None:
         try:
-            append(self, entries, **options)
+            write(self, entries, **options)
         except OSError:
-            refused.update(key for entry in entries for key in entry if key != "key")
+            refused.update(key for entry in entries for key in entry)
             raise
 
     monkeypatch.setattr(_Log, "write", counted)
-    target = disk / "out"
-
-    def run(url: str) -> bulk.Summary:
-        return bulk.route_dataset(
-            source,
-            target,
-            text="prompt",
-            router=lexical_router,
-            batch_rows=10,
-            llm_api_base=url,
-            llm_api_key="sk-test",
-            max_total_cost_usd=1.0,
-            concurrency=concurrency,
-        )
-
-    for length in range(0, 400, 80):
-        for pages in range(1000):
-            service = {"prices": prices(lexical_router), "text": "{query}" + length * "."}
-            path = server.script([[{"service": service}]])
-            filler = fill(disk, pages)
-            try:
-                run(server.url(path))
-            except OSError as error:
-                check_error(error, target)
-            else:
-                break
-            assert asked(server, path) <= reserved(target)
-            filler.unlink()
-            summary = run(server.url(path))
-            parts = [read(target / f"part{part}.parquet").to_pylist() for part in range(2)]
-            rows = [row for part in parts for row in part]
-            assert [row["prompt"] for row in rows] == TEXTS
-            assert all(row["response"] for row in rows if row["model"])
-            requests = asked(server, path)
-            assert set(requests) == {text for text in TEXTS if text}
-            # Only what was under way when the disk was full is asked again.
-            assert sum(requests.values()) <= len(requests) + concurrency
-            assert summary.answered == len(requests)
-            assert billed(server, path, lexical_router) <= summary.spent_usd <= 1.0
-            if sum(requests.values()) == len(requests):
-                assert summary.spent_usd == pytest.approx(billed(server, path, lexical_router))
-            shutil.rmtree(target)
-        filler.unlink()
-        shutil.rmtree(target)
-    assert refused["spent_usd"] > 0
+    for size in range(0, 6000, 131):
+        attempt(tmp_path / "out", limited(size), 0)
     assert refused["reserved_usd"] > 0
+    assert refused["outcome"] > 0
