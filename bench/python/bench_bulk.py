@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import resource
 import shutil
@@ -46,7 +47,7 @@ sys.path.insert(0, str(ROOT / "tests" / "python"))
 
 #: Rows of a call of the encoder or of a block of an engine.
 BLOCK = 8192
-FILES = 8
+PARTS = 8
 CHARACTERS = 300
 
 
@@ -106,13 +107,16 @@ class Rows:
     def route(self, table: Any, **options: Any) -> Any:
         return self.router.route_table(table, **self.column, **options)
 
+    def parts(self, rows: int) -> list[pyarrow.Table]:
+        """Tables of so many rows together."""
+        each = rows // PARTS
+        return [self.table.slice(part * each, each) for part in range(PARTS)]
+
     def write(self, folder: Path, rows: int) -> Path:
-        """Files of so many rows."""
+        """Files of so many rows together."""
         folder.mkdir()
-        each = rows // FILES
-        for index in range(FILES):
-            path = folder / f"{index}.parquet"
-            parquet.write_table(self.table.slice(index * each, each), path, row_group_size=65536)
+        for index, part in enumerate(self.parts(rows)):
+            parquet.write_table(part, folder / f"{index}.parquet", row_group_size=65536)
         return folder
 
 
@@ -271,19 +275,19 @@ def from_parquet(options: argparse.Namespace) -> None:
 def memory(options: argparse.Namespace) -> None:
     ratios = Ratios("Memory of `route_dataset`, texts of 40 characters, from and to Parquet")
     with scratch(options) as folder:
-        rows, _ = text_rows(options.rows // FILES, 40)
+        rows, _ = text_rows(options.rows // PARTS, 40)
         part = folder / "part.parquet"
         parquet.write_table(rows.table, part, row_group_size=65536)
         most = {}
         for times in (1, 10):
             source = folder / f"in{times}"
             source.mkdir()
-            for index in range(FILES * times):
+            for index in range(PARTS * times):
                 os.link(part, source / f"{index}.parquet")
             command = [sys.executable, __file__, "--child", str(source), str(folder / "out")]
             most[times] = json.loads(subprocess.check_output(command))
             shutil.rmtree(folder / "out")
-    each = FILES * rows.table.num_rows
+    each = PARTS * rows.table.num_rows
     ratios.add(
         f"most resident memory of {10 * each:,} rows / {each:,} rows",
         most[10]["mb"] / most[1]["mb"],
@@ -310,6 +314,7 @@ def ray_cluster() -> Iterator[Any]:
 
     # More than the workers take: reading needs some too.
     ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False
     try:
         yield ray
@@ -317,10 +322,9 @@ def ray_cluster() -> Iterator[Any]:
         ray.shutdown()
 
 
-def ray_second(ray: Any, rows: Rows, source: Path, workers: int) -> float:
+def ray_seconds(dataset: Any, rows: Rows, workers: int) -> float:
     import r2_router.ray
 
-    dataset = ray.data.read_parquet(str(source)).materialize()
     routed = r2_router.ray.route(
         dataset, rows.router, concurrency=workers, batch_size=BLOCK, **rows.column
     )
@@ -339,6 +343,8 @@ def spark_session(workers: int) -> Iterator[Any]:
         "spark.driver.host": "127.0.0.1",
         "spark.driver.memory": "4g",
         "spark.log.level": "ERROR",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.sql.files.minPartitionNum": str(PARTS),
     }.items():
         builder = builder.config(name, value)
     session = builder.getOrCreate()
@@ -356,7 +362,7 @@ def spark_seconds(session: Any, rows: Rows, source: Path) -> float:
     return seconds(routed.write.format("noop").mode("overwrite").save)
 
 
-def by_row(run: Callable[[Path], float], few: Path, many: Path, added: int) -> float:
+def by_row(run: Callable[[Any], float], few: Any, many: Any, added: int) -> float:
     """Seconds that each further row takes, so that the start of an engine does not count."""
     run(few)  # warms up
     return (min(run(many) for _ in range(2)) - min(run(few) for _ in range(2))) / added
@@ -365,21 +371,20 @@ def by_row(run: Callable[[Path], float], few: Path, many: Path, added: int) -> f
 def engine_times(rows: Rows, options: argparse.Namespace) -> dict[str, dict[int, float]]:
     """By engine and number of workers, seconds for each row."""
     times: dict[str, dict[int, float]] = {}
-    few, many = options.engine_rows // 4 // FILES * FILES, options.engine_rows
-    with scratch(options) as folder:
-        sources = rows.write(folder / "few", few), rows.write(folder / "many", many)
-        if has("ray"):
-            with ray_cluster() as ray:
-                times["Ray"] = {
-                    workers: by_row(
-                        lambda source, n=workers: ray_second(ray, rows, source, n),
-                        *sources,
-                        many - few,
-                    )
-                    for workers in (1, 2)
-                }
-        if has("pyspark"):
-            times["Spark"] = {}
+    few, many = options.engine_rows // 4, options.engine_rows
+    if has("ray"):
+        with ray_cluster() as ray:
+            datasets = [ray.data.from_arrow(rows.parts(count)) for count in (few, many)]
+            times["Ray"] = {
+                workers: by_row(
+                    lambda dataset, n=workers: ray_seconds(dataset, rows, n), *datasets, many - few
+                )
+                for workers in (1, 2)
+            }
+    if has("pyspark"):
+        times["Spark"] = {}
+        with scratch(options) as folder:
+            sources = rows.write(folder / "few", few), rows.write(folder / "many", many)
             for workers in (1, 2):
                 with spark_session(workers) as session:
                     times["Spark"][workers] = by_row(
@@ -461,7 +466,7 @@ def udf_seconds(session: Any, rows: Rows, options: argparse.Namespace) -> float:
         frame = session.read.parquet(str(source)).select(model_of("prompt"))
         return seconds(frame.write.format("noop").mode("overwrite").save)
 
-    few, many = options.loop_rows // FILES * FILES, 5 * options.loop_rows // FILES * FILES
+    few, many = options.loop_rows, 5 * options.loop_rows
     with scratch(options) as folder:
         sources = rows.write(folder / "few", few), rows.write(folder / "many", many)
         return by_row(run, *sources, many - few)
