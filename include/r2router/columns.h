@@ -90,7 +90,7 @@ struct DecisionBatch {
   std::vector<RowReason> reason = {};
   std::shared_ptr<const Pool> pool = {};
 
-  /// Undecided rows.
+  /// So many rows, for set().
   R2ROUTER_EXPORT static DecisionBatch of(std::shared_ptr<const Pool> pool, std::size_t rows);
 
   std::size_t size() const { return reason.size(); }
