@@ -4,6 +4,7 @@
     python bench/python/bench_bulk.py [SECTION ...] [--rows N] [--engine-rows N]
 
 Prints a Markdown table for each section, all of them by default; a goal is marked that was missed.
+The engines log on standard error.
 Needs the extra `bulk`. pandas, polars, Ray, Spark (with Java) and scikit-learn are measured if they
 are installed.
 
@@ -21,7 +22,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import os
 import resource
 import shutil
@@ -314,7 +314,6 @@ def ray_cluster() -> Iterator[Any]:
 
     # More than the workers take: reading needs some too.
     ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False
     try:
         yield ray
