@@ -75,15 +75,12 @@ def instances() -> dict[str, Any]:
     endpoint = _core.Endpoint("http://127.0.0.1:9")
     return {
         "Allowance": _core.TotalCurve(False).allowance(1),
-        "Batch": router._native.route_batch(
-            np.zeros((1, 4)), _core.RouteOptions({}), _core.QuerySize(), np.empty(0, np.int64), []
-        ),
         "CancelSource": _core.CancelSource(),
         "Checkpoint": router._checkpoint,
         "Choice": router.route([0.0] * 4).choice,
         "Client": _core.Client(endpoint),
         "Data": data,
-        "Decisions": router._native.route_rows(
+        "DecisionBatch": router._native.route_rows(
             [None], None, _core.RouteOptions({}), _core.QuerySize()
         ),
         "Endpoint": endpoint,
