@@ -117,17 +117,16 @@ bool TotalCurve::reaches(double usd) const {
          (std::isinf(options_.range.most_usd) || usd < most_usd());
 }
 
-PriceRange TotalCurve::range_near(double usd) const {
+PriceRange TotalCurve::range_near(double usd, double margin) const {
   constexpr std::uint64_t kEnough = 1000;
-  constexpr double kMargin = 0.1;  // a few standard errors of the mean of so many costs
   const std::uint64_t priced = (rows_ + options_.every - 1) / options_.every;
   if (priced < kEnough) return {};
   const double share = usd * static_cast<double>(priced) / static_cast<double>(rows_);
   PriceRange range;
-  if (const double less = share * (1 - kMargin); less >= least_usd()) {
+  if (const double less = share * (1 - margin); less >= least_usd()) {
     range.least_usd = allowance(less).price_usd;
   }
-  if (const double more = share * (1 + kMargin); more >= least_usd() && more < most_usd()) {
+  if (const double more = share * (1 + margin); more >= least_usd() && more < most_usd()) {
     range.most_usd = allowance(more).price_usd;
   }
   return range;
