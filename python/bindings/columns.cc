@@ -382,13 +382,11 @@ void register_columns(py::module_& module) {
            "Whether the range has the price that spends it.")
       .def(
           "range_near",
-          [](const TotalCurve& curve, double usd, double margin) {
-            const PriceRange range = curve.range_near(usd, margin);
+          [](const TotalCurve& curve, double usd) {
+            const PriceRange range = curve.range_near(usd);
             return std::pair(range.least_usd, range.most_usd);
           },
-          py::arg("usd"), py::arg("margin") = 0.1,
-          "A range for all rows, from a sample of them. margin: by what part of the amount the "
-          "sample may be wrong.")
+          py::arg("usd"), "A range for all rows, from a sample of them.")
       .def("allowance", &TotalCurve::allowance, py::arg("usd"))
       .def("to_bytes", [](const TotalCurve& curve) { return py::bytes(curve.to_bytes()); })
       .def_static(
