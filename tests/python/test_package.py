@@ -94,6 +94,13 @@ def test_every_public_name_is_documented() -> None:
             assert method.__doc__, name
 
 
+def test_the_old_name_of_batches() -> None:
+    with pytest.warns(DeprecationWarning, match="DecisionBatch now"):
+        assert r2_router.RouteBatch is r2_router.DecisionBatch
+    with pytest.raises(AttributeError, match="no attribute 'RouterBatch'"):
+        r2_router.RouterBatch  # noqa: B018
+
+
 def test_the_native_program_is_a_command() -> None:
     done = subprocess.run(
         [installed_program(), "version"], capture_output=True, text=True, check=True
