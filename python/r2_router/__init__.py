@@ -12,8 +12,6 @@ Diagnostics go to the logger ``r2_router``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from . import encoders
 from ._batch import UNLIMITED, DecisionBatch
 from ._calls import AsyncTextStream, TextStream
@@ -85,6 +83,7 @@ __all__ = [
     "QualityCurve",
     "R2Router",
     "RateLimitError",
+    "RouteBatch",
     "ServerConnectionError",
     "ServerError",
     "ServerTimeoutError",
@@ -108,16 +107,4 @@ __all__ = [
     "train_on_tasks",
 ]
 
-if TYPE_CHECKING:
-    RouteBatch = DecisionBatch
-else:
-
-    def __getattr__(name: str) -> Any:
-        if name == "RouteBatch":  # its name in 0.1
-            import warnings
-
-            warnings.warn(
-                "r2_router.RouteBatch is DecisionBatch now", DeprecationWarning, stacklevel=2
-            )
-            return DecisionBatch
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+RouteBatch = DecisionBatch  # its name in 0.1

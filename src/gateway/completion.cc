@@ -337,6 +337,10 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
   void begin_stream() {
     if (std::exchange(begun_, true)) return;
     first_seconds_ = seconds_since(incoming_.http.begin);
+    // No other model can be asked from here on, and a stream may last for hours. An assignment
+    // would keep the memory.
+    (void)std::exchange(request_.json, JsonText());
+    if (!service_.config.log.prompts) (void)std::exchange(request_.text, std::string());
     llm::Headers headers = result_headers();
     headers.emplace_back("content-type", "text/event-stream");
     headers.emplace_back("cache-control", "no-cache");

@@ -189,21 +189,23 @@ struct AdmittedModel {
   Terms terms;
 };
 
-/// Bounds on the quality and the cost of the pairs that may be chosen; the first `count` elements.
+/// The highest quality and the least cost of the pairs that may be chosen; the first `count`
+/// elements.
 struct HullBounds {
   std::size_t count = 0;
   std::vector<std::size_t> pair;
-  std::vector<double> least_quality, most_quality, least_cost, most_cost;
-  std::vector<double> values;        ///< of a search among them
-  std::vector<std::uint8_t> marked;  ///< those that the search has found
+  std::vector<const Terms*> terms;
+  std::vector<double> quality, cost;
+  std::vector<std::uint8_t> exact, marked;
+  std::vector<double> values;  ///< utilities at a price
 
   void reset(std::size_t pairs) {
     count = 0;
     pair.resize(pairs);
+    terms.resize(pairs);
+    for (auto* numbers : {&quality, &cost, &values}) numbers->resize(pairs);
+    exact.assign(pairs, 0);
     marked.assign(pairs, 0);
-    for (auto* numbers : {&least_quality, &most_quality, &least_cost, &most_cost, &values}) {
-      numbers->resize(pairs);
-    }
   }
 };
 

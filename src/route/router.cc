@@ -144,19 +144,34 @@ std::vector<double> quality_spreads(const Checkpoint& checkpoint, std::span<cons
   return spreads;
 }
 
-/// One of every so many rows; `before`: rows of columns before this one.
+/// One of every so many rows, at another place among them each time, so that rows that repeat are
+/// not the same ones; `before`: rows of columns before this one.
 class SampledColumn final : public QueryColumn {
  public:
   SampledColumn(const QueryColumn& column, std::uint64_t before, std::uint64_t every)
-      : column_(column), first_((every - before % every) % every), every_(every) {}
-  std::size_t size() const override {
-    return column_.size() <= first_ ? 0 : (column_.size() - first_ - 1) / every_ + 1;
+      : column_(column), before_(before), every_(every) {
+    const std::uint64_t end = before + column.size();
+    first_ = before / every;
+    if (place_in(first_) < before) ++first_;
+    std::uint64_t blocks = (end + every - 1) / every;
+    if (blocks > first_ && place_in(blocks - 1) >= end) --blocks;
+    size_ = blocks > first_ ? blocks - first_ : 0;
   }
-  QueryCell cell(std::size_t row) const override { return column_.cell(first_ + row * every_); }
+  std::size_t size() const override { return size_; }
+  QueryCell cell(std::size_t row) const override {
+    return column_.cell(place_in(first_ + row) - before_);
+  }
 
  private:
+  /// The row that is taken of a block of rows. Multiples of the golden ratio are spread evenly.
+  std::uint64_t place_in(std::uint64_t block) const {
+    const std::uint64_t fraction = block * 0x9e3779b97f4a7c15U >> 32;  // of 2^32
+    return block * every_ + (fraction * every_ >> 32);
+  }
+
   const QueryColumn& column_;
-  std::size_t first_, every_;
+  std::uint64_t before_, every_, first_ = 0;
+  std::size_t size_ = 0;
 };
 
 bool recognises_tasks(const Config& config) {

@@ -18,8 +18,8 @@ namespace {
 /// other.
 constexpr double kMargin = 1e-9;
 
-// In place of the lower bounds of a pair that may not be admissible: its utility is below that of
-// any other at every λ.
+// In place of the bounds of a pair that is not admissible: it is worse than any other at every
+// price.
 constexpr double kNoQuality = -1, kNoCost = 1e300;
 
 /// The worst-case costs of a model's pairs.
@@ -45,87 +45,113 @@ class WorstCase {
   std::vector<CostLine> lines_;  ///< one for each tier of prices that the query can reach
 };
 
-/// Adds the bounds of a model's pairs. scratch.lower and upper: −∞ for pairs that may not be
-/// admissible, or certainly are not.
-void add_bounds(const DecisionTable& table, const Rule& rule, Total total, const Terms& terms,
-                const EstimateView& estimates, const ModelRange& range, const Scratch& scratch,
+/// Adds the bounds of a model's pairs. scratch.upper: −∞ for pairs that are certainly not
+/// admissible.
+void add_bounds(const DecisionTable& table, const Rule& rule, Total total,
+                const AdmittedModel& model, const EstimateView& estimates, const Scratch& scratch,
                 HullBounds& bounds) {
+  const auto& [range, terms] = model;
   const double token_cost = terms.expected.output_per_million / kPerMillion;
   std::optional<WorstCase> worst_case;
   if (total == Total::kWorstCase) worst_case.emplace(terms, rule);
   for (std::size_t i = range.begin; i < range.end; ++i) {
     if (scratch.upper[i] == -kInfinity) continue;
-    const double quality_error = estimates.scale * estimates.quality_error[i];
-    const double tokens_error = estimates.scale * estimates.tokens_error[i];
-    const double quality = estimates.quality[i], tokens = estimates.tokens[i];
-    const double budget = table.budgets()[i];
-    const double least = least_of(greatest_of(tokens - tokens_error, rule.token_floor), budget);
-    const double most = least_of(greatest_of(tokens + tokens_error, rule.token_floor), budget);
-    double least_cost = terms.expected.fixed_usd + least * token_cost;
-    double most_cost = terms.expected.fixed_usd + most * token_cost;
-    if (worst_case) {  // the cap of a limited budget does not depend on the length
-      const Budget own = table.pairs()[i].budget;
-      least_cost = worst_case->cost(own, least);
-      most_cost = own.is_unlimited() ? worst_case->cost(own, most) : least_cost;
-    }
-    const bool certain = scratch.lower[i] != -kInfinity;
+    const double quality = estimates.quality[i] + estimates.scale * estimates.quality_error[i];
+    const double tokens = estimates.tokens[i] - estimates.scale * estimates.tokens_error[i];
+    const double least = least_of(greatest_of(tokens, rule.token_floor), table.budgets()[i]);
     const std::size_t place = bounds.count++;
     bounds.pair[place] = i;
-    bounds.least_quality[place] = certain ? clip_quality(quality - quality_error) : kNoQuality;
-    bounds.most_quality[place] = clip_quality(quality + quality_error);
-    bounds.least_cost[place] = least_cost;
-    bounds.most_cost[place] = certain ? most_cost : kNoCost;
+    bounds.terms[place] = &terms;
+    bounds.quality[place] = clip_quality(quality);
+    bounds.cost[place] = worst_case ? worst_case->cost(table.pairs()[i].budget, least)
+                                    : terms.expected.fixed_usd + least * token_cost;
   }
 }
 
 double lambda_of(double price) { return 1 / (1 + price); }
 
-/// Marks the pairs whose upper bound reaches `best`, the highest lower bound at this price.
-void mark(double price, double best, HullBounds& bounds) {
+/// A pair's utility at a price by its bounds, which no exact one exceeds.
+double utility_of(const HullBounds& bounds, std::size_t i, double price) {
   const double lambda = lambda_of(price);
-  const double threshold = best - kMargin * (1 - lambda + std::abs(best));
+  return (1 - lambda) * bounds.quality[i] - lambda * bounds.cost[i];
+}
+
+/// How far below the best utility at a price another one may be and still count as equal.
+double margin_at(double price, double best) {
+  return kMargin * (1 - lambda_of(price) + std::abs(best));
+}
+
+/// Marks the pairs that may be as good as this corner at this price, and not just as a more
+/// expensive pair of the same quality.
+void mark_ties(double price, std::size_t corner, HullBounds& bounds) {
+  const double best = utility_of(bounds, corner, price);
+  const double threshold = best - margin_at(price, best);
+  const double quality = bounds.quality[corner], cost = bounds.cost[corner] * (1 + kMargin);
   for (std::size_t i = 0; i < bounds.count; ++i) {
-    const double utility = (1 - lambda) * bounds.most_quality[i] - lambda * bounds.least_cost[i];
-    bounds.marked[i] |= static_cast<std::uint8_t>(utility >= threshold);
+    const bool dominated = bounds.cost[i] > cost && bounds.quality[i] <= quality;
+    bounds.marked[i] |=
+        static_cast<std::uint8_t>(utility_of(bounds, i, price) >= threshold && !dominated);
   }
 }
 
-/// Marks the pairs that are best at some of these prices, as far as the bounds say.
-void mark_hull(const PriceRange& prices, HullBounds& bounds) {
-  const std::size_t count = bounds.count;
-  if (count == 0) return;
-  const auto index_of = [&](double value) {
-    return static_cast<std::size_t>(std::ranges::find(bounds.values, value) -
-                                    bounds.values.begin());
-  };
-  const auto utility = [&](std::size_t i, double price) {
-    const double lambda = lambda_of(price);
-    return (1 - lambda) * bounds.least_quality[i] - lambda * bounds.most_cost[i];
-  };
-  double price = prices.least_usd;
-  for (std::size_t i = 0; i < count; ++i) bounds.values[i] = utility(i, price);
-  const double highest = largest(bounds.values.data(), count);
-  std::size_t corner = index_of(highest);
-  if (bounds.least_quality[corner] == kNoQuality) {  // no pair is certainly admissible
-    std::ranges::fill(bounds.marked, 1);
-    return;
+/// Finds the pairs that are best at some price of a range. `settle(pair)` replaces the bounds of a
+/// pair by its exact prediction.
+template <typename Settle>
+class HullSearch {
+ public:
+  HullSearch(HullBounds& bounds, Settle settle) : bounds_(bounds), settle_(settle) {}
+
+  /// Settles and marks them. Others may be settled too.
+  void search(const PriceRange& prices) {
+    const auto first = best_at(prices.least_usd);
+    if (!first) return;
+    mark_ties(prices.least_usd, *first, bounds_);
+    if (prices.most_usd == prices.least_usd) return;
+    const std::size_t last = *best_at(prices.most_usd);
+    mark_ties(prices.most_usd, last, bounds_);
+    search_between(*first, last, prices);
   }
-  mark(price, highest, bounds);
-  while (true) {
-    // The next corner is the one to which quality is cheapest.
-    const double quality = bounds.least_quality[corner], cost = bounds.most_cost[corner];
-    for (std::size_t i = 0; i < count; ++i) {
-      const double more = bounds.least_quality[i] - quality;
-      bounds.values[i] = more > 0 ? (cost - bounds.most_cost[i]) / more : -kInfinity;
+
+ private:
+  /// The best pair at a price, settled; empty if no pair is admissible.
+  std::optional<std::size_t> best_at(double price) {
+    if (bounds_.count == 0) return {};
+    for (std::size_t i = 0; i < bounds_.count; ++i) {
+      bounds_.values[i] = utility_of(bounds_, i, price);
     }
-    const double next = -largest(bounds.values.data(), count);
-    if (next >= prices.most_usd) break;
-    corner = index_of(-next);
-    price = std::max(price, next);
-    mark(price, utility(corner, price), bounds);
+    while (true) {
+      const double best = largest(bounds_.values.data(), bounds_.count);
+      const auto place = std::ranges::find(bounds_.values, best);
+      const auto i = static_cast<std::size_t>(place - bounds_.values.begin());
+      if (bounds_.quality[i] == kNoQuality) return {};
+      if (bounds_.exact[i] != 0) return i;
+      settle_(i);
+      bounds_.values[i] = utility_of(bounds_, i, price);
+    }
   }
-  if (prices.most_usd > price) mark(prices.most_usd, utility(corner, prices.most_usd), bounds);
-}
+
+  /// The pairs that are better than both at some price between those at which they are best. That
+  /// is so at the price at which both are as good, or nowhere.
+  void search_between(std::size_t cheaper, std::size_t better, const PriceRange& prices) {
+    const double more = bounds_.quality[better] - bounds_.quality[cheaper];
+    if (!(more > 0)) return;
+    const double price = std::clamp((bounds_.cost[better] - bounds_.cost[cheaper]) / more,
+                                    prices.least_usd, prices.most_usd);
+    const std::size_t best = *best_at(price);
+    const double found = utility_of(bounds_, best, price);
+    const double known = std::max(utility_of(bounds_, cheaper, price),  //
+                                  utility_of(bounds_, better, price));
+    if (found - known <= margin_at(price, known)) {
+      mark_ties(price, best, bounds_);
+      return;
+    }
+    search_between(cheaper, best, {prices.least_usd, price});
+    search_between(best, better, {price, prices.most_usd});
+  }
+
+  HullBounds& bounds_;
+  Settle settle_;
+};
 
 /// The upper hull of the options, whose utility is their quality. Of options that are equal the one
 /// with the largest budget is taken, then the first in the pool.
@@ -215,22 +241,29 @@ void find_stairs(const DecisionTable& table, const Rule& rule, Total total,
   bounds.reset(table.pairs().size());
   scratch.lower.assign(table.pairs().size(), 0);
   scratch.upper.assign(table.pairs().size(), 0);
-  for (const auto& [range, terms] : scratch.models) {
-    if (is_constrained(terms, rule, goal)) {
-      bound_by_constraints(table, rule, goal, terms, view, range, scratch);
+  for (const AdmittedModel& model : scratch.models) {
+    if (is_constrained(model.terms, rule, goal)) {
+      bound_by_constraints(table, rule, goal, model.terms, view, model.range, scratch);
     }
-    add_bounds(table, rule, total, terms, view, range, scratch, bounds);
+    add_bounds(table, rule, total, model, view, scratch, bounds);
   }
-  mark_hull(prices, bounds);
-  std::size_t i = 0;
-  for (const auto& [range, terms] : scratch.models) {
-    for (; i < bounds.count && bounds.pair[i] < range.end; ++i) {
-      if (bounds.marked[i] == 0) continue;
-      const std::size_t pair = bounds.pair[i];
-      const Point point = exact_point(table, rule, source, pair);
-      if (missed(terms, rule, goal, table.budgets()[pair], point) != 0) continue;
+  const auto settle = [&](std::size_t i) {
+    bounds.exact[i] = 1;
+    const std::size_t pair = bounds.pair[i];
+    const Terms& terms = *bounds.terms[i];
+    const Point point = exact_point(table, rule, source, pair);
+    if (missed(terms, rule, goal, table.budgets()[pair], point) != 0) {
+      bounds.quality[i] = kNoQuality;
+      bounds.cost[i] = kNoCost;
+    } else {
       add(make_option(table.pairs()[pair], point, terms, rule, goal));
+      bounds.quality[i] = options.back().utility;
+      bounds.cost[i] = cost_of(options.back(), total);
     }
+  };
+  HullSearch(bounds, settle).search(prices);
+  for (std::size_t i = 0; i < bounds.count; ++i) {
+    if (bounds.marked[i] != 0 && bounds.exact[i] == 0) settle(i);
   }
   make_hull(total, options, out.stairs);
 }

@@ -1,11 +1,10 @@
 // The choices of one query as quality is worth more and more: the corners of the upper hull of
 // quality over cost. total.h explains what they are for.
 //
-// Estimates rule most pairs out. On the hull of the pairs' lower bounds, which is found first, the
-// utility of the best one is a convex function of λ with bends at the hull's prices. The upper
-// bound of a pair's utility is linear in λ. So it exceeds the lower bounds somewhere only if it
-// does at a bend or at an end, and only there it needs to be compared. Exact predictions of the
-// remaining pairs make the hull.
+// Estimates rule most pairs out. At one price the pair of the highest upper bound is the most
+// promising: its exact prediction replaces the bound, until the highest one is exact. Two pairs
+// that are best at two prices have all others between them that exceed both where they are equal:
+// so the best pair of that price is found next, and the halves are searched likewise.
 #pragma once
 
 #include <vector>

@@ -95,10 +95,7 @@ def test_every_public_name_is_documented() -> None:
 
 
 def test_the_old_name_of_batches() -> None:
-    with pytest.warns(DeprecationWarning, match="DecisionBatch now"):
-        assert r2_router.RouteBatch is r2_router.DecisionBatch
-    with pytest.raises(AttributeError, match="no attribute 'RouterBatch'"):
-        r2_router.RouterBatch  # noqa: B018
+    assert r2_router.RouteBatch is r2_router.DecisionBatch
 
 
 def test_the_native_program_is_a_command() -> None:

@@ -353,6 +353,24 @@ TEST(Total, IsTheSameFromTheStepsOfARange) {
   EXPECT_EQ(few.range_near(1), PriceRange());
 }
 
+// Rows that repeat with the period of the sample must not all be the same one.
+TEST(Total, SamplesTableRowsThatRepeat) {
+  const Router router(random_checkpoint(5, 4, kDimension, 6));
+  const std::vector<float> numbers = random_embeddings(16, kDimension, 8);
+  std::vector<float> repeated;
+  for (int i = 0; i < 1500; ++i) repeated.insert(repeated.end(), numbers.begin(), numbers.end());
+  const Embeddings column(repeated);
+  const TotalCurve whole = curve_of(router, column, Total::kPredicted);
+  TotalCurve sample(Total::kPredicted, {.every = 16});
+  router.price(column, sample);
+  for (const double share : {0.2, 0.5, 0.8}) {
+    const double usd = whole.least_usd() + share * (whole.most_usd() - whole.least_usd());
+    const PriceRange narrow = sample.range_near(usd);
+    EXPECT_TRUE(curve_of(router, column, Total::kPredicted, {}, {.range = narrow}).reaches(usd));
+    EXPECT_NE(narrow, PriceRange());
+  }
+}
+
 TEST(Total, CountsNoCostForRowsWithoutADecision) {
   const Router router(random_checkpoint(3, 2, kDimension, 8));
   const std::vector<float> numbers = random_embeddings(300, kDimension, 9);
