@@ -195,9 +195,9 @@ std::optional<DecisionBatch> route_rows(const Router& router,
                                         std::uint32_t threads, const TotalPass& pass);
 
 /// The same for embeddings that may be missing or of other lengths.
-std::optional<DecisionBatch> route_vectors(
-    const Router& router, const std::vector<std::optional<std::vector<double>>>& vectors,
-    const RouteOptions& options, const QuerySize& size, std::uint32_t threads,
-    const TotalPass& pass);
+std::optional<DecisionBatch> route_vectors(const Router& router,
+                                           const std::vector<std::optional<py::array>>& vectors,
+                                           const RouteOptions& options, const QuerySize& size,
+                                           std::uint32_t threads, const TotalPass& pass);
 
 }  // namespace r2router::python

@@ -67,20 +67,33 @@ class Rows final : public QueryColumn {
   std::size_t dimension_;
 };
 
-/// Embeddings of which each has its own length.
+/// Embeddings of which each is an array of its own. They are read in place.
 class Vectors final : public QueryColumn {
  public:
-  using Values = std::vector<std::optional<std::vector<double>>>;
+  using Values = std::vector<std::optional<py::array>>;
 
-  explicit Vectors(const Values& values) : values_(values) {}
-  std::size_t size() const override { return values_.size(); }
-  QueryCell cell(std::size_t row) const override {
-    if (!values_[row]) return {};
-    return {.embedding = std::span<const double>(*values_[row])};
+  explicit Vectors(const Values& values) {
+    cells_.reserve(values.size());
+    for (const std::optional<py::array>& value : values) {
+      cells_.push_back(value ? QueryCell{.embedding = numbers_of(*value)} : QueryCell{});
+    }
   }
+  std::size_t size() const override { return cells_.size(); }
+  QueryCell cell(std::size_t row) const override { return cells_[row]; }
 
  private:
-  const Values& values_;
+  static EmbeddingView numbers_of(const py::array& array) {
+    const auto size = static_cast<std::size_t>(array.size());
+    if (py::isinstance<py::array_t<float, py::array::c_style>>(array)) {
+      return std::span(static_cast<const float*>(array.data()), size);
+    }
+    if (py::isinstance<py::array_t<double, py::array::c_style>>(array)) {
+      return std::span(static_cast<const double*>(array.data()), size);
+    }
+    throw py::type_error("expected contiguous arrays of float32 or float64");
+  }
+
+  std::vector<QueryCell> cells_;
 };
 
 /// Releases what an Arrow struct owns at the end of the scope.
@@ -339,10 +352,9 @@ std::optional<DecisionBatch> route_rows(const Router& router,
   return result_of(std::move(batch), pass);
 }
 
-std::optional<DecisionBatch> route_vectors(
-    const Router& router, const std::vector<std::optional<std::vector<double>>>& vectors,
-    const RouteOptions& options, const QuerySize& size, std::uint32_t threads,
-    const TotalPass& pass) {
+std::optional<DecisionBatch> route_vectors(const Router& router, const Vectors::Values& vectors,
+                                           const RouteOptions& options, const QuerySize& size,
+                                           std::uint32_t threads, const TotalPass& pass) {
   DecisionBatch batch;
   route_into(router, Vectors(vectors), with_threads(options, threads), size, pass, batch);
   return result_of(std::move(batch), pass);

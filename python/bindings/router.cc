@@ -100,9 +100,9 @@ class RouterBinding {
     return python::route_rows(router_, texts, embeddings, options, size, threads, pass);
   }
 
-  std::optional<DecisionBatch> route_vectors(
-      const std::vector<std::optional<std::vector<double>>>& vectors, const RouteOptions& options,
-      const QuerySize& size, std::uint32_t threads, const TotalPass& pass) const {
+  std::optional<DecisionBatch> route_vectors(const std::vector<std::optional<py::array>>& vectors,
+                                             const RouteOptions& options, const QuerySize& size,
+                                             std::uint32_t threads, const TotalPass& pass) const {
     return python::route_vectors(router_, vectors, options, size, threads, pass);
   }
 
@@ -275,7 +275,8 @@ void register_router(py::module_& module) {
            py::arg("options"), py::arg("size"), py::arg("threads") = 0, py::arg("total") = none,
            "texts: some may be None; or empty. embeddings: of the same rows, or None.")
       .def("route_vectors", &RouterBinding::route_vectors, py::arg("vectors"), py::arg("options"),
-           py::arg("size"), py::arg("threads") = 0, py::arg("total") = none)
+           py::arg("size"), py::arg("threads") = 0, py::arg("total") = none,
+           "vectors: contiguous arrays of float32 or float64, or None.")
       .def("embed", &RouterBinding::embed, py::arg("texts"))
       .def("generate", &RouterBinding::generate, py::arg("client"), py::arg("messages"),
            py::arg("choice"), py::arg("temperature"), py::arg("timeout"), py::arg("max_fallbacks"),

@@ -130,6 +130,11 @@ class _Pandas(Table):
         ]
 
     def arrow(self, name: str) -> Any:
+        column = self.table[name]
+        if column.dtype == object:
+            first = next((value for value in column if value is not None), None)
+            if isinstance(first, np.ndarray):
+                return None  # pyarrow would copy each array by itself
         try:
             import pyarrow
 
@@ -248,17 +253,24 @@ def as_optional_texts(values: Iterable[Any], name: str) -> list[str | None]:
     return texts
 
 
-def as_optional_vectors(values: Iterable[Any], name: str) -> list[Any]:
-    """The embeddings of a column."""
-    vectors: list[Any] = []
+def as_optional_vectors(values: Iterable[Any], name: str) -> list[np.ndarray[Any, Any] | None]:
+    """The embeddings of a column. Contiguous arrays of float32 or float64 are not copied."""
+    vectors: list[np.ndarray[Any, Any] | None] = []
     for row, value in enumerate(values):
         try:
             if isinstance(value, str):  # NumPy reads numbers from texts
                 raise TypeError
-            vectors.append(None if value is None else np.asarray(value, np.float64).reshape(-1))
+            vectors.append(None if value is None else _vector(value))
         except (TypeError, ValueError):
             raise TypeError(
                 f"row {row} of the column {name!r} is of the type {type(value).__name__}: "
                 "expected a list of numbers or None"
             ) from None
     return vectors
+
+
+def _vector(value: Any) -> np.ndarray[Any, Any]:
+    array = np.asarray(value)
+    if array.dtype not in (np.float32, np.float64):
+        array = array.astype(np.float64)
+    return np.ascontiguousarray(array.reshape(-1))
