@@ -75,22 +75,31 @@ R2ROUTER_EXPORT std::string_view to_string(RowReason reason) noexcept;
 /// Whether rows with this reason have a decision.
 constexpr bool has_decision(RowReason reason) { return reason <= RowReason::kQualityMissed; }
 
-/// Decisions for the rows of a table: columns with one element for each row. Elements of rows
-/// without a decision are unspecified.
+/// Decisions for many queries: a column for each member of Option, with one element for each row.
+/// Elements of rows without a decision are unspecified.
 struct DecisionBatch {
   std::vector<std::uint32_t> model = {};  ///< index into `pool`
   std::vector<Budget> budget = {};
-  std::vector<std::uint32_t> max_tokens = {};
   std::vector<double> quality = {};
   std::vector<double> output_tokens = {};
   std::vector<double> cost_usd = {};
-  std::vector<double> worst_case_cost_usd = {};  ///< +∞ if the model's price is unknown
+  std::vector<double> utility = {};
+  std::vector<std::uint32_t> max_tokens = {};
+  std::vector<double> worst_case_cost_usd = {};
+  std::vector<double> quality_spread = {};
   std::vector<RowReason> reason = {};
   std::shared_ptr<const Pool> pool = {};
 
+  /// So many rows, for set().
+  R2ROUTER_EXPORT static DecisionBatch of(std::shared_ptr<const Pool> pool, std::size_t rows);
+
   std::size_t size() const { return reason.size(); }
   bool decided(std::size_t row) const { return has_decision(reason[row]); }
-  /// Adds the rows of another batch of the same pool.
+  /// The choice for a row with a decision.
+  R2ROUTER_EXPORT Option option(std::size_t row) const;
+  /// Decides a row. May be called for different rows from several threads.
+  R2ROUTER_EXPORT void set(std::size_t row, const Option& option, Reason why);
+  /// Adds the rows of another batch of the same pool; a batch without a pool takes it.
   R2ROUTER_EXPORT void append(const DecisionBatch& other);
 };
 

@@ -96,14 +96,6 @@ class RouteResult {
   std::variant<Decision, Error> outcome_;
 };
 
-/// Decisions for a batch of embeddings: options[i] is the choice for row i, and reasons[i] why it
-/// was chosen.
-struct BatchDecision {
-  std::vector<Option> options;
-  std::vector<Reason> reasons;
-  std::shared_ptr<const Pool> pool;
-};
-
 /// Composes the stages. Immutable; every const method may be called from many threads at once
 /// without locks. Copies are cheap and share the loaded data.
 class R2ROUTER_EXPORT Router {
@@ -154,10 +146,10 @@ class R2ROUTER_EXPORT Router {
   /// Routes a matrix of `embeddings.size() / dimension()` rows, with the same choices. `sizes`: one
   /// for each row, one for all, or none. Runs on options.threads threads; options.rank and
   /// options.explain are not used. If any row cannot be routed, throws the error of the first such
-  /// row.
-  BatchDecision route_batch(std::span<const float> embeddings, const RouteOptions& options = {},
+  /// row, so that every row of the result is decided.
+  DecisionBatch route_batch(std::span<const float> embeddings, const RouteOptions& options = {},
                             std::span<const QuerySize> sizes = {}) const;
-  BatchDecision route_batch(std::span<const double> embeddings, const RouteOptions& options = {},
+  DecisionBatch route_batch(std::span<const double> embeddings, const RouteOptions& options = {},
                             std::span<const QuerySize> sizes = {}) const;
 
   /// Routes a column of a table on options.threads threads. The decisions are those of route() for

@@ -115,8 +115,8 @@ class R2ROUTER_EXPORT TotalCurve {
   /// Whether the price that spends `usd` is in the range.
   bool reaches(double usd) const;
   /// A range that probably has the price at which all rows together cost `usd`, from a sample; all
-  /// prices if it is too small. `margin`: by what part of the amount the sample may be wrong.
-  PriceRange range_near(double usd, double margin = 0.1) const;
+  /// prices if it is too small.
+  PriceRange range_near(double usd) const;
 
   /// What the rows may cost if all together may cost `usd`. Throws Error(kInvalidArgument) for a
   /// negative or infinite amount or NaN, and Error(kBudget) for less than least_usd(), with an

@@ -17,7 +17,7 @@ EmbeddingView slice(const EmbeddingView& view, std::size_t offset, std::size_t c
                     view);
 }
 
-BatchDecision route_block(const Router& router, const EmbeddingView& view, std::size_t begin,
+DecisionBatch route_block(const Router& router, const EmbeddingView& view, std::size_t begin,
                           std::size_t count, const RouteOptions& options,
                           std::span<const QuerySize> sizes) {
   const std::size_t dimension = router.dimension();
@@ -45,9 +45,10 @@ void check_one_each(std::size_t count, const char* name, std::size_t rows) {
 
 }  // namespace
 
-Batch route_batch(const Router& router, const py::array& embeddings, const RouteOptions& options,
-                  const QuerySize& size, const TokenCounts& input_tokens,
-                  const std::vector<std::string>& texts, std::uint32_t threads) {
+DecisionBatch route_batch(const Router& router, const py::array& embeddings,
+                          const RouteOptions& options, const QuerySize& size,
+                          const TokenCounts& input_tokens, const std::vector<std::string>& texts,
+                          std::uint32_t threads) {
   const EmbeddingView all = view(embeddings);
   if (embeddings.ndim() != 2 ||
       static_cast<std::size_t>(embeddings.shape(1)) != router.dimension()) {
@@ -69,17 +70,7 @@ Batch route_batch(const Router& router, const py::array& embeddings, const Route
     return own;
   };
 
-  const auto count = static_cast<py::ssize_t>(rows);
-  Batch batch{py::array_t<std::int32_t>(count), py::array_t<std::int64_t>(count),
-              py::array_t<double>(count),       py::array_t<double>(count),
-              py::array_t<double>(count),       py::array_t<double>(count)};
-  std::int32_t* const model_index = batch.model_index.mutable_data();
-  std::int64_t* const budget = batch.budget.mutable_data();
-  double* const quality = batch.quality.mutable_data();
-  double* const output_tokens = batch.output_tokens.mutable_data();
-  double* const cost_usd = batch.cost_usd.mutable_data();
-  double* const risk = batch.risk.mutable_data();
-
+  DecisionBatch batch;
   RouteOptions own_options = options;
   own_options.threads = threads;
   const std::size_t most_rows = kBlockRows * internal::thread_count(threads);
@@ -94,32 +85,12 @@ Batch route_batch(const Router& router, const py::array& embeddings, const Route
         sizes.clear();
         for (std::size_t i = 0; i < block_rows; ++i) sizes.push_back(size_of(begin + i));
       }
-      const BatchDecision block = route_block(router, all, begin, block_rows, own_options, sizes);
-      for (std::size_t i = 0; i < block_rows; ++i) {
-        const Option& option = block.options[i];
-        const std::size_t row = begin + i;
-        model_index[row] = static_cast<std::int32_t>(option.model);
-        budget[row] = to_number(option.budget);
-        quality[row] = option.quality;
-        output_tokens[row] = option.output_tokens;
-        cost_usd[row] = option.cost_usd;
-        risk[row] = option.utility;
-      }
+      batch.append(route_block(router, all, begin, block_rows, own_options, sizes));
     }
     if (PyErr_CheckSignals() != 0) throw py::error_already_set();
     begin += block_rows;
   } while (begin < rows);
   return batch;
-}
-
-void register_batch(py::module_& module) {
-  py::class_<Batch>(module, "Batch", "Decisions for the rows of an array, column by column.")
-      .def_readonly("model_index", &Batch::model_index)
-      .def_readonly("budget", &Batch::budget)
-      .def_readonly("quality", &Batch::quality)
-      .def_readonly("output_tokens", &Batch::output_tokens)
-      .def_readonly("cost_usd", &Batch::cost_usd)
-      .def_readonly("risk", &Batch::risk);
 }
 
 }  // namespace r2router::python

@@ -53,7 +53,6 @@ void register_errors(py::module_& module);
 void register_options(py::module_& module);
 void register_checkpoint(py::module_& module);
 void register_decision(py::module_& module);
-void register_batch(py::module_& module);
 void register_columns(py::module_& module);
 void register_router(py::module_& module);
 void register_servers(py::module_& module);
@@ -166,42 +165,39 @@ Dict to_python(const llm::Completion& completion, const Pool& pool);
 /// Rows of each thread between two looks at signals: a few milliseconds' worth.
 inline constexpr std::size_t kBlockRows = 2048;
 
-/// Decisions for the rows of an array, column by column.
-struct Batch {
-  py::array_t<std::int32_t> model_index;
-  py::array_t<std::int64_t> budget;
-  py::array_t<double> quality, output_tokens, cost_usd, risk;
-};
-
 /// Numbers of tokens, one after another in memory.
 using TokenCounts = py::array_t<std::int64_t, py::array::c_style | py::array::forcecast>;
 
 /// On this many threads, 0: all cores. Releases the GIL, and lets Python handle signals (Ctrl-C)
 /// between blocks of rows. `size`: of every row, but for `input_tokens`, if there are any, and the
 /// lengths of `texts`, if there are any.
-Batch route_batch(const Router& router, const py::array& embeddings, const RouteOptions& options,
-                  const QuerySize& size, const TokenCounts& input_tokens,
-                  const std::vector<std::string>& texts, std::uint32_t threads);
+DecisionBatch route_batch(const Router& router, const py::array& embeddings,
+                          const RouteOptions& options, const QuerySize& size,
+                          const TokenCounts& input_tokens, const std::vector<std::string>& texts,
+                          std::uint32_t threads);
 
 /// A pass of a total: the first one, which adds to a curve, the second one, or none.
 using TotalPass = std::variant<std::monostate, std::shared_ptr<TotalCurve>, Allowance>;
 
 /// Decisions for a column of an Arrow stream, on this many threads, 0: all cores. `name`: of the
 /// column in a table; empty: the stream is of the column itself. None in the first pass of a total.
-py::object route_stream(const Router& router, const py::capsule& capsule, const std::string& name,
-                        bool texts, const RouteOptions& options, const QuerySize& size,
-                        std::uint32_t threads, const TotalPass& pass);
+std::optional<DecisionBatch> route_stream(const Router& router, const py::capsule& capsule,
+                                          const std::string& name, bool texts,
+                                          const RouteOptions& options, const QuerySize& size,
+                                          std::uint32_t threads, const TotalPass& pass);
 
 /// The same for texts, of which some may be missing, for the rows of a matrix of embeddings, or for
 /// texts with their embeddings.
-py::object route_rows(const Router& router, const std::vector<std::optional<std::string>>& texts,
-                      const std::optional<py::array>& embeddings, const RouteOptions& options,
-                      const QuerySize& size, std::uint32_t threads, const TotalPass& pass);
+std::optional<DecisionBatch> route_rows(const Router& router,
+                                        const std::vector<std::optional<std::string>>& texts,
+                                        const std::optional<py::array>& embeddings,
+                                        const RouteOptions& options, const QuerySize& size,
+                                        std::uint32_t threads, const TotalPass& pass);
 
 /// The same for embeddings that may be missing or of other lengths.
-py::object route_vectors(const Router& router,
-                         const std::vector<std::optional<std::vector<double>>>& vectors,
-                         const RouteOptions& options, const QuerySize& size, std::uint32_t threads,
-                         const TotalPass& pass);
+std::optional<DecisionBatch> route_vectors(
+    const Router& router, const std::vector<std::optional<std::vector<double>>>& vectors,
+    const RouteOptions& options, const QuerySize& size, std::uint32_t threads,
+    const TotalPass& pass);
 
 }  // namespace r2router::python

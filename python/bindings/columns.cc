@@ -142,66 +142,55 @@ struct BatchStream {
   }
 };
 
-/// Python's view of a DecisionBatch.
-class Decisions {
- public:
-  explicit Decisions(DecisionBatch batch)
-      : batch_(std::make_shared<const DecisionBatch>(std::move(batch))) {}
+py::typing::Tuple<py::capsule, py::capsule> to_arrow_array(const DecisionBatch& batch,
+                                                           const py::object&) {
+  auto schema = std::make_unique<ArrowSchema>();
+  auto array = std::make_unique<ArrowArray>();
+  export_arrow(batch, schema.get(), array.get());
+  return py::make_tuple(to_capsule(std::move(schema), "arrow_schema"),
+                        to_capsule(std::move(array), "arrow_array"));
+}
 
-  std::size_t size() const { return batch_->size(); }
+py::capsule to_arrow_stream(const std::shared_ptr<DecisionBatch>& batch, const py::object&) {
+  auto stream = std::make_unique<ArrowArrayStream>(
+      ArrowArrayStream{.get_schema = BatchStream::get_schema,
+                       .get_next = BatchStream::get_next,
+                       .get_last_error = BatchStream::get_last_error,
+                       .release = BatchStream::release,
+                       .private_data = new BatchStream{batch}});
+  return to_capsule(std::move(stream), "arrow_array_stream");
+}
 
-  py::tuple arrow_array(const py::object&) const {
-    auto schema = std::make_unique<ArrowSchema>();
-    auto array = std::make_unique<ArrowArray>();
-    export_arrow(*batch_, schema.get(), array.get());
-    return py::make_tuple(to_capsule(std::move(schema), "arrow_schema"),
-                          to_capsule(std::move(array), "arrow_array"));
-  }
+template <typename Number, typename Value>
+py::array_t<Number> to_array(std::size_t rows, const Value& value) {
+  py::array_t<Number> array(static_cast<py::ssize_t>(rows));
+  Number* const numbers = array.mutable_data();
+  for (std::size_t row = 0; row < rows; ++row) numbers[row] = static_cast<Number>(value(row));
+  return array;
+}
 
-  py::capsule arrow_stream(const py::object&) const {
-    auto stream = std::make_unique<ArrowArrayStream>(
-        ArrowArrayStream{.get_schema = BatchStream::get_schema,
-                         .get_next = BatchStream::get_next,
-                         .get_last_error = BatchStream::get_last_error,
-                         .release = BatchStream::release,
-                         .private_data = new BatchStream{batch_}});
-    return to_capsule(std::move(stream), "arrow_array_stream");
-  }
-
-  /// By the name of a column, a NumPy array; where a number is missing, it is masked.
-  Dict columns() const {
-    const auto rows = static_cast<py::ssize_t>(size());
-    py::array_t<bool> decided(rows);
-    py::array_t<std::uint32_t> model(rows);
-    py::array_t<std::int64_t> budget(rows), max_tokens(rows);
-    py::array_t<std::uint8_t> reason(rows);
-    for (py::ssize_t i = 0; i < rows; ++i) {
-      const auto row = static_cast<std::size_t>(i);
-      decided.mutable_at(i) = batch_->decided(row);
-      model.mutable_at(i) = batch_->model[row];
-      budget.mutable_at(i) = to_number(batch_->budget[row]);
-      max_tokens.mutable_at(i) = batch_->max_tokens[row];
-      reason.mutable_at(i) = static_cast<std::uint8_t>(batch_->reason[row]);
-    }
-    const auto figures = [&](const std::vector<double>& values) {
-      return py::array_t<double>(rows, values.data());
-    };
-    Dict columns;
-    columns["decided"] = decided;
-    columns["model"] = model;
-    columns["budget"] = budget;
-    columns["max_tokens"] = max_tokens;
-    columns["predicted_quality"] = figures(batch_->quality);
-    columns["predicted_output_tokens"] = figures(batch_->output_tokens);
-    columns["predicted_cost_usd"] = figures(batch_->cost_usd);
-    columns["worst_case_cost_usd"] = figures(batch_->worst_case_cost_usd);
-    columns["reason"] = reason;
-    return columns;
-  }
-
- private:
-  std::shared_ptr<const DecisionBatch> batch_;
-};
+py::typing::Dict<py::str, py::array> to_columns(const DecisionBatch& batch) {
+  const std::size_t rows = batch.size();
+  const auto figures = [&](const std::vector<double>& values) {
+    return py::array_t<double>(static_cast<py::ssize_t>(rows), values.data());
+  };
+  py::typing::Dict<py::str, py::array> columns;
+  columns["decided"] = to_array<bool>(rows, [&](std::size_t row) { return batch.decided(row); });
+  columns["model"] =
+      to_array<std::int32_t>(rows, [&](std::size_t row) { return batch.model[row]; });
+  columns["budget"] =
+      to_array<std::int64_t>(rows, [&](std::size_t row) { return to_number(batch.budget[row]); });
+  columns["max_tokens"] =
+      to_array<std::int64_t>(rows, [&](std::size_t row) { return batch.max_tokens[row]; });
+  columns["predicted_quality"] = figures(batch.quality);
+  columns["predicted_output_tokens"] = figures(batch.output_tokens);
+  columns["predicted_cost_usd"] = figures(batch.cost_usd);
+  columns["worst_case_cost_usd"] = figures(batch.worst_case_cost_usd);
+  columns["risk"] = figures(batch.utility);
+  columns["reason"] =
+      to_array<std::uint8_t>(rows, [&](std::size_t row) { return batch.reason[row]; });
+  return columns;
+}
 
 /// Routes in parts, between which Python can handle signals. The rows come after those of the
 /// batch, or of the curve in the first pass of a total.
@@ -228,18 +217,14 @@ void route_into(const Router& router, const QueryColumn& column, const RouteOpti
 }
 
 /// None after the first pass of a total.
-py::object decisions_or_none(DecisionBatch batch, const TotalPass& pass) {
-  if (std::holds_alternative<std::shared_ptr<TotalCurve>>(pass)) return py::none();
-  return py::cast(Decisions(std::move(batch)));
+std::optional<DecisionBatch> result_of(DecisionBatch batch, const TotalPass& pass) {
+  if (std::holds_alternative<std::shared_ptr<TotalCurve>>(pass)) return std::nullopt;
+  return batch;
 }
 
 std::tuple<bool, double, std::uint64_t, double> arguments_of(const Allowance& allowance) {
   return {allowance.total == Total::kWorstCase, allowance.price_usd, allowance.rows,
           allowance.spent_usd};
-}
-
-DecisionBatch empty_batch(const Router& router) {
-  return {.pool = std::make_shared<const Pool>(router.pool())};
 }
 
 RouteOptions with_threads(RouteOptions options, std::uint32_t threads) {
@@ -260,15 +245,6 @@ std::int64_t find_column(const ArrowSchema& table, const std::string& name) {
               "the table has no column \"" + name + "\": expected one of " + known);
 }
 
-/// Throws if the column holds embeddings where texts are expected, or the reverse.
-void check_kind(ColumnKind kind, bool texts, const std::string& name) {
-  if (kind == ColumnKind::kNull || (kind == ColumnKind::kText) == texts) return;
-  const std::string expected = texts ? "text" : "embedding", found = texts ? "embedding" : "text";
-  throw Error(ErrorCode::kInvalidArgument, "the column \"" + name + "\" holds " + found +
-                                               "s: name it with " + found + "= instead of " +
-                                               expected + "=");
-}
-
 [[noreturn]] void throw_stream_error(ArrowArrayStream& stream) {
   const char* message = stream.get_last_error(&stream);
   throw Error(ErrorCode::kBadData,
@@ -276,43 +252,76 @@ void check_kind(ColumnKind kind, bool texts, const std::string& name) {
                   std::string(message == nullptr ? "no reason given" : message));
 }
 
+/// An Arrow stream with a column of queries, which must outlive it.
+class QueryStream {
+ public:
+  /// `name`: of a column of a table; empty: the stream is of the column. `texts`: whether it has to
+  /// hold texts or embeddings; throws if it does not.
+  QueryStream(const py::capsule& capsule, const std::string& name, bool texts)
+      : stream_(static_cast<ArrowArrayStream*>(
+            PyCapsule_GetPointer(capsule.ptr(), "arrow_array_stream"))),
+        is_table_(!name.empty()) {
+    if (stream_ == nullptr) throw py::error_already_set();
+    if (stream_->get_schema(stream_, &schema_) != 0) throw_stream_error(*stream_);
+    if (is_table_) child_ = find_column(schema_, name);
+    const ColumnKind kind = column_kind(type());
+    if (kind == ColumnKind::kNull || (kind == ColumnKind::kText) == texts) return;
+    const std::string expected = texts ? "text" : "embedding", found = texts ? "embedding" : "text";
+    throw Error(ErrorCode::kInvalidArgument, "the column \"" + name + "\" holds " + found +
+                                                 "s: name it with " + found + "= instead of " +
+                                                 expected + "=");
+  }
+
+  /// Calls `use(column)` for each chunk.
+  template <typename Use>
+  void for_each_chunk(const Use& use) {
+    while (true) {
+      Owned<ArrowArray> chunk;
+      if (stream_->get_next(stream_, &chunk) != 0) throw_stream_error(*stream_);
+      if (chunk.release == nullptr) return;
+      ArrowArray column =
+          is_table_ ? *chunk.children[child_] : static_cast<const ArrowArray&>(chunk);
+      if (is_table_) {  // a table's offset and length hold for its columns
+        column.offset += chunk.offset;
+        column.length = chunk.length;
+      }
+      use(*arrow_column(type(), column));
+    }
+  }
+
+ private:
+  const ArrowSchema& type() const {
+    return is_table_ ? *schema_.children[child_] : static_cast<const ArrowSchema&>(schema_);
+  }
+
+  ArrowArrayStream* stream_;
+  bool is_table_;
+  Owned<ArrowSchema> schema_;
+  std::int64_t child_ = 0;
+};
+
 }  // namespace
 
-/// `name`: of a column of a table; empty: the stream is of the column.
-py::object route_stream(const Router& router, const py::capsule& capsule, const std::string& name,
-                        bool texts, const RouteOptions& options, const QuerySize& size,
-                        std::uint32_t threads, const TotalPass& pass) {
-  auto* stream =
-      static_cast<ArrowArrayStream*>(PyCapsule_GetPointer(capsule.ptr(), "arrow_array_stream"));
-  if (stream == nullptr) throw py::error_already_set();
-  Owned<ArrowSchema> schema;
-  if (stream->get_schema(stream, &schema) != 0) throw_stream_error(*stream);
-  const bool is_table = !name.empty();
-  const std::int64_t child = is_table ? find_column(schema, name) : 0;
-  const ArrowSchema& type = is_table ? *schema.children[child] : schema;
-  check_kind(column_kind(type), texts, name);
-  DecisionBatch batch = empty_batch(router);
+std::optional<DecisionBatch> route_stream(const Router& router, const py::capsule& capsule,
+                                          const std::string& name, bool texts,
+                                          const RouteOptions& options, const QuerySize& size,
+                                          std::uint32_t threads, const TotalPass& pass) {
+  QueryStream stream(capsule, name, texts);
+  DecisionBatch batch;
   const RouteOptions own = with_threads(options, threads);
   // Options are checked even if there are no chunks.
   const Rows::Texts no_texts;
   route_into(router, Rows(no_texts, {}, router.dimension()), own, size, pass, batch);
-  while (true) {
-    Owned<ArrowArray> chunk;
-    if (stream->get_next(stream, &chunk) != 0) throw_stream_error(*stream);
-    if (chunk.release == nullptr) break;
-    ArrowArray column = is_table ? *chunk.children[child] : static_cast<const ArrowArray&>(chunk);
-    if (is_table) {  // a table's offset and length hold for its columns
-      column.offset += chunk.offset;
-      column.length = chunk.length;
-    }
-    route_into(router, *arrow_column(type, column), own, size, pass, batch);
-  }
-  return decisions_or_none(std::move(batch), pass);
+  stream.for_each_chunk(
+      [&](const QueryColumn& column) { route_into(router, column, own, size, pass, batch); });
+  return result_of(std::move(batch), pass);
 }
 
-py::object route_rows(const Router& router, const std::vector<std::optional<std::string>>& texts,
-                      const std::optional<py::array>& embeddings, const RouteOptions& options,
-                      const QuerySize& size, std::uint32_t threads, const TotalPass& pass) {
+std::optional<DecisionBatch> route_rows(const Router& router,
+                                        const std::vector<std::optional<std::string>>& texts,
+                                        const std::optional<py::array>& embeddings,
+                                        const RouteOptions& options, const QuerySize& size,
+                                        std::uint32_t threads, const TotalPass& pass) {
   std::optional<EmbeddingView> matrix;
   if (embeddings) {
     matrix = view(*embeddings);
@@ -324,29 +333,37 @@ py::object route_rows(const Router& router, const std::vector<std::optional<std:
   }
   const std::size_t dimension =
       embeddings ? static_cast<std::size_t>(embeddings->shape(1)) : router.dimension();
-  DecisionBatch batch = empty_batch(router);
+  DecisionBatch batch;
   route_into(router, Rows(texts, matrix, dimension), with_threads(options, threads), size, pass,
              batch);
-  return decisions_or_none(std::move(batch), pass);
+  return result_of(std::move(batch), pass);
 }
 
-py::object route_vectors(const Router& router,
-                         const std::vector<std::optional<std::vector<double>>>& vectors,
-                         const RouteOptions& options, const QuerySize& size, std::uint32_t threads,
-                         const TotalPass& pass) {
-  DecisionBatch batch = empty_batch(router);
+std::optional<DecisionBatch> route_vectors(
+    const Router& router, const std::vector<std::optional<std::vector<double>>>& vectors,
+    const RouteOptions& options, const QuerySize& size, std::uint32_t threads,
+    const TotalPass& pass) {
+  DecisionBatch batch;
   route_into(router, Vectors(vectors), with_threads(options, threads), size, pass, batch);
-  return decisions_or_none(std::move(batch), pass);
+  return result_of(std::move(batch), pass);
 }
 
 void register_columns(py::module_& module) {
-  py::class_<Decisions>(module, "Decisions", "Decisions for the rows of a table. Immutable.")
-      .def("__len__", &Decisions::size)
-      .def("__arrow_c_array__", &Decisions::arrow_array, py::arg("requested_schema") = py::none())
-      .def("__arrow_c_stream__", &Decisions::arrow_stream, py::arg("requested_schema") = py::none())
-      .def("columns", &Decisions::columns,
+  py::class_<DecisionBatch, std::shared_ptr<DecisionBatch>>(
+      module, "DecisionBatch", "Decisions for many queries, column by column. Immutable.")
+      .def("__len__", &DecisionBatch::size)
+      .def("__arrow_c_array__", &to_arrow_array, py::arg("requested_schema") = py::none())
+      .def("__arrow_c_stream__", &to_arrow_stream, py::arg("requested_schema") = py::none())
+      .def("columns", &to_columns,
            "NumPy arrays by name. decided: whether a row has a decision; the other figures of one "
            "that has none mean nothing. model: index; reason: index into ROW_REASONS.");
+  module.def(
+      "check_column",
+      [](const py::capsule& stream, const std::string& column, bool texts) {
+        QueryStream(stream, column, texts);
+      },
+      py::arg("stream"), py::arg("column"), py::arg("texts"),
+      "Raises what Router.route_stream raises for the type of the column.");
   py::class_<Allowance>(module, "Allowance",
                         "What the rows of a table may cost, for the second pass. Immutable.")
       .def(py::init([](bool worst_case, double price_usd, std::uint64_t rows, double spent_usd) {
@@ -382,13 +399,11 @@ void register_columns(py::module_& module) {
            "Whether the range has the price that spends it.")
       .def(
           "range_near",
-          [](const TotalCurve& curve, double usd, double margin) {
-            const PriceRange range = curve.range_near(usd, margin);
+          [](const TotalCurve& curve, double usd) {
+            const PriceRange range = curve.range_near(usd);
             return std::pair(range.least_usd, range.most_usd);
           },
-          py::arg("usd"), py::arg("margin") = 0.1,
-          "A range for all rows, from a sample of them. margin: by what part of the amount the "
-          "sample may be wrong.")
+          py::arg("usd"), "A range for all rows, from a sample of them.")
       .def("allowance", &TotalCurve::allowance, py::arg("usd"))
       .def("to_bytes", [](const TotalCurve& curve) { return py::bytes(curve.to_bytes()); })
       .def_static(

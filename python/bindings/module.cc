@@ -27,7 +27,6 @@ PYBIND11_MODULE(_core, module) {
   register_options(module);
   register_checkpoint(module);
   register_decision(module);
-  register_batch(module);
   register_columns(module);
   register_servers(module);
   register_router(module);

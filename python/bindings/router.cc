@@ -80,27 +80,29 @@ class RouterBinding {
     return choices;
   }
 
-  Batch route_batch(const py::array& embeddings, const RouteOptions& options, const QuerySize& size,
-                    const TokenCounts& input_tokens, const std::vector<std::string>& texts,
-                    std::uint32_t threads) const {
+  DecisionBatch route_batch(const py::array& embeddings, const RouteOptions& options,
+                            const QuerySize& size, const TokenCounts& input_tokens,
+                            const std::vector<std::string>& texts, std::uint32_t threads) const {
     return python::route_batch(router_, embeddings, options, size, input_tokens, texts, threads);
   }
 
-  py::object route_stream(const py::capsule& stream, const std::string& column, bool texts,
-                          const RouteOptions& options, const QuerySize& size, std::uint32_t threads,
-                          const TotalPass& pass) const {
+  std::optional<DecisionBatch> route_stream(const py::capsule& stream, const std::string& column,
+                                            bool texts, const RouteOptions& options,
+                                            const QuerySize& size, std::uint32_t threads,
+                                            const TotalPass& pass) const {
     return python::route_stream(router_, stream, column, texts, options, size, threads, pass);
   }
 
-  py::object route_rows(const std::vector<std::optional<std::string>>& texts,
-                        const std::optional<py::array>& embeddings, const RouteOptions& options,
-                        const QuerySize& size, std::uint32_t threads, const TotalPass& pass) const {
+  std::optional<DecisionBatch> route_rows(const std::vector<std::optional<std::string>>& texts,
+                                          const std::optional<py::array>& embeddings,
+                                          const RouteOptions& options, const QuerySize& size,
+                                          std::uint32_t threads, const TotalPass& pass) const {
     return python::route_rows(router_, texts, embeddings, options, size, threads, pass);
   }
 
-  py::object route_vectors(const std::vector<std::optional<std::vector<double>>>& vectors,
-                           const RouteOptions& options, const QuerySize& size,
-                           std::uint32_t threads, const TotalPass& pass) const {
+  std::optional<DecisionBatch> route_vectors(
+      const std::vector<std::optional<std::vector<double>>>& vectors, const RouteOptions& options,
+      const QuerySize& size, std::uint32_t threads, const TotalPass& pass) const {
     return python::route_vectors(router_, vectors, options, size, threads, pass);
   }
 

@@ -13,7 +13,7 @@ Diagnostics go to the logger ``r2_router``.
 from __future__ import annotations
 
 from . import encoders
-from ._batch import UNLIMITED, RouteBatch
+from ._batch import UNLIMITED, DecisionBatch
 from ._calls import AsyncTextStream, TextStream
 from ._constraints import Cap, Constraints
 from ._core import __version__
@@ -70,6 +70,7 @@ __all__ = [
     "CreditError",
     "DataError",
     "Decision",
+    "DecisionBatch",
     "Details",
     "Evaluation",
     "Explanation",
@@ -105,3 +106,5 @@ __all__ = [
     "train",
     "train_on_tasks",
 ]
+
+RouteBatch = DecisionBatch  # its name in 0.1

@@ -6,7 +6,8 @@ stay without an answer if no other request can return money any more.
 
 A file's log has a line for each reservation, on disk before the request is sent, and one for each
 outcome. A row that has an outcome in the log is not asked again. A reservation without one is of a
-process that was killed: nobody knows what became of the request, so it counts in full.
+process that was killed, or that a full disk has stopped: nobody knows what became of the request,
+so it counts in full.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ import contextlib
 import hashlib
 import json
 import math
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import _core
+from ._durable import JsonLines
 from ._errors import server_error_type
 from ._keywords import check_number
 
@@ -99,36 +100,36 @@ class _Row(NamedTuple):
 
 
 class _Log:
-    """A file's reservations and outcomes. Lines that a killed process left unfinished are void."""
+    """A file's reservations and outcomes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         #: By the key of a row with a final outcome, the position of its line.
         self._outcomes: dict[str, int] = {}
-        spent = 0.0
-        reserved: dict[str, float] = {}
-        position = 0
-        for line in self._lines():
-            with contextlib.suppress(ValueError):
-                entry = json.loads(line)
-                key = entry.get("key", "")
-                if "reserved_usd" in entry:
-                    spent += reserved.pop(key, 0.0)  # its process was killed
-                    reserved[key] = entry["reserved_usd"]
-                else:
-                    spent += entry["spent_usd"]
-                    reserved.pop(key, None)
-                    if "outcome" in entry:
-                        self._outcomes[key] = position
-            position += len(line)
-        #: What the rows have cost, or may have.
-        self.spent_usd = spent + sum(reserved.values())
-        self._file: Any = None
+        self._settled_usd = 0.0
+        #: By the key of a row whose outcome is not known.
+        self._reserved_usd: dict[str, float] = {}
+        #: Whether it has a line, of which the first says what was spent before.
+        self.begun = False
+        for position, entry in JsonLines.entries(path):
+            self.begun = True
+            self._take(entry)
+            if "outcome" in entry:
+                self._outcomes[entry["key"]] = position
 
-    def _lines(self) -> Iterator[bytes]:
-        if self.path.exists():
-            with open(self.path, "rb") as file:
-                yield from file
+    def _take(self, entry: Mapping[str, Any]) -> None:
+        key = entry.get("key", "")
+        if "reserved_usd" in entry:
+            self._settled_usd += self._reserved_usd.pop(key, 0.0)  # its process was killed
+            self._reserved_usd[key] = entry["reserved_usd"]
+        else:
+            self._settled_usd += entry["spent_usd"]
+            self._reserved_usd.pop(key, None)
+
+    @property
+    def spent_usd(self) -> float:
+        """What the rows have cost, or may have."""
+        return self._settled_usd + sum(self._reserved_usd.values())
 
     def outcome(self, key: str) -> dict[str, Any] | None:
         if key not in self._outcomes:
@@ -140,22 +141,17 @@ class _Log:
 
     def open(self, carried_usd: float) -> None:
         """``carried_usd``: spent before the log began."""
-        begun = self.path.exists()
-        self._file = open(self.path, "ab")  # noqa: SIM115
-        if begun:
-            self._file.write(b"\n")  # ends a line that a killed process left
-        else:
+        self._lines = JsonLines(self.path)
+        if not self.begun:
             self.write([{"spent_usd": carried_usd}], durable=True)
 
-    def write(self, entries: Iterable[dict[str, Any]], *, durable: bool = False) -> None:
+    def write(self, entries: Sequence[Mapping[str, Any]], *, durable: bool = False) -> None:
+        self._lines.append(entries, durable=durable)
         for entry in entries:
-            self._file.write(json.dumps(entry).encode() + b"\n")
-        self._file.flush()
-        if durable:
-            os.fsync(self._file.fileno())
+            self._take(entry)
 
     def close(self) -> None:
-        self._file.close()
+        self._lines.close()
 
 
 class Answering:
@@ -218,9 +214,12 @@ def _log_path(target: Path) -> Path:
 def spent_before(folder: Path, recorded_usd: Mapping[str, float]) -> float:
     """What earlier runs have spent on the files of a target. ``recorded_usd``: by file, for those
     that have no log any more."""
-    logs = {path: _Log(path).spent_usd for path in folder.rglob(str(_log_path(Path("*"))))}
-    finished = (usd for name, usd in recorded_usd.items() if _log_path(folder / name) not in logs)
-    return sum(logs.values()) + sum(finished)
+    spent = {_log_path(folder / name): usd for name, usd in recorded_usd.items()}
+    for path in folder.rglob(str(_log_path(Path("*")))):
+        log = _Log(path)
+        if log.begun:
+            spent[path] = log.spent_usd
+    return sum(spent.values())
 
 
 class FileAnswers:
@@ -262,7 +261,7 @@ class FileAnswers:
     @property
     def spent_usd(self) -> float:
         """What all runs have spent on the file, or may have."""
-        return _Log(self._log.path).spent_usd
+        return self._log.spent_usd
 
     @property
     def ask_again(self) -> bool:
@@ -347,7 +346,7 @@ class FileAnswers:
                 break
             reserved.append(rows.popleft())
         if reserved:
-            entries = ({"key": row.key, "reserved_usd": row.worst_case_usd} for row in reserved)
+            entries = [{"key": row.key, "reserved_usd": row.worst_case_usd} for row in reserved]
             self._log.write(entries, durable=True)
         return reserved
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -16,15 +16,23 @@ if TYPE_CHECKING:
     import polars
     import pyarrow
 
-__all__ = ["UNLIMITED", "RouteBatch"]
+__all__ = ["UNLIMITED", "DecisionBatch"]
 
 #: An unlimited budget in an array of budgets.
 UNLIMITED: int = _core.UNLIMITED
 
-_COLUMNS = ("model_index", "budget", "quality", "output_tokens", "cost_usd", "risk")
+#: By attribute, the native library's column.
+_COLUMNS = {
+    "model_index": "model",
+    "budget": "budget",
+    "quality": "predicted_quality",
+    "output_tokens": "predicted_output_tokens",
+    "cost_usd": "predicted_cost_usd",
+    "risk": "risk",
+}
 
 
-class RouteBatch(Sequence[Option]):
+class DecisionBatch(Sequence[Option]):
     """The decision for each row of an array of embeddings.
 
     A sequence of dictionaries with the keys of a decision, except ``all_options``. It can be
@@ -56,12 +64,12 @@ class RouteBatch(Sequence[Option]):
         self,
         models: Sequence[str],
         openrouter_ids: Sequence[str],
-        columns: _core.Batch | RouteBatch,
+        columns: Mapping[str, NDArray[Any]],
     ) -> None:
         self.models = tuple(models)
         self.openrouter_ids = tuple(openrouter_ids)
-        for name in _COLUMNS:
-            setattr(self, name, getattr(columns, name))
+        for name, column in _COLUMNS.items():
+            setattr(self, name, columns[column])
 
     def __len__(self) -> int:
         return len(self.model_index)
@@ -72,9 +80,9 @@ class RouteBatch(Sequence[Option]):
     @overload
     def __getitem__(
         self, index: slice | NDArray[Any] | list[int] | list[bool], /
-    ) -> RouteBatch: ...
+    ) -> DecisionBatch: ...
 
-    def __getitem__(self, index: Any, /) -> Option | RouteBatch:
+    def __getitem__(self, index: Any, /) -> Option | DecisionBatch:
         if isinstance(index, slice) or np.ndim(index) == 1:
             return self._rows(index)
         try:
@@ -89,11 +97,9 @@ class RouteBatch(Sequence[Option]):
             raise IndexError(f"row {position} does not exist: the batch has {rows} rows")
         return next(self._rows(slice(position, position + 1 or None))._options())
 
-    def _rows(self, index: Any) -> RouteBatch:
-        rows = RouteBatch(self.models, self.openrouter_ids, self)
-        for name in _COLUMNS:
-            setattr(rows, name, getattr(self, name)[index])
-        return rows
+    def _rows(self, index: Any) -> DecisionBatch:
+        columns = {column: getattr(self, name)[index] for name, column in _COLUMNS.items()}
+        return DecisionBatch(self.models, self.openrouter_ids, columns)
 
     def __iter__(self) -> Iterator[Option]:
         return self._options()
@@ -112,7 +118,7 @@ class RouteBatch(Sequence[Option]):
             }
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, RouteBatch):
+        if not isinstance(other, DecisionBatch):
             return NotImplemented
         return self.models == other.models and all(
             np.array_equal(getattr(self, name), getattr(other, name)) for name in _COLUMNS
@@ -121,7 +127,7 @@ class RouteBatch(Sequence[Option]):
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"<RouteBatch of {len(self)} decisions among {len(self.models)} models>"
+        return f"<DecisionBatch of {len(self)} decisions among {len(self.models)} models>"
 
     def to_dicts(self) -> list[Option]:
         """A dictionary for each row."""

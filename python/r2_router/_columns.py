@@ -60,7 +60,7 @@ class Table:
         """The column as an array of shape (N, d), if it is one."""
         return None
 
-    def with_decisions(self, decisions: _core.Decisions, models: Sequence[str]) -> Any:
+    def with_decisions(self, decisions: _core.DecisionBatch, models: Sequence[str]) -> Any:
         """The table with the columns of the decisions after its own."""
         raise NotImplementedError
 
@@ -91,7 +91,7 @@ class _Arrow(Table):
     def arrow(self, name: str) -> Any:
         return self.table.select([name])
 
-    def with_decisions(self, decisions: _core.Decisions, models: Sequence[str]) -> Any:
+    def with_decisions(self, decisions: _core.DecisionBatch, models: Sequence[str]) -> Any:
         import pyarrow
 
         batch = pyarrow.record_batch(decisions)
@@ -112,7 +112,7 @@ class _Polars(Table):
     def arrow(self, name: str) -> Any:
         return self.table.select(name)
 
-    def with_decisions(self, decisions: _core.Decisions, models: Sequence[str]) -> Any:
+    def with_decisions(self, decisions: _core.DecisionBatch, models: Sequence[str]) -> Any:
         import polars
 
         return self.table.hstack(polars.DataFrame(decisions))
@@ -137,13 +137,13 @@ class _Pandas(Table):
         except (ImportError, ValueError, TypeError):  # pyarrow's errors are of these types
             return None  # columns of several types; the values show which row is wrong
 
-    def with_decisions(self, decisions: _core.Decisions, models: Sequence[str]) -> Any:
+    def with_decisions(self, decisions: _core.DecisionBatch, models: Sequence[str]) -> Any:
         import pandas
 
         columns = decisions.columns()
         missing = ~columns["decided"]
         added: dict[str, Any] = {}
-        codes = np.where(missing, -1, columns["model"].astype(np.int64))
+        codes = np.where(missing, -1, columns["model"])
         added["model"] = pandas.Categorical.from_codes(codes, list(models))
         for name in ("budget", "max_tokens"):
             added[name] = pandas.array(columns[name], dtype="Int64")
@@ -168,7 +168,7 @@ class _Columns(Table):
         column = self.table[name]
         return column if isinstance(column, np.ndarray) and column.ndim == 2 else None
 
-    def with_decisions(self, decisions: _core.Decisions, models: Sequence[str]) -> Any:
+    def with_decisions(self, decisions: _core.DecisionBatch, models: Sequence[str]) -> Any:
         return {**self.table, **_lists(decisions, models)}
 
 
@@ -185,7 +185,7 @@ class _Rows(Table):
     def values(self, name: str) -> Sequence[Any]:
         return [row.get(name) for row in self.table]
 
-    def with_decisions(self, decisions: _core.Decisions, models: Sequence[str]) -> Any:
+    def with_decisions(self, decisions: _core.DecisionBatch, models: Sequence[str]) -> Any:
         columns = _lists(decisions, models)
         return [
             {**row, **dict(zip(columns, values, strict=True))}
@@ -193,10 +193,10 @@ class _Rows(Table):
         ]
 
 
-def _lists(decisions: _core.Decisions, models: Sequence[str]) -> dict[str, list[Any]]:
+def _lists(decisions: _core.DecisionBatch, models: Sequence[str]) -> dict[str, list[Any]]:
     """The values by column; None for a missing value."""
     columns = {name: array.tolist() for name, array in decisions.columns().items()}
-    decided = columns.pop("decided")
+    decided = columns["decided"]
     columns["model"] = [models[model] for model in columns["model"]]
     columns["budget"] = [None if b == _core.UNLIMITED else b for b in columns["budget"]]
     lists = {

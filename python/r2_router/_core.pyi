@@ -7,7 +7,7 @@ import numpy
 import numpy.typing
 import typing
 import typing_extensions
-__all__: list[str] = ['Allowance', 'Batch', 'CancelSource', 'Checkpoint', 'Choice', 'Client', 'Data', 'Decisions', 'Endpoint', 'EvaluationOptions', 'HttpEncoder', 'LexicalEncoder', 'Policy', 'PriceSync', 'QuerySize', 'ROW_REASONS', 'Recipe', 'RouteOptions', 'Router', 'RouterEvaluation', 'Statistics', 'TotalCurve', 'UNLIMITED', 'add_model', 'add_model_from_tasks', 'api_key_from_environment', 'available_kernels', 'calibrate', 'checkpoint_folder', 'compare_prices', 'cross_validate', 'default_checkpoint_path', 'estimate_input_tokens', 'evaluate', 'learning_curve', 'load_policy', 'measure_stability', 'named_policy_path', 'read_data', 'run_program', 'settings', 'train', 'train_on_tasks', 'write_prices']
+__all__: list[str] = ['Allowance', 'CancelSource', 'Checkpoint', 'Choice', 'Client', 'Data', 'DecisionBatch', 'Endpoint', 'EvaluationOptions', 'HttpEncoder', 'LexicalEncoder', 'Policy', 'PriceSync', 'QuerySize', 'ROW_REASONS', 'Recipe', 'RouteOptions', 'Router', 'RouterEvaluation', 'Statistics', 'TotalCurve', 'UNLIMITED', 'add_model', 'add_model_from_tasks', 'api_key_from_environment', 'available_kernels', 'calibrate', 'check_column', 'checkpoint_folder', 'compare_prices', 'cross_validate', 'default_checkpoint_path', 'estimate_input_tokens', 'evaluate', 'learning_curve', 'load_policy', 'measure_stability', 'named_policy_path', 'read_data', 'run_program', 'settings', 'train', 'train_on_tasks', 'write_prices']
 class Policy:
     """
     Settings of a choice.
@@ -106,39 +106,17 @@ class Choice:
     @property
     def lambda_val(self) -> float:
         ...
-class Batch:
+class DecisionBatch:
     """
-    Decisions for the rows of an array, column by column.
+    Decisions for many queries, column by column. Immutable.
     """
-    @property
-    def budget(self) -> numpy.typing.NDArray[numpy.int64]:
-        ...
-    @property
-    def cost_usd(self) -> numpy.typing.NDArray[numpy.float64]:
-        ...
-    @property
-    def model_index(self) -> numpy.typing.NDArray[numpy.int32]:
-        ...
-    @property
-    def output_tokens(self) -> numpy.typing.NDArray[numpy.float64]:
-        ...
-    @property
-    def quality(self) -> numpy.typing.NDArray[numpy.float64]:
-        ...
-    @property
-    def risk(self) -> numpy.typing.NDArray[numpy.float64]:
-        ...
-class Decisions:
-    """
-    Decisions for the rows of a table. Immutable.
-    """
-    def __arrow_c_array__(self, requested_schema: typing.Any = None) -> tuple[typing.Any, ...]:
+    def __arrow_c_array__(self, requested_schema: typing.Any = None) -> tuple[typing_extensions.CapsuleType, typing_extensions.CapsuleType]:
         ...
     def __arrow_c_stream__(self, requested_schema: typing.Any = None) -> typing_extensions.CapsuleType:
         ...
     def __len__(self) -> int:
         ...
-    def columns(self) -> dict[str, typing.Any]:
+    def columns(self) -> dict[str, numpy.ndarray]:
         """
         NumPy arrays by name. decided: whether a row has a decision; the other figures of one that has none mean nothing. model: index; reason: index into ROW_REASONS.
         """
@@ -244,15 +222,15 @@ class Router:
         """
     def route(self, embedding: numpy.ndarray, options: RouteOptions, size: QuerySize) -> Choice:
         ...
-    def route_batch(self, embeddings: numpy.ndarray, options: RouteOptions, size: QuerySize, input_tokens: typing.Annotated[numpy.typing.ArrayLike, numpy.int64], texts: collections.abc.Sequence[str], threads: typing.SupportsInt | typing.SupportsIndex = 0) -> Batch:
+    def route_batch(self, embeddings: numpy.ndarray, options: RouteOptions, size: QuerySize, input_tokens: typing.Annotated[numpy.typing.ArrayLike, numpy.int64], texts: collections.abc.Sequence[str], threads: typing.SupportsInt | typing.SupportsIndex = 0) -> DecisionBatch:
         """
         input_tokens: one for each row, or none to use the size's. texts: those that the rows are embeddings of, for their lengths, or none.
         """
-    def route_rows(self, texts: collections.abc.Sequence[str | None], embeddings: numpy.ndarray | None, options: RouteOptions, size: QuerySize, threads: typing.SupportsInt | typing.SupportsIndex = 0, total: None | TotalCurve | Allowance = None) -> typing.Any:
+    def route_rows(self, texts: collections.abc.Sequence[str | None], embeddings: numpy.ndarray | None, options: RouteOptions, size: QuerySize, threads: typing.SupportsInt | typing.SupportsIndex = 0, total: None | TotalCurve | Allowance = None) -> DecisionBatch | None:
         """
         texts: some may be None; or empty. embeddings: of the same rows, or None.
         """
-    def route_stream(self, stream: typing_extensions.CapsuleType, column: str, texts: bool, options: RouteOptions, size: QuerySize, threads: typing.SupportsInt | typing.SupportsIndex = 0, total: None | TotalCurve | Allowance = None) -> typing.Any:
+    def route_stream(self, stream: typing_extensions.CapsuleType, column: str, texts: bool, options: RouteOptions, size: QuerySize, threads: typing.SupportsInt | typing.SupportsIndex = 0, total: None | TotalCurve | Allowance = None) -> DecisionBatch | None:
         """
         stream: an Arrow capsule of a table, or of a column if that has no name. texts: whether the column has to be of texts or of embeddings. total: a TotalCurve to add to, an Allowance, or None.
         """
@@ -260,7 +238,7 @@ class Router:
         """
         The choice for each row of embeddings, of which texts say how long the queries are unless size does.
         """
-    def route_vectors(self, vectors: collections.abc.Sequence[collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex] | None], options: RouteOptions, size: QuerySize, threads: typing.SupportsInt | typing.SupportsIndex = 0, total: None | TotalCurve | Allowance = None) -> typing.Any:
+    def route_vectors(self, vectors: collections.abc.Sequence[collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex] | None], options: RouteOptions, size: QuerySize, threads: typing.SupportsInt | typing.SupportsIndex = 0, total: None | TotalCurve | Allowance = None) -> DecisionBatch | None:
         ...
 class Data:
     """
@@ -386,6 +364,10 @@ def available_kernels() -> list[str]:
 def calibrate(*, checkpoint: Checkpoint, data: Data, holdout: typing.SupportsInt | typing.SupportsIndex | None, target: str, fraction: bool, resamples: typing.SupportsInt | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex, policy: Policy | None, progress: typing.Any, log: typing.Any) -> tuple[str, str, dict[str, typing.Any]]:
     """
     Returns the policy as JSON, the report as text, and the report.
+    """
+def check_column(stream: typing_extensions.CapsuleType, column: str, texts: bool) -> None:
+    """
+    Raises what Router.route_stream raises for the type of the column.
     """
 def checkpoint_folder(name: str) -> str:
     """

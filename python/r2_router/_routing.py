@@ -20,7 +20,7 @@ from ._arrays import (
     as_input_tokens,
     as_thread_count,
 )
-from ._batch import RouteBatch
+from ._batch import DecisionBatch
 from ._calls import run, run_async
 from ._columns import Table, as_optional_texts, as_optional_vectors, table_of
 from ._decision import Decision
@@ -53,6 +53,8 @@ Self = TypeVar("Self", bound="Routing")
 
 #: Options, size of the queries, threads.
 _Call = tuple[_core.RouteOptions, _core.QuerySize, int]
+#: Routes a column. The first pass of a total adds to the curve, and returns None.
+_Pass = Callable[[_core.TotalCurve | _core.Allowance | None], _core.DecisionBatch | None]
 
 
 class QualityCurve(NamedTuple):
@@ -502,7 +504,7 @@ class Routing(Saving):
         texts: str | Strings | None = None,
         threads: int | None = None,
         **constraints: Unpack[Constraints],
-    ) -> RouteBatch:
+    ) -> DecisionBatch:
         """Routes the rows of an (N, d) array: the same choices as those of ``route``, but faster.
 
         Uses all cores, or this many ``threads``, and releases the GIL.
@@ -523,10 +525,13 @@ class Routing(Saving):
             INPUT_TOKENS if input_tokens is None or not for_all else input_tokens, constraints
         )
         options = self._options(lambda_val, constraints)
-        return RouteBatch(
+        decisions = self._native.route_batch(
+            rows, options, size, each, queries, as_thread_count(threads)
+        )
+        return DecisionBatch(
             tuple(self._model_configs),
             tuple(config.get("openrouter_id") or "" for config in self._model_configs.values()),
-            self._native.route_batch(rows, options, size, each, queries, as_thread_count(threads)),
+            decisions.columns(),
         )
 
     @takes(Constraints)
@@ -579,7 +584,7 @@ class Routing(Saving):
             **constraints,
         )
         allowance = None if total is None else total.allowance(route)
-        return source.with_decisions(route(allowance), tuple(self._model_configs))
+        return self._with_decisions(source, route(allowance))
 
     def _add_to_curve(self, curve: _core.TotalCurve, table: Any, **options: Any) -> None:
         """The first pass of a total, for a part of its rows."""
@@ -588,7 +593,11 @@ class Routing(Saving):
     def _route_within(self, allowance: _core.Allowance | None, table: Any, **options: Any) -> Any:
         """``route_table`` as the second pass of a total, or without one."""
         source, route = self._table_passes(table, allowance is not None, **options)
-        return source.with_decisions(route(allowance), tuple(self._model_configs))
+        return self._with_decisions(source, route(allowance))
+
+    def _with_decisions(self, source: Table, decisions: _core.DecisionBatch | None) -> Any:
+        assert decisions is not None  # only the first pass of a total makes none
+        return source.with_decisions(decisions, tuple(self._model_configs))
 
     def _table_passes(
         self,
@@ -601,7 +610,7 @@ class Routing(Saving):
         input_tokens: int | None = None,
         threads: int | None = None,
         **constraints: Unpack[Constraints],
-    ) -> tuple[Table, Callable[[_core.TotalCurve | _core.Allowance | None], Any]]:
+    ) -> tuple[Table, _Pass]:
         """The table, and a function that routes its column, which each pass of a total calls."""
         if (text is None) == (embedding is None):
             raise ValueError(
@@ -620,12 +629,15 @@ class Routing(Saving):
         column = self._embedding_column if text is None else self._text_column
         return source, column(source, name, call)
 
-    def _text_column(self, source: Table, name: str, call: _Call) -> Callable[[Any], Any]:
+    def _text_column(self, source: Table, name: str, call: _Call) -> _Pass:
+        table = source.arrow(name)
         if self._uses_own_encoder():
-            if (table := source.arrow(name)) is not None:
+            if table is not None:
                 return self._arrow_column(table, name, True, call)
             own = as_optional_texts(source.values(name), name)
             return lambda total: self._native.route_rows(own, None, *call, total)
+        if table is not None:
+            _core.check_column(table.__arrow_c_stream__(), name, True)
         texts = as_optional_texts(source.values(name), name)
         present = [row for row, text in enumerate(texts) if text and not text.isspace()]
         rows = self._embed_all([texts[row] or "" for row in present])
@@ -633,14 +645,12 @@ class Routing(Saving):
         embeddings[present] = rows
         return lambda total: self._native.route_rows(texts, embeddings, *call, total)
 
-    def _arrow_column(
-        self, table: Any, name: str, texts: bool, call: _Call
-    ) -> Callable[[Any], Any]:
+    def _arrow_column(self, table: Any, name: str, texts: bool, call: _Call) -> _Pass:
         return lambda total: self._native.route_stream(
             table.__arrow_c_stream__(), name, texts, *call, total
         )
 
-    def _embedding_column(self, source: Table, name: str, call: _Call) -> Callable[[Any], Any]:
+    def _embedding_column(self, source: Table, name: str, call: _Call) -> _Pass:
         matrix = source.matrix(name)
         if matrix is not None:
             rows = as_floats(matrix, f"the column {name!r}")

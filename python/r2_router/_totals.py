@@ -12,8 +12,6 @@ __all__ = ["Total", "as_total", "refuse_total"]
 
 #: Of so many rows one is in the sample.
 _SAMPLED = 32
-#: By what part of the total a sample may be wrong. The second one is rarely needed.
-_MARGINS = (0.1, 0.5)
 _KEYWORDS = ("total_usd", "total_worst_case_usd")
 
 
@@ -35,13 +33,11 @@ class Total(NamedTuple):
         """
         sample = _core.TotalCurve(self.worst_case, every=_SAMPLED)
         price(sample)
-        for margin in _MARGINS:
-            curve = _core.TotalCurve(self.worst_case, range=sample.range_near(self.usd, margin))
-            price(curve)
-            if curve.reaches(self.usd):
-                return curve.allowance(self.usd)
-        curve = self.curve()
+        curve = _core.TotalCurve(self.worst_case, range=sample.range_near(self.usd))
         price(curve)
+        if not curve.reaches(self.usd):
+            curve = self.curve()
+            price(curve)
         return curve.allowance(self.usd)
 
 

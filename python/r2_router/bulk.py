@@ -27,11 +27,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from . import _core
 from ._answers import Answering, FileAnswers, spent_before
 from ._columns import DECISION_COLUMNS, table_of
+from ._durable import JsonLines, append_line, naming
 from ._router import R2Router
 from ._totals import Total, as_total
 
@@ -160,15 +161,15 @@ def route_dataset(
     changed since is routed again. Raises ``ValueError`` if the target was started with other
     arguments, ``FileNotFoundError`` if there is nothing to route, and ``RuntimeError`` if another
     process is writing to the target, or if a source changes while a total is spent on it. The files
-    in the target never cost more than the total. ``AuthenticationError`` and ``CreditError`` end
-    the job, if a server of answers has them for every row.
+    in the target never cost more than the total. ``OSError`` names a file that does not fit on the
+    disk, of which nothing is left. ``AuthenticationError`` and ``CreditError`` end the job, if a
+    server of answers has them for every row.
     """
     if router is None:
         router = R2Router.from_pretrained()
     begin = time.monotonic()
     files = _source_files(Path(source))
     folder = Path(target)
-    folder.mkdir(parents=True, exist_ok=True)
     answering = None
     if llm_api_base is not None:
         answering = Answering(
@@ -197,13 +198,13 @@ def route_dataset(
         job["answers"] = [llm_api_base, temperature]
     options |= {"text": text, "embedding": embedding}
     summary = Summary(files=len(files))
-    with _locked(folder):
+    with naming(folder), _locked(folder):
         finished = _read_journal(folder, job)
         allowance = None
         if total is not None:
             if _TOTAL not in finished:
                 plan = _plan_total(router, total, files, batch_rows, options)
-                _append_line(folder / _JOURNAL, {"file": _TOTAL, **plan})
+                append_line(folder / _JOURNAL, {"file": _TOTAL, **plan})
                 finished[_TOTAL] = plan
             plan = finished[_TOTAL]
             _check_unchanged(_states(files), plan["states"], folder)
@@ -254,7 +255,7 @@ def route_dataset(
             }
             if answers is not None:
                 entry |= {"spent_usd": answers.spent_usd, "ask_again": answers.ask_again}
-            _append_line(folder / _JOURNAL, entry)
+            append_line(folder / _JOURNAL, entry)
             if answers is not None and not answers.ask_again:
                 answers.remove_log()
             summary._add(routed)
@@ -351,8 +352,10 @@ def _format_of(path: Path) -> str:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
+    """Makes the folder, which no other process can use until the end."""
     import fcntl
 
+    folder.mkdir(parents=True, exist_ok=True)
     with open(folder / _LOCK, "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -366,13 +369,9 @@ def _locked(folder: Path) -> Iterator[None]:
 def _read_journal(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
     """By file the last line about it. A new journal begins with the job."""
     path = folder / _JOURNAL
-    lines = []
-    if path.exists():
-        for line in path.read_bytes().splitlines():
-            with contextlib.suppress(ValueError):  # the last line of a process that was killed
-                lines.append(json.loads(line))
+    lines = [entry for _, entry in JsonLines.entries(path)]
     if not lines:
-        _append_line(path, job)
+        append_line(path, job)
         return {}
     if lines[0] != json.loads(json.dumps(job)):
         raise ValueError(
@@ -380,20 +379,6 @@ def _read_journal(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
             f"delete {path} to route everything again"
         )
     return {line["file"]: line for line in lines[1:]}
-
-
-def _append_line(path: Path, value: dict[str, Any]) -> None:
-    with open(path, "ab+") as file:
-        file.seek(0, os.SEEK_END)
-        torn = file.tell() > 0 and not _ends_with_newline(file)
-        file.write((b"\n" if torn else b"") + json.dumps(value).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _ends_with_newline(file: Any) -> bool:
-    file.seek(-1, os.SEEK_END)
-    return bool(file.read(1) == b"\n")
 
 
 def _route_file(
@@ -430,19 +415,20 @@ def _route_file(
         return routed if answers is None else answers.added_to(routed)
 
     try:
-        with _writer(temporary, _format_of(target)) as write:
-            wrote = False
-            for batch in _batches(source, batch_rows):
-                if batch.num_rows == 0 and wrote:
-                    continue
-                routed = routed_part(pyarrow.Table.from_batches([batch]))
-                write(routed)
-                wrote = True
-                summary._add(_summary_of(routed))
-                report(summary.rows)
-            if not wrote:
-                write(routed_part(dataset.schema.empty_table()))
-        with open(temporary, "rb") as file:
+        with naming(target), open(temporary, "wb") as file:
+            with _writer(file, _format_of(target)) as write:
+                wrote = False
+                for batch in _batches(source, batch_rows):
+                    if batch.num_rows == 0 and wrote:
+                        continue
+                    routed = routed_part(pyarrow.Table.from_batches([batch]))
+                    write(routed)
+                    wrote = True
+                    summary._add(_summary_of(routed))
+                    report(summary.rows)
+                if not wrote:
+                    write(routed_part(dataset.schema.empty_table()))
+            file.flush()
             os.fsync(file.fileno())
         check(summary)
         os.replace(temporary, target)
@@ -485,31 +471,31 @@ def _summary_of(routed: pyarrow.Table) -> Summary:
 
 
 @contextlib.contextmanager
-def _writer(path: Path, format: str) -> Iterator[Callable[[pyarrow.Table], None]]:
+def _writer(file: IO[bytes], format: str) -> Iterator[Callable[[pyarrow.Table], None]]:
     """Writes tables of one schema to a file, one after another."""
 
     if format == "json":
-        with open(path, "w", encoding="utf-8") as file:
 
-            def write_lines(table: pyarrow.Table) -> None:
-                for row in table.to_pylist():
-                    file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+        def write_lines(table: pyarrow.Table) -> None:
+            for row in table.to_pylist():
+                line = json.dumps(row, ensure_ascii=False, default=str) + "\n"
+                file.write(line.encode())
 
-            yield write_lines
+        yield write_lines
         return
 
     def opened(schema: pyarrow.Schema) -> Any:
         if format == "parquet":
             from pyarrow import parquet
 
-            return parquet.ParquetWriter(path, schema)
+            return parquet.ParquetWriter(file, schema)
         if format == "csv":
             from pyarrow import csv
 
-            return csv.CSVWriter(path, schema)
+            return csv.CSVWriter(file, schema)
         from pyarrow import ipc
 
-        return ipc.new_file(path, schema)
+        return ipc.new_file(file, schema)
 
     writers: list[Any] = []
 

@@ -174,11 +174,11 @@ std::vector<std::uint32_t> choose_models(const Router& router, const CachedResul
   for (const QueryRecord& query : results.table.queries) {
     sizes.push_back({.input_tokens = query.input_tokens});
   }
-  const BatchDecision batch =
+  const DecisionBatch batch =
       router.route_batch(std::span<const float>(embeddings), options, sizes);
   std::vector<std::uint32_t> choices;
-  for (const Option& option : batch.options) {
-    const std::string& name = (*batch.pool)[option.model].name;
+  for (const std::uint32_t model : batch.model) {
+    const std::string& name = (*batch.pool)[model].name;
     const auto found = std::find_if(results.table.models.begin(), results.table.models.end(),
                                     [&](const ModelSpec& model) { return model.name == name; });
     choices.push_back(static_cast<std::uint32_t>(found - results.table.models.begin()));

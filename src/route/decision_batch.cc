@@ -1,29 +1,29 @@
 // Decisions as columns, and their export as Arrow arrays. The exported structs own their memory:
 // each has a holder in private_data that its release function deletes.
-#include <bit>
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <limits>
 #include <memory>
-#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "r2router/columns.h"
-#include "r2router/error.h"
 
 namespace r2router {
 namespace {
+
+/// Empty for one that is left out.
+using Buffer = std::unique_ptr<std::byte[]>;
 
 /// A column to export: its buffers in the order of the specification, of which the first says which
 /// rows are present.
 struct Column {
   std::string name, format;
   std::int64_t nulls = 0;
-  std::vector<std::vector<std::byte>> buffers = {};
+  std::vector<Buffer> buffers = {};
 };
 
 struct SchemaHolder {
@@ -33,7 +33,7 @@ struct SchemaHolder {
 };
 
 struct ArrayHolder {
-  std::vector<std::vector<std::byte>> buffers = {};
+  std::vector<Buffer> buffers = {};
   std::vector<const void*> addresses = {};
   std::vector<ArrowArray> children = {};
   std::vector<ArrowArray*> pointers = {};
@@ -65,9 +65,7 @@ ArrowSchema schema_of(std::unique_ptr<SchemaHolder> holder, std::int64_t flags) 
 
 ArrowArray array_of(std::unique_ptr<ArrayHolder> holder, std::int64_t rows, std::int64_t nulls) {
   for (ArrowArray& child : holder->children) holder->pointers.push_back(&child);
-  for (const auto& buffer : holder->buffers) {
-    holder->addresses.push_back(buffer.empty() ? nullptr : buffer.data());
-  }
+  for (const Buffer& buffer : holder->buffers) holder->addresses.push_back(buffer.get());
   return {.length = rows,
           .null_count = nulls,
           .offset = 0,
@@ -80,53 +78,50 @@ ArrowArray array_of(std::unique_ptr<ArrayHolder> holder, std::int64_t rows, std:
           .private_data = holder.release()};
 }
 
-/// At least a byte, so that it has an address.
-std::vector<std::byte> bytes_of(const void* data, std::size_t size) {
-  std::vector<std::byte> bytes(std::max<std::size_t>(size, 1));
-  if (size > 0) std::memcpy(bytes.data(), data, size);
-  return bytes;
+/// Adds a buffer for so many elements, which are not set. Even without any it has an address.
+template <typename Element>
+Element* add_buffer(std::size_t count, Column& column) {
+  const std::size_t bytes = std::max<std::size_t>(count * sizeof(Element), 1);
+  column.buffers.push_back(std::make_unique_for_overwrite<std::byte[]>(bytes));
+  return reinterpret_cast<Element*>(column.buffers.back().get());
 }
 
-/// No buffer if all rows are present.
+/// Adds the buffer that says which rows are present, unless all are.
 template <typename Present>
-std::vector<std::byte> presence(std::size_t rows, std::int64_t& nulls, const Present& present) {
-  std::vector<std::byte> bits(rows / 8 + 1);
-  nulls = 0;
+void add_presence(std::size_t rows, const Present& present, Column& column) {
+  auto* const bits = add_buffer<std::uint8_t>(rows / 8 + 1, column);
+  std::fill_n(bits, rows / 8 + 1, std::uint8_t{0});
   for (std::size_t row = 0; row < rows; ++row) {
-    if (present(row)) {
-      bits[row / 8] |= std::byte{1} << (row % 8);
-    } else {
-      ++nulls;
-    }
+    const bool is_present = present(row);
+    bits[row / 8] |= static_cast<std::uint8_t>(is_present << (row % 8));
+    column.nulls += !is_present;
   }
-  if (nulls == 0) bits.clear();
-  return bits;
+  if (column.nulls == 0) column.buffers.back().reset();
 }
 
 template <typename Number, typename Present, typename Value>
 Column number_column(std::string name, std::string format, std::size_t rows, const Present& present,
                      const Value& value) {
   Column column{.name = std::move(name), .format = std::move(format)};
-  column.buffers.push_back(presence(rows, column.nulls, present));
-  std::vector<Number> numbers(rows);
+  add_presence(rows, present, column);
+  auto* const numbers = add_buffer<Number>(rows, column);
   for (std::size_t row = 0; row < rows; ++row) {
-    if (present(row)) numbers[row] = static_cast<Number>(value(row));
+    numbers[row] = present(row) ? static_cast<Number>(value(row)) : Number{};
   }
-  column.buffers.push_back(bytes_of(numbers.data(), rows * sizeof(Number)));
   return column;
 }
 
 template <typename Offset, typename Text>
-void add_texts(std::size_t rows, const Text& text, Column& column) {
-  std::vector<Offset> offsets = {0};
-  offsets.reserve(rows + 1);
-  std::string texts;
+void add_texts(std::size_t rows, std::size_t bytes, const Text& text, Column& column) {
+  auto* const offsets = add_buffer<Offset>(rows + 1, column);
+  auto* const texts = add_buffer<char>(bytes, column);
+  std::size_t end = 0;
   for (std::size_t row = 0; row < rows; ++row) {
-    texts += text(row);
-    offsets.push_back(static_cast<Offset>(texts.size()));
+    offsets[row] = static_cast<Offset>(end);
+    const std::string_view own = text(row);
+    end += own.copy(texts + end, own.size());
   }
-  column.buffers.push_back(bytes_of(offsets.data(), offsets.size() * sizeof(Offset)));
-  column.buffers.push_back(bytes_of(texts.data(), texts.size()));
+  offsets[rows] = static_cast<Offset>(end);
 }
 
 /// utf8, or large_utf8 if its offsets need more than 31 bits.
@@ -139,11 +134,11 @@ Column text_column(std::string name, std::size_t rows, const Present& present, c
   for (std::size_t row = 0; row < rows; ++row) bytes += text(row).size();
   const bool large = bytes > std::numeric_limits<std::int32_t>::max();
   Column column{.name = std::move(name), .format = large ? "U" : "u"};
-  column.buffers.push_back(presence(rows, column.nulls, present));
+  add_presence(rows, present, column);
   if (large) {
-    add_texts<std::int64_t>(rows, text, column);
+    add_texts<std::int64_t>(rows, bytes, text, column);
   } else {
-    add_texts<std::int32_t>(rows, text, column);
+    add_texts<std::int32_t>(rows, bytes, text, column);
   }
   return column;
 }
@@ -196,15 +191,57 @@ std::string_view to_string(RowReason reason) noexcept {
   }
 }
 
+DecisionBatch DecisionBatch::of(std::shared_ptr<const Pool> pool, std::size_t rows) {
+  return {.model = std::vector<std::uint32_t>(rows),
+          .budget = std::vector<Budget>(rows),
+          .quality = std::vector<double>(rows),
+          .output_tokens = std::vector<double>(rows),
+          .cost_usd = std::vector<double>(rows),
+          .utility = std::vector<double>(rows),
+          .max_tokens = std::vector<std::uint32_t>(rows),
+          .worst_case_cost_usd = std::vector<double>(rows),
+          .quality_spread = std::vector<double>(rows),
+          .reason = std::vector<RowReason>(rows),
+          .pool = std::move(pool)};
+}
+
+Option DecisionBatch::option(std::size_t row) const {
+  return {.model = model[row],
+          .budget = budget[row],
+          .quality = quality[row],
+          .output_tokens = output_tokens[row],
+          .cost_usd = cost_usd[row],
+          .utility = utility[row],
+          .max_tokens = max_tokens[row],
+          .worst_case_cost_usd = worst_case_cost_usd[row],
+          .quality_spread = quality_spread[row]};
+}
+
+void DecisionBatch::set(std::size_t row, const Option& option, Reason why) {
+  model[row] = option.model;
+  budget[row] = option.budget;
+  quality[row] = option.quality;
+  output_tokens[row] = option.output_tokens;
+  cost_usd[row] = option.cost_usd;
+  utility[row] = option.utility;
+  max_tokens[row] = option.max_tokens;
+  worst_case_cost_usd[row] = option.worst_case_cost_usd;
+  quality_spread[row] = option.quality_spread;
+  reason[row] = static_cast<RowReason>(why);
+}
+
 void DecisionBatch::append(const DecisionBatch& other) {
   append_all(other.model, model);
   append_all(other.budget, budget);
-  append_all(other.max_tokens, max_tokens);
   append_all(other.quality, quality);
   append_all(other.output_tokens, output_tokens);
   append_all(other.cost_usd, cost_usd);
+  append_all(other.utility, utility);
+  append_all(other.max_tokens, max_tokens);
   append_all(other.worst_case_cost_usd, worst_case_cost_usd);
+  append_all(other.quality_spread, quality_spread);
   append_all(other.reason, reason);
+  if (!pool) pool = other.pool;
 }
 
 void export_arrow(const DecisionBatch& batch, ArrowSchema* schema, ArrowArray* array) {

@@ -174,17 +174,6 @@ class SampledColumn final : public QueryColumn {
   std::size_t size_ = 0;
 };
 
-void set_row(std::size_t row, const Option& option, Reason reason, DecisionBatch& batch) {
-  batch.model[row] = option.model;
-  batch.budget[row] = option.budget;
-  batch.max_tokens[row] = option.max_tokens;
-  batch.quality[row] = option.quality;
-  batch.output_tokens[row] = option.output_tokens;
-  batch.cost_usd[row] = option.cost_usd;
-  batch.worst_case_cost_usd[row] = option.worst_case_cost_usd;
-  batch.reason[row] = static_cast<RowReason>(reason);
-}
-
 bool recognises_tasks(const Config& config) {
   return config.encoder && std::holds_alternative<TaskEncoderSpec>(*config.encoder);
 }
@@ -294,7 +283,7 @@ struct Router::State {
                       internal::InputTokens otherwise) const;
   std::vector<RouteResult> route(std::span<const Query> queries,
                                  std::span<const RouteOptions> options) const;
-  BatchDecision route_batch(EmbeddingView embeddings, const RouteOptions& options,
+  DecisionBatch route_batch(EmbeddingView embeddings, const RouteOptions& options,
                             std::span<const QuerySize> sizes) const;
 
   DecisionBatch route(const QueryColumn& column, const RouteOptions& options,
@@ -317,7 +306,6 @@ struct Router::State {
   /// Finds the stairs for a row of the estimates, by the rule; all are in `memory`.
   void find_stairs(const EmbeddingView& embedding, std::size_t row, Total total,
                    const PriceRange& range, Memory& memory) const;
-  DecisionBatch empty_batch(std::size_t rows) const;
 
   struct Block;
   void read_block(const QueryColumn& column, std::size_t begin, std::size_t count, Block& block,
@@ -571,7 +559,7 @@ std::vector<RouteResult> Router::State::route(std::span<const Query> queries,
   return in_order;
 }
 
-BatchDecision Router::State::route_batch(EmbeddingView embeddings, const RouteOptions& options,
+DecisionBatch Router::State::route_batch(EmbeddingView embeddings, const RouteOptions& options,
                                          std::span<const QuerySize> sizes) const {
   const std::size_t dimension = scorer->dimension();
   if (length(embeddings) % dimension != 0) {
@@ -594,9 +582,7 @@ BatchDecision Router::State::route_batch(EmbeddingView embeddings, const RouteOp
   internal::resolve(options, defaults, *table.pool(), rule);
   for (const QuerySize& size : sizes) resolve_size(size, rule);  // checks them before any work
   if (sizes.size() != 1) resolve_size({}, rule);
-  BatchDecision batch{.options = std::vector<Option>(rows),
-                      .reasons = std::vector<Reason>(rows),
-                      .pool = table.pool()};
+  DecisionBatch batch = DecisionBatch::of(table.pool(), rows);
   for_each_block(rows, options.threads, [&](std::size_t begin, std::size_t count) {
     const MemoryLease lease;
     Memory& memory = *lease;
@@ -608,8 +594,7 @@ BatchDecision Router::State::route_batch(EmbeddingView embeddings, const RouteOp
       if (sizes.size() > 1) resolve_size(sizes[begin + r], memory.rule);
       const Decision decision =
           internal::make_decision(table, memory.rule, choose(embedding, r, memory));
-      batch.options[begin + r] = decision.chosen;
-      batch.reasons[begin + r] = decision.reason;
+      batch.set(begin + r, decision.chosen, decision.reason);
     }
   });
   return batch;
@@ -773,27 +758,15 @@ internal::Rule Router::State::resolve_rule(const RouteOptions& options,
   return rule;
 }
 
-DecisionBatch Router::State::empty_batch(std::size_t rows) const {
-  return {.model = std::vector<std::uint32_t>(rows),
-          .budget = std::vector<Budget>(rows),
-          .max_tokens = std::vector<std::uint32_t>(rows),
-          .quality = std::vector<double>(rows),
-          .output_tokens = std::vector<double>(rows),
-          .cost_usd = std::vector<double>(rows),
-          .worst_case_cost_usd = std::vector<double>(rows),
-          .reason = std::vector<RowReason>(rows),
-          .pool = table.pool()};
-}
-
 DecisionBatch Router::State::route(const QueryColumn& column, const RouteOptions& options,
                                    const QuerySize& size) const {
   const internal::Rule rule = resolve_rule(options, size);
-  DecisionBatch batch = empty_batch(column.size());
+  DecisionBatch batch = DecisionBatch::of(table.pool(), column.size());
   for_each_row(column, rule, options, size, batch.reason,
                [&](std::size_t row, const EmbeddingView& embedding, std::size_t r, Memory& memory) {
                  const Decision decision =
                      internal::make_decision(table, memory.rule, choose(embedding, r, memory));
-                 set_row(row, decision.chosen, decision.reason, batch);
+                 batch.set(row, decision.chosen, decision.reason);
                });
   return batch;
 }
@@ -840,7 +813,7 @@ void Router::State::price(const QueryColumn& column, TotalCurve& curve, const Ro
 DecisionBatch Router::State::route(const QueryColumn& column, const Allowance& allowance,
                                    const RouteOptions& options, const QuerySize& size) const {
   const internal::Rule rule = resolve_total(allowance.total, options, size);
-  DecisionBatch batch = empty_batch(column.size());
+  DecisionBatch batch = DecisionBatch::of(table.pool(), column.size());
   const PriceRange range{allowance.price_usd, allowance.price_usd};
   for_each_row(column, rule, options, size, batch.reason,
                [&](std::size_t row, const EmbeddingView& embedding, std::size_t r, Memory& memory) {
@@ -848,7 +821,7 @@ DecisionBatch Router::State::route(const QueryColumn& column, const Allowance& a
                  if (memory.stairs.stairs.empty()) {
                    batch.reason[row] = RowReason::kNoOption;
                  } else {
-                   set_row(row, memory.stairs.at(allowance, row), memory.stairs.reason, batch);
+                   batch.set(row, memory.stairs.at(allowance, row), memory.stairs.reason);
                  }
                });
   return batch;
@@ -904,12 +877,12 @@ Decision Router::route(std::span<const double> embedding, const RouteOptions& op
   return state_->route(embedding, options, size, internal::kDefaultInputTokens, *lease);
 }
 
-BatchDecision Router::route_batch(std::span<const float> embeddings, const RouteOptions& options,
+DecisionBatch Router::route_batch(std::span<const float> embeddings, const RouteOptions& options,
                                   std::span<const QuerySize> sizes) const {
   return state_->route_batch(embeddings, options, sizes);
 }
 
-BatchDecision Router::route_batch(std::span<const double> embeddings, const RouteOptions& options,
+DecisionBatch Router::route_batch(std::span<const double> embeddings, const RouteOptions& options,
                                   std::span<const QuerySize> sizes) const {
   return state_->route_batch(embeddings, options, sizes);
 }

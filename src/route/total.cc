@@ -41,6 +41,20 @@ long double sum_of(std::span<const Step> steps) {
   return sum;
 }
 
+/// Of the sum of what so many rows cost at a price. The steps of a row follow each other.
+double standard_error(std::span<const Step> steps, double price, std::uint64_t rows) {
+  double sum = 0, squares = 0;
+  for (auto step = steps.begin(); step != steps.end();) {
+    double cost = 0;
+    for (const std::uint64_t row = step->row; step != steps.end() && step->row == row; ++step) {
+      if (step->price_usd <= price) cost += step->cost_usd;
+    }
+    sum += cost;
+    squares += cost * cost;
+  }
+  return std::sqrt(std::max(0.0, squares - sum * sum / static_cast<double>(rows)));
+}
+
 /// Steps below which it is not worth adding up those of one price.
 constexpr std::size_t kFewSteps = 1 << 16;
 
@@ -117,16 +131,22 @@ bool TotalCurve::reaches(double usd) const {
          (std::isinf(options_.range.most_usd) || usd < most_usd());
 }
 
-PriceRange TotalCurve::range_near(double usd, double margin) const {
+PriceRange TotalCurve::range_near(double usd) const {
   constexpr std::uint64_t kEnough = 1000;
+  constexpr double kStandardErrors = 4, kLeastMargin = 0.01;
   const std::uint64_t priced = (rows_ + options_.every - 1) / options_.every;
-  if (priced < kEnough) return {};
+  if (priced < kEnough || rounded_) return {};
   const double share = usd * static_cast<double>(priced) / static_cast<double>(rows_);
+  const double least = least_usd(), most = most_usd();
+  const double price = allowance(std::clamp(share, least, most)).price_usd;
+  const double margin =
+      std::max(kLeastMargin * share, kStandardErrors * standard_error(steps_, price, priced));
   PriceRange range;
-  if (const double less = share * (1 - margin); less >= least_usd()) {
-    range.least_usd = allowance(less).price_usd;
+  if (const double less = share - margin; less >= least) {
+    // Not of all rows the steps of this price are bought.
+    range.least_usd = std::nextafter(allowance(less).price_usd, 0.0);
   }
-  if (const double more = share * (1 + margin); more >= least_usd() && more < most_usd()) {
+  if (const double more = share + margin; more >= least && more < most) {
     range.most_usd = allowance(more).price_usd;
   }
   return range;

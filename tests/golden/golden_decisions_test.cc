@@ -86,7 +86,7 @@ TEST_P(GoldenDecisions, MatchRowByRow) {
         << where << " in float64";
     // A batch of several rows goes through other code than a single one.
     const auto both = std::span(embeddings).subspan(row / 16 * 16 * kDimension, 16 * kDimension);
-    EXPECT_EQ(router.route_batch(both, options, {&size, 1}).options[row % 16], decision.chosen)
+    EXPECT_EQ(router.route_batch(both, options, {&size, 1}).option(row % 16), decision.chosen)
         << where << " in a batch";
 
     options.rank = true;

@@ -203,7 +203,11 @@ def test_a_wrong_key_ends_the_job(
     server._scripts[path] = [[{"service": {"prices": prices(lexical_router)}}]]
     summary = run(source, lexical_router, server.url(path), 1.0)
     assert summary.answered == ASKED
-    assert summary.spent_usd == pytest.approx(sum(row["cost_usd"] or 0 for row in rows(source)))
+    found = rows(source)
+    known = sum(row["cost_usd"] or 0 for row in found)
+    # The other request that was under way may have been billed.
+    most = known + max(row["worst_case_cost_usd"] or 0 for row in found)
+    assert known - 1e-12 <= summary.spent_usd <= most
 
 
 PROGRAM = """

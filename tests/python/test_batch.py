@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from r2_router import UNLIMITED, R2Router, RouteBatch, _core
+from r2_router import UNLIMITED, DecisionBatch, R2Router, _core
 
 
 def rows(count: int, dimension: int = 4) -> np.ndarray:
@@ -79,7 +79,7 @@ def test_the_arrow_interface(small_router: R2Router) -> None:
 
 def test_columns(small_router: R2Router) -> None:
     batch = small_router.route_batch(rows(300), 0.999)
-    assert isinstance(batch, RouteBatch)
+    assert isinstance(batch, DecisionBatch)
     assert batch.models == ("alpha", "beta")
     assert batch.openrouter_ids == ("vendor/alpha", "vendor/beta")
     assert batch.model_index.dtype == np.int32
@@ -90,7 +90,7 @@ def test_columns(small_router: R2Router) -> None:
         assert column.shape == (300,)
     limited = batch.budget != UNLIMITED
     assert (batch.output_tokens[limited] == batch.budget[limited]).all()
-    assert repr(batch) == "<RouteBatch of 300 decisions among 2 models>"
+    assert repr(batch) == "<DecisionBatch of 300 decisions among 2 models>"
 
 
 def test_one_number_of_input_tokens_for_all(small_router: R2Router) -> None:
@@ -175,7 +175,7 @@ def test_parts_of_a_batch(small_router: R2Router) -> None:
     batch = small_router.route_batch(rows(7), 0.0)
     options = batch.to_dicts()
     for part in (slice(None), slice(2, 5), slice(None, None, -1), slice(-2, None), slice(9, 12)):
-        assert isinstance(batch[part], RouteBatch)
+        assert isinstance(batch[part], DecisionBatch)
         assert batch[part].to_dicts() == options[part]
     best = batch.quality > np.median(batch.quality)
     assert batch[best].to_dicts() == [o for o, keep in zip(options, best, strict=True) if keep]
@@ -196,7 +196,7 @@ def test_batches_are_compared_and_copied(small_router: R2Router) -> None:
         hash(batch)
 
 
-def expected_table(batch: RouteBatch) -> dict[str, list[Any]]:
+def expected_table(batch: DecisionBatch) -> dict[str, list[Any]]:
     """The columns of a table, in which an unlimited budget is missing."""
     options = batch.to_dicts()
     columns: dict[str, list[Any]] = {key: [o[key] for o in options] for key in options[0]}  # type: ignore[literal-required]

@@ -94,6 +94,10 @@ def test_every_public_name_is_documented() -> None:
             assert method.__doc__, name
 
 
+def test_the_old_name_of_batches() -> None:
+    assert r2_router.RouteBatch is r2_router.DecisionBatch
+
+
 def test_the_native_program_is_a_command() -> None:
     done = subprocess.run(
         [installed_program(), "version"], capture_output=True, text=True, check=True

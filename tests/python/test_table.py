@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import make_model_configs, make_predictors
 
 from r2_router import UNLIMITED, R2Router
 
@@ -194,14 +195,19 @@ def test_no_rows(lexical_router: R2Router, small_router: R2Router) -> None:
     assert small_router.route_table({"vec": empty}, embedding="vec")["model"] == []
 
 
-def test_an_encoder_in_the_process() -> None:
-    from conftest import make_model_configs, make_predictors
+@pytest.fixture
+def encoding_router() -> R2Router:
+    """Has an encoder in the process."""
 
     def encode(texts: list[str]) -> Any:
         assert all(text.strip() for text in texts)
         return np.array([[len(text), text.count("e"), 1, 0] for text in texts], np.float32)
 
-    router = R2Router(make_predictors(), make_model_configs(), encoder=encode)
+    return R2Router(make_predictors(), make_model_configs(), encoder=encode)
+
+
+def test_an_encoder_in_the_process(encoding_router: R2Router) -> None:
+    router = encoding_router
     routed = router.route_table(arrow(), text="prompt", lambda_val=0.9, max_cost_usd=0.05)
     expect_texts(router, TEXTS, routed.to_pydict(), lambda_val=0.9, max_cost_usd=0.05)
 
@@ -235,13 +241,18 @@ def test_wrong_calls(lexical_router: R2Router) -> None:
 
 @pytest.mark.parametrize("rows", [0, 3])
 def test_columns_of_the_other_kind(
-    rows: int, lexical_router: R2Router, small_router: R2Router
+    rows: int, lexical_router: R2Router, encoding_router: R2Router, small_router: R2Router
 ) -> None:
     texts = pyarrow.table({"column": pyarrow.array(["1"] * rows, pyarrow.string())})
-    numbers = pyarrow.list_(pyarrow.float32(), 8)
-    embeddings = pyarrow.table({"column": pyarrow.array([[0.5] * 8] * rows, numbers)})
-    with pytest.raises(ValueError, match="holds embeddings: name it with embedding="):
-        lexical_router.route_table(embeddings, text="column")
+    vectors = pyarrow.list_(pyarrow.float32(), 8)
+    embeddings = pyarrow.table({"column": pyarrow.array([[0.5] * 8] * rows, vectors)})
+    numbers = pyarrow.table({"column": pyarrow.array([1] * rows, pyarrow.int64())})
+    for router in (lexical_router, encoding_router):
+        with pytest.raises(ValueError, match="holds embeddings: name it with embedding="):
+            router.route_table(embeddings, text="column")
+        for table in (numbers, numbers.to_pandas()):
+            with pytest.raises(ValueError, match='"column" is of the Arrow type "l"'):
+                router.route_table(table, text="column")
     for table in (texts, texts.append_column("d", texts["column"].dictionary_encode())):
         with pytest.raises(ValueError, match="holds texts: name it with text="):
             small_router.route_table(table, embedding=table.column_names[-1])
@@ -249,6 +260,10 @@ def test_columns_of_the_other_kind(
         with pytest.raises(TypeError, match="row 0 of the column 'column' is of the type str"):
             small_router.route_table(texts.to_pydict(), embedding="column")
     nulls = pyarrow.table({"column": pyarrow.nulls(rows)})
-    for router, name in ((lexical_router, "text"), (small_router, "embedding")):
+    for router, name in (
+        (lexical_router, "text"),
+        (encoding_router, "text"),
+        (small_router, "embedding"),
+    ):
         routed = router.route_table(nulls, **{name: "column"})
         assert routed["reason"].to_pylist() == ["null"] * rows

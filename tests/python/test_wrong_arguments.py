@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from conftest import make_model_configs, make_predictors
 
-from r2_router import LexicalEncoder, R2Router, RouteBatch, Statistics, _core, convert, train
+from r2_router import DecisionBatch, LexicalEncoder, R2Router, Statistics, _core, convert, train
 
 #: What only a signature or C++ has in it.
 SIGNATURE = re.compile(
@@ -75,15 +75,12 @@ def instances() -> dict[str, Any]:
     endpoint = _core.Endpoint("http://127.0.0.1:9")
     return {
         "Allowance": _core.TotalCurve(False).allowance(1),
-        "Batch": router._native.route_batch(
-            np.zeros((1, 4)), _core.RouteOptions({}), _core.QuerySize(), np.empty(0, np.int64), []
-        ),
         "CancelSource": _core.CancelSource(),
         "Checkpoint": router._checkpoint,
         "Choice": router.route([0.0] * 4).choice,
         "Client": _core.Client(endpoint),
         "Data": data,
-        "Decisions": router._native.route_rows(
+        "DecisionBatch": router._native.route_rows(
             [None], None, _core.RouteOptions({}), _core.QuerySize()
         ),
         "Endpoint": endpoint,
@@ -412,7 +409,7 @@ def test_numbers_of_numpy_everywhere(router: R2Router) -> None:
 
 @pytest.mark.parametrize("index", ["model", 1.5, None, (0, 1), np.float64(1), object()])
 def test_the_index_of_a_batch(index: Any, router: R2Router) -> None:
-    batch: RouteBatch = router.route_batch([GOOD, GOOD])
+    batch: DecisionBatch = router.route_batch([GOOD, GOOD])
     with pytest.raises((TypeError, IndexError)) as caught:
         batch[index]
     check_message(caught.value)

@@ -16,12 +16,12 @@ from r2_router import (
     AsyncTextStream,
     Calibration,
     Decision,
+    DecisionBatch,
     Details,
     Evaluation,
     Explanation,
     Option,
     R2Router,
-    RouteBatch,
     TextStream,
     Training,
     add_model,
@@ -102,12 +102,12 @@ def constraints(router: R2Router, row: np.ndarray) -> None:
 
 def batches(router: R2Router, rows: np.ndarray) -> None:
     batch = router.route_batch(rows, input_tokens=[1, 2])
-    assert_type(batch, RouteBatch)
+    assert_type(batch, DecisionBatch)
     assert_type(batch[0], Option)
     assert_type(batch[-1], Option)
     print(batch[np.int64(-1)]["model"])
-    assert_type(batch[1:], RouteBatch)
-    assert_type(batch[batch.quality > 0.5], RouteBatch)
+    assert_type(batch[1:], DecisionBatch)
+    assert_type(batch[batch.quality > 0.5], DecisionBatch)
     for option in batch:
         assert_type(option["budget"], Budget)
     assert_type(list(batch), list[Option])

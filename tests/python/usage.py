@@ -8,10 +8,10 @@ from r2_router import (
     TOKEN_LIMITS,
     UNLIMITED,
     Decision,
+    DecisionBatch,
     LexicalEncoder,
     QualityCurve,
     R2Router,
-    RouteBatch,
     TextStream,
     convert,
     train,
@@ -29,7 +29,7 @@ def route(router: R2Router) -> list[str]:
 
 
 def batch(router: R2Router) -> float:
-    result: RouteBatch = router.route_batch(np.zeros((3, 2), np.float32), input_tokens=[1, 2, 3])
+    result: DecisionBatch = router.route_batch(np.zeros((3, 2), np.float32), input_tokens=[1, 2, 3])
     limited = result.budget[result.budget != UNLIMITED]
     assert len(result.to_dicts()) == len(result)
     return float(result.cost_usd.sum()) + int(limited.sum()) + max(TOKEN_LIMITS)

@@ -130,13 +130,7 @@ void expect_row(const Router& router, const DecisionBatch& batch, std::size_t ro
                 const Decision& decision) {
   SCOPED_TRACE(row);
   ASSERT_TRUE(batch.decided(row)) << to_string(batch.reason[row]);
-  EXPECT_EQ(batch.model[row], decision.chosen.model);
-  EXPECT_EQ(batch.budget[row], decision.chosen.budget);
-  EXPECT_EQ(batch.max_tokens[row], decision.chosen.max_tokens);
-  EXPECT_EQ(batch.quality[row], decision.chosen.quality);
-  EXPECT_EQ(batch.output_tokens[row], decision.chosen.output_tokens);
-  EXPECT_EQ(batch.cost_usd[row], decision.chosen.cost_usd);
-  EXPECT_EQ(batch.worst_case_cost_usd[row], decision.chosen.worst_case_cost_usd);
+  EXPECT_EQ(batch.option(row), decision.chosen);
   EXPECT_EQ(to_string(batch.reason[row]), to_string(decision.reason));
   EXPECT_EQ((*batch.pool)[batch.model[row]].name, router.pool()[decision.chosen.model].name);
 }

@@ -96,9 +96,9 @@ TEST(RouterParts, AScorerAndAnEncoderOfOthersRoute) {
   EXPECT_EQ(results[0].decision().ranking, words.ranking);
   EXPECT_EQ(results[1].decision().model().name, "counter");
   const std::vector<double> matrix = {0.9F, 0, 1, 0, 0.7F, 1};
-  const BatchDecision batch = router.route_batch(matrix);
-  EXPECT_EQ(batch.options[0].model, 0U);
-  EXPECT_EQ(batch.options[1].model, 1U);
+  const DecisionBatch batch = router.route_batch(matrix);
+  EXPECT_EQ(batch.model[0], 0U);
+  EXPECT_EQ(batch.model[1], 1U);
   expect_error(ErrorCode::kInvalidArgument, "element 1 of the embedding", [&] {
     router.route(std::vector<float>{1, NAN, 1});
   });

@@ -53,6 +53,12 @@ Option plain_choice(const Router& router, std::span<const float> embedding,
       .chosen;
 }
 
+std::vector<Option> options_of(const DecisionBatch& batch) {
+  std::vector<Option> options;
+  for (std::size_t row = 0; row < batch.size(); ++row) options.push_back(batch.option(row));
+  return options;
+}
+
 TEST(Router, EqualsTheStagesCalledOneByOne) {
   constexpr std::size_t kRows = 200;
   const auto embeddings = random_embeddings(kRows, kDimension, 21);
@@ -67,15 +73,15 @@ TEST(Router, EqualsTheStagesCalledOneByOne) {
           options.policy.rules = rules;
           const QuerySize size{.input_tokens = 50};
           if (token_heads) options.policy.max_cost_usd = 3e-4;
-          const BatchDecision batch = router.route_batch(embeddings, options, {&size, 1});
-          const BatchDecision wide_batch = router.route_batch(wide, options, {&size, 1});
-          ASSERT_EQ(batch.options.size(), kRows);
+          const DecisionBatch batch = router.route_batch(embeddings, options, {&size, 1});
+          const DecisionBatch wide_batch = router.route_batch(wide, options, {&size, 1});
+          ASSERT_EQ(batch.size(), kRows);
           for (std::size_t r = 0; r < kRows; ++r) {
             const auto row = std::span(embeddings).subspan(r * kDimension, kDimension);
             const Option expected = plain_choice(router, row, options, size);
             ASSERT_EQ(router.route(row, options, size).chosen, expected);
-            ASSERT_EQ(batch.options[r], expected);
-            ASSERT_EQ(wide_batch.options[r], expected);
+            ASSERT_EQ(batch.option(r), expected);
+            ASSERT_EQ(wide_batch.option(r), expected);
           }
         }
       }
@@ -128,9 +134,9 @@ TEST(Router, ConstrainedDecisionsEqualTheStagesToo) {
     ASSERT_EQ(decision.reason, expected.reason);
     ASSERT_EQ(decision.ranking, expected.ranking);
     ASSERT_EQ(decision.explanation, expected.explanation);
-    const BatchDecision batch = router.route_batch(row, options, {&size, 1});
-    ASSERT_EQ(batch.options.at(0), expected.chosen);
-    ASSERT_EQ(batch.reasons.at(0), expected.reason);
+    const DecisionBatch batch = router.route_batch(row, options, {&size, 1});
+    ASSERT_EQ(batch.option(0), expected.chosen);
+    ASSERT_EQ(batch.reason.at(0), static_cast<RowReason>(expected.reason));
   }
   EXPECT_GT(decided, kRows / 2);
 }
@@ -153,17 +159,17 @@ TEST(Router, BatchTakesTheSizeOfEachRow) {
   const std::vector<QuerySize> sizes = {{.input_tokens = 0, .max_input_tokens = 500},
                                         {.input_tokens = 1'000'000, .images = 3},
                                         {.max_input_tokens = 190}};
-  const BatchDecision batch = router.route_batch(embeddings, options, sizes);
-  const BatchDecision same = router.route_batch(embeddings, options, std::span(sizes).first(1));
-  const BatchDecision none = router.route_batch(embeddings, options);
+  const DecisionBatch batch = router.route_batch(embeddings, options, sizes);
+  const DecisionBatch same = router.route_batch(embeddings, options, std::span(sizes).first(1));
+  const DecisionBatch none = router.route_batch(embeddings, options);
   for (std::size_t r = 0; r < 3; ++r) {
     const auto row = std::span(embeddings).subspan(r * kDimension, kDimension);
-    EXPECT_EQ(batch.options[r], router.route(row, options, sizes[r]).chosen);
-    EXPECT_EQ(same.options[r], router.route(row, options, sizes[0]).chosen);
-    EXPECT_EQ(none.options[r], router.route(row, options).chosen);
+    EXPECT_EQ(batch.option(r), router.route(row, options, sizes[r]).chosen);
+    EXPECT_EQ(same.option(r), router.route(row, options, sizes[0]).chosen);
+    EXPECT_EQ(none.option(r), router.route(row, options).chosen);
   }
-  EXPECT_NE(batch.options[1], same.options[1]);
-  EXPECT_TRUE(router.route_batch(std::span<const float>{}).options.empty());
+  EXPECT_NE(batch.option(1), same.option(1));
+  EXPECT_TRUE(router.route_batch(std::span<const float>{}).reason.empty());
 }
 
 TEST(Router, BatchDoesNotDependOnItsThreads) {
@@ -171,13 +177,13 @@ TEST(Router, BatchDoesNotDependOnItsThreads) {
   const Router router(random_checkpoint(6, 4, kDimension, 23));
   auto embeddings = random_embeddings(kRows, kDimension, 24);
   RouteOptions options{.policy = {.lambda = 0.9}, .threads = 1};
-  const BatchDecision alone = router.route_batch(embeddings, options);
-  ASSERT_EQ(alone.options.size(), kRows);
+  const DecisionBatch alone = router.route_batch(embeddings, options);
+  ASSERT_EQ(alone.size(), kRows);
   for (const std::uint32_t threads : {0U, 2U, 7U, 64U}) {
     options.threads = threads;
-    const BatchDecision batch = router.route_batch(embeddings, options);
-    EXPECT_EQ(batch.options, alone.options);
-    EXPECT_EQ(batch.reasons, alone.reasons);
+    const DecisionBatch batch = router.route_batch(embeddings, options);
+    EXPECT_EQ(options_of(batch), options_of(alone));
+    EXPECT_EQ(batch.reason, alone.reason);
   }
   // The error is that of the first bad row, whichever thread finds one first.
   for (const std::size_t row : {990, 500, 301}) {
@@ -239,7 +245,7 @@ TEST(Router, AllocatesNothingAfterTheFirstCall) {
 TEST(Router, OneSharedByManyThreads) {
   const Router router(random_checkpoint(6, 4, kDimension, 29));
   const auto embeddings = random_embeddings(100, kDimension, 30);
-  const BatchDecision expected = router.route_batch(embeddings);
+  const DecisionBatch expected = router.route_batch(embeddings);
   std::atomic<int> wrong = 0;
   std::vector<std::thread> threads;
   for (int t = 0; t < 4; ++t) {
@@ -250,9 +256,9 @@ TEST(Router, OneSharedByManyThreads) {
         for (std::size_t r = 0; r < 100; ++r) {
           const auto row = std::span(embeddings).subspan(r * kDimension, kDimension);
           const Decision decision = (round % 2 == 0 ? router : copy).route(row, options);
-          wrong += decision.chosen != expected.options[r];
+          wrong += decision.chosen != expected.option(r);
         }
-        wrong += copy.route_batch(embeddings, options).options != expected.options;
+        wrong += options_of(copy.route_batch(embeddings, options)) != options_of(expected);
       }
     });
   }

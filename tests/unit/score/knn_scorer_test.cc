@@ -185,7 +185,7 @@ TEST(KnnScorer, ARouterDecidesByItsPredictions) {
   checkpoint.predictor = data;
   const Router router(checkpoint);
   const auto x = random_embeddings(50, kDimension, 11);
-  const BatchDecision batch =
+  const DecisionBatch batch =
       router.route_batch(std::span<const float>(x), {.policy = {.lambda = 0.5}});
   for (std::size_t row = 0; row < 50; ++row) {
     const auto embedding = std::span<const float>(x).subspan(row * kDimension, kDimension);
@@ -195,7 +195,7 @@ TEST(KnnScorer, ARouterDecidesByItsPredictions) {
         decide(std::make_shared<const Pool>(checkpoint.config.models), router.scorer()->pairs(),
                predictions, {.policy = {.lambda = 0.5}}, checkpoint.config.default_policy());
     EXPECT_EQ(router.route(embedding, {.policy = {.lambda = 0.5}}).chosen, expected.chosen);
-    EXPECT_EQ(batch.options[row], expected.chosen);
+    EXPECT_EQ(batch.option(row), expected.chosen);
   }
 }
 

@@ -290,7 +290,7 @@ TEST(Screens, LeaveTheChoicesOfExactPredictions) {
         RouteOptions options;
         options.policy.lambda = lambda;
         options.policy.rules = rules;
-        const BatchDecision batch = router.route_batch(embeddings, options);
+        const DecisionBatch batch = router.route_batch(embeddings, options);
         for (std::size_t r = 0; r < kRows; ++r) {
           const auto row = std::span(std::as_const(embeddings)).subspan(r * kDimension, kDimension);
           Predictions predictions;
@@ -303,7 +303,7 @@ TEST(Screens, LeaveTheChoicesOfExactPredictions) {
               decide(std::make_shared<const Pool>(router.pool()), router.scorer()->pairs(),
                      predictions, options, router.config().default_policy(), facts);
           ASSERT_EQ(router.route(row, options).chosen, exact.chosen) << kernel << " row " << r;
-          ASSERT_EQ(batch.options[r], exact.chosen) << kernel << " row " << r;
+          ASSERT_EQ(batch.option(r), exact.chosen) << kernel << " row " << r;
         }
       }
     }
