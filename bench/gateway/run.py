@@ -189,7 +189,7 @@ class Runner:
         """From a client's disconnect to the end of the call at the upstream."""
         times = []
         content = body(stream=True, bench_events=10**6, bench_interval_ms=50)
-        head = f"POST {PATH} HTTP/1.1\r\nHost: bench\r\nContent-Length: {len(content)}\r\n\r\n"
+        head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}\r\n\r\n"
         with self.bench.gateway(self.upstream) as gateway:
             for _ in range(10 * self.rounds):
                 before = stats(self.upstream)["aborted"]

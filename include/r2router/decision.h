@@ -59,11 +59,11 @@ struct PairFacts {
 ///   (max_cost_usd − fees − longest_input·highest_input/10⁶) / (highest_output/10⁶)
 /// tokens: highest_input is the highest of the prices of plain, cached and cache-writing input,
 /// highest_output the higher of the prices of plain output and reasoning, and most_instruction the
-/// larger of instruction_tokens and the instruction's bytes, since no tokenizer produces more
-/// tokens than bytes. Under max_cost_usd, a model whose price is unknown is left out. A cap that
-/// exceeds these limits is lowered, but never below the pair's budget or the cap rule's minimum; if
-/// that is not enough, the pair is left out. For an unlimited pair, the predicted length, bounded
-/// by the cap rule and the model's own limit, takes the place of the budget.
+/// larger of instruction_tokens and the bound on the instruction's text, as in most_input_tokens().
+/// Under max_cost_usd, a model whose price is unknown is left out. A cap that exceeds these limits
+/// is lowered, but never below the pair's budget or the cap rule's minimum; if that is not enough,
+/// the pair is left out. For an unlimited pair, the predicted length, bounded by the cap rule and
+/// the model's own limit, takes the place of the budget.
 ///
 /// `pairs` and `predictions`: as a Scorer returns them; every pair's model indexes `*pool`.
 /// `defaults`: the checkpoint's policy (Config::default_policy()), which fills in the settings that
@@ -102,8 +102,9 @@ R2ROUTER_EXPORT std::string ranking_text(const Decision& decision, std::size_t m
 R2ROUTER_EXPORT std::int64_t estimate_input_tokens(std::string_view text) noexcept;
 
 /// An upper bound on the input tokens that a call with this text is billed for: the bytes of the
-/// text and of the budget instruction, since no tokenizer produces more tokens than bytes, and 64
-/// for the chat template around the two messages.
+/// text and of the budget instruction, since no tokenizer produces more tokens than bytes; those
+/// that Unicode normalisation (NFC, NFKC) or conversion to lower case can add, which some
+/// tokenizers do first; and 64 for the chat template around the two messages.
 R2ROUTER_EXPORT std::int64_t most_input_tokens(std::string_view text,
                                                std::string_view budget_prompt) noexcept;
 

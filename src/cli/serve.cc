@@ -1,9 +1,16 @@
 // r2-router serve: the gateway as a program.
+#include <atomic>
+#include <cerrno>
 #include <csignal>
+#include <cstddef>
+#include <cstring>
+#include <iterator>
 #include <string>
 
-#include <pthread.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "r2router/error.h"
 #include "r2router/gateway.h"
@@ -54,21 +61,82 @@ void reload(Gateway& gateway) {
   }
 }
 
+constexpr int kSignals[] = {SIGTERM, SIGINT, SIGHUP};
+
+// Of the one Signals that there is: a handler can reach nothing else.
+std::atomic<unsigned> arrived = 0;
+std::atomic<int> wakeup = -1;
+static_assert(std::atomic<unsigned>::is_always_lock_free && std::atomic<int>::is_always_lock_free);
+
+void note_signal(int signal) {
+  const int error = errno;
+  arrived |= 1U << signal;
+  [[maybe_unused]] const ssize_t written = ::write(wakeup, "", 1);
+  errno = error;
+}
+
+/// While it lives, the signals are received by next(). They have handlers instead of being blocked
+/// for sigwait(), since the process may have threads that do not block them, such as NumPy's.
+class Signals {
+ public:
+  Signals() {
+    if (::pipe2(pipe_, O_CLOEXEC | O_NONBLOCK) != 0) {
+      throw Error(ErrorCode::kIo, std::string("cannot open a pipe: ") + std::strerror(errno));
+    }
+    arrived = 0;
+    wakeup = pipe_[1];
+    struct sigaction action = {};
+    action.sa_handler = note_signal;
+    action.sa_flags = SA_RESTART;
+    for (std::size_t i = 0; i < std::size(kSignals); ++i) {
+      ::sigaction(kSignals[i], &action, &before_[i]);
+    }
+  }
+  Signals(const Signals&) = delete;
+  Signals& operator=(const Signals&) = delete;
+  ~Signals() {
+    restore();
+    ::close(pipe_[0]);
+    ::close(pipe_[1]);
+  }
+
+  /// Waits for one of the signals.
+  int next() {
+    for (;;) {
+      const unsigned now = arrived.exchange(0);
+      for (const int signal : kSignals) {
+        if ((now & 1U << signal) != 0) return signal;
+      }
+      pollfd readable = {.fd = pipe_[0], .events = POLLIN, .revents = 0};
+      ::poll(&readable, 1, -1);
+      char bytes[256];
+      [[maybe_unused]] const ssize_t read = ::read(pipe_[0], bytes, sizeof bytes);
+    }
+  }
+
+  /// From now on, the signals have the effect that they had before.
+  void restore() {
+    for (std::size_t i = 0; i < std::size(kSignals); ++i) {
+      ::sigaction(kSignals[i], &before_[i], nullptr);
+    }
+  }
+
+ private:
+  int pipe_[2] = {-1, -1};
+  struct sigaction before_[std::size(kSignals)] = {};
+};
+
 /// Serves until a signal ends it. Returns the exit code.
 int serve(const GatewayOptions& options) {
-  // Blocked before any thread starts, so that only sigwait() receives them.
-  sigset_t signals;
-  sigemptyset(&signals);
-  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, signal);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  Signals signals;
   raise_descriptor_limit();
   Gateway gateway(options);
   gateway.start();
   print_remark("note", "listening on " + gateway.url());
   int signal = 0;
-  while (sigwait(&signals, &signal) == 0 && signal == SIGHUP) reload(gateway);
+  while ((signal = signals.next()) == SIGHUP) reload(gateway);
   print_remark("note", "ending, once the requests in progress are answered");
-  pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);  // a second signal ends the program at once
+  signals.restore();  // a second signal ends the program at once
   gateway.stop();
   return signal == SIGINT ? Interrupt::kExitCode : 0;
 }

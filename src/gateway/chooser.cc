@@ -8,7 +8,6 @@
 
 #include "r2router/error.h"
 
-#include "base/suggestion.h"
 #include "base/unicode.h"
 #include "gateway/dialects/model_list.h"
 #include "gateway/request_policy.h"
@@ -36,7 +35,7 @@ Chooser::Chooser(const Incoming& incoming, DialectKind dialect, const ClientRequ
   } else {
     named_ = service_.find_model(request_.model);
     if (!named_) named_ = service_.find_model(requested_model(request_.model));
-    if (!named_) unknown_model();
+    if (!named_) throw service_.unknown_model(request_.model);
   }
   policy_ = policy_of(incoming_, policy_name, request_.policy);
   if (!policy_.max_cost_usd) policy_.max_cost_usd = service_.router.config().policy.max_cost_usd;
@@ -67,17 +66,6 @@ void refuse_surcharges(const std::vector<Surcharge>& surcharges,
                                                   "configuration"),
                 {.option = surcharge.field});
   }
-}
-
-void Chooser::unknown_model() const {
-  std::vector<std::string> names;
-  for (const ModelSpec& spec : service_.pool()) names.push_back(spec.name);
-  const auto meant = internal::likely_name(request_.model, names);
-  throw Error(ErrorCode::kNotFound,
-              "there is no model \"" + request_.model + "\"; " +
-                  (meant ? "did you mean \"" + *meant + "\"?"
-                         : "expected \"auto\", \"auto:POLICY\" or a model of GET /v1/models"),
-              {.option = "model"});
 }
 
 ModelMask Chooser::unhealthy() const {

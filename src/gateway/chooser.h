@@ -62,7 +62,6 @@ class Chooser {
 
  private:
   const Router& router() const;
-  [[noreturn]] void unknown_model() const;
   /// Models that are failing or busy at the moment.
   ModelMask unhealthy() const;
   /// A text for errors: how many models were excluded before routing.

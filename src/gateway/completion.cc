@@ -84,6 +84,14 @@ std::string without_long_context(std::string_view betas) {
   return kept;
 }
 
+/// Whether the endpoint's configuration has this header, in lower case, so that the client's would
+/// be a second one.
+bool is_set_by(const llm::Endpoint& endpoint, std::string_view name) {
+  return std::ranges::any_of(endpoint.headers, [&](const auto& header) {
+    return internal::lower_case(header.first) == name;
+  });
+}
+
 /// Whether the server may have generated an answer in spite of this status: after a timeout of a
 /// proxy, it may still be generating.
 bool may_be_billed(int status) {
@@ -227,6 +235,7 @@ class Completion final : public HttpTask, private llm::EventTransport::Receiver 
                          .headers = {{"Content-Type", "application/json"}},
                          .deadline = deadline_};
     for (const auto& [name, value] : incoming_.http.headers) {
+      if (is_set_by(server, name)) continue;
       if (name == "anthropic-beta" && chooser_->is_limited() && spec().prices.tiers.empty()) {
         std::string kept = without_long_context(value);
         if (!kept.empty()) request.headers.emplace_back(name, std::move(kept));

@@ -111,6 +111,7 @@ class ConfigReader {
     if (!options_.kernel.empty()) config_.kernel = options_.kernel;
     config_.allow_anonymous |= options_.allow_anonymous;
     for (const std::function<void()>& read_policy : policies_) read_policy();
+    if (default_policy_) config_.policy = policy(*default_policy_);
     read_checkpoint_policies();
     if (!options_.policy.empty()) config_.policy = named_policy(options_.policy);
     config_.policy = merge(config_.policy, options_.settings);
@@ -122,45 +123,43 @@ class ConfigReader {
   void read_text(const std::string& text, const std::string& file) {
     document_.emplace(without_comments(text), file, ErrorCode::kBadConfig);
     const JsonView root = document_->root();
-    read_fields(root,
-                {{"$schema", [](const JsonView&) {}},
-                 {"listen", [&](const JsonView& value) { read_listen(value); }},
-                 {"threads", count_into(config_.threads, 1, 1024)},
-                 {"tls", [&](const JsonView& value) { read_tls(value); }},
-                 {"allow_anonymous", into(config_.allow_anonymous)},
-                 {"limits", [&](const JsonView& value) { read_limits(value); }},
-                 {"checkpoint", [&](const JsonView& value) { config_.checkpoint = path(value); }},
-                 {"pool", [&](const JsonView& value) { config_.pool = path(value); }},
-                 {"kernel", into(config_.kernel)},
-                 // Policies may be names, which need the checkpoint's folder.
-                 {"policy",
-                  [&](const JsonView& value) {
-                    policies_.emplace_back([this, value] { config_.policy = policy(value); });
-                  }},
-                 {"policies",
-                  [&](const JsonView& value) {
-                    for (const auto& [name, of_name] : value.members()) {
-                      policies_.emplace_back([this, key = std::string(name), view = of_name] {
-                        config_.policies[key] = policy(view);
-                      });
-                    }
-                  }},
-                 {"bounds", [&](const JsonView& value) { config_.bounds = bounds(value); }},
-                 {"accepted_fields", strings_into(config_.accepted_fields)},
-                 {"max_fallbacks", count_into(config_.max_fallbacks, 0, 1000)},
-                 {"baseline", into(config_.baseline)},
-                 {"endpoints", [&](const JsonView& value) { read_endpoints(value); }},
-                 {"embeddings", [&](const JsonView& value) { read_embeddings(value); }},
-                 {"keys", [&](const JsonView& value) { read_keys(value); }},
-                 {"ledger", [&](const JsonView& value) { read_ledger(value); }},
-                 {"log", [&](const JsonView& value) {
-                    read_fields(value, {{"access",
-                                         [&](const JsonView& file_name) {
-                                           config_.log.access =
-                                               file_name.string() == "-" ? "-" : path(file_name);
-                                         }},
-                                        {"prompts", into(config_.log.prompts)}});
-                  }}});
+    read_fields(
+        root, {{"$schema", [](const JsonView&) {}},
+               {"listen", [&](const JsonView& value) { read_listen(value); }},
+               {"threads", count_into(config_.threads, 1, 1024)},
+               {"tls", [&](const JsonView& value) { read_tls(value); }},
+               {"allow_anonymous", into(config_.allow_anonymous)},
+               {"allowed_hosts", [&](const JsonView& value) { read_allowed_hosts(value); }},
+               {"limits", [&](const JsonView& value) { read_limits(value); }},
+               {"checkpoint", [&](const JsonView& value) { config_.checkpoint = path(value); }},
+               {"pool", [&](const JsonView& value) { config_.pool = path(value); }},
+               {"kernel", into(config_.kernel)},
+               // Policies may be names, which need the checkpoint's folder and the other policies.
+               {"policy", [&](const JsonView& value) { default_policy_ = value; }},
+               {"policies",
+                [&](const JsonView& value) {
+                  for (const auto& [name, of_name] : value.members()) {
+                    policies_.emplace_back([this, key = std::string(name), view = of_name] {
+                      config_.policies[key] = policy(view);
+                    });
+                  }
+                }},
+               {"bounds", [&](const JsonView& value) { config_.bounds = bounds(value); }},
+               {"accepted_fields", strings_into(config_.accepted_fields)},
+               {"max_fallbacks", count_into(config_.max_fallbacks, 0, 1000)},
+               {"baseline", into(config_.baseline)},
+               {"endpoints", [&](const JsonView& value) { read_endpoints(value); }},
+               {"embeddings", [&](const JsonView& value) { read_embeddings(value); }},
+               {"keys", [&](const JsonView& value) { read_keys(value); }},
+               {"ledger", [&](const JsonView& value) { read_ledger(value); }},
+               {"log", [&](const JsonView& value) {
+                  read_fields(value, {{"access",
+                                       [&](const JsonView& file_name) {
+                                         config_.log.access =
+                                             file_name.string() == "-" ? "-" : path(file_name);
+                                       }},
+                                      {"prompts", into(config_.log.prompts)}});
+                }}});
   }
 
   /// A path relative to the configuration's folder.
@@ -235,6 +234,17 @@ class ConfigReader {
                     ": expected HOST:PORT, such as 127.0.0.1:4000 or [::1]:4000");
   }
 
+  void read_allowed_hosts(const JsonView& value) {
+    config_.allowed_hosts.clear();
+    for (const JsonView& element : value.elements()) {
+      const std::string name = internal::lower_case(element.string());
+      if (name.empty() || name.find_first_of(" /:*") != name.npos) {
+        element.fail("the name of a host without a port, such as \"gateway.example.org\"");
+      }
+      config_.allowed_hosts.push_back(name);
+    }
+  }
+
   void read_tls(const JsonView& value) {
     TlsFiles files;
     read_fields(value, {{"certificate", [&](const JsonView& of) { files.certificate = path(of); }},
@@ -267,7 +277,12 @@ class ConfigReader {
       const std::string& text = value.string();
       const std::string file = (folder_ / text).string();
       std::error_code ignored;
-      return named_policy(fs::is_regular_file(file, ignored) ? file : text);
+      try {
+        return named_policy(fs::is_regular_file(file, ignored) ? file : text);
+      } catch (const Error& error) {
+        if (error.code() != ErrorCode::kNotFound) throw;
+        value.fail_with("found \"" + text + "\", " + error.message());
+      }
     }
     value.members("a policy: an object, the path of a file, or a name");
     try {
@@ -373,7 +388,8 @@ class ConfigReader {
     try {
       llm::CheckedEndpoint checked(endpoint);
     } catch (const Error& error) {
-      value.fail_with(error.what());
+      const std::string& field = error.where().option;
+      (field.empty() ? value : value[field]).fail_with(error.message());
     }
     return config;
   }
@@ -463,7 +479,12 @@ class ConfigReader {
       first.endpoint.timeouts.total = *options_.timeout;
       first.endpoint.timeouts.first_byte = *options_.timeout;
     }
-    llm::CheckedEndpoint checked(first.endpoint);
+    try {
+      llm::CheckedEndpoint checked(first.endpoint);
+    } catch (const Error& error) {
+      if (error.where().option != "base_url") throw;
+      throw Error(error.code(), error.message(), {.option = "llm_api_base"});
+    }
   }
 
   bool is_endpoint(const std::string& name) const {
@@ -473,7 +494,11 @@ class ConfigReader {
 
   void check() {
     if (config_.embeddings && !is_endpoint(config_.embeddings->endpoint)) {
-      document_->root()["embeddings"]["endpoint"].fail("the name of an endpoint");
+      std::vector<std::string> names;
+      for (const EndpointConfig& endpoint : config_.endpoints) names.push_back(endpoint.name);
+      document_->root()["embeddings"]["endpoint"].fail(
+          "the name of an endpoint" + (names.empty() ? ", but there are none: add \"endpoints\""
+                                                     : ": " + internal::list_of(names)));
     }
     check_access(config_, config_.host);
     try {
@@ -482,7 +507,11 @@ class ConfigReader {
         for (const std::string& name :
              config_.keys[i].policies.value_or(std::vector<std::string>())) {
           if (config_.policies.contains(name)) continue;
-          throw Error(ErrorCode::kBadConfig, "there is no policy \"" + name + "\": add it",
+          std::vector<std::string> names;
+          for (const auto& [known, settings] : config_.policies) names.push_back(known);
+          throw Error(ErrorCode::kBadConfig,
+                      "there is no policy \"" + name + "\": add it to \"policies\"" +
+                          (names.empty() ? "" : ", or name one of " + internal::list_of(names)),
                       {.pointer = "/keys/" + std::to_string(i) + "/policies"});
         }
       }
@@ -497,6 +526,7 @@ class ConfigReader {
   fs::path folder_;
   std::optional<JsonDocument> document_;
   std::vector<std::function<void()>> policies_;
+  std::optional<JsonView> default_policy_;
 };
 
 }  // namespace

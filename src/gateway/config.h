@@ -62,6 +62,9 @@ struct GatewayConfig {
   std::size_t threads = 0;  ///< 0: one for each core
   std::optional<TlsFiles> tls = {};
   bool allow_anonymous = false;
+  /// Lower-case names under which a gateway without keys is used, in addition to `host`, localhost
+  /// and addresses.
+  std::vector<std::string> allowed_hosts = {};
   ServerLimits limits = {};
 
   std::string checkpoint = {};  ///< folder

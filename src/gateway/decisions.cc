@@ -78,9 +78,7 @@ class Decisions final : public HttpTask {
     } else {
       auto model = service.find_model(query.model);
       if (!model) model = service.find_model(requested_model(query.model));
-      if (!model) {
-        throw Error(ErrorCode::kNotFound, "there is no model \"" + query.model + "\"");
-      }
+      if (!model) throw service.unknown_model(query.model);
       own.allow = {{service.pool()[*model].name}};
     }
     RouteOptions options{.policy = policy_of(incoming_, policy_name, own),

@@ -1,6 +1,7 @@
 // POST /v1/embeddings: the body and the answer are passed on unchanged, and metered.
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -11,6 +12,7 @@
 
 #include "r2router/error.h"
 
+#include "base/token_bound.h"
 #include "gateway/chooser.h"
 #include "gateway/dialects/json_text.h"
 #include "gateway/dialects/request_reader.h"
@@ -59,7 +61,7 @@ class Embedding final : public HttpTask, private llm::EventTransport::Receiver {
         endpoint_(endpoint),
         model_(std::move(model)),
         price_(price),
-        bytes_(incoming_.http.body.size()) {}
+        most_tokens_(internal::most_tokens_of_json(incoming_.http.body)) {}
 
   ~Embedding() override {
     if (!call_) return;
@@ -69,9 +71,8 @@ class Embedding final : public HttpTask, private llm::EventTransport::Receiver {
   }
 
   void start() {
-    // No tokenizer produces more tokens than bytes.
-    const Demand demand{.worst_case = Money::rounded_up(usd(static_cast<double>(bytes_))),
-                        .tokens = bytes_ / 4};
+    const Demand demand{.worst_case = Money::rounded_up(usd(static_cast<double>(most_tokens_))),
+                        .tokens = incoming_.http.body.size() / 4};
     auto later = [this, alive = std::weak_ptr(alive_), &loop = context_.loop](Outcome outcome) {
       auto shared = std::make_shared<Outcome>(std::move(outcome));
       loop.post([this, alive, shared] {
@@ -158,7 +159,7 @@ class Embedding final : public HttpTask, private llm::EventTransport::Receiver {
   const ServedEndpoint& endpoint_;
   const std::string model_;
   const double price_;
-  const std::size_t bytes_;
+  const std::int64_t most_tokens_;
   const std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
   Reservation reservation_;
   std::unique_ptr<llm::EventTransport::Call> call_;

@@ -1,6 +1,7 @@
 #include "gateway/routes.h"
 
 #include <algorithm>
+#include <charconv>
 #include <new>
 #include <optional>
 #include <string>
@@ -10,6 +11,7 @@
 
 #include "r2router/error.h"
 
+#include "base/excerpt.h"
 #include "base/json_writer.h"
 #include "base/unicode.h"
 #include "gateway/dialects/model_list.h"
@@ -33,6 +35,34 @@ std::string_view key_of(const HttpRequest& request) {
   return value == nullptr ? std::string_view() : trimmed(*value);
 }
 
+/// Clients of Anthropic's API state its version with every request.
+bool is_for_anthropic(const HttpRequest& request) {
+  return request.path.starts_with("/v1/messages") ||
+         llm::find_header(request.headers, "anthropic-version") != nullptr;
+}
+
+/// The dialect in which the client expects errors.
+const Dialect& dialect_for(const HttpRequest& request) {
+  return dialect_of(is_for_anthropic(request) ? DialectKind::kMessages : DialectKind::kChat);
+}
+
+/// `text` with the characters that are spelt as "%2F".
+std::string percent_decoded(std::string_view text) {
+  std::string decoded;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    unsigned char byte = 0;
+    const char* const digits = text.data() + i + 1;
+    if (text[i] == '%' && text.size() - i > 2 &&
+        std::from_chars(digits, digits + 2, byte, 16).ptr == digits + 2) {
+      decoded += static_cast<char>(byte);
+      i += 2;
+    } else {
+      decoded += text[i];
+    }
+  }
+  return decoded;
+}
+
 /// The host of "host:port", without brackets.
 std::string_view host_of(std::string_view authority) {
   if (authority.starts_with('[')) return authority.substr(1, authority.find(']') - 1);
@@ -40,24 +70,44 @@ std::string_view host_of(std::string_view authority) {
 }
 
 bool is_address(std::string_view host) {
-  return host == "localhost" || host.find(':') != host.npos ||
-         host.find_first_not_of("0123456789.") == host.npos;
+  return host.find(':') != host.npos || host.find_first_not_of("0123456789.") == host.npos;
 }
 
-/// If there are no keys, a web page in a browser on this machine must not be able to send requests,
-/// neither from another origin nor with a host name that resolves to this machine ("DNS
-/// rebinding").
-bool is_from_other_origin(const HttpRequest& request) {
-  const std::string* origin = llm::find_header(request.headers, "origin");
-  if (origin == nullptr) return false;
+/// Whether a gateway without keys is used under this name. Any other name may be one that a web
+/// page lets resolve to this machine after it was loaded ("DNS rebinding"): the browser then takes
+/// the page and the gateway for one site, and lets the page read everything. This cannot be done
+/// with an address.
+bool is_known_host(const GatewayConfig& config, std::string_view host) {
+  if (is_address(host)) return true;
+  const std::string name = internal::lower_case(host);
+  return name == "localhost" || name == internal::lower_case(config.host) ||
+         std::ranges::find(config.allowed_hosts, name) != config.allowed_hosts.end();
+}
+
+/// Without keys, a web page in a browser that reaches the gateway must not be able to use it.
+/// Returns why the request may come from one; empty: it does not.
+std::optional<ErrorReport> refused_page(const Service& service, const HttpRequest& request) {
   const std::string* host = llm::find_header(request.headers, "host");
+  if (host != nullptr && !is_known_host(service.config, host_of(*host))) {
+    return ErrorReport{
+        .status = 403,
+        .message = "a gateway without keys is not used under the host name " +
+                   excerpt(host_of(*host)) +
+                   ", which a web page may have chosen: use localhost or an address, "
+                   "add the name to allowed_hosts in the gateway's configuration, or "
+                   "use keys",
+        .code = "unknown_host"};
+  }
+  const std::string* origin = llm::find_header(request.headers, "origin");
+  if (origin == nullptr) return std::nullopt;
   const std::size_t scheme = origin->find("://");
-  return host == nullptr || scheme == origin->npos || origin->substr(scheme + 3) != *host ||
-         !is_address(host_of(*host));
-}
-
-bool may_come_from(const Client& client, const HttpRequest& request) {
-  return client.key != nullptr || !is_from_other_origin(request);
+  if (host != nullptr && scheme != origin->npos && origin->substr(scheme + 3) == *host) {
+    return std::nullopt;
+  }
+  return ErrorReport{
+      .status = 403,
+      .message = "requests of web pages from other origins are not answered without a key",
+      .code = "other_origin"};
 }
 
 class Routes final : public HttpHandler {
@@ -74,7 +124,7 @@ class Routes final : public HttpHandler {
   bool wants_body(const HttpRequest& head) override {
     const std::shared_ptr<const Service> service = shared_.service.load();
     const Client* const client = service->find_client(key_of(head));
-    return client != nullptr && may_come_from(*client, head);
+    return client != nullptr && (client->key != nullptr || !refused_page(*service, head));
   }
 
   std::unique_ptr<HttpTask> handle(HttpRequest request, HttpReply& reply) override {
@@ -92,16 +142,11 @@ class Routes final : public HttpHandler {
 
   std::string refusal(int status, std::string_view message, std::string_view path) override {
     context_.counts.change([](Counts& counts) { ++counts.refused["http"]; });
-    return dialect_for(path).write_error(
-        {.status = status, .message = std::string(message), .code = "invalid_http"});
+    return dialect_for(HttpRequest{.path = std::string(path)})
+        .write_error({.status = status, .message = std::string(message), .code = "invalid_http"});
   }
 
  private:
-  static const Dialect& dialect_for(std::string_view path) {
-    return dialect_of(path.starts_with("/v1/messages") ? DialectKind::kMessages
-                                                       : DialectKind::kChat);
-  }
-
   /// The client's own request id if it has the usual form, else a new one.
   std::string request_id(const HttpRequest& request) {
     const std::string* own = llm::find_header(request.headers, "x-request-id");
@@ -150,6 +195,10 @@ class Routes final : public HttpHandler {
       return post ? count_tokens(incoming, reply) : wrong_method("POST");
     }
     if (path == "/v1/models") return get ? list_models(incoming, reply) : wrong_method("GET");
+    if (constexpr std::string_view kModel = "/v1/models/"; path.starts_with(kModel)) {
+      const std::string id = percent_decoded(std::string_view(path).substr(kModel.size()));
+      return get ? show_model(incoming, id, reply) : wrong_method("GET");
+    }
     if (path == "/v1/decisions") {
       return post ? decide_queries(context_, std::move(incoming), reply) : wrong_method("POST");
     }
@@ -176,31 +225,33 @@ class Routes final : public HttpHandler {
 
   bool authenticate(Incoming& incoming, HttpReply& reply) {
     const Service& service = *incoming.service;
-    const auto refuse = [&](int status, const std::string& message, const char* code) {
-      context_.counts.change([&](Counts& counts) { ++counts.refused[code]; });
-      const ErrorReport report{.status = status, .message = message, .code = code};
-      reply.send(status, {{"content-type", std::string(kJson)}, {"x-request-id", incoming.id}},
-                 dialect_for(incoming.http.path).write_error(report));
+    const auto refuse = [&](const ErrorReport& report) {
+      context_.counts.change([&](Counts& counts) { ++counts.refused[report.code]; });
+      reply.send(report.status,
+                 {{"content-type", std::string(kJson)}, {"x-request-id", incoming.id}},
+                 dialect_for(incoming.http).write_error(report));
       return false;
     };
     const std::string_view key = key_of(incoming.http);
     incoming.client = service.find_client(key);
     if (incoming.client == nullptr) {
-      return refuse(401,
-                    key.empty() ? "a key is required: send it as \"Authorization: Bearer KEY\" or "
-                                  "\"x-api-key: KEY\""
-                                : "this key is not valid",
-                    "invalid_api_key");
+      return refuse({.status = 401,
+                     .message = key.empty()
+                                    ? "a key is required: send it as \"Authorization: Bearer KEY\" "
+                                      "or \"x-api-key: KEY\""
+                                    : "this key is not valid",
+                     .code = "invalid_api_key"});
     }
-    if (!may_come_from(*incoming.client, incoming.http)) {
-      return refuse(403, "requests of web pages from other origins are not answered without a key",
-                    "other_origin");
+    if (incoming.client->key == nullptr) {
+      if (const auto refused = refused_page(service, incoming.http)) return refuse(*refused);
     }
     const std::string* tag = llm::find_header(incoming.http.headers, "x-r2-tag");
     if (incoming.client->key != nullptr) {
       const auto found = incoming.client->key->tag_of(tag == nullptr ? std::string_view() : *tag);
       if (!found) {
-        return refuse(403, "this key may not use this tag (x-r2-tag)", "invalid_tag");
+        return refuse({.status = 403,
+                       .message = "this key may not use this tag (x-r2-tag)",
+                       .code = "invalid_tag"});
       }
       incoming.tag = *found;
     }
@@ -234,7 +285,8 @@ class Routes final : public HttpHandler {
     return nullptr;
   }
 
-  std::unique_ptr<HttpTask> list_models(const Incoming& incoming, HttpReply& reply) {
+  /// What the client may request.
+  static std::vector<ListedModel> listed_models(const Incoming& incoming) {
     const Service& service = *incoming.service;
     std::vector<ListedModel> models = {{.id = "auto"}};
     for (const auto& [name, policy] : service.config.policies) {
@@ -255,8 +307,35 @@ class Routes final : public HttpHandler {
                         .context_tokens = spec.context_tokens,
                         .capabilities = spec.capabilities});
     }
-    const bool anthropic = llm::find_header(incoming.http.headers, "anthropic-version") != nullptr;
-    reply_json(reply, incoming, model_list(models, service.created, anthropic));
+    return models;
+  }
+
+  std::unique_ptr<HttpTask> list_models(const Incoming& incoming, HttpReply& reply) {
+    reply_json(reply, incoming,
+               model_list(listed_models(incoming), incoming.service->created,
+                          is_for_anthropic(incoming.http)));
+    return nullptr;
+  }
+
+  /// One model by an id that requests may use: that of the list, or a catalogue name.
+  std::unique_ptr<HttpTask> show_model(const Incoming& incoming, const std::string& id,
+                                       HttpReply& reply) {
+    const Service& service = *incoming.service;
+    for (const std::string_view name : {std::string_view(id), requested_model(id)}) {
+      const auto index = service.find_model(name);
+      const std::string_view listed = index ? service.pool()[*index].name : name;
+      for (const ListedModel& model : listed_models(incoming)) {
+        if (model.id != listed) continue;
+        reply_json(reply, incoming,
+                   model_entry(model, service.created, is_for_anthropic(incoming.http)));
+        return nullptr;
+      }
+    }
+    reply_error(reply, incoming,
+                {.status = 404,
+                 .message = service.unknown_model(id).message(),
+                 .code = "model_not_found",
+                 .param = "model"});
     return nullptr;
   }
 
@@ -300,7 +379,7 @@ void reply_error(HttpReply& reply, const Incoming& incoming, const ErrorReport& 
                  const llm::Headers& extra) {
   llm::Headers headers = {{"content-type", std::string(kJson)}, {"x-request-id", incoming.id}};
   headers.insert(headers.end(), extra.begin(), extra.end());
-  reply.send(error.status, headers, dialect_of(DialectKind::kChat).write_error(error));
+  reply.send(error.status, headers, dialect_for(incoming.http).write_error(error));
 }
 
 void reply_json(HttpReply& reply, const Incoming& incoming, const std::string& json) {

@@ -39,7 +39,7 @@ std::unique_ptr<HttpTask> embed(LoopContext& context, Incoming incoming, HttpRep
 std::unique_ptr<HttpTask> report_spending(LoopContext& context, Incoming incoming,
                                           HttpReply& reply);
 
-/// Replies with an error in the form of OpenAI's API. `extra`: more headers.
+/// Replies with an error in the form that the client expects. `extra`: more headers.
 void reply_error(HttpReply& reply, const Incoming& incoming, const ErrorReport& error,
                  const llm::Headers& extra = {});
 void reply_json(HttpReply& reply, const Incoming& incoming, const std::string& json);

@@ -8,6 +8,7 @@
 #include "r2router/pool.h"
 #include "r2router/settings.h"
 
+#include "base/suggestion.h"
 #include "llm/http/endpoint.h"
 #include "route/decide.h"
 
@@ -19,6 +20,18 @@ namespace {
   throw Error(ErrorCode::kBadConfig, message,
               {.file = config.files.empty() ? std::string() : config.files.front().path,
                .pointer = pointer});
+}
+
+std::vector<std::string> names_of(const Pool& pool) {
+  std::vector<std::string> names;
+  for (const ModelSpec& spec : pool) names.push_back(spec.name);
+  return names;
+}
+
+std::string no_such_model(const Pool& pool, const std::string& name) {
+  const auto meant = internal::likely_name(name, names_of(pool));
+  return "no model of the pool is called \"" + name + "\"" +
+         (meant ? "; did you mean \"" + *meant + "\"?" : ": change the name, or the pool");
 }
 
 Router load_router(GatewayConfig& config, const LogCallback& log) {
@@ -152,10 +165,15 @@ Service::Service(GatewayConfig configuration, Health& health, Ledger* ledger,
   for (std::uint32_t i = 0; i < pool().size(); ++i) {
     if (!pool()[i].openrouter_id.empty()) by_name_.emplace(pool()[i].openrouter_id, i);
   }
-  out_of_bounds =
-      excluded(pool(), config.bounds.allow, config.bounds.deny, [&](const std::string& name) {
-        fail(config, "no model of the pool is called \"" + name + "\"", "/bounds");
-      });
+  out_of_bounds = excluded(
+      pool(), config.bounds.allow, config.bounds.deny,
+      [&](const std::string& name) { fail(config, no_such_model(pool(), name), "/bounds"); });
+  const auto check_models = [&](const Policy& policy, const std::string& pointer) {
+    excluded(pool(), policy.allow, policy.deny,
+             [&](const std::string& name) { fail(config, no_such_model(pool(), name), pointer); });
+  };
+  check_models(config.policy, "/policy");
+  for (const auto& [name, policy] : config.policies) check_models(policy, "/policies/" + name);
   for (std::size_t i = 0; i < keys.all().size(); ++i) {
     const Key& key = keys.all()[i];
     Client& client = clients.emplace_back();
@@ -163,8 +181,7 @@ Service::Service(GatewayConfig configuration, Health& health, Ledger* ledger,
     if (ledger != nullptr) client.account = ledger->account(key.name, key.limits);
     client.denied = excluded(pool(), key.models, {}, [&](const std::string& name) {
       if (config.embeddings && config.embeddings->prices.contains(name)) return;
-      fail(config, "no model of the pool is called \"" + name + "\"",
-           "/keys/" + std::to_string(i) + "/models");
+      fail(config, no_such_model(pool(), name), "/keys/" + std::to_string(i) + "/models");
     });
   }
   if (ledger != nullptr) anonymous.account = ledger->account(anonymous.name(), {});
@@ -172,7 +189,7 @@ Service::Service(GatewayConfig configuration, Health& health, Ledger* ledger,
   if (config.baseline.empty()) {
     baseline = best_model(router);
   } else if (baseline = find_model(config.baseline); !baseline) {
-    fail(config, "no model of the pool is called \"" + config.baseline + "\"", "/baseline");
+    fail(config, no_such_model(pool(), config.baseline), "/baseline");
   }
   if (endpoints.empty()) {
     problem =
@@ -185,6 +202,17 @@ std::optional<std::uint32_t> Service::find_model(std::string_view name) const {
   const auto found = by_name_.find(name);
   if (found == by_name_.end()) return std::nullopt;
   return found->second;
+}
+
+Error Service::unknown_model(std::string_view name) const {
+  std::vector<std::string> names = names_of(pool());
+  std::erase(names, name);  // it may be one that the client may not use
+  const auto meant = internal::likely_name(name, names);
+  return Error(ErrorCode::kNotFound,
+               "there is no model \"" + std::string(name) + "\"; " +
+                   (meant ? "did you mean \"" + *meant + "\"?"
+                          : "expected \"auto\", \"auto:POLICY\" or a model of GET /v1/models"),
+               {.option = "model"});
 }
 
 const Client* Service::find_client(std::string_view key) const {

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "r2router/error.h"
 #include "r2router/router.h"
 
 #include "gateway/config.h"
@@ -68,6 +69,8 @@ struct Service {
   const Pool& pool() const { return router.pool(); }
   /// The index of the model with this name in the pool, or else with this catalogue name.
   std::optional<std::uint32_t> find_model(std::string_view name) const;
+  /// The error for a request whose model find_model() does not know.
+  Error unknown_model(std::string_view name) const;
   /// The client with this key; null if there is none. Without configured keys, every client is the
   /// anonymous one.
   const Client* find_client(std::string_view key) const;

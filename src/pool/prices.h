@@ -14,6 +14,8 @@
 #include "r2router/pool.h"
 #include "r2router/types.h"
 
+#include "base/token_bound.h"
+
 namespace r2router::internal {
 
 inline constexpr double kPerMillion = 1e6;
@@ -114,11 +116,11 @@ double affordable_cap(const Prices& prices, std::int64_t most_input, std::uint32
 /// The bill for the usage of a call, USD; empty if the price is unknown.
 std::optional<double> charge(const Prices& prices, const Usage& usage, std::uint32_t images);
 
-/// Maximum input tokens that a model can be sent for a query of at most `query_tokens`. A tokenizer
-/// never makes more tokens than bytes; a larger ModelSpec::instruction_tokens counts.
+/// Maximum input tokens that a model can be sent for a query of at most `query_tokens`. Its
+/// ModelSpec::instruction_tokens count if they are more than the bound of its instruction.
 inline std::int64_t most_input_tokens(const ModelSpec& model, std::int64_t query_tokens) {
-  const auto bytes = static_cast<std::int64_t>(model.instruction.size());
-  return query_tokens + std::max<std::int64_t>(model.instruction_tokens, bytes);
+  return query_tokens +
+         std::max<std::int64_t>(model.instruction_tokens, most_tokens(model.instruction));
 }
 
 }  // namespace r2router::internal

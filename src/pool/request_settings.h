@@ -19,7 +19,7 @@ inline bool may_be_omitted(std::string_view parameter) {
 /// False for parameters that the router sets itself, or that make an answer cost more than the
 /// bound.
 inline bool may_be_required(std::string_view parameter) {
-  constexpr std::array<std::string_view, 20> kNot = {"",
+  constexpr std::array<std::string_view, 29> kNot = {"",
                                                      "model",
                                                      "messages",
                                                      "stream",
@@ -29,6 +29,13 @@ inline bool may_be_required(std::string_view parameter) {
                                                      kMaxCompletionTokens,
                                                      "n",
                                                      "best_of",
+                                                     "num_completions",
+                                                     "num_return_sequences",
+                                                     "candidate_count",
+                                                     "max_new_tokens",
+                                                     "n_predict",
+                                                     "prediction",
+                                                     "preset",
                                                      "models",
                                                      "route",
                                                      "provider",
@@ -36,6 +43,8 @@ inline bool may_be_required(std::string_view parameter) {
                                                      "tools",
                                                      "functions",
                                                      "web_search_options",
+                                                     "search_parameters",
+                                                     "enable_search",
                                                      "service_tier",
                                                      "modalities",
                                                      "audio"};

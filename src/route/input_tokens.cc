@@ -3,6 +3,7 @@
 
 #include "r2router/decision.h"
 
+#include "base/token_bound.h"
 #include "base/unicode.h"
 
 namespace r2router {
@@ -23,7 +24,7 @@ std::int64_t estimate_input_tokens(std::string_view text) noexcept {
 
 std::int64_t most_input_tokens(std::string_view text, std::string_view budget_prompt) noexcept {
   constexpr std::int64_t kChatTemplate = 64;
-  return static_cast<std::int64_t>(text.size() + budget_prompt.size()) + kChatTemplate;
+  return internal::most_tokens(text) + internal::most_tokens(budget_prompt) + kChatTemplate;
 }
 
 }  // namespace r2router

@@ -18,7 +18,7 @@ fi
 NO_MKDOCS_2_WARNING=1 "$work/venv/bin/mkdocs" build --strict -f "$root/docs/mkdocs.yml" -d "$work/site" \
   > "$work/build.log" 2>&1 || { grep -v INFO "$work/build.log" >&2; exit 1; }
 
-for page in index.html python-reference.html checkpoint-format.html cpp-reference/index.html \
+for page in index.html gateway-settings.html python-reference.html checkpoint-format.html cpp-reference/index.html \
   cpp-reference/classr2router_1_1Router.html; do
   [[ -s $work/site/$page ]] || { echo "docs: the site has no $page" >&2; exit 1; }
 done
@@ -27,4 +27,6 @@ grep -q "Chooses a model and a token budget for each query" "$work/site/python-r
   { echo "docs: the Python reference lacks the docstring of R2Router" >&2; exit 1; }
 grep -q "Composes the stages" "$work/site/cpp-reference/classr2router_1_1Router.html" ||
   { echo "docs: the C++ reference lacks the comment of Router" >&2; exit 1; }
+grep -q "<code>buffered_bytes</code>" "$work/site/gateway-settings.html" ||
+  { echo "docs: the reference of the gateway lacks limits.buffered_bytes" >&2; exit 1; }
 echo "docs: $(find "$work/site" -name '*.html' | wc -l) pages"

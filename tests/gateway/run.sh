@@ -11,6 +11,6 @@ folder=$2
 shift 2
 if [ ! -x "$folder/bin/playwright" ]; then
   python3 -m venv "$folder"
-  "$folder/bin/pip" install -q pytest openai anthropic playwright
+  "$folder/bin/pip" install -q pytest openai anthropic jsonschema playwright
 fi
 exec "$folder/bin/python" -m pytest -q -rs -p no:cacheprovider "$root/tests/gateway" "$@"

@@ -200,6 +200,33 @@ def test_count_tokens_and_models(start: Start) -> None:
     assert listed["has_more"] is False and listed["models"][0]["slug"] == "auto"
 
 
+def test_one_model(start: Start) -> None:
+    gateway = start(keys=[key_of("all"), key_of("bob", models=["gpt-5.4"])])
+
+    def show(name: str, key: str = "all", **headers: str) -> Reply:
+        return gateway.request("GET", f"/v1/models/{name}", x_api_key=key, **headers)
+
+    listed = gateway.request("GET", "/v1/models", x_api_key="all").json()["data"]
+    for model in listed:
+        assert show(model["id"]).json() == model
+    for name in ("openai/gpt-5.4", "openai%2Fgpt-5.4", "openai%2fgpt-5%2E4"):
+        assert show(name).json()["id"] == "gpt-5.4"
+        assert show(name, key="bob").status == 200
+    claude = show("claude%2Fauto", anthropic_version="2023-06-01").json()
+    assert claude["id"] == "claude/auto" and claude["type"] == "model"
+    assert show("auto", anthropic_version="2023-06-01").json() == claude
+    for reply in (show("gtp-5.4"), show(""), show("openai/gpt-5.5", key="bob"), show("%")):
+        assert reply.status == 404
+        assert reply.json()["error"]["code"] == "model_not_found"
+    assert 'did you mean "gpt-5.4"' in show("gtp-5.4").json()["error"]["message"]
+    unknown = show("gtp-5.4", anthropic_version="2023-06-01").json()
+    assert (unknown["type"], unknown["error"]["type"]) == ("error", "not_found_error")
+    posted = gateway.request("POST", "/v1/models/auto", {}, x_api_key="all")
+    assert posted.status == 405
+    refused = show("auto", key="nobody", anthropic_version="2023-06-01")
+    assert refused.status == 401 and refused.json()["type"] == "error"
+
+
 def test_decisions(start: Start, server: FaultServer) -> None:
     gateway = start()
     one = gateway.request("POST", "/v1/decisions", {"query": "2 + 2?", "id": 7}).json()
@@ -337,7 +364,7 @@ def test_a_slow_reader_holds_the_server_back(start: Start, server: FaultServer) 
     with socket.create_connection(("127.0.0.1", gateway.port)) as client:
         body = json.dumps({"model": "auto", "messages": HELLO, "stream": True})
         client.sendall(
-            f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}"
+            f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}"
             f"\r\n\r\n{body}".encode()
         )
 
@@ -420,6 +447,52 @@ def test_web_pages_of_other_origins_are_refused_without_keys(start: Start) -> No
     assert gateway.chat({"origin": f"http://127.0.0.1:{gateway.port}"}).status == 200
 
 
+LOCAL = ["localhost", "LOCALHOST:4000", "127.0.0.1", "127.9.8.7:80", "[::1]:4000", "192.0.2.1:4000"]
+FOREIGN = ["evil.example", "evil.example:4000", "localhost.evil.example", "127.0.0.1.evil.example"]
+
+
+@pytest.mark.parametrize("path", ["/v1/spend", "/v1/models", "/v1/models/auto", "/metrics"])
+def test_without_keys_a_page_cannot_read_under_a_name_of_its_own(start: Start, path: str) -> None:
+    """A browser sends no Origin with the requests of a page to its own site."""
+    gateway = start(allowed_hosts=["Gateway.example"])
+    for host in [*LOCAL, "gateway.example", "gateway.example:4000"]:
+        assert gateway.request("GET", path, host=host).status == 200, host
+    for host in FOREIGN:
+        refused = gateway.request("GET", path, host=host)
+        assert refused.status == 403, host
+        error = refused.json()["error"]
+        assert error["code"] == "unknown_host"
+        assert host.split(":")[0] in error["message"] and "allowed_hosts" in error["message"]
+    assert gateway.request("GET", "/health/ready", host="evil.example").status == 200
+
+
+def test_host_names_count_without_keys_only(start: Start, server: FaultServer) -> None:
+    gateway = start()
+    for path, body in BODIES.items():
+        body = body | {"model": "auto"}
+        refused = gateway.request("POST", path, body, host="evil.example", x_api_key="any")
+        assert refused.status == 403
+        assert (refused.json().get("type") == "error") == (path == "/v1/messages")
+    assert server.requests(gateway.path) == []
+    gateway = start(keys=[key_of("alice")])
+    assert gateway.chat({"host": "gateway.example", "x-api-key": "alice"}).status == 200
+    assert gateway.chat({"host": "gateway.example"}).status == 401
+
+
+def test_the_name_to_listen_on_is_known(start: Start) -> None:
+    name = socket.gethostname()
+    try:
+        address = socket.gethostbyname(name)
+    except OSError:
+        pytest.skip("the name of this machine has no address")
+    gateway = start(listen=f"{name}:0", allow_anonymous=True)
+    for host, status in ((f"{name}:{gateway.port}", 200), (f"{name}.evil.example", 403)):
+        connection = http.client.HTTPConnection(address, gateway.port, timeout=30)
+        connection.request("GET", "/v1/models", headers={"host": host})
+        assert connection.getresponse().status == status, host
+        connection.close()
+
+
 # --- connections
 
 
@@ -434,7 +507,7 @@ def raw(gateway: Gateway, data: bytes, seconds: float = 5) -> bytes:
         return received
 
 
-HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n"
+HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
 
 
 @pytest.mark.parametrize(
@@ -471,7 +544,7 @@ HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n"
         (HEAD + b"Content-Length: 40000000\r\n\r\n", 413),
         (b"POST /v1/models HTTP/1.1\r\n\r\n", 400),
         (b"GET /health HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
-        (b"GET http://x/health HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET http://x/health HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
         (HEAD + b"X-Long: " + b"a" * 100_000 + b"\r\n\r\n", 431),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
     ],
@@ -480,7 +553,7 @@ def test_malformed_requests_are_refused_and_closed(
     start: Start, server: FaultServer, request_bytes: bytes, status: int
 ) -> None:
     gateway = start()
-    smuggled = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+    smuggled = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
     received = raw(gateway, request_bytes + smuggled)
     assert received.startswith(f"HTTP/1.1 {status} ".encode()), received[:200]
     assert received.count(b"HTTP/1.1 ") == 1
@@ -492,7 +565,7 @@ def test_pipelined_requests_are_answered_in_order(start: Start) -> None:
     gateway = start()
     body = json.dumps({"model": "auto", "messages": HELLO}).encode()
     chat = HEAD + b"Content-Length: " + str(len(body)).encode() + b"\r\n\r\n" + body
-    health = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    health = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     received = raw(gateway, chat + chat + health)
     assert received.count(b"HTTP/1.1 200 OK") == 3
     assert received.rstrip().endswith(b'{"status": "ok"}')
@@ -560,7 +633,7 @@ def test_tls(start: Start, server: FaultServer) -> None:
         socket.create_connection(("127.0.0.1", gateway.port)) as plain,
         context.wrap_socket(plain, server_hostname="localhost") as client,
     ):
-        client.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        client.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         assert client.recv(4096).startswith(b"HTTP/1.1 200")
 
 
@@ -699,3 +772,12 @@ def test_trace_context_passes_on(start: Start, server: FaultServer) -> None:
     headers = server.requests(gateway.path)[0].headers
     assert headers["traceparent"] == parent and headers["anthropic-beta"] == "x"
     assert "cookie" not in headers
+
+
+def test_headers_of_the_endpoint_replace_the_clients(start: Start, server: FaultServer) -> None:
+    gateway = start(endpoint={"headers": {"Anthropic-Version": "2023-06-01"}})
+    for path, body in BODIES.items():
+        headers = {"anthropic-version": "1999-01-01", "anthropic-beta": "x"}
+        gateway.request("POST", path, body | {"model": "auto"}, **headers)
+        sent = server.requests(gateway.path)[-1].headers
+        assert (sent["anthropic-version"], sent["anthropic-beta"]) == ("2023-06-01", "x")

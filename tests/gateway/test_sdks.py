@@ -74,6 +74,10 @@ def test_openai_settings_and_errors(client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError, match="gtp-99"):
         client.chat.completions.create(model="gtp-99", messages=HELLO)
     assert client.models.list().data[0].id == "auto"
+    for name in ("auto", "gpt-5.4", "openai/gpt-5.4"):
+        assert client.models.retrieve(name).id == name.removeprefix("openai/")
+    with pytest.raises(openai.NotFoundError, match="gtp-99"):
+        client.models.retrieve("gtp-99")
 
 
 def test_anthropic_messages(claude: anthropic.Anthropic) -> None:
@@ -88,5 +92,9 @@ def test_anthropic_messages(claude: anthropic.Anthropic) -> None:
 def test_anthropic_counts_tokens_lists_models_and_raises(claude: anthropic.Anthropic) -> None:
     assert claude.messages.count_tokens(model="auto", messages=HELLO).input_tokens > 0
     assert claude.models.list().data[0].id.endswith("auto")
+    for model in claude.models.list().data[:3]:
+        assert claude.models.retrieve(model.id).display_name == model.display_name
+    with pytest.raises(anthropic.NotFoundError, match="gtp-99"):
+        claude.models.retrieve("gtp-99")
     with pytest.raises(anthropic.NotFoundError, match="gtp-99"):
         claude.messages.create(model="gtp-99", messages=HELLO, max_tokens=10)

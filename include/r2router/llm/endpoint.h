@@ -64,14 +64,16 @@ struct RetryPolicy {
 struct Endpoint {
   /// "http://" or "https://", host, and optionally a port, a path and a query string. The path of a
   /// call is inserted between path and query: "https://host/v1?api-version=1" is called as
-  /// "https://host/v1/chat/completions?api-version=1". Surrounding white space is ignored.
+  /// "https://host/v1/chat/completions?api-version=1". An address that already ends with such a
+  /// path is refused. Surrounding white space is ignored.
   std::string base_url;
   /// Sent as "Authorization: Bearer …" to this host only, never to the target of a redirect.
   Secret api_key = {};
   /// The header that carries the key instead, without "Bearer", such as "x-api-key"; empty:
   /// Authorization.
   std::string key_header = {};
-  /// Sent with each request, such as {"HTTP-Referer", "https://example.org"}.
+  /// Sent with each request, such as {"HTTP-Referer", "https://example.org"}. Those that describe
+  /// the connection or the body (Host, Content-Type, Content-Length, …) are refused.
   std::vector<std::pair<std::string, std::string>> headers = {};
   Timeouts timeouts = {};
   RetryPolicy retry = {};

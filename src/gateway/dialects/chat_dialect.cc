@@ -73,6 +73,16 @@ constexpr std::string_view kFreeOfText[] = {
     "index", "id",   "format",  "summary",  "citations", "annotations", "cache_control"};
 constexpr std::string_view kFreeOfImage[] = {"type", "image_url", "detail", "id", "cache_control"};
 
+/// Of the fields with settings of the reasoning.
+constexpr std::string_view kFreeOfReasoning[] = {"effort", "max_tokens", "enabled", "exclude",
+                                                 "summary"};
+constexpr std::string_view kFreeOfThinking[] = {"type", "budget_tokens", "display",
+                                                "clear_thinking"};
+constexpr std::string_view kFreeOfTemplate[] = {"enable_thinking",  "thinking",
+                                                "thinking_budget",  "preserve_thinking",
+                                                "reasoning_effort", "clear_thinking"};
+constexpr std::string_view kThinkingBudget = "thinking_budget";
+
 constexpr const char* kTextParts[] = {"text",     "input_text",        "output_text", "refusal",
                                       "thinking", "redacted_thinking", "reasoning"};
 
@@ -194,6 +204,10 @@ class ChatRequestReader {
   }
 
   void read_reasoning() {
+    reader_.read_reasoning("reasoning", "max_tokens", kFreeOfReasoning);
+    reader_.read_reasoning("thinking", "budget_tokens", kFreeOfThinking);
+    reader_.read_reasoning("chat_template_kwargs", kThinkingBudget, kFreeOfTemplate);
+    reader_.read_budget(root()[kThinkingBudget], std::string(kThinkingBudget));
     reader_.read_effort(root()["reasoning_effort"]);
     const JsonValue reasoning = root()["reasoning"];
     reader_.read_effort(reasoning["effort"]);
@@ -218,6 +232,19 @@ void write_parameters(RequestWriter& writer) {
     }
     return false;
   });
+}
+
+/// The budgets of OpenRouter, of Anthropic, of Qwen, and of chat templates.
+void fit_reasoning(RequestWriter& writer) {
+  if (!writer.fit_reasoning("reasoning", "max_tokens", kLeastThinking)) {
+    writer.remove_within("reasoning", "max_tokens");
+  }
+  if (!writer.fit_reasoning("thinking", "budget_tokens", kLeastThinking)) {
+    writer.remove("thinking");
+  }
+  // These may be 0.
+  writer.fit_reasoning(kThinkingBudget, {}, 0);
+  writer.fit_reasoning("chat_template_kwargs", kThinkingBudget, 0);
 }
 
 void write_instructions(RequestWriter& writer) {
@@ -345,9 +372,7 @@ class ChatDialect final : public Dialect {
         llm::RequestForm{.cap_field = cap_field_of(request, target)}.cap_name();
     writer.remove(cap == kMaxTokens ? kMaxCompletionTokens : kMaxTokens);
     writer.set(cap, std::to_string(writer.cap()));
-    if (!writer.fit_reasoning("reasoning", "max_tokens")) {
-      writer.remove_within("reasoning", "max_tokens");
-    }
+    fit_reasoning(writer);
     const auto& omit = target.model.omit;
     if (request.stream && std::ranges::find(omit, "stream_options") == omit.end()) {
       const bool has_options = request.json.root()["stream_options"].is_object();

@@ -1,8 +1,6 @@
 // The length of a request in tokens: an estimate, and an upper bound for worst-case costs.
 //
-// The bound counts one token for each byte of the body, since no tokenizer produces more tokens
-// than bytes of normalised text, and
-//   - the bytes that Unicode normalisation can add, since some tokenizers normalise first,
+// The bound is that of the body as a text (base/token_bound.h), and
 //   - kMostImageTokens for each image instead of the bytes of its data,
 //   - the bytes of tools, schemas and tool calls a second time, since chat templates print JSON
 //     again with white space between its parts,

@@ -53,6 +53,7 @@ constexpr std::string_view kFree[] = {"model",
                                       "context_management"};  // the last is read below
 
 constexpr std::string_view kFreeOfMessage[] = {"role", "content", "id", "type", "cache_control"};
+constexpr std::string_view kFreeOfThinking[] = {"type", "budget_tokens", "display"};
 
 /// Servers may decide by the members of a block instead of its type.
 constexpr std::string_view kFreeOfText[] = {"type", "text", "citations", "id", "cache_control"};
@@ -100,6 +101,7 @@ class MessagesRequestReader {
       reader_.require(Capability::kJsonSchema);
       reader_.input().add_json(format);
     }
+    reader_.read_reasoning("thinking", "budget_tokens", kFreeOfThinking);
     const JsonValue thinking = root()["thinking"]["type"];
     if (thinking.equals("enabled") || thinking.equals("adaptive")) {
       reader_.require(Capability::kReasoning);
@@ -215,10 +217,10 @@ class MessagesRequestReader {
   RequestReader reader_;
 };
 
-/// Thinking needs a budget of at least 1,024 tokens below the cap. Without thinking, its part of
-/// the context cannot be managed.
+/// Thinking needs a budget below the cap. Without thinking, its part of the context cannot be
+/// managed.
 void fit_thinking(RequestWriter& writer) {
-  if (writer.fit_reasoning("thinking", "budget_tokens")) return;
+  if (writer.fit_reasoning("thinking", "budget_tokens", kLeastThinking)) return;
   writer.remove("thinking");
   if (writer.field("context_management").empty()) return;
   const JsonText management{std::string(writer.field("context_management"))};

@@ -35,6 +35,17 @@ std::string_view display_name(const ListedModel& model) {
   return model.display_name.empty() ? model.id : model.display_name;
 }
 
+void write_entry(ObjectWriter& entry, const ListedModel& model, std::int64_t created,
+                 bool for_anthropic) {
+  entry.text("id", listed_id(model, for_anthropic));
+  entry.text("object", "model");
+  entry.text("type", "model");
+  entry.text("display_name", display_name(model));
+  entry.number("created", created);
+  entry.text("created_at", timestamp(created));
+  entry.text("owned_by", model.owner.empty() ? "r2router" : model.owner);
+}
+
 /// An entry in the form that Codex reads. If it has no prompt for the model, Codex uses its own.
 void write_for_codex(ObjectWriter& entry, const ListedModel& model) {
   struct Level {
@@ -61,23 +72,24 @@ void write_for_codex(ObjectWriter& entry, const ListedModel& model) {
 std::string model_list(std::span<const ListedModel> models, std::int64_t created,
                        bool for_anthropic) {
   std::string json;
-  const std::string created_at = timestamp(created);
   ObjectWriter document(json);
   document.text("object", "list");
   document.list("data", models, [&](ObjectWriter& entry, const ListedModel& model) {
-    entry.text("id", listed_id(model, for_anthropic));
-    entry.text("object", "model");
-    entry.text("type", "model");
-    entry.text("display_name", display_name(model));
-    entry.number("created", created);
-    entry.text("created_at", created_at);
-    entry.text("owned_by", model.owner.empty() ? "r2router" : model.owner);
+    write_entry(entry, model, created, for_anthropic);
   });
   document.text_or_null("first_id", models.empty() ? "" : listed_id(models.front(), for_anthropic));
   document.text_or_null("last_id", models.empty() ? "" : listed_id(models.back(), for_anthropic));
   document.boolean("has_more", false);
   document.list("models", models, write_for_codex);
   document.close();
+  return json;
+}
+
+std::string model_entry(const ListedModel& model, std::int64_t created, bool for_anthropic) {
+  std::string json;
+  ObjectWriter entry(json);
+  write_entry(entry, model, created, for_anthropic);
+  entry.close();
   return json;
 }
 

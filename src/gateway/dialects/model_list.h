@@ -1,4 +1,5 @@
-// The models that clients may request: GET /v1/models, one document for all kinds of clients.
+// The models that clients may request: GET /v1/models and /v1/models/ID, the same documents for all
+// kinds of clients.
 #pragma once
 
 #include <cstdint>
@@ -26,6 +27,9 @@ struct ListedModel {
 /// nor "anthropic" therefore get the prefix of requested_model().
 std::string model_list(std::span<const ListedModel> models, std::int64_t created,
                        bool for_anthropic);
+
+/// One entry of `data`, alone.
+std::string model_entry(const ListedModel& model, std::int64_t created, bool for_anthropic);
 
 /// The id without the prefix "claude/" that model_list() adds. Call it if a requested model is
 /// unknown.

@@ -163,6 +163,20 @@ void RequestReader::read_unknown(JsonValue object, const std::string& name,
   }
 }
 
+void RequestReader::read_reasoning(std::string_view field, std::string_view budget,
+                                   std::span<const std::string_view> free) {
+  const JsonValue settings = root()[field];
+  if (!settings.is_object()) return;
+  const std::string name(field);
+  read_unknown(settings, name, free);
+  read_budget(settings[budget], name + "." + std::string(budget));
+}
+
+void RequestReader::read_budget(JsonValue budget, const std::string& name) {
+  if (!budget.is_something() || budget.count()) return;
+  add_surcharge(name, "only a whole number of tokens can be kept below the cap");
+}
+
 void RequestReader::add_surcharge(std::string field, std::string why) {
   std::string name = without_indices(field);
   add({.field = std::move(field), .name = std::move(name), .why = std::move(why)});

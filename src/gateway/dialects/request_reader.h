@@ -58,6 +58,13 @@ class RequestReader {
   /// The same for the members of an object within the request. `name`: its place.
   void read_unknown(JsonValue object, const std::string& name,
                     std::span<const std::string_view> free);
+  /// A field with settings of the reasoning, which may be missing: unknown members are surcharges.
+  /// `budget`: the member with a number of tokens, which the writer keeps below the cap; a
+  /// surcharge if it is not a whole number.
+  void read_reasoning(std::string_view field, std::string_view budget,
+                      std::span<const std::string_view> free);
+  /// The same for a budget that is a field itself.
+  void read_budget(JsonValue budget, const std::string& name);
   void add_surcharge(std::string field, std::string why);
   /// A list of tools, which may be missing. Tools that the server runs, not the client, are
   /// surcharges. `list`: its place.

@@ -88,22 +88,21 @@ JsonText RequestWriter::required_parameters() const {
   return request;
 }
 
-bool RequestWriter::fit_reasoning(std::string_view name, std::string_view member) {
-  constexpr std::uint64_t kLeast = 1024;
+bool RequestWriter::fit_reasoning(std::string_view name, std::string_view member,
+                                  std::uint64_t least) {
   if (field(name).empty()) return true;
-  const JsonText object{std::string(field(name))};
-  const JsonValue value = object.root()[member];
+  const JsonText json{std::string(field(name))};
+  const JsonValue value = member.empty() ? json.root() : json.root()[member];
   const std::optional<std::uint64_t> budget = value.count();
   if (!budget) return true;
   const std::optional<std::uint32_t>& own_cap = request_.cap;
-  // With interleaved thinking, a client may request a budget above its cap.
-  if (own_cap && *budget >= *own_cap) return true;
   if (*budget < cap_ && (!own_cap || *own_cap == cap_)) return true;
-  // If the client has no cap, half of the cap remains for the text of the answer.
-  const std::uint64_t share = own_cap ? *budget * cap_ / *own_cap : cap_ / 2;
-  const std::uint64_t fitting = std::min(std::max(share, kLeast), *budget);
+  // If the client has no cap above the budget, half of the cap remains for the text of the answer.
+  // With interleaved thinking, Anthropic accepts a budget above the cap, which then is no limit.
+  const std::uint64_t share = own_cap && *budget < *own_cap ? *budget * cap_ / *own_cap : cap_ / 2;
+  const std::uint64_t fitting = std::min(std::max(share, least), *budget);
   if (fitting >= cap_) return false;
-  JsonEditor editor(object);
+  JsonEditor editor(json);
   editor.replace(value, std::to_string(fitting));
   set(name, editor.text());
   return true;

@@ -12,6 +12,9 @@
 
 namespace r2router::gateway {
 
+/// The least budget for thinking that Anthropic accepts.
+inline constexpr std::uint64_t kLeastThinking = 1024;
+
 /// Plans the fields of the body to send, then writes it. Later changes of a field override earlier
 /// ones.
 class RequestWriter {
@@ -42,9 +45,9 @@ class RequestWriter {
       if (!translate(member)) merge(member.name(), member.raw());
     }
   }
-  /// Lowers a reasoning budget (field.member, tokens) in proportion to the cap. Returns false if
-  /// even the smallest budget is not below the cap.
-  bool fit_reasoning(std::string_view field, std::string_view member);
+  /// Lowers a reasoning budget (field.member, or the field itself if `member` is empty; tokens)
+  /// below the cap, in proportion to the cap. Returns false if even `least` is not below it.
+  bool fit_reasoning(std::string_view field, std::string_view member, std::uint64_t least);
 
   /// For edits within fields that are not planned.
   JsonEditor& editor() { return editor_; }

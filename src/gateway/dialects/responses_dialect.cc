@@ -74,6 +74,9 @@ constexpr const char* kOutputItems[] = {"function_call_output",    "custom_tool_
                                         "apply_patch_call_output", "computer_call_output",
                                         "tool_search_output"};
 
+constexpr std::string_view kFreeOfReasoning[] = {"effort",  "summary", "generate_summary",
+                                                 "enabled", "exclude", "max_tokens"};
+
 constexpr const char* kTextParts[] = {"input_text",   "output_text",    "text",
                                       "summary_text", "reasoning_text", "refusal"};
 
@@ -124,6 +127,7 @@ class ResponsesRequestReader {
       reader_.require(Capability::kJsonSchema);
       reader_.input().add_json(format);
     }
+    reader_.read_reasoning("reasoning", "max_tokens", kFreeOfReasoning);
     reader_.read_effort(root()["reasoning"]["effort"]);
     return std::move(reader_).finish(budget_prompt);
   }
@@ -378,6 +382,9 @@ class ResponsesDialect final : public Dialect {
       return true;
     });
     writer.set(kCap, std::to_string(writer.cap()));
+    if (!writer.fit_reasoning("reasoning", "max_tokens", kLeastThinking)) {  // OpenRouter's
+      writer.remove_within("reasoning", "max_tokens");
+    }
     if (!writer.instructions().empty()) {
       const JsonValue own = writer.root()["instructions"];
       if (own.is_string()) {

@@ -47,7 +47,8 @@ void check_name(std::size_t index, const std::string& name, const std::string& f
   });
   if (name.empty() || name.size() > kMostNameBytes || !printable) {
     fail(index, field,
-         "found a name of " + std::to_string(name.size()) + " bytes" +
+         (name.empty() ? "found no name"
+                       : "found a name of " + std::to_string(name.size()) + " bytes") +
              (printable ? "" : " with control characters") + "; expected 1 to " +
              std::to_string(kMostNameBytes) + " bytes without control characters");
   }
@@ -111,8 +112,10 @@ Keys::Keys(std::vector<Key> keys) : keys_(std::move(keys)) {
     if (!digest) {
       // Perhaps the key itself: never show it.
       fail(i, "hash",
-           "found another text; expected \"sha256:\" and 64 lower-case hexadecimal digits, the "
-           "SHA-256 of the key");
+           std::string(hash.empty() ? "this is missing" : "found another text") +
+               "; expected \"sha256:\" and 64 "
+               "lower-case hexadecimal digits, the SHA-256 of the key: printf %s \"$KEY\" | "
+               "sha256sum");
     }
     if (std::find(digests.begin(), digests.end(), *digest) != digests.end()) {
       fail(i, "hash", "another key has the same hash; each needs a key of its own");

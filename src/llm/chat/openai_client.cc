@@ -470,12 +470,7 @@ class OpenAiClient final : public Client, public std::enable_shared_from_this<Op
 
 std::shared_ptr<const Client> make_openai_client(const Endpoint& endpoint,
                                                  const OpenAiClientOptions& options) {
-  constexpr std::string_view kPath = "/chat/completions";
   const BaseUrl base(endpoint.base_url);
-  if (base.address.ends_with(kPath)) {
-    refuse("the base URL " + excerpt(base.address) +
-           " ends with /chat/completions: remove that part");
-  }
   const std::string host = url_host(base.address);
   const bool is_openrouter = host == "openrouter.ai";
   CapField cap_field = options.cap_field;
@@ -487,7 +482,8 @@ std::shared_ptr<const Client> make_openai_client(const Endpoint& endpoint,
   if (is_openrouter || !provider.empty()) {
     provider = provider_preferences(provider, is_openrouter);
   }
-  return std::make_shared<OpenAiClient>(endpoint, base.with(kPath), cap_field, std::move(provider));
+  return std::make_shared<OpenAiClient>(endpoint, base.with("/chat/completions"), cap_field,
+                                        std::move(provider));
 }
 
 }  // namespace r2router::llm

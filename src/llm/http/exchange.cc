@@ -19,8 +19,9 @@ using Seconds = std::chrono::duration<double>;
 
 constexpr std::size_t kMaxHeaderBytes = std::size_t{256} << 10;
 
-[[noreturn]] void fail(const std::string& message) {
-  throw Error(ErrorCode::kInvalidArgument, message);
+/// `field`: of the endpoint.
+[[noreturn]] void fail(const std::string& field, const std::string& message) {
+  throw Error(ErrorCode::kInvalidArgument, message, {.option = field});
 }
 
 std::string shown(double seconds) {
@@ -58,8 +59,13 @@ class Url {
   bool valid_ = false;
 };
 
+/// Paths of calls, which are appended to an address.
+constexpr std::string_view kCalls[] = {"/chat/completions", "/completions", "/responses",
+                                       "/messages", "/embeddings"};
+
 /// Host and port, for messages.
 std::string check_url(const BaseUrl& base) {
+  const auto refuse = [](const std::string& message) { fail("base_url", message); };
   const std::string text = base.with("");
   const std::string expected =
       ": expected \"http://\" or \"https://\", a host, and optionally a port and a path, such as "
@@ -68,15 +74,21 @@ std::string check_url(const BaseUrl& base) {
   const std::string scheme = url.part(CURLUPART_SCHEME);
   // A key may have been pasted instead of the address, so show only known parts.
   if (!url.valid() || text.find("://") == text.npos)
-    fail("the endpoint's address is not a URL" + expected);
+    refuse("the endpoint's address is not a URL" + expected);
   if (scheme != "http" && scheme != "https") {
-    fail("the endpoint's address begins with \"" + scheme + "://\"" + expected);
+    refuse("the endpoint's address begins with \"" + scheme + "://\"" + expected);
   }
   if (!url.part(CURLUPART_USER).empty() || !url.part(CURLUPART_PASSWORD).empty()) {
-    fail("the endpoint's address contains a user name or password: use api_key instead");
+    refuse("the endpoint's address contains a user name or password: use api_key instead");
   }
   if (text.find('#') != text.npos) {
-    fail("the endpoint's address contains \"#\", after which no path can be appended" + expected);
+    refuse("the endpoint's address contains \"#\", after which no path can be appended" + expected);
+  }
+  for (const std::string_view call : kCalls) {
+    if (!base.address.ends_with(call)) continue;
+    refuse("the endpoint's address ends with \"" + std::string(call) +
+           "\", the path of a call: expected the address before that path, such as "
+           "\"https://host/v1\", since each call appends its own; remove it");
   }
   return url.part(CURLUPART_HOST) + ":" + url.part(CURLUPART_PORT, CURLU_DEFAULT_PORT);
 }
@@ -90,50 +102,70 @@ void check_proxy(const std::string& text) {
       if (scheme == known) return;
     }
   }
-  fail(
-      "the endpoint's proxy is not the URL of a proxy: expected \"http://\", \"https://\", "
-      "\"socks5h://\" or another SOCKS scheme, a host and a port, such as "
-      "\"http://127.0.0.1:3128\"");
+  fail("proxy",
+       "the endpoint's proxy is not the URL of a proxy: expected \"http://\", \"https://\", "
+       "\"socks5h://\" or another SOCKS scheme, a host and a port, such as "
+       "\"http://127.0.0.1:3128\"");
 }
 
-void check_headers(const Endpoint& endpoint) {
+/// Headers that describe the connection or the body, which every call sets itself.
+constexpr std::string_view kOwnHeaders[] = {"host",
+                                            "connection",
+                                            "keep-alive",
+                                            "proxy-connection",
+                                            "te",
+                                            "trailer",
+                                            "upgrade",
+                                            "expect",
+                                            "content-length",
+                                            "content-type",
+                                            "content-encoding",
+                                            "transfer-encoding",
+                                            "accept-encoding"};
+
+void check_header_name(const std::string& field, const std::string& name) {
   constexpr std::string_view kTokenCharacters =
       "!#$%&'*+-.^_`|~0123456789"
       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-  const auto is_name = [&](const std::string& name) {
-    return !name.empty() && name.find_first_not_of(kTokenCharacters) == name.npos;
-  };
+  if (name.empty() || name.find_first_not_of(kTokenCharacters) != name.npos) {
+    fail(field,
+         "a header of the endpoint has a name that HTTP does not allow: expected letters, digits "
+         "and \"-\", such as \"HTTP-Referer\" or \"x-api-key\"");
+  }
+  if (std::ranges::find(kOwnHeaders, internal::lower_case(name)) != std::end(kOwnHeaders)) {
+    fail(field, "the endpoint sets the header " + name +
+                    ", which each call sets itself, from the address and the body: remove it");
+  }
+}
+
+void check_headers(const Endpoint& endpoint) {
   const std::string key_header =
       endpoint.key_header.empty() ? "Authorization" : endpoint.key_header;
-  if (!is_name(key_header)) {
-    fail("key_header is not the name of a header: expected one such as \"x-api-key\"");
-  }
+  check_header_name("key_header", key_header);
   for (const auto& [name, value] : endpoint.headers) {
-    if (!is_name(name)) {
-      fail(
-          "a header of the endpoint has a name that HTTP does not allow: expected letters, digits "
-          "and \"-\", such as \"HTTP-Referer\"");
-    }
+    check_header_name("headers", name);
     if (value.find_first_of(std::string("\r\n\0", 3)) != value.npos) {
-      fail("the header " + name + " of the endpoint has a line break in its value: remove it");
+      fail("headers",
+           "the header " + name + " of the endpoint has a line break in its value: remove it");
     }
     if (!endpoint.api_key.empty() &&
         internal::lower_case(name) == internal::lower_case(key_header)) {
-      fail("the endpoint has both an api_key and the header " + key_header + ": set one of them");
+      fail("headers",
+           "the endpoint has both an api_key and the header " + key_header + ": set one of them");
     }
   }
 }
 
 void check_positive(double value, const char* name) {
   if (value > 0) return;  // false for NaN
-  fail(std::string(name) + " is " + std::to_string(value) +
-       ": expected a number of seconds above 0");
+  fail({}, std::string(name) + " is " + std::to_string(value) +
+               ": expected a number of seconds above 0");
 }
 
 void check_not_negative(double value, const char* name) {
   if (value >= 0 && std::isfinite(value)) return;
-  fail(std::string(name) + " is " + std::to_string(value) +
-       ": expected a number of seconds, 0 or more");
+  fail({}, std::string(name) + " is " + std::to_string(value) +
+               ": expected a number of seconds, 0 or more");
 }
 
 }  // namespace
@@ -152,7 +184,7 @@ CheckedEndpoint::CheckedEndpoint(const Endpoint& settings)
   if (!endpoint.ca_file.empty() && !std::ifstream(endpoint.ca_file)) {
     throw Error(ErrorCode::kNotFound,
                 "the file of trusted authorities cannot be read: set ca_file to a PEM file",
-                {.file = endpoint.ca_file});
+                {.file = endpoint.ca_file, .option = "ca_file"});
   }
 }
 

@@ -11,4 +11,6 @@ const stream = client.messages.stream(request);
 assert.equal(await stream.finalText(), process.env.ANSWER);
 assert.equal((await stream.finalMessage()).usage.output_tokens, 7);
 assert.ok((await client.messages.countTokens(request)).input_tokens > 0);
+assert.equal((await client.models.retrieve("claude/auto")).id, "claude/auto");
+await assert.rejects(client.models.retrieve("gtp-99"), Anthropic.NotFoundError);
 await assert.rejects(client.messages.create({ ...request, model: "gtp-99" }), Anthropic.NotFoundError);

@@ -31,3 +31,5 @@ await assert.rejects(client.chat.completions.create({ ...request, model: "gtp-99
 const limited = client.chat.completions.create({ ...request, r2: { max_cost_usd: 1e-9 } });
 await assert.rejects(limited, /max_cost|no pair/);
 assert.ok((await client.models.list()).data.some(({ id }) => id === "auto"));
+assert.equal((await client.models.retrieve("auto")).id, "auto");
+assert.equal((await client.models.retrieve("openai/gpt-5.4")).id, "gpt-5.4");

@@ -53,6 +53,7 @@ TEST(InputTokens, BrokenBytesAreText) {
 TEST(InputTokens, AreAtMostBytesAndWhatIsSentBeside) {
   EXPECT_EQ(most_input_tokens("", ""), 64);
   EXPECT_EQ(most_input_tokens("日本", "in {budget}"), 6 + 11 + 64);
+  EXPECT_EQ(most_input_tokens("\uFDFA", "\uFDFA"), 33 + 33 + 64) << "normalised first";
 }
 
 }  // namespace

@@ -53,6 +53,16 @@ TEST(ModelList, GivesAnthropicsClientsIdsThatTheyList) {
   for (std::size_t i = 0; i < ids.size(); ++i) EXPECT_EQ(requested_model(ids[i]), kModels[i].id);
 }
 
+TEST(ModelList, HasTheEntriesThatAreServedAlone) {
+  for (const bool for_anthropic : {false, true}) {
+    const Json list = Json::parse(model_list(kModels, 1'790'000'000, for_anthropic));
+    for (std::size_t i = 0; i < kModels.size(); ++i) {
+      EXPECT_EQ(Json::parse(model_entry(kModels[i], 1'790'000'000, for_anthropic)),
+                list["data"][i]);
+    }
+  }
+}
+
 TEST(ModelList, MayBeEmpty) {
   const Json list = Json::parse(model_list({}, 0, false));
   EXPECT_EQ(list["data"], Json::array());

@@ -245,6 +245,29 @@ TEST(ReadRequest, ReportsWhatTheWorstCaseDoesNotBound) {
       {kMessages,
        R"("system":[{"type":"text","text":"x","cache_control":{"type":"ephemeral","ttl":"1h"}}])",
        "cache_control.ttl"},
+      // Reasoning budgets that cannot be kept below the cap, and what may be one.
+      {kChat, R"("thinking_budget":"9000")", "thinking_budget"},
+      {kChat, R"("thinking_budget":-1)", "thinking_budget"},
+      {kChat, R"("reasoning":{"max_tokens":0.5})", "reasoning.max_tokens"},
+      {kChat, R"("reasoning":{"Max_Tokens":9000})", "reasoning.Max_Tokens"},
+      {kChat, R"("thinking":{"type":"enabled","tokens":9000})", "thinking.tokens"},
+      {kChat, R"("chat_template_kwargs":{"rounds":9})", "chat_template_kwargs.rounds"},
+      {kResponses, R"("reasoning":{"max_tokens":"9000"})", "reasoning.max_tokens"},
+      {kResponses, R"("reasoning":{"effort":"low","tokens":9})", "reasoning.tokens"},
+      {kMessages, R"("thinking":{"type":"enabled","budget_tokens":-1})", "thinking.budget_tokens"},
+      // More answers or longer ones, as some servers spell it.
+      {kChat, R"("num_completions":2)", "num_completions"},
+      {kChat, R"("num_return_sequences":2)", "num_return_sequences"},
+      {kChat, R"("candidate_count":2)", "candidate_count"},
+      {kChat, R"("max_new_tokens":9)", "max_new_tokens"},
+      {kChat, R"("max_output_tokens":9)", "max_output_tokens"},
+      {kChat, R"("n_predict":9)", "n_predict"},
+      {kChat, R"("max_thinking_tokens":9)", "max_thinking_tokens"},
+      {kChat, R"("N":2)", "N"},
+      {kResponses, R"("n":2)", "n"},
+      {kResponses, R"("max_tokens":9)", "max_tokens"},
+      {kMessages, R"("n":2)", "n"},
+      {kMessages, R"("max_completion_tokens":9)", "max_completion_tokens"},
   };
   for (const auto& [kind, fields, field] : cases) {
     const std::string messages = kind == kResponses ? "" : R"("messages":[],)";
@@ -256,6 +279,8 @@ TEST(ReadRequest, ReportsWhatTheWorstCaseDoesNotBound) {
        {R"("web_search_options":null)", R"("plugins":[])", R"("modalities":["text"])",
         R"("service_tier":"default")", R"("service_tier":"auto")", R"("prediction":null)",
         R"("turbo":false)", R"("turbo":[null,""])", R"("r2":{"max_cost_usd":1})",
+        R"("thinking_budget":9000)", R"("reasoning":{"effort":"low","max_tokens":1e3})",
+        R"("chat_template_kwargs":{"enable_thinking":true,"thinking_budget":9})",
         R"("tools":[{"type":"function","function":{"name":"f"}}])"}) {
     EXPECT_THAT(surcharge_fields(read(kChat, R"({"messages":[],)" + std::string(fields) + "}")),
                 IsEmpty())

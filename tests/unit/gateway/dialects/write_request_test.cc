@@ -256,7 +256,9 @@ TEST(WriteRequest, KeepsTheThinkingBudgetBelowTheCap) {
   EXPECT_EQ(thinking(32000, 16000, 1025), 1024U);
   EXPECT_EQ(thinking(32000, 16000, 1024), 0U) << "no room: removed";
   EXPECT_EQ(thinking(32000, 16000, 5), 0U);
-  EXPECT_EQ(thinking(4000, 10000, 2000), 10000U) << "interleaved thinking may exceed the cap";
+  EXPECT_EQ(thinking(4000, 10000, 4000), 2000U) << "a budget above the cap would be no limit";
+  EXPECT_EQ(thinking(4000, 10000, 3000), 1500U);
+  EXPECT_EQ(thinking(4000, UINT64_MAX, 4000), 2000U);
   for (std::uint32_t cap = 1; cap < 40000; cap = cap * 3 / 2 + 1) {
     const std::uint64_t budget = thinking(32000, 20000, cap);
     EXPECT_TRUE(budget == 0 || (budget >= 1024 && budget < cap)) << cap;
@@ -295,6 +297,42 @@ TEST(WriteRequest, FitsOpenRoutersReasoningBudget) {
   EXPECT_EQ(reasoning(10000)["max_tokens"], 5000);
   EXPECT_EQ(reasoning(4000)["max_tokens"], 2000);
   EXPECT_EQ(reasoning(500), (Json{{"exclude", true}}));
+}
+
+TEST(WriteRequest, KeepsEveryReasoningBudgetBelowTheCap) {
+  struct Case {
+    DialectKind kind;
+    std::string_view before, after;
+    const char* pointer;
+  };
+  for (const Case& one :
+       {Case{kChat, R"("thinking_budget":)", "", "/thinking_budget"},
+        Case{kChat, R"("chat_template_kwargs":{"enable_thinking":true,"thinking_budget":)", "}",
+             "/chat_template_kwargs/thinking_budget"},
+        Case{kChat, R"("thinking":{"type":"enabled","budget_tokens":)", "}",
+             "/thinking/budget_tokens"},
+        Case{kChat, R"("reasoning":{"max_tokens":)", "}", "/reasoning/max_tokens"},
+        Case{kResponses, R"("reasoning":{"max_tokens":)", "}", "/reasoning/max_tokens"},
+        Case{kMessages, R"("thinking":{"type":"enabled","budget_tokens":)", "}",
+             "/thinking/budget_tokens"}}) {
+    const std::string own_cap(cap_field(one.kind));
+    for (const std::string own : {"", "3000", "50000"}) {
+      for (const char* budget : {"1500", "9000", "9e3", "1e300"}) {
+        for (const std::uint32_t cap : {4000U, 1200U, 100U, 1U}) {
+          std::string body = R"({"messages":[],)" + std::string(one.before) + budget;
+          body += one.after;
+          if (!own.empty()) body += ",\"" + own_cap + "\":" + own;
+          const Json sent = Json::parse(write(one.kind, body + "}", plain_model(), cap));
+          const Json::json_pointer pointer(one.pointer);
+          if (!sent.contains(pointer)) continue;  // removed
+          EXPECT_LT(sent[pointer].get<double>(), sent[own_cap].get<double>()) << body << " " << cap;
+        }
+      }
+    }
+  }
+  const Json low = Json::parse(write(
+      kChat, R"({"messages":[],"thinking_budget":500,"max_tokens":4000})", plain_model(), 4000));
+  EXPECT_EQ(low["thinking_budget"], 500);
 }
 
 // ---- Everything else

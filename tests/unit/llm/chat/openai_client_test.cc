@@ -784,10 +784,10 @@ TEST(OpenAiClient, RefusesWhatCannotBeSent) {
   refuses("carries the cap", [](ChatRequest& r) {
     r.omit = {"max_tokens", "max_completion_tokens"};
   });
-  refuses("\"n\"", [](ChatRequest& r) { r.extra = R"({"n": 2})"; });
-  const auto endpoint = chat_endpoint("http://127.0.0.1:1/chat/completions/");
-  expect_error(ErrorCode::kInvalidArgument, "chat/completions",
-               [&] { make_openai_client(endpoint); });
+  for (const std::string name :
+       {"n", "best_of", "num_completions", "max_new_tokens", "prediction"}) {
+    refuses("\"" + name + "\"", [&](ChatRequest& r) { r.extra = "{\"" + name + "\": 2}"; });
+  }
   for (const char* provider : {"[]", "{", "\"order\"", "{\"a\": \"\xFF\"}"}) {
     expect_error(ErrorCode::kInvalidArgument, "provider", [&] {
       make_openai_client(chat_endpoint("http://127.0.0.1:1"), {.provider = provider});

@@ -657,8 +657,9 @@ TEST_F(CurlTransportTls, SurvivesAServerThatGoesAwayWhileABodyIsSent) {
   Endpoint endpoint = endpoint_with("good");
   endpoint.base_url = "https://127.0.0.1:" + listener_.port + path({{reset()}});
   // By this length the server has read all when the most is still to come.
-  endpoint.headers = {{"Content-Length", "5"}};
-  const Response response = post(endpoint, std::string(8 << 20, 'x'));
+  const Response response = send(*make_transport(endpoint), {.url = endpoint.base_url + "/x",
+                                                             .headers = {{"Content-Length", "5"}},
+                                                             .body = std::string(8 << 20, 'x')});
   expect_failure(response, ErrorCode::kConnection, "127.0.0.1:" + listener_.port);
   EXPECT_TRUE(response.sent);
 }
@@ -825,28 +826,33 @@ TEST(CurlTransport, LimitsWhatCompressionHides) {
 // -----------------------------------------------------------------------
 
 TEST(MakeTransport, RefusesAnAddressThatIsNone) {
-  for (const auto& [url, part] :
-       std::vector<std::pair<std::string, std::string>>{{"", "not a URL"},
-                                                        {"localhost:8000", "http://"},
-                                                        {"llm.example.org/v1", "http://"},
-                                                        {"http://", "not a URL"},
-                                                        {"http://a b", "not a URL"},
-                                                        {"http://host:99999", "not a URL"},
-                                                        {"ftp://host", "\"ftp://\""},
-                                                        {"file:///etc/passwd", "\"file://\""},
-                                                        {"http://sk-secret@host", "api_key"},
-                                                        {"http://user:sk-secret@host", "api_key"},
-                                                        {"http://host/v1#", "\"#\""},
-                                                        {"http://host/?key=sk-secret#", "\"#\""},
-                                                        {"http://ho st?key=sk-secret", "not a URL"},
-                                                        {"sk-secret", "not a URL"}}) {
+  for (const auto& [url, part] : std::vector<std::pair<std::string, std::string>>{
+           {"", "not a URL"},
+           {"localhost:8000", "http://"},
+           {"llm.example.org/v1", "http://"},
+           {"http://", "not a URL"},
+           {"http://a b", "not a URL"},
+           {"http://host:99999", "not a URL"},
+           {"ftp://host", "\"ftp://\""},
+           {"file:///etc/passwd", "\"file://\""},
+           {"http://sk-secret@host", "api_key"},
+           {"http://user:sk-secret@host", "api_key"},
+           {"http://host/v1#", "\"#\""},
+           {"http://host/?key=sk-secret#", "\"#\""},
+           {"http://host/v1/chat/completions", "ends with \"/chat/completions\""},
+           {"http://host/v1/completions/", "remove it"},
+           {"http://host/v1/embeddings?key=sk-secret", "\"/embeddings\""},
+           {"http://host/responses", "\"/responses\""},
+           {"http://host/v1/messages", "\"/messages\""},
+           {"http://ho st?key=sk-secret", "not a URL"},
+           {"sk-secret", "not a URL"}}) {
     const Error error = testing::error_of([&url = url] { make_transport({.base_url = url}); });
     EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument) << url;
     EXPECT_THAT(error.what(), AllOf(HasSubstr(part), Not(HasSubstr("sk-secret")))) << url;
   }
   for (const std::string url :
        {"http://host", "https://host:8443/v1/", "http://[::1]:8000", " HTTPS://Host/V1\n",
-        "http://host/v1?api-version=1", "http://host?"}) {
+        "http://host/v1?api-version=1", "http://host?", "http://host/completions/v1"}) {
     EXPECT_NO_THROW(make_transport({.base_url = url})) << url;
   }
 }
@@ -862,6 +868,13 @@ TEST(MakeTransport, RefusesHeadersThatHttpDoesNotAdmit) {
   }
   for (const string& value : {string("a\nb"), string("a\r"), string("a\0b", 3)}) {
     expect_error(ErrorCode::kInvalidArgument, "header X-A", with("X-A", value));
+  }
+  for (const char* name : {"Host", "content-length", "Transfer-Encoding", "Connection", "Expect",
+                           "Content-Type", "Accept-Encoding"}) {
+    expect_error(ErrorCode::kInvalidArgument, std::string("the header ") + name, with(name, "x"));
+    expect_error(ErrorCode::kInvalidArgument, std::string("the header ") + name, [=] {
+      make_transport({.base_url = "http://host", .api_key = Secret("k"), .key_header = name});
+    });
   }
   EXPECT_NO_THROW(with("X-Title", "é")());
   EXPECT_NO_THROW(with("Authorization", "Basic abc")());
