@@ -14,11 +14,6 @@ struct InfoSettings {
   bool json = false;
 };
 
-void info(const InfoSettings& settings) {
-  print(settings.json ? checkpoint_json(settings.folder, print_warnings()) + '\n'
-                      : checkpoint_text(settings.folder, print_warnings()));
-}
-
 }  // namespace
 
 void add_info_command(CLI::App& app) {
@@ -28,7 +23,10 @@ void add_info_command(CLI::App& app) {
   command.add("DIR", command->folder, "DIR",
               "Checkpoint folder, or the name of an installed one; default: default");
   command.add("--json", command->json, "Print one JSON object");
-  command.runs(info);
+  command.runs([](const InfoSettings& settings) {
+    print(settings.json ? checkpoint_json(settings.folder, print_warnings()) + '\n'
+                        : checkpoint_text(settings.folder, print_warnings()));
+  });
 }
 
 }  // namespace r2router::cli

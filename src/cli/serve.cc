@@ -1,16 +1,8 @@
 // r2-router serve: the gateway as a program.
-#include <atomic>
-#include <cerrno>
 #include <csignal>
-#include <cstddef>
-#include <cstring>
-#include <iterator>
 #include <string>
 
-#include <fcntl.h>
-#include <poll.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include "r2router/error.h"
 #include "r2router/gateway.h"
@@ -19,6 +11,7 @@
 #include "cli/help_texts.h"  // written by CMake
 #include "cli/interrupt.h"
 #include "cli/router_options.h"
+#include "gateway/signals.h"
 
 namespace r2router::cli {
 namespace {
@@ -61,74 +54,9 @@ void reload(Gateway& gateway) {
   }
 }
 
-constexpr int kSignals[] = {SIGTERM, SIGINT, SIGHUP};
-
-// Of the one Signals that there is: a handler can reach nothing else.
-std::atomic<unsigned> arrived = 0;
-std::atomic<int> wakeup = -1;
-static_assert(std::atomic<unsigned>::is_always_lock_free && std::atomic<int>::is_always_lock_free);
-
-void note_signal(int signal) {
-  const int error = errno;
-  arrived |= 1U << signal;
-  [[maybe_unused]] const ssize_t written = ::write(wakeup, "", 1);
-  errno = error;
-}
-
-/// While it lives, the signals are received by next(). They have handlers instead of being blocked
-/// for sigwait(), since the process may have threads that do not block them, such as NumPy's.
-class Signals {
- public:
-  Signals() {
-    if (::pipe2(pipe_, O_CLOEXEC | O_NONBLOCK) != 0) {
-      throw Error(ErrorCode::kIo, std::string("cannot open a pipe: ") + std::strerror(errno));
-    }
-    arrived = 0;
-    wakeup = pipe_[1];
-    struct sigaction action = {};
-    action.sa_handler = note_signal;
-    action.sa_flags = SA_RESTART;
-    for (std::size_t i = 0; i < std::size(kSignals); ++i) {
-      ::sigaction(kSignals[i], &action, &before_[i]);
-    }
-  }
-  Signals(const Signals&) = delete;
-  Signals& operator=(const Signals&) = delete;
-  ~Signals() {
-    restore();
-    ::close(pipe_[0]);
-    ::close(pipe_[1]);
-  }
-
-  /// Waits for one of the signals.
-  int next() {
-    for (;;) {
-      const unsigned now = arrived.exchange(0);
-      for (const int signal : kSignals) {
-        if ((now & 1U << signal) != 0) return signal;
-      }
-      pollfd readable = {.fd = pipe_[0], .events = POLLIN, .revents = 0};
-      ::poll(&readable, 1, -1);
-      char bytes[256];
-      [[maybe_unused]] const ssize_t read = ::read(pipe_[0], bytes, sizeof bytes);
-    }
-  }
-
-  /// From now on, the signals have the effect that they had before.
-  void restore() {
-    for (std::size_t i = 0; i < std::size(kSignals); ++i) {
-      ::sigaction(kSignals[i], &before_[i], nullptr);
-    }
-  }
-
- private:
-  int pipe_[2] = {-1, -1};
-  struct sigaction before_[std::size(kSignals)] = {};
-};
-
 /// Serves until a signal ends it. Returns the exit code.
 int serve(const GatewayOptions& options) {
-  Signals signals;
+  gateway::Signals signals{SIGTERM, SIGINT, SIGHUP};
   raise_descriptor_limit();
   Gateway gateway(options);
   gateway.start();
