@@ -20,8 +20,10 @@ class Signals {
   int next() {
     int number = 0;
     set_.async_wait([&](const boost::system::error_code&, int arrived) { number = arrived; });
-    context_.restart();
-    context_.run_one();
+    while (number == 0) {  // the reactor has handlers of its own
+      context_.restart();
+      context_.run_one();
+    }
     return number;
   }
 
