@@ -238,8 +238,10 @@ class Router:
         """
         The choice for each row of embeddings, of which texts say how long the queries are unless size does.
         """
-    def route_vectors(self, vectors: collections.abc.Sequence[collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex] | None], options: RouteOptions, size: QuerySize, threads: typing.SupportsInt | typing.SupportsIndex = 0, total: None | TotalCurve | Allowance = None) -> DecisionBatch | None:
-        ...
+    def route_vectors(self, vectors: collections.abc.Sequence[numpy.ndarray | None], options: RouteOptions, size: QuerySize, threads: typing.SupportsInt | typing.SupportsIndex = 0, total: None | TotalCurve | Allowance = None) -> DecisionBatch | None:
+        """
+        vectors: contiguous arrays of float32 or float64, or None.
+        """
 class Data:
     """
     Queries, with their outcomes and embeddings if known.
