@@ -196,8 +196,9 @@ struct HullBounds {
   std::vector<std::size_t> pair;
   std::vector<const Terms*> terms;
   std::vector<double> quality, cost;
-  std::vector<std::uint8_t> exact, marked;
-  std::vector<double> values;  ///< utilities at a price
+  std::vector<std::uint8_t> exact;   ///< not bounds any more
+  std::vector<std::uint8_t> marked;  ///< as good as the best pair at some price
+  std::vector<double> values;        ///< utilities at a price
 
   void reset(std::size_t pairs) {
     count = 0;

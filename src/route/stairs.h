@@ -1,10 +1,11 @@
 // The choices of one query as quality is worth more and more: the corners of the upper hull of
 // quality over cost. total.h explains what they are for.
 //
-// Estimates rule most pairs out. At one price the pair of the highest upper bound is the most
-// promising: its exact prediction replaces the bound, until the highest one is exact. Two pairs
-// that are best at two prices have all others between them that exceed both where they are equal:
-// so the best pair of that price is found next, and the halves are searched likewise.
+// Estimates rule most pairs out. At a price, the pair of the highest upper bound is the most
+// promising. Its exact prediction replaces the bound, until the highest one is exact. This is done
+// at both ends of the range first. A pair that is best at some price between two others exceeds
+// both at the price at which they are equal, so the best pair of that price is found next, and the
+// two parts of the range are searched likewise.
 #pragma once
 
 #include <vector>
