@@ -121,8 +121,9 @@ class Rows:
 
 
 def random_embeddings(rows: int, dimension: int) -> Any:
-    """Ten thousand different ones, repeated."""
+    """Ten thousand different ones of length 1, as an encoder's are, repeated."""
     few = np.random.default_rng(1).standard_normal((10_000, dimension), np.float32)
+    few /= np.linalg.norm(few, axis=1, keepdims=True)
     return np.resize(few, (rows, dimension))
 
 

@@ -120,14 +120,26 @@ class HullSearch {
       bounds_.values[i] = utility_of(bounds_, i, price);
     }
     while (true) {
-      const double best = largest(bounds_.values.data(), bounds_.count);
-      const auto place = std::ranges::find(bounds_.values, best);
-      const auto i = static_cast<std::size_t>(place - bounds_.values.begin());
+      const std::size_t i = most_promising(price);
       if (bounds_.quality[i] == kNoQuality) return {};
       if (bounds_.exact[i] != 0) return i;
       settle_(i);
       bounds_.values[i] = utility_of(bounds_, i, price);
     }
+  }
+
+  /// The pair of the highest value. At an infinite price, where cost does not count, many bounds
+  /// are the highest quality that there is: it is an exact one of them, or else the cheapest.
+  std::size_t most_promising(double price) const {
+    const double value = largest(bounds_.values.data(), bounds_.count);
+    auto found =
+        static_cast<std::size_t>(std::ranges::find(bounds_.values, value) - bounds_.values.begin());
+    for (std::size_t i = found; std::isinf(price) && i < bounds_.count; ++i) {
+      if (bounds_.values[i] != value) continue;
+      if (bounds_.exact[i] != 0) return i;
+      if (bounds_.cost[i] < bounds_.cost[found]) found = i;
+    }
+    return found;
   }
 
   /// The pairs that are better than both at some price between those at which they are best. That
