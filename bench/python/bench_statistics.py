@@ -17,7 +17,10 @@ from sklearn.linear_model import Ridge
 
 from r2_router import Statistics
 
-MODELS = {f"model-{i}": {"output_price_per_million": 4.0**i} for i in range(4)}
+MODELS = {
+    f"model-{i}": {"input_price_per_million": 4.0**i / 5, "output_price_per_million": 4.0**i}
+    for i in range(4)
+}
 BATCH = 10_000
 
 
