@@ -143,7 +143,7 @@ PriceRange TotalCurve::range_near(double usd) const {
       std::max(kLeastMargin * share, kStandardErrors * standard_error(steps_, price, priced));
   PriceRange range;
   if (const double less = share - margin; less >= least) {
-    // Not of all rows the steps of this price are bought.
+    // Only some rows may have bought their steps of this price.
     range.least_usd = std::nextafter(allowance(less).price_usd, 0.0);
   }
   if (const double more = share + margin; more >= least && more < most) {
