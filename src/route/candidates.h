@@ -187,6 +187,14 @@ void for_each_model(const DecisionTable& table, const Rule& rule, Visit visit) {
 struct AdmittedModel {
   const ModelRange& range;
   Terms terms;
+  double highest = 0;  ///< the highest upper bound of its pairs
+};
+
+/// A pair that may be the best.
+struct Contender {
+  const AdmittedModel* model = nullptr;
+  std::size_t pair = 0;
+  std::optional<Option> option = {};  ///< once it is known and admissible
 };
 
 /// The highest quality and the least cost of the pairs that may be chosen; the first `count`
@@ -213,18 +221,20 @@ struct HullBounds {
 /// Kept between calls for its memory.
 struct Scratch {
   std::vector<AdmittedModel> models;  ///< of this query
-  std::vector<double> lower, upper;   ///< bounds on every pair's utility
+  std::vector<double> upper;          ///< bounds on every pair's utility
   std::vector<Point> points;          ///< of one model's pairs
   /// Effective estimates.
   std::vector<double> quality, quality_error, tokens, tokens_error;
-  std::vector<Option> options;  ///< those that can still win
+  std::vector<Contender> contenders;
+  std::vector<std::size_t> heap;  ///< of contenders, by their upper bounds
+  std::vector<Option> options;    ///< exact ones
   HullBounds hull;
 };
 
 /// Throws Error(kUnsupported) if the rule needs spreads that the table does not have.
 void check_spreads(const DecisionTable& table, const Rule& rule);
 
-/// Fills scratch.models.
+/// Fills scratch.models, which depend on the rule and its query.
 void admit_models(const DecisionTable& table, const Rule& rule, Scratch& scratch);
 
 /// The effective estimates: qualities reduced by risk aversion, and lengths of the pair that
@@ -235,9 +245,8 @@ EstimateView weighed(const DecisionTable& table, const Rule& rule, EstimateView 
 /// Whether a pair of the model may violate a constraint.
 bool is_constrained(const Terms& terms, const Rule& rule, const Goal& goal);
 
-/// Removes pairs that violate constraints from the bounds: from the upper bounds if they certainly
-/// violate one, from the lower bounds if they may. The whole token and the part of quality that are
-/// added to the errors cover the rounding of their bounds.
+/// Removes pairs that certainly violate a constraint from the bounds. The whole token and the part
+/// of quality that are added to the errors cover the rounding of their bounds.
 void bound_by_constraints(const DecisionTable& table, const Rule& rule, const Goal& goal,
                           const Terms& terms, const EstimateView& estimates,
                           const ModelRange& range, Scratch& scratch);

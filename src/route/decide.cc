@@ -21,28 +21,23 @@ double percentile_over_mean(double sigma) {
   return std::exp(kNormalPercentile * sigma - sigma * sigma / 2);
 }
 
-/// Bounds on the utility of one model's pairs. Plain arrays and no branches, for compilers to
-/// vectorise.
-void bound_utilities(const Rule& rule, const Goal& goal, const Terms& terms,
-                     const EstimateView& estimates, std::span<const double> budget_caps,
-                     const ModelRange& range, double* __restrict lower, double* __restrict upper) {
-  const double* __restrict quality = estimates.quality.data();
-  const double* __restrict tokens = estimates.tokens.data();
-  const double* __restrict quality_errors = estimates.quality_error.data();
-  const double* __restrict tokens_errors = estimates.tokens_error.data();
-  const double* __restrict caps = budget_caps.data();
-  const double scale = estimates.scale, floor = rule.token_floor;
-  const double quality_weight = 1 - goal.lambda;
-  const double input_cost = goal.lambda * terms.expected.fixed_usd;
-  const double token_cost = goal.lambda * (terms.expected.output_per_million / kPerMillion);
-  for (std::size_t i = range.begin; i < range.end; ++i) {
-    const double quality_error = scale * quality_errors[i], tokens_error = scale * tokens_errors[i];
-    const double q = quality[i], t = tokens[i], cap = caps[i];
-    const double least = least_of(greatest_of(t - tokens_error, floor), cap);
-    const double most = least_of(greatest_of(t + tokens_error, floor), cap);
-    lower[i] = quality_weight * clip_quality(q - quality_error) - (input_cost + token_cost * most);
-    upper[i] = quality_weight * clip_quality(q + quality_error) - (input_cost + token_cost * least);
-  }
+/// Sets upper bounds on the utilities of one model's pairs. Returns the highest.
+double bound_utilities(const DecisionTable& table, const Rule& rule, const Goal& goal,
+                       const AdmittedModel& model, const EstimateView& estimates, double* upper) {
+  const CostLine& cost = model.terms.expected;
+  const std::size_t begin = model.range.begin;
+  return table.kernel().bound_utilities(
+      {.quality = estimates.quality.data() + begin,
+       .quality_error = estimates.quality_error.data() + begin,
+       .tokens = estimates.tokens.data() + begin,
+       .tokens_error = estimates.tokens_error.data() + begin,
+       .most_tokens = table.budgets().data() + begin,
+       .least_tokens = rule.token_floor,
+       .scale = estimates.scale,
+       .quality_weight = 1 - goal.lambda,
+       .fixed_cost = goal.lambda * cost.fixed_usd,
+       .token_cost = goal.lambda * (cost.output_per_million / kPerMillion)},
+      model.range.end - begin, upper + begin);
 }
 
 }  // namespace
@@ -57,22 +52,17 @@ void bound_by_constraints(const DecisionTable& table, const Rule& rule, const Go
   const auto ladder = table.ladder(range);
   for (std::size_t i = range.begin; i < range.end; ++i) {
     const double cap = table.budgets()[i];
-    const double tokens_error = estimates.scale * estimates.tokens_error[i] + 1;
-    const double quality_error = estimates.scale * estimates.quality_error[i] + 1e-9;
-    const double quality = estimates.quality[i];
-    const double tokens = std::max(estimates.tokens[i], rule.token_floor);
-    const Point worst{.quality = clip_quality(quality - quality_error),
-                      .tokens = std::min(tokens + tokens_error, cap)};
-    if (missed(terms, rule, goal, cap, worst) == 0)
-      continue;  // then the best case violates none either
-    scratch.lower[i] = -kInfinity;
     // An excluded budget can still bound the interpolated ones above it, unless even the smallest
     // of them does not fit.
     const bool stretches = rule.continuous && std::isfinite(cap);
     const double least = stretches ? table.budgets()[ladder.front()] : cap;
-    const Point best = stretches ? Point{.quality = 1}
-                                 : Point{.quality = clip_quality(quality + quality_error),
-                                         .tokens = std::min(tokens - tokens_error, cap)};
+    Point best{.quality = 1};
+    if (!stretches) {
+      const double tokens = std::max(estimates.tokens[i], rule.token_floor);
+      best.quality =
+          clip_quality(estimates.quality[i] + estimates.scale * estimates.quality_error[i] + 1e-9);
+      best.tokens = std::min(tokens - (estimates.scale * estimates.tokens_error[i] + 1), cap);
+    }
     if (missed(terms, rule, goal, least, best) != 0) scratch.upper[i] = -kInfinity;
   }
 }
@@ -134,85 +124,109 @@ std::optional<Option> chosen(std::span<const Option> options, const Goal& goal) 
   return options[best_of(options, goal)];
 }
 
-/// The pair with the highest upper bound, and its model's terms; null if no pair can be chosen.
-std::pair<std::size_t, const Terms*> highest(const Scratch& scratch) {
-  double bound = -kInfinity;
-  const AdmittedModel* model = nullptr;
-  for (const AdmittedModel& each : scratch.models) {
-    const double own =
-        largest(scratch.upper.data() + each.range.begin, each.range.end - each.range.begin);
-    if (own > bound) {
-      bound = own;
-      model = &each;
-    }
+/// What a bound must reach to win over the utilities found so far. Utilities that the reference
+/// rounds to 8 decimals can meet if they are within 1e-8 of each other; others tie within a width.
+/// The relative part covers the rounding of the bounds themselves.
+class Threshold {
+ public:
+  explicit Threshold(const Goal& goal) : goal_(goal) {}
+
+  void raise(double utility) {
+    const double rounding = goal_.rounded ? 1.5e-8 : widest_tie(goal_.lambda, utility);
+    least_ = std::max(least_, utility - rounding - 1e-12 * (1 + std::abs(utility)));
   }
-  if (model == nullptr) return {};
-  std::size_t pair = model->range.begin;
-  while (scratch.upper[pair] != bound) ++pair;
-  return {pair, &model->terms};
-}
+  bool is_reached(double upper) const { return upper >= least_ && upper > -kInfinity; }
+
+ private:
+  const Goal& goal_;
+  double least_ = -kInfinity;
+};
 
 }  // namespace
 
 std::optional<Option> find_best(const DecisionTable& table, const Rule& rule, const Goal& goal,
                                 const EstimateView& estimates, const ExactSource& source,
                                 Scratch& scratch) {
-  // First pass: bounds on every pair's utility, and the best lower bound.
-  scratch.lower.resize(table.pairs().size());
+  // First pass: an upper bound on every pair's utility.
   scratch.upper.resize(table.pairs().size());
-  double best_lower = -kInfinity;
-  for (const auto& [range, terms] : scratch.models) {
-    bound_utilities(rule, goal, terms, estimates, table.budgets(), range, scratch.lower.data(),
-                    scratch.upper.data());
+  AdmittedModel* first = nullptr;
+  for (AdmittedModel& model : scratch.models) {
+    const ModelRange& range = model.range;
+    model.highest = bound_utilities(table, rule, goal, model, estimates, scratch.upper.data());
+    const bool constrained = is_constrained(model.terms, rule, goal);
     if (rule.monotone) bound_monotone(table, goal, estimates, range, scratch);
-    if (is_constrained(terms, rule, goal)) {
-      bound_by_constraints(table, rule, goal, terms, estimates, range, scratch);
+    if (constrained)
+      bound_by_constraints(table, rule, goal, model.terms, estimates, range, scratch);
+    if (rule.monotone || constrained) {
+      model.highest = largest(scratch.upper.data() + range.begin, range.end - range.begin);
     }
-    best_lower =
-        std::max(best_lower, largest(scratch.lower.data() + range.begin, range.end - range.begin));
+    if (first == nullptr || model.highest > first->highest) first = &model;
   }
 
-  // Utilities that the reference rounds to 8 decimals can meet if they are within 1e-8 of each
-  // other; others tie within a width. The relative part covers the rounding of the bounds
-  // themselves.
-  const auto threshold_of = [&](double utility) {
-    const double rounding = goal.rounded ? 1.5e-8 : widest_tie(goal.lambda, utility);
-    return utility - rounding - 1e-12 * (1 + std::abs(utility));
-  };
-  double threshold = threshold_of(best_lower);
-  const auto can_win = [&](double upper) { return upper >= threshold && upper > -kInfinity; };
-
-  // Second pass: exact predictions decide between the pairs that can still win, or the models if
-  // budgets between the trained ones count too. Each of them rules out more of the rest.
+  // Second pass: exact predictions from the highest bound down, of pairs, or of models if budgets
+  // between the trained ones count too, until no other bound reaches the best of them. The options
+  // are in the order of the pairs, which decides between rounded utilities.
+  Threshold threshold(goal);
   std::vector<Option>& options = scratch.options;
   options.clear();
-  const auto add = [&](const Option& option) {
-    options.push_back(option);
-    threshold = std::max(threshold, threshold_of(option.utility));
-  };
+  if (first == nullptr || !threshold.is_reached(first->highest)) return {};
   if (rule.continuous) {
-    for (const auto& [range, terms] : scratch.models) {
-      if (!can_win(largest(scratch.upper.data() + range.begin, range.end - range.begin))) continue;
-      for_each_option(table, range, terms, rule, goal, source, scratch.points, add);
+    const auto settle = [&](const AdmittedModel& model) {
+      for_each_option(table, model.range, model.terms, rule, goal, source, scratch.points,
+                      [&](const Option& option) {
+                        options.push_back(option);
+                        threshold.raise(option.utility);
+                      });
+    };
+    settle(*first);
+    const auto of_first = static_cast<std::ptrdiff_t>(options.size());
+    for (const AdmittedModel& model : scratch.models) {
+      if (&model == first) {
+        std::rotate(options.begin(), options.begin() + of_first, options.end());
+      } else if (threshold.is_reached(model.highest)) {
+        settle(model);
+      }
     }
     return chosen(options, goal);
   }
-  const auto settle = [&](const Terms& terms, std::size_t pair) -> std::optional<Option> {
-    const Point point = exact_point(table, rule, source, pair);
-    if (missed(terms, rule, goal, table.budgets()[pair], point) != 0) return {};
-    return make_option(table.pairs()[pair], point, terms, rule, goal);
+
+  const auto settle = [&](Contender& contender) {
+    const Terms& terms = contender.model->terms;
+    const Point point = exact_point(table, rule, source, contender.pair);
+    if (missed(terms, rule, goal, table.budgets()[contender.pair], point) != 0) return;
+    contender.option = make_option(table.pairs()[contender.pair], point, terms, rule, goal);
+    threshold.raise(contender.option->utility);
   };
-  // The pair of the highest upper bound comes first, since it is most likely the best. Options
-  // remain in the order of the pairs, which decides between rounded utilities.
-  const auto [first, first_terms] = highest(scratch);
-  if (first_terms == nullptr) return {};
-  const std::optional<Option> first_option = settle(*first_terms, first);
-  if (first_option) threshold = std::max(threshold, threshold_of(first_option->utility));
-  for (const auto& [range, terms] : scratch.models) {
-    for (std::size_t i = range.begin; i < range.end; ++i) {
-      if (!can_win(scratch.upper[i])) continue;
-      if (const auto option = i == first ? first_option : settle(terms, i)) add(*option);
+  const double* const upper = scratch.upper.data();
+  Contender likely{
+      .model = first,
+      .pair = static_cast<std::size_t>(
+          std::find(upper + first->range.begin, upper + first->range.end, first->highest) - upper)};
+  settle(likely);
+  std::vector<Contender>& contenders = scratch.contenders;
+  std::vector<std::size_t>& heap = scratch.heap;
+  contenders.clear();
+  heap.clear();
+  for (const AdmittedModel& model : scratch.models) {
+    if (!threshold.is_reached(model.highest)) continue;
+    for (std::size_t pair = model.range.begin; pair < model.range.end; ++pair) {
+      if (pair == likely.pair) {
+        contenders.push_back(likely);
+      } else if (threshold.is_reached(upper[pair])) {
+        heap.push_back(contenders.size());
+        contenders.push_back({.model = &model, .pair = pair});
+      }
     }
+  }
+  const auto upper_of = [&](std::size_t i) { return upper[contenders[i].pair]; };
+  std::ranges::make_heap(heap, {}, upper_of);
+  while (!heap.empty() && threshold.is_reached(upper_of(heap.front()))) {
+    settle(contenders[heap.front()]);
+    std::ranges::pop_heap(heap, {}, upper_of);
+    heap.pop_back();
+  }
+  for (const Contender& contender : contenders) {
+    if (contender.option) options.push_back(*contender.option);
   }
   return chosen(options, goal);
 }
@@ -253,7 +267,7 @@ void check_spreads(const DecisionTable& table, const Rule& rule) {
 void admit_models(const DecisionTable& table, const Rule& rule, Scratch& scratch) {
   scratch.models.clear();
   for_each_model(table, rule, [&](const ModelRange& range, const Terms& terms) {
-    scratch.models.push_back({range, terms});
+    scratch.models.push_back({.range = range, .terms = terms});
   });
 }
 
@@ -270,8 +284,10 @@ Choice finish(std::pair<std::optional<Option>, Choice> found, const DecisionTabl
 }  // namespace
 
 DecisionTable::DecisionTable(std::shared_ptr<const Pool> pool, std::span<const Pair> pairs,
-                             std::span<const PairFacts> facts)
-    : pool_(std::move(pool)), pairs_(pairs.begin(), pairs.end()) {
+                             std::span<const PairFacts> facts, std::string_view kernel)
+    : pool_(std::move(pool)),
+      pairs_(pairs.begin(), pairs.end()),
+      kernel_(score::find_kernel(kernel)) {
   for (std::size_t i = 0; i < pairs_.size(); ++i) {
     const std::uint32_t model = pairs_[i].model;
     if (model >= pool_->size()) {
@@ -330,7 +346,6 @@ Choice choose(const DecisionTable& table, const Rule& rule, const EstimateView& 
               const ExactSource& source, Scratch& scratch) {
   check_spreads(table, rule);
   const EstimateView view = weighed(table, rule, estimates, source, scratch);
-  admit_models(table, rule, scratch);
   return finish(
       search(rule,
              [&](const Goal& goal) { return find_best(table, rule, goal, view, source, scratch); }),

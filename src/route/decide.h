@@ -7,12 +7,15 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "r2router/decision.h"
 #include "r2router/options.h"
 #include "r2router/scorer.h"
 #include "r2router/types.h"
+
+#include "score/kernels.h"
 
 namespace r2router::internal {
 
@@ -27,10 +30,10 @@ struct ModelRange {
 /// Prices and budgets in a layout for fast decisions; built once for a router. Immutable.
 class DecisionTable {
  public:
-  /// `facts`: one for each pair; empty: as decide(). Throws Error(kInvalidArgument) if a pair's
-  /// model is not in the pool.
+  /// `facts`: one for each pair; empty: as decide(). `kernel`: as RouterOptions::kernel. Throws
+  /// Error(kInvalidArgument) if a pair's model is not in the pool.
   DecisionTable(std::shared_ptr<const Pool> pool, std::span<const Pair> pairs,
-                std::span<const PairFacts> facts);
+                std::span<const PairFacts> facts, std::string_view kernel = {});
 
   const std::shared_ptr<const Pool>& pool() const { return pool_; }
   std::span<const Pair> pairs() const { return pairs_; }
@@ -52,6 +55,7 @@ class DecisionTable {
   std::span<const std::size_t> ladder(const ModelRange& range) const {
     return std::span(ladders_).subspan(range.begin, range.limited);
   }
+  const score::Kernel& kernel() const { return kernel_; }
 
  private:
   std::shared_ptr<const Pool> pool_;
@@ -61,12 +65,15 @@ class DecisionTable {
   bool has_spreads_ = false, spreads_by_quality_ = false, predicts_lengths_ = true;
   std::vector<std::size_t> ladders_;  ///< each model's at the index of its first pair
   std::vector<ModelRange> models_;
+  const score::Kernel& kernel_;
 };
 
 /// Length of a query in tokens: expected, and upper bound.
 struct InputTokens {
   std::int64_t expected = 0, most = 0;
   std::optional<std::int64_t> context = {};  ///< for the context limit; empty: the upper bound
+
+  bool operator==(const InputTokens&) const = default;
 };
 
 /// How options are compared. Every objective is a weight of cost.
@@ -145,9 +152,10 @@ struct Choice {
   double quality_floor = 0;  ///< the required quality, if it was not met
 };
 
-/// Chooses the option that exact predictions would choose, and asks `source` only for pairs whose
-/// bounds reach the best one's. Throws Error(kInvalidArgument) if no pair is left, or
-/// Error(kBudget) if the reason is the cost limit; so does the choice from exact predictions.
+/// Chooses the option that exact predictions would choose among the models of admit_models(), and
+/// requests exact predictions only of pairs whose bounds reach the best one's. Throws
+/// Error(kInvalidArgument) if no pair is left, or Error(kBudget) if the reason is the cost limit;
+/// so does the choice from exact predictions.
 Choice choose(const DecisionTable& table, const Rule& rule, const EstimateView& estimates,
               const ExactSource& source, Scratch& scratch);
 Choice choose(const DecisionTable& table, const Rule& rule, const Predictions& predictions);

@@ -255,7 +255,8 @@ void explain_tasks(const TaskElements& elements, const EmbeddingView& embedding,
 /// too.
 struct Router::State {
   State(Config own_config, std::shared_ptr<const Scorer> own_scorer,
-        std::shared_ptr<const Encoder> own_encoder, std::vector<double> own_spreads)
+        std::shared_ptr<const Encoder> own_encoder, std::vector<double> own_spreads,
+        std::string_view kernel)
       : config(std::move(own_config)),
         defaults(config.default_policy()),
         scorer(std::move(own_scorer)),
@@ -264,7 +265,7 @@ struct Router::State {
         tasks(task_elements(config)),
         exact(scorer->pairs().size()),
         table(std::make_shared<const Pool>(config.models), scorer->pairs(),
-              pair_facts(*scorer, spreads, recognises_tasks(config), config.length_sigma)) {
+              pair_facts(*scorer, spreads, recognises_tasks(config), config.length_sigma), kernel) {
     check(config.policy);
     if (encoder && encoder->dimension() != scorer->dimension()) {
       refuse_parts("the encoder makes vectors of " + std::to_string(encoder->dimension()) +
@@ -322,6 +323,8 @@ struct Router::State {
   void check_dimension(const EmbeddingView& embedding) const;
   void estimate(EmbeddingView embeddings, std::size_t rows, Estimates& out) const;
   internal::EstimateView estimates_of(std::size_t row, const Memory& memory) const;
+  /// Sets the size of the query in the rule, and the models that it admits; both are in `memory`.
+  void resolve_size(const QuerySize& size, internal::InputTokens otherwise, Memory& memory) const;
   /// Decides for a row of the estimates, by the rule; both are in `memory`.
   internal::Choice choose(EmbeddingView embedding, std::size_t row, Memory& memory) const;
   Decision decide_row(EmbeddingView embedding, std::size_t row, const RouteOptions& options,
@@ -347,7 +350,7 @@ std::shared_ptr<const Router::State> Router::State::of(Checkpoint checkpoint,
   }
   auto spreads = quality_spreads(checkpoint, scorer->pairs());
   return std::make_shared<const State>(std::move(checkpoint.config), std::move(scorer),
-                                       std::move(encoder), std::move(spreads));
+                                       std::move(encoder), std::move(spreads), options.kernel);
 }
 
 std::shared_ptr<const Router::State> Router::State::of(RouterParts parts) {
@@ -359,7 +362,8 @@ std::shared_ptr<const Router::State> Router::State::of(RouterParts parts) {
                  " quality spreads: give one for each, or none");
   }
   return std::make_shared<const State>(std::move(config), std::move(parts.scorer),
-                                       std::move(parts.encoder), std::move(parts.quality_spreads));
+                                       std::move(parts.encoder), std::move(parts.quality_spreads),
+                                       std::string_view());
 }
 
 std::string_view Router::State::text_to_embed(const Query& query) const {
@@ -409,6 +413,12 @@ internal::EstimateView Router::State::estimates_of(std::size_t row, const Memory
           .scale = estimates.scale[row]};
 }
 
+void Router::State::resolve_size(const QuerySize& size, internal::InputTokens otherwise,
+                                 Memory& memory) const {
+  internal::resolve_size(size, otherwise, memory.rule);
+  internal::admit_models(table, memory.rule, memory.decision);
+}
+
 internal::Choice Router::State::choose(EmbeddingView embedding, std::size_t row,
                                        Memory& memory) const {
   const internal::EstimateView view = estimates_of(row, memory);
@@ -435,7 +445,7 @@ Decision Router::State::route(EmbeddingView embedding, const RouteOptions& optio
                               Memory& memory) const {
   check_dimension(embedding);
   internal::resolve(options, defaults, *table.pool(), memory.rule);
-  internal::resolve_size(size, otherwise, memory.rule);
+  resolve_size(size, otherwise, memory);
   estimate(embedding, 1, memory.estimates);
   return decide_row(embedding, 0, options, memory);
 }
@@ -547,7 +557,7 @@ std::vector<RouteResult> Router::State::route(std::span<const Query> queries,
           internal::resolve(own, defaults, *table.pool(), memory.rule);
           resolved = &own;
         }
-        internal::resolve_size(queries[query].size, length_of(queries[query]), memory.rule);
+        resolve_size(queries[query].size, length_of(queries[query]), memory);
         results[query].emplace(decide_row(block.subspan(r * dimension, dimension), r, own, memory));
       });
     }
@@ -558,6 +568,14 @@ std::vector<RouteResult> Router::State::route(std::span<const Query> queries,
   for (std::optional<RouteResult>& result : results) in_order.push_back(*std::move(result));
   return in_order;
 }
+
+namespace {
+
+void set_row(std::size_t row, const internal::Choice& choice, DecisionBatch& batch) {
+  batch.set(row, internal::reported(choice.option, choice.goal), choice.goal.reason);
+}
+
+}  // namespace
 
 DecisionBatch Router::State::route_batch(EmbeddingView embeddings, const RouteOptions& options,
                                          std::span<const QuerySize> sizes) const {
@@ -575,26 +593,27 @@ DecisionBatch Router::State::route_batch(EmbeddingView embeddings, const RouteOp
                     "none");
   }
 
-  const auto resolve_size = [&](const QuerySize& size, internal::Rule& rule) {
-    internal::resolve_size(size, internal::kDefaultInputTokens, rule);
-  };
   internal::Rule rule;
   internal::resolve(options, defaults, *table.pool(), rule);
-  for (const QuerySize& size : sizes) resolve_size(size, rule);  // checks them before any work
-  if (sizes.size() != 1) resolve_size({}, rule);
+  for (const QuerySize& size : sizes) {  // checks them before any work
+    internal::resolve_size(size, internal::kDefaultInputTokens, rule);
+  }
   DecisionBatch batch = DecisionBatch::of(table.pool(), rows);
   for_each_block(rows, options.threads, [&](std::size_t begin, std::size_t count) {
     const MemoryLease lease;
     Memory& memory = *lease;
     memory.rule = rule;
+    if (sizes.size() <= 1) {
+      resolve_size(sizes.empty() ? QuerySize{} : sizes[0], internal::kDefaultInputTokens, memory);
+    }
     estimate(slice(embeddings, begin * dimension, count * dimension), count, memory.estimates);
     for (std::size_t r = 0; r < count; ++r) {
       const EmbeddingView embedding = slice(embeddings, (begin + r) * dimension, dimension);
       if (!std::isfinite(memory.estimates.scale[r])) throw_bad_element(embedding, begin + r);
-      if (sizes.size() > 1) resolve_size(sizes[begin + r], memory.rule);
-      const Decision decision =
-          internal::make_decision(table, memory.rule, choose(embedding, r, memory));
-      batch.set(begin + r, decision.chosen, decision.reason);
+      if (sizes.size() > 1) {
+        resolve_size(sizes[begin + r], internal::kDefaultInputTokens, memory);
+      }
+      set_row(begin + r, choose(embedding, r, memory), batch);
     }
   });
   return batch;
@@ -723,6 +742,8 @@ void Router::State::for_each_row(const QueryColumn& column, const internal::Rule
     Memory& memory = *lease;
     memory.rule = rule;
     estimate(block.embeddings, block.rows.size(), memory.estimates);
+    bool resolved = false;  // for `last`
+    internal::InputTokens last;
     for (std::size_t r = 0; r < block.rows.size(); ++r) {
       const std::size_t row = block.rows[r];
       if (!std::isfinite(memory.estimates.scale[r])) {
@@ -735,7 +756,12 @@ void Router::State::for_each_row(const QueryColumn& column, const internal::Rule
                   .most = most_input_tokens(*text, config.budget_prompt)};
       }
       try {
-        internal::resolve_size(size, length, memory.rule);
+        if (!resolved || length != last) {
+          resolved = false;
+          resolve_size(size, length, memory);
+          last = length;
+          resolved = true;
+        }
         decide(row, slice(block.embeddings, r * scorer->dimension(), scorer->dimension()), r,
                memory);
       } catch (const Error& error) {
@@ -764,9 +790,7 @@ DecisionBatch Router::State::route(const QueryColumn& column, const RouteOptions
   DecisionBatch batch = DecisionBatch::of(table.pool(), column.size());
   for_each_row(column, rule, options, size, batch.reason,
                [&](std::size_t row, const EmbeddingView& embedding, std::size_t r, Memory& memory) {
-                 const Decision decision =
-                     internal::make_decision(table, memory.rule, choose(embedding, r, memory));
-                 batch.set(row, decision.chosen, decision.reason);
+                 set_row(row, choose(embedding, r, memory), batch);
                });
   return batch;
 }
@@ -844,7 +868,7 @@ Router Router::with_pool(const Pool& pool, const LogCallback& log) const {
   Config config = state_->config;
   apply_pool(config, pool, log);
   return Router(std::make_shared<const State>(std::move(config), state_->scorer, state_->encoder,
-                                              state_->spreads));
+                                              state_->spreads, state_->table.kernel().name));
 }
 
 Decision Router::route(const Query& query, const RouteOptions& options) const {

@@ -50,7 +50,8 @@ class WorstCase {
 void add_bounds(const DecisionTable& table, const Rule& rule, Total total,
                 const AdmittedModel& model, const EstimateView& estimates, const Scratch& scratch,
                 HullBounds& bounds) {
-  const auto& [range, terms] = model;
+  const ModelRange& range = model.range;
+  const Terms& terms = model.terms;
   const double token_cost = terms.expected.output_per_million / kPerMillion;
   std::optional<WorstCase> worst_case;
   if (total == Total::kWorstCase) worst_case.emplace(terms, rule);
@@ -225,7 +226,6 @@ void find_stairs(const DecisionTable& table, const Rule& rule, Total total,
                  Scratch& scratch, Stairs& out) {
   check_spreads(table, rule);
   const EstimateView view = weighed(table, rule, estimates, source, scratch);
-  admit_models(table, rule, scratch);
   out.stairs.clear();
   out.reason = Reason::kUsd;
   Goal goal{.lambda = 0, .reason = Reason::kUsd};  // the utility is the quality
@@ -243,15 +243,14 @@ void find_stairs(const DecisionTable& table, const Rule& rule, Total total,
   options.clear();
   const auto add = [&](const Option& option) { options.push_back(option); };
   if (rule.continuous) {
-    for (const auto& [range, terms] : scratch.models) {
-      for_each_option(table, range, terms, rule, goal, source, scratch.points, add);
+    for (const AdmittedModel& model : scratch.models) {
+      for_each_option(table, model.range, model.terms, rule, goal, source, scratch.points, add);
     }
     make_hull(total, options, out.stairs);
     return;
   }
   HullBounds& bounds = scratch.hull;
   bounds.reset(table.pairs().size());
-  scratch.lower.assign(table.pairs().size(), 0);
   scratch.upper.assign(table.pairs().size(), 0);
   for (const AdmittedModel& model : scratch.models) {
     if (is_constrained(model.terms, rule, goal)) {

@@ -44,7 +44,7 @@ void append_steps(const Stairs& stairs, Total total, const PriceRange& prices, s
 void limit_total(Total total, Rule& rule);
 
 /// Finds the stairs, which are right at these prices, by the rule, whose goal counts only
-/// for its floor. Throws Error(kUnsupported) as choose() does.
+/// for its floor, among the models of admit_models(). Throws Error(kUnsupported) as choose() does.
 void find_stairs(const DecisionTable& table, const Rule& rule, Total total,
                  const PriceRange& prices, const EstimateView& estimates, const ExactSource& source,
                  Scratch& scratch, Stairs& out);

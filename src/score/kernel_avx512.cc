@@ -12,6 +12,9 @@ inline Floats multiply_add(Floats a, Floats b, Floats c) { return _mm512_fmadd_p
 inline __m512d load_widened(const float* p) {
   return _mm512_maskz_cvtps_pd(0xFF, _mm256_loadu_ps(p));
 }
+inline __m512d add_exact_product(__m512d a, __m512d b, __m512d c) {
+  return _mm512_fmadd_pd(a, b, c);
+}
 }  // namespace
 
 #include "score/kernel_impl.h"

@@ -15,6 +15,7 @@ inline Floats multiply_add(Floats a, Floats b, Floats c) { return a * b + c; }
 inline TwoDoubles load_widened(const float* p) {
   return __builtin_convertvector(*reinterpret_cast<const TwoFloats*>(p), TwoDoubles);
 }
+inline TwoDoubles add_exact_product(TwoDoubles a, TwoDoubles b, TwoDoubles c) { return a * b + c; }
 #ifdef __SSE2__
 typedef int Ints __attribute__((vector_size(16)));
 // Of bytes widened to 16 bits, the first and third of each four apart from the others.

@@ -6,9 +6,11 @@
 // Before inclusion: R2ROUTER_VECTOR_FLOATS, floats in a register; R2ROUTER_PANEL_VECTORS, registers
 // across a panel; R2ROUTER_BATCH_ROWS, embeddings that a panel is multiplied with at once (their
 // product plus a few is the number of registers); multiply_add(a, b, c) on Floats = a·b + c; and
-// load_widened(p), a register of doubles from floats. With R2ROUTER_BYTE_PRODUCTS also
-// multiply_add_bytes(w, x, c) on Ints = c plus, in each lane, the products of w's four unsigned
-// bytes with x's four signed ones; and store_low_bytes(p, v), the lowest byte of each lane.
+// load_widened(p), a register of doubles from floats; and add_exact_product(a, b, c) on registers
+// of doubles = a·b + c, where no product is rounded, so that it may be fused. With
+// R2ROUTER_BYTE_PRODUCTS also multiply_add_bytes(w, x, c) on Ints = c plus, in each lane, the
+// products of w's four unsigned bytes with x's four signed ones; and store_low_bytes(p, v), the
+// lowest byte of each lane.
 #pragma once
 
 #include <cstddef>
@@ -263,7 +265,12 @@ double dot(const A* a, const B* b, std::size_t size) {
   for (; i + kPartialSums <= size; i += kPartialSums) {
 #pragma GCC unroll 64
     for (std::size_t v = 0; v < kSumVectors; ++v) {
-      sums[v] += load_doubles(a + i + v * kDoubles) * load_doubles(b + i + v * kDoubles);
+      const Doubles x = load_doubles(a + i + v * kDoubles), y = load_doubles(b + i + v * kDoubles);
+      if constexpr (sizeof(A) == sizeof(float) && sizeof(B) == sizeof(float)) {
+        sums[v] = add_exact_product(x, y, sums[v]);
+      } else {
+        sums[v] += x * y;
+      }
     }
   }
   double parts[kPartialSums];
@@ -280,13 +287,59 @@ double dot(const A* a, const B* b, std::size_t size) {
   return parts[0];
 }
 
+template <typename Number>
+inline Number least_of(Number a, Number b) {
+  return b < a ? b : a;
+}
+template <typename Number>
+inline Number greatest_of(Number a, Number b) {
+  return a < b ? b : a;
+}
+
+double bound_utilities(const UtilityTerms& terms, std::size_t count, double* upper) {
+  const auto bound = [&](auto quality, auto quality_error, auto tokens, auto tokens_error,
+                         auto most_tokens) {
+    using Number = decltype(quality);
+    const Number highest = quality + terms.scale * quality_error;
+    const Number shortest = tokens - terms.scale * tokens_error;
+    const Number clipped = least_of(greatest_of(highest, Number{}), Number{} + 1);
+    const Number least =
+        least_of(greatest_of(shortest, Number{} + terms.least_tokens), most_tokens);
+    return terms.quality_weight * clipped - (terms.fixed_cost + terms.token_cost * least);
+  };
+  Doubles most = Doubles{} - __builtin_inf();
+  std::size_t i = 0;
+  for (; i + kDoubles <= count; i += kDoubles) {
+    const Doubles bounds =
+        bound(load_doubles(terms.quality + i), load_doubles(terms.quality_error + i),
+              load_doubles(terms.tokens + i), load_doubles(terms.tokens_error + i),
+              load_doubles(terms.most_tokens + i));
+    *reinterpret_cast<LooseDoubles*>(upper + i) = bounds;
+    most = greatest_of(most, bounds);
+  }
+  double largest = -__builtin_inf();
+  for (std::size_t lane = 0; lane < kDoubles; ++lane) largest = greatest_of(largest, most[lane]);
+  for (; i < count; ++i) {
+    upper[i] = bound(terms.quality[i], terms.quality_error[i], terms.tokens[i],
+                     terms.tokens_error[i], terms.most_tokens[i]);
+    largest = greatest_of(largest, upper[i]);
+  }
+  return largest;
+}
+
 }  // namespace
 }  // namespace r2router::score
 
-#define R2ROUTER_DEFINE_KERNEL(variable, name)                                                    \
-  namespace r2router::score {                                                                     \
-  extern const Kernel variable;                                                                   \
-  constinit const Kernel variable = {                                                             \
-      name,     kPanelWidth, product, dot<float, float>, dot<float, double>, dot<double, double>, \
-      to_bytes, byte_product};                                                                    \
+#define R2ROUTER_DEFINE_KERNEL(variable, name)            \
+  namespace r2router::score {                             \
+  extern const Kernel variable;                           \
+  constinit const Kernel variable = {name,                \
+                                     kPanelWidth,         \
+                                     product,             \
+                                     dot<float, float>,   \
+                                     dot<float, double>,  \
+                                     dot<double, double>, \
+                                     to_bytes,            \
+                                     byte_product,        \
+                                     bound_utilities};    \
   }

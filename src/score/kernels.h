@@ -29,6 +29,17 @@ inline constexpr std::size_t kLargestByteDimension = std::size_t{1} << 16;
 /// Is added to weights in bytes, since instructions multiply unsigned bytes with signed ones.
 inline constexpr int kByteOffset = 128;
 
+/// Predictions of pairs, one element for each, and what their utilities are made of. A prediction
+/// is within scale·error of the exact one.
+struct UtilityTerms {
+  const double *quality, *quality_error;
+  const double *tokens, *tokens_error;  ///< lengths of answers
+  const double* most_tokens;            ///< of each
+  double least_tokens;                  ///< of all
+  double scale;
+  double quality_weight, fixed_cost, token_cost;
+};
+
 /// One instruction set's functions. All are pure and safe from many threads.
 struct Kernel {
   std::string_view name;
@@ -57,6 +68,11 @@ struct Kernel {
   void (*byte_product)(const unsigned char* panels, const float* steps, std::size_t panel_count,
                        std::size_t stride, const signed char* bytes, const ByteRow* rows,
                        std::size_t row_count, float* out);
+
+  /// Upper bounds on quality_weight·quality − (fixed_cost + token_cost·tokens), with quality
+  /// clipped to [0, 1] and tokens to their limits. Rounding differs between kernels. Returns the
+  /// largest.
+  double (*bound_utilities)(const UtilityTerms& terms, std::size_t count, double* upper);
 };
 
 /// Products are summed in blocks of this many dimensions, which keeps panels in the first-level

@@ -131,6 +131,7 @@ TEST(Choose, FromBoundedEstimatesEqualsTheExactChoice) {
     }
     const testing::CountedPredictions source(c.predictions);
     internal::Scratch scratch;
+    internal::admit_models(table, rule, scratch);
     const auto bounded = [&] {
       return internal::choose(
           table, rule, {estimates.quality, estimates.tokens, quality_error, tokens_error, size},

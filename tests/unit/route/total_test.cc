@@ -115,6 +115,7 @@ TEST(Stairs, AreTheBestOptionsAtEveryPrice) {
     }
     const testing::CountedPredictions source(c.predictions);
     internal::Scratch scratch;
+    internal::admit_models(table, rule, scratch);
     internal::Stairs found;
     const auto find = [&](const PriceRange& range) {
       internal::find_stairs(

@@ -118,6 +118,47 @@ TEST(Kernels, DotProductsAreBitIdenticalOnEveryKernel) {
   }
 }
 
+TEST(Kernels, BoundUtilitiesAsANaiveLoopDoes) {
+  std::mt19937_64 random(9);
+  std::uniform_real_distribution<double> number(-0.5, 1.5);
+  for (const std::size_t count : {0, 1, 5, 7, 8, 9, 16, 17, 40}) {
+    std::vector<double> quality(count), quality_error(count), tokens(count), tokens_error(count),
+        most_tokens(count);
+    for (std::size_t i = 0; i < count; ++i) {
+      quality[i] = number(random);
+      quality_error[i] = std::abs(number(random)) / 4;
+      tokens[i] = 1000 * number(random);
+      tokens_error[i] = 100 * std::abs(number(random));
+      most_tokens[i] = i % 3 == 0 ? INFINITY : 800 * std::abs(number(random));
+    }
+    if (count > 5) quality_error[5] = 1e300;  // of a prediction without a bound
+    for (const score::Kernel* kernel : score::runnable_kernels()) {
+      const score::UtilityTerms terms{.quality = quality.data(),
+                                      .quality_error = quality_error.data(),
+                                      .tokens = tokens.data(),
+                                      .tokens_error = tokens_error.data(),
+                                      .most_tokens = most_tokens.data(),
+                                      .least_tokens = 20,
+                                      .scale = 1.5,
+                                      .quality_weight = 0.7,
+                                      .fixed_cost = 0.1,
+                                      .token_cost = 0.001};
+      std::vector<double> upper(count + 1, 55);
+      const double largest = kernel->bound_utilities(terms, count, upper.data());
+      double expected_largest = -INFINITY;
+      for (std::size_t i = 0; i < count; ++i) {
+        const double best = std::clamp(quality[i] + 1.5 * quality_error[i], 0.0, 1.0);
+        const double least =
+            std::min(std::max(tokens[i] - 1.5 * tokens_error[i], 20.0), most_tokens[i]);
+        ASSERT_NEAR(upper[i], 0.7 * best - (0.1 + 0.001 * least), 1e-14) << kernel->name;
+        expected_largest = std::max(expected_largest, upper[i]);
+      }
+      EXPECT_EQ(largest, expected_largest) << kernel->name << ' ' << count;
+      EXPECT_EQ(upper[count], 55) << kernel->name << ' ' << count;
+    }
+  }
+}
+
 TEST(Kernels, AreListedSlowestFirstAndFoundByName) {
   const auto names = available_kernels();
   ASSERT_FALSE(names.empty());

@@ -184,6 +184,13 @@ double largest_error(const score::Screen& screen, const std::vector<float>& weig
   return largest;
 }
 
+/// The heads and their opposites, which have no direction in common.
+std::vector<float> with_opposites(std::vector<float> weights) {
+  const std::size_t size = weights.size();
+  for (std::size_t i = 0; i < size; ++i) weights.push_back(-weights[i]);
+  return weights;
+}
+
 // Weights and embeddings of one repeated number are rounded the same way everywhere, so that the
 // errors add up to the bound. Random ones stay far below it, whatever the bound is.
 TEST(ByteScreen, ReachesItsBoundsAndStaysWithinThem) {
@@ -198,18 +205,60 @@ TEST(ByteScreen, ReachesItsBoundsAndStaysWithinThem) {
         // Errors of both, of the weights alone, of the embedding alone.
         const auto both = repeated(60 + fraction), small = repeated(8 + fraction);
         const auto whole = repeated(60);
-        const auto screen = score::make_byte_screen(both, dimension, *kernel);
-        const double error = largest_error(*screen, both, both, dimension);
+        const auto heads = with_opposites(both), whole_heads = with_opposites(whole);
+        const auto screen = score::make_byte_screen(heads, dimension, *kernel);
+        const double error = largest_error(*screen, heads, both, dimension);
         EXPECT_LE(error, 1) << dimension << ' ' << fraction;
         EXPECT_GT(error, 0.85) << dimension << ' ' << fraction;
-        EXPECT_LE(largest_error(*screen, both, whole, dimension), 1);
-        EXPECT_LE(largest_error(*screen, both, small, dimension), 1);
+        EXPECT_LE(largest_error(*screen, heads, whole, dimension), 1);
+        EXPECT_LE(largest_error(*screen, heads, small, dimension), 1);
         // An error that is large for the norm, compared with a typical one.
-        const auto exact = score::make_byte_screen(whole, dimension, *kernel);
-        const double of_embedding = largest_error(*exact, whole, small, dimension);
+        const auto exact = score::make_byte_screen(whole_heads, dimension, *kernel);
+        const double of_embedding = largest_error(*exact, whole_heads, small, dimension);
         EXPECT_LE(of_embedding, 1);
         EXPECT_GT(of_embedding, 0.85);
       }
+    }
+  }
+}
+
+// What the heads have in common is not rounded to bytes.
+TEST(ByteScreen, BoundsOnlyWhatTheHeadsDoNotHaveInCommon) {
+  constexpr std::size_t kDimension = 1024, kHeads = 40;
+  std::mt19937_64 random(34);
+  for (const score::Kernel* kernel : byte_kernels()) {
+    const std::vector<float> common = random_numbers(kDimension, random);
+    std::vector<float> weights = random_numbers(kHeads * kDimension, random);
+    for (std::size_t i = 0; i < weights.size(); ++i) {
+      const float size = i / kDimension % 2 == 0 ? 1 : 1e4F;
+      weights[i] = size * (common[i % kDimension] + 0.3F * weights[i]);
+    }
+    const auto embeddings = random_numbers(20 * kDimension, random);
+    const auto screen = score::make_byte_screen(weights, kDimension, *kernel);
+    const auto apart = score::make_byte_screen(with_opposites(weights), kDimension, *kernel);
+    for (std::size_t head = 0; head < kHeads; ++head) {
+      EXPECT_LT(screen->errors()[head], 0.4 * apart->errors()[head]) << head;
+    }
+    EXPECT_LE(largest_error(*screen, weights, embeddings, kDimension), 1);
+    // Embeddings along the common direction have the largest part in common.
+    EXPECT_LE(largest_error(*screen, weights, common, kDimension), 1);
+  }
+}
+
+// Rounding is all that is left of a head that the others repeat.
+TEST(ByteScreen, CoversTheRoundingOfTheCommonPart) {
+  std::mt19937_64 random(35);
+  for (const score::Kernel* kernel : byte_kernels()) {
+    for (const std::size_t dimension : {1, 64, 1000}) {
+      const std::vector<float> head = random_numbers(dimension, random);
+      std::vector<float> weights;
+      for (const float factor : {1.0F, 3.0F, 1e-7F}) {
+        for (const float number : head) weights.push_back(factor * number);
+      }
+      const auto screen = score::make_byte_screen(weights, dimension, *kernel);
+      const auto embeddings = random_numbers(200 * dimension, random);
+      EXPECT_LE(largest_error(*screen, weights, embeddings, dimension), 1) << dimension;
+      EXPECT_LE(largest_error(*screen, weights, head, dimension), 1) << dimension;
     }
   }
 }
