@@ -99,6 +99,8 @@ struct DecisionBatch {
   R2ROUTER_EXPORT Option option(std::size_t row) const;
   /// Decides a row. May be called for different rows from several threads.
   R2ROUTER_EXPORT void set(std::size_t row, const Option& option, Reason why);
+  /// Allocates memory for so many rows, for append().
+  R2ROUTER_EXPORT void reserve(std::size_t rows);
   /// Adds the rows of another batch of the same pool; a batch without a pool takes it.
   R2ROUTER_EXPORT void append(const DecisionBatch& other);
 };
@@ -106,8 +108,9 @@ struct DecisionBatch {
 /// The batch as an Arrow struct array: `model` (utf8), `budget` (int64, null: unlimited),
 /// `max_tokens` (int64), `predicted_quality`, `predicted_output_tokens`, `predicted_cost_usd`,
 /// `worst_case_cost_usd` (float64) and `reason` (utf8). In rows without a decision, all fields
-/// except `reason` are null. The caller must release both structs, as specified by Arrow.
-R2ROUTER_EXPORT void export_arrow(const DecisionBatch& batch, ArrowSchema* schema,
-                                  ArrowArray* array);
+/// except `reason` are null. The array shares the float64 columns with the batch, which it keeps
+/// alive. The caller must release both structs, as specified by Arrow.
+R2ROUTER_EXPORT void export_arrow(const std::shared_ptr<const DecisionBatch>& batch,
+                                  ArrowSchema* schema, ArrowArray* array);
 
 }  // namespace r2router

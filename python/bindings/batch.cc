@@ -74,6 +74,7 @@ DecisionBatch route_batch(const Router& router, const py::array& embeddings,
   RouteOptions own_options = options;
   own_options.threads = threads;
   const std::size_t most_rows = kBlockRows * internal::thread_count(threads);
+  batch.reserve(rows);
   // An empty batch has its options checked as well.
   std::size_t begin = 0;
   do {

@@ -131,7 +131,7 @@ struct BatchStream {
   static int get_schema(ArrowArrayStream* stream, ArrowSchema* schema) {
     BatchStream& self = of(stream);
     Owned<ArrowArray> exported;
-    export_arrow(*self.batch, schema, &exported);
+    export_arrow(self.batch, schema, &exported);
     if (!self.done) std::swap<ArrowArray>(self.chunk, exported);
     return 0;
   }
@@ -139,7 +139,7 @@ struct BatchStream {
     BatchStream& self = of(stream);
     if (!self.done && self.chunk.release == nullptr) {
       Owned<ArrowSchema> unused;
-      export_arrow(*self.batch, &unused, &self.chunk);
+      export_arrow(self.batch, &unused, &self.chunk);
     }
     self.done = true;
     *array = std::exchange(static_cast<ArrowArray&>(self.chunk), {});  // released: the end
@@ -155,8 +155,8 @@ struct BatchStream {
   }
 };
 
-py::typing::Tuple<py::capsule, py::capsule> to_arrow_array(const DecisionBatch& batch,
-                                                           const py::object&) {
+py::typing::Tuple<py::capsule, py::capsule> to_arrow_array(
+    const std::shared_ptr<DecisionBatch>& batch, const py::object&) {
   auto schema = std::make_unique<ArrowSchema>();
   auto array = std::make_unique<ArrowArray>();
   export_arrow(batch, schema.get(), array.get());
@@ -174,18 +174,28 @@ py::capsule to_arrow_stream(const std::shared_ptr<DecisionBatch>& batch, const p
   return to_capsule(std::move(stream), "arrow_array_stream");
 }
 
+template <typename Number>
+py::array_t<Number> read_only(py::array_t<Number> array) {
+  array.attr("setflags")(py::arg("write") = false);
+  return array;
+}
+
 template <typename Number, typename Value>
 py::array_t<Number> to_array(std::size_t rows, const Value& value) {
   py::array_t<Number> array(static_cast<py::ssize_t>(rows));
   Number* const numbers = array.mutable_data();
   for (std::size_t row = 0; row < rows; ++row) numbers[row] = static_cast<Number>(value(row));
-  return array;
+  return read_only(std::move(array));
 }
 
-py::typing::Dict<py::str, py::array> to_columns(const DecisionBatch& batch) {
+py::typing::Dict<py::str, py::array> to_columns(const std::shared_ptr<DecisionBatch>& shared) {
+  const DecisionBatch& batch = *shared;
   const std::size_t rows = batch.size();
+  const py::capsule owner(new std::shared_ptr<const DecisionBatch>(shared), [](void* held) {
+    delete static_cast<std::shared_ptr<const DecisionBatch>*>(held);
+  });
   const auto figures = [&](const std::vector<double>& values) {
-    return py::array_t<double>(static_cast<py::ssize_t>(rows), values.data());
+    return read_only(py::array_t<double>(static_cast<py::ssize_t>(rows), values.data(), owner));
   };
   py::typing::Dict<py::str, py::array> columns;
   columns["decided"] = to_array<bool>(rows, [&](std::size_t row) { return batch.decided(row); });
@@ -210,6 +220,8 @@ py::typing::Dict<py::str, py::array> to_columns(const DecisionBatch& batch) {
 void route_into(const Router& router, const QueryColumn& column, const RouteOptions& options,
                 const QuerySize& size, const TotalPass& pass, DecisionBatch& batch) {
   const std::size_t most = kBlockRows * internal::thread_count(options.threads);
+  // Later chunks let the batch grow by more than their own size.
+  if (batch.size() == 0) batch.reserve(column.size());
   std::size_t begin = 0;
   do {
     const std::size_t count = std::min(most, column.size() - begin);
@@ -367,8 +379,9 @@ void register_columns(py::module_& module) {
       .def("__arrow_c_array__", &to_arrow_array, py::arg("requested_schema") = py::none())
       .def("__arrow_c_stream__", &to_arrow_stream, py::arg("requested_schema") = py::none())
       .def("columns", &to_columns,
-           "NumPy arrays by name. decided: whether a row has a decision; the other figures of one "
-           "that has none mean nothing. model: index; reason: index into ROW_REASONS.");
+           "Read-only NumPy arrays by name. decided: whether a row has a decision; the other "
+           "figures of one that has none mean nothing. model: index; reason: index into "
+           "ROW_REASONS. Arrays of float64 share the memory of the batch.");
   module.def(
       "check_column",
       [](const py::capsule& stream, const std::string& column, bool texts) {

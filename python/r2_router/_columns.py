@@ -147,16 +147,21 @@ class _Pandas(Table):
 
         columns = decisions.columns()
         missing = ~columns["decided"]
-        added: dict[str, Any] = {}
-        codes = np.where(missing, -1, columns["model"])
-        added["model"] = pandas.Categorical.from_codes(codes, list(models))
-        for name in ("budget", "max_tokens"):
-            added[name] = pandas.array(columns[name], dtype="Int64")
-            added[name][missing] = pandas.NA
-        added["budget"][columns["budget"] == _core.UNLIMITED] = pandas.NA
+        unlimited = columns["budget"] == _core.UNLIMITED
+
+        def categories(name: str, absent: Any, values: Sequence[str]) -> Any:
+            codes = columns[name].astype(np.int8 if len(values) < 128 else np.int32)
+            codes[absent] = -1
+            kind = pandas.CategoricalDtype(list(values))
+            return pandas.Categorical.from_codes(codes, dtype=kind, validate=False)
+
+        added: dict[str, Any] = {"model": categories("model", missing, models)}
+        for name, absent in (("budget", missing | unlimited), ("max_tokens", missing)):
+            added[name] = pandas.arrays.IntegerArray(columns[name].copy(), absent.copy())
         for name in _FIGURES:
-            added[name] = np.where(missing, np.nan, columns[name])
-        added["reason"] = pandas.Categorical.from_codes(columns["reason"], list(_core.ROW_REASONS))
+            added[name] = columns[name].copy()
+            added[name][missing] = np.nan
+        added["reason"] = categories("reason", (), _core.ROW_REASONS)
         return self.table.assign(**added)
 
 

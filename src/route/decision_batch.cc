@@ -15,8 +15,8 @@
 namespace r2router {
 namespace {
 
-/// Empty for one that is left out.
-using Buffer = std::unique_ptr<std::byte[]>;
+/// Memory of a batch, or a copy of its own. Empty for one that is left out.
+using Buffer = std::shared_ptr<const void>;
 
 /// A column to export: its buffers in the order of the specification, of which the first says which
 /// rows are present.
@@ -78,67 +78,65 @@ ArrowArray array_of(std::unique_ptr<ArrayHolder> holder, std::int64_t rows, std:
           .private_data = holder.release()};
 }
 
-/// Adds a buffer for so many elements, which are not set. Even without any it has an address.
+/// Memory for so many elements, which are not set. Even without any it has an address.
 template <typename Element>
-Element* add_buffer(std::size_t count, Column& column) {
-  const std::size_t bytes = std::max<std::size_t>(count * sizeof(Element), 1);
-  column.buffers.push_back(std::make_unique_for_overwrite<std::byte[]>(bytes));
-  return reinterpret_cast<Element*>(column.buffers.back().get());
+std::shared_ptr<Element[]> make_buffer(std::size_t count) {
+  return std::shared_ptr<Element[]>(new Element[std::max<std::size_t>(count, 1)]);
 }
 
-/// Adds the buffer that says which rows are present, unless all are.
-template <typename Present>
-void add_presence(std::size_t rows, const Present& present, Column& column) {
-  auto* const bits = add_buffer<std::uint8_t>(rows / 8 + 1, column);
-  std::fill_n(bits, rows / 8 + 1, std::uint8_t{0});
-  for (std::size_t row = 0; row < rows; ++row) {
-    const bool is_present = present(row);
-    bits[row / 8] |= static_cast<std::uint8_t>(is_present << (row % 8));
-    column.nulls += !is_present;
-  }
-  if (column.nulls == 0) column.buffers.back().reset();
-}
+/// Which rows are present: a bit for each; empty if all are.
+struct Presence {
+  Buffer bits = {};
+  std::int64_t nulls = 0;
 
-template <typename Number, typename Present, typename Value>
-Column number_column(std::string name, std::string format, std::size_t rows, const Present& present,
-                     const Value& value) {
-  Column column{.name = std::move(name), .format = std::move(format)};
-  add_presence(rows, present, column);
-  auto* const numbers = add_buffer<Number>(rows, column);
-  for (std::size_t row = 0; row < rows; ++row) {
-    numbers[row] = present(row) ? static_cast<Number>(value(row)) : Number{};
+  template <typename Present>
+  static Presence of(std::size_t rows, const Present& present) {
+    std::size_t count = 0;
+    for (std::size_t row = 0; row < rows; ++row) count += present(row) ? 1 : 0;
+    if (count == rows) return {};
+    const auto bits = make_buffer<std::uint8_t>(rows / 8 + 1);
+    std::fill_n(bits.get(), rows / 8 + 1, std::uint8_t{0});
+    for (std::size_t row = 0; row < rows; ++row) {
+      bits[row / 8] |= static_cast<std::uint8_t>((present(row) ? 1 : 0) << (row % 8));
+    }
+    return {bits, static_cast<std::int64_t>(rows - count)};
   }
-  return column;
+};
+
+template <typename Value>
+Column int64_column(std::string name, std::size_t rows, const Presence& presence,
+                    const Value& value) {
+  const auto numbers = make_buffer<std::int64_t>(rows);
+  for (std::size_t row = 0; row < rows; ++row) numbers[row] = value(row);
+  return {std::move(name), "l", presence.nulls, {presence.bits, numbers}};
 }
 
 template <typename Offset, typename Text>
-void add_texts(std::size_t rows, std::size_t bytes, const Text& text, Column& column) {
-  auto* const offsets = add_buffer<Offset>(rows + 1, column);
-  auto* const texts = add_buffer<char>(bytes, column);
+std::vector<Buffer> text_buffers(std::size_t rows, std::size_t bytes, const Text& text) {
+  const auto offsets = make_buffer<Offset>(rows + 1);
+  const auto texts = make_buffer<char>(bytes);
   std::size_t end = 0;
   for (std::size_t row = 0; row < rows; ++row) {
     offsets[row] = static_cast<Offset>(end);
     const std::string_view own = text(row);
-    end += own.copy(texts + end, own.size());
+    std::copy(own.begin(), own.end(), texts.get() + end);
+    end += own.size();
   }
   offsets[rows] = static_cast<Offset>(end);
+  return {offsets, texts};
 }
 
-/// utf8, or large_utf8 if its offsets need more than 31 bits.
-template <typename Present, typename Value>
-Column text_column(std::string name, std::size_t rows, const Present& present, const Value& value) {
-  const auto text = [&](std::size_t row) {
-    return present(row) ? std::string_view(value(row)) : std::string_view();
-  };
+/// utf8, or large_utf8 if its offsets need more than 31 bits. `text(row)`: empty if the row is not
+/// present.
+template <typename Text>
+Column text_column(std::string name, std::size_t rows, const Presence& presence, const Text& text) {
   std::size_t bytes = 0;
   for (std::size_t row = 0; row < rows; ++row) bytes += text(row).size();
   const bool large = bytes > std::numeric_limits<std::int32_t>::max();
-  Column column{.name = std::move(name), .format = large ? "U" : "u"};
-  add_presence(rows, present, column);
-  if (large) {
-    add_texts<std::int64_t>(rows, bytes, text, column);
-  } else {
-    add_texts<std::int32_t>(rows, bytes, text, column);
+  Column column{std::move(name), large ? "U" : "u", presence.nulls, {presence.bits}};
+  for (Buffer& buffer : large ? text_buffers<std::int64_t>(rows, bytes, text)
+                              : text_buffers<std::int32_t>(rows, bytes, text)) {
+    column.buffers.push_back(std::move(buffer));
   }
   return column;
 }
@@ -230,6 +228,19 @@ void DecisionBatch::set(std::size_t row, const Option& option, Reason why) {
   reason[row] = static_cast<RowReason>(why);
 }
 
+void DecisionBatch::reserve(std::size_t rows) {
+  model.reserve(rows);
+  budget.reserve(rows);
+  quality.reserve(rows);
+  output_tokens.reserve(rows);
+  cost_usd.reserve(rows);
+  utility.reserve(rows);
+  max_tokens.reserve(rows);
+  worst_case_cost_usd.reserve(rows);
+  quality_spread.reserve(rows);
+  reason.reserve(rows);
+}
+
 void DecisionBatch::append(const DecisionBatch& other) {
   append_all(other.model, model);
   append_all(other.budget, budget);
@@ -244,30 +255,42 @@ void DecisionBatch::append(const DecisionBatch& other) {
   if (!pool) pool = other.pool;
 }
 
-void export_arrow(const DecisionBatch& batch, ArrowSchema* schema, ArrowArray* array) {
+void export_arrow(const std::shared_ptr<const DecisionBatch>& shared, ArrowSchema* schema,
+                  ArrowArray* array) {
+  const DecisionBatch& batch = *shared;
   const std::size_t rows = batch.size();
-  const auto decided = [&](std::size_t row) { return batch.decided(row); };
+  const auto decided = Presence::of(rows, [&](std::size_t row) { return batch.decided(row); });
+  const auto limited = Presence::of(rows, [&](std::size_t row) {
+    return batch.decided(row) && !batch.budget[row].is_unlimited();
+  });
   const auto figure = [&](const char* name, const std::vector<double>& values) {
-    return number_column<double>(name, "g", rows, decided,
-                                 [&](std::size_t row) { return values[row]; });
+    return Column{name, "g", decided.nulls, {decided.bits, Buffer(shared, values.data())}};
   };
+  // By number, so that a row costs a look-up.
+  std::vector<std::string_view> models, reasons;
+  for (std::size_t i = 0; batch.pool && i < batch.pool->size(); ++i) {
+    models.emplace_back((*batch.pool)[i].name);
+  }
+  for (std::size_t i = 0; i <= static_cast<std::size_t>(RowReason::kNoEmbedding); ++i) {
+    reasons.push_back(to_string(static_cast<RowReason>(i)));
+  }
   std::vector<Column> columns;
-  columns.push_back(text_column("model", rows, decided, [&](std::size_t row) -> std::string_view {
-    return (*batch.pool)[batch.model[row]].name;
+  columns.push_back(text_column("model", rows, decided, [&](std::size_t row) {
+    return batch.decided(row) ? models[batch.model[row]] : std::string_view();
   }));
-  columns.push_back(number_column<std::int64_t>(
-      "budget", "l", rows,
-      [&](std::size_t row) { return batch.decided(row) && !batch.budget[row].is_unlimited(); },
-      [&](std::size_t row) { return batch.budget[row].tokens(); }));
-  columns.push_back(number_column<std::int64_t>(
-      "max_tokens", "l", rows, decided, [&](std::size_t row) { return batch.max_tokens[row]; }));
+  columns.push_back(int64_column("budget", rows, limited, [&](std::size_t row) {
+    return static_cast<std::int64_t>(batch.budget[row].tokens());
+  }));
+  columns.push_back(int64_column("max_tokens", rows, decided, [&](std::size_t row) {
+    return static_cast<std::int64_t>(batch.max_tokens[row]);
+  }));
   columns.push_back(figure("predicted_quality", batch.quality));
   columns.push_back(figure("predicted_output_tokens", batch.output_tokens));
   columns.push_back(figure("predicted_cost_usd", batch.cost_usd));
   columns.push_back(figure("worst_case_cost_usd", batch.worst_case_cost_usd));
-  columns.push_back(text_column(
-      "reason", rows, [](std::size_t) { return true; },
-      [&](std::size_t row) { return to_string(batch.reason[row]); }));
+  columns.push_back(text_column("reason", rows, {}, [&](std::size_t row) {
+    return reasons[static_cast<std::size_t>(batch.reason[row])];
+  }));
   export_columns(std::move(columns), rows, schema, array);
 }
 

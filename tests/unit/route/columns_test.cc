@@ -284,10 +284,14 @@ TEST(Columns, ExportFollowsTheSpecification) {
   const Router router = text_router();
   Made made;
   make_texts<std::int32_t>(kTexts, "u", made);
-  const DecisionBatch batch = router.route(*arrow_column(made.schema, made.array));
+  auto shared =
+      std::make_shared<const DecisionBatch>(router.route(*arrow_column(made.schema, made.array)));
+  const DecisionBatch batch = *shared;
   ArrowSchema schema;
   ArrowArray array;
-  export_arrow(batch, &schema, &array);
+  export_arrow(shared, &schema, &array);
+  const double* const costs = shared->cost_usd.data();
+  shared.reset();
   ASSERT_EQ(std::string(schema.format), "+s");
   ASSERT_EQ(schema.n_children, 8);
   ASSERT_EQ(array.length, static_cast<std::int64_t>(kTexts.size()));
@@ -295,6 +299,7 @@ TEST(Columns, ExportFollowsTheSpecification) {
   const ArrowArray& cost = *array.children[5];
   const ArrowArray& reason = *array.children[7];
   EXPECT_EQ(std::string(schema.children[5]->name), "predicted_cost_usd");
+  EXPECT_EQ(cost.buffers[1], costs) << "copied";
   EXPECT_EQ(model.null_count, 4);
   EXPECT_EQ(reason.null_count, 0);
   const auto text = [](const ArrowArray& column, std::size_t row) {
