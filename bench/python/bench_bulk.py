@@ -62,14 +62,17 @@ def best(call: Callable[[], Any], rounds: int = 3) -> float:
     return min(seconds(call) for _ in range(rounds))
 
 
-def processor_seconds(call: Callable[[], Any]) -> float:
-    """The least processor time of several rounds, of all threads together."""
-    times = []
-    for _ in range(3):
-        begin = time.process_time()
-        call()
-        times.append(time.process_time() - begin)
-    return min(times)
+def best_of_each(
+    *calls: Callable[[], Any], rounds: int = 3, clock: Callable[[], float] = time.perf_counter
+) -> list[float]:
+    """The least time of each, in seconds. They take turns, since a machine's speed changes."""
+    times: list[list[float]] = [[] for _ in calls]
+    for _ in range(rounds):
+        for call, own in zip(calls, times, strict=True):
+            begin = clock()
+            call()
+            own.append(clock() - begin)
+    return [min(own) for own in times]
 
 
 def has(module: str) -> bool:
@@ -155,8 +158,9 @@ def batch(options: argparse.Namespace) -> None:
     router = R2Router.from_pretrained("r2-router")
     small = random_embeddings(10_000, router.dimension)
     heads = np.random.default_rng(3).standard_normal((router.dimension, 187), np.float32)
-    product = best(lambda: small @ heads, 10)
-    routed = best(lambda: router.route_batch(small), 10)
+    product, routed = best_of_each(
+        lambda: small @ heads, lambda: router.route_batch(small), rounds=20
+    )
     ratios.add(
         "throughput of `route_batch` / NumPy's product with its default threads, 10,000 rows",
         product / routed,
@@ -164,7 +168,7 @@ def batch(options: argparse.Namespace) -> None:
         f"{1e2 * routed:.2f} µs a row",
     )
     rows, _ = embedding_rows(options.rows)
-    one, two = (best(lambda n=n: rows.route(rows.table, threads=n), 2) for n in (1, 2))
+    one, two = best_of_each(*(lambda n=n: rows.route(rows.table, threads=n) for n in (1, 2)))
     ratios.add(
         f"`route_table`, two threads / one, {options.rows:,} embeddings",
         one / two,
@@ -176,12 +180,14 @@ def batch(options: argparse.Namespace) -> None:
 def tables(options: argparse.Namespace) -> None:
     ratios = Ratios(f"Tables of {options.rows:,} embeddings, all cores")
     rows, matrix = embedding_rows(options.rows)
-    plain = best(lambda: rows.router.route_batch(matrix), 2)
+
+    def plain() -> None:
+        rows.router.route_batch(matrix)
 
     def add(kind: str, table: Any, goal: str = ">= 0.9") -> None:
-        spent = best(lambda: rows.route(table), 2)
+        bare, spent = best_of_each(plain, lambda: rows.route(table))
         figures = f"{1e6 * spent / options.rows:.2f} µs a row"
-        ratios.add(f"{kind} / `route_batch`", plain / spent, goal, figures)
+        ratios.add(f"{kind} / `route_batch`", bare / spent, goal, figures)
 
     add("pyarrow", rows.table)
     if has("polars"):
@@ -194,10 +200,11 @@ def tables(options: argparse.Namespace) -> None:
         add("pandas, Arrow column", rows.table.to_pandas(types_mapper=pandas.ArrowDtype))
         few = min(options.rows, 100_000)
         frame = pandas.DataFrame({"vec": list(matrix[:few])})
-        plain *= few / options.rows
-        spent = best(lambda: rows.route(frame), 2)
+        bare, spent = best_of_each(
+            lambda: rows.router.route_batch(matrix[:few]), lambda: rows.route(frame)
+        )
         figures = f"{1e6 * spent / few:.2f} µs a row"
-        ratios.add(f"pandas, {few:,} NumPy arrays / `route_batch`", plain / spent, "", figures)
+        ratios.add(f"pandas, {few:,} NumPy arrays / `route_batch`", bare / spent, "", figures)
 
     source = table_of(rows.table)
     _, route = rows.router._table_passes(rows.table, False, **rows.column)
@@ -221,7 +228,6 @@ def totals(options: argparse.Namespace) -> None:
     def spent(column: str, objective: str) -> float:
         return float(np.sum(rows.route(rows.table, objective=objective)[column].to_numpy()))
 
-    plain = processor_seconds(lambda: rows.route(rows.table))
     for total, column in (
         ("total_usd", "predicted_cost_usd"),
         ("total_worst_case_usd", "worst_case_cost_usd"),
@@ -229,7 +235,11 @@ def totals(options: argparse.Namespace) -> None:
         least, most = spent(column, "cheapest"), spent(column, "best")
         for share in (0.05, 0.3):
             within = {total: least + share * (most - least)}
-            took = processor_seconds(lambda within=within: rows.route(rows.table, **within))
+            plain, took = best_of_each(  # all threads together
+                lambda: rows.route(rows.table),
+                lambda within=within: rows.route(rows.table, **within),
+                clock=time.process_time,
+            )
             what = f"`{total}`, {share:.0%} of the way to the best options"
             ratios.add(what, took / plain, "<= 3")
 
@@ -237,8 +247,11 @@ def totals(options: argparse.Namespace) -> None:
 def texts(options: argparse.Namespace) -> None:
     ratios = Ratios(f"{options.rows:,} texts of {CHARACTERS} characters")
     rows, strings = text_rows(options.rows)
-    alone = best(lambda: bare(rows.router, strings), 2)
-    one, two = (best(lambda n=n: rows.route(rows.table, threads=n), 2) for n in (1, 2))
+    alone, one, two = best_of_each(
+        lambda: bare(rows.router, strings),
+        *(lambda n=n: rows.route(rows.table, threads=n) for n in (1, 2)),
+        rounds=2,
+    )
     ratios.add(
         "`route_table` / the bare encoder and scorer, one thread",
         alone / one,

@@ -166,6 +166,10 @@ class R2ROUTER_EXPORT Router {
   /// willingness_to_pay), which the total decides.
   void price(const QueryColumn& column, TotalCurve& curve, const RouteOptions& options = {},
              const QuerySize& size = {}) const;
+  /// The same, and adds the decisions to a batch, which has those for the rows of the curve so far.
+  /// The curve must not be of a sample (TotalCurveOptions::every).
+  void price(const QueryColumn& column, TotalCurve& curve, PricedBatch& priced,
+             const RouteOptions& options = {}, const QuerySize& size = {}) const;
 
   /// The second pass: route() within an allowance for all rows, of which these are the first. The
   /// reason of their decisions is kUsd, or kQualityMissed. Their costs are those of the first pass

@@ -19,7 +19,9 @@
 // left over is then at most what the steps of one rounded price cost.
 //
 // Finding all steps of a row takes longer than a decision. Where the rows can be read again, a
-// curve of a sample says near which price the steps of all rows are needed.
+// curve of a sample says near which price the steps of all rows are needed. Where memory holds
+// their decisions, the first pass can keep those at the lowest of these prices and the few steps
+// from there, in a PricedBatch, and no second pass is needed.
 #pragma once
 
 #include <cstddef>
@@ -30,7 +32,9 @@
 #include <string_view>
 #include <vector>
 
+#include "r2router/columns.h"
 #include "r2router/export.h"
+#include "r2router/types.h"
 
 namespace r2router {
 
@@ -135,6 +139,23 @@ class R2ROUTER_EXPORT TotalCurve {
   std::size_t combined_ = 0;  ///< steps when those of one price were last added up
   std::uint64_t rows_ = 0;
   std::vector<Step> steps_;
+};
+
+/// The decisions for the rows of a table at every price of a curve's range.
+struct PricedBatch {
+  /// From this price on, the row takes this option. Prices are within the range.
+  struct Step {
+    double price_usd = 0;
+    std::size_t row = 0;
+    Option option = {};
+  };
+
+  DecisionBatch batch = {};      ///< at the lowest price
+  std::vector<Step> steps = {};  ///< by row, then by price
+
+  /// The decisions within an allowance of the same curve, of which the first row is this batch's:
+  /// those of Router::route() within it.
+  R2ROUTER_EXPORT DecisionBatch within(const Allowance& allowance) &&;
 };
 
 }  // namespace r2router

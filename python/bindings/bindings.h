@@ -176,8 +176,15 @@ DecisionBatch route_batch(const Router& router, const py::array& embeddings,
                           const TokenCounts& input_tokens, const std::vector<std::string>& texts,
                           std::uint32_t threads);
 
+/// A first pass of a total that keeps the decisions.
+struct Priced {
+  std::shared_ptr<TotalCurve> curve;
+  PricedBatch batch;
+};
+
 /// A pass of a total: the first one, which adds to a curve, the second one, or none.
-using TotalPass = std::variant<std::monostate, std::shared_ptr<TotalCurve>, Allowance>;
+using TotalPass =
+    std::variant<std::monostate, std::shared_ptr<TotalCurve>, std::shared_ptr<Priced>, Allowance>;
 
 /// Decisions for a column of an Arrow stream, on this many threads, 0: all cores. `name`: of the
 /// column in a table; empty: the stream is of the column itself. None in the first pass of a total.

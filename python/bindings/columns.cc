@@ -221,7 +221,12 @@ void route_into(const Router& router, const QueryColumn& column, const RouteOpti
                 const QuerySize& size, const TotalPass& pass, DecisionBatch& batch) {
   const std::size_t most = kBlockRows * internal::thread_count(options.threads);
   // Later chunks let the batch grow by more than their own size.
-  if (batch.size() == 0) batch.reserve(column.size());
+  if (const auto* priced = std::get_if<std::shared_ptr<Priced>>(&pass)) {
+    DecisionBatch& kept = (*priced)->batch.batch;
+    if (kept.size() == 0) kept.reserve(column.size());
+  } else if (batch.size() == 0 && !std::holds_alternative<std::shared_ptr<TotalCurve>>(pass)) {
+    batch.reserve(column.size());
+  }
   std::size_t begin = 0;
   do {
     const std::size_t count = std::min(most, column.size() - begin);
@@ -230,6 +235,8 @@ void route_into(const Router& router, const QueryColumn& column, const RouteOpti
       const Part part(column, begin, count);
       if (const auto* curve = std::get_if<std::shared_ptr<TotalCurve>>(&pass)) {
         router.price(part, **curve, options, size);
+      } else if (const auto* priced = std::get_if<std::shared_ptr<Priced>>(&pass)) {
+        router.price(part, *(*priced)->curve, (*priced)->batch, options, size);
       } else if (const auto* allowance = std::get_if<Allowance>(&pass)) {
         batch.append(router.route(part, allowance->after(batch.size()), options, size));
       } else {
@@ -243,7 +250,10 @@ void route_into(const Router& router, const QueryColumn& column, const RouteOpti
 
 /// None after the first pass of a total.
 std::optional<DecisionBatch> result_of(DecisionBatch batch, const TotalPass& pass) {
-  if (std::holds_alternative<std::shared_ptr<TotalCurve>>(pass)) return std::nullopt;
+  if (std::holds_alternative<std::shared_ptr<TotalCurve>>(pass) ||
+      std::holds_alternative<std::shared_ptr<Priced>>(pass)) {
+    return std::nullopt;
+  }
   return batch;
 }
 
@@ -437,6 +447,20 @@ void register_columns(py::module_& module) {
             return std::make_shared<TotalCurve>(TotalCurve::from_bytes(std::string_view(bytes)));
           },
           py::arg("bytes"));
+  py::class_<Priced, std::shared_ptr<Priced>>(
+      module, "PricedBatch", "The first pass of a total, which keeps the decisions of the rows.")
+      .def(py::init([](std::shared_ptr<TotalCurve> curve) {
+             return std::make_shared<Priced>(Priced{std::move(curve), {}});
+           }),
+           py::arg("curve"), "curve: is added to; empty.")
+      .def(
+          "within",
+          [](Priced& priced, const Allowance& allowance) {
+            const ReleasedGil released;
+            return std::move(priced.batch).within(allowance);
+          },
+          py::arg("allowance"),
+          "The decisions within an allowance of the curve. Once only, since it keeps none.");
   py::list reasons;
   for (int i = 0; i <= static_cast<int>(RowReason::kNoEmbedding); ++i) {
     reasons.append(to_string(static_cast<RowReason>(i)));

@@ -37,8 +37,8 @@ class DecisionBatch(Sequence[Option]):
 
     A sequence of dictionaries with the keys of a decision, except ``all_options``. It can be
     indexed, sliced and iterated over. A slice, a mask or an array of row numbers gives a batch of
-    those rows. Its columns are read-only arrays with one element for each row; ``to_pandas``, ``to_polars``
-    and ``to_arrow`` convert them to a table.
+    those rows. Its columns are read-only arrays with one element for each row; ``to_pandas``,
+    ``to_polars`` and ``to_arrow`` convert them to a table.
     """
 
     __slots__ = (*_COLUMNS, "models", "openrouter_ids")

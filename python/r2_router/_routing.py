@@ -54,7 +54,9 @@ Self = TypeVar("Self", bound="Routing")
 #: Options, size of the queries, threads.
 _Call = tuple[_core.RouteOptions, _core.QuerySize, int]
 #: Routes a column. The first pass of a total adds to the curve, and returns None.
-_Pass = Callable[[_core.TotalCurve | _core.Allowance | None], _core.DecisionBatch | None]
+_Pass = Callable[
+    [_core.TotalCurve | _core.PricedBatch | _core.Allowance | None], _core.DecisionBatch | None
+]
 
 
 class QualityCurve(NamedTuple):
@@ -583,8 +585,8 @@ class Routing(Saving):
             threads=threads,
             **constraints,
         )
-        allowance = None if total is None else total.allowance(route)
-        return self._with_decisions(source, route(allowance))
+        decisions = route(None) if total is None else total.decisions(route)
+        return self._with_decisions(source, decisions)
 
     def _add_to_curve(self, curve: _core.TotalCurve, table: Any, **options: Any) -> None:
         """The first pass of a total, for a part of its rows."""

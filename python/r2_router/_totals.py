@@ -26,19 +26,26 @@ class Total(NamedTuple):
         """For the first pass. ``most_steps``: bounds its memory; 0: rows come in any order."""
         return _core.TotalCurve(self.worst_case, most_steps)
 
-    def allowance(self, price: Callable[[_core.TotalCurve], object]) -> _core.Allowance:
-        """What all rows may cost, from ``price(curve)``, which adds all of them to a curve.
+    def decisions(
+        self, route: Callable[[_core.TotalCurve | _core.PricedBatch | _core.Allowance], Any]
+    ) -> _core.DecisionBatch:
+        """The decisions for all rows, from ``route(step)``, which makes a pass over them.
 
-        A sample says near which prices most of the work of the first pass is needed.
+        A sample says near which prices most of the work is needed. The pass over all rows keeps
+        the decisions at these prices.
         """
         sample = _core.TotalCurve(self.worst_case, every=_SAMPLED)
-        price(sample)
+        route(sample)
         curve = _core.TotalCurve(self.worst_case, range=sample.range_near(self.usd))
-        price(curve)
-        if not curve.reaches(self.usd):
-            curve = self.curve()
-            price(curve)
-        return curve.allowance(self.usd)
+        priced = _core.PricedBatch(curve)
+        route(priced)
+        if curve.reaches(self.usd):
+            return priced.within(curve.allowance(self.usd))
+        del priced
+        curve = self.curve()
+        route(curve)
+        decisions: _core.DecisionBatch = route(curve.allowance(self.usd))
+        return decisions
 
 
 def as_total(total_usd: float | None, total_worst_case_usd: float | None) -> Total | None:

@@ -228,6 +228,9 @@ struct Scratch {
   std::vector<Contender> contenders;
   std::vector<std::size_t> heap;  ///< of contenders, by their upper bounds
   std::vector<Option> options;    ///< exact ones
+  /// Of pairs with a limited budget, whose worst case depends on the size of the query alone.
+  /// Empty: not known since admit_models().
+  std::vector<double> worst_case;
   HullBounds hull;
 };
 

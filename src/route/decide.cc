@@ -266,6 +266,7 @@ void check_spreads(const DecisionTable& table, const Rule& rule) {
 
 void admit_models(const DecisionTable& table, const Rule& rule, Scratch& scratch) {
   scratch.models.clear();
+  scratch.worst_case.clear();
   for_each_model(table, rule, [&](const ModelRange& range, const Terms& terms) {
     scratch.models.push_back({.range = range, .terms = terms});
   });

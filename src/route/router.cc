@@ -291,8 +291,9 @@ struct Router::State {
                       const QuerySize& size) const;
   DecisionBatch route(const QueryColumn& column, const Allowance& allowance,
                       const RouteOptions& options, const QuerySize& size) const;
-  void price(const QueryColumn& column, TotalCurve& curve, const RouteOptions& options,
-             const QuerySize& size) const;
+  /// `priced`: null if the decisions are not kept.
+  void price(const QueryColumn& column, TotalCurve& curve, PricedBatch* priced,
+             const RouteOptions& options, const QuerySize& size) const;
 
   /// Calls decide(row, embedding, row of the estimates, memory) for the rows of a column that can
   /// be routed, and sets the reasons of the others. What it throws for a row is that row's reason.
@@ -575,6 +576,25 @@ void set_row(std::size_t row, const internal::Choice& choice, DecisionBatch& bat
   batch.set(row, internal::reported(choice.option, choice.goal), choice.goal.reason);
 }
 
+void set_row(std::size_t row, const Allowance& allowance, const internal::Stairs& stairs,
+             DecisionBatch& batch) {
+  if (stairs.stairs.empty()) {
+    batch.reason[row] = RowReason::kNoOption;
+  } else {
+    batch.set(row, stairs.at(allowance, row), stairs.reason);
+  }
+}
+
+/// Also adds the steps within a range of prices.
+void set_row(std::size_t row, Total total, const PriceRange& range, const internal::Stairs& stairs,
+             DecisionBatch& batch, std::vector<PricedBatch::Step>& steps) {
+  set_row(row, {.total = total, .price_usd = range.least_usd}, stairs, batch);
+  for (const internal::Stair& stair : stairs.stairs) {
+    if (stair.price_usd <= range.least_usd || stair.price_usd > range.most_usd) continue;
+    steps.push_back({.price_usd = stair.price_usd, .row = row, .option = stair.option});
+  }
+}
+
 }  // namespace
 
 DecisionBatch Router::State::route_batch(EmbeddingView embeddings, const RouteOptions& options,
@@ -816,21 +836,41 @@ void Router::State::find_stairs(const EmbeddingView& embedding, std::size_t row,
                         ScorerSource(*scorer, embedding, view), memory.decision, memory.stairs);
 }
 
-void Router::State::price(const QueryColumn& column, TotalCurve& curve, const RouteOptions& options,
-                          const QuerySize& size) const {
+void Router::State::price(const QueryColumn& column, TotalCurve& curve, PricedBatch* priced,
+                          const RouteOptions& options, const QuerySize& size) const {
   const Total total = curve.total();
   const PriceRange range = curve.options().range;
   const internal::Rule rule = resolve_total(total, options, size);
   const SampledColumn sample(column, curve.rows(), curve.options().every);
-  std::vector<RowReason> unused(sample.size());
+  if (priced != nullptr && curve.options().every != 1) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "the decisions of a sample cannot be kept: price all rows (every = 1)");
+  }
+  DecisionBatch batch = DecisionBatch::of(table.pool(), priced != nullptr ? sample.size() : 0);
+  batch.reason.resize(sample.size());
   // The steps of each block, in whose order they are added.
-  std::vector<std::vector<TotalCurve::Step>> steps(sample.size() / kBatchRows + 1);
-  for_each_row(sample, rule, options, size, unused,
+  struct Steps {
+    std::vector<TotalCurve::Step> costs;
+    std::vector<PricedBatch::Step> options;
+  };
+  std::vector<Steps> blocks(sample.size() / kBatchRows + 1);
+  for_each_row(sample, rule, options, size, batch.reason,
                [&](std::size_t row, const EmbeddingView& embedding, std::size_t r, Memory& memory) {
                  find_stairs(embedding, r, total, range, memory);
-                 internal::append_steps(memory.stairs, total, range, row, steps[row / kBatchRows]);
+                 Steps& steps = blocks[row / kBatchRows];
+                 internal::append_steps(memory.stairs, total, range, row, steps.costs);
+                 if (priced == nullptr) return;
+                 set_row(row, total, range, memory.stairs, batch, steps.options);
                });
-  for (const auto& block : steps) curve.add(block, 0);
+  if (priced != nullptr) {
+    const std::size_t before = priced->batch.size();
+    for (Steps& steps : blocks) {
+      for (PricedBatch::Step& step : steps.options) step.row += before;
+      priced->steps.insert(priced->steps.end(), steps.options.begin(), steps.options.end());
+    }
+    priced->batch.append(batch);
+  }
+  for (const Steps& steps : blocks) curve.add(steps.costs, 0);
   curve.add({}, column.size());
 }
 
@@ -842,11 +882,7 @@ DecisionBatch Router::State::route(const QueryColumn& column, const Allowance& a
   for_each_row(column, rule, options, size, batch.reason,
                [&](std::size_t row, const EmbeddingView& embedding, std::size_t r, Memory& memory) {
                  find_stairs(embedding, r, allowance.total, range, memory);
-                 if (memory.stairs.stairs.empty()) {
-                   batch.reason[row] = RowReason::kNoOption;
-                 } else {
-                   batch.set(row, memory.stairs.at(allowance, row), memory.stairs.reason);
-                 }
+                 set_row(row, allowance, memory.stairs, batch);
                });
   return batch;
 }
@@ -918,7 +954,12 @@ DecisionBatch Router::route(const QueryColumn& column, const RouteOptions& optio
 
 void Router::price(const QueryColumn& column, TotalCurve& curve, const RouteOptions& options,
                    const QuerySize& size) const {
-  state_->price(column, curve, options, size);
+  state_->price(column, curve, nullptr, options, size);
+}
+
+void Router::price(const QueryColumn& column, TotalCurve& curve, PricedBatch& priced,
+                   const RouteOptions& options, const QuerySize& size) const {
+  state_->price(column, curve, &priced, options, size);
 }
 
 DecisionBatch Router::route(const QueryColumn& column, const Allowance& allowance,

@@ -22,51 +22,53 @@ constexpr double kMargin = 1e-9;
 // price.
 constexpr double kNoQuality = -1, kNoCost = 1e300;
 
-/// The worst-case costs of a model's pairs.
-class WorstCase {
- public:
-  WorstCase(const Terms& terms, const Rule& rule) : terms_(terms), rule_(rule) {
-    for_each_tier(terms.model.prices, terms.most_input, [&](const Rates& rates, std::int64_t most) {
-      lines_.push_back(worst_case(rates, most, terms.images));
-    });
-  }
+/// The worst-case cost of an answer of so many tokens, as predicted.
+double worst_case_cost(Budget budget, double tokens, const Terms& terms, const Rule& rule) {
+  return terms.worst_case_cost(std::min(full_cap(budget, tokens, terms, rule), terms.cap_limit));
+}
 
-  /// Of an answer of so many tokens, as predicted.
-  double cost(Budget budget, double tokens) const {
-    const double cap = std::min(full_cap(budget, tokens, terms_, rule_), terms_.cap_limit);
-    double highest = 0;
-    for (const CostLine& line : lines_) highest = std::max(highest, line.cost(cap));
-    return highest;
+/// Fills scratch.worst_case.
+void find_worst_cases(const DecisionTable& table, const Rule& rule, Scratch& scratch) {
+  if (!scratch.worst_case.empty()) return;
+  scratch.worst_case.resize(table.pairs().size());
+  for (const AdmittedModel& model : scratch.models) {
+    for (const std::size_t i : table.ladder(model.range)) {
+      scratch.worst_case[i] = worst_case_cost(table.pairs()[i].budget, 0, model.terms, rule);
+    }
   }
-
- private:
-  const Terms& terms_;
-  const Rule& rule_;
-  std::vector<CostLine> lines_;  ///< one for each tier of prices that the query can reach
-};
+}
 
 /// Adds the bounds of a model's pairs. scratch.upper: −∞ for pairs that are certainly not
 /// admissible.
 void add_bounds(const DecisionTable& table, const Rule& rule, Total total,
                 const AdmittedModel& model, const EstimateView& estimates, const Scratch& scratch,
                 HullBounds& bounds) {
-  const ModelRange& range = model.range;
   const Terms& terms = model.terms;
   const double token_cost = terms.expected.output_per_million / kPerMillion;
-  std::optional<WorstCase> worst_case;
-  if (total == Total::kWorstCase) worst_case.emplace(terms, rule);
-  for (std::size_t i = range.begin; i < range.end; ++i) {
-    if (scratch.upper[i] == -kInfinity) continue;
+  // Compilers reload what a vector may hold after every store.
+  const double* const upper = scratch.upper.data();
+  const double* const budgets = table.budgets().data();
+  double* const qualities = bounds.quality.data();
+  double* const costs = bounds.cost.data();
+  std::size_t place = bounds.count;
+  for (std::size_t i = model.range.begin; i < model.range.end; ++i) {
+    if (upper[i] == -kInfinity) continue;
     const double quality = estimates.quality[i] + estimates.scale * estimates.quality_error[i];
     const double tokens = estimates.tokens[i] - estimates.scale * estimates.tokens_error[i];
-    const double least = least_of(greatest_of(tokens, rule.token_floor), table.budgets()[i]);
-    const std::size_t place = bounds.count++;
+    const double least = least_of(greatest_of(tokens, rule.token_floor), budgets[i]);
     bounds.pair[place] = i;
     bounds.terms[place] = &terms;
-    bounds.quality[place] = clip_quality(quality);
-    bounds.cost[place] = worst_case ? worst_case->cost(table.pairs()[i].budget, least)
-                                    : terms.expected.fixed_usd + least * token_cost;
+    qualities[place] = clip_quality(quality);
+    if (total == Total::kPredicted) {
+      costs[place] = terms.expected.fixed_usd + least * token_cost;
+    } else if (budgets[i] < kInfinity) {
+      costs[place] = scratch.worst_case[i];
+    } else {
+      costs[place] = worst_case_cost(table.pairs()[i].budget, least, terms, rule);
+    }
+    ++place;
   }
+  bounds.count = place;
 }
 
 double lambda_of(double price) { return 1 / (1 + price); }
@@ -85,13 +87,16 @@ double margin_at(double price, double best) {
 /// Marks the pairs that may be as good as this corner at this price, and not just as a more
 /// expensive pair of the same quality.
 void mark_ties(double price, std::size_t corner, HullBounds& bounds) {
-  const double best = utility_of(bounds, corner, price);
+  const double best = utility_of(bounds, corner, price), lambda = lambda_of(price);
   const double threshold = best - margin_at(price, best);
   const double quality = bounds.quality[corner], cost = bounds.cost[corner] * (1 + kMargin);
+  const double* const __restrict qualities = bounds.quality.data();
+  const double* const __restrict costs = bounds.cost.data();
+  std::uint8_t* const __restrict marked = bounds.marked.data();
   for (std::size_t i = 0; i < bounds.count; ++i) {
-    const bool dominated = bounds.cost[i] > cost && bounds.quality[i] <= quality;
-    bounds.marked[i] |=
-        static_cast<std::uint8_t>(utility_of(bounds, i, price) >= threshold && !dominated);
+    const double utility = (1 - lambda) * qualities[i] - lambda * costs[i];
+    const bool dominated = (costs[i] > cost) & (qualities[i] <= quality);
+    marked[i] |= static_cast<std::uint8_t>((utility >= threshold) & !dominated);
   }
 }
 
@@ -117,8 +122,12 @@ class HullSearch {
   /// The best pair at a price, settled; empty if no pair is admissible.
   std::optional<std::size_t> best_at(double price) {
     if (bounds_.count == 0) return {};
+    const double lambda = lambda_of(price);
+    const double* const __restrict qualities = bounds_.quality.data();
+    const double* const __restrict costs = bounds_.cost.data();
+    double* const __restrict values = bounds_.values.data();
     for (std::size_t i = 0; i < bounds_.count; ++i) {
-      bounds_.values[i] = utility_of(bounds_, i, price);
+      values[i] = (1 - lambda) * qualities[i] - lambda * costs[i];
     }
     while (true) {
       const std::size_t i = most_promising(price);
@@ -252,6 +261,7 @@ void find_stairs(const DecisionTable& table, const Rule& rule, Total total,
   HullBounds& bounds = scratch.hull;
   bounds.reset(table.pairs().size());
   scratch.upper.assign(table.pairs().size(), 0);
+  if (total == Total::kWorstCase) find_worst_cases(table, rule, scratch);
   for (const AdmittedModel& model : scratch.models) {
     if (is_constrained(model.terms, rule, goal)) {
       bound_by_constraints(table, rule, goal, model.terms, view, model.range, scratch);

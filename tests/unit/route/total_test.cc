@@ -58,6 +58,16 @@ TotalCurve curve_of(const Router& router, const QueryColumn& column, Total total
   return curve;
 }
 
+void expect_same(const DecisionBatch& found, const DecisionBatch& expected) {
+  ASSERT_EQ(found.reason, expected.reason);
+  EXPECT_EQ(found.pool, expected.pool);
+  for (std::size_t row = 0; row < found.size(); ++row) {
+    if (found.decided(row)) {
+      ASSERT_EQ(found.option(row), expected.option(row)) << row;
+    }
+  }
+}
+
 struct Sums {
   double cost_usd = 0, quality = 0;
 };
@@ -262,6 +272,32 @@ TEST(Total, BuysPartOfTheStepsOfOnePrice) {
   }
 }
 
+TEST(Total, KeepsTheDecisionsAtAllPrices) {
+  const Router router(random_checkpoint(4, 4, kDimension, 9));
+  std::vector<float> numbers = random_embeddings(150, kDimension, 10);
+  for (std::size_t k = 0; k < 100 * kDimension; ++k) numbers.push_back(numbers[k]);
+  const Embeddings column(numbers, 7);
+  for (const Total total : kTotals) {
+    std::vector<RouteOptions> choices(4);
+    choices[1].policy.max_cost_usd = 1e-3;
+    choices[2].policy.min_quality = 0.55;  // which some rows miss
+    choices[3].policy.quality_fraction = 0.9;
+    for (const RouteOptions& options : choices) {
+      for (const double share : {0.0, 0.2, 0.5, 0.8, 1.1}) {
+        TotalCurve curve(total);
+        PricedBatch priced;
+        router.price(column, curve, priced, options);
+        const Allowance allowance = curve.allowance(curve.least_usd() * (1 + 1e-9) +
+                                                    share * (curve.most_usd() - curve.least_usd()));
+        expect_same(std::move(priced).within(allowance), router.route(column, allowance, options));
+      }
+    }
+  }
+  TotalCurve sample(Total::kPredicted, {.every = 2});
+  PricedBatch priced;
+  EXPECT_THROW(router.price(column, sample, priced), Error);
+}
+
 TEST(Total, PartsMergeIntoTheWhole) {
   const Router router(random_checkpoint(5, 4, kDimension, 6));
   const std::vector<float> numbers = random_embeddings(8000, kDimension, 7);
@@ -337,6 +373,14 @@ TEST(Total, IsTheSameFromTheStepsOfARange) {
       EXPECT_EQ(found.price_usd, expected.price_usd);
       EXPECT_EQ(found.rows, expected.rows);
       EXPECT_NEAR(found.spent_usd, expected.spent_usd, 1e-11 * usd);
+      // The decisions that are kept are those of a second pass, in parts as well.
+      TotalCurve again(total, {.range = range});
+      PricedBatch priced;
+      constexpr std::size_t kHalf = 11 * 1300;
+      router.price(Embeddings(all.first(kHalf * kDimension), 11), again, priced);
+      router.price(Embeddings(all.subspan(kHalf * kDimension), 11), again, priced);
+      EXPECT_EQ(again.to_bytes(), part.to_bytes());
+      expect_same(std::move(priced).within(found), router.route(column, found));
       // Each row that is not missing has its first step in both.
       const std::size_t first = 30'000 * 10 / 11 * sizeof(TotalCurve::Step);
       narrow += part.to_bytes().size() - first < (whole.to_bytes().size() - first) / 3;
