@@ -153,9 +153,9 @@ struct PricedBatch {
   DecisionBatch batch = {};      ///< at the lowest price
   std::vector<Step> steps = {};  ///< by row, then by price
 
-  /// The decisions within an allowance of the same curve, of which the first row is this batch's:
-  /// those of Router::route() within it.
-  R2ROUTER_EXPORT DecisionBatch within(const Allowance& allowance) &&;
+  /// Returns the decisions within an allowance of the same curve, whose first row is this batch's:
+  /// those of Router::route() within it. Leaves none.
+  R2ROUTER_EXPORT DecisionBatch take(const Allowance& allowance);
 };
 
 }  // namespace r2router

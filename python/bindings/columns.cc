@@ -452,15 +452,15 @@ void register_columns(py::module_& module) {
       .def(py::init([](std::shared_ptr<TotalCurve> curve) {
              return std::make_shared<Priced>(Priced{std::move(curve), {}});
            }),
-           py::arg("curve"), "curve: is added to; empty.")
+           py::arg("curve").none(false), "curve: is added to; empty.")
       .def(
-          "within",
+          "take",
           [](Priced& priced, const Allowance& allowance) {
             const ReleasedGil released;
-            return std::move(priced.batch).within(allowance);
+            return priced.batch.take(allowance);
           },
           py::arg("allowance"),
-          "The decisions within an allowance of the curve. Once only, since it keeps none.");
+          "The decisions within an allowance of the curve. None are left for another call.");
   py::list reasons;
   for (int i = 0; i <= static_cast<int>(RowReason::kNoEmbedding); ++i) {
     reasons.append(to_string(static_cast<RowReason>(i)));

@@ -7,7 +7,7 @@ import numpy
 import numpy.typing
 import typing
 import typing_extensions
-__all__: list[str] = ['Allowance', 'CancelSource', 'Checkpoint', 'Choice', 'Client', 'Data', 'DecisionBatch', 'Endpoint', 'EvaluationOptions', 'HttpEncoder', 'LexicalEncoder', 'Policy', 'PriceSync', 'QuerySize', 'ROW_REASONS', 'Recipe', 'RouteOptions', 'Router', 'RouterEvaluation', 'Statistics', 'TotalCurve', 'UNLIMITED', 'add_model', 'add_model_from_tasks', 'api_key_from_environment', 'available_kernels', 'calibrate', 'check_column', 'checkpoint_folder', 'compare_prices', 'cross_validate', 'default_checkpoint_path', 'estimate_input_tokens', 'evaluate', 'learning_curve', 'load_policy', 'measure_stability', 'named_policy_path', 'read_data', 'run_program', 'settings', 'train', 'train_on_tasks', 'write_prices']
+__all__: list[str] = ['Allowance', 'CancelSource', 'Checkpoint', 'Choice', 'Client', 'Data', 'DecisionBatch', 'Endpoint', 'EvaluationOptions', 'HttpEncoder', 'LexicalEncoder', 'Policy', 'PriceSync', 'PricedBatch', 'QuerySize', 'ROW_REASONS', 'Recipe', 'RouteOptions', 'Router', 'RouterEvaluation', 'Statistics', 'TotalCurve', 'UNLIMITED', 'add_model', 'add_model_from_tasks', 'api_key_from_environment', 'available_kernels', 'calibrate', 'check_column', 'checkpoint_folder', 'compare_prices', 'cross_validate', 'default_checkpoint_path', 'estimate_input_tokens', 'evaluate', 'learning_curve', 'load_policy', 'measure_stability', 'named_policy_path', 'read_data', 'run_program', 'settings', 'train', 'train_on_tasks', 'write_prices']
 class Policy:
     """
     Settings of a choice.
@@ -118,7 +118,7 @@ class DecisionBatch:
         ...
     def columns(self) -> dict[str, numpy.ndarray]:
         """
-        NumPy arrays by name. decided: whether a row has a decision; the other figures of one that has none mean nothing. model: index; reason: index into ROW_REASONS.
+        Read-only NumPy arrays by name. decided: whether a row has a decision; the other figures of one that has none mean nothing. model: index; reason: index into ROW_REASONS. Arrays of float64 share the memory of the batch.
         """
 class Allowance:
     """
@@ -170,6 +170,18 @@ class TotalCurve:
     @property
     def rows(self) -> int:
         ...
+class PricedBatch:
+    """
+    The first pass of a total, which keeps the decisions of the rows.
+    """
+    def __init__(self, curve: TotalCurve) -> None:
+        """
+        curve: is added to; empty.
+        """
+    def within(self, allowance: Allowance) -> DecisionBatch:
+        """
+        The decisions within an allowance of the curve. Once only, since it keeps none.
+        """
 class CancelSource:
     """
     Cancels the calls that it was passed to. Thread-safe.
@@ -226,11 +238,11 @@ class Router:
         """
         input_tokens: one for each row, or none to use the size's. texts: those that the rows are embeddings of, for their lengths, or none.
         """
-    def route_rows(self, texts: collections.abc.Sequence[str | None], embeddings: numpy.ndarray | None, options: RouteOptions, size: QuerySize, threads: typing.SupportsInt | typing.SupportsIndex = 0, total: None | TotalCurve | Allowance = None) -> DecisionBatch | None:
+    def route_rows(self, texts: collections.abc.Sequence[str | None], embeddings: numpy.ndarray | None, options: RouteOptions, size: QuerySize, threads: typing.SupportsInt | typing.SupportsIndex = 0, total: None | TotalCurve | PricedBatch | Allowance = None) -> DecisionBatch | None:
         """
         texts: some may be None; or empty. embeddings: of the same rows, or None.
         """
-    def route_stream(self, stream: typing_extensions.CapsuleType, column: str, texts: bool, options: RouteOptions, size: QuerySize, threads: typing.SupportsInt | typing.SupportsIndex = 0, total: None | TotalCurve | Allowance = None) -> DecisionBatch | None:
+    def route_stream(self, stream: typing_extensions.CapsuleType, column: str, texts: bool, options: RouteOptions, size: QuerySize, threads: typing.SupportsInt | typing.SupportsIndex = 0, total: None | TotalCurve | PricedBatch | Allowance = None) -> DecisionBatch | None:
         """
         stream: an Arrow capsule of a table, or of a column if that has no name. texts: whether the column has to be of texts or of embeddings. total: a TotalCurve to add to, an Allowance, or None.
         """
@@ -238,7 +250,7 @@ class Router:
         """
         The choice for each row of embeddings, of which texts say how long the queries are unless size does.
         """
-    def route_vectors(self, vectors: collections.abc.Sequence[numpy.ndarray | None], options: RouteOptions, size: QuerySize, threads: typing.SupportsInt | typing.SupportsIndex = 0, total: None | TotalCurve | Allowance = None) -> DecisionBatch | None:
+    def route_vectors(self, vectors: collections.abc.Sequence[numpy.ndarray | None], options: RouteOptions, size: QuerySize, threads: typing.SupportsInt | typing.SupportsIndex = 0, total: None | TotalCurve | PricedBatch | Allowance = None) -> DecisionBatch | None:
         """
         vectors: contiguous arrays of float32 or float64, or None.
         """

@@ -40,7 +40,7 @@ class Total(NamedTuple):
         priced = _core.PricedBatch(curve)
         route(priced)
         if curve.reaches(self.usd):
-            return priced.within(curve.allowance(self.usd))
+            return priced.take(curve.allowance(self.usd))
         del priced
         curve = self.curve()
         route(curve)

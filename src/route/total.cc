@@ -234,14 +234,14 @@ TotalCurve TotalCurve::from_bytes(std::string_view bytes) {
   return curve;
 }
 
-DecisionBatch PricedBatch::within(const Allowance& allowance) && {
-  for (const Step& step : steps) {
+DecisionBatch PricedBatch::take(const Allowance& allowance) {
+  for (const Step& step : std::exchange(steps, {})) {
     if (step.price_usd < allowance.price_usd ||
         (step.price_usd == allowance.price_usd && step.row < allowance.rows)) {
       batch.set(step.row, step.option, Reason::kUsd);
     }
   }
-  return std::move(batch);
+  return std::exchange(batch, {});
 }
 
 }  // namespace r2router

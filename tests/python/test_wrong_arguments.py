@@ -80,6 +80,7 @@ def instances() -> dict[str, Any]:
         "Choice": router.route([0.0] * 4).choice,
         "Client": _core.Client(endpoint),
         "Data": data,
+        "PricedBatch": _core.PricedBatch(_core.TotalCurve(False)),
         "DecisionBatch": router._native.route_rows(
             [None], None, _core.RouteOptions({}), _core.QuerySize()
         ),
