@@ -149,19 +149,20 @@ class _Pandas(Table):
         missing = ~columns["decided"]
         unlimited = columns["budget"] == _core.UNLIMITED
 
-        def categories(name: str, absent: Any, values: Sequence[str]) -> Any:
-            codes = columns[name].astype(np.int8 if len(values) < 128 else np.int32)
-            codes[absent] = -1
+        def categories(codes: np.ndarray[Any, Any], values: Sequence[str]) -> Any:
+            small = codes.astype(np.int8 if len(values) < 128 else np.int32)
             kind = pandas.CategoricalDtype(list(values))
-            return pandas.Categorical.from_codes(codes, dtype=kind, validate=False)
+            return pandas.Categorical.from_codes(small, dtype=kind, validate=False)
 
-        added: dict[str, Any] = {"model": categories("model", missing, models)}
+        codes = columns["model"].copy()
+        codes[missing] = -1
+        added: dict[str, Any] = {"model": categories(codes, models)}
         for name, absent in (("budget", missing | unlimited), ("max_tokens", missing)):
             added[name] = pandas.arrays.IntegerArray(columns[name].copy(), absent.copy())
         for name in _FIGURES:
             added[name] = columns[name].copy()
             added[name][missing] = np.nan
-        added["reason"] = categories("reason", (), _core.ROW_REASONS)
+        added["reason"] = categories(columns["reason"], _core.ROW_REASONS)
         return self.table.assign(**added)
 
 

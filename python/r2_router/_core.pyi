@@ -178,9 +178,9 @@ class PricedBatch:
         """
         curve: is added to; empty.
         """
-    def within(self, allowance: Allowance) -> DecisionBatch:
+    def take(self, allowance: Allowance) -> DecisionBatch:
         """
-        The decisions within an allowance of the curve. Once only, since it keeps none.
+        The decisions within an allowance of the curve. None are left for another call.
         """
 class CancelSource:
     """
