@@ -160,8 +160,8 @@ class _Pandas(Table):
         for name, absent in (("budget", missing | unlimited), ("max_tokens", missing)):
             added[name] = pandas.arrays.IntegerArray(columns[name].copy(), absent.copy())
         for name in _FIGURES:
-            added[name] = columns[name].copy()
-            added[name][missing] = np.nan
+            figures = columns[name]  # which assign() copies
+            added[name] = np.where(missing, np.nan, figures) if missing.any() else figures
         added["reason"] = categories(columns["reason"], _core.ROW_REASONS)
         return self.table.assign(**added)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import make_model_configs, make_predictors
 
-from r2_router import UNLIMITED, R2Router
+from r2_router import UNLIMITED, R2Router, _core
 
 pyarrow = pytest.importorskip("pyarrow")
 
@@ -102,6 +103,11 @@ def test_pandas(lexical_router: R2Router) -> None:
     }
     expect_texts(lexical_router, TEXTS, columns)
     assert list(frame.columns) == ["prompt", "id"]
+    # The columns are the caller's to change.
+    routed.loc[10, ["predicted_cost_usd", "budget", "model"]] = [1.5, 7, routed["model"][13]]
+    assert routed["predicted_cost_usd"][10] == 1.5
+    assert routed["budget"][10] == 7
+    assert routed["model"][10] == routed["model"][13]
 
 
 def test_polars(lexical_router: R2Router) -> None:
@@ -267,3 +273,24 @@ def test_columns_of_the_other_kind(
     ):
         routed = router.route_table(nulls, **{name: "column"})
         assert routed["reason"].to_pylist() == ["null"] * rows
+
+
+def test_figures_are_shared(lexical_router: R2Router) -> None:
+    """Arrow and NumPy read the float64 columns where they lie, also after the batch is gone."""
+    decisions = lexical_router._native.route_rows(
+        [*TEXTS] * 100, None, _core.RouteOptions({}), _core.QuerySize()
+    )
+    assert decisions is not None
+    batch = pyarrow.record_batch(decisions)
+    arrays = decisions.columns()
+    values = {name: array.copy() for name, array in arrays.items()}
+    del decisions
+    gc.collect()
+    for name in ADDED[3:7]:
+        column = batch.column(name)
+        assert column.buffers()[1].address == arrays[name].ctypes.data
+        assert column.is_valid().to_pylist() == values["decided"].tolist()
+        decided = values["decided"]
+        assert column.drop_null().to_numpy().tolist() == values[name][decided].tolist()
+        with pytest.raises(ValueError, match="read-only"):
+            arrays[name][0] = 1
