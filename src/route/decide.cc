@@ -142,54 +142,40 @@ class Threshold {
   double least_ = -kInfinity;
 };
 
-}  // namespace
+// Both predict exactly from the highest bound down, until no other bound reaches the best. `first`
+// has the highest one. The options are in the order of the pairs, which decides between rounded
+// utilities.
 
-std::optional<Option> find_best(const DecisionTable& table, const Rule& rule, const Goal& goal,
-                                const EstimateView& estimates, const ExactSource& source,
-                                Scratch& scratch) {
-  // First pass: an upper bound on every pair's utility.
-  scratch.upper.resize(table.pairs().size());
-  AdmittedModel* first = nullptr;
-  for (AdmittedModel& model : scratch.models) {
-    const ModelRange& range = model.range;
-    model.highest = bound_utilities(table, rule, goal, model, estimates, scratch.upper.data());
-    const bool constrained = is_constrained(model.terms, rule, goal);
-    if (rule.monotone) bound_monotone(table, goal, estimates, range, scratch);
-    if (constrained)
-      bound_by_constraints(table, rule, goal, model.terms, estimates, range, scratch);
-    if (rule.monotone || constrained) {
-      model.highest = largest(scratch.upper.data() + range.begin, range.end - range.begin);
-    }
-    if (first == nullptr || model.highest > first->highest) first = &model;
-  }
-
-  // Second pass: exact predictions from the highest bound down, of pairs, or of models if budgets
-  // between the trained ones count too, until no other bound reaches the best of them. The options
-  // are in the order of the pairs, which decides between rounded utilities.
+/// Of budgets between the trained ones too, for which all of a model's pairs are needed.
+std::optional<Option> best_between(const DecisionTable& table, const Rule& rule, const Goal& goal,
+                                   const ExactSource& source, const AdmittedModel& first,
+                                   Scratch& scratch) {
   Threshold threshold(goal);
   std::vector<Option>& options = scratch.options;
+  const auto settle = [&](const AdmittedModel& model) {
+    for_each_option(table, model.range, model.terms, rule, goal, source, scratch.points,
+                    [&](const Option& option) {
+                      options.push_back(option);
+                      threshold.raise(option.utility);
+                    });
+  };
   options.clear();
-  if (first == nullptr || !threshold.is_reached(first->highest)) return {};
-  if (rule.continuous) {
-    const auto settle = [&](const AdmittedModel& model) {
-      for_each_option(table, model.range, model.terms, rule, goal, source, scratch.points,
-                      [&](const Option& option) {
-                        options.push_back(option);
-                        threshold.raise(option.utility);
-                      });
-    };
-    settle(*first);
-    const auto of_first = static_cast<std::ptrdiff_t>(options.size());
-    for (const AdmittedModel& model : scratch.models) {
-      if (&model == first) {
-        std::rotate(options.begin(), options.begin() + of_first, options.end());
-      } else if (threshold.is_reached(model.highest)) {
-        settle(model);
-      }
+  settle(first);
+  const auto of_first = static_cast<std::ptrdiff_t>(options.size());
+  for (const AdmittedModel& model : scratch.models) {
+    if (&model == &first) {
+      std::rotate(options.begin(), options.begin() + of_first, options.end());
+    } else if (threshold.is_reached(model.highest)) {
+      settle(model);
     }
-    return chosen(options, goal);
   }
+  return chosen(options, goal);
+}
 
+std::optional<Option> best_pair(const DecisionTable& table, const Rule& rule, const Goal& goal,
+                                const ExactSource& source, const AdmittedModel& first,
+                                Scratch& scratch) {
+  Threshold threshold(goal);
   const auto settle = [&](Contender& contender) {
     const Terms& terms = contender.model->terms;
     const Point point = exact_point(table, rule, source, contender.pair);
@@ -198,11 +184,11 @@ std::optional<Option> find_best(const DecisionTable& table, const Rule& rule, co
     threshold.raise(contender.option->utility);
   };
   const double* const upper = scratch.upper.data();
-  Contender likely{
-      .model = first,
-      .pair = static_cast<std::size_t>(
-          std::find(upper + first->range.begin, upper + first->range.end, first->highest) - upper)};
+  const double* const highest =
+      std::find(upper + first.range.begin, upper + first.range.end, first.highest);
+  Contender likely{.model = &first, .pair = static_cast<std::size_t>(highest - upper)};
   settle(likely);
+
   std::vector<Contender>& contenders = scratch.contenders;
   std::vector<std::size_t>& heap = scratch.heap;
   contenders.clear();
@@ -225,10 +211,37 @@ std::optional<Option> find_best(const DecisionTable& table, const Rule& rule, co
     std::ranges::pop_heap(heap, {}, upper_of);
     heap.pop_back();
   }
+  std::vector<Option>& options = scratch.options;
+  options.clear();
   for (const Contender& contender : contenders) {
     if (contender.option) options.push_back(*contender.option);
   }
   return chosen(options, goal);
+}
+
+}  // namespace
+
+std::optional<Option> find_best(const DecisionTable& table, const Rule& rule, const Goal& goal,
+                                const EstimateView& estimates, const ExactSource& source,
+                                Scratch& scratch) {
+  scratch.upper.resize(table.pairs().size());
+  const AdmittedModel* first = nullptr;
+  for (AdmittedModel& model : scratch.models) {
+    const ModelRange& range = model.range;
+    model.highest = bound_utilities(table, rule, goal, model, estimates, scratch.upper.data());
+    const bool constrained = is_constrained(model.terms, rule, goal);
+    if (rule.monotone) bound_monotone(table, goal, estimates, range, scratch);
+    if (constrained) {
+      bound_by_constraints(table, rule, goal, model.terms, estimates, range, scratch);
+    }
+    if (rule.monotone || constrained) {
+      model.highest = largest(scratch.upper.data() + range.begin, range.end - range.begin);
+    }
+    if (first == nullptr || model.highest > first->highest) first = &model;
+  }
+  if (first == nullptr || !(first->highest > -kInfinity)) return {};
+  return rule.continuous ? best_between(table, rule, goal, source, *first, scratch)
+                         : best_pair(table, rule, goal, source, *first, scratch);
 }
 
 namespace {

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <limits>
 #include <memory>
 #include <string>
@@ -112,62 +111,31 @@ Column int64_column(std::string name, std::size_t rows, const Presence& presence
   return {std::move(name), "l", presence.nulls, {presence.bits, numbers}};
 }
 
-/// The few different texts of a column. They are copied in pieces of a fixed size, beyond their
-/// end, which is several times as fast as calls of memcpy() for each row.
-class Texts {
- public:
-  static constexpr std::size_t kPiece = 16;
-
-  void add(std::string_view text) {
-    places_.push_back({texts_.size(), text.size()});
-    texts_ += text;
-    texts_.append((text.size() + kPiece - 1) / kPiece * kPiece - text.size(), '\0');
-  }
-  std::size_t count() const { return places_.size(); }
-  std::size_t size(std::size_t index) const { return places_[index].size; }
-
-  /// Copies a text, and up to kPiece − 1 bytes more. Returns its size.
-  std::size_t copy(std::size_t index, char* to) const {
-    const Place& place = places_[index];
-    const char* from = texts_.data() + place.begin;
-    for (std::size_t i = 0; i < place.size; i += kPiece) std::memcpy(to + i, from + i, kPiece);
-    return place.size;
-  }
-
- private:
-  struct Place {
-    std::size_t begin, size;
-  };
-  std::string texts_;
-  std::vector<Place> places_;
-};
-
-template <typename Offset, typename Index>
-std::vector<Buffer> text_buffers(std::size_t rows, std::size_t bytes, const Texts& texts,
-                                 const Index& index) {
+template <typename Offset, typename Text>
+std::vector<Buffer> text_buffers(std::size_t rows, std::size_t bytes, const Text& text) {
   const auto offsets = make_buffer<Offset>(rows + 1);
-  const auto buffer = make_buffer<char>(bytes + Texts::kPiece);
+  const auto texts = make_buffer<char>(bytes);
   std::size_t end = 0;
   for (std::size_t row = 0; row < rows; ++row) {
     offsets[row] = static_cast<Offset>(end);
-    end += texts.copy(index(row), buffer.get() + end);
+    const std::string_view own = text(row);
+    std::copy(own.begin(), own.end(), texts.get() + end);
+    end += own.size();
   }
   offsets[rows] = static_cast<Offset>(end);
-  return {offsets, buffer};
+  return {offsets, texts};
 }
 
-/// utf8, or large_utf8 if its offsets need more than 31 bits. `index(row)`: of the row's text.
-template <typename Index>
-Column text_column(std::string name, std::size_t rows, const Presence& presence, const Texts& texts,
-                   const Index& index) {
-  std::vector<std::size_t> counts(texts.count());
-  for (std::size_t row = 0; row < rows; ++row) ++counts[index(row)];
+/// utf8, or large_utf8 if its offsets need more than 31 bits. `text(row)`: empty if the row is not
+/// present.
+template <typename Text>
+Column text_column(std::string name, std::size_t rows, const Presence& presence, const Text& text) {
   std::size_t bytes = 0;
-  for (std::size_t i = 0; i < texts.count(); ++i) bytes += counts[i] * texts.size(i);
+  for (std::size_t row = 0; row < rows; ++row) bytes += text(row).size();
   const bool large = bytes > std::numeric_limits<std::int32_t>::max();
   Column column{std::move(name), large ? "U" : "u", presence.nulls, {presence.bits}};
-  for (Buffer& buffer : large ? text_buffers<std::int64_t>(rows, bytes, texts, index)
-                              : text_buffers<std::int32_t>(rows, bytes, texts, index)) {
+  for (Buffer& buffer : large ? text_buffers<std::int64_t>(rows, bytes, text)
+                              : text_buffers<std::int32_t>(rows, bytes, text)) {
     column.buffers.push_back(std::move(buffer));
   }
   return column;
@@ -296,19 +264,21 @@ void export_arrow(const std::shared_ptr<const DecisionBatch>& shared, ArrowSchem
     return batch.decided(row) && !batch.budget[row].is_unlimited();
   });
   const auto figure = [&](const char* name, const std::vector<double>& values) {
-    return Column{name, "g", decided.nulls, {decided.bits, Buffer(shared, values.data())}};
+    // A vector without elements may have no address.
+    const Buffer numbers = rows > 0 ? Buffer(shared, values.data()) : make_buffer<double>(0);
+    return Column{name, "g", decided.nulls, {decided.bits, numbers}};
   };
-  Texts models, reasons;
-  models.add("");  // of rows without a decision
+  // By number, so that a row costs a look-up.
+  std::vector<std::string_view> models, reasons;
   for (std::size_t i = 0; batch.pool && i < batch.pool->size(); ++i) {
-    models.add((*batch.pool)[i].name);
+    models.emplace_back((*batch.pool)[i].name);
   }
   for (std::size_t i = 0; i <= static_cast<std::size_t>(RowReason::kNoEmbedding); ++i) {
-    reasons.add(to_string(static_cast<RowReason>(i)));
+    reasons.push_back(to_string(static_cast<RowReason>(i)));
   }
   std::vector<Column> columns;
-  columns.push_back(text_column("model", rows, decided, models, [&](std::size_t row) {
-    return batch.decided(row) ? std::size_t{batch.model[row]} + 1 : 0;
+  columns.push_back(text_column("model", rows, decided, [&](std::size_t row) {
+    return batch.decided(row) ? models[batch.model[row]] : std::string_view();
   }));
   columns.push_back(int64_column("budget", rows, limited, [&](std::size_t row) {
     return static_cast<std::int64_t>(batch.budget[row].tokens());
@@ -320,8 +290,8 @@ void export_arrow(const std::shared_ptr<const DecisionBatch>& shared, ArrowSchem
   columns.push_back(figure("predicted_output_tokens", batch.output_tokens));
   columns.push_back(figure("predicted_cost_usd", batch.cost_usd));
   columns.push_back(figure("worst_case_cost_usd", batch.worst_case_cost_usd));
-  columns.push_back(text_column("reason", rows, {}, reasons, [&](std::size_t row) {
-    return static_cast<std::size_t>(batch.reason[row]);
+  columns.push_back(text_column("reason", rows, {}, [&](std::size_t row) {
+    return reasons[static_cast<std::size_t>(batch.reason[row])];
   }));
   export_columns(std::move(columns), rows, schema, array);
 }

@@ -326,5 +326,20 @@ TEST(Columns, ExportFollowsTheSpecification) {
   schema.release(&schema);
 }
 
+TEST(Columns, ExportsNoRows) {
+  ArrowSchema schema;
+  ArrowArray array;
+  export_arrow(std::make_shared<const DecisionBatch>(), &schema, &array);
+  ASSERT_EQ(array.n_children, 8);
+  for (std::int64_t i = 0; i < array.n_children; ++i) {
+    const ArrowArray& column = *array.children[i];
+    EXPECT_EQ(column.length, 0);
+    EXPECT_EQ(column.null_count, 0);
+    EXPECT_NE(column.buffers[1], nullptr) << schema.children[i]->name;
+  }
+  array.release(&array);
+  schema.release(&schema);
+}
+
 }  // namespace
 }  // namespace r2router
