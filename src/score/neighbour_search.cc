@@ -120,7 +120,8 @@ void average_targets(std::span<const Neighbour> neighbours, NearestNeighbours::W
 std::vector<double> average_targets(std::span<const float> targets, std::size_t heads) {
   std::vector<double> means(heads);
   for (std::size_t i = 0; i < targets.size(); ++i) means[i % heads] += targets[i];
-  for (double& mean : means) mean /= static_cast<double>(targets.size() / heads);
+  const std::size_t rows = targets.size() / heads;
+  for (double& mean : means) mean /= static_cast<double>(rows);
   return means;
 }
 
