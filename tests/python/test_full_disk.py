@@ -115,7 +115,7 @@ def test_files(ending: str, disk: Path, tmp_path: Path, lexical_router: R2Router
         for part in parts:
             assert read(target / (part + ending)).equals(expected[part])
         shutil.rmtree(target)
-    # A tmpfs counts its pages roughly on several cores, so that a file of few pages can escape.
+    # On a busy machine one of the files is sometimes never the one that fails.
     assert named <= {"_r2_router.jsonl", *(f"part{part}{ending}" for part in range(3))}
     assert len(named) >= 3
     assert {0, 1} <= continued
